@@ -1,0 +1,157 @@
+"""What a node keeps of each container, exec and local network: plain values, persisted as JSON beside the container's folders.
+
+Owns shapes only. agent/containers.py is the only module that changes a Record (by replacing it); the engine converts it to the API's JSON.
+Times are Unix nanoseconds, 0 = never. `status` is Docker's word: created, running, paused, restarting, removing, exited, dead.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cluster.model.specs import HealthCheck, Mount, Pairs, Ulimit
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """Base: encoded as JSON objects."""
+
+
+class Config(Kept):
+    """The API's ContainerConfig after the image's own configuration has been merged in."""
+
+    image: str  # as the user wrote it
+    hostname: str = ""
+    domainname: str = ""
+    user: str = ""
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    working_dir: str = ""
+    labels: Pairs = ()
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    exposed_ports: tuple[str, ...] = ()  # "80/tcp"
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+    stop_timeout_s: int | None = None
+    health: HealthCheck | None = None
+
+
+class PortBinding(Kept):
+    container_port: int
+    protocol: str = "tcp"
+    host_port: int = 0
+    host_ip: str = ""
+
+
+class HostConfig(Kept):
+    network_mode: str = "default"
+    port_bindings: tuple[PortBinding, ...] = ()
+    restart: str = "no"
+    restart_max: int = 0
+    auto_remove: bool = False
+    mounts: tuple[Mount, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()
+    privileged: bool = False
+    read_only: bool = False
+    init: bool = False
+    sysctls: Pairs = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    memory_bytes: int = 0
+    memory_swap_bytes: int = 0
+    memory_reservation_bytes: int = 0
+    nano_cpus: int = 0
+    cpu_shares: int = 0
+    cpuset_cpus: str = ""
+    pids_limit: int = 0
+    shm_size_bytes: int = 64 * 1024 * 1024
+    oom_score_adj: int = 0
+    log_driver: str = "local"
+    log_options: Pairs = ()
+
+
+class Attachment(Kept):
+    """One network of a container, with what was allocated there."""
+
+    network_id: str
+    network_name: str
+    interface: str  # eth0, ...
+    address: str  # CIDR; empty while not running
+    gateway: str = ""
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
+    endpoint_id: str = ""  # 64 hex digits
+    hidden: bool = False  # docker_gwbridge: not shown in `inspect` of the container
+
+
+class State(Kept):
+    status: str = "created"
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    oom_killed: bool = False
+    started_at_ns: int = 0
+    finished_at_ns: int = 0
+
+
+class Record(Kept):
+    id: str
+    name: str  # without the leading slash
+    created_at_ns: int
+    image_id: str  # sha256:…
+    path: str  # argv[0]
+    args: tuple[str, ...]
+    config: Config
+    host: HostConfig
+    state: State
+    attachments: tuple[Attachment, ...] = ()
+    restart_count: int = 0
+    task_id: str = ""  # set for a cluster task's container
+    node_id: str = ""
+    service_id: str = ""
+
+
+class ExecConfig(Kept):
+    container_id: str
+    cmd: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    tty: bool = False
+    attach_stdin: bool = False
+    attach_stdout: bool = True
+    attach_stderr: bool = True
+    privileged: bool = False
+    detach_keys: str = ""
+
+
+class ExecRecord(Kept):
+    id: str  # 64 hex digits
+    config: ExecConfig
+    running: bool = False
+    pid: int = 0
+    exit_code: int | None = None
+
+
+class LocalNetwork(Kept):
+    """A network of this node alone: bridge, host, none, docker_gwbridge, or one a user made with the bridge driver."""
+
+    id: str  # 64 hex digits
+    name: str
+    driver: str  # bridge, host, null
+    created_at_ns: int
+    subnet: str = ""
+    gateway: str = ""
+    interface: str = ""  # docker0, docker_gwbridge, br-<first 12 of id>
+    internal: bool = False
+    attachable: bool = False
+    labels: Pairs = ()
+    options: Pairs = ()

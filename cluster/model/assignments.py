@@ -1,0 +1,99 @@
+"""What the managers tell one agent: its tasks, and the tables of each network that it takes part in, as one ordered stream.
+
+The first message of a session is complete; each further one is a delta with `applies_to` = the version before and `results_in` = the one after.
+An agent that sees a gap closes the session and opens it again. A node takes part in a network when a task of its own that is not finished is attached
+to it; every node takes part in the ingress network as soon as that exists.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
+from cluster.model.objects import Network, Task
+from cluster.model.specs import PortConfig
+
+
+class _Item(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=True):
+    """Base of the stream's items; the tag is the class's name."""
+
+
+class TaskItem(_Item):
+    task: Task
+
+    @property
+    def key(self) -> str:
+        return f"task/{self.task.id}"
+
+
+class NetworkItem(_Item):
+    """A network that this node takes part in, and the node's own load-balancer address there (CIDR)."""
+
+    network: Network
+    lb_address: str
+
+    @property
+    def key(self) -> str:
+        return f"network/{self.network.id}"
+
+
+class EndpointItem(_Item):
+    """One address on a network: of a task that may run, or of a node's load balancer (task_id empty). `node_address` is the VTEP that it lives behind."""
+
+    network_id: NetworkId
+    address: str  # CIDR
+    node_id: NodeId
+    node_address: str
+    task_id: TaskId = TaskId("")
+
+    @property
+    def key(self) -> str:
+        return f"endpoint/{self.network_id}/{self.address}"
+
+
+class Backend(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    address: str  # plain
+    weight: int = 1  # 0: draining
+    task_id: TaskId = TaskId("")
+
+
+class BalancerItem(_Item):
+    """One service on one network: its virtual address, firewall mark and live tasks. On ingress also its published ports."""
+
+    network_id: NetworkId
+    service_id: ServiceId
+    service_name: str
+    virtual_ip: str  # plain address; empty for dnsrr
+    mark: int
+    ports: tuple[PortConfig, ...] = ()
+    backends: tuple[Backend, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"balancer/{self.network_id}/{self.service_id}"
+
+
+Item = TaskItem | NetworkItem | EndpointItem | BalancerItem
+
+
+class Assignments(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    complete: bool
+    applies_to: int
+    results_in: int
+    upserts: tuple[Item, ...] = ()
+    removals: tuple[str, ...] = ()  # keys
+
+
+class SessionState(msgspec.Struct, array_like=True, frozen=True, tag=True):
+    """Sent first in a session and when it changes: where managers are, what the node's own object says."""
+
+    node_id: NodeId
+    managers: tuple[str, ...]  # host:port, leader first
+    heartbeat_ns: int
+    role: str = "worker"
+    availability: str = "active"
+    root_ca_pem: str = ""
+
+
+SessionMessage = SessionState | Assignments

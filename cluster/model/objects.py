@@ -1,0 +1,187 @@
+"""What the cluster knows: the objects of the managers' store, as they are replicated and sent to agents.
+
+All times are Unix nanoseconds, UTC; 0 means never. All addresses of attachments are in CIDR form ("10.0.1.8/24").
+"""
+
+from __future__ import annotations
+
+import enum
+
+from cluster.model.ids import ClusterId, NetworkId, NodeId, ServiceId, TaskId
+from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, Pairs, Platform, PortConfig, Resources, Role, ServiceSpec, TaskSpec, Value
+from cluster.model.task_state import TaskState
+
+
+class Meta(Value):
+    version: int = 0  # index of the log entry that last changed the object
+    created_at_ns: int = 0
+    updated_at_ns: int = 0
+
+
+class NodeState(enum.StrEnum):
+    UNKNOWN = "unknown"
+    DOWN = "down"
+    READY = "ready"
+    DISCONNECTED = "disconnected"
+
+
+class NodeDescription(Value):
+    """What an agent says of its machine when it opens its session."""
+
+    hostname: str = ""
+    platform: Platform = Platform()
+    resources: Resources = Resources()
+    engine_version: str = ""
+    engine_labels: Pairs = ()
+    plugins: Pairs = ()  # (type, name)
+
+
+class NodeStatus(Value):
+    state: NodeState = NodeState.UNKNOWN
+    message: str = ""
+    address: str = ""  # the address that its traffic comes from: VTEP of its overlays
+
+
+class ManagerStatus(Value):
+    raft_id: int = 0
+    address: str = ""  # host:port
+    leader: bool = False
+    reachable: bool = True
+
+
+class NodeAttachment(Value):
+    """The load-balancer address of a node on an overlay (SwarmKit's Node.Attachments); on ingress it is ingress_sbox's own."""
+
+    network_id: NetworkId
+    address: str
+
+
+class Node(Value):
+    id: NodeId
+    spec: NodeSpec
+    meta: Meta = Meta()
+    description: NodeDescription = NodeDescription()
+    status: NodeStatus = NodeStatus()
+    manager: ManagerStatus | None = None
+    role: Role = Role.WORKER
+    certificate_pem: str = ""
+    attachments: tuple[NodeAttachment, ...] = ()
+
+
+class VirtualIp(Value):
+    network_id: NetworkId
+    address: str = ""  # CIDR; empty in dnsrr mode
+    mark: int = 0  # firewall mark of the service on this network, from 256, unique per network
+
+
+class Endpoint(Value):
+    """A service's endpoint as allocated. `ports` have their published numbers filled in."""
+
+    ports: tuple[PortConfig, ...] = ()
+    virtual_ips: tuple[VirtualIp, ...] = ()
+
+
+class UpdateState(enum.StrEnum):
+    UPDATING = "updating"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    ROLLBACK_STARTED = "rollback_started"
+    ROLLBACK_PAUSED = "rollback_paused"
+    ROLLBACK_COMPLETED = "rollback_completed"
+
+
+class UpdateStatus(Value):
+    state: UpdateState
+    started_at_ns: int = 0
+    completed_at_ns: int = 0
+    message: str = ""
+
+
+class Service(Value):
+    id: ServiceId
+    spec: ServiceSpec
+    meta: Meta = Meta()
+    spec_version: int = 0  # index of the log entry that last changed the spec
+    previous_spec: ServiceSpec | None = None
+    endpoint: Endpoint | None = None
+    update_status: UpdateStatus | None = None
+    job_iteration: int = 0
+    pending_delete: bool = False
+
+
+class TaskStatus(Value):
+    state: TaskState = TaskState.NEW
+    timestamp_ns: int = 0
+    message: str = ""
+    err: str = ""
+    container_id: str = ""
+    pid: int = 0
+    exit_code: int = 0
+    host_ports: tuple[PortConfig, ...] = ()
+
+
+class TaskNetwork(Value):
+    network_id: NetworkId
+    address: str  # CIDR
+    aliases: tuple[str, ...] = ()
+
+
+class Task(Value):
+    id: TaskId
+    service_id: ServiceId
+    spec: TaskSpec
+    meta: Meta = Meta()
+    service_name: str = ""
+    spec_version: int = 0  # Service.spec_version that it was made from
+    slot: int = 0  # 0 for global services
+    node_id: NodeId = NodeId("")  # empty: not assigned
+    status: TaskStatus = TaskStatus()
+    desired_state: TaskState = TaskState.READY
+    networks: tuple[TaskNetwork, ...] = ()
+    endpoint: Endpoint | None = None
+    history: tuple[TaskStatus, ...] = ()  # earlier statuses, oldest first, at most TASK_HISTORY_STATUSES
+    cause: str = ""  # why the planner made it, in words ("service created", "replaces test.1 id: container exited with 1")
+    stop_cause: str = ""  # why its desired state was lowered ("scaled down", "node drained", ...)
+    job_iteration: int = 0
+    service_labels: Pairs = ()
+    released_at_ns: int = 0  # a replacement with desired READY is released (-> RUNNING) at this time
+
+
+TASK_HISTORY_STATUSES = 16
+
+
+class Network(Value):
+    id: NetworkId
+    spec: NetworkSpec
+    meta: Meta = Meta()
+    vni: int = 0
+    subnet: str = ""  # allocated, CIDR
+    gateway: str = ""  # allocated, plain address
+
+
+class JoinTokens(Value):
+    worker: str = ""
+    manager: str = ""
+
+
+class Cluster(Value):
+    id: ClusterId
+    spec: ClusterSpec = ClusterSpec()
+    meta: Meta = Meta()
+    root_ca_pem: str = ""
+    root_key_pem: str = ""
+    join_tokens: JoinTokens = JoinTokens()
+    unlock_key: str = ""
+    default_address_pool: tuple[str, ...] = ("10.0.0.0/8",)
+    subnet_size: int = 24
+    data_path_port: int = 4789
+
+
+def task_name(task: Task) -> str:
+    """`test.1` for a replicated task, `test.<node id>` for a global one: Docker's display name."""
+    return f"{task.service_name}.{task.slot or task.node_id}"
+
+
+def container_name(task: Task) -> str:
+    """`test.1.<task id>`: the name of the task's container."""
+    return f"{task_name(task)}.{task.id}"

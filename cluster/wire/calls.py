@@ -1,0 +1,229 @@
+"""Every call that crosses processes on the managers' port (2377): one table. Name, request, answer, who may call, whether the answer is a stream.
+
+Owns the names and shapes only; cluster/wire/rpc.py frames them, cluster/wire/peer.py carries them, manager/ and agent/ serve them.
+A request that needs no argument takes `Nothing`. Roles are those of the caller's certificate: ANYONE may come without one.
+A connection is symmetric: calls marked `to_agent` are made by the manager over the session that the agent opened.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import msgspec
+
+from cluster.model.assignments import SessionMessage
+from cluster.model.changes import Kind
+from cluster.model.objects import Cluster, Network, Node, NodeDescription, Service, Task, TaskStatus
+from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, ServiceSpec
+
+PROTOCOL_VERSION: Final = 1
+
+
+class Body(msgspec.Struct, array_like=True, frozen=True):
+    """Base of requests and answers."""
+
+
+class Caller(enum.Enum):
+    ANYONE = "anyone"
+    NODE = "node"  # any certificate of this cluster
+    MANAGER = "manager"  # OU=swarm-manager
+
+
+class Nothing(Body):
+    pass
+
+
+class Text(Body):
+    text: str
+
+
+# -- identity -------------------------------------------------------------------------------------------------------
+
+
+class IssueCertificate(Body):
+    """Ask for a node certificate: with a join token (new node, no certificate) or over the node's own certificate (renewal, token empty)."""
+
+    csr_pem: str
+    token: str = ""
+    availability: str = "active"
+    hostname: str = ""
+
+
+class IssuedCertificate(Body):
+    node_id: str
+    cluster_id: str
+    role: str
+    certificate_pem: str
+    root_ca_pem: str
+
+
+# -- agents ---------------------------------------------------------------------------------------------------------
+
+
+class OpenSession(Body):
+    """The agent's hello. The answer is a stream of SessionMessage that lasts as long as the session."""
+
+    description: NodeDescription
+    advertise_address: str = ""  # where this node's VTEP is; empty: the address that the connection comes from
+    protocol: int = PROTOCOL_VERSION
+
+
+class UpdateStatuses(Body):
+    updates: tuple[tuple[str, TaskStatus], ...]  # (task id, status)
+
+
+# -- control --------------------------------------------------------------------------------------------------------
+
+
+class Query(Body):
+    """Which objects: by kind, then by full ids, or by service, or by node (empty tuples do not restrict). Exact matches only;
+    names and prefixes are resolved with `reference` (full id, then exact name, then unique id prefix)."""
+
+    kind: Kind
+    ids: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    reference: str = ""
+
+
+class Objects(Body):
+    """Only the field of the asked kind is filled; the objects come in no particular order."""
+
+    clusters: tuple[Cluster, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    services: tuple[Service, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    networks: tuple[Network, ...] = ()
+    leader: str = ""
+
+
+class ServiceWrite(Body):
+    spec: ServiceSpec
+    id: str = ""  # update only
+    version: int = 0  # update only: the version that the caller saw
+    rollback: bool = False  # update only: take the previous spec instead of `spec`
+
+
+class NetworkWrite(Body):
+    spec: NetworkSpec
+
+
+class NodeWrite(Body):
+    id: str
+    version: int
+    spec: NodeSpec
+
+
+class ClusterWrite(Body):
+    version: int
+    spec: ClusterSpec
+    rotate_worker_token: bool = False
+    rotate_manager_token: bool = False
+    rotate_unlock_key: bool = False
+
+
+class Remove(Body):
+    id: str
+    force: bool = False
+
+
+class Ids(Body):
+    """Ids of what was written; `warnings` are sentences for the user."""
+
+    id: str
+    warnings: tuple[str, ...] = ()
+
+
+class Why(Body):
+    reference: str  # a task or service: id, prefix or name (`test`, `test.1`, `test.1.<id>`)
+
+
+class WhyTask(Body):
+    """One task explained. `nodes`: (hostname, verdict in words: the filters that turned it down, or its rank). `story`: (time ns, sentence)."""
+
+    id: str
+    name: str
+    state: str
+    desired: str
+    node: str
+    summary: str
+    nodes: tuple[tuple[str, str], ...] = ()
+    story: tuple[tuple[int, str], ...] = ()
+
+
+class WhyAnswer(Body):
+    kind: str  # service, task
+    name: str
+    id: str
+    tasks: tuple[WhyTask, ...] = ()
+
+
+class LogsOf(Body):
+    """Log lines of a service's or task's containers. Asked of the manager (services/tasks) and passed on to agents (tasks only)."""
+
+    services: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    follow: bool = False
+    tail: int = -1  # lines per task; -1 all
+    since_ns: int = 0
+    until_ns: int = 0
+    stdout: bool = True
+    stderr: bool = True
+
+
+class LogLine(Body):
+    task_id: str
+    service_id: str
+    node_id: str
+    stream: int  # 1 stdout, 2 stderr
+    timestamp_ns: int
+    data: bytes  # with its newline where it had one
+
+
+class WatchKinds(Body):
+    kinds: tuple[Kind, ...]
+
+
+class Watched(Body):
+    """One commit's changes of the watched kinds: (op, kind, id, object encoded as in the store; empty for DELETE)."""
+
+    version: int
+    changes: tuple[tuple[int, int, str, bytes], ...]
+
+
+class Call(msgspec.Struct, frozen=True):
+    name: str
+    request: type
+    answer: object  # a type, or a union for streams
+    caller: Caller
+    stream: bool = False
+    to_agent: bool = False
+
+
+_C = Caller
+CALLS: Final[dict[str, Call]] = {
+    c.name: c
+    for c in (
+        Call("ca.root", Nothing, Text, _C.ANYONE),
+        Call("ca.issue", IssueCertificate, IssuedCertificate, _C.ANYONE),
+        Call("agent.session", OpenSession, SessionMessage, _C.NODE, stream=True),
+        Call("agent.statuses", UpdateStatuses, Nothing, _C.NODE),
+        Call("agent.heartbeat", Nothing, Nothing, _C.NODE),
+        Call("agent.leave", Nothing, Nothing, _C.NODE),
+        Call("node.logs", LogsOf, LogLine, _C.MANAGER, stream=True, to_agent=True),
+        Call("control.query", Query, Objects, _C.MANAGER),
+        Call("control.service_create", ServiceWrite, Ids, _C.MANAGER),
+        Call("control.service_update", ServiceWrite, Ids, _C.MANAGER),
+        Call("control.service_remove", Remove, Ids, _C.MANAGER),
+        Call("control.network_create", NetworkWrite, Ids, _C.MANAGER),
+        Call("control.network_remove", Remove, Ids, _C.MANAGER),
+        Call("control.node_update", NodeWrite, Ids, _C.MANAGER),
+        Call("control.node_remove", Remove, Ids, _C.MANAGER),
+        Call("control.cluster_update", ClusterWrite, Ids, _C.MANAGER),
+        Call("control.why", Why, WhyAnswer, _C.MANAGER),
+        Call("control.logs", LogsOf, LogLine, _C.MANAGER, stream=True),
+        Call("control.watch", WatchKinds, Watched, _C.MANAGER, stream=True),
+        Call("control.stop", Nothing, Nothing, _C.MANAGER),
+    )
+}

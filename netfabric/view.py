@@ -1,0 +1,114 @@
+"""What one node's network has to serve, as its agent sees it: the input of netfabric/plan.py. Values only; no ids of managers or containers are interpreted here.
+
+All addresses of interfaces are CIDR ("10.0.1.8/24"), gateways and VTEPs plain. Interface order inside a task's namespace is the order of `interfaces`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An address on an overlay that lives behind another node's VTEP."""
+
+    address: str  # plain
+    vtep: str  # plain
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPort:
+    protocol: str  # tcp, udp, sctp
+    published: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    address: str  # plain
+    weight: int = 1  # 0: draining, gets no new connections
+
+
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    """One virtual service. On the ingress overlay it is selected by `ports`; everywhere by its virtual address. `mark` is unique per overlay."""
+
+    name: str
+    virtual_ip: str  # plain; empty: none (dnsrr)
+    mark: int
+    backends: tuple[Backend, ...]
+    ports: tuple[PublishedPort, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    id: str  # 25 characters; its namespace is <run>/netns/1-<first 10 of id>, its balancer's lb_<first 9>, as Docker names them
+    name: str
+    vni: int
+    subnet: str  # CIDR
+    gateway: str  # plain; address of br0
+    lb_address: str  # CIDR: this node's own balancer address (on ingress: eth0 of ingress_sbox)
+    ingress: bool = False
+    internal: bool = False
+    remotes: tuple[Remote, ...] = ()
+    balancers: tuple[Balancer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One interface of a task. `network` is an Overlay.id, or a Bridge.name."""
+
+    name: str  # eth0, eth1, ...
+    network: str
+    address: str  # CIDR
+    default_gateway: str = ""  # plain; set on the interface that has the default route
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The network namespace of one container: <run>/netns/<id>. `ingress_ports`: what it accepts on its ingress address, published -> target."""
+
+    id: str  # 12 characters
+    interfaces: tuple[Interface, ...]
+    ingress_ports: tuple[PublishedPort, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A local bridge on the node: docker_gwbridge, docker0 or a user's. `masquerade`: its subnet leaves the node behind the node's address."""
+
+    name: str  # interface name
+    subnet: str
+    gateway: str  # CIDR, address of the bridge itself
+    masquerade: bool = True
+    isolate: bool = False  # no traffic between its containers (docker_gwbridge)
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A port of the node forwarded to one container on a bridge (published in host mode, or by docker run -p)."""
+
+    protocol: str
+    published: int
+    address: str  # plain, of the container on its bridge
+    target: int
+    host_address: str = ""  # plain; empty: all
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything. `vtep` is this node's address on the underlay; empty as long as the node is in no swarm (then there are no overlays)."""
+
+    vtep: str = ""
+    underlay_mtu: int = 1500
+    vxlan_port: int = 4789
+    gateway_bridge: Bridge | None = None
+    bridges: tuple[Bridge, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
+    sandboxes: tuple[Sandbox, ...] = ()
+    host_ports: tuple[HostPort, ...] = ()
+    ingress_sandbox_address: str = "172.18.0.2/16"  # eth1 of ingress_sbox on the gateway bridge
+
+
+INGRESS_SANDBOX = "ingress_sbox"

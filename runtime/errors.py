@@ -1,0 +1,35 @@
+"""Errors of the runtime, split by whose fault they are."""
+
+from __future__ import annotations
+
+
+class RuntimeFault(Exception):
+    """Base of what the runtime reports to its caller. The message is one sentence for the user."""
+
+
+class NoSuchContainer(RuntimeFault):
+    """The supervisor does not know this id."""
+
+
+class StartFailed(RuntimeFault):
+    """The container's program could not be started. `exit_status` is Docker's: 127 not found, 126 not executable, 128 else."""
+
+    def __init__(self, message: str, exit_status: int = 128) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+class BadImage(RuntimeFault):
+    """An archive that is no image, is damaged, or tries to leave its root."""
+
+
+class NoSuchImage(RuntimeFault):
+    """No local image of this reference. Message: `No such image: busybox:nope`."""
+
+
+class ImageInUse(RuntimeFault):
+    """A container uses it."""
+
+
+class SupervisorGone(RuntimeFault):
+    """The supervisor's socket closed in the middle of a request."""

@@ -1,0 +1,124 @@
+"""What the runtime is asked to run: one container, one exec. Pure values, sent as msgpack to the supervisor. No images, networks or clusters here.
+
+The node has already resolved everything: the layers' folders, the files to bind, the user's numbers, the environment. `runtime/child` compiles a
+ContainerSpec to an ordered list of kernel operations.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """Base; encoded as maps (few per second, readable in the journal)."""
+
+
+class User(Spec):
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+
+
+class Mount(Spec):
+    """`kind` bind: `source` on the host (a file or folder); tmpfs: `source` ignored. `target` is resolved inside the root."""
+
+    kind: str
+    target: str
+    source: str = ""
+    read_only: bool = False
+    options: tuple[tuple[str, str], ...] = ()  # tmpfs: size, mode; bind: propagation
+
+
+class RootFs(Spec):
+    """An overlay: lower folders top first; the supervisor mounts it detached. `upper` and `work` exist."""
+
+    lower: tuple[str, ...]
+    upper: str
+    work: str
+    read_only: bool = False
+
+
+class Limits(Spec):
+    """0 or "" mean no limit. CPU as quota over period (100000 us)."""
+
+    memory_bytes: int = 0
+    memory_swap_bytes: int = 0
+    memory_reservation_bytes: int = 0
+    nano_cpus: int = 0
+    cpu_shares: int = 0
+    cpuset_cpus: str = ""
+    pids: int = 0
+
+
+class Rlimit(Spec):
+    name: str  # nofile, nproc, core, ...
+    soft: int
+    hard: int
+
+
+DEFAULT_CAPABILITIES: tuple[str, ...] = (
+    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE", "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
+)  # fmt: skip
+"""Docker's 14 (mask 0xa80425fb)."""
+
+
+class ContainerSpec(Spec):
+    id: str  # 64 hex digits
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    rootfs: RootFs
+    cwd: str = "/"
+    user: User = User()
+    hostname: str = ""
+    network_namespace: str = ""  # path of a netns to join; "host": the supervisor's; empty: a new one with only lo
+    mounts: tuple[Mount, ...] = ()
+    tty: bool = False
+    open_stdin: bool = False
+    init: bool = False  # a reaping pid 1 in front of the program
+    capabilities: tuple[str, ...] = DEFAULT_CAPABILITIES
+    privileged: bool = False
+    no_new_privileges: bool = False
+    seccomp: str = "default"  # default | unconfined (the policy itself comes with the runtime issue)
+    sysctls: tuple[tuple[str, str], ...] = ()
+    rlimits: tuple[Rlimit, ...] = ()
+    limits: Limits = Limits()
+    cgroup_parent: str = ""  # below the supervisor's own group; empty: its default
+    log_path: str = ""  # where the supervisor keeps the container's output; empty: discard
+    log_max_bytes: int = 20 * 1024 * 1024
+    log_max_files: int = 5
+    shm_size_bytes: int = 64 * 1024 * 1024
+    oom_score_adj: int = 0
+    stop_signal: int = 15
+
+
+class ExecSpec(Spec):
+    container_id: str
+    exec_id: str
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str = "/"
+    user: User = User()
+    tty: bool = False
+    open_stdin: bool = False
+    privileged: bool = False
+    rows: int = 0
+    columns: int = 0
+
+
+class Exited(Spec):
+    """How a process ended. `status` is 0..255, 128+n when signal n killed it. `known` is False when a crash of the supervisor lost the status."""
+
+    status: int
+    oom_killed: bool = False
+    finished_at_ns: int = 0
+    known: bool = True
+
+
+class ContainerState(Spec):
+    """A line of the supervisor's list. `phase`: created, running, exited."""
+
+    id: str
+    phase: str
+    pid: int = 0
+    started_at_ns: int = 0
+    exited: Exited | None = None
