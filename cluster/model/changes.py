@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.objects import Cluster, Network, Node, Service, Task, TaskStatus
 
 Object = Cluster | Node | Service | Task | Network
 
@@ -25,6 +25,7 @@ class Op(enum.IntEnum):
     CREATE = 1
     UPDATE = 2
     DELETE = 3
+    STATUS = 4  # of a task: merged monotonically at apply, so that reports never conflict with plans
 
 
 KIND_TYPES: dict[Kind, type[Object]] = {Kind.CLUSTER: Cluster, Kind.NODE: Node, Kind.SERVICE: Service, Kind.TASK: Task, Kind.NETWORK: Network}
@@ -32,15 +33,16 @@ KIND_OF: dict[type[Object], Kind] = {t: k for k, t in KIND_TYPES.items()}
 
 
 class Change(msgspec.Struct, frozen=True):
-    """`before` is None for CREATE (and when not known to the proposer), `after` is None for DELETE (`before` names what goes).
+    """`after` is the whole object for CREATE and UPDATE, a TaskStatus for STATUS, None for DELETE.
 
-    On the wire and on disk only (op, kind, id, after) travel; see cluster/wire/codec.py.
+    An UPDATE's `after.meta.version` is the version that its proposer saw: the store refuses it (update out of sequence) when the object has moved on,
+    and sets the new version itself, so that every replica decides alike.
     """
 
     op: Op
     kind: Kind
     id: str
-    after: Object | None
+    after: Object | TaskStatus | None
 
 
 def created(obj: Object) -> Change:
@@ -53,3 +55,7 @@ def updated(obj: Object) -> Change:
 
 def deleted(obj: Object) -> Change:
     return Change(Op.DELETE, KIND_OF[type(obj)], obj.id, None)
+
+
+def status_of(task_id: str, status: TaskStatus) -> Change:
+    return Change(Op.STATUS, Kind.TASK, task_id, status)
