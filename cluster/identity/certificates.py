@@ -1,0 +1,184 @@
+"""Certificates of the cluster: a self-signed root, and a node's certificate signed by it (X.509 v3, RFC 5280).
+
+Owns what stands in a certificate. Never keeps a key, never reads a clock: the time comes in. Subject as in SwarmKit:
+CN = node id, OU = swarm-manager or swarm-worker, O = cluster id; the role and the node id are DNS names too, so that
+host name checks can demand them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from cluster.identity import keys, subject
+from cluster.identity.subject import Identity
+from cluster.model.errors import InvalidArgument
+from cluster.model.specs import Role
+
+ROOT_LIFETIME: Final = dt.timedelta(days=20 * 365)
+BACKDATED: Final = dt.timedelta(hours=1)
+"""Certificates begin this long before now, so that a node whose clock is a little late takes them."""
+
+ROOT_NAME: Final = "swarm-ca"
+MAX_PEM_BYTES: Final = 16 * 1024
+
+
+def new_root(now: dt.datetime) -> tuple[str, str]:
+    """A new root certificate and its key, both PEM. `now` is in UTC."""
+    key_pem = keys.new_key()
+    key = keys.load_key(key_pem)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ROOT_NAME)])
+    public = key.public_key()
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + ROOT_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(identifier, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return _pem(certificate), key_pem
+
+
+def make_csr(key_pem: str) -> str:
+    """A signing request for the key, PEM. Its subject is empty: the authority decides who the node is."""
+    key = keys.load_key(key_pem)
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    return csr.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def issue(
+    root_cert_pem: str,
+    root_key_pem: str,
+    csr_pem: str,
+    node_id: str,
+    role: Role,
+    cluster_id: str,
+    now: dt.datetime,
+    expiry: dt.timedelta,
+) -> str:
+    """A node's certificate, PEM, valid from an hour before `now` (UTC) until `now + expiry`. Raises InvalidArgument
+    for a bad request or root."""
+    root, root_key = load_certificate(root_cert_pem), keys.load_key(root_key_pem)
+    public = _load_csr(csr_pem)
+    unit = subject.ROLE_UNITS[role]
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, cluster_id),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
+            x509.NameAttribute(NameOID.COMMON_NAME, node_id),
+        ]
+    )
+    usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(root.subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + expiry)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(usages, critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(unit), x509.DNSName(node_id)]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
+        .sign(root_key, hashes.SHA256())
+    )
+    return _pem(certificate)
+
+
+def root_digest(root_cert_pem: str) -> bytes:
+    """SHA-256 of the certificate (DER), 32 bytes: what a join token pins. Raises InvalidArgument."""
+    return hashlib.sha256(load_certificate(root_cert_pem).public_bytes(serialization.Encoding.DER)).digest()
+
+
+def subject_of(cert_pem: str) -> Identity:
+    """Whose certificate it is. Raises InvalidArgument when it isn't a node's."""
+    name = load_certificate(cert_pem).subject
+    identity = subject.from_names(
+        _attribute(name, NameOID.COMMON_NAME),
+        _attribute(name, NameOID.ORGANIZATIONAL_UNIT_NAME),
+        _attribute(name, NameOID.ORGANIZATION_NAME),
+    )
+    if identity is None:
+        raise InvalidArgument("the certificate is not a node's")
+    return identity
+
+
+def validity(cert_pem: str) -> tuple[dt.datetime, dt.datetime]:
+    """From when and until when the certificate holds, UTC. Raises InvalidArgument."""
+    certificate = load_certificate(cert_pem)
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
+def is_issued_by(cert_pem: str, root_cert_pem: str) -> bool:
+    """Whether the root signed the certificate. Raises InvalidArgument for texts that aren't certificates."""
+    certificate, root = load_certificate(cert_pem), load_certificate(root_cert_pem)
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def load_certificate(pem: str) -> x509.Certificate:
+    """The certificate in a PEM text. Raises InvalidArgument."""
+    if len(pem) > MAX_PEM_BYTES:
+        raise InvalidArgument(f"a certificate of {len(pem)} bytes; the limit is {MAX_PEM_BYTES}")
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError as e:
+        raise InvalidArgument(f"invalid certificate: {e}") from e
+
+
+def _load_csr(csr_pem: str) -> ec.EllipticCurvePublicKey:
+    if len(csr_pem) > MAX_PEM_BYTES:
+        raise InvalidArgument(f"a certificate request of {len(csr_pem)} bytes; the limit is {MAX_PEM_BYTES}")
+    try:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+    except ValueError as e:
+        raise InvalidArgument(f"invalid certificate request: {e}") from e
+    public = csr.public_key()
+    if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
+        raise InvalidArgument("invalid certificate request: only ECDSA keys on P-256 are used here")
+    if not csr.is_signature_valid:
+        raise InvalidArgument("invalid certificate request: its signature does not hold")
+    return public
+
+
+def _attribute(name: x509.Name, oid: x509.ObjectIdentifier) -> str:
+    found = name.get_attributes_for_oid(oid)
+    return str(found[0].value) if found else ""
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()

@@ -1,0 +1,104 @@
+"""Objects and messages to bytes and back: msgpack by msgspec, positional, one cached decoder per type.
+
+Owns the encoding on the wire and on disk; never opens a socket or a file. Source: the MessagePack specification;
+positional encoding of structs (`array_like`), so a new field goes last and has a default, and an old reader skips
+what it doesn't know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final, TypeVar, overload
+
+import msgspec
+
+from cluster.model.changes import KIND_TYPES, Change, Kind, Object, Op
+from cluster.model.objects import TaskStatus
+
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+"""Longest text that `decode` looks at: a snapshot's piece; messages on the wire are bounded by their frame
+already."""
+
+MAX_DECODERS: Final = 128
+"""Decoders kept, one per type asked for. The house has about fifty types."""
+
+ChangeRow = tuple[int, int, str, bytes]
+"""A change as it travels: (op, kind, id, body); the body is empty for DELETE."""
+
+T = TypeVar("T")
+
+
+class BadMessage(ValueError):
+    """Bytes that aren't what they were said to be: a peer's fault, or a damaged file."""
+
+
+@lru_cache(maxsize=1)
+def _encoder() -> msgspec.msgpack.Encoder:
+    return msgspec.msgpack.Encoder()
+
+
+@lru_cache(maxsize=MAX_DECODERS)
+def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(kind)
+
+
+def encode(value: object) -> bytes:
+    """The bytes of a struct or of a plain value made of structs."""
+    return _encoder().encode(value)
+
+
+@overload
+def decode(data: bytes | bytearray | memoryview, kind: type[T]) -> T: ...
+@overload
+def decode(data: bytes | bytearray | memoryview, kind: object) -> Any: ...
+def decode(data: bytes | bytearray | memoryview, kind: Any) -> Any:
+    """The value of type `kind` (a type, or a union of tagged structs) in `data`. Raises BadMessage."""
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise BadMessage(f"message of {len(data)} bytes is longer than {MAX_MESSAGE_BYTES}")
+    try:
+        return _decoder(kind).decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise BadMessage(f"malformed {getattr(kind, '__name__', kind)}: {e}") from e
+
+
+def decode_object(kind: int, data: bytes) -> Object:
+    """The object of this kind (a `Kind`'s number) in `data`. Raises BadMessage."""
+    try:
+        return decode(data, KIND_TYPES[Kind(kind)])
+    except ValueError as e:
+        raise BadMessage(str(e)) from e
+
+
+def row_of(change: Change) -> ChangeRow:
+    """A change as a row, its object encoded."""
+    return (change.op, change.kind, change.id, b"" if change.after is None else encode(change.after))
+
+
+def change_of(row: ChangeRow) -> Change:
+    """The change in a row. Raises BadMessage for unknown numbers and for a body that doesn't fit the operation."""
+    op_number, kind_number, object_id, body = row
+    try:
+        op, kind = Op(op_number), Kind(kind_number)
+    except ValueError as e:
+        raise BadMessage(str(e)) from e
+    if op is Op.DELETE:
+        if body:
+            raise BadMessage("a deletion carries no body")
+        return Change(op, kind, object_id, None)
+    if op is Op.STATUS:
+        if kind is not Kind.TASK:
+            raise BadMessage(f"a status belongs to a task, not to a {kind.name.lower()}")
+        return Change(op, kind, object_id, decode(body, TaskStatus))
+    return Change(op, kind, object_id, decode_object(kind, body))
+
+
+def encode_changes(changes: Iterable[Change]) -> bytes:
+    """The bytes of a tuple of changes, as one log entry carries them."""
+    return encode([row_of(c) for c in changes])
+
+
+def decode_changes(data: bytes | bytearray | memoryview) -> tuple[Change, ...]:
+    """The changes in one log entry. Raises BadMessage."""
+    rows = decode(data, list[ChangeRow])
+    return tuple(change_of(row) for row in rows)
