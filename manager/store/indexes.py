@@ -1,0 +1,57 @@
+"""One secondary index: key -> the ids that have it. Owns its buckets; knows nothing of objects, and is told only of
+keys that changed.
+
+A small bucket is a tuple (most hold one or two ids, and tuples of strings stay out of the garbage collector's sight);
+one that grows past SMALL_BUCKET_IDS becomes a dict, so that adding and removing stay O(1). Ids come out in the order
+in which they got the key.
+"""
+
+from __future__ import annotations
+
+SMALL_BUCKET_IDS = 8
+
+
+class Index:
+    """Buckets of ids by text key. The empty key is never indexed (a task without a node, an object without a name)."""
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, tuple[str, ...] | dict[str, None]] = {}
+
+    def ids(self, key: str) -> tuple[str, ...]:
+        """The ids under `key`, empty when there are none."""
+        return tuple(self._buckets.get(key, ()))
+
+    def move(self, id: str, before: str, after: str) -> None:
+        """`id` had the key `before` and now has `after`; an empty key stands for none."""
+        if before == after:
+            return
+        if before:
+            self._remove(before, id)
+        if after:
+            self._add(after, id)
+
+    def _add(self, key: str, id: str) -> None:
+        bucket = self._buckets.get(key, ())
+        if isinstance(bucket, dict):
+            bucket[id] = None
+        elif len(bucket) < SMALL_BUCKET_IDS:
+            self._buckets[key] = (*bucket, id)
+        else:
+            self._buckets[key] = dict.fromkeys((*bucket, id))
+
+    def _remove(self, key: str, id: str) -> None:
+        bucket = self._buckets[key]
+        if isinstance(bucket, dict):
+            del bucket[id]
+            rest: tuple[str, ...] | dict[str, None] = bucket
+        else:
+            rest = tuple(other for other in bucket if other != id)
+            self._buckets[key] = rest
+        if not rest:
+            del self._buckets[key]
+
+    def as_sets(self) -> dict[str, frozenset[str]]:
+        """The whole index, for comparison with one that was rebuilt."""
+        return {key: frozenset(bucket) for key, bucket in self._buckets.items()}

@@ -1,0 +1,133 @@
+"""The store's rows and their indexes: plain dicts, one per kind. Owns where objects are kept and how all of them
+become bytes and come back.
+
+Never judges a change: manager/store/transaction.py does, and is the only writer. Pure: no clock, no randomness, no
+order of a set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from cluster.model.changes import KIND_TYPES, Kind, Object
+from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.specs import TaskSpec
+from manager.store.indexes import Index
+
+SNAPSHOT_FORMAT: Final = 1
+SAVED_KINDS: Final = (Kind.CLUSTER, Kind.NODE, Kind.SERVICE, Kind.TASK, Kind.NETWORK)  # the columns of Saved
+NAMED_KINDS: Final = (Kind.SERVICE, Kind.NETWORK, Kind.NODE)
+
+
+class BadSnapshot(Exception):
+    """Bytes that are no snapshot of a store, or one that this version cannot read."""
+
+
+class Saved(msgspec.Struct, array_like=True, frozen=True):
+    """A snapshot of the whole store, as `save` writes it. New fields go last and have defaults."""
+
+    format: int
+    index: int
+    clusters: tuple[Cluster, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    services: tuple[Service, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    networks: tuple[Network, ...] = ()
+
+
+def name_of(obj: Object) -> str:
+    """The name that users call the object by; empty where it has none. A node's is its hostname, as in Docker."""
+    match obj:
+        case Service() | Network():
+            return obj.spec.name
+        case Node():
+            return obj.description.hostname or obj.spec.name
+        case _:
+            return ""
+
+
+def name_key(name: str) -> str:
+    """Names are compared without regard to case (SwarmKit's store does; service names are DNS names)."""
+    return name.lower()
+
+
+class Tables:
+    """All rows and indexes. `index` is the log index of the last change."""
+
+    __slots__ = ("index", "names", "rows", "tasks_by_node", "tasks_by_service")
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.rows: dict[Kind, dict[str, Object]] = {kind: {} for kind in Kind}
+        self.names: dict[Kind, Index] = {kind: Index() for kind in NAMED_KINDS}
+        self.tasks_by_service = Index()
+        self.tasks_by_node = Index()
+
+    def write(self, kind: Kind, id: str, after: Object | None) -> None:
+        """Put `after` in the place of what is there (None: take the row away) and keep the indexes in step."""
+        rows = self.rows[kind]
+        before = rows.get(id)
+        if after is not None:
+            rows[id] = after
+        elif before is not None:
+            del rows[id]
+        self._reindex(kind, id, before, after)
+
+    def _reindex(self, kind: Kind, id: str, before: Object | None, after: Object | None) -> None:
+        if kind is Kind.TASK:
+            assert before is None or isinstance(before, Task)
+            assert after is None or isinstance(after, Task)
+            self.tasks_by_service.move(id, before.service_id if before else "", after.service_id if after else "")
+            self.tasks_by_node.move(id, before.node_id if before else "", after.node_id if after else "")
+        elif kind in self.names:
+            old, new = name_of(before) if before else "", name_of(after) if after else ""
+            self.names[kind].move(id, name_key(old), name_key(new))
+
+    def save(self) -> bytes:
+        """Everything as bytes; `load` is the inverse."""
+        columns = (tuple(self.rows[kind].values()) for kind in SAVED_KINDS)
+        return msgspec.msgpack.encode([SNAPSHOT_FORMAT, self.index, *columns])  # the shape of Saved
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the contents, the same for equal stores whatever way they came about."""
+        digest = hashlib.sha256(self.index.to_bytes(8, "big"))
+        for kind in Kind:
+            rows = self.rows[kind]
+            digest.update(msgspec.msgpack.encode([rows[key] for key in sorted(rows)]))
+        return digest.hexdigest()
+
+
+def load(data: bytes) -> Tables:
+    """The tables that `Tables.save` wrote. Raises BadSnapshot."""
+    try:
+        saved = msgspec.msgpack.decode(data, type=Saved)
+    except msgspec.MsgspecError as error:
+        raise BadSnapshot(f"the snapshot of the store cannot be read: {error}") from error
+    if saved.format != SNAPSHOT_FORMAT:
+        raise BadSnapshot(f"the snapshot of the store has format {saved.format}, this version reads {SNAPSHOT_FORMAT}")
+    tables = Tables()
+    tables.index = saved.index
+    groups: tuple[Iterable[Object], ...] = (
+        saved.clusters, saved.nodes, saved.services, share_specs(saved.services, saved.tasks), saved.networks,
+    )  # fmt: skip
+    for kind, group in zip(SAVED_KINDS, groups, strict=True):
+        for obj in group:
+            assert isinstance(obj, KIND_TYPES[kind])
+            tables.write(kind, obj.id, obj)
+    return tables
+
+
+def share_specs(services: Iterable[Service], tasks: Iterable[Task]) -> Iterable[Task]:
+    """The tasks, with one TaskSpec object for all that have an equal one of the same service: a restored store is as
+    small as a grown one.
+    """
+    known: dict[tuple[str, int], TaskSpec] = {
+        (service.id, service.spec_version): service.spec.task for service in services
+    }
+    for task in tasks:
+        spec = known.setdefault((task.service_id, task.spec_version), task.spec)
+        yield task if spec is task.spec or spec != task.spec else msgspec.structs.replace(task, spec=spec)

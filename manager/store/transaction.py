@@ -1,0 +1,201 @@
+"""What one log entry does to the store: an overlay over the tables that is committed as a whole or thrown away. Owns
+the rules of every change.
+
+Deterministic: every replica that applies the same entry to the same tables gets the same rows and the same error. So
+no clock (times come in the objects), no randomness, no order of a set. Names, versions and the life of a task are
+judged here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cluster.model.changes import KIND_OF, Change, Kind, Object, Op
+from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
+from cluster.model.objects import TASK_HISTORY_STATUSES, Service, Task, TaskStatus
+from cluster.model.task_state import is_final
+from manager.store.tables import Tables, name_key, name_of
+
+UNIQUE_NAMES: Final = {
+    Kind.SERVICE: "name conflicts with an existing object: service {} already exists",
+    Kind.NETWORK: "network with name {} already exists",
+}
+"""Kinds whose names are taken once only, and Docker's sentence for a second one."""
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One object's step. `before` is None for a new object, `after` for one that went away."""
+
+    kind: Kind
+    id: str
+    before: Object | None
+    after: Object | None
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """What one log entry did, in order. An object that the entry changed twice has two events, the second starting
+    where the first ended.
+    """
+
+    index: int
+    events: tuple[Event, ...]
+
+
+def merged_status(task: Task, status: TaskStatus) -> Task:
+    """`task` as it is after a report of `status`; the same object when the report says nothing new.
+
+    A state is never lowered and a final one never left. A higher state pushes the status before it into the history,
+    which keeps the latest TASK_HISTORY_STATUSES; an equal state takes the report's other fields unless the report is
+    older than what is known.
+    """
+    known = task.status
+    if status == known or status.state < known.state:
+        return task
+    if status.state == known.state:
+        return task if status.timestamp_ns < known.timestamp_ns else msgspec.structs.replace(task, status=status)
+    if is_final(known.state):
+        return task
+    history = (*task.history, known)[-TASK_HISTORY_STATUSES:]
+    return msgspec.structs.replace(task, status=status, history=history)
+
+
+class Transaction:
+    """Changes staged over `tables`, which stay untouched until `commit`."""
+
+    def __init__(self, tables: Tables, index: int) -> None:
+        assert index > tables.index, f"entry {index} was applied before (at {tables.index})"
+        self._tables = tables
+        self._index = index
+        self._rows: dict[tuple[Kind, str], Object | None] = {}
+        self._names: dict[tuple[Kind, str], str] = {}
+        self._events: list[Event] = []
+
+    def get(self, kind: Kind, id: str) -> Object | None:
+        """The object as the staged changes leave it."""
+        key = (kind, id)
+        return self._rows[key] if key in self._rows else self._tables.rows[kind].get(id)
+
+    def stage(self, change: Change) -> None:
+        """Judge one change and stage it. Raises Conflict, OutOfSequence, NotFound, or InvalidArgument for a change
+        that is malformed.
+        """
+        match change.op:
+            case Op.CREATE:
+                self._create(change.kind, change.id, _whole_object(change))
+            case Op.UPDATE:
+                self._update(change.kind, change.id, _whole_object(change))
+            case Op.DELETE:
+                self._put(change.kind, change.id, self._present(change.kind, change.id), None)
+            case Op.STATUS:
+                self._report(change)
+
+    def commit(self) -> Batch:
+        """Write what was staged into the tables and move them to this transaction's index."""
+        for (kind, key), after in self._rows.items():
+            self._tables.write(kind, key, after)
+        self._tables.index = self._index
+        return Batch(self._index, tuple(self._events))
+
+    def _create(self, kind: Kind, id: str, obj: Object) -> None:
+        if self.get(kind, id) is not None:
+            raise Conflict(f"{kind.name.lower()} {id} already exists")
+        self._claim_name(kind, obj)
+        if isinstance(obj, Service):
+            obj = msgspec.structs.replace(obj, spec_version=self._index)
+        elif isinstance(obj, Task):
+            obj = self._with_shared_spec(obj)
+        self._put(kind, id, None, self._stamped(obj))
+
+    def _update(self, kind: Kind, id: str, obj: Object) -> None:
+        before = self._present(kind, id)
+        if obj.meta.version != before.meta.version:
+            raise OutOfSequence
+        if name_key(name_of(obj)) != name_key(name_of(before)):
+            self._claim_name(kind, obj)
+        if isinstance(obj, Service):
+            assert isinstance(before, Service)
+            unchanged = obj.spec == before.spec
+            obj = msgspec.structs.replace(obj, spec_version=before.spec_version if unchanged else self._index)
+        elif isinstance(obj, Task):
+            assert isinstance(before, Task)
+            obj = _planned(before, obj)
+        self._put(kind, id, before, self._stamped(obj))
+
+    def _report(self, change: Change) -> None:
+        """Merge a task's status. A report for a task that is gone came late and says nothing to anyone any more.
+
+        The version stays: a report touches nothing that a plan decides, so a plan that was made before it still holds.
+        """
+        if change.kind is not Kind.TASK or not isinstance(change.after, TaskStatus):
+            raise InvalidArgument(f"malformed change: status of {change.kind.name.lower()} {change.id}")
+        task = self.get(Kind.TASK, change.id)
+        if task is None:
+            return
+        assert isinstance(task, Task)
+        after = merged_status(task, change.after)
+        if after is not task:
+            updated_at_ns = max(after.meta.updated_at_ns, change.after.timestamp_ns)
+            meta = msgspec.structs.replace(after.meta, updated_at_ns=updated_at_ns)
+            self._put(Kind.TASK, change.id, task, msgspec.structs.replace(after, meta=meta))
+
+    def _present(self, kind: Kind, id: str) -> Object:
+        obj = self.get(kind, id)
+        if obj is None:
+            raise NotFound(f"{kind.name.lower()} {id} not found")
+        return obj
+
+    def _put(self, kind: Kind, id: str, before: Object | None, after: Object | None) -> None:
+        self._rows[kind, id] = after
+        self._events.append(Event(kind, id, before, after))
+
+    def _stamped(self, obj: Object) -> Object:
+        return msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, version=self._index))
+
+    def _claim_name(self, kind: Kind, obj: Object) -> None:
+        if kind not in UNIQUE_NAMES:
+            return
+        key = name_key(name_of(obj))
+        staged = self._names.get((kind, key))
+        for holder_id in (*self._tables.names[kind].ids(key), *((staged,) if staged else ())):
+            holder = self.get(kind, holder_id)
+            if holder is not None and holder_id != obj.id and name_key(name_of(holder)) == key:
+                raise Conflict(UNIQUE_NAMES[kind].format(name_of(obj)))
+        self._names[kind, key] = obj.id
+
+    def _with_shared_spec(self, task: Task) -> Task:
+        """The task, with its service's own TaskSpec object where the two are equal: ten thousand replicas keep one
+        spec in memory.
+        """
+        service = self.get(Kind.SERVICE, task.service_id)
+        if not isinstance(service, Service) or service.spec.task is task.spec or service.spec.task != task.spec:
+            return task
+        return msgspec.structs.replace(task, spec=service.spec.task)
+
+
+def _whole_object(change: Change) -> Object:
+    """The object that a CREATE or UPDATE carries. Raises InvalidArgument when it is none, of another kind, or has
+    another id.
+    """
+    after = change.after
+    if after is not None and not isinstance(after, TaskStatus):
+        if KIND_OF[type(after)] is change.kind and after.id == change.id:
+            return after
+    raise InvalidArgument(f"malformed change: {change.op.name.lower()} of {change.kind.name.lower()} {change.id}")
+
+
+def _planned(before: Task, after: Task) -> Task:
+    """A planner's update of a task over what agents have reported since it looked: status and history go through the
+    same merge as a report.
+    """
+    merged = merged_status(before, after.status)
+    spec = before.spec if after.spec == before.spec else after.spec
+    return msgspec.structs.replace(after, status=merged.status, history=merged.history, spec=spec)
+
+
+def apply(tables: Tables, index: int, changes: tuple[Change, ...]) -> Batch:
+    """Apply one log entry to `tables`: all of it, or (ClusterError) nothing of it."""
+    transaction = Transaction(tables, index)
+    for change in changes:
+        transaction.stage(change)
+    return transaction.commit()
