@@ -1,0 +1,469 @@
+"""Calls and streams over TLS on TCP, with trio: the shell around cluster/wire/rpc.py.
+
+Owns the connection: handshake, reading, writing, keep-alive, one task per call that it serves, and the check of who
+may call what (the table in cluster/wire/calls.py). Never decides what a call means: that is its handler's. A
+ClusterError that a handler raises crosses the wire with its code and message; anything else that it raises is our
+own bug and goes up.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from inspect import isasyncgenfunction
+from os import strerror
+from typing import Any, Final, cast
+
+import trio
+
+from cluster.identity import subject
+from cluster.model.errors import ClusterError, InvalidArgument, PermissionDenied, Unavailable, from_wire
+from cluster.model.specs import Role
+from cluster.wire import calls, rpc
+from cluster.wire.codec import BadMessage, decode, encode
+from cluster.wire.frames import FrameTooLong
+
+CONNECT_TIMEOUT_S: Final = 5.0
+HANDSHAKE_TIMEOUT_S: Final = 5.0
+KEEPALIVE_INTERVAL_S: Final = 5.0
+"""Silence after which a ping is sent; three such intervals without a byte and the peer counts as dead."""
+
+KEEPALIVE_MISSES: Final = 3
+MAX_CONNECTIONS: Final = 4096
+"""Connections that one server holds open; a further one is closed at once."""
+
+MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
+"""Bytes waiting for the network above which calls and items wait."""
+
+RECEIVE_BYTES: Final = 64 * 1024
+GOODBYE_TIMEOUT_S: Final = 1.0
+
+_LOST = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: what the peer's certificate says, verified; everything empty for one without (role None)."""
+
+    node_id: str
+    role: Role | None
+    cluster_id: str
+    address: str  # the peer's plain address
+    peer: Peer = field(repr=False)
+
+
+Handler = Callable[[Caller, Any], Awaitable[Any]] | Callable[[Caller, Any], AsyncGenerator[Any, None]]
+"""Serves one call: (caller, request) -> answer; for a stream an async generator function. It is cancelled when the
+caller gives up or is lost."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A call or stream that this side made: where its answer or items go."""
+
+    answered: trio.Event = field(default_factory=trio.Event)
+    body: bytes = b""
+    failure: ClusterError | None = None
+    items: trio.MemorySendChannel[bytes] | None = None
+
+
+@dataclass(slots=True)
+class _Serving:
+    scope: trio.CancelScope
+    credited: trio.Event = field(default_factory=trio.Event)
+
+
+class Peer:
+    """One open connection. Made by `connect` and `serve` only."""
+
+    def __init__(
+        self, stream: trio.SSLStream[trio.SocketStream], handlers: Mapping[str, Handler], keepalive_s: float
+    ) -> None:
+        self.closed = trio.Event()
+        self.address, self.port = _remote(stream.transport_stream)
+        identity = subject.from_peer_certificate(stream.getpeercert())
+        self.caller = Caller(
+            identity.node_id if identity else "",
+            identity.role if identity else None,
+            identity.cluster_id if identity else "",
+            self.address,
+            self,
+        )
+        self._stream = stream
+        self._handlers = handlers
+        self._keepalive_s = keepalive_s
+        self._rpc = rpc.Connection()
+        self._waiting: dict[int, _Waiting] = {}
+        self._serving: dict[int, _Serving] = {}
+        self._slots = trio.Semaphore(rpc.MAX_CALLS_IN_FLIGHT)
+        self._to_send = trio.Event()
+        self._room = trio.Event()
+        self._heard = trio.Event()
+        self._reason = ""
+
+    # -- calling ----------------------------------------------------------------------------------------------------
+
+    async def call(self, name: str, request: object) -> Any:
+        """The answer to one call. Raises the ClusterError that the peer answered, Unavailable when the connection is
+        or gets lost, InvalidArgument when the request is too long. Cancellation tells the peer, which cancels its
+        handler."""
+        contract = _contract(name, stream=False)
+        async with self._slots:
+            await self._wait_for_room()
+            number = self._begin(name, request, stream=False)
+            waiting = self._waiting[number] = _Waiting()
+            try:
+                await waiting.answered.wait()
+            finally:
+                self._forget(number)
+        if waiting.failure is not None:
+            raise waiting.failure
+        return _decoded(name, waiting.body, contract.answer)
+
+    @asynccontextmanager
+    async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
+        """`async with peer.stream(name, request) as items: async for item in items: ...`. Iteration ends with the
+        stream and raises what ended it otherwise, as `call` does. Leaving the block cancels the stream at the peer.
+        At most rpc.STREAM_CREDIT_ITEMS wait unread."""
+        contract = _contract(name, stream=True)
+        async with self._slots:
+            await self._wait_for_room()
+            number = self._begin(name, request, stream=True)
+            send, receive = trio.open_memory_channel[bytes](rpc.STREAM_CREDIT_ITEMS)
+            waiting = self._waiting[number] = _Waiting(items=send)
+            try:
+                async with aclosing(self._items(number, waiting, receive, contract)) as items:
+                    yield items
+            finally:
+                send.close()
+                receive.close()
+                self._forget(number)
+
+    async def _items(
+        self, number: int, waiting: _Waiting, receive: trio.MemoryReceiveChannel[bytes], contract: calls.Call
+    ) -> AsyncGenerator[Any, None]:
+        async for body in receive:
+            self._rpc.item_read(number)
+            self._flush()
+            yield _decoded(contract.name, body, contract.answer)
+        if waiting.failure is not None:
+            raise waiting.failure
+
+    def _begin(self, name: str, request: object, *, stream: bool) -> int:
+        if self.closed.is_set():
+            raise self._lost()
+        try:
+            number = self._rpc.request(name, encode(request), stream=stream)
+        except FrameTooLong as e:
+            raise InvalidArgument(f"{name}: {e}") from e
+        self._flush()
+        return number
+
+    def _forget(self, number: int) -> None:
+        self._waiting.pop(number, None)
+        if not self.closed.is_set():
+            self._rpc.cancel(number)
+            self._flush()
+
+    def _lost(self) -> Unavailable:
+        return Unavailable(f"the connection to {self.address}:{self.port} is lost{self._reason}")
+
+    # -- the connection's own tasks ---------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry the connection until it ends: by either side, by an error, by silence. Returns normally for all of
+        these. `connect` and `serve` call it."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write, nursery.cancel_scope)
+                nursery.start_soon(self._keep_alive, nursery.cancel_scope)
+                task_status.started()
+                await self._read(nursery)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.closed.set()
+            self._room.set()
+            for waiting in self._waiting.values():
+                _finish(waiting, self._lost())
+            with trio.move_on_after(GOODBYE_TIMEOUT_S, shield=True), suppress(*_LOST):
+                await self._stream.aclose()
+
+    async def _read(self, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                data = await self._stream.receive_some(RECEIVE_BYTES)
+                events = self._rpc.receive(data) if data else None
+            except rpc.ProtocolError as e:
+                self._reason = f": {e}"
+                return
+            except _LOST as e:
+                self._reason = f": {e.__cause__ or e}"
+                return
+            if events is None:
+                return
+            self._heard.set()
+            for event in events:
+                self._handle(event, nursery)
+            self._flush()
+
+    def _handle(self, event: rpc.Event, nursery: trio.Nursery) -> None:
+        match event:
+            case rpc.Requested():
+                serving = self._serving[event.id] = _Serving(trio.CancelScope())
+                nursery.start_soon(self._serve, event, serving)
+            case rpc.Cancelled(id):
+                self._serving[id].scope.cancel()
+            case rpc.Credited(id):
+                self._serving[id].credited.set()
+            case rpc.ItemReceived(id, body):
+                waiting = self._waiting.get(id)
+                if waiting is not None and waiting.items is not None:
+                    waiting.items.send_nowait(body)
+            case rpc.Answered(id, body):
+                if (waiting := self._waiting.get(id)) is not None:
+                    waiting.body = body
+                    _finish(waiting, None)
+            case rpc.Failed(id, code, message):
+                if (waiting := self._waiting.get(id)) is not None:
+                    _finish(waiting, from_wire(code, message))
+            case rpc.Ended(id):
+                if (waiting := self._waiting.get(id)) is not None:
+                    _finish(waiting, None)
+            case rpc.Refused() | rpc.Ponged():
+                pass
+
+    async def _write(self, scope: trio.CancelScope) -> None:
+        while True:
+            await self._to_send.wait()
+            self._to_send = trio.Event()
+            data = self._rpc.take_outgoing()
+            self._room.set()
+            try:
+                await self._stream.send_all(data)
+            except _LOST:
+                scope.cancel()
+                return
+
+    async def _keep_alive(self, scope: trio.CancelScope) -> None:
+        silent = 0
+        while silent < KEEPALIVE_MISSES:
+            self._heard = trio.Event()
+            with trio.move_on_after(self._keepalive_s) as waited:
+                await self._heard.wait()
+                await trio.sleep_forever()  # heard: look again when this interval is over
+            if self._heard.is_set():
+                silent, self._reason = 0, ""
+            else:
+                silent += 1
+                self._reason = f": nothing heard for {silent * self._keepalive_s:g} s"
+                self._rpc.ping(silent)
+                self._flush()
+            assert waited.cancelled_caught
+        scope.cancel()
+
+    def _flush(self) -> None:
+        if self._rpc.outgoing_bytes:
+            self._to_send.set()
+
+    async def _wait_for_room(self) -> None:
+        while self._rpc.outgoing_bytes > MAX_UNSENT_BYTES and not self.closed.is_set():
+            if self._room.is_set():
+                self._room = trio.Event()
+            await self._room.wait()
+
+    # -- serving ----------------------------------------------------------------------------------------------------
+
+    async def _serve(self, request: rpc.Requested, serving: _Serving) -> None:
+        try:
+            with serving.scope:
+                await self._answer(request, serving)
+        except ClusterError as e:
+            self._rpc.error(request.id, e.code, e.message)
+        except FrameTooLong as e:
+            self._rpc.error(request.id, "internal", f"{request.name}: {e}")
+        finally:
+            self._serving.pop(request.id, None)
+            self._flush()
+
+    async def _answer(self, request: rpc.Requested, serving: _Serving) -> None:
+        contract, handler = calls.CALLS.get(request.name), self._handlers.get(request.name)
+        if contract is None or handler is None or contract.stream is not request.stream:
+            raise InvalidArgument(f"unknown call {request.name}")
+        self._authorize(contract)
+        body = _decoded(request.name, request.body, contract.request)
+        if not isasyncgenfunction(_function(handler)):
+            answer = await cast("Awaitable[Any]", handler(self.caller, body))
+            encoded = encode(calls.Nothing() if answer is None else answer)
+            await self._wait_for_room()
+            self._rpc.answer(request.id, encoded)
+            return
+        async with aclosing(cast("AsyncGenerator[Any, None]", handler(self.caller, body))) as items:
+            async for item in items:
+                while not self._rpc.may_send_item(request.id):
+                    serving.credited = trio.Event()
+                    await serving.credited.wait()
+                await self._wait_for_room()
+                self._rpc.item(request.id, encode(item))
+                self._flush()
+        self._rpc.end(request.id)
+
+    def _authorize(self, contract: calls.Call) -> None:
+        needed = contract.caller
+        if needed is calls.Caller.ANYONE:
+            return
+        if self.caller.role is None:
+            raise PermissionDenied(f"{contract.name}: a certificate of this cluster is needed")
+        if needed is calls.Caller.MANAGER and self.caller.role is not Role.MANAGER:
+            raise PermissionDenied(f"{contract.name}: only managers may call this, not a {self.caller.role}")
+
+
+# -- opening connections --------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def connect(
+    address: str,
+    context: ssl.SSLContext,
+    handlers: Mapping[str, Handler] | None = None,
+    *,
+    server_name: str | None = None,
+    keepalive_s: float = KEEPALIVE_INTERVAL_S,
+) -> AsyncIterator[Peer]:
+    """An open connection to `host:port`; closed when the block is left. `server_name` is the name that the server's
+    certificate must have when the context checks names (default: swarm-manager). Raises Unavailable when nobody
+    answers in time, PermissionDenied when a certificate is refused. When the connection ends by itself the block
+    goes on: see Peer.closed."""
+    host, port = split_address(address)
+    try:
+        with trio.fail_after(CONNECT_TIMEOUT_S):
+            transport = await trio.open_tcp_stream(host, port)
+    except trio.TooSlowError as e:
+        raise Unavailable(f"dial tcp {address}: i/o timeout") from e
+    except OSError as e:
+        raise Unavailable(f"dial tcp {address}: {_cause(e)}") from e
+    if context.check_hostname and server_name is None:
+        server_name = subject.MANAGER_NAME
+    stream = trio.SSLStream(transport, context, server_hostname=server_name)
+    await _handshake(stream, address)
+    peer = Peer(stream, handlers or {}, keepalive_s)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(peer.run)
+            try:
+                yield peer
+            finally:
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        raise group.exceptions[0] from group.exceptions[0].__cause__  # the block's own, as if there were no nursery
+
+
+async def serve(
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    handlers: Mapping[str, Handler],
+    *,
+    keepalive_s: float = KEEPALIVE_INTERVAL_S,
+    max_connections: int = MAX_CONNECTIONS,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve calls on host:port until cancelled; reports the bound listeners. Raises OSError when the address can't
+    be bound. Cancellation ends every connection and its handlers. A connection that breaks, or whose handshake
+    fails, ends alone."""
+    limiter = trio.CapacityLimiter(max_connections)
+
+    async def accepted(transport: trio.SocketStream) -> None:
+        try:
+            limiter.acquire_nowait()
+        except trio.WouldBlock:
+            await transport.aclose()
+            return
+        try:
+            stream = trio.SSLStream(transport, context, server_side=True)
+            with suppress(Unavailable, PermissionDenied):
+                await _handshake(stream, "a client")
+                await Peer(stream, handlers, keepalive_s).run()
+        finally:
+            limiter.release()
+
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    await trio.serve_listeners(accepted, listeners, task_status=task_status)
+
+
+async def _handshake(stream: trio.SSLStream[trio.SocketStream], who: str) -> None:
+    """Bring TLS up, or close the transport and raise Unavailable or PermissionDenied."""
+    done = False
+    try:
+        with suppress(OSError):
+            stream.transport_stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+        with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+            await stream.do_handshake()
+        done = True
+    except trio.TooSlowError as e:
+        raise Unavailable(f"{who} did not finish the TLS handshake in {HANDSHAKE_TIMEOUT_S:g} s") from e
+    except trio.BrokenResourceError as e:
+        if isinstance(e.__cause__, ssl.SSLCertVerificationError):
+            raise PermissionDenied(f"{who}: its certificate is refused: {e.__cause__.verify_message}") from e
+        raise Unavailable(f"{who} broke off the TLS handshake: {e.__cause__ or e}") from e
+    finally:
+        if not done:
+            await trio.aclose_forcefully(stream)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The host and port in `host:port` or `[v6]:port`. Raises InvalidArgument."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidArgument(f"invalid address {address!r}: host:port is needed")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _contract(name: str, *, stream: bool) -> calls.Call:
+    contract = calls.CALLS[name]
+    assert contract.stream is stream, f"{name} is {'' if contract.stream else 'not '}a stream"
+    return contract
+
+
+def _finish(waiting: _Waiting, failure: ClusterError | None) -> None:
+    waiting.failure = failure
+    waiting.answered.set()
+    if waiting.items is not None:
+        waiting.items.close()
+
+
+def _decoded(name: str, body: bytes, kind: object) -> Any:
+    try:
+        return decode(body, kind)
+    except BadMessage as e:
+        raise InvalidArgument(f"{name}: {e}") from e
+
+
+def _function(handler: Handler) -> Any:
+    """The function underneath `functools.partial`s."""
+    found: Any = handler
+    while isinstance(found, partial):
+        found = found.func
+    return found
+
+
+def _remote(transport: trio.SocketStream) -> tuple[str, int]:
+    try:
+        name = transport.socket.getpeername()
+    except OSError:
+        return "", 0  # it has gone already; reading will say so
+    return str(name[0]), int(name[1])
+
+
+def _cause(error: OSError) -> str:
+    """The system's words for a failed connection, also when trio tried several addresses."""
+    inner: BaseException = error
+    while isinstance(inner.__cause__, (OSError, BaseExceptionGroup)):
+        inner = inner.__cause__
+    if isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return f"connect: {strerror(inner.errno).lower()}" if isinstance(inner, OSError) and inner.errno else str(inner)
