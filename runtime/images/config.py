@@ -1,0 +1,261 @@
+"""What an image is: the values read from its configuration, and a configuration made from a file system (`import`) with
+Dockerfile-like changes.
+
+Pure: bytes in, values out. The raw bytes are kept, because their digest is the image's id. Source: OCI image
+specification, config.md; Docker's `import --change`.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from runtime.errors import BadImage
+
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+MAX_LAYERS = 127  # as Docker
+EPOCH = "0001-01-01T00:00:00Z"
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+class Healthcheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in nanoseconds, 0 = default."""
+
+    test: tuple[str, ...] = ()
+    interval_ns: int = 0
+    timeout_ns: int = 0
+    start_period_ns: int = 0
+    retries: int = 0
+
+
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run it."""
+
+    env: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    labels: Pairs = ()
+    exposed_ports: tuple[str, ...] = ()  # "80/tcp"
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+    healthcheck: Healthcheck | None = None
+    shell: tuple[str, ...] = ()
+    on_build: tuple[str, ...] = ()
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of the image's making."""
+
+    created: str = ""
+    created_by: str = ""
+    author: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """One local image. `references` and `repo_digests` are familiar names, sorted; `created` is RFC 3339 as in the
+    configuration.
+    """
+
+    id: str  # sha256:…
+    references: tuple[str, ...]
+    repo_digests: tuple[str, ...]
+    created: str
+    created_unix_s: int
+    size_bytes: int
+    architecture: str
+    os: str
+    variant: str
+    author: str
+    comment: str
+    config: ImageConfig
+    diff_ids: tuple[str, ...]
+    history: tuple[HistoryEntry, ...]
+    raw: bytes  # the configuration's bytes
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """The configuration's JSON object, with what every image must say checked. Raises BadImage."""
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise BadImage(f"an image configuration of more than {MAX_CONFIG_BYTES} bytes")
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise BadImage("the image's configuration is no JSON") from None
+    rootfs = document.get("rootfs") if isinstance(document, dict) else None
+    if not isinstance(rootfs, dict) or not all(isinstance(d, str) for d in rootfs.get("diff_ids") or ()):
+        raise BadImage("the image's configuration names no layers (rootfs.diff_ids)")
+    if len(rootfs.get("diff_ids") or ()) > MAX_LAYERS:
+        raise BadImage(f"max depth exceeded: an image has at most {MAX_LAYERS} layers")
+    return dict(document)
+
+
+def diff_ids(document: dict[str, Any]) -> tuple[str, ...]:
+    """The layers' digests, lowest first."""
+    return tuple(document["rootfs"].get("diff_ids") or ())
+
+
+def image(image_id: str, raw: bytes, references: Sequence[str], repo_digests: Sequence[str], size_bytes: int) -> Image:
+    """The value for a configuration. Raises BadImage when a field has a type that it cannot have."""
+    document = parse(raw)
+    try:
+        return Image(
+            id=image_id,
+            references=tuple(sorted(references)),
+            repo_digests=tuple(sorted(repo_digests)),
+            created=_text(document, "created") or EPOCH,
+            created_unix_s=_unix_s(_text(document, "created")),
+            size_bytes=size_bytes,
+            architecture=_text(document, "architecture"),
+            os=_text(document, "os"),
+            variant=_text(document, "variant"),
+            author=_text(document, "author"),
+            comment=_text(document, "comment"),
+            config=_config(document.get("config") or {}),
+            diff_ids=diff_ids(document),
+            history=tuple(_history(h) for h in document.get("history") or ()),
+            raw=raw,
+        )
+    except (AttributeError, TypeError, ValueError):
+        raise BadImage("the image's configuration is malformed") from None
+
+
+def imported(diff_id: str, changes: Sequence[str], message: str, created: str, architecture: str) -> bytes:
+    """The configuration of an image made from one file system. Raises BadImage for a change that Docker would
+    refuse.
+    """
+    config: dict[str, Any] = {}
+    for change in changes:
+        _apply(config, change)
+    document = {
+        "architecture": architecture,
+        "comment": message,
+        "config": config,
+        "created": created,
+        "history": [{"created": created, "comment": message}],
+        "os": "linux",
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+    return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _config(document: dict[str, Any]) -> ImageConfig:
+    health = document.get("Healthcheck")
+    return ImageConfig(
+        env=_texts(document.get("Env")),
+        cmd=_texts(document.get("Cmd")),
+        entrypoint=_texts(document.get("Entrypoint")),
+        working_dir=_text(document, "WorkingDir"),
+        user=_text(document, "User"),
+        labels=tuple(sorted((str(k), str(v)) for k, v in (document.get("Labels") or {}).items())),
+        exposed_ports=tuple(sorted(document.get("ExposedPorts") or {})),
+        volumes=tuple(sorted(document.get("Volumes") or {})),
+        stop_signal=_text(document, "StopSignal"),
+        healthcheck=_health(health) if health else None,
+        shell=_texts(document.get("Shell")),
+        on_build=_texts(document.get("OnBuild")),
+    )
+
+
+def _health(document: dict[str, Any]) -> Healthcheck:
+    return Healthcheck(
+        test=_texts(document.get("Test")),
+        interval_ns=int(document.get("Interval") or 0),
+        timeout_ns=int(document.get("Timeout") or 0),
+        start_period_ns=int(document.get("StartPeriod") or 0),
+        retries=int(document.get("Retries") or 0),
+    )
+
+
+def _history(document: dict[str, Any]) -> HistoryEntry:
+    return HistoryEntry(
+        created=_text(document, "created"),
+        created_by=_text(document, "created_by"),
+        author=_text(document, "author"),
+        comment=_text(document, "comment"),
+        empty_layer=bool(document.get("empty_layer")),
+    )
+
+
+def _text(document: dict[str, Any], key: str) -> str:
+    value = document.get(key) or ""
+    if not isinstance(value, str):
+        raise TypeError(key)
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str) or not all(isinstance(v, str) for v in value):
+        raise TypeError("a list of strings")
+    return tuple(value)
+
+
+def _unix_s(created: str) -> int:
+    if not created:
+        return 0
+    moment = datetime.fromisoformat(created)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp())
+
+
+def _apply(config: dict[str, Any], change: str) -> None:
+    instruction, _, rest = change.strip().partition(" ")
+    word, rest = instruction.upper(), rest.strip()
+    if not rest and word != "CMD":
+        raise BadImage(f"{word or 'a change'} requires at least one argument")
+    if word in ("CMD", "ENTRYPOINT"):
+        config["Cmd" if word == "CMD" else "Entrypoint"] = _exec_form(rest)
+    elif word == "ENV":
+        for key, value in _assignments(rest):
+            kept = [e for e in config.get("Env", []) if e.partition("=")[0] != key]
+            config["Env"] = [*kept, f"{key}={value}"]
+    elif word == "LABEL":
+        config.setdefault("Labels", {}).update(_assignments(rest))
+    elif word == "EXPOSE":
+        config.setdefault("ExposedPorts", {}).update({p if "/" in p else f"{p}/tcp": {} for p in rest.split()})
+    elif word == "VOLUME":
+        paths = _exec_form(rest) if rest.startswith("[") else rest.split()
+        config.setdefault("Volumes", {}).update({p: {} for p in paths})
+    elif word in ("USER", "WORKDIR", "STOPSIGNAL"):
+        config[{"USER": "User", "WORKDIR": "WorkingDir", "STOPSIGNAL": "StopSignal"}[word]] = rest
+    elif word == "ONBUILD":
+        config.setdefault("OnBuild", []).append(rest)
+    else:
+        raise BadImage(f"{instruction} is not a valid change command")
+
+
+def _exec_form(text: str) -> list[str]:
+    if text.startswith("["):
+        try:
+            words = json.loads(text)
+        except ValueError:
+            words = None
+        if isinstance(words, list) and all(isinstance(w, str) for w in words):
+            return words
+    return ["/bin/sh", "-c", text] if text else []
+
+
+def _assignments(text: str) -> list[tuple[str, str]]:
+    first = text.split(None, 1)
+    if "=" not in first[0]:  # the old form: ENV KEY the rest
+        return [(first[0], first[1] if len(first) > 1 else "")]
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise BadImage(f"Syntax error - can't parse {text!r}") from None
+    bad = next((w for w in words if "=" not in w), None)
+    if bad is not None:
+        raise BadImage(f"Syntax error - can't find = in {bad!r}. Must be of the form: name=value")
+    return [(k, v) for k, _, v in (w.partition("=") for w in words)]

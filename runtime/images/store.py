@@ -1,0 +1,322 @@
+"""The images of one node: content by digest, layers unpacked once and shared, names in SQLite.
+
+Synchronous: callers use threads; every method may be called from any of them. Killed at any moment, the store is what
+it was before or after the call that was running: content is written aside, synced and renamed, then recorded in one
+transaction, and what no record names is swept when the store is opened. It never pulls and never mounts. Messages are
+Docker's.
+
+    blobs/sha256/<digest>       configurations and layers as they came
+    layers/<chain id>/diff      an overlay's lower folder
+    tmp/                        staging
+    images.sqlite, lock
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from runtime.errors import BadImage, ImageInUse, NoSuchImage
+from runtime.images import archive, blobs, compression, config, layers, reference
+from runtime.images.config import Image
+from runtime.images.database import Database, LayerRow
+from runtime.images.reference import Reference
+
+SHORT_ID_CHARACTERS = 12
+_MACHINES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "ppc64le": "ppc64le",
+    "s390x": "s390x",
+    "riscv64": "riscv64",
+}
+
+Lines = list[str]
+"""What `docker load` prints."""
+
+Removals = list[tuple[str, str]]
+"""("Untagged" | "Deleted", what)."""
+
+UsedBy = Callable[[str], str]
+"""image id -> id of a container that uses it, or empty."""
+
+
+class ImageStore:
+    """Opened once per process; `close()` it."""
+
+    def __init__(
+        self, root: Path, *, limits: layers.Limits = layers.DEFAULT_LIMITS, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._folders = blobs.Folders(root)
+        self._limits = limits
+        self._clock_ns = clock_ns
+        self._mutex = threading.RLock()
+        with self._folders.locked():
+            self._database = Database(root / "images.sqlite")
+        with self._folders.locked(wait=False) as alone:
+            if alone:
+                self._folders.sweep(self._database.known_blobs(), self._database.known_layers())
+
+    def close(self) -> None:
+        with self._mutex:
+            self._database.close()
+
+    def load(self, file: BinaryIO) -> Lines:
+        """Take in an archive of `docker save` or an OCI layout, compressed or not; returns Docker's lines. Raises
+        BadImage, and then has changed nothing but for the images that came before the bad one.
+        """
+        lines: Lines = []
+        with self._folders.staging() as staging:
+            for number, staged in enumerate(archive.read(file.read, staging, f"linux/{architecture()}")):
+                lines += self._take(staged, staging / f"image-{number}")
+        return lines
+
+    def import_(self, file: BinaryIO, reference_text: str, changes: Sequence[str] = (), message: str = "") -> str:
+        """Make an image of one file system's tar; returns its id. An empty reference leaves it without a name. Raises
+        BadImage, InvalidReference.
+        """
+        names = (reference.parse(reference_text).with_default_tag(),) if reference_text else ()
+        if names and names[0].digest:
+            raise BadImage("cannot import digest reference")
+        now = datetime.fromtimestamp(self._clock_ns() / 1e9, UTC).isoformat().replace("+00:00", "Z")
+        with self._folders.staging() as staging:
+            path = staging / "layer"
+            digest = blobs.write_file(path, blobs.chunks(compression.reader(file.read)))
+            raw = config.imported(digest, changes, message or "Imported from -", now, architecture())
+            self._take(archive.StagedImage(raw, names, (archive.StagedBlob(path, digest),)), staging / "image")
+        return _digest(raw)
+
+    def list(self) -> tuple[Image, ...]:
+        """Newest first."""
+        with self._mutex:
+            images = [self._image(i) for i in self._database.image_ids()]
+        return tuple(sorted(images, key=lambda i: (-i.created_unix_s, i.id)))
+
+    def get(self, reference_or_id: str) -> Image:
+        """By name (`:latest` is understood), whole id, or unique beginning of an id. Raises NoSuchImage,
+        InvalidReference.
+        """
+        with self._mutex:
+            return self._image(self._find(reference_or_id)[0])
+
+    def tag(self, source: str, target: str) -> None:
+        """Give the image another name; one that had it before loses it. Raises NoSuchImage, InvalidReference,
+        BadImage.
+        """
+        name = reference.parse(target)
+        if name.digest:
+            raise BadImage("refusing to create a tag with a digest reference")
+        with self._mutex, self._folders.locked():
+            image_id, _ = self._find(source)
+            with self._database.transaction():
+                self._database.set_name(name.with_default_tag().canonical, image_id)
+
+    def remove(
+        self,
+        reference_or_id: str,
+        *,
+        force: bool = False,
+        used_by: UsedBy = lambda _: "",
+        running_in: UsedBy = lambda _: "",
+    ) -> Removals:
+        """Take a name away, and the image with its last one. Returns ("Untagged" | "Deleted", what). `used_by` names
+        any container of the image, `running_in` a running one, which even `force` does not override. Raises
+        NoSuchImage, ImageInUse.
+        """
+        with self._mutex, self._folders.locked():
+            image_id, name = self._find(reference_or_id)
+            names = self._database.names_of(image_id)
+            done: Removals = []
+            if name is not None:
+                container = used_by(image_id)
+                if not force and len(names) == 1 and container:
+                    raise ImageInUse(
+                        f'conflict: unable to remove repository reference "{reference_or_id}" (must force) - container '
+                        f"{_short(container)} is using its referenced image {_short(image_id)}"
+                    )
+                done += self._untag(image_id, [name.canonical])
+                if self._database.names_of(image_id) or running_in(image_id):
+                    return done
+            else:
+                several = len({reference.parse(n).repository for n in names}) > 1 or len(names) > 1
+                self._refuse_removal(image_id, force, several, used_by, running_in)
+            done += self._untag(image_id, self._database.names_of(image_id) + self._database.digests_of(image_id))
+            done += self._delete(image_id, in_use=bool(used_by(image_id)))
+            return done
+
+    def lower_dirs(self, image_id: str) -> tuple[str, ...]:
+        """The folders of the image's layers, top first; also of an image that was removed by force under a container.
+        Raises NoSuchImage.
+        """
+        with self._mutex:
+            rows = self._database.layers_of(image_id)
+            if not rows and not self._database.has_image(image_id):
+                raise NoSuchImage(f"No such image: {image_id}")
+            return tuple(str(self._folders.layer(row.chain_id)) for row in reversed(rows))
+
+    def collect(self, used_by: UsedBy) -> None:
+        """Delete the layers that were kept for containers of removed images, where no container needs them any more."""
+        with self._mutex, self._folders.locked():
+            for image_id in self._database.hidden_ids():
+                if not used_by(image_id):
+                    self._delete(image_id, in_use=False)
+
+    # --- taking in
+    def _take(self, staged: archive.StagedImage, folder: Path) -> Lines:
+        diff_ids = config.diff_ids(config.parse(staged.config))
+        if len(diff_ids) != len(staged.layers):
+            raise BadImage(
+                f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(staged.layers)}"
+            )
+        image_id = _digest(staged.config)
+        config.image(image_id, staged.config, (), (), 0)  # refuses a malformed one before anything is written
+        chain = chain_ids(diff_ids)
+        folder.mkdir(mode=0o700)
+        fresh: dict[str, LayerRow] = {}
+        for position, (chain_id, diff_id, layer) in enumerate(zip(chain, diff_ids, staged.layers, strict=True)):
+            if chain_id not in fresh and not self._has_layer(chain_id):
+                size = self._unpack(layer, diff_id, folder / chain_id[7:], base=position == 0)
+                fresh[chain_id] = LayerRow(chain_id, diff_id, layer.digest, size)
+        blobs.write_file(folder / "config", iter((staged.config,)))
+        staged_blobs = {layer.digest: layer.path for layer in staged.layers}
+        with self._mutex, self._folders.locked():
+            self._folders.place_blob(folder / "config", image_id)
+            placed: list[LayerRow] = []
+            for chain_id, row in fresh.items():
+                if self._database.layer(chain_id) is None:  # somebody else was faster
+                    self._folders.place_layer(folder / chain_id[7:], chain_id)
+                    if not self._folders.blob(row.blob).exists():
+                        self._folders.place_blob(staged_blobs[row.blob], row.blob)
+                    placed.append(row)
+            with self._database.transaction():
+                return self._record(image_id, chain, placed, staged.names)
+
+    def _record(
+        self, image_id: str, chain: Sequence[str], placed: Sequence[LayerRow], names: Sequence[Reference]
+    ) -> Lines:
+        for row in placed:
+            self._database.add_layer(row)
+        self._database.add_image(image_id, self._clock_ns(), chain)
+        lines: Lines = []
+        for name in names:
+            before = self._database.named(name.canonical)
+            if before and before != image_id:
+                lines.append(
+                    f"The image {name.familiar} already exists, renaming the old one with ID {before} to empty string"
+                )
+            self._database.set_name(name.canonical, image_id)
+            lines.append(f"Loaded image: {name.familiar}")
+        return lines or [f"Loaded image ID: {image_id}"]
+
+    def _has_layer(self, chain_id: str) -> bool:
+        with self._mutex:
+            return self._database.layer(chain_id) is not None
+
+    def _unpack(self, layer: archive.StagedBlob, diff_id: str, folder: Path, *, base: bool) -> int:
+        (folder / "diff").mkdir(mode=0o755, parents=True)
+        fd = os.open(folder / "diff", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fchmod(fd, 0o755)
+            with open(layer.path, "rb", buffering=0) as file:
+                unpacked = layers.unpack(compression.reader(file.read), fd, base=base, limits=self._limits)
+        finally:
+            os.close(fd)
+        if unpacked.diff_id != diff_id:
+            raise BadImage(
+                f"layer {layer.digest} has content {unpacked.diff_id}, but the image's configuration says {diff_id}"
+            )
+        return unpacked.size_bytes
+
+    # --- finding
+    def _find(self, text: str) -> tuple[str, Reference | None]:
+        """The image's id, and the name when it was found by one."""
+        digits = reference.id_prefix(text)
+        if text.startswith("sha256:") and digits:
+            return self._by_prefix(text, digits), None
+        if digits and len(digits) == 64:
+            return self._by_prefix(text, digits), None
+        name = reference.parse(text).with_default_tag()
+        image_id = self._database.named(name.canonical)
+        if image_id:
+            return image_id, name
+        if digits:
+            return self._by_prefix(f"{text}:{reference.DEFAULT_TAG}", digits), None
+        raise NoSuchImage(f"No such image: {name.familiar}")
+
+    def _by_prefix(self, text: str, digits: str) -> str:
+        found = self._database.ids_with_prefix(digits)
+        if len(found) != 1:
+            raise NoSuchImage(f"No such image: {text}")
+        return found[0]
+
+    def _image(self, image_id: str) -> Image:
+        raw = self._folders.blob(image_id).read_bytes()
+        return config.image(
+            image_id,
+            raw,
+            [reference.familiar(n) for n in self._database.names_of(image_id)],
+            [reference.familiar(n) for n in self._database.digests_of(image_id)],
+            sum(row.size_bytes for row in self._database.layers_of(image_id)),
+        )
+
+    # --- removing (the store is locked)
+    def _refuse_removal(self, image_id: str, force: bool, several: bool, used_by: UsedBy, running_in: UsedBy) -> None:
+        prefix = f"conflict: unable to delete {_short(image_id)}"
+        if running := running_in(image_id):
+            raise ImageInUse(
+                f"{prefix} (cannot be forced) - image is being used by running container {_short(running)}"
+            )
+        if force:
+            return
+        if several:
+            raise ImageInUse(f"{prefix} (must be forced) - image is referenced in multiple repositories")
+        if stopped := used_by(image_id):
+            raise ImageInUse(f"{prefix} (must be forced) - image is being used by stopped container {_short(stopped)}")
+
+    def _untag(self, image_id: str, names: Sequence[str]) -> Removals:
+        with self._database.transaction():
+            for name in names:
+                self._database.drop_name(name)
+        return [("Untagged", reference.familiar(name)) for name in names]
+
+    def _delete(self, image_id: str, *, in_use: bool) -> Removals:
+        with self._database.transaction():
+            if in_use:
+                self._database.hide_image(image_id)
+                return [("Deleted", image_id)]
+            gone = self._database.drop_image(image_id)
+            kept = self._database.known_blobs()
+        for row in gone:
+            self._folders.discard(self._folders.layer(row.chain_id).parent)
+        for blob in {image_id, *(row.blob for row in gone)} - kept:
+            self._folders.discard(self._folders.blob(blob))
+        return [("Deleted", image_id), *(("Deleted", row.chain_id) for row in gone)]
+
+
+def architecture() -> str:
+    """This machine's, as Go names it."""
+    machine = os.uname().machine
+    return _MACHINES.get(machine, machine)
+
+
+def chain_ids(diff_ids: Sequence[str]) -> tuple[str, ...]:
+    """Of each layer with all that is below it (OCI image specification, config.md, "Layer ChainID")."""
+    result: Lines = []
+    for diff_id in diff_ids:
+        result.append(diff_id if not result else _digest(f"{result[-1]} {diff_id}".encode()))
+    return tuple(result)
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _short(identifier: str) -> str:
+    return identifier.removeprefix("sha256:")[:SHORT_ID_CHARACTERS]
