@@ -1,0 +1,72 @@
+"""The small change of the conversions: times, maps, versions, and leaving out what is empty. Pure; the nouns have files of their own (convert_*.py).
+
+Source: the Engine API's description, version 1.51, and Go's `omitempty` where real daemons leave a field out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cluster.model.errors import InvalidArgument
+from cluster.model.objects import Meta
+from cluster.model.specs import Pairs
+
+Json = dict[str, Any]
+"""A JSON object on its way out."""
+
+NEVER: Final = "0001-01-01T00:00:00Z"
+SECOND_NS: Final = 1_000_000_000
+
+
+def time_text(time_ns: int) -> str:
+    """RFC 3339 with nanoseconds, UTC, without trailing zeros; NEVER for 0."""
+    if time_ns <= 0:
+        return NEVER
+    seconds, nanoseconds = divmod(time_ns, SECOND_NS)
+    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def log_time_text(time_ns: int) -> str:
+    """RFC 3339 with all nine digits: the prefix of a log line."""
+    seconds, nanoseconds = divmod(time_ns, SECOND_NS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def time_parameter_ns(text: str) -> int:
+    """A `since` or `until`: Unix seconds with an optional fraction, or RFC 3339. Empty is 0. Raises InvalidArgument."""
+    if not text:
+        return 0
+    whole, _, fraction = text.partition(".")
+    if whole.removeprefix("-").isdigit() and (not fraction or fraction.isdigit()):
+        sign = -1 if whole.startswith("-") else 1
+        return int(whole) * SECOND_NS + sign * int((fraction + "000000000")[:9])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidArgument(f'invalid value for time: failed to parse value as time or duration: "{text}"') from error
+    return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * SECOND_NS + moment.microsecond * 1000
+
+
+def mapping(pairs: Pairs) -> dict[str, str]:
+    return dict(pairs)
+
+
+def filled(fields: Mapping[str, Any]) -> Json:
+    """Without the fields that are empty: None, False, 0, "", and lists and maps without items (Go's omitempty)."""
+    return {name: value for name, value in fields.items() if value or isinstance(value, Present)}
+
+
+class Present(dict[str, Any]):
+    """A JSON object that `filled` keeps although it has no fields."""
+
+
+def meta_json(meta: Meta) -> Json:
+    return {
+        "Version": {"Index": meta.version},
+        "CreatedAt": time_text(meta.created_at_ns),
+        "UpdatedAt": time_text(meta.updated_at_ns),
+    }
+

@@ -1,0 +1,245 @@
+"""Containers -> the API's JSON: the line of `docker ps`, the object of `docker inspect`, the exec. Pure: the time comes in.
+
+Source: the Engine API's ContainerSummary and ContainerInspectResponse, version 1.51; moby's container/state.go and docker/go-units for the words of the status.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from agent.engine.convert import SECOND_NS, Json, filled, mapping, time_text
+from agent.engine.convert_host import exposed_json, host_config_json, port_map_json
+from agent.engine.convert_mounts import mount_point_json
+from agent.engine.convert_task_specs import health_json
+from agent.records import Attachment, Config, ExecRecord, PortBinding, Record, State
+
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 24 * _HOUR
+
+
+def human_duration(seconds: int) -> str:
+    """`About a minute`, `3 weeks`: go-units' HumanDuration."""
+    if seconds < 1:
+        return "Less than a second"
+    if seconds == 1:
+        return "1 second"
+    if seconds < _MINUTE:
+        return f"{seconds} seconds"
+    minutes, hours = seconds // _MINUTE, int(seconds / _HOUR + 0.5)
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    if hours == 1:
+        return "About an hour"
+    for limit, size, name in ((48, 1, "hours"), (24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months")):
+        if hours < limit:
+            return f"{hours // size} {name}"
+    return f"{seconds // _DAY // 365} years"
+
+
+def status_text(state: State, now_ns: int) -> str:
+    """`Up 2 minutes`, `Exited (0) 3 seconds ago`, `Created`."""
+
+    def since(time_ns: int) -> str:
+        return human_duration(max(0, now_ns - time_ns) // SECOND_NS)
+
+    if state.status in ("running", "paused"):
+        return f"Up {since(state.started_at_ns)}" + (" (Paused)" if state.status == "paused" else "")
+    if state.status == "restarting":
+        return f"Restarting ({state.exit_code}) {since(state.finished_at_ns)} ago"
+    if state.status in ("removing", "dead"):
+        return "Removal In Progress" if state.status == "removing" else "Dead"
+    if not state.started_at_ns:
+        return "Created"
+    return f"Exited ({state.exit_code}) {since(state.finished_at_ns)} ago" if state.finished_at_ns else ""
+
+
+def command_text(record: Record) -> str:
+    """The command in one line; arguments with spaces in quotes."""
+    return " ".join((record.path, *(f"'{arg}'" if " " in arg else arg for arg in record.args)))
+
+
+def summary_json(record: Record, now_ns: int, volumes_root: str) -> Json:
+    return {
+        "Id": record.id,
+        "Names": [f"/{record.name}"],
+        "Image": record.config.image,
+        "ImageID": record.image_id,
+        "Command": command_text(record),
+        "Created": record.created_at_ns // SECOND_NS,
+        "Ports": _summary_ports(record),
+        "Labels": mapping(record.config.labels),
+        "State": record.state.status,
+        "Status": status_text(record.state, now_ns),
+        "HostConfig": {"NetworkMode": record.host.network_mode},
+        "NetworkSettings": {"Networks": _networks_json(record)},
+        "Mounts": [mount_point_json(mount, volumes_root) for mount in record.host.mounts if mount.kind != "tmpfs"],
+    }
+
+
+def _summary_ports(record: Record) -> list[Json]:
+    if record.state.status not in ("running", "paused"):
+        return []
+    bound = [_summary_port(binding) for binding in record.host.port_bindings]
+    numbers = {(binding.container_port, binding.protocol) for binding in record.host.port_bindings}
+    for exposed in record.config.exposed_ports:
+        port, _, protocol = exposed.partition("/")
+        if port.isdigit() and (int(port), protocol or "tcp") not in numbers:
+            bound.append({"PrivatePort": int(port), "Type": protocol or "tcp"})
+    return bound
+
+
+def _summary_port(binding: PortBinding) -> Json:
+    out: Json = {"IP": binding.host_ip or "0.0.0.0"} if binding.host_port else {}  # noqa: S104
+    return out | {"PrivatePort": binding.container_port} | filled({"PublicPort": binding.host_port}) | {"Type": binding.protocol}
+
+
+def _networks_json(record: Record) -> dict[str, Json]:
+    names = [record.name, record.id[:12]]
+    return {a.network_name: endpoint_json(a, names) for a in record.attachments if not a.hidden}
+
+
+def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
+    address, _, prefix = attachment.address.partition("/")
+    return {
+        "IPAMConfig": {},
+        "Links": [],
+        "Aliases": list(attachment.aliases),
+        "MacAddress": attachment.mac,
+        "DriverOpts": None,
+        "GwPriority": 0,
+        "NetworkID": attachment.network_id,
+        "EndpointID": attachment.endpoint_id if address else "",
+        "Gateway": attachment.gateway,
+        "IPAddress": address,
+        "IPPrefixLen": int(prefix or 0),
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DNSNames": [*names, *(alias for alias in attachment.aliases if alias not in names)] if attachment.aliases else [],
+    }
+
+
+def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbox: str, exec_ids: tuple[str, ...], volumes_root: str) -> Json:
+    """`folder`: the container's own; `layers`: its overlay's folders, top first (none when its image is gone); `sandbox`: path of its network namespace."""
+    driver: Json = {"LowerDir": ":".join(layers[1:]), "UpperDir": f"{folder}/upper", "WorkDir": f"{folder}/work", "MergedDir": f"{folder}/merged"}
+    return {
+        "Id": record.id,
+        "Created": time_text(record.created_at_ns),
+        "Path": record.path,
+        "Args": list(record.args),
+        "State": state_json(record.state),
+        "Image": record.image_id,
+        "ResolvConfPath": f"{folder}/resolv.conf",
+        "HostnamePath": f"{folder}/hostname",
+        "HostsPath": f"{folder}/hosts",
+        "LogPath": f"{folder}/log",
+        "Name": f"/{record.name}",
+        "RestartCount": record.restart_count,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": list(exec_ids) or None,
+        "HostConfig": host_config_json(record.host),
+        "GraphDriver": {"Name": "overlay2", "Data": driver},
+        "Mounts": [mount_point_json(mount, volumes_root) for mount in record.host.mounts],
+        "Config": config_json(record.config),
+        "NetworkSettings": _network_settings(record, sandbox),
+    }
+
+
+def _network_settings(record: Record, sandbox: str) -> Json:
+    running = record.state.status in ("running", "paused")
+    bridge = next((a for a in record.attachments if a.network_name == "bridge" and not a.hidden), None)
+    shown = endpoint_json(bridge, []) if bridge is not None else {}
+    top: dict[str, Any] = {"EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0}
+    top |= {"IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": ""}
+    return (
+        {
+            "Bridge": "",
+            "SandboxID": record.id if running else "",
+            "SandboxKey": sandbox if running else "",
+            "Ports": port_map_json(record.host.port_bindings, record.config.exposed_ports) if running else {},
+            "HairpinMode": False,
+            "LinkLocalIPv6Address": "",
+            "LinkLocalIPv6PrefixLen": 0,
+            "SecondaryIPAddresses": None,
+            "SecondaryIPv6Addresses": None,
+        }
+        | {name: shown.get(name, empty) for name, empty in top.items()}
+        | {"Networks": _networks_json(record)}
+    )
+
+
+def state_json(state: State) -> Json:
+    return {
+        "Status": state.status,
+        "Running": state.status in ("running", "paused", "restarting"),
+        "Paused": state.status == "paused",
+        "Restarting": state.status == "restarting",
+        "OOMKilled": state.oom_killed,
+        "Dead": state.status == "dead",
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": time_text(state.started_at_ns),
+        "FinishedAt": time_text(state.finished_at_ns),
+    }
+
+
+def config_json(config: Config) -> Json:
+    out: Json = {
+        "Hostname": config.hostname,
+        "Domainname": config.domainname,
+        "User": config.user,
+        "AttachStdin": config.attach_stdin,
+        "AttachStdout": config.attach_stdout,
+        "AttachStderr": config.attach_stderr,
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": config.stdin_once,
+        "Env": list(config.env),
+        "Cmd": list(config.cmd),
+        "Image": config.image,
+        "Volumes": {path: {} for path in config.volumes},
+        "WorkingDir": config.working_dir,
+        "Entrypoint": list(config.entrypoint),
+        "OnBuild": None,
+        "Labels": mapping(config.labels),
+    }
+    if config.exposed_ports:
+        out["ExposedPorts"] = exposed_json(config.exposed_ports)
+    if config.health is not None:
+        out["Healthcheck"] = health_json(config.health)
+    if config.stop_timeout_s is not None:
+        out["StopTimeout"] = config.stop_timeout_s
+    return out | filled({"StopSignal": config.stop_signal})
+
+
+def exec_json(record: ExecRecord) -> Json:
+    config = record.config
+    out: Json = {} if record.exit_code is None else {"ExitCode": record.exit_code}
+    return (
+        {"ID": record.id, "Running": record.running}
+        | out
+        | {
+            "ProcessConfig": {
+                "tty": config.tty,
+                "entrypoint": config.cmd[0] if config.cmd else "",
+                "arguments": list(config.cmd[1:]),
+                "privileged": config.privileged,
+                "user": config.user,
+            },
+            "OpenStdin": config.attach_stdin,
+            "OpenStderr": config.attach_stderr,
+            "OpenStdout": config.attach_stdout,
+            "CanRemove": False,
+            "ContainerID": config.container_id,
+            "DetachKeys": config.detach_keys,
+            "Pid": record.pid,
+        }
+    )

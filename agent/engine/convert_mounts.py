@@ -1,0 +1,135 @@
+"""Mounts between the API's JSON and our values: the long form (Mounts) both ways, the short forms (Binds, Tmpfs) inwards. Pure.
+
+A Mount's `options` carry what the API spreads over BindOptions, VolumeOptions and TmpfsOptions: `propagation`, `nonrecursive`, `create-mountpoint`,
+`volume-nocopy`, `volume-driver`, `volume-subpath`, `volume-label:NAME`, `volume-opt:NAME`, `tmpfs-size` (bytes), `tmpfs-mode` (octal), `consistency`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.engine.convert import Json, filled
+from agent.engine.fields import Fields
+from cluster.model.errors import InvalidArgument
+from cluster.model.specs import Mount, Pairs
+
+KINDS: Final = ("bind", "volume", "tmpfs")
+PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+_LABEL: Final = "volume-label:"
+_OPTION: Final = "volume-opt:"
+
+
+def mount_of(fields: Fields) -> Mount:
+    """One item of Mounts. Raises InvalidArgument for a kind that is not served."""
+    kind = fields.text("Type").lower()
+    if kind not in KINDS:
+        raise InvalidArgument(f'invalid mount config for type "{kind}": mount type unknown: "{kind}"')
+    options: list[tuple[str, str]] = []
+    bind, volume, tmpfs = fields.section("BindOptions"), fields.section("VolumeOptions"), fields.section("TmpfsOptions")
+    driver = volume.section("DriverConfig")
+    options += [("propagation", bind.text("Propagation")), ("nonrecursive", _true(bind.flag("NonRecursive")))]
+    options += [("create-mountpoint", _true(bind.flag("CreateMountpoint")))]
+    options += [("volume-nocopy", _true(volume.flag("NoCopy"))), ("volume-subpath", volume.text("Subpath"))]
+    options += [(_LABEL + name, value or " ") for name, value in volume.pairs("Labels")]
+    options += [("volume-driver", driver.text("Name"))]
+    options += [(_OPTION + name, value or " ") for name, value in driver.pairs("Options")]
+    size, mode = tmpfs.natural("SizeBytes"), tmpfs.natural("Mode")
+    options += [("tmpfs-size", str(size) if size else ""), ("tmpfs-mode", f"{mode:o}" if mode else "")]
+    options += [("consistency", fields.text("Consistency"))]
+    kept = tuple((name, value.strip() if ":" in name else value) for name, value in options if value)
+    return Mount(kind, fields.text("Source"), fields.text("Target"), fields.flag("ReadOnly"), kept)
+
+
+def _true(flag: bool) -> str:
+    return "true" if flag else ""
+
+
+def mount_json(mount: Mount) -> Json:
+    options = dict(mount.options)
+    bind = {
+        "Propagation": options.get("propagation"),
+        "NonRecursive": "nonrecursive" in options,
+        "CreateMountpoint": "create-mountpoint" in options,
+    }
+    driver = {"Name": options.get("volume-driver"), "Options": _prefixed(mount.options, _OPTION)}
+    volume = {
+        "NoCopy": "volume-nocopy" in options,
+        "Labels": _prefixed(mount.options, _LABEL),
+        "Subpath": options.get("volume-subpath"),
+        "DriverConfig": filled(driver),
+    }
+    tmpfs = {"SizeBytes": int(options.get("tmpfs-size", "0")), "Mode": int(options.get("tmpfs-mode", "0"), 8)}
+    return filled(
+        {
+            "Type": mount.kind,
+            "Source": mount.source,
+            "Target": mount.target,
+            "ReadOnly": mount.read_only,
+            "Consistency": options.get("consistency"),
+            "BindOptions": filled(bind),
+            "VolumeOptions": filled(volume),
+            "TmpfsOptions": filled(tmpfs),
+        }
+    )
+
+
+def _prefixed(options: Pairs, prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix): value for name, value in options if name.startswith(prefix)}
+
+
+def bind_of(text: str) -> Mount:
+    """`source:target[:mode,…]`; a source that is no path names a volume. Raises InvalidArgument in Docker's words."""
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise InvalidArgument(f"invalid volume specification: '{text}'")
+    source, target = parts[0], parts[1]
+    modes = parts[2].split(",") if len(parts) == 3 else []
+    if not target.startswith("/"):
+        raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config for type \"bind\": "
+                              f"invalid mount path: '{target}' mount path must be absolute")  # fmt: skip
+    options: list[tuple[str, str]] = []
+    for mode in modes:
+        if mode in PROPAGATIONS:
+            options.append(("propagation", mode))
+        elif mode == "nocopy":
+            options.append(("volume-nocopy", "true"))
+        elif mode not in ("ro", "rw", "z", "Z"):
+            raise InvalidArgument(f"invalid mode: {parts[2]}")
+    kind = "bind" if source.startswith("/") else "volume"
+    if kind == "bind":
+        options.append(("create-mountpoint", "true"))
+    return Mount(kind, source, target, "ro" in modes, tuple(options))
+
+
+def tmpfs_of(target: str, text: str) -> Mount:
+    """`--tmpfs target:size=64m,mode=1770,ro`: size with its suffix in bytes. Other options are the kernel's defaults already."""
+    options: list[tuple[str, str]] = []
+    words = [word for word in text.split(",") if word]
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "size":
+            options.append(("tmpfs-size", str(_bytes(value, text))))
+        elif name == "mode":
+            options.append(("tmpfs-mode", value))
+    return Mount("tmpfs", "", target, "ro" in words, tuple(options))
+
+
+def _bytes(value: str, text: str) -> int:
+    unit = {"k": 1024, "m": 1024**2, "g": 1024**3}.get(value[-1:].lower(), 1)
+    digits = value[:-1] if unit > 1 else value
+    if not digits.isdigit():
+        raise InvalidArgument(f"invalid tmpfs option: {text}")
+    return int(digits) * unit
+
+
+def mount_point_json(mount: Mount, root: str) -> Json:
+    """A line of a container's Mounts. `root` is the folder of the node's volumes."""
+    options = dict(mount.options)
+    point: Json = {"Type": mount.kind}
+    if mount.kind == "volume":
+        source = f"{root}/{mount.source}/_data"
+        point |= {"Name": mount.source, "Source": source, "Destination": mount.target, "Driver": options.get("volume-driver", "local")}
+    else:
+        point |= {"Source": mount.source, "Destination": mount.target}
+    propagation = options.get("propagation", "rprivate") if mount.kind == "bind" else ""
+    return point | {"Mode": "ro" if mount.read_only else "", "RW": not mount.read_only, "Propagation": propagation}

@@ -1,0 +1,169 @@
+"""Networks between the API's JSON and our values: the cluster's, and those of this node alone. Pure.
+
+Two shapes go out: the network of `docker network ls|inspect` (the API's Network), and the one inside a task's NetworksAttachments (swarm.Network).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.engine.convert import Json, filled, mapping, meta_json, time_text
+from agent.engine.fields import Fields
+from agent.records import Attachment, LocalNetwork, Record
+from cluster.model.objects import Network
+from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
+
+GATEWAY_BRIDGE: Final = "docker_gwbridge"
+INGRESS_ENDPOINT: Final = "ingress-sbox"
+VNI_OPTION: Final = "com.docker.network.driver.overlay.vxlanid_list"
+
+Members = Iterable[tuple[Record | None, Attachment]]
+"""Who is on a network on this node: (container or None for the ingress sandbox and a load balancer's endpoint, its attachment)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """`POST /networks/create`: `driver` empty means bridge; `scope` as given."""
+
+    spec: NetworkSpec
+    driver: str
+    scope: str
+
+
+def network_request_of(fields: Fields) -> NetworkRequest:
+    ipam = fields.section("IPAM")
+    driver = fields.text("Driver")
+    spec = NetworkSpec(
+        name=fields.text("Name"),
+        labels=fields.pairs("Labels"),
+        driver=driver or "bridge",
+        driver_opts=fields.pairs("Options"),
+        ipv6=fields.flag("EnableIPv6"),
+        internal=fields.flag("Internal"),
+        attachable=fields.flag("Attachable"),
+        ingress=fields.flag("Ingress"),
+        ipam_driver=ipam.text("Driver") or "default",
+        ipam=tuple(_ipam_of(item) for item in ipam.objects("Config")),
+    )
+    return NetworkRequest(spec, driver or "bridge", fields.text("Scope"))
+
+
+def _ipam_of(fields: Fields) -> IpamConfig:
+    reserved = fields.pairs("AuxiliaryAddresses") or fields.pairs("AuxAddress")
+    return IpamConfig(fields.text("Subnet"), fields.text("IPRange"), fields.text("Gateway"), reserved)
+
+
+def _ipam_json(config: IpamConfig) -> Json:
+    return filled(
+        {
+            "Subnet": config.subnet,
+            "IPRange": config.ip_range,
+            "Gateway": config.gateway,
+            "AuxiliaryAddresses": mapping(config.reserved),
+        }
+    )
+
+
+def _ipam_of_network(network: Network) -> list[Json]:
+    """The allocated subnet and gateway over what was asked for."""
+    configs = [_ipam_json(config) for config in network.spec.ipam] or [{}]
+    configs[0] |= filled({"Subnet": network.subnet, "Gateway": network.gateway})
+    return [config for config in configs if config]
+
+
+def network_json(network: Network, members: Members | None = None, peers: Mapping[str, str] | None = None) -> Json:
+    """A cluster's network. `members` where this node takes part in it; `peers`: node name -> address."""
+    spec = network.spec
+    out: Json = {
+        "Name": spec.name,
+        "Id": network.id,
+        "Created": time_text(network.meta.created_at_ns),
+        "Scope": "swarm",
+        "Driver": spec.driver,
+        "EnableIPv4": True,
+        "EnableIPv6": spec.ipv6,
+        "IPAM": {"Driver": spec.ipam_driver, "Options": {}, "Config": _ipam_of_network(network)},
+        "Internal": spec.internal,
+        "Attachable": spec.attachable,
+        "Ingress": spec.ingress,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": members_json(members or (), spec.name, ingress=spec.ingress),
+        "Options": ({VNI_OPTION: str(network.vni)} if network.vni else {}) | mapping(spec.driver_opts),
+        "Labels": mapping(spec.labels),
+    }
+    if peers:
+        out["Peers"] = [{"Name": name, "IP": address} for name, address in peers.items()]
+    return out
+
+
+def local_network_json(network: LocalNetwork, members: Members = ()) -> Json:
+    config = filled({"Subnet": network.subnet, "Gateway": network.gateway})
+    return {
+        "Name": network.name,
+        "Id": network.id,
+        "Created": time_text(network.created_at_ns),
+        "Scope": "local",
+        "Driver": network.driver,
+        "EnableIPv4": True,
+        "EnableIPv6": False,
+        "IPAM": {"Driver": "default", "Options": {}, "Config": [config] if config else []},
+        "Internal": network.internal,
+        "Attachable": network.attachable,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": members_json(members, network.name),
+        "Options": mapping(network.options),
+        "Labels": mapping(network.labels),
+    }
+
+
+def members_json(members: Members, network_name: str, *, ingress: bool = False) -> dict[str, Json]:
+    out: dict[str, Json] = {}
+    for record, attachment in members:
+        if record is not None:
+            key, name = record.id, record.name
+            if network_name == GATEWAY_BRIDGE:
+                name = f"gateway_{record.id[:12]}"
+        elif network_name == GATEWAY_BRIDGE:
+            key, name = INGRESS_ENDPOINT, f"gateway_{INGRESS_ENDPOINT}"
+        else:
+            key, name = INGRESS_ENDPOINT if ingress else f"lb-{network_name}", f"{network_name}-endpoint"
+        out[key] = {
+            "Name": name,
+            "EndpointID": attachment.endpoint_id,
+            "MacAddress": attachment.mac,
+            "IPv4Address": attachment.address,
+            "IPv6Address": "",
+        }
+    return out
+
+
+def attached_network_json(network: Network) -> Json:
+    """The network inside a task's NetworksAttachments."""
+    spec = network.spec
+    options: Pairs = (*((VNI_OPTION, str(network.vni)),), *spec.driver_opts) if network.vni else spec.driver_opts
+    asked = filled({"Driver": {"Name": spec.ipam_driver}, "Configs": [_ipam_json(config) for config in spec.ipam]})
+    return (
+        {"ID": network.id}
+        | meta_json(network.meta)
+        | {
+            "Spec": {"Name": spec.name, "Labels": mapping(spec.labels)}
+            | filled(
+                {
+                    "DriverConfiguration": filled({"Name": spec.driver, "Options": mapping(spec.driver_opts)}),
+                    "IPv6Enabled": spec.ipv6,
+                    "Internal": spec.internal,
+                    "Attachable": spec.attachable,
+                    "Ingress": spec.ingress,
+                    "IPAMOptions": asked,
+                    "Scope": "swarm",
+                }
+            ),
+            "DriverState": {"Name": spec.driver, "Options": mapping(options)},
+            "IPAMOptions": {"Driver": {"Name": spec.ipam_driver}, "Configs": _ipam_of_network(network)},
+        }
+    )

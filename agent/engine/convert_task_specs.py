@@ -1,0 +1,242 @@
+"""TaskSpec (the API's TaskTemplate) between JSON and our values, both ways. Pure.
+
+Inwards a field that the user left out stays None or empty; outwards an empty one is left out, so that a spec comes back as it was given.
+Source: the Engine API's TaskSpec, version 1.51; sentences of moby's daemon/cluster/convert.
+"""
+
+from __future__ import annotations
+
+from agent.engine.convert import Json, Present, filled, mapping
+from agent.engine.convert_mounts import mount_json, mount_of
+from agent.engine.fields import Fields
+from cluster.model.errors import InvalidArgument
+from cluster.model.specs import (
+    ContainerSpec,
+    HealthCheck,
+    NetworkAttachmentConfig,
+    Placement,
+    Platform,
+    Resources,
+    RestartCondition,
+    RestartPolicy,
+    TaskSpec,
+    Ulimit,
+)
+
+
+def task_spec_of(fields: Fields) -> TaskSpec:
+    """Raises InvalidArgument for wrong types, unknown enumeration values, and what is not served (plugins, secrets, configs)."""
+    runtime = fields.text("Runtime") or "container"
+    if runtime != "container" or fields.has("PluginSpec") or fields.has("NetworkAttachmentSpec"):
+        raise InvalidArgument(f"invalid task runtime {runtime!r}: only containers are served")
+    resources, log = fields.section("Resources"), fields.section("LogDriver")
+    return TaskSpec(
+        container=container_spec_of(fields.section("ContainerSpec")),
+        limits=_resources_of(resources.object("Limits")),
+        reservations=_resources_of(resources.object("Reservations")),
+        restart=_restart_of(fields.object("RestartPolicy")),
+        placement=_placement_of(fields.object("Placement")),
+        networks=attachments_of(fields, "Networks"),
+        force_update=fields.natural("ForceUpdate"),
+        log_driver=log.text("Name"),
+        log_options=log.pairs("Options"),
+        runtime=runtime,
+    )
+
+
+def container_spec_of(fields: Fields) -> ContainerSpec:
+    for kind in ("Secret", "Config"):
+        for item in fields.objects(f"{kind}s"):
+            raise InvalidArgument(f"{kind.lower()} not found: {item.text(f'{kind}ID') or item.text(f'{kind}Name')}")
+    dns = fields.section("DNSConfig")
+    return ContainerSpec(
+        image=fields.text("Image"),
+        command=fields.strings("Command"),
+        args=fields.strings("Args"),
+        hostname=fields.text("Hostname"),
+        env=fields.strings("Env"),
+        dir=fields.text("Dir"),
+        user=fields.text("User"),
+        groups=fields.strings("Groups"),
+        labels=fields.pairs("Labels"),
+        tty=fields.flag("TTY"),
+        open_stdin=fields.flag("OpenStdin"),
+        read_only=fields.flag("ReadOnly"),
+        init=fields.optional_flag("Init"),
+        stop_signal=fields.text("StopSignal"),
+        stop_grace_ns=fields.optional_natural("StopGracePeriod"),
+        mounts=tuple(mount_of(item) for item in fields.objects("Mounts")),
+        hosts=fields.strings("Hosts"),
+        dns_nameservers=dns.strings("Nameservers"),
+        dns_search=dns.strings("Search"),
+        dns_options=dns.strings("Options"),
+        health=health_of(fields.object("HealthCheck")),
+        sysctls=fields.pairs("Sysctls"),
+        cap_add=fields.strings("CapabilityAdd"),
+        cap_drop=fields.strings("CapabilityDrop"),
+        ulimits=ulimits_of(fields, "Ulimits"),
+        isolation=fields.text("Isolation"),
+    )
+
+
+def health_of(fields: Fields | None) -> HealthCheck | None:
+    if fields is None:
+        return None
+    return HealthCheck(
+        test=fields.strings_or_text("Test"),
+        interval_ns=fields.natural("Interval"),
+        timeout_ns=fields.natural("Timeout"),
+        start_period_ns=fields.natural("StartPeriod"),
+        retries=fields.natural("Retries"),
+    )
+
+
+def health_json(health: HealthCheck | None) -> Json | None:
+    if health is None:
+        return None
+    return filled(
+        {
+            "Test": list(health.test),
+            "Interval": health.interval_ns,
+            "Timeout": health.timeout_ns,
+            "StartPeriod": health.start_period_ns,
+            "Retries": health.retries,
+        }
+    )
+
+
+def ulimits_of(fields: Fields, name: str) -> tuple[Ulimit, ...]:
+    return tuple(Ulimit(item.text("Name"), item.integer("Soft"), item.integer("Hard")) for item in fields.objects(name))
+
+
+def ulimits_json(ulimits: tuple[Ulimit, ...]) -> list[Json]:
+    return [{"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft} for limit in ulimits]
+
+
+def attachments_of(fields: Fields, name: str) -> tuple[NetworkAttachmentConfig, ...]:
+    return tuple(
+        NetworkAttachmentConfig(item.text("Target"), item.strings("Aliases"), item.pairs("DriverOpts")) for item in fields.objects(name)
+    )
+
+
+def attachments_json(networks: tuple[NetworkAttachmentConfig, ...]) -> list[Json]:
+    return [filled({"Target": n.target, "Aliases": list(n.aliases), "DriverOpts": mapping(n.driver_opts)}) for n in networks]
+
+
+def _resources_of(fields: Fields | None) -> Resources | None:
+    if fields is None:
+        return None
+    return Resources(fields.integer("NanoCPUs"), fields.integer("MemoryBytes"), fields.integer("Pids"))
+
+
+def _restart_of(fields: Fields | None) -> RestartPolicy | None:
+    if fields is None:
+        return None
+    condition = fields.text("Condition")
+    if condition and condition not in list(RestartCondition):
+        raise InvalidArgument(f'invalid RestartCondition: "{condition}"')
+    return RestartPolicy(
+        condition=RestartCondition(condition) if condition else None,
+        delay_ns=fields.optional_natural("Delay"),
+        max_attempts=fields.optional_natural("MaxAttempts"),
+        window_ns=fields.optional_natural("Window"),
+    )
+
+
+def _placement_of(fields: Fields | None) -> Placement | None:
+    if fields is None:
+        return None
+    spread = [item.section("Spread").text("SpreadDescriptor") for item in fields.objects("Preferences")]
+    platforms = [Platform(item.text("Architecture"), item.text("OS")) for item in fields.objects("Platforms")]
+    return Placement(
+        constraints=fields.strings("Constraints"),
+        spread=tuple(spread),
+        max_replicas=fields.natural("MaxReplicas"),
+        platforms=tuple(platforms),
+    )
+
+
+def task_spec_json(spec: TaskSpec) -> Json:
+    resources = None
+    if spec.limits is not None or spec.reservations is not None:
+        resources = filled({"Limits": _resources_json(spec.limits), "Reservations": _resources_json(spec.reservations)})
+    log = filled({"Name": spec.log_driver, "Options": mapping(spec.log_options)})
+    return filled(
+        {
+            "ContainerSpec": Present(container_spec_json(spec.container)),
+            "Resources": None if resources is None else Present(resources),
+            "RestartPolicy": _restart_json(spec.restart),
+            "Placement": _placement_json(spec.placement),
+            "Networks": attachments_json(spec.networks),
+            "LogDriver": log,
+        }
+    ) | {"ForceUpdate": spec.force_update, "Runtime": spec.runtime}
+
+
+def container_spec_json(spec: ContainerSpec) -> Json:
+    dns = {"Nameservers": list(spec.dns_nameservers), "Search": list(spec.dns_search), "Options": list(spec.dns_options)}
+    health = health_json(spec.health)
+    out = filled(
+        {
+            "Image": spec.image,
+            "Labels": mapping(spec.labels),
+            "Command": list(spec.command),
+            "Args": list(spec.args),
+            "Hostname": spec.hostname,
+            "Env": list(spec.env),
+            "Dir": spec.dir,
+            "User": spec.user,
+            "Groups": list(spec.groups),
+            "StopSignal": spec.stop_signal,
+            "TTY": spec.tty,
+            "OpenStdin": spec.open_stdin,
+            "ReadOnly": spec.read_only,
+            "Mounts": [mount_json(mount) for mount in spec.mounts],
+            "HealthCheck": None if health is None else Present(health),
+            "Hosts": list(spec.hosts),
+            "DNSConfig": filled(dns),
+            "Isolation": spec.isolation,
+            "Sysctls": mapping(spec.sysctls),
+            "CapabilityAdd": list(spec.cap_add),
+            "CapabilityDrop": list(spec.cap_drop),
+            "Ulimits": ulimits_json(spec.ulimits),
+        }
+    )
+    if spec.init is not None:
+        out["Init"] = spec.init
+    if spec.stop_grace_ns is not None:
+        out["StopGracePeriod"] = spec.stop_grace_ns
+    return out
+
+
+def _resources_json(resources: Resources | None) -> Json | None:
+    if resources is None:
+        return None
+    return Present(filled({"NanoCPUs": resources.nano_cpus, "MemoryBytes": resources.memory_bytes, "Pids": resources.pids}))
+
+
+def _restart_json(restart: RestartPolicy | None) -> Json | None:
+    if restart is None:
+        return None
+    given = {
+        "Condition": restart.condition and restart.condition.value,
+        "Delay": restart.delay_ns,
+        "MaxAttempts": restart.max_attempts,
+        "Window": restart.window_ns,
+    }
+    return Present({name: value for name, value in given.items() if value is not None})
+
+
+def _placement_json(placement: Placement | None) -> Json | None:
+    if placement is None:
+        return None
+    return Present(
+        filled(
+            {
+                "Constraints": list(placement.constraints),
+                "Preferences": [{"Spread": {"SpreadDescriptor": descriptor}} for descriptor in placement.spread],
+                "MaxReplicas": placement.max_replicas,
+                "Platforms": [filled({"Architecture": p.architecture, "OS": p.os}) for p in placement.platforms],
+            }
+        )
+    )

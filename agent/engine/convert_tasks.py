@@ -1,0 +1,47 @@
+"""Task -> the API's JSON. Pure. Source: the Engine API's Task, version 1.51."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from agent.engine.convert import Json, filled, mapping, meta_json, time_text
+from agent.engine.convert_networks import attached_network_json
+from agent.engine.convert_services import ports_json
+from agent.engine.convert_task_specs import task_spec_json
+from cluster.model.objects import Network, Task, TaskStatus
+from cluster.model.task_state import TaskState, title
+
+JOB_DESIRED: Final = TaskState.COMPLETE
+
+
+def task_json(task: Task, networks: Mapping[str, Network]) -> Json:
+    """`networks`: those that the task is attached to, by id; one that is gone is shown by its id alone."""
+    out: Json = {"ID": task.id} | meta_json(task.meta) | {"Labels": {}, "Spec": task_spec_json(task.spec)}
+    out |= filled({"ServiceID": task.service_id, "Slot": task.slot, "NodeID": task.node_id})
+    out |= {"Status": task_status_json(task.status), "DesiredState": title(task.desired_state)}
+    attachments = [_attachment_json(item.network_id, item.address, networks) for item in task.networks]
+    if attachments:
+        out["NetworksAttachments"] = attachments
+    if task.desired_state is JOB_DESIRED or task.job_iteration:
+        out["JobIteration"] = {"Index": task.job_iteration}
+    return out
+
+
+def _attachment_json(network_id: str, address: str, networks: Mapping[str, Network]) -> Json:
+    network = networks.get(network_id)
+    shown = attached_network_json(network) if network is not None else {"ID": network_id}
+    return {"Network": shown, "Addresses": [address] if address else []}
+
+
+def task_status_json(status: TaskStatus) -> Json:
+    out: Json = {"Timestamp": time_text(status.timestamp_ns), "State": title(status.state)}
+    out |= filled({"Message": status.message, "Err": status.err})
+    if status.container_id:
+        out["ContainerStatus"] = {"ContainerID": status.container_id, "PID": status.pid, "ExitCode": status.exit_code}
+    return out | {"PortStatus": filled({"Ports": ports_json(status.host_ports)})}
+
+
+def task_labels(task: Task) -> dict[str, str]:
+    """What a `label` filter of the task list looks at: the labels of its service."""
+    return mapping(task.service_labels)
