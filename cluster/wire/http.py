@@ -1,0 +1,358 @@
+"""An HTTP/1.1 server on a unix socket, with trio: what the Engine API is served by.
+
+Owns connections, their limits and the order of reading and writing; never knows a path or a body's meaning: that is
+the application's, one `async def application(request: Request) -> Response`. A ClusterError that it raises becomes
+its status and `{"message": …}`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+import trio
+
+from cluster.model.errors import ClusterError, Conflict, InvalidArgument
+from cluster.wire.http_codec import Headers, HttpError, RequestHead, ServerSide, Signal, upgrade_head
+
+MAX_CONNECTIONS: Final = 1024
+"""Connections open at once; a further one is closed at once."""
+
+MAX_JSON_BYTES: Final = 4 * 1024 * 1024
+"""Longest body that `Request.body` reads unless told otherwise."""
+
+DRAINED_BYTES: Final = 256 * 1024
+"""As much of a body that nobody read is read away to keep the connection; with more it is closed."""
+
+RECEIVE_BYTES: Final = 64 * 1024
+BACKLOG: Final = 128
+SOCKET_MODE: Final = 0o660
+_WITHOUT_BODY: Final = frozenset({204, 304})
+_LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+Stream = trio.abc.HalfCloseableStream
+Hijack = Callable[[Stream], Awaitable[None]]
+
+
+class Disconnected(Exception):
+    """The client went away in the middle of its request."""
+
+
+class BodyTooLong(InvalidArgument):
+    status = 413
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What to answer: `body`, or `stream` (each item sent at once; the head before the first), or `hijack`, which
+    gets the raw connection after 101 UPGRADED (200 for a client that asked for no upgrade) and ends it by returning.
+    A stream that is an async generator is closed in any case."""
+
+    status: int = 200
+    headers: Headers = ()
+    body: bytes = b""
+    stream: AsyncIterable[bytes] | None = None
+    hijack: Hijack | None = None
+
+
+Application = Callable[["Request"], Awaitable[Response]]
+
+
+def json_response(value: object, status: int = 200, headers: Headers = ()) -> Response:
+    """A JSON answer, with a line end as Docker sends it."""
+    body = msgspec.json.encode(value) + b"\n"
+    return Response(status, (("Content-Type", "application/json"), *headers), body)
+
+
+class Request:
+    """One request. `path` is percent-decoded and without the query; `query` maps names to all their values; header
+    names are lower case."""
+
+    def __init__(self, head: RequestHead, exchange: _Exchange) -> None:
+        path, _, query = head.target.partition("?")
+        self.method: str = head.method
+        self.target: str = head.target
+        self.path: str = unquote(path)
+        self.query: Mapping[str, list[str]] = parse_qs(query, keep_blank_values=True)
+        self.headers: Mapping[str, str] = dict(head.headers)
+        self._exchange = exchange
+
+    def argument(self, name: str, default: str = "") -> str:
+        """The first value of a query parameter."""
+        return self.query.get(name, [default])[0]
+
+    async def body(self, limit: int = MAX_JSON_BYTES) -> bytes:
+        """The whole body. Raises BodyTooLong beyond `limit` bytes, Disconnected when the client goes away."""
+        pieces = bytearray()
+        async for piece in self.stream():
+            pieces += piece
+            if len(pieces) > limit:
+                raise BodyTooLong(f"request body is longer than {limit} bytes")
+        return bytes(pieces)
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """The body in pieces as they come, each at most RECEIVE_BYTES; ends with it, also when it has been read
+        before. Raises Disconnected."""
+        while (piece := await self._exchange.read_body()) is not None:
+            yield piece
+
+
+class _Exchange:
+    """One request and its answer on a connection."""
+
+    def __init__(self, stream: trio.SocketStream, side: ServerSide) -> None:
+        self.wire = stream
+        self.side = side
+        self.body_read = False
+
+    async def read_head(self) -> RequestHead | None:
+        """The next request; None when the client has closed the connection between requests. Raises HttpError."""
+        while True:
+            event = self.side.next()
+            if isinstance(event, RequestHead):
+                return event
+            if event is not Signal.NEED_DATA:
+                return None
+            await self._receive()
+
+    async def read_body(self) -> bytes | None:
+        if self.body_read:
+            return None
+        if self.side.client_waits:
+            await self._send(self.side.proceed())
+        while True:
+            try:
+                event = self.side.next()
+                if isinstance(event, bytes):
+                    return event
+                if event is not Signal.NEED_DATA:
+                    self.body_read = True
+                    return None
+                await self._receive()
+            except HttpError as e:
+                raise Disconnected(str(e)) from e
+
+    async def respond(self, request: Request, response: Response) -> bool:
+        """Send the answer; whether the connection can be kept. Raises Disconnected."""
+        if response.hijack is not None:
+            await self._hand_over(request, response, response.hijack)
+            return False
+        waits = self.side.client_waits
+        headers = [*response.headers, ("Connection", "close")] if waits else [*response.headers]
+        if response.stream is None:
+            if response.status not in _WITHOUT_BODY:
+                headers.append(("Content-Length", str(len(response.body))))
+            data = self.side.respond(response.status, headers)
+            if response.body and request.method != "HEAD" and response.status not in _WITHOUT_BODY:
+                data += self.side.data(response.body)
+            await self._send(data + self.side.end())
+        else:
+            await self._send_stream(request, response, headers, response.stream)
+        return not waits and await self._drain()
+
+    async def _send_stream(
+        self, request: Request, response: Response, headers: list[tuple[str, str]], items: AsyncIterable[bytes]
+    ) -> None:
+        lost = False
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                nonlocal lost
+                lost = not await self._listen()
+                if lost:
+                    nursery.cancel_scope.cancel()
+
+            try:
+                await self._send(self.side.respond(response.status, headers))
+                if self.body_read:
+                    nursery.start_soon(watch)
+                if request.method != "HEAD":
+                    async for item in items:
+                        if item:
+                            await self._send(self.side.data(item))
+                await self._send(self.side.end())
+            except (Disconnected, ClusterError):
+                lost = True  # the head is out: an answer that breaks off is all that can be said
+            finally:
+                if isinstance(items, AsyncGenerator):
+                    await items.aclose()
+            nursery.cancel_scope.cancel()
+        if lost:
+            raise Disconnected("the answer broke off")
+
+    async def _listen(self) -> bool:
+        """Wait until the client says something more (True; it is kept for the next exchange) or goes away (False)."""
+        try:
+            data = await self.wire.receive_some(RECEIVE_BYTES)
+        except _LOST:
+            return False
+        if not data:
+            return False
+        self.side.receive(data)
+        return True
+
+    async def _hand_over(self, request: Request, response: Response, hijack: Hijack) -> None:
+        upgrade = request.headers.get("upgrade", "")
+        headers = list(response.headers)
+        if upgrade:
+            headers += [("Connection", "Upgrade"), ("Upgrade", upgrade)]
+        await self._send(upgrade_head(101 if upgrade else 200, headers))
+        with suppress(*_LOST):
+            await hijack(_RawStream(self.wire, self.side.leftover()))
+
+    async def _drain(self) -> bool:
+        left = DRAINED_BYTES
+        while left > 0:
+            piece = await self.read_body()
+            if piece is None:
+                return self.side.next_exchange()
+            left -= len(piece)
+        return False
+
+    async def _receive(self) -> None:
+        try:
+            self.side.receive(await self.wire.receive_some(RECEIVE_BYTES))
+        except _LOST as e:
+            raise Disconnected("the client closed the connection") from e
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self.wire.send_all(data)
+        except _LOST as e:
+            raise Disconnected("the client closed the connection") from e
+
+
+class _RawStream(Stream):
+    """A connection that was HTTP, with the bytes that came too early."""
+
+    def __init__(self, wire: trio.SocketStream, early: bytes) -> None:
+        self._wire = wire
+        self._early = early
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._early:
+            await trio.lowlevel.checkpoint()
+            size = max_bytes or len(self._early)
+            piece, self._early = self._early[:size], self._early[size:]
+            return piece
+        return bytes(await self._wire.receive_some(max_bytes))
+
+    async def send_all(self, data: Any) -> None:
+        await self._wire.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._wire.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._wire.send_eof()
+
+    async def aclose(self) -> None:
+        await self._wire.aclose()
+
+
+async def serve_connection(stream: trio.SocketStream, application: Application) -> None:
+    """Serve one connection until either side ends it; closes it. Cancellation cancels the application where it is."""
+    side = ServerSide()
+    async with stream:
+        with suppress(Disconnected, *_LOST):
+            kept = True
+            while kept:
+                exchange = _Exchange(stream, side)
+                try:
+                    head = await exchange.read_head()
+                except HttpError as e:
+                    if side.may_respond:
+                        closing = (("Content-Type", "application/json"), ("Connection", "close"))
+                        body = msgspec.json.encode({"message": str(e)})
+                        length = (("Content-Length", str(len(body))),)
+                        await stream.send_all(side.respond(e.status, closing + length) + side.data(body) + side.end())
+                    return
+                if head is None:
+                    return
+                request = Request(head, exchange)
+                if not _expects_body(request):
+                    await exchange.read_body()
+                kept = await exchange.respond(request, await _answered(application, request))
+
+
+async def _answered(application: Application, request: Request) -> Response:
+    try:
+        return await application(request)
+    except ClusterError as e:
+        return json_response({"message": e.message}, e.status)
+
+
+def _expects_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+
+
+async def serve_unix(
+    path: str | os.PathLike[str],
+    application: Application,
+    *,
+    max_connections: int = MAX_CONNECTIONS,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve on a unix socket at `path` (mode 0660) until cancelled; reports when it listens. A socket file that
+    nobody listens on any more is replaced, and ours is removed at the end. Raises Conflict when another server
+    listens there, OSError when the socket can't be made."""
+    name = os.fspath(path)
+    limiter = trio.CapacityLimiter(max_connections)
+
+    async def accepted(stream: trio.SocketStream) -> None:
+        try:
+            limiter.acquire_nowait()
+        except trio.WouldBlock:
+            await stream.aclose()
+            return
+        try:
+            await serve_connection(stream, application)
+        finally:
+            limiter.release()
+
+    listening = _bind(name)
+    inode = os.stat(name).st_ino
+    try:
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, accepted, [listener])
+            task_status.started()
+    finally:
+        listening.close()
+        with suppress(FileNotFoundError):
+            if os.stat(name).st_ino == inode:
+                os.unlink(name)
+
+
+def _bind(path: str) -> socket.socket:
+    """A listening socket under `path`, put there by a rename so that it is never seen half-made."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise Conflict(f"{path} exists and is not a socket")
+        with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError):
+            probe.connect(path)
+            raise Conflict(f"another program listens on {path}")
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    fresh = f"{path}.{os.getpid()}"
+    done = False
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)
+        made.bind(fresh)
+        os.chmod(fresh, SOCKET_MODE)
+        made.listen(BACKLOG)
+        os.rename(fresh, path)
+        done = True
+    finally:
+        if not done:
+            made.close()
+            with suppress(FileNotFoundError):
+                os.unlink(fresh)
+    return made

@@ -1,0 +1,193 @@
+"""A small synchronous HTTP/1.1 client for the Engine API's socket: what the command line is made of. Imports no trio.
+
+Owns one connection per exchange; never retries. Addresses: a path, `unix:///path`, `tcp://host:port` or
+`http://host:port`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from cluster.wire.http_codec import ClientSide, Headers, HttpError, ResponseHead, Signal
+
+MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
+"""Longest answer that `HttpClient.request` keeps in memory."""
+
+MAX_LINE_BYTES: Final = 16 * 1024 * 1024
+"""Longest line that `Answer.lines` puts together."""
+
+RECEIVE_BYTES: Final = 64 * 1024
+CONNECT_TIMEOUT_S: Final = 10.0
+
+Body = bytes | Iterable[bytes]
+
+
+class ConnectionFailed(OSError):
+    """Nobody listens at the address, or the connection broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An answer with its body."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Answer:
+    """An answer whose body is still coming."""
+
+    def __init__(self, head: ResponseHead, wire: _Wire) -> None:
+        self.status = head.status
+        self.headers = head.headers
+        self._head = head
+        self._wire = wire
+
+    def header(self, name: str) -> str:
+        return self._head.header(name)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes. Raises ConnectionFailed when it breaks off."""
+        while True:
+            event = self._wire.event()
+            if isinstance(event, bytes):
+                yield event
+            else:
+                return
+
+    def lines(self) -> Iterator[bytes]:
+        """The body line by line, without line ends. Raises ConnectionFailed, also for a line beyond
+        MAX_LINE_BYTES."""
+        buffer = bytearray()
+        for piece in self.pieces():
+            buffer += piece
+            if len(buffer) > MAX_LINE_BYTES:
+                raise ConnectionFailed(f"a line of more than {MAX_LINE_BYTES} bytes")
+            *whole, rest = buffer.split(b"\n")
+            yield from (bytes(line) for line in whole)
+            buffer = bytearray(rest)
+        if buffer:
+            yield bytes(buffer)
+
+    def read(self, limit: int = MAX_ANSWER_BYTES) -> bytes:
+        body = bytearray()
+        for piece in self.pieces():
+            body += piece
+            if len(body) > limit:
+                raise ConnectionFailed(f"an answer of more than {limit} bytes")
+        return bytes(body)
+
+
+class HttpClient:
+    """Exchanges with one server. Each opens a connection of its own; a unix socket makes that cheap."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def request(self, method: str, target: str, *, body: Body = b"", headers: Headers = ()) -> Whole:
+        """One exchange. Raises ConnectionFailed."""
+        with self.stream(method, target, body=body, headers=headers) as answer:
+            return Whole(answer.status, answer.headers, answer.read())
+
+    @contextmanager
+    def stream(self, method: str, target: str, *, body: Body = b"", headers: Headers = ()) -> Iterator[Answer]:
+        """One exchange whose answer is read piece by piece; leaving the block closes the connection. Raises
+        ConnectionFailed."""
+        with self._connect() as connected:
+            wire = _Wire(connected)
+            wire.send_request(method, target, body, headers)
+            yield Answer(wire.head(), wire)
+
+    @contextmanager
+    def hijack(
+        self, method: str, target: str, *, body: bytes = b"", headers: Headers = ()
+    ) -> Iterator[tuple[socket.socket, bytes] | Whole]:
+        """Ask for the raw connection: (socket, bytes that came already) in the block; or the answer, when the server
+        refused. Raises ConnectionFailed."""
+        upgrade = (("Connection", "Upgrade"), ("Upgrade", "tcp"))
+        with self._connect() as connected:
+            wire = _Wire(connected)
+            wire.send_request(method, target, body, (*headers, *upgrade))
+            head = wire.head(switching=True)
+            if head.status == 101:
+                yield connected, wire.side.leftover()
+            else:
+                yield Whole(head.status, head.headers, Answer(head, wire).read())
+
+    def _connect(self) -> socket.socket:
+        family, where = _parse(self.address)
+        made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            made.settimeout(CONNECT_TIMEOUT_S)
+            made.connect(where)
+            made.settimeout(None)
+        except OSError as e:
+            made.close()
+            raise ConnectionFailed(e.errno, e.strerror or str(e)) from e
+        return made
+
+
+class _Wire:
+    """A connected socket and the client's half of the protocol on it."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.side = ClientSide()
+        self._socket = connected
+
+    def send_request(self, method: str, target: str, body: Body, headers: Headers) -> None:
+        framing = ("Content-Length", str(len(body))) if isinstance(body, bytes) else ("Transfer-Encoding", "chunked")
+        complete = (("Host", "festoon"), framing, *headers)
+        begun = self.side.request(method, target, complete)
+        try:
+            if isinstance(body, bytes):
+                self._socket.sendall(begun + (self.side.data(body) if body else b"") + self.side.end())
+                return
+            self._socket.sendall(begun)
+            for piece in body:
+                self._socket.sendall(self.side.data(piece))
+            self._socket.sendall(self.side.end())
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the server may have refused a long body: its answer says why
+
+    def head(self, *, switching: bool = False) -> ResponseHead:
+        """The answer's head; informational ones are passed over, except a 101 that was asked for."""
+        while True:
+            event = self.event()
+            if not isinstance(event, ResponseHead):
+                raise ConnectionFailed("the server closed the connection without an answer")
+            if event.status >= 200 or (switching and event.status == 101):
+                return event
+
+    def event(self) -> ResponseHead | bytes | Signal:
+        """The next event that isn't `need data`. Raises ConnectionFailed."""
+        try:
+            while True:
+                event = self.side.next()
+                if event is not Signal.NEED_DATA:
+                    assert isinstance(event, (ResponseHead, bytes, Signal))
+                    return event
+                self.side.receive(self._socket.recv(RECEIVE_BYTES))
+        except HttpError as e:
+            raise ConnectionFailed(f"the server broke off its answer: {e}") from e
+        except ConnectionFailed:
+            raise
+        except OSError as e:
+            raise ConnectionFailed(e.errno, e.strerror or str(e)) from e
+
+
+def _parse(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+    """The socket family and address. Raises ConnectionFailed for what isn't one."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return socket.AF_UNIX, address
+    if scheme == "unix":
+        return socket.AF_UNIX, rest
+    host, _, port = rest.rstrip("/").rpartition(":")
+    if scheme in {"tcp", "http"} and host and port.isdigit():
+        return socket.AF_INET6 if ":" in host else socket.AF_INET, (host.strip("[]"), int(port))
+    raise ConnectionFailed(f"unable to parse docker host `{address}`")

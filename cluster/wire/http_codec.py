@@ -1,0 +1,182 @@
+"""HTTP/1.1 without IO (RFC 9112): bytes in, events out, for both sides. The only module that imports h11.
+
+Owns nothing but h11's state; never touches a socket and imports no trio, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import h11
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+"""Longest request line or status line with all its headers."""
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Signal(enum.Enum):
+    NEED_DATA = "need data"
+    END = "end of message"
+    PAUSED = "paused"  # the peer has said all that belongs to this exchange
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    method: str
+    target: str
+    headers: Headers  # names in lower case
+    http_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    status: int
+    headers: Headers  # names in lower case
+
+    def header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key == name), "")
+
+
+class HttpError(ValueError):
+    """The peer broke the protocol. `status` is what a server answers."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+Event = RequestHead | ResponseHead | bytes | Signal
+
+
+class _Side:
+    """What both sides do alike. `role` is h11's."""
+
+    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
+        self._h11 = h11.Connection(role, max_incomplete_event_size=MAX_HEADER_BYTES)
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the peer; empty when it has closed its half. Raises HttpError when they come after that."""
+        try:
+            self._h11.receive_data(data)
+        except (h11.RemoteProtocolError, RuntimeError) as e:
+            raise HttpError(str(e)) from e
+
+    def next(self) -> Event:
+        """The next event, a piece of a body as bytes. Raises HttpError."""
+        try:
+            event = self._h11.next_event()
+        except h11.RemoteProtocolError as e:
+            raise HttpError(str(e), e.error_status_hint) from e
+        if event is h11.NEED_DATA:
+            return Signal.NEED_DATA
+        if event is h11.PAUSED:
+            return Signal.PAUSED
+        if isinstance(event, h11.Data):
+            return bytes(event.data)
+        if isinstance(event, h11.EndOfMessage):
+            return Signal.END
+        if isinstance(event, h11.Request):
+            return RequestHead(
+                event.method.decode("ascii"),
+                event.target.decode("latin-1"),
+                _text(event.headers),
+                event.http_version.decode("ascii"),
+            )
+        if isinstance(event, (h11.Response, h11.InformationalResponse)):
+            return ResponseHead(event.status_code, _text(event.headers))
+        return Signal.CLOSED
+
+    def data(self, piece: bytes) -> bytes:
+        """A piece of the body, framed."""
+        return self._send(h11.Data(data=piece))
+
+    def end(self) -> bytes:
+        return self._send(h11.EndOfMessage())
+
+    def leftover(self) -> bytes:
+        """Bytes that came after this exchange's last."""
+        return bytes(self._h11.trailing_data[0])
+
+    def next_exchange(self) -> bool:
+        """Make ready for another exchange on the connection; False when it must be closed."""
+        if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
+            return False
+        self._h11.start_next_cycle()
+        return True
+
+    def _send(self, event: h11.Event) -> bytes:
+        return self._h11.send(event) or b""
+
+
+class ServerSide(_Side):
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER)
+
+    @property
+    def client_waits(self) -> bool:
+        """Whether the client holds its body back until it gets 100 Continue."""
+        return self._h11.they_are_waiting_for_100_continue
+
+    @property
+    def may_respond(self) -> bool:
+        """Whether a response can still be sent: none has begun."""
+        return self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}
+
+    def proceed(self) -> bytes:
+        """100 Continue."""
+        return self._send(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+
+    def respond(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+        """The head of the answer. Without Content-Length the body is chunked, or ends with the connection for
+        HTTP/1.0."""
+        return self._send(h11.Response(status_code=status, headers=_bytes(headers), reason=_reason(status)))
+
+
+class ClientSide(_Side):
+    def __init__(self) -> None:
+        super().__init__(h11.CLIENT)
+
+    def request(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+        return self._send(h11.Request(method=method, target=target, headers=_bytes(headers)))
+
+
+def upgrade_head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+    """The head of an answer after which the connection is no longer HTTP: 101, or a 200 whose body is the raw
+    connection."""
+    reason = b"UPGRADED" if status == 101 else _reason(status)
+    lines = [b"HTTP/1.1 %d %s" % (status, reason), *(name + b": " + value for name, value in _bytes(headers))]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def _text(headers: h11._headers.Headers) -> Headers:
+    return tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in headers)
+
+
+def _bytes(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in headers]
+
+
+_REASONS: Final = {
+    200: b"OK",
+    201: b"Created",
+    204: b"No Content",
+    304: b"Not Modified",
+    400: b"Bad Request",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    409: b"Conflict",
+    413: b"Request Entity Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    503: b"Service Unavailable",
+}
+
+
+def _reason(status: int) -> bytes:
+    return _REASONS.get(status, b"")
