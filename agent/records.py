@@ -117,6 +117,7 @@ class Record(Kept):
     task_id: str = ""  # set for a cluster task's container
     node_id: str = ""
     service_id: str = ""
+    mesh_ports: tuple[PortBinding, ...] = ()  # what it accepts on its ingress address: host_port is the published one
 
 
 class ExecConfig(Kept):

@@ -55,6 +55,13 @@ class FailedPrecondition(ClusterError):
     status = 400
 
 
+class NotModified(ClusterError):
+    """Nothing to do: the start of a running container, the stop of a stopped one."""
+
+    code = "not_modified"
+    status = 304
+
+
 class OutOfSequence(ClusterError):
     code = "out_of_sequence"
     status = 500
@@ -75,7 +82,7 @@ class Internal(ClusterError):
 
 
 BY_CODE: dict[str, type[ClusterError]] = {
-    c.code: c for c in (InvalidArgument, PermissionDenied, NotFound, Conflict, Unavailable, FailedPrecondition, NotLeader, Internal)
+    c.code: c for c in (InvalidArgument, PermissionDenied, NotFound, Conflict, Unavailable, FailedPrecondition, NotModified, NotLeader, Internal)
 }
 
 

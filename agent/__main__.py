@@ -1,0 +1,52 @@
+"""`festoond`: the node's program. Owns the command line, the log's form and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import sys
+from pathlib import Path
+
+import trio
+
+from agent.daemon import Settings, run_daemon
+from cluster.log import configure
+from cluster.model.errors import ClusterError
+from cluster.version import VERSION
+from netfabric.errors import FabricError
+from runtime.errors import RuntimeFault
+
+
+def main() -> int:
+    """Parse, serve, and say in one sentence what went wrong."""
+    parser = argparse.ArgumentParser(prog="festoond", description="One node of a Festoon swarm: containers, networks and the Engine API.")
+    parser.add_argument("--root", type=Path, default=Path("/var/lib/festoon"), help="state (default: %(default)s)")
+    parser.add_argument("--run", type=Path, default=Path("/run/festoon"), help="sockets and network namespaces (default: %(default)s)")
+    parser.add_argument("--balancing", choices=("auto", "ipvs", "nft"), default="auto", help="how the ingress mesh balances (default: what the kernel has)")
+    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of this engine")
+    parser.add_argument("--ready-fd", type=int, help="a descriptor that gets the line `ready` when the socket answers")
+    parser.add_argument("--debug", action="store_true", help="log more")
+    parser.add_argument("--version", action="version", version=f"festoond {VERSION}")
+    options = parser.parse_args()
+    configure(logging.DEBUG if options.debug else logging.INFO)
+    labels = tuple((key, value) for key, _, value in (entry.partition("=") for entry in options.label))
+    settings = Settings(options.root, options.run, options.balancing, options.ready_fd, labels)
+    gc.freeze()
+    try:
+        trio.run(run_daemon, settings, strict_exception_groups=True)
+    except* (ClusterError, RuntimeFault, FabricError) as group:
+        print(f"festoond: {_first(group)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return inner
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The node's own addresses: which one to advertise. `choose` is pure; `interfaces` asks the kernel (SIOCGIFADDR, netdevice(7)).
+
+Docker's rules: an address or an interface's name, with an optional port; without one the only candidate is taken, several are listed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import socket
+import struct
+from typing import Final
+
+from cluster.model.errors import InvalidArgument
+
+SIOCGIFADDR: Final = 0x8915
+DEFAULT_PORT: Final = 2377
+_OURS: Final = ("lo", "docker0", "docker_gwbridge", "veth", "br-", "vxlan")
+
+
+def interfaces() -> tuple[tuple[str, str], ...]:
+    """(interface, IPv4 address) of every interface that has one, in the kernel's order."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                continue  # the interface has no IPv4 address
+            found.append((name, socket.inet_ntoa(answer[20:24])))
+    return tuple(found)
+
+
+def split_port(text: str) -> tuple[str, int]:
+    """`host[:port]` -> (host, port or 0). Raises InvalidArgument for a port that is no number."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        return text, 0
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidArgument(f"invalid port in address {text!r}")
+    return host, int(port)
+
+
+def usable(candidates: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Those that are not loopback and not bridges of our own making."""
+    return tuple((n, a) for n, a in candidates if not n.startswith(_OURS))
+
+
+def toward(remote: str) -> str:
+    """This node's address on the way to `host:port`; no packet is sent (connect(2) on a datagram socket only looks the route up)."""
+    host, port = split_port(remote)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, port))
+        except OSError as error:
+            raise InvalidArgument(f"could not find a local address toward {remote}: {error.strerror}") from None
+        return str(probe.getsockname()[0])
+
+
+def choose(asked: str, candidates: tuple[tuple[str, str], ...], what: str = "advertise") -> tuple[str, int]:
+    """The address that `asked` means (empty: the only one there is) and its port (0: none given). Raises InvalidArgument in Docker's words."""
+    if asked:
+        host, port = split_port(asked)
+        for name, address in candidates:
+            if name == host:
+                return address, port
+        try:
+            parsed = ipaddress.ip_address(host)
+        except ValueError:
+            parsed = None
+        if parsed is None or parsed.is_unspecified:
+            raise InvalidArgument(f"{what} address must be a non-zero IP address or network interface (with optional port number)")
+        return str(parsed), port
+    found = usable(candidates)
+    if not found:
+        raise InvalidArgument(f"could not find the system's IP address - specify one with --{what}-addr")
+    if len(found) > 1:
+        listed = " and ".join(f"{a} on {n}" for n, a in found[:2])
+        many = "multiple addresses on different interfaces" if found[0][0] != found[1][0] else "multiple addresses on interface " + found[0][0]
+        raise InvalidArgument(f"could not choose an IP address to advertise since this system has {many} ({listed}) - specify one with --{what}-addr")
+    return found[0][1], 0

@@ -1,0 +1,168 @@
+"""From a container's record to what the runtime runs: pure. Docker's defaults live here, once.
+
+Also the three files that Docker binds into every container: /etc/hostname, /etc/hosts and /etc/resolv.conf.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from agent.records import Config, ExecConfig, HostConfig, Record
+from cluster.model.errors import InvalidArgument
+from cluster.model.specs import Pairs
+from runtime.spec import DEFAULT_CAPABILITIES, ContainerSpec, ExecSpec, Limits, Mount, Rlimit, RootFs, User
+
+DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PUBLIC_RESOLVERS: Final = ("8.8.8.8", "8.8.4.4")
+ALL_CAPABILITIES: Final = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE",
+    "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN",
+    "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE",
+    "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+)  # fmt: skip
+SIGNALS: Final[Mapping[str, int]] = {
+    "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "IOT": 6, "BUS": 7, "FPE": 8, "KILL": 9, "USR1": 10, "SEGV": 11, "USR2": 12, "PIPE": 13,
+    "ALRM": 14, "TERM": 15, "STKFLT": 16, "CHLD": 17, "CONT": 18, "STOP": 19, "TSTP": 20, "TTIN": 21, "TTOU": 22, "URG": 23, "XCPU": 24, "XFSZ": 25,
+    "VTALRM": 26, "PROF": 27, "WINCH": 28, "IO": 29, "POLL": 29, "PWR": 30, "SYS": 31,
+}  # fmt: skip
+
+
+def signal_number(text: str) -> int:
+    """`TERM`, `SIGTERM` or `15` -> 15. Raises InvalidArgument `Invalid signal: X`."""
+    if text.isdigit() and 0 < int(text) <= 64:
+        return int(text)
+    number = SIGNALS.get(text.upper().removeprefix("SIG"))
+    if number is None:
+        raise InvalidArgument(f"Invalid signal: {text}")
+    return number
+
+
+def merge_environment(image_env: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
+    """The image's variables overridden by the user's; `NAME` alone removes it. PATH is always there, first."""
+    merged: dict[str, str] = {}
+    for entry in (DEFAULT_PATH, *image_env, *asked):
+        name, equals, value = entry.partition("=")
+        if equals:
+            merged[name] = value
+        else:
+            merged.pop(name, None)
+    return tuple(f"{name}={value}" for name, value in merged.items())
+
+
+def capabilities(add: Iterable[str], drop: Iterable[str], *, privileged: bool) -> tuple[str, ...]:
+    """Docker's default set changed by --cap-add and --cap-drop; ALL means all. Raises InvalidArgument for an unknown name."""
+    adds, drops = [_capability(c) for c in add], [_capability(c) for c in drop]
+    chosen = set(ALL_CAPABILITIES if privileged or "ALL" in adds else () if "ALL" in drops else DEFAULT_CAPABILITIES)
+    chosen -= set(drops)
+    chosen |= set(adds) - {"ALL"}
+    return tuple(c for c in ALL_CAPABILITIES if c in chosen)
+
+
+def _capability(name: str) -> str:
+    bare = name.upper().removeprefix("CAP_")
+    if bare != "ALL" and bare not in ALL_CAPABILITIES:
+        raise InvalidArgument(f'invalid CapAdd: unknown capability: "CAP_{bare}"')
+    return bare
+
+
+def hosts_file(hostname: str, addresses: Iterable[str], extra: Iterable[str]) -> str:
+    """/etc/hosts: the loopback names, what the user added (`name:address`), the container's own name."""
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", "fe00::\tip6-localnet", "ff00::\tip6-mcastprefix",
+             "ff02::1\tip6-allnodes", "ff02::2\tip6-allrouters"]  # fmt: skip
+    for entry in extra:
+        name, _, address = entry.partition(":")
+        lines.append(f"{address}\t{name}")
+    lines += [f"{address.partition('/')[0]}\t{hostname}" for address in addresses if address]
+    return "\n".join(lines) + "\n"
+
+
+def resolv_file(host_text: str, host: HostConfig) -> str:
+    """/etc/resolv.conf: the user's servers, else the host's that a container can reach, else public ones (Docker's rule)."""
+    kept: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
+    for line in host_text.splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] in kept:
+            kept[words[0]] += words[1:2] if words[0] == "nameserver" else words[1:]
+    servers = list(host.dns) or [s for s in kept["nameserver"] if not _is_loopback(s)] or list(PUBLIC_RESOLVERS)
+    search = list(host.dns_search) or kept["search"]
+    options = list(host.dns_options) or kept["options"]
+    lines = [f"nameserver {server}" for server in servers]
+    if search and search != ["."]:
+        lines.insert(0, "search " + " ".join(search))
+    if options:
+        lines.append("options " + " ".join(options))
+    return "\n".join(lines) + "\n"
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return True
+
+
+def argv_of(config: Config) -> tuple[str, ...]:
+    """Entrypoint and command together. Raises InvalidArgument `No command specified`."""
+    argv = config.entrypoint + config.cmd
+    if not argv:
+        raise InvalidArgument("No command specified")
+    return argv
+
+
+def environment(config: Config, home: str) -> tuple[str, ...]:
+    """The process's environment as Docker orders it: PATH, HOSTNAME, TERM with a terminal, the rest, HOME."""
+    entries = dict(e.partition("=")[::2] for e in config.env)
+    first = {"PATH": entries.pop("PATH", DEFAULT_PATH.partition("=")[2]), "HOSTNAME": config.hostname}
+    if config.tty:
+        first["TERM"] = "xterm"
+    merged = first | entries
+    merged.setdefault("HOME", home)
+    return tuple(f"{name}={value}" for name, value in merged.items())
+
+
+def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, folder: str, namespace: str, mounts: tuple[Mount, ...]) -> ContainerSpec:
+    """The runtime's spec. `folder` holds the three files and the log; `namespace` is a netns path, `host`, or empty for one of its own."""
+    config, host = record.config, record.host
+    files = tuple(Mount("bind", f"/etc/{n}", f"{folder}/{n}") for n in ("hostname", "hosts", "resolv.conf"))
+    options = dict(host.log_options)
+    return ContainerSpec(
+        id=record.id, argv=argv_of(config), env=environment(config, home), rootfs=rootfs, cwd=config.working_dir or "/", user=user, hostname=config.hostname,
+        network_namespace=namespace, mounts=files + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
+        capabilities=capabilities(host.cap_add, host.cap_drop, privileged=host.privileged), privileged=host.privileged, sysctls=_own_sysctls(host.sysctls),
+        rlimits=tuple(Rlimit(u.name, u.soft, u.hard) for u in host.ulimits), limits=_limits(host),
+        log_path="" if host.log_driver == "none" else f"{folder}/log", log_max_bytes=_size(options.get("max-size", ""), 20 << 20),
+        log_max_files=int(options.get("max-file", "5")), shm_size_bytes=host.shm_size_bytes, oom_score_adj=host.oom_score_adj,
+        stop_signal=signal_number(config.stop_signal or "TERM"),
+    )  # fmt: skip
+
+
+def _own_sysctls(sysctls: Pairs) -> Pairs:
+    return tuple((name, value) for name, value in sysctls if not name.startswith("net."))  # net.* belong to the namespace: the fabric sets them
+
+
+def _limits(host: HostConfig) -> Limits:
+    return Limits(host.memory_bytes, host.memory_swap_bytes, host.memory_reservation_bytes, host.nano_cpus, host.cpu_shares, host.cpuset_cpus, host.pids_limit)
+
+
+def _size(text: str, default: int) -> int:
+    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    bare = text.lower().removesuffix("b")
+    if not bare:
+        return default
+    scale = units.get(bare[-1], 1)
+    number = bare[:-1] if bare[-1] in units else bare
+    if not number.isdigit() or int(number) * scale < 1:
+        raise InvalidArgument(f"invalid value for max-size: {text}")
+    return int(number) * scale
+
+
+def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, home: str) -> ExecSpec:
+    """The runtime's spec of an exec: the container's environment and the exec's own, its folder or the container's."""
+    base = record.config
+    merged = Config(image="", hostname=base.hostname, tty=config.tty, env=merge_environment(base.env, config.env))
+    return ExecSpec(
+        container_id=record.id, exec_id=exec_id, argv=config.cmd, env=environment(merged, home), cwd=config.working_dir or base.working_dir or "/", user=user,
+        tty=config.tty, open_stdin=config.attach_stdin, privileged=config.privileged,
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""festoond: opens the node's parts in order, serves until it is told to stop, and leaves every container running when it goes.
+
+Order matters: images and supervisor, then the fabric with what runs already, then the engine's socket, then the swarm. A second festoond on the same
+state is refused by a lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from agent import machine, membership_files
+from agent.container_store import ContainerStore
+from agent.containers import Containers
+from agent.engine.server import run_engine
+from agent.events import EventBus
+from agent.membership import Membership
+from agent.networks import Networks
+from agent.node import Node
+from cluster.model.errors import Conflict
+from cluster.model.specs import Pairs
+from cluster.version import VERSION
+from netfabric.apply import open_fabric
+from runtime.client import open_supervisor
+from runtime.images.store import ImageStore
+
+log = logging.getLogger("festoon.daemon")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`backend` forces how the mesh balances: auto, ipvs or nft."""
+
+    root: Path
+    run: Path
+    backend: str = "auto"
+    ready_fd: int | None = None
+    labels: Pairs = ()
+
+
+async def run_daemon(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises Conflict when another festoond owns this state."""
+    settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
+    settings.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    lock = _lock(settings.root)
+    try:
+        async with _open_node(settings) as node, trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                await nursery.start(node.containers.run)
+                await node.containers.recover()
+                await nursery.start(node.swarm.run)
+                await nursery.start(run_engine, node, settings.run / "festoon.sock")
+                _say_ready(settings.ready_fd)
+                log.info("serving", extra={"fields": {"socket": str(settings.run / "festoon.sock"), "balancing": node.backend}})
+                async for number in signals:
+                    log.info("stopping", extra={"fields": {"signal": number}})
+                    break
+                nursery.cancel_scope.cancel()
+    finally:
+        os.close(lock)
+
+
+@asynccontextmanager
+async def _open_node(settings: Settings) -> AsyncIterator[Node]:
+    description = machine.describe(settings.labels)
+    events = EventBus()
+    images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")
+    store = ContainerStore(settings.root / "containers")
+    async with open_supervisor(settings.run, settings.root / "runtime") as supervisor:
+        async with open_fabric(settings.run, backend=settings.backend) as fabric:
+            networks = Networks(settings.root, fabric)
+            if (kept := membership_files.load(settings.root / "node")) is not None:
+                identity = kept[0]
+                networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)
+            containers = Containers(store, images, networks, supervisor, events)
+            yield Node(
+                settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
+                networks, Membership(settings.root, settings.run, containers, networks, description), fabric, events, settings.labels,
+            )  # fmt: skip
+
+
+def _lock(root: Path) -> int:
+    descriptor = os.open(root / "festoond.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Conflict(f"another festoond serves {root}") from None
+    return descriptor
+
+
+def _say_ready(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.write(descriptor, b"ready\n")
+        os.close(descriptor)

@@ -1,0 +1,93 @@
+"""Execs of running containers (`docker exec`): their records, from creation to exit status. The process itself is the supervisor's."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import msgspec
+import trio
+
+from agent.events import Event, EventBus
+from agent.records import ExecConfig, ExecRecord
+from cluster.model.errors import Conflict, NotFound
+from runtime.client import ExecStarted, Supervisor
+from runtime.errors import StartFailed
+from runtime.spec import ExecSpec
+
+MAX_EXECS: Final = 1024  # finished ones are forgotten, oldest first, beyond this number
+replace = msgspec.structs.replace
+
+
+class ExecSessions:
+    def __init__(self, supervisor: Supervisor, events: EventBus) -> None:
+        self._supervisor, self._events = supervisor, events
+        self._records: dict[str, ExecRecord] = {}
+        self._done: dict[str, trio.Event] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def bind(self, nursery: trio.Nursery) -> None:
+        """The nursery in which exits are waited for."""
+        self._nursery = nursery
+
+    def create(self, config: ExecConfig) -> ExecRecord:
+        record = ExecRecord(id=os.urandom(32).hex(), config=config)
+        self._records[record.id] = record
+        self._done[record.id] = trio.Event()
+        for old in [r for r in self._records.values() if r.exit_code is not None][: max(0, len(self._records) - MAX_EXECS)]:
+            self._forget(old.id)
+        return record
+
+    def find(self, exec_id: str) -> ExecRecord:
+        """Raises NotFound `No such exec instance: X`."""
+        record = self._records.get(exec_id)
+        if record is None:
+            raise NotFound(f"No such exec instance: {exec_id}")
+        return record
+
+    def of_container(self, container_id: str) -> tuple[ExecRecord, ...]:
+        return tuple(r for r in self._records.values() if r.config.container_id == container_id)
+
+    async def start(self, exec_id: str, spec: ExecSpec) -> ExecStarted:
+        """Start the program; the caller owns the returned descriptors. Raises Conflict when it was started before, StartFailed when it can't be."""
+        record = self.find(exec_id)
+        if record.running or record.exit_code is not None:
+            raise Conflict(f"exec {exec_id} has already run" if record.exit_code is not None else f"exec {exec_id} is already running")
+        try:
+            started = await self._supervisor.exec(spec)
+        except StartFailed as failure:
+            self._finish(exec_id, failure.exit_status)
+            raise
+        self._records[exec_id] = replace(record, running=True, pid=started.pid)
+        self._events.publish(Event("container", "exec_start", record.config.container_id, (("execID", exec_id),)))
+        assert self._nursery is not None
+        self._nursery.start_soon(self._watch, exec_id)
+        return started
+
+    async def wait(self, exec_id: str) -> ExecRecord:
+        """The record with its exit status, once the program has ended."""
+        await self._done[self.find(exec_id).id].wait()
+        return self.find(exec_id)
+
+    async def resize(self, exec_id: str, rows: int, columns: int) -> None:
+        await self._supervisor.exec_resize(self.find(exec_id).id, rows, columns)
+
+    def forget(self, container_id: str) -> None:
+        for record in self.of_container(container_id):
+            if not record.running:
+                self._forget(record.id)
+
+    async def _watch(self, exec_id: str) -> None:
+        exited = await self._supervisor.exec_wait(exec_id)
+        self._finish(exec_id, exited.status)
+
+    def _finish(self, exec_id: str, status: int) -> None:
+        if record := self._records.get(exec_id):
+            self._records[exec_id] = replace(record, running=False, pid=0, exit_code=status)
+            self._done[exec_id].set()
+            self._events.publish(Event("container", "exec_die", record.config.container_id, (("execID", exec_id), ("exitCode", str(status)))))
+
+    def _forget(self, exec_id: str) -> None:
+        self._records.pop(exec_id, None)
+        if done := self._done.pop(exec_id, None):
+            done.set()

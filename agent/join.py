@@ -1,0 +1,43 @@
+"""The first talk with a cluster: from a join token to a certificate. Nothing is trusted before the root has been checked against the token's digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.membership_files import Credentials
+from cluster.identity import certificates, keys, tls, tokens
+from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
+from cluster.wire.calls import IssueCertificate, IssuedCertificate, Nothing, Text
+from cluster.wire.peer import connect
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    token: str
+    availability: str
+    hostname: str
+
+
+async def request_certificate(remotes: tuple[str, ...], request: JoinRequest) -> tuple[IssuedCertificate, Credentials]:
+    """Ask the managers in turn. Raises InvalidArgument for a bad token (also when the cluster refuses it), Unavailable when none answers."""
+    token = tokens.parse(request.token)
+    problem: ClusterError = Unavailable("no manager was given")
+    for remote in remotes:
+        try:
+            return await _ask(remote, token.digest, request)
+        except Unavailable as unreachable:
+            problem = Unavailable(f'connection error: desc = "transport: Error while dialing: {unreachable.message}"')
+    raise problem
+
+
+async def _ask(remote: str, digest: bytes, request: JoinRequest) -> tuple[IssuedCertificate, Credentials]:
+    async with connect(remote, tls.bootstrap_context()) as peer:
+        root: Text = await peer.call("ca.root", Nothing())
+    actual = certificates.root_digest(root.text)
+    if actual != digest:
+        raise InvalidArgument(f"remote CA does not match fingerprint. Expected: {digest.hex()}")
+    key = keys.new_key()
+    async with connect(remote, tls.client_context("", "", root.text)) as peer:
+        asked = IssueCertificate(certificates.make_csr(key), request.token, request.availability, request.hostname)
+        issued: IssuedCertificate = await peer.call("ca.issue", asked)
+    return issued, Credentials(issued.certificate_pem, key, root.text)

@@ -1,0 +1,45 @@
+"""What this machine is: name, processors, memory, kernel. Reads /proc and uname; decides nothing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from pathlib import Path
+from typing import Final
+
+from cluster.model.objects import NodeDescription
+from cluster.model.specs import Pairs, Platform, Resources
+from cluster.version import VERSION
+
+PLUGINS: Final[Pairs] = (
+    ("Log", "json-file"), ("Log", "local"), ("Log", "none"), ("Network", "bridge"), ("Network", "host"), ("Network", "null"), ("Network", "overlay"), ("Volume", "local"),
+)  # fmt: skip
+
+
+def memory_bytes() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def describe(labels: Pairs) -> NodeDescription:
+    """The hello's description of this node."""
+    processors = len(os.sched_getaffinity(0))
+    return NodeDescription(
+        hostname=socket.gethostname(), platform=Platform(os.uname().machine, "linux"), resources=Resources(processors * 1_000_000_000, memory_bytes()),
+        engine_version=VERSION, engine_labels=labels, plugins=PLUGINS,
+    )  # fmt: skip
+
+
+def engine_id(root: Path) -> str:
+    """This node's own id, made once."""
+    path = root / "engine-id"
+    if path.exists() and (text := path.read_text().strip()):
+        return text
+    text = str(uuid.uuid4())
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text + "\n")
+    temporary.replace(path)
+    return text

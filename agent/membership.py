@@ -1,0 +1,307 @@
+"""This node and its swarm: in or out, as what, and through whom. Owns init, join, leave, and the background work of a member.
+
+The member's life is one cancel scope: manager process (on managers), session, worker. Errors are Docker's sentences.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from agent import addresses, membership_files
+from agent.join import JoinRequest, request_certificate
+from agent.manager_process import ManagerFailed, ManagerProcess
+from agent.membership_files import Identity
+from agent.reporter import Reporter
+from agent.session import Session
+from agent.task_logs import serve_logs
+from agent.worker import Worker
+from cluster.model.assignments import SessionState
+from cluster.model.errors import InvalidArgument, Unavailable
+from cluster.model.objects import NodeDescription
+from cluster.model.specs import ClusterSpec
+from cluster.wire.calls import Nothing
+
+if TYPE_CHECKING:
+    from agent.containers import Containers
+    from agent.networks import Networks
+
+log = logging.getLogger("festoon.membership")
+replace = msgspec.structs.replace
+JOIN_WAIT_S: Final = 20.0
+RESTART_PAUSE_S: Final = 1.0
+ALREADY: Final = 'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
+NOT_A_MANAGER: Final = (
+    "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. "
+    "Please run this command on a manager node or promote the current node to a manager."
+)
+NOT_IN_SWARM: Final = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
+LAST_MANAGER: Final = (
+    "You are attempting to leave the swarm on a node that is participating as a manager. "
+    "Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InitOptions:
+    listen_address: str = "0.0.0.0:2377"  # noqa: S104  Docker's default
+    advertise_address: str = ""
+    data_path_address: str = ""
+    force_new_cluster: bool = False
+    spec: ClusterSpec = field(default_factory=ClusterSpec)
+    availability: str = "active"
+    default_address_pool: tuple[str, ...] = ()
+    subnet_size: int = 0
+    data_path_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JoinOptions:
+    token: str
+    remote_addresses: tuple[str, ...]
+    listen_address: str = "0.0.0.0:2377"  # noqa: S104
+    advertise_address: str = ""
+    data_path_address: str = ""
+    availability: str = "active"
+
+
+class Membership:
+    """State: `inactive`, `pending` (joining), `active` or `error`; the identity, session and worker while in a swarm."""
+
+    def __init__(self, root: Path, run: Path, containers: Containers, networks: Networks, description: NodeDescription) -> None:
+        self._root, self._containers, self._networks, self._description = root, containers, networks, description
+        self._manager = ManagerProcess(root, run)
+        self._nursery: trio.Nursery | None = None
+        self._scope: trio.CancelScope | None = None
+        self._ended = trio.Event()
+        self._identity: Identity | None = None
+        self._session: Session | None = None
+        self._worker: Worker | None = None
+        self._busy = False
+        self.error = ""
+
+    # -- what the engine shows ------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        if self._identity is None:
+            return "inactive"
+        if self.error:
+            return "error"
+        return "active" if self._session is not None and self._session.state is not None else "pending"
+
+    @property
+    def node_id(self) -> str:
+        return self._identity.node_id if self._identity else ""
+
+    @property
+    def cluster_id(self) -> str:
+        return self._identity.cluster_id if self._identity else ""
+
+    @property
+    def node_address(self) -> str:
+        return self._identity.advertise_address if self._identity else ""
+
+    @property
+    def is_manager(self) -> bool:
+        return self._identity is not None and self._identity.role == "manager"
+
+    @property
+    def managers(self) -> tuple[str, ...]:
+        """host:port of the managers that this node knows, the leader first."""
+        if self._session is not None:
+            return self._session.managers
+        return self._identity.managers if self._identity else ()
+
+    # -- in and out -----------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold the member's background work; takes an identity found on disk up again."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if (kept := membership_files.load(self._root / "node")) is not None:
+                await self._become_member(kept[0], resume=True)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def init(self, options: InitOptions) -> str:
+        """Make a new cluster of this node; returns the node's id. Raises Unavailable when it is in one, InvalidArgument for a bad address."""
+        self._refuse_member(force=options.force_new_cluster)
+        own = addresses.interfaces()
+        _, listen_port = addresses.split_port(options.listen_address)
+        listen_host = addresses.choose(options.listen_address, own, "listen")[0] if not _is_any(options.listen_address) else "0.0.0.0"  # noqa: S104
+        host, port = addresses.choose(options.advertise_address, own)
+        data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
+        listen = f"{listen_host}:{listen_port or addresses.DEFAULT_PORT}"
+        advertise = f"{host}:{port or listen_port or addresses.DEFAULT_PORT}"
+        bootstrap = msgspec.json.encode({
+            "hostname": self._description.hostname, "cluster_spec": msgspec.to_builtins(options.spec), "availability": options.availability,
+            "default_address_pool": options.default_address_pool, "subnet_size": options.subnet_size, "data_path_port": options.data_path_port,
+            "force_new_cluster": options.force_new_cluster,
+        })  # fmt: skip
+        self._busy = True
+        try:
+            ready = await self._manager.start(listen, advertise, bootstrap)
+            identity = Identity(
+                node_id=ready.node_id, cluster_id=ready.cluster_id, role="manager", managers=(advertise,), advertise_address=host, listen_address=listen,
+                data_path_address=data_path, data_path_port=options.data_path_port or 4789,
+            )  # fmt: skip
+            membership_files.save(self._root / "node", identity)
+            self._networks.enter_swarm(identity.node_id, data_path, identity.data_path_port)
+            await self._become_member(identity, resume=False)
+        finally:
+            self._busy = False
+        assert self._session is not None
+        with trio.move_on_after(JOIN_WAIT_S):
+            await self._session.wait_open()
+        return ready.node_id
+
+    async def join(self, options: JoinOptions) -> None:
+        """Enter the cluster that the token belongs to. Raises InvalidArgument for a bad token, Unavailable when nobody answers or the node is in a swarm."""
+        self._refuse_member()
+        own = addresses.interfaces()
+        remotes = tuple(_with_port(r) for r in options.remote_addresses)
+        if not remotes:
+            raise InvalidArgument("at least 1 RemoteAddr is required to join")
+        host = addresses.choose(options.advertise_address, own)[0] if options.advertise_address or len(addresses.usable(own)) == 1 else addresses.toward(remotes[0])
+        data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
+        self._busy = True
+        try:
+            issued, credentials = await request_certificate(remotes, JoinRequest(options.token, options.availability, self._description.hostname))
+            identity = Identity(
+                node_id=issued.node_id, cluster_id=issued.cluster_id, role=issued.role, managers=remotes, advertise_address=host,
+                listen_address=options.listen_address, data_path_address=data_path,
+            )  # fmt: skip
+            await trio.to_thread.run_sync(membership_files.save, self._root / "node", identity, credentials)
+            self._networks.enter_swarm(identity.node_id, data_path, identity.data_path_port)
+            await self._become_member(identity, resume=False)
+        finally:
+            self._busy = False
+        assert self._session is not None
+        with trio.move_on_after(JOIN_WAIT_S) as patience:
+            await self._session.wait_open()
+        if patience.cancelled_caught:
+            raise Unavailable(
+                "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. "
+                'Use the "docker info" command to see the current swarm status of your node.'
+            )
+
+    async def leave(self, *, force: bool = False) -> None:
+        """Leave: tasks stop, overlays and identity go. Raises Unavailable when in no swarm, or on a manager without `force`."""
+        if self._identity is None:
+            raise Unavailable("This node is not part of a swarm")
+        if self.is_manager and not force:
+            raise Unavailable(LAST_MANAGER)
+        if self._session is not None and not self.is_manager:
+            await self._session.leave()
+        worker = self._worker
+        membership_files.save(self._root / "node", replace(self._identity, left=True))
+        if worker is not None:
+            await worker.abandon()
+        if self._scope is not None:
+            self._scope.cancel()
+            await self._ended.wait()
+        await self._manager.stop()
+        self._identity = self._session = self._worker = self._scope = None
+        self.error = ""
+        await self._networks.leave_swarm()
+        await trio.to_thread.run_sync(membership_files.forget, self._root)
+
+    # -- calls to the managers ------------------------------------------------------------------------------------
+
+    async def call(self, name: str, request: object = Nothing()) -> Any:  # noqa: B008  an immutable value
+        """A control call. Raises Unavailable in Docker's words on a node that is no manager, or when no manager answers."""
+        return await self._manager_session().call(name, request)
+
+    @asynccontextmanager
+    async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
+        async with self._manager_session().stream(name, request) as items:
+            yield items
+
+    def _manager_session(self) -> Session:
+        if self._identity is None:
+            raise Unavailable(NOT_IN_SWARM)
+        if not self.is_manager or self._session is None:
+            raise Unavailable(NOT_A_MANAGER)
+        return self._session
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _refuse_member(self, *, force: bool = False) -> None:
+        if self._busy or (self._identity is not None and not force):
+            raise Unavailable(ALREADY)
+
+    async def _become_member(self, identity: Identity, *, resume: bool) -> None:
+        kept = membership_files.load(self._root / "node")
+        assert kept is not None
+        credentials = kept[1]
+        reporter = Reporter()
+        worker = Worker(self._containers, self._networks, reporter, self._description, identity.node_id)
+        session = Session(
+            (credentials.certificate_pem, credentials.key_pem, credentials.root_pem), identity.managers, self._description,
+            identity.data_path_address or identity.advertise_address,
+        )  # fmt: skip
+        self._identity, self._session, self._worker = identity, session, worker
+        self._ended = trio.Event()
+        assert self._nursery is not None
+        await self._nursery.start(self._live, identity, session, worker, reporter, resume)
+
+    async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, resume: bool, *,
+                    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:  # fmt: skip
+        handlers = {"node.logs": serve_logs(self._containers, identity.node_id)}
+
+        async def on_state(state: SessionState) -> None:
+            if self._identity is not None and state.managers and state.managers != self._identity.managers:
+                self._identity = replace(self._identity, managers=state.managers)
+                await trio.to_thread.run_sync(membership_files.save, self._root / "node", self._identity)
+
+        try:
+            with trio.CancelScope() as self._scope:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(worker.run)
+                    if identity.role == "manager":
+                        nursery.start_soon(self._keep_manager, identity, resume)
+                    nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers)
+                    task_status.started()
+        finally:
+            self._ended.set()
+
+    async def _keep_manager(self, identity: Identity, resume: bool) -> None:
+        """Keep the manager process alive: take it over, or start it again whenever it has died."""
+        advertise = next(iter(identity.managers))
+        if resume and not self._manager.adopt():
+            await self._restart_manager(identity.listen_address, advertise)
+        while True:
+            began = time.monotonic()
+            await self._manager.wait_dead()
+            log.warning("the manager process has died; starting it again")
+            if time.monotonic() - began < RESTART_PAUSE_S:
+                await trio.sleep(RESTART_PAUSE_S)  # it dies at once: do not spin
+            await self._restart_manager(identity.listen_address, advertise)
+
+    async def _restart_manager(self, listen: str, advertise: str) -> None:
+        try:
+            await self._manager.start(listen, advertise)
+            self.error = ""
+        except ManagerFailed as failure:
+            self.error = failure.message
+
+
+def _is_any(listen: str) -> bool:
+    return not listen or listen.startswith(("0.0.0.0", ":", "[::]"))  # noqa: S104
+
+
+def _with_port(remote: str) -> str:
+    host, port = addresses.split_port(remote)
+    if not host:
+        raise InvalidArgument(f"invalid remote address {remote!r}")
+    return f"{host}:{port or addresses.DEFAULT_PORT}"
+

@@ -1,0 +1,146 @@
+"""The node's session with the managers: connects, opens the stream of assignments, reports statuses, comes back after a loss.
+
+Owns the one connection that everything of this node goes through (assignments, statuses, and on managers the engine's control calls).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import trio
+
+from agent.reporter import Reporter
+from cluster.identity import tls
+from cluster.model.assignments import Assignments, SessionState
+from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
+from cluster.model.objects import NodeDescription
+from cluster.wire.calls import Nothing, OpenSession, UpdateStatuses
+from cluster.wire.peer import Handler, Peer, connect
+
+log = logging.getLogger("festoon.session")
+RETRY_FIRST_S: Final = 0.05
+RETRY_LAST_S: Final = 2.0
+KEEPALIVE_S: Final = 1.0
+CALL_WAIT_S: Final = 5.0  # how long a control call waits for a session before it says that no manager answers
+
+NO_MANAGER: Final = (
+    "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online."
+)
+
+
+class Sequence(Exception):
+    """A delta does not apply to what we have: the session starts anew."""
+
+
+class Session:
+    """State: the open connection, and which managers are known."""
+
+    def __init__(self, credentials: tuple[str, str, str], managers: tuple[str, ...], description: NodeDescription, advertise: str) -> None:
+        self._context = tls.client_context(*credentials)
+        self._managers, self._description, self._advertise = managers, description, advertise
+        self._peer: Peer | None = None
+        self._open = trio.Event()
+        self.state: SessionState | None = None
+        self.problem = ""
+
+    @property
+    def managers(self) -> tuple[str, ...]:
+        return self._managers
+
+    async def wait_open(self) -> None:
+        """Until a manager has answered the hello. With no timeout of its own."""
+        await self._open.wait()
+
+    async def run(self, on_state: Callable[[SessionState], Awaitable[None]], on_assignments: Callable[[Assignments], Awaitable[None]],
+                  reporter: Reporter, handlers: Mapping[str, Handler]) -> None:  # fmt: skip
+        """Keep a session for ever, with whichever manager answers. Raises PermissionDenied when the cluster refuses this node for good."""
+        delay = RETRY_FIRST_S
+        turn = 0
+        while True:
+            address = self._managers[turn % len(self._managers)]
+            turn += 1
+            try:
+                async with connect(address, self._context, handlers, keepalive_s=KEEPALIVE_S) as peer:
+                    await self._serve(peer, on_state, on_assignments, reporter)
+                    delay = RETRY_FIRST_S
+            except PermissionDenied as refused:
+                self.problem = refused.message
+                log.warning("refused by the manager", extra={"fields": {"manager": address, "error": refused.message}})
+            except ClusterError as lost:
+                self.problem = lost.message
+                log.info("session lost", extra={"fields": {"manager": address, "error": lost.message}})
+            except Sequence:
+                log.warning("assignments out of sequence: starting over", extra={"fields": {"manager": address}})
+            finally:
+                self._close()
+            if self.state is not None:
+                delay, self.state = RETRY_FIRST_S, None
+            await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter, so that a crowd does not come back at once
+            delay = min(delay * 2, RETRY_LAST_S)
+
+    async def call(self, name: str, request: object) -> Any:
+        """One call over the session. Raises Unavailable when no manager answers within CALL_WAIT_S."""
+        peer = await self._wait_peer()
+        return await peer.call(name, request)
+
+    @asynccontextmanager
+    async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
+        peer = await self._wait_peer()
+        async with peer.stream(name, request) as items:
+            yield items
+
+    async def leave(self) -> None:
+        """Tell the manager, if one listens, that this node goes away for good."""
+        if self._peer is not None:
+            with trio.move_on_after(CALL_WAIT_S):
+                try:
+                    await self._peer.call("agent.leave", Nothing())
+                except ClusterError as error:
+                    log.info("left without a manager's notice", extra={"fields": {"error": error.message}})
+
+    async def _wait_peer(self) -> Peer:
+        with trio.move_on_after(CALL_WAIT_S):
+            while self._peer is None:
+                await self._open.wait()
+        if self._peer is None:
+            raise Unavailable(NO_MANAGER)
+        return self._peer
+
+    async def _serve(self, peer: Peer, on_state: Callable[[SessionState], Awaitable[None]],
+                     on_assignments: Callable[[Assignments], Awaitable[None]], reporter: Reporter) -> None:  # fmt: skip
+        version: int | None = None
+
+        async def send(batch: UpdateStatuses) -> None:
+            await peer.call("agent.statuses", batch)
+
+        async with peer.stream("agent.session", OpenSession(self._description, self._advertise)) as messages:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_report, reporter, send)
+                async for message in messages:
+                    if isinstance(message, SessionState):
+                        self.state, self._managers, self.problem = message, message.managers or self._managers, ""
+                        self._peer = peer
+                        await on_state(message)
+                        self._open.set()
+                        continue
+                    if not message.complete and message.applies_to != version:
+                        raise Sequence
+                    version = message.results_in
+                    await on_assignments(message)
+                nursery.cancel_scope.cancel()
+
+    def _close(self) -> None:
+        self._peer = None
+        if self._open.is_set():
+            self._open = trio.Event()
+
+
+async def _report(reporter: Reporter, send: Callable[[UpdateStatuses], Awaitable[None]]) -> None:
+    try:
+        await reporter.run(send)
+    except Unavailable:
+        pass  # the connection is lost; the stream of messages ends with it, and what was not sent waits

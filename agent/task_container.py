@@ -1,0 +1,102 @@
+"""From a task to the container that runs it: pure. Also the placeholders that a service may use in its environment, hostname and mounts.
+
+Source: swarm-mode templates (`{{.Service.Name}}`, `{{.Node.Hostname}}`, `{{.Task.Slot}}`, ...) and the labels that Docker puts on a task's container.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.records import Config, HostConfig, PortBinding
+from cluster.model.errors import InvalidArgument
+from cluster.model.objects import NodeDescription, Task, container_name, task_name
+from cluster.model.specs import ContainerSpec, PublishMode, Resources
+
+NS_PER_S: Final = 1_000_000_000
+DEFAULT_STOP_GRACE_S: Final = 10
+_PLACEHOLDER: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+_LABEL: Final = re.compile(r'^index \.(Service|Node)\.Labels "([^"]+)"$')
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContainer:
+    name: str
+    config: Config
+    host: HostConfig
+    networks: tuple[tuple[str, tuple[str, ...], str], ...]  # (network id, aliases, CIDR)
+    mesh_ports: tuple[PortBinding, ...]
+
+
+def expand(text: str, values: Mapping[str, str], labels: Mapping[str, str]) -> str:
+    """The text with its placeholders filled in. Raises InvalidArgument for one that does not exist."""
+
+    def fill(match: re.Match[str]) -> str:
+        name = match[1]
+        if name in values:
+            return values[name]
+        if labelled := _LABEL.match(name):
+            return labels.get(f"{labelled[1]}.{labelled[2]}", "")
+        if name.startswith((".Service.Labels.", ".Node.Labels.")):
+            kind, _, label = name[1:].partition(".Labels.")
+            return labels.get(f"{kind}.{label}", "")
+        raise InvalidArgument(f"expanding template failed: unknown placeholder {{{{{name}}}}}")
+
+    return _PLACEHOLDER.sub(fill, text) if "{{" in text else text
+
+
+def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskContainer:
+    """What `agent/containers.py` is asked to make. Raises InvalidArgument for a bad placeholder."""
+    spec = task.spec.container
+    values = {
+        ".Service.ID": task.service_id, ".Service.Name": task.service_name, ".Node.ID": node_id, ".Node.Hostname": node.hostname,
+        ".Node.Platform.Architecture": node.platform.architecture, ".Node.Platform.OS": node.platform.os, ".Task.ID": task.id,
+        ".Task.Name": container_name(task), ".Task.Slot": str(task.slot or node_id),
+    }  # fmt: skip
+    labels = {f"Service.{k}": v for k, v in task.service_labels}
+    config = Config(
+        image=spec.image, hostname=expand(spec.hostname, values, labels), user=spec.user, env=tuple(expand(e, values, labels) for e in spec.env),
+        entrypoint=spec.command, cmd=spec.args, working_dir=spec.dir, labels=_labels(task, node_id), tty=spec.tty, open_stdin=spec.open_stdin,
+        stop_signal=spec.stop_signal, stop_timeout_s=grace_s(spec), health=spec.health,
+        exposed_ports=tuple(f"{p.target_port}/{p.protocol}" for p in task.endpoint.ports) if task.endpoint else (),
+    )  # fmt: skip
+    ports = task.endpoint.ports if task.endpoint else ()
+    bound = {m: tuple(PortBinding(container_port=p.target_port, protocol=p.protocol, host_port=p.published_port) for p in ports if p.publish_mode is m) for m in PublishMode}
+    return TaskContainer(
+        container_name(task), config, _host(task, bound[PublishMode.HOST], values, labels), tuple((n.network_id, n.aliases, n.address) for n in task.networks),
+        bound[PublishMode.INGRESS],
+    )  # fmt: skip
+
+
+def grace_s(spec: ContainerSpec) -> int:
+    """Seconds between the stop signal and SIGKILL."""
+    return DEFAULT_STOP_GRACE_S if spec.stop_grace_ns is None else -(-spec.stop_grace_ns // NS_PER_S)
+
+
+def _host(task: Task, ports: tuple[PortBinding, ...], values: Mapping[str, str], labels: Mapping[str, str]) -> HostConfig:
+    spec = task.spec.container
+    limits = task.spec.limits or Resources()
+    reserved = task.spec.reservations or Resources()
+    mounts = tuple(type(m)(m.kind, expand(m.source, values, labels), m.target, m.read_only, m.options) for m in spec.mounts)
+    return HostConfig(
+        network_mode="default", port_bindings=ports, mounts=mounts, cap_add=spec.cap_add, cap_drop=spec.cap_drop, dns=spec.dns_nameservers,
+        dns_search=spec.dns_search, dns_options=spec.dns_options, extra_hosts=tuple(_extra_host(h) for h in spec.hosts), read_only=spec.read_only,
+        init=bool(spec.init), sysctls=spec.sysctls, ulimits=spec.ulimits, memory_bytes=limits.memory_bytes, memory_reservation_bytes=reserved.memory_bytes,
+        nano_cpus=limits.nano_cpus, pids_limit=limits.pids, log_driver=task.spec.log_driver or "local", log_options=task.spec.log_options,
+    )  # fmt: skip
+
+
+def _extra_host(line: str) -> str:
+    """The spec's `address name [alias...]` as `name:address`."""
+    address, _, name = line.partition(" ")
+    return f"{name.strip()}:{address}"
+
+
+def _labels(task: Task, node_id: str) -> tuple[tuple[str, str], ...]:
+    return (
+        *task.spec.container.labels, ("com.docker.swarm.node.id", node_id), ("com.docker.swarm.service.id", task.service_id),
+        ("com.docker.swarm.service.name", task.service_name), ("com.docker.swarm.task", ""), ("com.docker.swarm.task.id", task.id),
+        ("com.docker.swarm.task.name", f"{task_name(task)}.{task.id}"),
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""From what the cluster assigned and what the containers lease to the fabric's input: pure.
+
+Interface order as Docker 20.10's (the seed): with a port published through the mesh eth0 is ingress and eth1 docker_gwbridge, overlays follow; else overlays
+come first and docker_gwbridge last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
+from cluster.model.ids import NetworkId
+from cluster.model.specs import PortConfig, PublishMode
+from netfabric import view
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTables:
+    """The cluster's side of the node's networks, by key; replaced, never changed."""
+
+    networks: dict[NetworkId, NetworkItem]
+    endpoints: dict[str, EndpointItem]
+    balancers: dict[str, BalancerItem]
+
+
+EMPTY_TABLES = ClusterTables({}, {}, {})
+
+
+def fold(tables: ClusterTables, upserts: Iterable[Item], removals: Iterable[str], *, complete: bool) -> ClusterTables:
+    """The tables after one message; `complete` starts from nothing. Tasks are not kept here."""
+    networks = {} if complete else dict(tables.networks)
+    endpoints = {} if complete else dict(tables.endpoints)
+    balancers = {} if complete else dict(tables.balancers)
+    for key in removals:
+        endpoints.pop(key, None)
+        balancers.pop(key, None)
+        if key.startswith("network/"):
+            networks.pop(NetworkId(key.removeprefix("network/")), None)
+    for item in upserts:
+        match item:
+            case NetworkItem():
+                networks[item.network.id] = item
+            case EndpointItem():
+                endpoints[item.key] = item
+            case BalancerItem():
+                balancers[item.key] = item
+            case TaskItem():
+                pass
+    return ClusterTables(networks, endpoints, balancers)
+
+
+def published(ports: Iterable[PortConfig]) -> tuple[view.PublishedPort, ...]:
+    """The ports of a service that go through the mesh."""
+    return tuple(view.PublishedPort(p.protocol, p.published_port, p.target_port) for p in ports if p.publish_mode is PublishMode.INGRESS and p.published_port)
+
+
+def overlays(tables: ClusterTables, node_id: str) -> tuple[view.Overlay, ...]:
+    """Every overlay that the node takes part in and that has been allocated."""
+    remotes: dict[NetworkId, list[view.Remote]] = {}
+    for endpoint in tables.endpoints.values():
+        if endpoint.node_id != node_id and endpoint.node_address:
+            remotes.setdefault(endpoint.network_id, []).append(view.Remote(_plain(endpoint.address), endpoint.node_address))
+    balancers: dict[NetworkId, list[view.Balancer]] = {}
+    for item in tables.balancers.values():
+        backends = tuple(view.Backend(b.address, b.weight) for b in item.backends)
+        balancers.setdefault(item.network_id, []).append(view.Balancer(item.service_name, item.virtual_ip, item.mark, backends, published(item.ports)))
+    found = []
+    for network_id, item in sorted(tables.networks.items()):
+        network = item.network
+        if not network.subnet or not item.lb_address:
+            continue
+        found.append(
+            view.Overlay(network_id, network.spec.name, network.vni, network.subnet, network.gateway, item.lb_address, network.spec.ingress, network.spec.internal,
+                         tuple(sorted(remotes.get(network_id, ()), key=lambda r: r.address)),
+                         tuple(sorted(balancers.get(network_id, ()), key=lambda b: b.mark)))  # fmt: skip
+        )
+    return tuple(found)
+
+
+def interface_order(names: Iterable[tuple[str, bool]], gateway: bool) -> tuple[str, ...]:
+    """Networks of a container -> their order, as names; `names` are (network id, is ingress), `gateway` adds "" for the gateway bridge."""
+    listed = tuple(names)
+    ingress = tuple(n for n, is_ingress in listed if is_ingress)
+    others = tuple(n for n, is_ingress in listed if not is_ingress)
+    middle = ("",) if gateway else ()
+    return ingress + middle + others if ingress else others + middle
+
+
+def _plain(address: str) -> str:
+    return address.partition("/")[0]
