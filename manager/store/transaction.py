@@ -14,7 +14,7 @@ import msgspec
 
 from cluster.model.changes import KIND_OF, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
-from cluster.model.objects import TASK_HISTORY_STATUSES, Service, Task, TaskStatus
+from cluster.model.objects import TASK_HISTORY_STATUSES, Cluster, Network, Node, Service, Task, TaskStatus
 from cluster.model.task_state import is_final
 from manager.store.tables import Tables, name_key, name_of
 
@@ -177,10 +177,10 @@ def _whole_object(change: Change) -> Object:
     """The object that a CREATE or UPDATE carries. Raises InvalidArgument when it is none, of another kind, or has
     another id.
     """
-    after = change.after
-    if after is not None and not isinstance(after, TaskStatus):
-        if KIND_OF[type(after)] is change.kind and after.id == change.id:
-            return after
+    match change.after:
+        case (Cluster() | Node() | Service() | Task() | Network()) as obj:
+            if KIND_OF[type(obj)] is change.kind and obj.id == change.id:
+                return obj
     raise InvalidArgument(f"malformed change: {change.op.name.lower()} of {change.kind.name.lower()} {change.id}")
 
 

@@ -1,0 +1,150 @@
+"""One member's log in memory: entries after the last compaction, what of them is on disk, what is committed, what was
+handed out to be applied.
+
+Owns the arithmetic of indexes and nothing else; writes no file (manager/raft_storage does). Source: Ongaro and
+Ousterhout, "In Search of an Understandable Consensus Algorithm", section 5.3, and the conflict hints of etcd's raft.
+
+offset < ... <= applied <= committed <= last        stable: all up to here is on disk        written: all up to here
+was handed out to be written
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One entry. Empty data is the entry with which a leader opens its term."""
+
+    index: int
+    term: int
+    data: bytes
+
+
+class Log:
+    """Entries `offset + 1` to `last`. The entry at `offset` itself is known by its term only (it is in the snapshot)."""
+
+    def __init__(self, entries: Sequence[Entry] = (), offset: int = 0, offset_term: int = 0, committed: int = 0) -> None:
+        assert not entries or entries[0].index == offset + 1, "the log starts after its offset"
+        self.offset = offset
+        self.offset_term = offset_term
+        self._entries = list(entries)
+        self.committed = max(offset, min(committed, self.last))
+        self.applied = offset
+        self.stable = self.last
+        self._written = self.last
+        self._writes: deque[tuple[int, int]] = deque()
+
+    @property
+    def last(self) -> int:
+        return self.offset + len(self._entries)
+
+    @property
+    def last_term(self) -> int:
+        return self._entries[-1].term if self._entries else self.offset_term
+
+    def term(self, index: int) -> int | None:
+        """The term of the entry at `index`; None when that is compacted or not there yet."""
+        if index == self.offset:
+            return self.offset_term
+        if self.offset < index <= self.last:
+            return self._entries[index - self.offset - 1].term
+        return None
+
+    def is_up_to_date(self, index: int, term: int) -> bool:
+        """Whether a log that ends with (index, term) holds all that this one may have committed (5.4.1)."""
+        return (term, index) >= (self.last_term, self.last)
+
+    def between(self, first: int, last: int, limit_bytes: int | None = None) -> tuple[Entry, ...]:
+        """Entries `first` to `last`, at most `limit_bytes` of data but at least one."""
+        assert first > self.offset
+        entries = self._entries[first - self.offset - 1 : last - self.offset]
+        if limit_bytes is None:
+            return tuple(entries)
+        size = 0
+        for count, entry in enumerate(entries):
+            size += len(entry.data)
+            if size > limit_bytes and count:
+                return tuple(entries[:count])
+        return tuple(entries)
+
+    def append(self, term: int, payloads: Iterable[bytes]) -> None:
+        """As leader: new entries of `term` at the end."""
+        start = self.last + 1
+        self._entries.extend(Entry(start + place, term, data) for place, data in enumerate(payloads))
+
+    def accept(self, before: int, before_term: int, entries: Sequence[Entry]) -> int | None:
+        """As follower: take the leader's entries that follow (before, before_term); the index up to which the logs
+        now agree.
+
+        None when the entry before them is not here. A conflicting tail is cut off; entries that are here already
+        stay.
+        """
+        if before < self.offset:
+            entries = entries[self.offset - before :]
+            before, before_term = self.offset, self.offset_term
+        if self.term(before) != before_term:
+            return None
+        for place, entry in enumerate(entries):
+            known = self.term(entry.index)
+            if known != entry.term:
+                if known is not None:
+                    self._cut(entry.index)
+                self._entries.extend(entries[place:])
+                break
+        return before + len(entries)
+
+    def _cut(self, index: int) -> None:
+        """Drop the entries from `index` on. What is on its way to the disk no longer counts for them."""
+        assert index > self.committed, "a committed entry is never cut"
+        del self._entries[index - self.offset - 1 :]
+        self.stable = min(self.stable, index - 1)
+        self._written = min(self._written, index - 1)
+        self._writes = deque((number, min(last, index - 1)) for number, last in self._writes)
+
+    def conflict_hint(self, index: int, term: int) -> tuple[int, int]:
+        """The latest (index, term) here that a log whose entry at `index` has `term` may agree with: at most `index`,
+        of at most `term`.
+        """
+        index = min(index, self.last)
+        while index > self.offset and (self.term(index) or 0) > term:
+            index -= 1
+        return index, self.term(index) or 0
+
+    @property
+    def has_unwritten(self) -> bool:
+        return self._written < self.last
+
+    def take_unwritten(self, number: int) -> tuple[Entry, ...]:
+        """Entries that have not been handed out to be written; write `number` will have done it."""
+        entries = self.between(self._written + 1, self.last) if self.has_unwritten else ()
+        self._written = self.last
+        self._writes.append((number, self.last))
+        return entries
+
+    def wrote(self, number: int) -> None:
+        """Writes up to `number` are durable."""
+        while self._writes and self._writes[0][0] <= number:
+            self.stable = self._writes.popleft()[1]
+
+    def take_committed(self) -> tuple[Entry, ...]:
+        """Entries that are committed, on this member's own disk, and have not been handed out to be applied."""
+        last = min(self.committed, self.stable)
+        if last <= self.applied:
+            return ()
+        entries = self.between(self.applied + 1, last)
+        self.applied = last
+        return entries
+
+    def compact(self, index: int) -> None:
+        """Forget the entries up to `index`, which a snapshot holds."""
+        index = min(index, self.applied)
+        if index <= self.offset:
+            return
+        term = self.term(index)
+        assert term is not None
+        del self._entries[: index - self.offset]
+        self.offset, self.offset_term = index, term
