@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import BadImage
-from runtime.images.layers import Limits, unpack
+from runtime.images.layers import DEFAULT_LIMITS, Limits, unpack
 from tests.node.image_archives import digest, entry, tar
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="unpacking layers needs root")
 
 
-def unpacked(tmp_path: Path, data: bytes, *, base: bool = False, limits: Limits = Limits()) -> Path:
+def unpacked(tmp_path: Path, data: bytes, *, base: bool = False, limits: Limits = DEFAULT_LIMITS) -> Path:
     folder = tmp_path / "diff"
     folder.mkdir()
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -29,7 +29,7 @@ def unpacked(tmp_path: Path, data: bytes, *, base: bool = False, limits: Limits 
     return folder
 
 
-def refused(tmp_path: Path, data: bytes, match: str, limits: Limits = Limits()) -> None:
+def refused(tmp_path: Path, data: bytes, match: str, limits: Limits = DEFAULT_LIMITS) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("kept")
