@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import trio
+from netfabric.errors import FabricError
 
 from agent.daemon import Settings, run_daemon
 from cluster.log import configure
 from cluster.model.errors import ClusterError
 from cluster.version import VERSION
-from netfabric.errors import FabricError
 from runtime.errors import RuntimeFault
 
 
@@ -33,12 +33,13 @@ def main() -> int:
     labels = tuple((key, value) for key, _, value in (entry.partition("=") for entry in options.label))
     settings = Settings(options.root, options.run, options.balancing, options.ready_fd, labels)
     gc.freeze()
+    status = 0
     try:
-        trio.run(run_daemon, settings, strict_exception_groups=True)
+        trio.run(run_daemon, settings)
     except* (ClusterError, RuntimeFault, FabricError) as group:
         print(f"festoond: {_first(group)}", file=sys.stderr)
-        return 1
-    return 0
+        status = 1
+    return status
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,9 +9,13 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from agent.records import Config, ExecConfig, HostConfig, Record
 from cluster.model.errors import InvalidArgument
-from cluster.model.specs import Pairs
+from cluster.model.specs import HealthCheck, Pairs
+from netfabric.view import HostPort, PublishedPort
+from runtime.images.config import ImageConfig
 from runtime.spec import DEFAULT_CAPABILITIES, ContainerSpec, ExecSpec, Limits, Mount, Rlimit, RootFs, User
 
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -166,3 +170,36 @@ def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, h
         container_id=record.id, exec_id=exec_id, argv=config.cmd, env=environment(merged, home), cwd=config.working_dir or base.working_dir or "/", user=user,
         tty=config.tty, open_stdin=config.attach_stdin, privileged=config.privileged,
     )  # fmt: skip
+
+
+def with_image(config: Config, image: ImageConfig, container_id: str) -> Config:
+    """The user's configuration over the image's: an entrypoint of the user's own drops the image's command."""
+    own_entrypoint = bool(config.entrypoint)
+    labels = dict(image.labels) | dict(config.labels)
+    return msgspec.structs.replace(
+        config, hostname=config.hostname or container_id[:12], user=config.user or image.user, env=merge_environment(image.env, config.env),
+        entrypoint=config.entrypoint or image.entrypoint, cmd=config.cmd or (() if own_entrypoint else image.cmd), working_dir=config.working_dir or image.working_dir,
+        labels=tuple(sorted(labels.items())), stop_signal=config.stop_signal or image.stop_signal, health=config.health or _health(image),
+        exposed_ports=tuple(dict.fromkeys(config.exposed_ports + image.exposed_ports)), volumes=tuple(dict.fromkeys(config.volumes + image.volumes)),
+    )  # fmt: skip
+
+
+def _health(image: ImageConfig) -> HealthCheck | None:
+    check = image.healthcheck
+    return HealthCheck(check.test, check.interval_ns, check.timeout_ns, check.start_period_ns, check.retries) if check else None
+
+
+def mesh_ports(record: Record) -> tuple[PublishedPort, ...]:
+    """The ports that it accepts on its ingress address."""
+    return tuple(PublishedPort(p.protocol, p.host_port, p.container_port) for p in record.mesh_ports)
+
+
+def host_ports(record: Record) -> tuple[HostPort, ...]:
+    """The node's ports that are forwarded to its address on a local bridge."""
+    address = next((a.address.partition("/")[0] for a in record.attachments if len(a.network_id) == 64 and a.address), "")
+    return tuple(HostPort(p.protocol, p.host_port, address, p.container_port, p.host_ip) for p in record.host.port_bindings if address and p.host_port)
+
+
+def mounts(record: Record) -> tuple[Mount, ...]:
+    """What is mounted beside the three files."""
+    return tuple(Mount(m.kind, m.target, m.source, m.read_only, m.options) for m in record.host.mounts if m.kind in {"bind", "tmpfs"})

@@ -1,6 +1,7 @@
 """The node's containers: their records, their lives, their execs. The only module that changes a Record; used by the executor (tasks) and the engine (people).
 
-Brings images, networks and the supervisor together. A container's process is the supervisor's: when this process dies, containers go on and `recover` takes them over.
+Brings images, networks and the supervisor together. A container's process is the supervisor's: when this process dies, containers go on and `recover`
+takes them over.
 Times come from the clock here (a shell); decisions about specs are in agent/container_spec.py.
 """
 
@@ -14,6 +15,7 @@ from typing import Final
 
 import msgspec
 import trio
+from runtime.client import ExecStarted, Supervisor
 
 from agent import container_spec, names, users
 from agent.container_store import ContainerStore
@@ -23,17 +25,19 @@ from agent.networks import Networks, Wanted
 from agent.records import Attachment, Config, ExecConfig, ExecRecord, HostConfig, PortBinding, Record, State
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, NotModified
 from cluster.model.specs import Pairs
-from netfabric.view import HostPort, PublishedPort
-from runtime.client import ExecStarted, Supervisor
 from runtime.errors import NoSuchContainer, StartFailed
 from runtime.images.store import ImageStore
-from runtime.spec import ContainerState, Exited, Mount
+from runtime.spec import ContainerState, Exited
 
 DEFAULT_STOP_TIMEOUT_S: Final = 10
 KILL_WAIT_S: Final = 10
 NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")
 UNKNOWN_STATUS: Final = 255
 HOST_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+_TAKEN: Final = (
+    'Conflict. The container name "/{}" is already in use by container "{}". '
+    "You have to remove (or rename) that container to be able to reuse that name."
+)
 replace = msgspec.structs.replace
 
 
@@ -90,17 +94,16 @@ class Containers:
                      task: tuple[str, str, str] = ("", "", ""), mesh_ports: tuple[PortBinding, ...] = ()) -> Record:  # fmt: skip
         """Make a container of a local image. `networks`: (id or name, aliases, address); `task`: (task, node, service ids).
 
-        Raises NotFound for an image or network that is not there, Conflict for a taken name, InvalidArgument for what can't be. Nothing is left after a failure.
+        Raises NoSuchImage or NotFound for an image or network that is not there, Conflict for a taken name, InvalidArgument for what can't be.
+        Nothing is left after a failure.
         """
         if name and not NAME.match(name):
             raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         if name in self._ids:
-            raise Conflict(
-                f'Conflict. The container name "/{name}" is already in use by container "{self._ids[name]}". You have to remove (or rename) that container to be able to reuse that name.'
-            )
+            raise Conflict(_TAKEN.format(name, self._ids[name]))
         image = await trio.to_thread.run_sync(self._images.get, config.image)
         container_id = os.urandom(32).hex()
-        merged = _with_image(config, image.config, container_id)
+        merged = container_spec.with_image(config, image.config, container_id)
         argv = container_spec.argv_of(merged)
         container_spec.capabilities(host.cap_add, host.cap_drop, privileged=host.privileged)
         attachments = self._requested(host, networks)
@@ -147,7 +150,7 @@ class Containers:
         if not NAME.match(name):
             raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         if name in self._ids:
-            raise Conflict(f'Conflict. The container name "/{name}" is already in use by container "{self._ids[name]}".')
+            raise Conflict(_TAKEN.format(name, self._ids[name]))
         del self._ids[record.name]
         self._ids[name] = record.id
         self._put(replace(record, name=name))
@@ -183,7 +186,7 @@ class Containers:
             self._write_files(record)
             spec = container_spec.compile_container(
                 record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, folder=str(self._store.folder(record.id)),
-                namespace=self._namespace(record), mounts=_mounts(record),
+                namespace=self._namespace(record), mounts=container_spec.mounts(record),
             )  # fmt: skip
             await self._supervisor.create(spec)
             pid = await self._supervisor.start(record.id)
@@ -216,7 +219,8 @@ class Containers:
         record = self.find(container_id)
         if not self.is_running(record):
             raise NotModified("container already stopped")
-        grace = timeout_s if timeout_s is not None else record.config.stop_timeout_s if record.config.stop_timeout_s is not None else DEFAULT_STOP_TIMEOUT_S
+        own = record.config.stop_timeout_s
+        grace = timeout_s if timeout_s is not None else DEFAULT_STOP_TIMEOUT_S if own is None else own
         await self.kill(record.id, signal or container_spec.signal_number(record.config.stop_signal or "TERM"))
         with trio.move_on_after(grace if grace >= 0 else float("inf")) as patience:
             await self.wait(record.id, "not-running")
@@ -308,7 +312,7 @@ class Containers:
     # -- inside ---------------------------------------------------------------------------------------------------
 
     def _adopt(self, record: Record, state: ContainerState) -> None:
-        self._networks.adopt(record, _mesh(record), _host_ports(record))
+        self._networks.adopt(record, container_spec.mesh_ports(record), container_spec.host_ports(record))
         self._exits[record.id] = trio.Event()
         started = record.state.started_at_ns or state.started_at_ns
         self._put(replace(record, state=replace(record.state, status="running", pid=state.pid, started_at_ns=started)))
@@ -320,8 +324,10 @@ class Containers:
         record = self._records.get(container_id)
         if record is None or not self.is_running(record):
             return
-        state = replace(record.state, status="exited", pid=0, exit_code=exited.status, oom_killed=exited.oom_killed, finished_at_ns=exited.finished_at_ns or time.time_ns(),
-                        error="" if exited.known else "the exit status was lost with the supervisor")  # fmt: skip
+        state = replace(
+            record.state, status="exited", pid=0, exit_code=exited.status, oom_killed=exited.oom_killed,
+            finished_at_ns=exited.finished_at_ns or time.time_ns(), error="" if exited.known else "the exit status was lost with the supervisor",
+        )  # fmt: skip
         self._put(replace(self._detached(record), state=state))
         self._exits.setdefault(record.id, trio.Event()).set()
         self._publish("die", record, (("exitCode", str(exited.status)),))
@@ -358,9 +364,9 @@ class Containers:
             return record
         wanted = tuple(Wanted(a.network_id, a.address, a.aliases) for a in record.attachments if not a.hidden)
         sysctls = tuple((k, v) for k, v in record.host.sysctls if k.startswith("net."))
-        attachments = await self._networks.attach(record.id, wanted, ingress_ports=_mesh(record), sysctls=sysctls)
+        attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls)
         attached = replace(record, attachments=attachments)
-        if host_ports := _host_ports(attached):
+        if host_ports := container_spec.host_ports(attached):
             await self._networks.publish(record.id, host_ports)
         self._put(attached)
         return attached
@@ -397,31 +403,6 @@ class Containers:
             self._store.save(record)
 
     def _publish(self, action: str, record: Record, more: Pairs = ()) -> None:
-        self._events.publish(Event("container", action, record.id, (*record.config.labels, *more, ("image", record.config.image), ("name", record.name))))
-
-
-def _with_image(config: Config, image: Config, container_id: str) -> Config:
-    """The user's configuration over the image's: an entrypoint of the user's own drops the image's command."""
-    own_entrypoint = bool(config.entrypoint)
-    labels = dict(image.labels) | dict(config.labels)
-    return replace(
-        config, hostname=config.hostname or container_id[:12], user=config.user or image.user, env=container_spec.merge_environment(image.env, config.env),
-        entrypoint=config.entrypoint or image.entrypoint, cmd=config.cmd or (() if own_entrypoint else image.cmd), working_dir=config.working_dir or image.working_dir,
-        labels=tuple(sorted(labels.items())), stop_signal=config.stop_signal or image.stop_signal, health=config.health or image.health,
-        exposed_ports=tuple(dict.fromkeys(config.exposed_ports + image.exposed_ports)), volumes=tuple(dict.fromkeys(config.volumes + image.volumes)),
-    )  # fmt: skip
-
-
-def _mesh(record: Record) -> tuple[PublishedPort, ...]:
-    return tuple(PublishedPort(p.protocol, p.host_port, p.container_port) for p in record.mesh_ports)
-
-
-def _host_ports(record: Record) -> tuple[HostPort, ...]:
-    address = next((a.address.partition("/")[0] for a in record.attachments if len(a.network_id) == 64 and a.address), "")
-    return tuple(HostPort(p.protocol, p.host_port, address, p.container_port, p.host_ip) for p in record.host.port_bindings if address and p.host_port)
-
-
-def _mounts(record: Record) -> tuple[Mount, ...]:
-    return tuple(Mount(m.kind, m.target, m.source, m.read_only, m.options) for m in record.host.mounts if m.kind in {"bind", "tmpfs"})
-
+        about = (*record.config.labels, *more, ("image", record.config.image), ("name", record.name))
+        self._events.publish(Event("container", action, record.id, about))
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from netfabric.apply import open_fabric
+from runtime.client import open_supervisor
 
 from agent import machine, membership_files
 from agent.container_store import ContainerStore
@@ -29,8 +31,6 @@ from agent.node import Node
 from cluster.model.errors import Conflict
 from cluster.model.specs import Pairs
 from cluster.version import VERSION
-from netfabric.apply import open_fabric
-from runtime.client import open_supervisor
 from runtime.images.store import ImageStore
 
 log = logging.getLogger("festoon.daemon")

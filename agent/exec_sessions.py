@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 import trio
+from runtime.client import ExecStarted, Supervisor
 
 from agent.events import Event, EventBus
 from agent.records import ExecConfig, ExecRecord
 from cluster.model.errors import Conflict, NotFound
-from runtime.client import ExecStarted, Supervisor
 from runtime.errors import StartFailed
 from runtime.spec import ExecSpec
 

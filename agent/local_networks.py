@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from netfabric.ipam import Pool
 
 from agent.records import LocalNetwork
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from cluster.model.specs import Pairs
-from netfabric.ipam import Pool
 from netfabric.view import Bridge
 
 GATEWAY_BRIDGE: Final = "docker_gwbridge"

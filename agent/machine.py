@@ -13,7 +13,8 @@ from cluster.model.specs import Pairs, Platform, Resources
 from cluster.version import VERSION
 
 PLUGINS: Final[Pairs] = (
-    ("Log", "json-file"), ("Log", "local"), ("Log", "none"), ("Network", "bridge"), ("Network", "host"), ("Network", "null"), ("Network", "overlay"), ("Volume", "local"),
+    ("Log", "json-file"), ("Log", "local"), ("Log", "none"), ("Network", "bridge"), ("Network", "host"), ("Network", "null"), ("Network", "overlay"),
+    ("Volume", "local"),
 )  # fmt: skip
 
 

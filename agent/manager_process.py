@@ -77,7 +77,7 @@ class ManagerProcess:
         try:
             with self._log_path.open("ab") as log:
                 position = log.tell()
-                child = subprocess.Popen(
+                child = subprocess.Popen(  # noqa: ASYNC220  fork and exec take a millisecond; its life is watched by a pidfd
                     [*argv, *(["--bootstrap"] if bootstrap is not None else [])], stdin=subprocess.PIPE if bootstrap is not None else subprocess.DEVNULL,
                     stdout=log, stderr=log, pass_fds=(write,), start_new_session=True, cwd="/",
                 )  # fmt: skip

@@ -171,7 +171,8 @@ class Membership:
         remotes = tuple(_with_port(r) for r in options.remote_addresses)
         if not remotes:
             raise InvalidArgument("at least 1 RemoteAddr is required to join")
-        host = addresses.choose(options.advertise_address, own)[0] if options.advertise_address or len(addresses.usable(own)) == 1 else addresses.toward(remotes[0])
+        one = options.advertise_address or len(addresses.usable(own)) == 1
+        host = addresses.choose(options.advertise_address, own)[0] if one else addresses.toward(remotes[0])
         data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
         self._busy = True
         try:

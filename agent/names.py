@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
-ADJECTIVES: Final = ("amber", "brave", "busy", "calm", "clever", "dusty", "eager", "fuzzy", "gentle", "golden", "happy", "humming", "jolly", "keen", "lively", "lucky", "mellow",
-                     "nimble", "patient", "polite", "quick", "quiet", "rapid", "shiny", "silent", "sleepy", "steady", "sunny", "swift", "tidy", "vivid", "waggling")  # fmt: skip
-NOUNS: Final = ("antenna", "apiary", "bloom", "brood", "bumble", "cell", "clover", "cluster", "comb", "drone", "festoon", "forager", "guard", "heather", "hive", "honey",
-                "keeper", "larva", "lavender", "linden", "meadow", "mead", "nectar", "nurse", "petal", "pollen", "queen", "scout", "skep", "swarm", "thyme", "wing")  # fmt: skip
+ADJECTIVES: Final = (
+    "amber", "brave", "busy", "calm", "clever", "dusty", "eager", "fuzzy", "gentle", "golden", "happy", "humming", "jolly", "keen", "lively", "lucky",
+    "mellow", "nimble", "patient", "polite", "quick", "quiet", "rapid", "shiny", "silent", "sleepy", "steady", "sunny", "swift", "tidy", "vivid",
+    "waggling",
+)  # fmt: skip
+NOUNS: Final = (
+    "antenna", "apiary", "bloom", "brood", "bumble", "cell", "clover", "cluster", "comb", "drone", "festoon", "forager", "guard", "heather", "hive",
+    "honey", "keeper", "larva", "lavender", "linden", "meadow", "mead", "nectar", "nurse", "petal", "pollen", "queen", "scout", "skep", "swarm",
+    "thyme", "wing",
+)  # fmt: skip
 
 
 def generate(random_bytes: bytes, taken: Container[str]) -> str:

@@ -1,7 +1,7 @@
 """The node's networks as one: local ones, the cluster's tables, the containers' sandboxes. The only module that talks to the fabric.
 
-Decides nothing about the kernel (netfabric/plan.py does): it keeps the View and asks the fabric to reconcile. The cluster's tables are kept on disk, so that a restarted
-node serves the overlays of its running tasks before any manager has answered.
+Decides nothing about the kernel (netfabric/plan.py does): it keeps the View and asks the fabric to reconcile. The cluster's tables are kept on disk,
+so that a restarted node serves the overlays of its running tasks before any manager has answered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.local_networks import DEFAULT_BRIDGE, INGRESS_SANDBOX_HOST, LocalNetworks
+from agent.local_networks import INGRESS_SANDBOX_HOST, LocalNetworks
 from agent.records import Attachment, LocalNetwork, Record
 from agent.view import EMPTY_TABLES, ClusterTables, fold, interface_order, overlays
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
@@ -81,7 +81,9 @@ class Networks:
 
     async def create(self, name: str, *, subnet: str = "", gateway: str = "", labels: tuple[tuple[str, str], ...] = (),
                      options: tuple[tuple[str, str], ...] = (), internal: bool = False, attachable: bool = False) -> LocalNetwork:  # fmt: skip
-        return self.locals.create(name, time.time_ns(), subnet=subnet, gateway=gateway, labels=labels, options=options, internal=internal, attachable=attachable)
+        return self.locals.create(
+            name, time.time_ns(), subnet=subnet, gateway=gateway, labels=labels, options=options, internal=internal, attachable=attachable
+        )
 
     async def remove(self, network_id: str) -> None:
         """Forget a user's local network and take its bridge down. Raises PermissionDenied while containers use it."""
@@ -171,9 +173,10 @@ class Networks:
 
     async def reconcile(self) -> None:
         """Bring the kernel to what is wanted now; concurrent calls coalesce in the fabric."""
-        await self._fabric.reconcile(self.view())
+        await self._fabric.reconcile(self.desired())
 
-    def view(self) -> view.View:
+    def desired(self) -> view.View:
+        """What the fabric has to serve now."""
         gateway = self.locals.gateway_bridge() if self.vtep else None
         bridges = tuple(self.locals.bridge(n) for n in self.locals.all() if self._bridge_users.get(n.id) and n != gateway)
         sandbox_address = "172.18.0.2/16"
@@ -212,10 +215,7 @@ class Networks:
                 else:
                     if not want.address:
                         raise InvalidArgument(f"network {found.network.spec.name} gives addresses to tasks only; use a service")
-                    leased.append(
-                        Attachment(network_id=network_id, network_name=found.network.spec.name, interface=f"eth{index}", address=want.address,
-                                   mac=mac_of(want.address), aliases=want.aliases, endpoint_id=os.urandom(32).hex())  # fmt: skip
-                    )
+                    leased.append(_attachment(found, want, index))
         except BaseException:
             self._release(leased)
             raise
@@ -257,4 +257,8 @@ class Networks:
                 self.locals.release(attachment.network_id, attachment.address)
 
 
-DEFAULT_NETWORK = DEFAULT_BRIDGE
+def _attachment(item: NetworkItem, want: Wanted, index: int) -> Attachment:
+    return Attachment(
+        network_id=item.network.id, network_name=item.network.spec.name, interface=f"eth{index}", address=want.address, mac=mac_of(want.address),
+        aliases=want.aliases, endpoint_id=os.urandom(32).hex(),
+    )  # fmt: skip

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from netfabric.apply import Fabric
+    from netfabric.trace import Hop
+
     from agent.containers import Containers
     from agent.events import EventBus
     from agent.membership import Membership
     from agent.networks import Networks
     from cluster.model.objects import NodeDescription
-    from netfabric.apply import Fabric
-    from netfabric.trace import Hop
     from runtime.images.store import ImageStore
 
 
@@ -43,4 +44,4 @@ class Node:
 
     async def fabric_path(self, port: int) -> tuple[Hop, ...]:
         """Each hop that a packet to a published port takes here, read from the kernel. Raises FabricError when nothing is published there."""
-        return await self.fabric.path(self.networks.view(), port)
+        return await self.fabric.path(self.networks.desired(), port)

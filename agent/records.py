@@ -15,7 +15,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """Base: encoded as JSON objects."""
 
 
-class Config(Kept):
+class Config(Kept, frozen=True, kw_only=True):
     """The API's ContainerConfig after the image's own configuration has been merged in."""
 
     image: str  # as the user wrote it
@@ -40,14 +40,14 @@ class Config(Kept):
     health: HealthCheck | None = None
 
 
-class PortBinding(Kept):
+class PortBinding(Kept, frozen=True, kw_only=True):
     container_port: int
     protocol: str = "tcp"
     host_port: int = 0
     host_ip: str = ""
 
 
-class HostConfig(Kept):
+class HostConfig(Kept, frozen=True, kw_only=True):
     network_mode: str = "default"
     port_bindings: tuple[PortBinding, ...] = ()
     restart: str = "no"
@@ -78,7 +78,7 @@ class HostConfig(Kept):
     log_options: Pairs = ()
 
 
-class Attachment(Kept):
+class Attachment(Kept, frozen=True, kw_only=True):
     """One network of a container, with what was allocated there."""
 
     network_id: str
@@ -92,7 +92,7 @@ class Attachment(Kept):
     hidden: bool = False  # docker_gwbridge: not shown in `inspect` of the container
 
 
-class State(Kept):
+class State(Kept, frozen=True, kw_only=True):
     status: str = "created"
     pid: int = 0
     exit_code: int = 0
@@ -102,7 +102,7 @@ class State(Kept):
     finished_at_ns: int = 0
 
 
-class Record(Kept):
+class Record(Kept, frozen=True, kw_only=True):
     id: str
     name: str  # without the leading slash
     created_at_ns: int
@@ -120,7 +120,7 @@ class Record(Kept):
     mesh_ports: tuple[PortBinding, ...] = ()  # what it accepts on its ingress address: host_port is the published one
 
 
-class ExecConfig(Kept):
+class ExecConfig(Kept, frozen=True, kw_only=True):
     container_id: str
     cmd: tuple[str, ...]
     env: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ class ExecConfig(Kept):
     detach_keys: str = ""
 
 
-class ExecRecord(Kept):
+class ExecRecord(Kept, frozen=True, kw_only=True):
     id: str  # 64 hex digits
     config: ExecConfig
     running: bool = False
@@ -142,7 +142,7 @@ class ExecRecord(Kept):
     exit_code: int | None = None
 
 
-class LocalNetwork(Kept):
+class LocalNetwork(Kept, frozen=True, kw_only=True):
     """A network of this node alone: bridge, host, none, docker_gwbridge, or one a user made with the bridge driver."""
 
     id: str  # 64 hex digits

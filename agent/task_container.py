@@ -13,7 +13,7 @@ from typing import Final
 from agent.records import Config, HostConfig, PortBinding
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import NodeDescription, Task, container_name, task_name
-from cluster.model.specs import ContainerSpec, PublishMode, Resources
+from cluster.model.specs import ContainerSpec, PortConfig, PublishMode, Resources
 
 NS_PER_S: Final = 1_000_000_000
 DEFAULT_STOP_GRACE_S: Final = 10
@@ -63,11 +63,15 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
         exposed_ports=tuple(f"{p.target_port}/{p.protocol}" for p in task.endpoint.ports) if task.endpoint else (),
     )  # fmt: skip
     ports = task.endpoint.ports if task.endpoint else ()
-    bound = {m: tuple(PortBinding(container_port=p.target_port, protocol=p.protocol, host_port=p.published_port) for p in ports if p.publish_mode is m) for m in PublishMode}
+    bound = {mode: tuple(_binding(p) for p in ports if p.publish_mode is mode) for mode in PublishMode}
     return TaskContainer(
         container_name(task), config, _host(task, bound[PublishMode.HOST], values, labels), tuple((n.network_id, n.aliases, n.address) for n in task.networks),
         bound[PublishMode.INGRESS],
     )  # fmt: skip
+
+
+def _binding(port: PortConfig) -> PortBinding:
+    return PortBinding(container_port=port.target_port, protocol=port.protocol, host_port=port.published_port)
 
 
 def grace_s(spec: ContainerSpec) -> int:

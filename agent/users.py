@@ -1,7 +1,7 @@
 """Who a container's process is: `user[:group]` looked up in the image's own /etc/passwd and /etc/group. Pure but for reading those two files.
 
-The files are opened below the layers without following links, so that an image can't make the node read the host's. Source: passwd(5), group(5), and Docker's rules:
-a number that is not listed is taken as it is, a name that is not listed is an error.
+The files are opened below the layers without following links, so that an image can't make the node read the host's. Source: passwd(5), group(5), and
+Docker's rules: a number that is not listed is taken as it is, a name that is not listed is an error.
 """
 
 from __future__ import annotations

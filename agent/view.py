@@ -62,19 +62,22 @@ def overlays(tables: ClusterTables, node_id: str) -> tuple[view.Overlay, ...]:
         if endpoint.node_id != node_id and endpoint.node_address:
             remotes.setdefault(endpoint.network_id, []).append(view.Remote(_plain(endpoint.address), endpoint.node_address))
     balancers: dict[NetworkId, list[view.Balancer]] = {}
-    for item in tables.balancers.values():
-        backends = tuple(view.Backend(b.address, b.weight) for b in item.backends)
-        balancers.setdefault(item.network_id, []).append(view.Balancer(item.service_name, item.virtual_ip, item.mark, backends, published(item.ports)))
+    for balancer in tables.balancers.values():
+        backends = tuple(view.Backend(b.address, b.weight) for b in balancer.backends)
+        balancers.setdefault(balancer.network_id, []).append(
+            view.Balancer(balancer.service_name, balancer.virtual_ip, balancer.mark, backends, published(balancer.ports))
+        )
     found = []
     for network_id, item in sorted(tables.networks.items()):
         network = item.network
         if not network.subnet or not item.lb_address:
             continue
-        found.append(
-            view.Overlay(network_id, network.spec.name, network.vni, network.subnet, network.gateway, item.lb_address, network.spec.ingress, network.spec.internal,
-                         tuple(sorted(remotes.get(network_id, ()), key=lambda r: r.address)),
-                         tuple(sorted(balancers.get(network_id, ()), key=lambda b: b.mark)))  # fmt: skip
-        )
+        overlay = view.Overlay(
+            network_id, network.spec.name, network.vni, network.subnet, network.gateway, item.lb_address, network.spec.ingress, network.spec.internal,
+            remotes=tuple(sorted(remotes.get(network_id, ()), key=lambda r: r.address)),
+            balancers=tuple(sorted(balancers.get(network_id, ()), key=lambda b: b.mark)),
+        )  # fmt: skip
+        found.append(overlay)
     return tuple(found)
 
 

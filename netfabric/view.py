@@ -1,4 +1,6 @@
-"""What one node's network has to serve, as its agent sees it: the input of netfabric/plan.py. Values only; no ids of managers or containers are interpreted here.
+"""What one node's network has to serve, as its agent sees it: the input of netfabric/plan.py.
+
+Values only; no ids of managers or containers are interpreted here.
 
 All addresses of interfaces are CIDR ("10.0.1.8/24"), gateways and VTEPs plain. Interface order inside a task's namespace is the order of `interfaces`.
 """

@@ -57,7 +57,8 @@ class Rlimit(Spec):
 
 
 DEFAULT_CAPABILITIES: tuple[str, ...] = (
-    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE", "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE", "SETFCAP",
+    "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE", "NET_RAW", "SYS_CHROOT", "MKNOD",
+    "AUDIT_WRITE", "SETFCAP",
 )  # fmt: skip
 """Docker's 14 (mask 0xa80425fb)."""
 

@@ -1,0 +1,75 @@
+"""What the handlers answer: JSON, nothing, JSON lines, and which status each error of ours has. Pure but for the streams that it wraps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+
+from cluster.model.errors import ClusterError, FailedPrecondition, NotLeader
+from cluster.wire.http import Response, json_response
+from runtime.errors import BadImage, ImageInUse, NoSuchContainer, NoSuchImage, RuntimeFault, StartFailed
+from runtime.images.reference import InvalidReference
+
+NO_LEADER: Final = (
+    "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online."
+)
+_STATUS: Final[tuple[tuple[type[RuntimeFault], int], ...]] = (
+    (InvalidReference, 400),
+    (BadImage, 400),
+    (NoSuchImage, 404),
+    (NoSuchContainer, 404),
+    (ImageInUse, 409),
+)
+NO_CONTENT: Final = Response(204)
+NOT_MODIFIED: Final = 304
+START_REFUSED: Final = (126, 127)
+
+
+def json_answer(value: object, status: int = 200) -> Response:
+    return json_response(value, status)
+
+
+def error_answer(message: str, status: int) -> Response:
+    return Response(NOT_MODIFIED) if status == NOT_MODIFIED else json_response({"message": message}, status)
+
+
+def answer_of(error: ClusterError | RuntimeFault | OSError) -> Response:
+    return error_answer(message_of(error), status_of(error))
+
+
+def message_of(error: ClusterError | RuntimeFault | OSError) -> str:
+    if isinstance(error, NotLeader):
+        return NO_LEADER
+    return error.message if isinstance(error, ClusterError) else str(error)
+
+
+def status_of(error: ClusterError | RuntimeFault | OSError) -> int:
+    if isinstance(error, ClusterError):
+        return error.status
+    if isinstance(error, StartFailed):
+        return 400 if error.exit_status in START_REFUSED else 500
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def json_line(value: object) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
+def error_line(message: str) -> bytes:
+    """The last line of a progress stream that failed after its headers."""
+    return json_line({"errorDetail": {"message": message}, "error": message})
+
+
+def stream_answer(lines: AsyncIterator[bytes], content_type: str = "application/json") -> Response:
+    return Response(200, (("Content-Type", content_type),), stream=lines)
+
+
+def unserved(sentence: str) -> Response:
+    """501 with one sentence that says what to do instead."""
+    return error_answer(sentence, 501)
+
+
+def precondition(message: str) -> FailedPrecondition:
+    return FailedPrecondition(message)

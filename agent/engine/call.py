@@ -1,0 +1,110 @@
+"""One API request as the handlers see it: the node, the path's names, the query with its types, the body, the API version. Owns Docker's rules for reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from agent.engine.fields import Fields
+from cluster.model.errors import InvalidArgument
+from cluster.wire.http import Request
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+ApiVersion = tuple[int, int]
+Filters = Mapping[str, tuple[str, ...]]
+
+_FALSE: Final = frozenset({"", "0", "no", "false", "none"})
+_MAX_FILTER_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """`names`: what the route's pattern took out of the path. Every reader raises InvalidArgument for what can't be read."""
+
+    node: Node
+    request: Request
+    names: Mapping[str, str]
+    version: ApiVersion
+
+    def text(self, name: str, default: str = "") -> str:
+        return self.request.argument(name, default)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """All values of a repeated parameter."""
+        return tuple(self.request.query.get(name, ()))
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        """Docker's BoolValue: anything but empty, 0, no, false, none is true."""
+        if name not in self.request.query:
+            return default
+        return self.text(name).strip().lower() not in _FALSE
+
+    def integer(self, name: str, default: int) -> int:
+        text = self.text(name)
+        if not text:
+            return default
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+            raise InvalidArgument(f'strconv.Atoi: parsing "{text}": invalid syntax')
+        return int(text)
+
+    def filters(self, accepted: frozenset[str]) -> Filters:
+        """`filters` as a map of name to values, from either of its two forms. Raises InvalidArgument for a name that is not in `accepted`."""
+        return parse_filters(self.text("filters"), accepted)
+
+    async def fields(self) -> Fields:
+        """The body's JSON object; one without fields when there is no body."""
+        body = await self.request.body()
+        if not body.strip():
+            return Fields({})
+        try:
+            return Fields(msgspec.json.decode(body))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidArgument(f"invalid JSON: {error}") from error
+
+
+def parse_filters(text: str, accepted: frozenset[str]) -> Filters:
+    if not text:
+        return {}
+    if len(text) > _MAX_FILTER_BYTES:
+        raise InvalidArgument(f"invalid filter: longer than {_MAX_FILTER_BYTES} bytes")
+    try:
+        decoded = msgspec.json.decode(text, type=dict[str, list[str] | dict[str, bool]])
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InvalidArgument(f"invalid filter: {error}") from error
+    for name in decoded:
+        if name not in accepted:
+            raise InvalidArgument(f"invalid filter '{name}'")
+    return {name: tuple(values) for name, values in decoded.items() if values}
+
+
+def matches_labels(labels: Mapping[str, str], wanted: tuple[str, ...]) -> bool:
+    """Every wanted `key` or `key=value` is there."""
+    for want in wanted:
+        key, equals, value = want.partition("=")
+        if key not in labels or (equals and labels[key] != value):
+            return False
+    return True
+
+
+def matches_prefix(value: str, wanted: tuple[str, ...]) -> bool:
+    """The value begins with one of the wanted texts; always true when nothing is wanted."""
+    return not wanted or any(value.startswith(want) for want in wanted)
+
+
+def truth(filters: Filters, name: str) -> bool | None:
+    """A boolean filter; None where it is not given. Raises InvalidArgument in Docker's words."""
+    values = filters.get(name)
+    if not values:
+        return None
+    lowered = {value.lower() for value in values}
+    if lowered <= {"1", "true"}:
+        return True
+    if lowered <= {"0", "false"}:
+        return False
+    raise InvalidArgument(f"invalid filter '{name}=[{' '.join(values)}]'")

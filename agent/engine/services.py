@@ -1,0 +1,104 @@
+"""`/services`: list, create, inspect, update, remove, logs. The managers decide; this converts and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from agent.engine import lookup
+from agent.engine.answers import json_answer
+from agent.engine.call import Call, matches_labels, matches_prefix
+from agent.engine.convert import mapping
+from agent.engine.convert_services import Counts, service_json, service_spec_of
+from agent.engine.swarm_logs import logs_answer
+from cluster.model.changes import Kind
+from cluster.model.errors import InvalidArgument
+from cluster.model.objects import Service, Task
+from cluster.model.specs import ServiceModeKind
+from cluster.model.task_state import TaskState
+from cluster.wire.calls import Ids, Query, Remove, ServiceWrite
+from cluster.wire.http import Response
+
+FILTERS: Final = frozenset({"id", "label", "mode", "name", "runtime"})
+JOBS: Final = (ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB)
+
+
+async def list_(call: Call) -> Response:
+    filters = call.filters(FILTERS)
+    found = (await lookup.query(call.node, Query(Kind.SERVICE))).services
+    services = [
+        service
+        for service in found
+        if matches_prefix(service.id, filters.get("id", ()))
+        and matches_prefix(service.spec.name, filters.get("name", ()))
+        and matches_labels(mapping(service.spec.labels), filters.get("label", ()))
+        and (not filters.get("mode") or service.spec.mode.kind.value in filters["mode"])
+        and (not filters.get("runtime") or service.spec.task.runtime in filters["runtime"])
+    ]
+    if not call.flag("status") or not services:
+        return json_answer([service_json(service) for service in services])
+    wanted = tuple(service.id for service in services)
+    tasks = (await lookup.query(call.node, Query(Kind.TASK, services=wanted))).tasks
+    return json_answer([service_json(service, counts=count(service, tasks)) for service in services])
+
+
+def count(service: Service, tasks: Iterable[Task]) -> Counts:
+    """How many of its tasks run, are wanted and have completed, as `service ls` shows. Pure."""
+    mode = service.spec.mode
+    own = [task for task in tasks if task.service_id == service.id]
+    if mode.kind in JOBS:
+        own = [task for task in own if task.job_iteration == service.job_iteration]
+    running = sum(task.status.state is TaskState.RUNNING for task in own)
+    completed = sum(task.status.state is TaskState.COMPLETE for task in own) if mode.kind in JOBS else 0
+    if mode.kind is ServiceModeKind.REPLICATED:
+        desired = 1 if mode.replicas is None else mode.replicas
+    elif mode.kind is ServiceModeKind.REPLICATED_JOB:
+        desired = 1 if mode.max_concurrent is None else mode.max_concurrent
+    else:
+        wanted = TaskState.COMPLETE if mode.kind is ServiceModeKind.GLOBAL_JOB else TaskState.RUNNING
+        desired = sum(task.desired_state in (wanted, TaskState.READY) for task in own)
+    return Counts(running, desired, completed)
+
+
+async def create(call: Call) -> Response:
+    spec = service_spec_of(await call.fields())
+    answer = await call.node.swarm.call("control.service_create", ServiceWrite(spec))
+    assert isinstance(answer, Ids)
+    return json_answer({"ID": answer.id, "Warnings": list(answer.warnings)}, 201)
+
+
+async def inspect(call: Call) -> Response:
+    service = await lookup.service(call.node, call.names["id"])
+    return json_answer(service_json(service, insert_defaults=call.flag("insertDefaults")))
+
+
+async def update(call: Call) -> Response:
+    spec = service_spec_of(await call.fields())
+    version = version_of(call, "service")
+    rollback = call.text("rollback")
+    if rollback not in ("", "none", "previous"):
+        raise InvalidArgument(f"unrecognized rollback option {rollback}")
+    service = await lookup.service(call.node, call.names["id"])
+    request = ServiceWrite(spec, service.id, version, rollback=rollback == "previous")
+    answer = await call.node.swarm.call("control.service_update", request)
+    assert isinstance(answer, Ids)
+    return json_answer({"Warnings": list(answer.warnings)})
+
+
+async def remove(call: Call) -> Response:
+    service = await lookup.service(call.node, call.names["id"])
+    await call.node.swarm.call("control.service_remove", Remove(service.id))
+    return Response(200)
+
+
+async def logs(call: Call) -> Response:
+    service = await lookup.service(call.node, call.names["id"])
+    return logs_answer(call, tty=service.spec.task.container.tty, services=(service.id,))
+
+
+def version_of(call: Call, kind: str) -> int:
+    """The `version` that every update of a cluster object must name."""
+    text = call.text("version")
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise InvalidArgument(f"invalid {kind} version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax")
+    return int(text)

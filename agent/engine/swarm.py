@@ -1,0 +1,112 @@
+"""`/swarm`: this node's way into a swarm and out of it, and the swarm's own settings."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.engine import lookup
+from agent.engine.answers import json_answer
+from agent.engine.call import Call
+from agent.engine.convert_nodes import availability_of
+from agent.engine.convert_swarm import cluster_spec_of, swarm_json
+from agent.engine.fields import Fields
+from agent.engine.services import version_of
+from agent.membership import InitOptions, JoinOptions
+from cluster.model.errors import Conflict, InvalidArgument, Unavailable
+from cluster.model.specs import ClusterSpec
+from cluster.wire.calls import ClusterWrite
+from cluster.wire.http import Response
+
+LISTEN: Final = "0.0.0.0:2377"  # noqa: S104  Docker's default for --listen-addr
+DATA_PATH_PORT: Final = 4789
+DEFAULT_POOL: Final = ("10.0.0.0/8",)
+SUBNET_SIZE: Final = 24
+ALREADY: Final = 'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
+NOT_PART: Final = "This node is not part of a swarm"
+
+
+async def inspect(call: Call) -> Response:
+    return json_answer(swarm_json(await lookup.cluster(call.node)))
+
+
+async def init(call: Call) -> Response:
+    fields = await call.fields()
+    options = init_options_of(fields)
+    if call.node.swarm.state != "inactive" and not options.force_new_cluster:
+        raise Unavailable(ALREADY)
+    return json_answer(await call.node.swarm.init(options))
+
+
+def init_options_of(fields: Fields) -> InitOptions:
+    """Pure. Raises InvalidArgument for what can't be; addresses are the membership's business."""
+    base = ClusterSpec(autolock=fields.flag("AutoLockManagers"))
+    port, size = fields.natural("DataPathPort") or DATA_PATH_PORT, fields.natural("SubnetSize") or SUBNET_SIZE
+    if not 1024 <= port <= 49151:
+        raise InvalidArgument("Datapath port must be a number between 1024 and 49151")
+    if size > 29:
+        raise InvalidArgument(f"invalid subnet size: {size}: must be at most 29")
+    return InitOptions(
+        listen_address=fields.text("ListenAddr") or LISTEN,
+        advertise_address=fields.text("AdvertiseAddr"),
+        data_path_address=fields.text("DataPathAddr"),
+        force_new_cluster=fields.flag("ForceNewCluster"),
+        spec=cluster_spec_of(fields.section("Spec"), base),
+        availability=availability_of(fields.text("Availability") or "active").value,
+        default_address_pool=fields.strings("DefaultAddrPool") or DEFAULT_POOL,
+        subnet_size=size,
+        data_path_port=port,
+    )
+
+
+async def join(call: Call) -> Response:
+    fields = await call.fields()
+    if call.node.swarm.state != "inactive":
+        raise Unavailable(ALREADY)
+    remotes = fields.strings("RemoteAddrs")
+    if not any(remotes):
+        raise InvalidArgument("at least 1 RemoteAddr is required to join")
+    await call.node.swarm.join(
+        JoinOptions(
+            token=fields.text("JoinToken"),
+            remote_addresses=remotes,
+            listen_address=fields.text("ListenAddr") or LISTEN,
+            advertise_address=fields.text("AdvertiseAddr"),
+            data_path_address=fields.text("DataPathAddr"),
+            availability=availability_of(fields.text("Availability") or "active").value,
+        )
+    )
+    return Response(200)
+
+
+async def leave(call: Call) -> Response:
+    if call.node.swarm.state == "inactive":
+        raise Unavailable(NOT_PART)
+    await call.node.swarm.leave(call.flag("force"))
+    return Response(200)
+
+
+async def update(call: Call) -> Response:
+    fields = await call.fields()
+    version = version_of(call, "swarm")
+    cluster = await lookup.cluster(call.node)
+    request = ClusterWrite(
+        version=version,
+        spec=cluster_spec_of(fields, cluster.spec),
+        rotate_worker_token=call.flag("rotateWorkerToken"),
+        rotate_manager_token=call.flag("rotateManagerToken"),
+        rotate_unlock_key=call.flag("rotateManagerUnlockKey"),
+    )
+    await call.node.swarm.call("control.cluster_update", request)
+    return Response(200)
+
+
+async def unlock_key(call: Call) -> Response:
+    cluster = await lookup.cluster(call.node)
+    return json_answer({"UnlockKey": cluster.unlock_key if cluster.spec.autolock else ""})
+
+
+async def unlock(call: Call) -> Response:
+    """Locked managers come with the manager's own work on autolock; a node that is not locked says so."""
+    if call.node.swarm.state == "inactive":
+        raise Unavailable(NOT_PART)
+    raise Conflict("swarm is not locked")

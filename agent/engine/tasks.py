@@ -1,0 +1,63 @@
+"""`/tasks`: list, inspect, logs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.engine import lookup
+from agent.engine.answers import json_answer
+from agent.engine.call import Call, Filters, matches_labels, matches_prefix, truth
+from agent.engine.convert_tasks import task_json, task_labels
+from agent.engine.swarm_logs import logs_answer
+from cluster.model.changes import Kind
+from cluster.model.errors import InvalidArgument
+from cluster.model.objects import Task, container_name
+from cluster.model.task_state import TaskState, title
+from cluster.wire.calls import Query
+from cluster.wire.http import Response
+
+FILTERS: Final = frozenset({"id", "label", "name", "node", "service", "desired-state", "_up-to-date", "runtime"})
+DESIRED: Final = {title(state): state for state in TaskState}
+
+
+async def list_(call: Call) -> Response:
+    """Services and nodes are named by id, name or prefix; one that is not there is an error, as in Docker."""
+    filters = call.filters(FILTERS)
+    for state in filters.get("desired-state", ()):
+        if state.lower() not in DESIRED:
+            raise InvalidArgument(f"invalid filter 'desired-state=[{state}]'")
+    services = [await lookup.service(call.node, reference) for reference in filters.get("service", ())]
+    nodes = []
+    for reference in filters.get("node", ()):
+        own = call.node.swarm.node_id if reference == "self" else reference
+        nodes.append((await lookup.member(call.node, own)).id)
+    request = Query(Kind.TASK, services=tuple(service.id for service in services), nodes=tuple(nodes))
+    tasks = [task for task in (await lookup.query(call.node, request)).tasks if _matches(task, filters)]
+    if (fresh := truth(filters, "_up-to-date")) is not None and tasks:
+        if not services:
+            services = list((await lookup.query(call.node, Query(Kind.SERVICE))).services)
+        versions: dict[str, int] = {service.id: service.spec_version for service in services}
+        tasks = [task for task in tasks if (versions.get(task.service_id) == task.spec_version) is fresh]
+    networks = await lookup.networks_of(call.node, tasks)
+    return json_answer([task_json(task, networks) for task in tasks])
+
+
+def _matches(task: Task, filters: Filters) -> bool:
+    desired = tuple(state.lower() for state in filters.get("desired-state", ()))
+    return (
+        matches_prefix(task.id, filters.get("id", ()))
+        and matches_prefix(container_name(task), filters.get("name", ()))
+        and matches_labels(task_labels(task), filters.get("label", ()))
+        and (not desired or title(task.desired_state) in desired)
+        and (not filters.get("runtime") or task.spec.runtime in filters["runtime"])
+    )
+
+
+async def inspect(call: Call) -> Response:
+    task = await lookup.task(call.node, call.names["id"])
+    return json_answer(task_json(task, await lookup.networks_of(call.node, (task,))))
+
+
+async def logs(call: Call) -> Response:
+    task = await lookup.task(call.node, call.names["id"])
+    return logs_answer(call, tty=task.spec.container.tty, tasks=(task.id,))
