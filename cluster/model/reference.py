@@ -1,6 +1,7 @@
 """The grammar of image references: `busybox`, `containous/whoami:latest`, `registry.example:5000/a/b@sha256:…`.
 
-Owns the syntax and its normal form only; never looks an image up. Source: github.com/distribution/reference (grammar in reference.go, normalize.go).
+Owns the syntax and its normal form only; never looks an image up. Source: github.com/distribution/reference (grammar
+in reference.go, normalize.go).
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+"""What users read: objects of one kind, by id, reference, service or node. Pure and synchronous, hence one consistent
+view.
+
+Never answers with the root CA's key: nothing outside of the manager needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from cluster.model.changes import Kind, Object
+from cluster.model.errors import InvalidArgument
+from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.wire.calls import Objects, Query
+from manager.store import Store
+
+
+def query(store: Store, request: Query, leader: str) -> Objects:
+    """The objects that `request` selects; `leader` is the leader's host:port. Raises NotFound or InvalidArgument
+    (ambiguous) for `reference`."""
+    found = [without_key(item) for item in _selected(store, request)]
+    return Objects(
+        clusters=tuple(o for o in found if isinstance(o, Cluster)),
+        nodes=tuple(o for o in found if isinstance(o, Node)),
+        services=tuple(o for o in found if isinstance(o, Service)),
+        tasks=tuple(o for o in found if isinstance(o, Task)),
+        networks=tuple(o for o in found if isinstance(o, Network)),
+        leader=leader,
+    )
+
+
+def without_key(item: Object) -> Object:
+    """`item` as it may leave the manager."""
+    return msgspec.structs.replace(item, root_key_pem="") if isinstance(item, Cluster) else item
+
+
+def _selected(store: Store, request: Query) -> Iterable[Object]:
+    if request.reference:
+        return (store.find(request.kind, request.reference),)
+    if request.ids:
+        return [item for item in (store.get(request.kind, wanted) for wanted in request.ids) if item is not None]
+    if not request.services and not request.nodes:
+        return store.all(request.kind)
+    if request.kind is not Kind.TASK:
+        raise InvalidArgument("only tasks can be asked for by service or node")
+    return _tasks(store, request)
+
+
+def _tasks(store: Store, request: Query) -> Iterable[Task]:
+    if request.services:
+        nodes = set(request.nodes)
+        tasks = (t for service_id in request.services for t in store.tasks_of_service(service_id))
+        return [t for t in tasks if not nodes or t.node_id in nodes]
+    return [t for node_id in request.nodes for t in store.tasks_of_node(node_id)]
