@@ -178,7 +178,8 @@ def with_image(config: Config, image: ImageConfig, container_id: str) -> Config:
     labels = dict(image.labels) | dict(config.labels)
     return msgspec.structs.replace(
         config, hostname=config.hostname or container_id[:12], user=config.user or image.user, env=merge_environment(image.env, config.env),
-        entrypoint=config.entrypoint or image.entrypoint, cmd=config.cmd or (() if own_entrypoint else image.cmd), working_dir=config.working_dir or image.working_dir,
+        entrypoint=config.entrypoint or image.entrypoint, cmd=config.cmd or (() if own_entrypoint else image.cmd),
+        working_dir=config.working_dir or image.working_dir,
         labels=tuple(sorted(labels.items())), stop_signal=config.stop_signal or image.stop_signal, health=config.health or _health(image),
         exposed_ports=tuple(dict.fromkeys(config.exposed_ports + image.exposed_ports)), volumes=tuple(dict.fromkeys(config.volumes + image.volumes)),
     )  # fmt: skip

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cluster.model.changes import Kind
 from cluster.model.errors import NotFound
-from cluster.model.ids import NetworkId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from cluster.wire.calls import Objects, Query
 
@@ -62,7 +61,7 @@ async def cluster(node: ThisNode) -> Cluster:
     return (await query(node, Query(Kind.CLUSTER))).clusters[0]
 
 
-async def networks_of(node: ThisNode, tasks: Iterable[Task]) -> dict[NetworkId, Network]:
+async def networks_of(node: ThisNode, tasks: Iterable[Task]) -> dict[str, Network]:
     """The networks that these tasks are attached to; no call where there are none."""
     wanted = {item.network_id for task in tasks for item in task.networks}
     if not wanted:

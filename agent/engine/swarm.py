@@ -21,7 +21,6 @@ LISTEN: Final = "0.0.0.0:2377"  # noqa: S104  Docker's default for --listen-addr
 DATA_PATH_PORT: Final = 4789
 DEFAULT_POOL: Final = ("10.0.0.0/8",)
 SUBNET_SIZE: Final = 24
-ALREADY: Final = 'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
 NOT_PART: Final = "This node is not part of a swarm"
 
 
@@ -30,11 +29,7 @@ async def inspect(call: Call) -> Response:
 
 
 async def init(call: Call) -> Response:
-    fields = await call.fields()
-    options = init_options_of(fields)
-    if call.node.swarm.state != "inactive" and not options.force_new_cluster:
-        raise Unavailable(ALREADY)
-    return json_answer(await call.node.swarm.init(options))
+    return json_answer(await call.node.swarm.init(init_options_of(await call.fields())))
 
 
 def init_options_of(fields: Fields) -> InitOptions:
@@ -60,15 +55,10 @@ def init_options_of(fields: Fields) -> InitOptions:
 
 async def join(call: Call) -> Response:
     fields = await call.fields()
-    if call.node.swarm.state != "inactive":
-        raise Unavailable(ALREADY)
-    remotes = fields.strings("RemoteAddrs")
-    if not any(remotes):
-        raise InvalidArgument("at least 1 RemoteAddr is required to join")
     await call.node.swarm.join(
         JoinOptions(
             token=fields.text("JoinToken"),
-            remote_addresses=remotes,
+            remote_addresses=tuple(address for address in fields.strings("RemoteAddrs") if address),
             listen_address=fields.text("ListenAddr") or LISTEN,
             advertise_address=fields.text("AdvertiseAddr"),
             data_path_address=fields.text("DataPathAddr"),
@@ -79,9 +69,7 @@ async def join(call: Call) -> Response:
 
 
 async def leave(call: Call) -> Response:
-    if call.node.swarm.state == "inactive":
-        raise Unavailable(NOT_PART)
-    await call.node.swarm.leave(call.flag("force"))
+    await call.node.swarm.leave(force=call.flag("force"))
     return Response(200)
 
 

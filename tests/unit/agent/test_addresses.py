@@ -1,0 +1,44 @@
+"""Which address a node advertises, in Docker's words."""
+
+import pytest
+
+from agent.addresses import choose, interfaces, split_port, toward
+from cluster.model.errors import InvalidArgument
+
+ONE = (("lo", "127.0.0.1"), ("eth0", "192.168.200.10"), ("docker_gwbridge", "172.18.0.1"))
+TWO = (*ONE, ("eth1", "10.9.0.2"))
+
+
+def test_the_only_candidate_is_taken() -> None:
+    assert choose("", ONE) == ("192.168.200.10", 0)
+
+
+def test_several_are_listed() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        choose("", TWO)
+    assert str(caught.value) == (
+        "could not choose an IP address to advertise since this system has multiple addresses on different interfaces "
+        "(192.168.200.10 on eth0 and 10.9.0.2 on eth1) - specify one with --advertise-addr"
+    )
+
+
+def test_an_interface_or_an_address_with_a_port() -> None:
+    assert choose("eth1:4000", TWO) == ("10.9.0.2", 4000)
+    assert choose("10.1.1.1", TWO) == ("10.1.1.1", 0)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "0.0.0.0"])
+def test_nonsense_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="must be a non-zero IP address or network interface"):
+        choose(text, ONE)
+
+
+def test_ports_are_checked() -> None:
+    assert split_port("h:1") == ("h", 1)
+    with pytest.raises(InvalidArgument):
+        split_port("h:x")
+
+
+def test_loopback_is_found_and_leads_to_itself() -> None:
+    assert ("lo", "127.0.0.1") in interfaces()
+    assert toward("127.0.0.1:2377") == "127.0.0.1"

@@ -1,0 +1,42 @@
+"""From assignments to the fabric's input; interface order as in the seed."""
+
+from agent.view import EMPTY_TABLES, fold, interface_order, overlays, published
+from cluster.model.assignments import Backend, BalancerItem, EndpointItem, NetworkItem
+from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
+from cluster.model.objects import Network
+from cluster.model.specs import NetworkSpec, PortConfig, PublishMode
+
+NET = NetworkId("n" * 25)
+NETWORK = NetworkItem(Network(NET, NetworkSpec("mynet"), vni=4097, subnet="10.0.1.0/24", gateway="10.0.1.1"), "10.0.1.4/24")
+HERE = EndpointItem(NET, "10.0.1.8/24", NodeId("me"), "192.168.200.10", TaskId("t1"))
+THERE = EndpointItem(NET, "10.0.1.9/24", NodeId("other"), "192.168.200.11", TaskId("t2"))
+WEB = BalancerItem(NET, ServiceId("s"), "web", "10.0.1.5", 256, (PortConfig("tcp", 80, 8080),), (Backend("10.0.1.8"),))
+
+
+def test_only_other_nodes_endpoints_are_remote() -> None:
+    tables = fold(EMPTY_TABLES, (NETWORK, HERE, THERE, WEB), (), complete=True)
+    (overlay,) = overlays(tables, "me")
+    assert [(r.address, r.vtep) for r in overlay.remotes] == [("10.0.1.9", "192.168.200.11")]
+    assert overlay.balancers[0].ports[0].published == 8080
+
+
+def test_removals_and_a_complete_message() -> None:
+    tables = fold(EMPTY_TABLES, (NETWORK, THERE, WEB), (), complete=True)
+    less = fold(tables, (), (THERE.key, WEB.key, NETWORK.key), complete=False)
+    assert less == EMPTY_TABLES
+    assert fold(tables, (NETWORK,), (), complete=True).endpoints == {}
+
+
+def test_an_unallocated_network_waits() -> None:
+    waiting = NetworkItem(Network(NET, NetworkSpec("mynet")), "")
+    assert overlays(fold(EMPTY_TABLES, (waiting,), (), complete=True), "me") == ()
+
+
+def test_host_mode_ports_do_not_go_through_the_mesh() -> None:
+    assert published((PortConfig("tcp", 80, 80, PublishMode.HOST), PortConfig("tcp", 80, 0))) == ()
+
+
+def test_interface_order_is_the_seeds() -> None:
+    assert interface_order([("mynet", False)], gateway=True) == ("mynet", "")
+    assert interface_order([("mynet", False), ("ingress", True)], gateway=True) == ("ingress", "", "mynet")
+    assert interface_order([("bridge", False)], gateway=False) == ("bridge",)
