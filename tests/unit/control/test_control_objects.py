@@ -96,7 +96,7 @@ def test_a_bad_network_is_refused(wanted: NetworkSpec, error: type[Exception], s
 def test_a_network_that_a_service_uses_stays() -> None:
     spec = ServiceSpec("web", TaskSpec(ContainerSpec("busybox"), networks=(NetworkAttachmentConfig("net"),)))
     store = store_of(Network(NetworkId("net"), NetworkSpec("mynet")), Service(ServiceId("svc"), spec))
-    with pytest.raises(FailedPrecondition, match="^network net is in use by service svc$"):
+    with pytest.raises(FailedPrecondition, match=r"^network net is in use by service svc$"):
         networks.remove(store, Remove("net"), NOW, RNG)
 
 
@@ -122,7 +122,7 @@ def test_a_network_stays_while_a_task_may_hold_it(state: TaskState, desired: Tas
     )
     store = store_of(Network(NetworkId("net"), NetworkSpec("mynet")), node("one", node_state), task)
     if stays:
-        with pytest.raises(FailedPrecondition, match="^network net is in use by task task$"):
+        with pytest.raises(FailedPrecondition, match=r"^network net is in use by task task$"):
             networks.remove(store, Remove("net"), NOW, RNG)
     else:
         networks.remove(store, Remove("net"), NOW, RNG)
@@ -226,8 +226,8 @@ def test_queries_select() -> None:
 
     store = store_of(node("one"), task("a", "s1", "one"), task("b", "s1", "two"), task("c", "s2", "one"))
 
-    def ids(**how: tuple[str, ...]) -> set[str]:
-        return {t.id for t in query.query(store, Query(Kind.TASK, **how), "").tasks}
+    def ids(ids: tuple[str, ...] = (), services: tuple[str, ...] = (), nodes: tuple[str, ...] = ()) -> set[str]:
+        return {t.id for t in query.query(store, Query(Kind.TASK, ids, services, nodes), "").tasks}
 
     assert ids() == {"a", "b", "c"}
     assert ids(ids=("a", "nosuch")) == {"a"}

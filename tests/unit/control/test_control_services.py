@@ -168,7 +168,7 @@ def test_the_deprecated_list_of_networks_moves_into_the_task(world: World) -> No
 
 
 def test_an_unknown_network_is_named(world: World) -> None:
-    with pytest.raises(NotFound, match="^network nosuch not found$"):
+    with pytest.raises(NotFound, match=r"^network nosuch not found$"):
         world.create(spec(networks=(NetworkAttachmentConfig("nosuch"),)))
 
 
@@ -213,7 +213,7 @@ def test_rollback_swaps_the_specs(world: World) -> None:
 
 def test_rollback_needs_a_previous_spec(world: World) -> None:
     web = world.create(spec("web"))
-    with pytest.raises(FailedPrecondition, match="^service web does not have a previous spec$"):
+    with pytest.raises(FailedPrecondition, match=r"^service web does not have a previous spec$"):
         world.update(web, web.spec, rollback=True)
 
 

@@ -1,0 +1,312 @@
+"""What every agent is told, kept by change: which tasks are its own, and the tables of the networks that it takes
+part in.
+
+A Board is built once from the store's objects and fed every batch of events afterwards; the work is proportional to
+the change and to the number of open sessions that it concerns. It reads no clock and no store, sends nothing, and is
+changed only by the dispatcher that owns it. The fold of what `open` and `take` give for a node is what `open` alone
+would give now.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from cluster.model.assignments import Backend, EndpointItem, Item, NetworkItem, TaskItem
+from cluster.model.changes import Object
+from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
+from cluster.model.objects import Network, Node, Service, Task
+from cluster.model.task_state import TaskState
+from manager.dispatcher import tables
+from manager.store import Event
+
+
+class Delta(NamedTuple):
+    upserts: tuple[Item, ...]
+    removals: tuple[str, ...]
+
+
+class _Session:
+    """What one open session has been told of networks, and what is still to be sent (None: remove)."""
+
+    __slots__ = ("joined", "pending")
+
+    def __init__(self) -> None:
+        self.joined: dict[NetworkId, NetworkItem] = {}
+        self.pending: dict[str, Item | None] = {}
+
+
+class _Dirty:
+    """What one batch has touched."""
+
+    def __init__(self) -> None:
+        self.items: dict[NetworkId, dict[str, Item | None]] = {}
+        self.balancers: dict[tuple[NetworkId, ServiceId], None] = {}
+        self.places: dict[tuple[NodeId, NetworkId], None] = {}
+        self.networks: dict[NetworkId, None] = {}
+        self.tasks: dict[NodeId, dict[str, Item | None]] = {}
+
+
+def for_agent(task: Task) -> Task:
+    """The task as its agent gets it: without the history that only users read."""
+    return msgspec.structs.replace(task, history=()) if task.history else task
+
+
+def concerns_agent(before: Task, after: Task) -> bool:
+    """Whether an agent has to hear of the change: not when only its own reports changed the task."""
+    if after.status.state is TaskState.ORPHANED and before.status.state is not TaskState.ORPHANED:
+        return True
+    same = msgspec.structs.replace(before, meta=after.meta, status=after.status, history=after.history, spec=after.spec)
+    return same != after or before.spec != after.spec
+
+
+class Board:
+    """The tables of all networks and the open sessions."""
+
+    def __init__(self, objects: Iterable[Object]) -> None:
+        self._nodes: dict[NodeId, Node] = {}
+        self._networks: dict[NetworkId, Network] = {}
+        self._services: dict[ServiceId, Service] = {}
+        self._tasks: dict[NodeId, dict[TaskId, Task]] = {}
+        self._attached: dict[NodeId, Counter[NetworkId]] = {}
+        self._items: dict[NetworkId, dict[str, Item]] = {}
+        self._backends: dict[tuple[NetworkId, ServiceId], dict[TaskId, Backend]] = {}
+        self._sessions: dict[NodeId, _Session] = {}
+        self._listeners: dict[NetworkId, dict[NodeId, None]] = {}
+        everything = tuple(objects)
+        dirty = _Dirty()
+        for kind in (Network, Node, Service, Task):
+            for item in everything:
+                if isinstance(item, kind):
+                    self._note(dirty, None, item)
+        self._settle(dirty)
+
+    def feed(self, events: Iterable[Event]) -> tuple[NodeId, ...]:
+        """Take one batch in. Returns the nodes with open sessions that have something to be sent."""
+        dirty = _Dirty()
+        for event in events:
+            self._note(dirty, event.before, event.after)
+        return self._settle(dirty)
+
+    def open(self, node_id: NodeId) -> tuple[Item, ...]:
+        """Everything that the node is told now; changes are kept for `take` from here on. Replaces an open session of
+        the node."""
+        self.close(node_id)
+        session = self._sessions[node_id] = _Session()
+        for network_id in self._networks:
+            self._place(session, node_id, network_id)
+        items = [item for item in session.pending.values() if item is not None]
+        session.pending.clear()
+        return (*(TaskItem(for_agent(task)) for task in self._tasks.get(node_id, {}).values()), *items)
+
+    def take(self, node_id: NodeId) -> Delta:
+        """What has changed for the node since the last time. Empty when nothing has, or when it has no session."""
+        session = self._sessions.get(node_id)
+        if session is None or not session.pending:
+            return Delta((), ())
+        pending, session.pending = session.pending, {}
+        return Delta(
+            tuple(item for item in pending.values() if item is not None),
+            tuple(key for key, item in pending.items() if item is None),
+        )
+
+    def close(self, node_id: NodeId) -> None:
+        session = self._sessions.pop(node_id, None)
+        if session is not None:
+            for network_id in session.joined:
+                self._unlisten(network_id, node_id)
+
+    # -- one object -------------------------------------------------------------------------------------------------
+
+    def _note(self, dirty: _Dirty, before: object, after: object) -> None:
+        known = before if after is None else after
+        if isinstance(known, Task):
+            self._task(dirty, before if isinstance(before, Task) else None, after if isinstance(after, Task) else None)
+        elif isinstance(known, Node):
+            self._node(dirty, before if isinstance(before, Node) else None, after if isinstance(after, Node) else None)
+        elif isinstance(known, Service):
+            self._service(dirty, known.id, after if isinstance(after, Service) else None)
+        elif isinstance(known, Network):
+            self._network(dirty, known.id, after if isinstance(after, Network) else None)
+
+    def _task(self, dirty: _Dirty, before: Task | None, after: Task | None) -> None:
+        if before is not None and before.node_id and (after is None or after.node_id != before.node_id):
+            mine = self._tasks[before.node_id]
+            del mine[before.id]
+            if not mine:
+                del self._tasks[before.node_id]
+            dirty.tasks.setdefault(before.node_id, {})[f"task/{before.id}"] = None
+        if after is not None and after.node_id:
+            self._tasks.setdefault(after.node_id, {})[after.id] = after
+            if before is None or concerns_agent(before, after):
+                item = TaskItem(for_agent(after))
+                dirty.tasks.setdefault(after.node_id, {})[item.key] = item
+        for task, step in ((before, -1), (after, 1)):
+            if task is not None and tables.holds_networks(task):
+                self._count(dirty, task, step)
+        self._exchange_backends(dirty, before, after)
+        self._exchange(
+            dirty,
+            tables.task_endpoints(before, self._nodes.get(before.node_id)) if before else (),
+            tables.task_endpoints(after, self._nodes.get(after.node_id)) if after else (),
+        )
+
+    def _exchange_backends(self, dirty: _Dirty, before: Task | None, after: Task | None) -> None:
+        old = dict(tables.backends(before)) if before else {}
+        new = dict(tables.backends(after)) if after else {}
+        if old == new:
+            return
+        task = after or before
+        assert task is not None
+        for network_id in (*old, *(n for n in new if n not in old)):
+            key = (network_id, task.service_id)
+            live = self._backends.setdefault(key, {})
+            live.pop(task.id, None)
+            if network_id in new:
+                live[task.id] = new[network_id]
+            if not live:
+                del self._backends[key]
+            dirty.balancers[key] = None
+
+    def _count(self, dirty: _Dirty, task: Task, step: int) -> None:
+        counts = self._attached.setdefault(task.node_id, Counter())
+        for attachment in task.networks:
+            counts[attachment.network_id] += step
+            if counts[attachment.network_id] <= 0:
+                del counts[attachment.network_id]
+            dirty.places[task.node_id, attachment.network_id] = None
+        if not counts:
+            del self._attached[task.node_id]
+
+    def _node(self, dirty: _Dirty, before: Node | None, after: Node | None) -> None:
+        known = after or before
+        assert known is not None
+        if after is not None:
+            self._nodes[known.id] = after
+        else:
+            self._nodes.pop(known.id, None)
+        moved = (before.status.address if before else "") != (after.status.address if after else "")
+        tasks = tuple(self._tasks.get(known.id, {}).values()) if moved else ()
+        old, new = (
+            (*tables.node_endpoints(node), *(e for task in tasks for e in tables.task_endpoints(task, node))) if node else () for node in (before, after)
+        )
+        self._exchange(dirty, old, new)
+        for node in (before, after):
+            for attachment in node.attachments if node else ():
+                dirty.places[known.id, attachment.network_id] = None
+
+    def _service(self, dirty: _Dirty, service_id: ServiceId, after: Service | None) -> None:
+        for service in (self._services.pop(service_id, None), after):
+            for vip in tables.virtual_ips(service):
+                dirty.balancers[vip.network_id, service_id] = None
+        if after is not None:
+            self._services[service_id] = after
+
+    def _network(self, dirty: _Dirty, network_id: NetworkId, after: Network | None) -> None:
+        dirty.networks[network_id] = None
+        if after is not None:
+            self._networks[network_id] = after
+        else:
+            self._networks.pop(network_id, None)
+
+    # -- tables -----------------------------------------------------------------------------------------------------
+
+    def _exchange(self, dirty: _Dirty, old: Iterable[EndpointItem], new: Iterable[EndpointItem]) -> None:
+        """Endpoints of one owner before and after. An address that another owner has got in the same batch stays."""
+        wanted = {item.key: item for item in new}
+        for item in old:
+            held = self._items.get(item.network_id, {}).get(item.key)
+            if item.key not in wanted and isinstance(held, EndpointItem) and (held.task_id, held.node_id) == (item.task_id, item.node_id):
+                self._erase(dirty, item.network_id, item.key)
+        for key, item in wanted.items():
+            self._put(dirty, item.network_id, key, item)
+
+    def _put(self, dirty: _Dirty, network_id: NetworkId, key: str, item: Item) -> None:
+        table = self._items.setdefault(network_id, {})
+        if table.get(key) != item:
+            table[key] = item
+            dirty.items.setdefault(network_id, {})[key] = item
+
+    def _erase(self, dirty: _Dirty, network_id: NetworkId, key: str) -> None:
+        table = self._items.get(network_id, {})
+        if table.pop(key, None) is not None:
+            dirty.items.setdefault(network_id, {})[key] = None
+        if not table:
+            self._items.pop(network_id, None)
+
+    def _balance(self, dirty: _Dirty, network_id: NetworkId, service_id: ServiceId) -> None:
+        service = self._services.get(service_id)
+        vip = next((v for v in tables.virtual_ips(service) if v.network_id == network_id), None)
+        key = f"balancer/{network_id}/{service_id}"
+        if service is None or vip is None:
+            self._erase(dirty, network_id, key)
+            return
+        live = self._backends.get((network_id, service_id), {}).values()
+        self._put(dirty, network_id, key, tables.balancer(service, self._networks.get(network_id), vip, live))
+
+    # -- sessions ---------------------------------------------------------------------------------------------------
+
+    def _settle(self, dirty: _Dirty) -> tuple[NodeId, ...]:
+        for network_id in dirty.networks:
+            for service_id in self._services:
+                if any(v.network_id == network_id for v in tables.virtual_ips(self._services[service_id])):
+                    dirty.balancers[network_id, service_id] = None
+        for network_id, service_id in dirty.balancers:
+            self._balance(dirty, network_id, service_id)
+        touched: dict[NodeId, None] = {}
+        for network_id, items in dirty.items.items():
+            for node_id in self._listeners.get(network_id, ()):
+                self._sessions[node_id].pending.update(items)
+                touched[node_id] = None
+        for node_id, network_id in self._places(dirty):
+            session = self._sessions.get(node_id)
+            if session is not None:
+                self._place(session, node_id, network_id)
+                touched[node_id] = None
+        for node_id, tasks in dirty.tasks.items():
+            if node_id in self._sessions:
+                self._sessions[node_id].pending.update(tasks)
+                touched[node_id] = None
+        return tuple(node_id for node_id in touched if self._sessions[node_id].pending)
+
+    def _places(self, dirty: _Dirty) -> Iterator[tuple[NodeId, NetworkId]]:
+        yield from dirty.places
+        for network_id in dirty.networks:
+            for node_id in self._sessions:
+                yield node_id, network_id
+
+    def _place(self, session: _Session, node_id: NodeId, network_id: NetworkId) -> None:
+        """Let the session hear of the network from now on, or no longer, or of its own change."""
+        told, now = session.joined.get(network_id), self._network_item(node_id, network_id)
+        if now is None:
+            if told is not None:
+                session.pending.update(dict.fromkeys((told.key, *self._items.get(network_id, ()))))
+                del session.joined[network_id]
+                self._unlisten(network_id, node_id)
+            return
+        if now != told:
+            session.pending[now.key] = now
+            session.joined[network_id] = now
+        if told is None:
+            session.pending.update(self._items.get(network_id, {}))
+            self._listeners.setdefault(network_id, {})[node_id] = None
+
+    def _network_item(self, node_id: NodeId, network_id: NetworkId) -> NetworkItem | None:
+        """The network as the node takes part in it; None when it does not, or when its addresses are not allocated
+        yet."""
+        network, node = self._networks.get(network_id), self._nodes.get(node_id)
+        if network is None or node is None or not network.subnet:
+            return None
+        if not network.spec.ingress and network_id not in self._attached.get(node_id, ()):
+            return None
+        address = next((a.address for a in node.attachments if a.network_id == network_id), "")
+        return NetworkItem(network, address) if address else None
+
+    def _unlisten(self, network_id: NetworkId, node_id: NodeId) -> None:
+        listeners = self._listeners.get(network_id, {})
+        listeners.pop(node_id, None)
+        if not listeners:
+            self._listeners.pop(network_id, None)

@@ -1,0 +1,51 @@
+"""When a node counts as down. Pure: a table of nodes that have no session and until when that is forgiven.
+
+A node whose session ends has GRACE_NS to come back: an agent that restarts is no failure. After the manager's own
+start every node gets UNKNOWN_GRACE_NS, because nobody knows yet who is there. A connection that has gone silent is
+ended by the wire's own keep-alive (cluster/wire/peer.py) after three intervals of KEEPALIVE_S. Times are
+nanoseconds of any clock that never goes back.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cluster.model.ids import NodeId
+
+GRACE_NS: Final = 3_000_000_000
+UNKNOWN_GRACE_NS: Final = 2 * GRACE_NS
+KEEPALIVE_S: Final = 1.0
+
+
+class Liveness:
+    """Which nodes are missing. Owned by the dispatcher."""
+
+    def __init__(self) -> None:
+        self._missing: dict[NodeId, int] = {}
+
+    def opened(self, node_id: NodeId) -> None:
+        """The node has a session."""
+        self._missing.pop(node_id, None)
+
+    def closed(self, node_id: NodeId, now_ns: int) -> None:
+        """The node's session has ended."""
+        self._missing[node_id] = now_ns + GRACE_NS
+
+    def unknown(self, node_id: NodeId, now_ns: int) -> None:
+        """Nobody has heard of the node since the manager began."""
+        self._missing.setdefault(node_id, now_ns + UNKNOWN_GRACE_NS)
+
+    def forget(self, node_id: NodeId) -> None:
+        """The node is no longer of the cluster, or known to be down."""
+        self._missing.pop(node_id, None)
+
+    def deadline_ns(self) -> int | None:
+        """When the next node has to count as down; None when none is missing."""
+        return min(self._missing.values(), default=None)
+
+    def expire(self, now_ns: int) -> tuple[NodeId, ...]:
+        """The nodes whose time is over; they are no longer kept here."""
+        over = tuple(node_id for node_id, until in self._missing.items() if until <= now_ns)
+        for node_id in over:
+            del self._missing[node_id]
+        return over

@@ -1,0 +1,270 @@
+"""The dispatcher: sessions with agents, their reports, and who is down. The shell around assignments.py and
+liveness.py.
+
+Serves the agent.* calls. Owns the board, the sessions and the clock's reading; decides nothing itself. Its time is
+trio's (monotonic), except for the times that go into objects, which `wall_ns` gives.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable
+from ipaddress import ip_address
+from typing import Final
+
+import msgspec
+import trio
+
+from cluster.model.assignments import Assignments, Item, SessionMessage, SessionState
+from cluster.model.changes import Kind, updated
+from cluster.model.errors import ClusterError, InvalidArgument, NotFound, OutOfSequence, PermissionDenied, Unavailable
+from cluster.model.ids import NodeId
+from cluster.model.objects import Node, NodeState, NodeStatus
+from cluster.wire.calls import PROTOCOL_VERSION, Nothing, OpenSession, UpdateStatuses
+from cluster.wire.peer import Caller
+from manager.dispatcher.assignments import Board
+from manager.dispatcher.liveness import Liveness
+from manager.dispatcher.sessions import Session, Sessions
+from manager.dispatcher.statuses import Reports
+from manager.raft.driver import Driver
+from manager.store import Batch, Store, Watch, WatchLagged
+
+ITEMS_PER_MESSAGE: Final = 4096  # keeps a message below the wire's frame
+NODE_UPDATE_TRIES: Final = 16  # a node's object changed under us this often: give up
+
+log = logging.getLogger("manager.dispatcher")
+
+
+class Dispatcher:
+    """One manager's dispatcher. Made with the store as it is now; `run` must be running while it serves."""
+
+    def __init__(self, store: Store, driver: Driver, wall_ns: Callable[[], int]) -> None:
+        self._store = store
+        self._driver = driver
+        self._wall_ns = wall_ns
+        self._sessions = Sessions()
+        self._liveness = Liveness()
+        self._liveness_changed = trio.Event()
+        self._reports = Reports(store, driver.propose)
+        self._watch: Watch = store.watch()
+        self._begin()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the board, propose reports, notice missing nodes, until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._follow)
+                nursery.start_soon(self._reports.run)
+                nursery.start_soon(self._miss)
+                task_status.started()
+        finally:
+            self._watch.close()
+
+    def session_of(self, node_id: NodeId) -> Session | None:
+        """The node's open session; None while it has none."""
+        return self._sessions.get(node_id)
+
+    # -- calls ------------------------------------------------------------------------------------------------------
+
+    async def session(self, caller: Caller, request: OpenSession) -> AsyncGenerator[SessionMessage, None]:
+        """agent.session: the node's state, its complete assignments, then what changes. A new session of the node
+        replaces the old one. Raises PermissionDenied for a node that is not of the cluster."""
+        if request.protocol != PROTOCOL_VERSION:
+            raise InvalidArgument(f"this manager speaks protocol {PROTOCOL_VERSION}, the agent {request.protocol}")
+        node_id = NodeId(caller.node_id)
+        await self._ready(node_id, request, caller)
+        session = self._sessions.open(node_id, caller.peer)
+        self._liveness.opened(node_id)
+        log.info("session opened", extra={"node": node_id, "address": caller.address})
+        try:
+            told = self._state(node_id)
+            yield told
+            version = 0
+            for message in _complete(self._board.open(node_id)):
+                yield message
+                version = message.results_in
+            while True:
+                await session.wait()
+                if session.state_changed:
+                    session.state_changed = False
+                    if (state := self._state(node_id)) != told:
+                        told = state
+                        yield told
+                delta = self._board.take(node_id)
+                if delta.upserts or delta.removals:
+                    yield Assignments(False, version, version + 1, delta.upserts, delta.removals)
+                    version += 1
+        finally:
+            self._closed(session)
+
+    async def statuses(self, caller: Caller, request: UpdateStatuses) -> Nothing:
+        """agent.statuses: answered when the reports are durable."""
+        await self._reports.submit(NodeId(caller.node_id), request.updates)
+        return Nothing()
+
+    async def heartbeat(self, caller: Caller, request: Nothing) -> Nothing:
+        """agent.heartbeat: whether the node has a session here. Raises Unavailable when it has to open one."""
+        if self._sessions.get(NodeId(caller.node_id)) is None:
+            raise Unavailable(f"node {caller.node_id} has no session")
+        return Nothing()
+
+    async def leave(self, caller: Caller, request: Nothing) -> Nothing:
+        """agent.leave: the node is down from now on, without any grace."""
+        node_id = NodeId(caller.node_id)
+        await self._change_node(node_id, lambda node: _down(node, "node left the swarm", self._wall_ns()))
+        self._sessions.end(node_id, Unavailable("the node has left the swarm"))
+        self._liveness.forget(node_id)
+        log.info("node left", extra={"node": node_id})
+        return Nothing()
+
+    # -- the board --------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Look at the whole store. No await between the watch's beginning and this."""
+        self._board = Board(item for kind in Kind for item in self._store.all(kind))
+        self._managers = _managers(self._store)
+        now_ns = _now_ns()
+        for node in self._store.all(Kind.NODE):
+            if node.status.state is not NodeState.DOWN and self._sessions.get(node.id) is None:
+                self._liveness.unknown(node.id, now_ns)
+        self._liveness_changed.set()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                batches = await self._watch.next()
+            except WatchLagged:
+                log.warning("the dispatcher fell behind the store: all sessions begin anew")
+                self._sessions.end_all(Unavailable("the manager begins anew"))
+                self._begin()
+                continue
+            for node_id in self._board.feed(event for batch in batches for event in batch.events):
+                self._sessions.wake(node_id)
+            self._follow_nodes(batches)
+
+    def _follow_nodes(self, batches: Iterable[Batch]) -> None:
+        """Sessions whose SessionState may have changed look again; those of removed nodes end."""
+        everyone = False
+        for event in (event for batch in batches for event in batch.events):
+            if event.kind is Kind.CLUSTER:
+                everyone = True
+            elif event.kind is Kind.NODE:
+                node_id = NodeId(event.id)
+                before, after = (o if isinstance(o, Node) else None for o in (event.before, event.after))
+                everyone = everyone or (before and before.manager) != (after and after.manager)
+                self._sessions.wake(node_id, state_changed=True)
+                if after is None:
+                    self._sessions.end(node_id, PermissionDenied(f"node {node_id} is not of this swarm"))
+                    self._liveness.forget(node_id)
+                elif self._is_down(node_id):
+                    self._sessions.end(node_id, Unavailable("the node counted as down: open a session again"))
+        if everyone:
+            self._managers = _managers(self._store)
+            self._sessions.wake_all()
+
+    def _state(self, node_id: NodeId) -> SessionState:
+        node = self._member(node_id)
+        cluster = self._store.all(Kind.CLUSTER)[0]
+        return SessionState(
+            node_id=node_id,
+            managers=self._managers,
+            heartbeat_ns=cluster.spec.dispatcher_heartbeat_ns,
+            role=node.role.value,
+            availability=node.spec.availability.value,
+            root_ca_pem=cluster.root_ca_pem,
+        )
+
+    # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def _member(self, node_id: NodeId) -> Node:
+        node = self._store.get(Kind.NODE, node_id)
+        if node is None:
+            raise PermissionDenied(f"node {node_id} is not of this swarm")
+        return node
+
+    def _is_down(self, node_id: NodeId) -> bool:
+        """As the store knows it now: an event may be older than the session."""
+        node = self._store.get(Kind.NODE, node_id)
+        return node is not None and node.status.state is NodeState.DOWN
+
+    async def _ready(self, node_id: NodeId, request: OpenSession, caller: Caller) -> None:
+        address = request.advertise_address or caller.address
+        try:
+            ip_address(address)
+        except ValueError as error:
+            raise InvalidArgument(f"invalid advertise address {address!r}") from error
+        status = NodeStatus(NodeState.READY, address=address)
+
+        def ready(node: Node) -> Node:
+            if (node.status, node.description) == (status, request.description):
+                return node
+            meta = msgspec.structs.replace(node.meta, updated_at_ns=self._wall_ns())
+            return msgspec.structs.replace(node, status=status, description=request.description, meta=meta)
+
+        await self._change_node(node_id, ready)
+
+    async def _change_node(self, node_id: NodeId, change: Callable[[Node], Node]) -> None:
+        """Propose the node as `change` makes it, again when it changed meanwhile."""
+        for _ in range(NODE_UPDATE_TRIES):
+            node = self._member(node_id)
+            after = change(node)
+            if after == node:
+                return
+            try:
+                await self._driver.propose((updated(after),))
+            except OutOfSequence:
+                continue
+            return
+        raise Unavailable(f"node {node_id} changes too often")
+
+    def _closed(self, session: Session) -> None:
+        if self._sessions.close(session):
+            self._board.close(session.node_id)
+            if self._store.get(Kind.NODE, session.node_id) is not None:
+                self._liveness.closed(session.node_id, _now_ns())
+                self._liveness_changed.set()
+            log.info("session closed", extra={"node": session.node_id})
+
+    async def _miss(self) -> None:
+        """Mark nodes down when their grace is over."""
+        while True:
+            self._liveness_changed = trio.Event()
+            deadline_ns = self._liveness.deadline_ns()
+            with trio.move_on_at(deadline_ns / 1e9 if deadline_ns is not None else float("inf")):
+                await self._liveness_changed.wait()
+            for node_id in self._liveness.expire(_now_ns()):
+                await self._lost(node_id)
+
+    async def _lost(self, node_id: NodeId) -> None:
+        log.warning("node is down", extra={"node": node_id})
+        try:
+            await self._change_node(node_id, lambda node: _down(node, "heartbeat failure", self._wall_ns()))
+        except (NotFound, PermissionDenied):
+            return  # it has been removed meanwhile
+        except ClusterError as error:
+            log.error("cannot mark a node down", extra={"node": node_id, "error": error.message})
+            self._liveness.closed(node_id, _now_ns())
+
+
+def _now_ns() -> int:
+    return int(trio.current_time() * 1e9)
+
+
+def _down(node: Node, message: str, now_ns: int) -> Node:
+    if node.status.state is NodeState.DOWN:
+        return node
+    status = msgspec.structs.replace(node.status, state=NodeState.DOWN, message=message)
+    return msgspec.structs.replace(node, status=status, meta=msgspec.structs.replace(node.meta, updated_at_ns=now_ns))
+
+
+def _managers(store: Store) -> tuple[str, ...]:
+    """Where managers are, the leader first."""
+    known = [node.manager for node in store.all(Kind.NODE) if node.manager is not None and node.manager.address]
+    return tuple(m.address for m in sorted(known, key=lambda m: not m.leader))
+
+
+def _complete(items: tuple[Item, ...]) -> Iterable[Assignments]:
+    """The complete set as one message; what is more than a message holds follows as deltas."""
+    yield Assignments(True, 0, 1, items[:ITEMS_PER_MESSAGE])
+    for number, start in enumerate(range(ITEMS_PER_MESSAGE, len(items), ITEMS_PER_MESSAGE), start=1):
+        yield Assignments(False, number, number + 1, items[start : start + ITEMS_PER_MESSAGE])

@@ -1,0 +1,104 @@
+"""What agents report of their tasks: judged, gathered, proposed. All reports that are queued go into one proposal.
+
+`accept` is pure. A report that is not the node's to make, or that the state machine does not allow, is passed over:
+it came late, and the agent's next assignment says how things are. Reports are acknowledged once they are durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import msgspec
+import trio
+
+from cluster.model.changes import Change, Kind, status_of
+from cluster.model.errors import ClusterError
+from cluster.model.ids import NodeId
+from cluster.model.objects import TaskStatus
+from cluster.model.task_state import AGENT, TaskState, is_final
+from manager.store import Batch, Store
+
+QUEUED_REPORTS: Final = 4096  # requests waiting; further ones wait at their connection
+REPORTS_PER_PROPOSAL: Final = 512  # changes in one log entry
+TEXT_LIMIT: Final = 4096  # characters of a status's message or error
+
+Updates = tuple[tuple[str, TaskStatus], ...]
+
+
+def accept(store: Store, reports: Iterable[tuple[NodeId, Updates]]) -> tuple[Change, ...]:
+    """The changes that these reports make, in order."""
+    changes: list[Change] = []
+    reached: dict[str, TaskState] = {}
+    for node_id, updates in reports:
+        for task_id, status in updates:
+            task = store.get(Kind.TASK, task_id)
+            if task is None or task.node_id != node_id:
+                continue
+            known = reached.get(task_id, task.status.state)
+            if _allowed(known, status.state):
+                reached[task_id] = status.state
+                changes.append(status_of(task_id, _bounded(status)))
+    return tuple(changes)
+
+
+def _allowed(known: TaskState, reported: TaskState) -> bool:
+    if reported is known:
+        return known in AGENT and not is_final(known)
+    return reported in AGENT.get(known, ())
+
+
+def _bounded(status: TaskStatus) -> TaskStatus:
+    if len(status.message) <= TEXT_LIMIT and len(status.err) <= TEXT_LIMIT:
+        return status
+    return msgspec.structs.replace(status, message=status.message[:TEXT_LIMIT], err=status.err[:TEXT_LIMIT])
+
+
+class _Report:
+    __slots__ = ("done", "failure", "node_id", "updates")
+
+    def __init__(self, node_id: NodeId, updates: Updates) -> None:
+        self.node_id = node_id
+        self.updates = updates
+        self.done = trio.Event()
+        self.failure: ClusterError | None = None
+
+
+class Reports:
+    """The queue between sessions and the log. `propose` is the Raft driver's."""
+
+    def __init__(self, store: Store, propose: Callable[[tuple[Change, ...]], Awaitable[Batch]]) -> None:
+        self._store = store
+        self._propose = propose
+        self._send, self._receive = trio.open_memory_channel[_Report](QUEUED_REPORTS)
+
+    async def submit(self, node_id: NodeId, updates: Updates) -> None:
+        """Return when the reports are durable. Raises what the proposal raised; the agent then reports again.
+
+        When cancelled, the reports are made nevertheless.
+        """
+        report = _Report(node_id, updates)
+        await self._send.send(report)
+        await report.done.wait()
+        if report.failure is not None:
+            raise report.failure
+
+    async def run(self) -> None:
+        """Propose what is queued, for ever."""
+        while True:
+            reports = [await self._receive.receive()]
+            while len(reports) < QUEUED_REPORTS:
+                try:
+                    reports.append(self._receive.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            failure: ClusterError | None = None
+            changes = accept(self._store, ((r.node_id, r.updates) for r in reports))
+            try:
+                for start in range(0, len(changes), REPORTS_PER_PROPOSAL):
+                    await self._propose(changes[start : start + REPORTS_PER_PROPOSAL])
+            except ClusterError as error:
+                failure = error
+            for report in reports:
+                report.failure = failure
+                report.done.set()

@@ -1,0 +1,88 @@
+"""What each object of the store contributes to the table of a network: addresses of tasks and balancers, backends of
+services.
+
+Owns the rules only (who has an endpoint, who gets connections); assignments.py keeps the tables. Pure functions of
+objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cluster.model.assignments import Backend, BalancerItem, EndpointItem
+from cluster.model.ids import NetworkId
+from cluster.model.objects import Network, Node, Service, Task, VirtualIp
+from cluster.model.specs import PortConfig, PublishMode
+from cluster.model.task_state import TaskState, is_final
+
+
+def holds_networks(task: Task) -> bool:
+    """Whether the task makes its node take part in its networks: it is placed and has not finished."""
+    return bool(task.node_id) and not is_final(task.status.state)
+
+
+def may_serve(task: Task) -> bool:
+    """Whether the task is meant to go on (a job is meant to complete)."""
+    return task.desired_state <= TaskState.COMPLETE
+
+
+def has_endpoint(task: Task) -> bool:
+    """Whether others should reach the task's addresses: one that may run, and one that still runs while its
+    connections drain."""
+    state = task.status.state
+    if not task.node_id or not TaskState.ASSIGNED <= state <= TaskState.RUNNING:
+        return False
+    return may_serve(task) or state is TaskState.RUNNING
+
+
+def task_endpoints(task: Task, node: Node | None) -> Iterator[EndpointItem]:
+    """The task's addresses, on every network that it is attached to, behind its node's tunnel address. None while
+    that is unknown."""
+    if node is None or not node.status.address or not has_endpoint(task):
+        return
+    for attachment in task.networks:
+        yield EndpointItem(attachment.network_id, attachment.address, node.id, node.status.address, task.id)
+
+
+def node_endpoints(node: Node) -> Iterator[EndpointItem]:
+    """The node's load-balancer addresses."""
+    if node.status.address:
+        for attachment in node.attachments:
+            yield EndpointItem(attachment.network_id, attachment.address, node.id, node.status.address)
+
+
+def backends(task: Task) -> Iterator[tuple[NetworkId, Backend]]:
+    """Where connections to the task's service may go: weight 1 while it is meant to run, 0 while it drains, nothing
+    before it runs."""
+    if task.status.state is TaskState.RUNNING and task.service_id:
+        for attachment in task.networks:
+            yield attachment.network_id, Backend(_plain(attachment.address), 1 if may_serve(task) else 0, task.id)
+
+
+def virtual_ips(service: Service | None) -> tuple[VirtualIp, ...]:
+    return service.endpoint.virtual_ips if service is not None and service.endpoint is not None else ()
+
+
+def balancer(service: Service, network: Network | None, vip: VirtualIp, live: Iterable[Backend]) -> BalancerItem:
+    """The service on one network. Its published ports are the ingress network's only. Backends come sorted by
+    address."""
+    ingress = network is not None and network.spec.ingress
+    return BalancerItem(
+        network_id=vip.network_id,
+        service_id=service.id,
+        service_name=service.spec.name,
+        virtual_ip=_plain(vip.address),
+        mark=vip.mark,
+        ports=_ingress_ports(service) if ingress else (),
+        backends=tuple(sorted(live, key=lambda b: (b.address, b.task_id))),
+        aliases=tuple(alias for a in service.spec.task.networks if a.target == vip.network_id for alias in a.aliases),
+    )
+
+
+def _ingress_ports(service: Service) -> tuple[PortConfig, ...]:
+    ports = service.endpoint.ports if service.endpoint is not None else ()
+    return tuple(p for p in ports if p.publish_mode is PublishMode.INGRESS)
+
+
+def _plain(address: str) -> str:
+    return address.partition("/")[0]

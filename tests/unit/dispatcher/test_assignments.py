@@ -1,0 +1,280 @@
+"""Which items a node is told, and that the fold of its deltas is always the full set."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.model.assignments import Backend, BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
+from cluster.model.changes import Change, Kind, Object, created, deleted, status_of, updated
+from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
+from cluster.model.objects import (
+    Endpoint,
+    Network,
+    Node,
+    NodeAttachment,
+    NodeState,
+    NodeStatus,
+    Service,
+    Task,
+    TaskNetwork,
+    TaskStatus,
+    VirtualIp,
+)
+from cluster.model.specs import (
+    ContainerSpec,
+    NetworkAttachmentConfig,
+    NetworkSpec,
+    NodeSpec,
+    PortConfig,
+    ServiceSpec,
+    TaskSpec,
+)
+from cluster.model.task_state import TaskState
+from manager.dispatcher.assignments import Board
+from manager.store import Store
+
+INGRESS, NET = NetworkId("ingress"), NetworkId("net")
+NODES = tuple(NodeId(f"node{i}") for i in range(3))
+SPEC = TaskSpec(ContainerSpec("busybox"), networks=(NetworkAttachmentConfig(NET, ("alias",)),))
+
+
+def network(network_id: NetworkId = NET, *, ingress: bool = False) -> Network:
+    subnet = "10.0.0.0/24" if ingress else "10.0.1.0/24"
+    return Network(network_id, NetworkSpec(network_id, ingress=ingress), vni=4097, subnet=subnet)
+
+
+def node(number: int, address: str | None = None, attached: tuple[NetworkId, ...] = (INGRESS, NET)) -> Node:
+    lb = {INGRESS: f"10.0.0.{100 + number}/24", NET: f"10.0.1.{100 + number}/24"}
+    where = f"192.0.2.{number + 1}" if address is None else address
+    return Node(
+        NODES[number],
+        NodeSpec(),
+        status=NodeStatus(NodeState.READY, address=where),
+        attachments=tuple(NodeAttachment(n, lb[n]) for n in attached),
+    )
+
+
+def task(number: int, where: int, state: TaskState = TaskState.RUNNING, desired: TaskState = TaskState.RUNNING) -> Task:
+    return Task(
+        TaskId(f"task{number}"),
+        ServiceId("svc"),
+        SPEC,
+        service_name="web",
+        slot=number,
+        node_id=NODES[where],
+        status=TaskStatus(state),
+        desired_state=desired,
+        networks=(TaskNetwork(NET, f"10.0.1.{number + 2}/24"),),
+    )
+
+
+def service() -> Service:
+    ports = (PortConfig(target_port=80, published_port=8080),)
+    vips = (VirtualIp(INGRESS, "10.0.0.5/24", 256), VirtualIp(NET, "10.0.1.200/24", 257))
+    return Service(ServiceId("svc"), ServiceSpec("web", SPEC), endpoint=Endpoint(ports, vips))
+
+
+class World:
+    """A store, a board that follows it, and what each open session has been told."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.store = Store()
+        self.store.apply(1, tuple(created(o) for o in objects))
+        self.board = Board(o for kind in Kind for o in self.store.all(kind))
+        self.told: dict[NodeId, dict[str, Item]] = {}
+
+    def open(self, number: int) -> dict[str, Item]:
+        self.told[NODES[number]] = {item.key: item for item in self.board.open(NODES[number])}
+        return self.told[NODES[number]]
+
+    def apply(self, *changes: Change) -> dict[NodeId, tuple[tuple[Item, ...], tuple[str, ...]]]:
+        batch = self.store.apply(self.store.index + 1, changes)
+        deltas = {}
+        for node_id in self.board.feed(batch.events):
+            delta = self.board.take(node_id)
+            for key in delta.removals:
+                self.told[node_id].pop(key, None)
+            self.told[node_id].update({item.key: item for item in delta.upserts})
+            deltas[node_id] = (delta.upserts, delta.removals)
+        return deltas
+
+    def update(self, item: Object, **what: object) -> Change:
+        current = self.store.get(Kind[type(item).__name__.upper()], item.id)
+        assert current is not None
+        return updated(msgspec.structs.replace(current, **what))
+
+
+def keys(items: dict[str, Item], kind: type[Item]) -> set[str]:
+    return {key for key, item in items.items() if isinstance(item, kind)}
+
+
+def test_a_node_gets_its_own_tasks_only() -> None:
+    world = World(node(0), node(1), network(), task(1, 0), task(2, 1), task(3, 0, TaskState.FAILED))
+    assert keys(world.open(0), TaskItem) == {"task/task1", "task/task3"}
+
+
+def test_a_network_comes_with_an_unfinished_task_and_goes_with_the_last() -> None:
+    world = World(node(0), node(1), network(), service(), task(2, 1))
+    assert keys(world.open(0), NetworkItem) == set()
+    world.apply(created(task(1, 0, TaskState.ASSIGNED)))
+    told = world.told[NODES[0]]
+    assert told["network/net"] == NetworkItem(world.store.all(Kind.NETWORK)[0], "10.0.1.100/24")
+    assert "endpoint/net/10.0.1.4/24" in told
+    assert "balancer/net/svc" in told
+    world.apply(status_of("task1", TaskStatus(TaskState.FAILED, 5)))
+    assert set(told) == {"task/task1"}
+
+
+def test_every_node_takes_part_in_the_ingress_network() -> None:
+    world = World(node(0), node(1))
+    assert world.open(1) == {}
+    world.apply(created(network(INGRESS, ingress=True)), created(service()))
+    told = world.told[NODES[1]]
+    assert {"network/ingress", "endpoint/ingress/10.0.0.100/24", "endpoint/ingress/10.0.0.101/24"} <= set(told)
+    item = told["balancer/ingress/svc"]
+    assert isinstance(item, BalancerItem)
+    assert (item.virtual_ip, item.mark, item.ports) == ("10.0.0.5", 256, (PortConfig(target_port=80, published_port=8080),))
+
+
+def test_a_network_waits_for_the_nodes_own_address() -> None:
+    world = World(node(0, attached=()), network(), task(1, 0))
+    assert set(world.open(0)) == {"task/task1"}
+    world.apply(world.update(node(0), attachments=(NodeAttachment(NET, "10.0.1.100/24"),)))
+    assert "network/net" in world.told[NODES[0]]
+
+
+def test_backends_run_drain_and_go() -> None:
+    world = World(node(0), node(1), network(), service(), task(1, 0), task(2, 1, TaskState.STARTING))
+    told = world.open(0)
+
+    def live() -> tuple[Backend, ...]:
+        item = told["balancer/net/svc"]
+        assert isinstance(item, BalancerItem)
+        return item.backends
+
+    first = Backend("10.0.1.3", 1, TaskId("task1"))
+    assert live() == (first,)
+    world.apply(status_of("task2", TaskStatus(TaskState.RUNNING, 5)))
+    assert live() == (first, Backend("10.0.1.4", 1, TaskId("task2")))
+    world.apply(world.update(task(2, 1), desired_state=TaskState.SHUTDOWN))
+    assert live() == (first, Backend("10.0.1.4", 0, TaskId("task2")))
+    assert "endpoint/net/10.0.1.4/24" in told
+    world.apply(status_of("task2", TaskStatus(TaskState.SHUTDOWN, 6)))
+    assert live() == (first,)
+    assert "endpoint/net/10.0.1.4/24" not in told
+
+
+def test_an_agent_does_not_hear_its_own_reports() -> None:
+    world = World(node(0), task(1, 0, TaskState.ASSIGNED))
+    world.open(0)
+    assert world.apply(status_of("task1", TaskStatus(TaskState.RUNNING, 5, container_id="c"))) == {}
+    assert list(world.apply(world.update(task(1, 0), desired_state=TaskState.SHUTDOWN))) == [NODES[0]]
+
+
+def test_an_agent_hears_that_its_task_was_orphaned() -> None:
+    world = World(node(0), task(1, 0))
+    world.open(0)
+    assert list(world.apply(status_of("task1", TaskStatus(TaskState.ORPHANED, 5)))) == [NODES[0]]
+
+
+def test_a_change_reaches_only_those_whom_it_concerns() -> None:
+    world = World(node(0), node(1), node(2), network(), service(), task(1, 0), task(2, 1))
+    for number in range(3):
+        world.open(number)
+    deltas = world.apply(created(task(3, 1, TaskState.ASSIGNED)))
+    assert list(deltas) == [NODES[0], NODES[1]]
+    assert deltas[NODES[0]] == ((EndpointItem(NET, "10.0.1.5/24", NODES[1], "192.0.2.2", TaskId("task3")),), ())
+
+
+def test_a_node_that_moves_takes_its_endpoints_along() -> None:
+    world = World(node(0), node(1), network(), task(1, 0), task(2, 1))
+    told = world.open(0)
+    world.apply(world.update(node(1), status=NodeStatus(NodeState.READY, address="198.51.100.9")))
+    moved = {i.address for i in told.values() if isinstance(i, EndpointItem) and i.node_address == "198.51.100.9"}
+    assert moved == {"10.0.1.4/24", "10.0.1.101/24"}
+
+
+def test_an_address_that_changes_owner_in_one_entry_stays() -> None:
+    world = World(node(0), network(), task(1, 0))
+    told = world.open(0)
+    heir = msgspec.structs.replace(task(9, 0), networks=task(1, 0).networks)
+    world.apply(created(heir), deleted(task(1, 0)))
+    item = told["endpoint/net/10.0.1.3/24"]
+    assert isinstance(item, EndpointItem)
+    assert item.task_id == "task9"
+    assert "task/task1" not in told
+
+
+def test_history_stays_with_the_managers() -> None:
+    world = World(node(0), task(1, 0, TaskState.ASSIGNED))
+    world.apply(status_of("task1", TaskStatus(TaskState.RUNNING, 5)))
+    item = world.open(0)["task/task1"]
+    assert isinstance(item, TaskItem)
+    assert item.task.history == ()
+
+
+# -- the fold of the deltas is the full set ---------------------------------------------------------------------------
+
+STATES = [s for s in TaskState if s is not TaskState.REMOVE]
+
+
+def one_step(world: World, rng: Random) -> Change | None:
+    """A random change that the store takes."""
+    store = world.store
+    tasks, nodes = store.all(Kind.TASK), store.all(Kind.NODE)
+    match rng.randrange(9):
+        case 0 | 1 if nodes:
+            number = rng.randrange(20)
+            if store.get(Kind.TASK, f"task{number}") is None:
+                return created(task(number, rng.randrange(3), TaskState.ASSIGNED))
+        case 2 | 3 | 4 if tasks:
+            picked = rng.choice(tasks)
+            state = rng.choice([s for s in STATES if s >= picked.status.state])
+            return status_of(picked.id, TaskStatus(state, store.index))
+        case 5 if tasks:
+            return world.update(rng.choice(tasks), desired_state=rng.choice([TaskState.RUNNING, TaskState.SHUTDOWN]))
+        case 6 if tasks:
+            return deleted(rng.choice(tasks))
+        case 7:
+            number = rng.randrange(3)
+            known = store.get(Kind.NODE, NODES[number])
+            if known is None:
+                return created(node(number))
+            if rng.random() < 0.2:
+                return deleted(known)
+            other = node(number, rng.choice(["", "198.51.100.1", "192.0.2.7"]), rng.choice([(), (NET,), (INGRESS, NET)]))
+            return updated(msgspec.structs.replace(other, meta=known.meta))
+        case 8:
+            item: Object = rng.choice([service(), network(), network(INGRESS, ingress=True)])
+            present = store.get(Kind[type(item).__name__.upper()], item.id)
+            return created(item) if present is None else deleted(present)
+    return None
+
+
+def as_told(item: Item) -> Item:
+    """Without what an agent is not told again: its own reports, and versions that these have moved on."""
+    if not isinstance(item, TaskItem):
+        return item
+    bare = Task(TaskId(""), ServiceId(""), SPEC)
+    return TaskItem(msgspec.structs.replace(item.task, status=bare.status, meta=bare.meta, history=()))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 60))
+def test_the_fold_of_the_deltas_is_the_full_set(seed: int, steps: int) -> None:
+    rng = Random(seed)
+    world = World(*(node(i) for i in range(3)), network(), network(INGRESS, ingress=True), service())
+    for number in range(3):
+        world.open(number)
+    for _ in range(steps):
+        change = one_step(world, rng)
+        if change is not None:
+            world.apply(change)
+    fresh = Board(o for kind in Kind for o in world.store.all(kind))
+    for node_id in NODES:
+        full = {item.key: as_told(item) for item in fresh.open(node_id)}
+        assert {key: as_told(item) for key, item in world.told[node_id].items()} == full

@@ -1,0 +1,93 @@
+"""Which reports count, and that everything queued goes into one proposal."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from cluster.model.changes import Change, Kind, created
+from cluster.model.errors import Unavailable
+from cluster.model.ids import NodeId, ServiceId, TaskId
+from cluster.model.objects import Task, TaskStatus
+from cluster.model.specs import ContainerSpec, TaskSpec
+from cluster.model.task_state import AGENT, TaskState
+from manager.dispatcher import statuses
+from manager.store import Batch, Store
+
+ONE, TWO = NodeId("one"), NodeId("two")
+SPEC = TaskSpec(ContainerSpec("busybox"))
+
+
+def store_of(state: TaskState, count: int = 1) -> Store:
+    store = Store()
+    tasks = (Task(TaskId(f"t{i}"), ServiceId("s"), SPEC, node_id=ONE, status=TaskStatus(state)) for i in range(count))
+    store.apply(1, tuple(created(t) for t in tasks))
+    return store
+
+
+@pytest.mark.parametrize("known", list(TaskState))
+@pytest.mark.parametrize("reported", list(TaskState))
+def test_only_the_agents_transitions_count(known: TaskState, reported: TaskState) -> None:
+    changes = statuses.accept(store_of(known), [(ONE, (("t0", TaskStatus(reported)),))])
+    assert bool(changes) == (reported in AGENT.get(known, ()) or (reported is known and known in AGENT))
+
+
+def test_a_node_reports_only_its_own_tasks() -> None:
+    store = store_of(TaskState.ASSIGNED)
+    assert statuses.accept(store, [(TWO, (("t0", TaskStatus(TaskState.RUNNING)),))]) == ()
+    assert statuses.accept(store, [(ONE, (("gone", TaskStatus(TaskState.RUNNING)),))]) == ()
+
+
+def test_reports_of_one_batch_build_on_each_other() -> None:
+    steps = (TaskState.PREPARING, TaskState.RUNNING, TaskState.STARTING, TaskState.FAILED, TaskState.RUNNING)
+    changes = statuses.accept(store_of(TaskState.ASSIGNED), [(ONE, tuple(("t0", TaskStatus(s)) for s in steps))])
+    states = [c.after.state for c in changes if isinstance(c.after, TaskStatus)]
+    assert states == [TaskState.PREPARING, TaskState.RUNNING, TaskState.FAILED]
+
+
+def test_long_texts_are_cut() -> None:
+    status = TaskStatus(TaskState.FAILED, err="x" * 100_000)
+    (change,) = statuses.accept(store_of(TaskState.RUNNING), [(ONE, (("t0", status),))])
+    assert isinstance(change.after, TaskStatus)
+    assert len(change.after.err) == statuses.TEXT_LIMIT
+
+
+def test_what_is_queued_goes_into_one_proposal() -> None:
+    store = store_of(TaskState.ASSIGNED, count=10)
+    proposals: list[int] = []
+
+    async def propose(changes: tuple[Change, ...]) -> Batch:
+        proposals.append(len(changes))
+        await trio.testing.wait_all_tasks_blocked()
+        return store.apply(store.index + 1, changes)
+
+    async def main() -> None:
+        reports = statuses.Reports(store, propose)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reports.run)
+            async with trio.open_nursery() as submitting:
+                for i in range(10):
+                    submitting.start_soon(reports.submit, ONE, ((f"t{i}", TaskStatus(TaskState.RUNNING)),))
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert sum(proposals) == 10
+    assert len(proposals) <= 2
+    assert {t.status.state for t in store.all(Kind.TASK)} == {TaskState.RUNNING}
+
+
+def test_a_refused_proposal_reaches_every_reporter() -> None:
+    async def propose(changes: tuple[Change, ...]) -> Batch:
+        raise Unavailable("the log is full")
+
+    async def main() -> None:
+        reports = statuses.Reports(store_of(TaskState.ASSIGNED), propose)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reports.run)
+            for _ in range(2):
+                with pytest.raises(Unavailable, match="the log is full"):
+                    await reports.submit(ONE, (("t0", TaskStatus(TaskState.RUNNING)),))
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
