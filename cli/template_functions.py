@@ -1,0 +1,88 @@
+"""The functions of `--format` templates, and how Go prints a value. Pure.
+
+Source: Go's fmt package (%v) and text/template's builtins; docker/cli's templates package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+
+def go_text(value: Any) -> str:
+    """As Go's %v: `map[a:b]`, `[a b]`, `true`, `<nil>`."""
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "map[" + " ".join(f"{key}:{go_text(item)}" for key, item in sorted(value.items())) + "]"
+    if isinstance(value, (list, tuple)):
+        return "[" + " ".join(go_text(item) for item in value) + "]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def truth(value: Any) -> bool:
+    """Whether Go takes the value for true: not empty, not zero."""
+    return bool(value)
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON, without escaping what HTML needs escaped."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _index(value: Any, *keys: Any) -> Any:
+    for key in keys:
+        value = value.get(key, "") if isinstance(value, Mapping) else value[key]
+    return value
+
+
+def _and(*values: Any) -> Any:
+    return next((v for v in values if not truth(v)), values[-1])
+
+
+def _or(*values: Any) -> Any:
+    return next((v for v in values if truth(v)), values[-1])
+
+
+def _printf(form: str, *values: Any) -> str:
+    texts = tuple(go_text(v) if not isinstance(v, (int, float)) or isinstance(v, bool) else v for v in values)
+    return form.replace("%v", "%s").replace("%q", '"%s"') % texts
+
+
+def _truncate(text: Any, limit: int) -> str:
+    return go_text(text)[:limit]
+
+
+def _pad(text: str, before: int, after: int) -> str:
+    return " " * before + text + " " * after if text else ""
+
+
+FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "json": as_json,
+    "lower": lambda text: go_text(text).lower(),
+    "upper": lambda text: go_text(text).upper(),
+    "title": lambda text: go_text(text).title(),
+    "split": lambda text, separator: go_text(text).split(separator),
+    "join": lambda items, separator: separator.join(go_text(i) for i in items or ()),
+    "truncate": _truncate,
+    "pad": _pad,
+    "println": lambda *values: " ".join(go_text(v) for v in values) + "\n",
+    "print": lambda *values: "".join(go_text(v) for v in values),
+    "printf": _printf,
+    "len": lambda value: len(value or ()),
+    "index": _index,
+    "eq": lambda a, *others: any(a == b for b in others),
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "and": _and,
+    "or": _or,
+    "not": lambda value: not truth(value),
+}

@@ -1,0 +1,159 @@
+"""Numbers as people write and read them: sizes, durations, processors, ages. Pure: the time comes in.
+
+Source: docker/go-units (sizes, HumanDuration) and Go's time.ParseDuration; the error texts are theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Final
+
+NANOSECONDS: Final[dict[str, int]] = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3600_000_000_000,
+}
+_BINARY: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([kKmMgGtTpP])?(?:[iI]?[bB])?")
+_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)([a-zµ]*)")
+_LONG_AGO: Final = "0001-01-01T00:00:00Z"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `64m`, `1.5GiB`, `512`: binary units. Raises ValueError in go-units' words."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"invalid size: '{text}'")
+    return int(Fraction(match[1]) * _BINARY[(match[2] or "").lower()])
+
+
+def parse_cpus(text: str) -> int:
+    """Billionths of a processor in `0.5`. Raises ValueError in Docker's words."""
+    try:
+        value = Fraction(text) * 1_000_000_000
+    except (ValueError, ZeroDivisionError) as e:
+        raise ValueError(f"failed to parse {text} as a rational number") from e
+    if value.denominator != 1:
+        raise ValueError("value is too precise")
+    return int(value)
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of `1m30s`, `100ms`, `0`. Raises ValueError in Go's words."""
+    sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
+    if rest == "0":
+        return 0
+    total, position = Fraction(0), 0
+    while position < len(rest):
+        part = _PART.match(rest, position)
+        if part is None:
+            raise ValueError(f'time: invalid duration "{text}"')
+        if not part[2]:
+            raise ValueError(f'time: missing unit in duration "{text}"')
+        if part[2] not in NANOSECONDS:
+            raise ValueError(f'time: unknown unit "{part[2]}" in duration "{text}"')
+        total += Fraction(part[1].rstrip(".") or "0") * NANOSECONDS[part[2]]
+        position = part.end()
+    if not rest:
+        raise ValueError(f'time: invalid duration "{text}"')
+    return sign * int(total)
+
+
+def show_duration(nanoseconds: int) -> str:
+    """As Go prints a duration: `1m30s`, `100ms`, `2160h0m0s`."""
+    if nanoseconds == 0:
+        return "0s"
+    sign, rest = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
+    if rest < NANOSECONDS["s"]:
+        unit = "ms" if rest >= NANOSECONDS["ms"] else "us" if rest >= NANOSECONDS["us"] else "ns"
+        return f"{sign}{_trim(Fraction(rest, NANOSECONDS[unit]))}{unit.replace('us', 'µs')}"
+    minutes, left = divmod(rest, NANOSECONDS["m"])
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{_trim(Fraction(left, NANOSECONDS['s']))}s"
+    if hours:
+        return f"{sign}{hours}h{minutes}m{seconds}"
+    return f"{sign}{minutes}m{seconds}" if minutes else sign + seconds
+
+
+def _trim(value: Fraction) -> str:
+    text = f"{float(value):.9f}".rstrip("0").rstrip(".")
+    return text or "0"
+
+
+def parse_time(text: str) -> float:
+    """Unix seconds of an RFC 3339 time with any number of fractional digits; 0 for never. Raises ValueError."""
+    if not text or text == _LONG_AGO:
+        return 0.0
+    main, _, rest = text.partition(".")
+    fraction, zone = "", ""
+    if rest:
+        digits = re.match(r"\d+", rest)
+        fraction = digits[0] if digits else ""
+        zone = rest[len(fraction) :]
+        main += zone
+    moment = datetime.fromisoformat(main)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.timestamp() + float(f"0.{fraction or 0}")
+
+
+def parse_since(text: str, now: float) -> str:
+    """A time flag (`42m`, RFC 3339, Unix seconds) as the API's Unix seconds. Raises ValueError."""
+    try:
+        return f"{now - parse_duration(text) / 1e9:.9f}"
+    except ValueError:
+        pass
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return text
+    try:
+        return f"{parse_time(text):.9f}"
+    except ValueError as e:
+        raise ValueError(f'failed to parse value as time or duration: "{text}"') from e
+
+
+def human_duration(seconds: float) -> str:
+    """`18 seconds`, `About a minute`, `2 days`: go-units' HumanDuration."""
+    whole = int(seconds)
+    minutes, hours = int(seconds / 60), int(seconds / 3600 + 0.5)
+    steps = (
+        (whole < 1, "Less than a second"),
+        (whole == 1, "1 second"),
+        (whole < 60, f"{whole} seconds"),
+        (minutes == 1, "About a minute"),
+        (minutes < 60, f"{minutes} minutes"),
+        (hours == 1, "About an hour"),
+        (hours < 48, f"{hours} hours"),
+        (hours < 24 * 7 * 2, f"{hours // 24} days"),
+        (hours < 24 * 30 * 2, f"{hours // 24 // 7} weeks"),
+        (hours < 24 * 365 * 2, f"{hours // 24 // 30} months"),
+    )
+    return next((text for holds, text in steps if holds), f"{int(seconds / 3600 / 24 / 365)} years")
+
+
+def human_age(timestamp: str, now: float) -> str:
+    """`2 days ago`; `N/A` for never."""
+    then = parse_time(timestamp)
+    return f"{human_duration(now - then)} ago" if then else "N/A"
+
+
+def human_size(count: float, digits: int = 3) -> str:
+    """`4.26MB`: decimal units, as image lists have it."""
+    return _scaled(count, 1000.0, ("B", "kB", "MB", "GB", "TB", "PB", "EB"), digits)
+
+
+def binary_size(count: float) -> str:
+    """`64MiB`: binary units."""
+    return _scaled(count, 1024.0, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"), 4)
+
+
+def _scaled(count: float, base: float, units: tuple[str, ...], digits: int) -> str:
+    step = 0
+    while count >= base and step < len(units) - 1:
+        count, step = count / base, step + 1
+    return f"{count:.{digits}g}{units[step]}"
