@@ -1,0 +1,178 @@
+"""The cgroups of one container, in whatever hierarchies this host has. Owns their folders from `make` to `remove`.
+
+A hierarchy that can't be written is left out: containers start without it, and only a limit that needs it is an error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import NamedTuple
+
+from runtime.cgroups import files, v1, v2
+from runtime.cgroups.detect import Layout, detect
+from runtime.cgroups.limits import Setting, settings_v1, settings_v2
+from runtime.child.host import CgroupView
+from runtime.errors import StartFailed
+from runtime.spec import Limits
+
+DEFAULT_PARENT = "festoon"
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+
+
+class Groups(NamedTuple):
+    """`folders`: one per hierarchy. `by_controller`: the folder that holds a controller's files. `unified`: the v2 folder, empty when none."""
+
+    folders: tuple[str, ...]
+    by_controller: tuple[tuple[str, str], ...]
+    unified: str
+
+    def folder_of(self, controller: str) -> str:
+        """Empty when the container has no such controller."""
+        return dict(self.by_controller).get(controller, "")
+
+
+def read_layout() -> Layout:
+    """This process's place in the cgroup hierarchies."""
+    with open("/proc/self/cgroup", encoding="utf-8") as own, open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        return detect(own.read(), mounts.read())
+
+
+class Parents:
+    """The groups that hold containers, made once for each parent's name and kept until `remove_all`."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._made: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
+
+    def make(self, parent: str, name: str, limits: Limits, privileged: bool) -> Groups:
+        """A container's groups with their limits. Raises StartFailed for a limit that this host can't keep; leaves nothing then."""
+        groups = self.find(parent, name)
+        try:
+            for folder in groups.folders:
+                os.makedirs(folder, exist_ok=True)
+            apply_limits(groups, settings_v2(limits) if self._layout.unified else settings_v1(limits))
+            devices = groups.folder_of("devices")
+            if devices and not privileged:
+                _restrict(devices)
+        except (OSError, StartFailed):
+            remove(groups)
+            raise
+        return groups
+
+    def find(self, parent: str, name: str) -> Groups:
+        """The folders that `make` would use; they need not exist."""
+        parents = self._parents(parent or DEFAULT_PARENT)
+        folders = tuple(os.path.join(folder, name) for folder, _ in parents)
+        pairs = tuple(
+            (controller, path) for path, (_, names) in zip(folders, parents, strict=True) for controller in names
+        )
+        unified = self._layout.v2.mount if self._layout.v2 else ""
+        in_v2 = next((path for path in folders if unified and _inside(path, unified)), "")
+        return Groups(folders, pairs, in_v2)
+
+    def _parents(self, parent: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        if parent not in self._made:
+            found: list[tuple[str, tuple[str, ...]]] = []
+            for hierarchy in self._layout.v1:
+                try:
+                    found.append((v1.make_parent(hierarchy, parent), hierarchy.controllers))
+                except OSError as error:
+                    if error.errno not in _NOT_OURS:
+                        raise
+            if self._layout.v2 is not None:
+                try:
+                    found.append(v2.make_parent(self._layout.v2, parent))
+                except OSError as error:
+                    if error.errno not in _NOT_OURS:
+                        raise
+            self._made[parent] = tuple(found)
+        return self._made[parent]
+
+    def remove_all(self) -> None:
+        """Removes the parents that have become empty; one that another node uses stays."""
+        for parents in self._made.values():
+            for folder, _ in parents:
+                remove_folder(folder)
+        self._made.clear()
+
+
+def _inside(path: str, mount: str) -> bool:
+    return path.startswith(mount.rstrip("/") + "/")
+
+
+def _restrict(folder: str) -> None:
+    try:
+        v1.restrict_devices(folder)
+    except PermissionError:
+        return  # a nested cgroup that may not be changed keeps its parent's rules
+
+
+def apply_limits(groups: Groups, settings: tuple[Setting, ...]) -> None:
+    """Writes each setting. Raises StartFailed with one sentence."""
+    for setting in settings:
+        folder = groups.folder_of(setting.controller)
+        if not folder:
+            raise StartFailed(f"the {setting.what} can't be kept: the {setting.controller} cgroup is not available on this node")
+        path = os.path.join(folder, setting.file)
+        if setting.optional and not os.path.exists(path):
+            continue
+        try:
+            files.write(path, setting.value)
+        except OSError as error:
+            raise StartFailed(f"the {setting.what} of {setting.value} is refused by the kernel: {error.strerror}") from error
+
+
+def open_procs(groups: Groups) -> list[int]:
+    """The cgroup.procs files, for a child to write itself into. The caller closes them. Raises OSError when a group is gone."""
+    opened: list[int] = []
+    try:
+        for folder in groups.folders:
+            opened.append(os.open(os.path.join(folder, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC))
+    except OSError:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    return opened
+
+
+def views_of(groups: Groups, layout: Layout) -> tuple[CgroupView, ...]:
+    """What the container sees below /sys/fs/cgroup: the v2 group itself, or one folder for each v1 hierarchy."""
+    if layout.unified:
+        return (CgroupView("", groups.unified),) if groups.unified else ()
+    mounts = {hierarchy.mount: hierarchy for hierarchy in layout.v1}
+    views: list[CgroupView] = []
+    for folder in groups.folders:
+        mount = next((mount for mount in mounts if _inside(folder, mount)), "")
+        if mount:
+            views.append(CgroupView(os.path.basename(mount), folder))
+    return tuple(views)
+
+
+def oom_kills(groups: Groups) -> int:
+    """How often the kernel has killed in this group for want of memory."""
+    folder = groups.folder_of("memory")
+    if not folder:
+        return 0
+    if groups.unified == folder:
+        return files.counter(os.path.join(folder, "memory.events"), "oom_kill")
+    return files.counter(os.path.join(folder, "memory.oom_control"), "oom_kill")
+
+
+def remove(groups: Groups) -> bool:
+    """True when nothing is left; False when a group is still populated (its last process is on its way out)."""
+    left = [folder for folder in groups.folders if not remove_folder(folder)]
+    return not left
+
+
+def remove_folder(folder: str) -> bool:
+    """Removes an empty group. False when it is in use."""
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        raise
+    return True

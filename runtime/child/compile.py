@@ -1,0 +1,149 @@
+"""A container, or a process that joins one, as an ordered list of kernel operations. Pure: the same values give the same list.
+
+The order is the design (design/runtime-facts: "Start path", "Hardening list"); each step's own file says what it is for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from runtime.child import devices, execution, identity, masks, mounts, namespaces, rootfs
+from runtime.child.faults import Refused
+from runtime.child.host import Host, Joined, Opened
+from runtime.kernel import constants as k
+from runtime.kernel.operations import Operation, Register, Script
+from runtime.kernel.syscalls import Call
+from runtime.spec import ContainerSpec, ExecSpec
+
+SECCOMP_LOADED = "loaded"
+
+
+class Compiled(NamedTuple):
+    """`fork_at`: with spec.init the process forks before this operation; the parent stays as the reaping pid 1. -1: never."""
+
+    operations: tuple[Operation, ...]
+    fork_at: int = -1
+
+
+def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compiled:
+    """The list of a container's first process. Raises Refused for what the user asked wrongly."""
+    script = Script()
+    namespaces.guard(script)
+    namespaces.enter_cgroups(script, opened.cgroups)
+    namespaces.separate(script, spec, opened)
+    namespaces.new_session(script)
+    _adjust_oom_score(script, spec.oom_score_adj)
+    _build_tree(script, spec, host, opened)
+    namespaces.set_hostname(script, spec.hostname or spec.id[:12])
+    _connect(script, opened)
+    identity.limit_resources(script, spec.rlimits)
+    execution.go_to(script, spec.cwd, create=True)
+    if spec.rootfs.read_only:
+        rootfs.make_root_read_only(script)
+    _wait_at_gate(script, opened.gate)
+    capabilities = identity.capabilities_of(spec.capabilities, spec.privileged, host.last_capability)
+    if not spec.no_new_privileges:
+        load_seccomp(script, spec)
+    identity.drop_bounding_set(script, capabilities, host.last_capability)
+    identity.become(script, spec.user, capabilities)
+    if spec.no_new_privileges:
+        identity.allow_no_new_privileges(script)
+        load_seccomp(script, spec)
+    fork_at = len(script.operations) if spec.init else -1
+    _leave_to(script, spec.argv, spec.env)
+    return Compiled(tuple(script.operations), fork_at)
+
+
+def compile_exec(exec_spec: ExecSpec, spec: ContainerSpec, host: Host, joined: Joined) -> Compiled:
+    """The list of a process that joins `spec`'s running container. Raises Refused."""
+    script = Script()
+    namespaces.guard(script)
+    namespaces.enter_cgroups(script, joined.cgroups)
+    namespaces.join(script, joined)
+    namespaces.new_session(script)
+    _connect(script, joined)
+    identity.limit_resources(script, spec.rlimits)
+    execution.go_to(script, exec_spec.cwd, create=False)
+    _wait_at_gate(script, joined.gate)
+    privileged = exec_spec.privileged or spec.privileged
+    capabilities = identity.capabilities_of(spec.capabilities, privileged, host.last_capability)
+    if not spec.no_new_privileges:
+        load_seccomp(script, spec)
+    identity.drop_bounding_set(script, capabilities, host.last_capability)
+    identity.become(script, exec_spec.user, capabilities)
+    if spec.no_new_privileges:
+        identity.allow_no_new_privileges(script)
+        load_seccomp(script, spec)
+    _leave_to(script, exec_spec.argv, exec_spec.env)
+    return Compiled(tuple(script.operations))
+
+
+def load_seccomp(script: Script, spec: ContainerSpec) -> None:
+    """The place of the system call filter: last with no_new_privileges, before the capabilities go without. The policy is not part of the
+    specification yet, so every specification of today leaves the place empty."""
+    script.step = "seccomp"
+    if spec.seccomp == SECCOMP_LOADED:
+        raise Refused("this runtime has no seccomp policy to load")
+
+
+def _build_tree(script: Script, spec: ContainerSpec, host: Host, opened: Opened) -> None:
+    """Everything that is mounted. Sources first, then the root, then what stands in it."""
+    ordered = mounts.depth_first_order(spec.mounts)
+    for mount in ordered:
+        mounts.check_target(mount)
+    sources = {mount: mounts.open_bind(script, mount) for mount in ordered if mount.kind == "bind"}
+    views = rootfs.open_views(script, opened.views)
+    root = rootfs.pivot(script, opened)
+    proc = rootfs.mount_proc(script, root)
+    dev = devices.make_dev(script, root, opened, spec.shm_size_bytes)
+    sysfs = rootfs.mount_sys(script, root, views, spec.privileged)
+    namespaces.set_sysctls(script, spec, proc)
+    for mount in ordered:
+        if mount.kind == "bind":
+            mounts.attach_bind(script, mount, sources[mount], root, mount.source in opened.folders)
+        else:
+            mounts.mount_tmpfs(script, mount, root)
+    if not spec.privileged:
+        bases = {"proc": proc, "sys": sysfs}
+        script.step = "masks"
+        null = script.keep(Call.OPENAT, dev, b"null", k.O_PATH | k.O_CLOEXEC)
+        masks.mask(script, bases, null, host.masked)
+        masks.make_read_only(script, bases, host.read_only)
+
+
+def _adjust_oom_score(script: Script, adjustment: int) -> None:
+    if not adjustment:
+        return
+    script.step = f"oom_score_adj {adjustment}"
+    text = b"%d" % adjustment
+    file = script.keep(Call.OPENAT, k.AT_FDCWD, b"/proc/self/oom_score_adj", k.O_WRONLY | k.O_CLOEXEC)
+    script.call(Call.WRITE, file, text, len(text), expect=len(text))
+    script.call(Call.CLOSE, file)
+
+
+def _connect(script: Script, opened: Opened | Joined) -> None:
+    """Standard input, output and error; a terminal becomes the session's own."""
+    script.step = "standard streams"
+    if opened.terminal >= 0:
+        script.call(Call.IOCTL, opened.terminal, k.TIOCSCTTY, 0)
+        for number in range(3):
+            script.call(Call.DUP3, opened.terminal, number, 0)
+        return
+    stdin: int | Register = opened.stdin
+    if opened.stdin < 0:
+        stdin = script.keep(Call.OPENAT, k.AT_FDCWD, b"/dev/null", k.O_RDWR | k.O_CLOEXEC)
+    for number, descriptor in enumerate((stdin, opened.stdout, opened.stderr)):
+        script.call(Call.DUP3, descriptor, number, 0)
+
+
+def _wait_at_gate(script: Script, gate: int) -> None:
+    """Until the supervisor has written the state to disk. Its death closes the gate, and then nothing is executed."""
+    script.step = "gate"
+    script.call(Call.READ, gate, bytes(1), 1, expect=1)
+
+
+def _leave_to(script: Script, argv: tuple[str, ...], env: tuple[str, ...]) -> None:
+    identity.reset_signals(script)
+    script.step = "descriptors"
+    script.call(Call.CLOSE_RANGE, 3, 0xFFFF_FFFF, k.CLOSE_RANGE_CLOEXEC)
+    execution.execute(script, argv, env)

@@ -1,0 +1,84 @@
+"""The container's /dev: a tmpfs with the default nodes, links, pts, shm, mqueue; the host's nodes for privileged ones. Pure: appends operations.
+
+Source: the OCI runtime specification, "Default Devices"; Docker's default mounts.
+"""
+
+from __future__ import annotations
+
+from runtime.child.host import Opened
+from runtime.child.mounts import attach, attach_at, mount_new
+from runtime.kernel import constants as k
+from runtime.kernel.operations import Register, Script
+from runtime.kernel.syscalls import Call
+
+NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+LINKS = (
+    ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"),
+)  # fmt: skip
+_PRIVATE = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
+_DEVPTS = (("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))
+
+
+def make_dev(script: Script, root: Register, opened: Opened, shm_size_bytes: int) -> Register:
+    """Mounts /dev and everything in it; the register is its mount's descriptor, which stays open."""
+    script.step = "mount of /dev"
+    dev = mount_new(script, "tmpfs", k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_STRICTATIME, (("mode", "755"), ("size", "64m")))
+    attach_at(script, dev, root, "dev")
+    script.step = "nodes of /dev"
+    script.call(Call.UMASK, 0)
+    for name in ("pts", "shm", "mqueue"):
+        script.call(Call.MKDIRAT, dev, name.encode(), 0o755)
+    for name, major, minor in NODES:
+        script.call(Call.MKNODAT, dev, name.encode(), k.S_IFCHR | 0o666, device_number(major, minor))
+    for name, target in LINKS:
+        script.call(Call.SYMLINKAT, target.encode(), dev, name.encode())
+    _add_host_devices(script, dev, opened)
+    script.call(Call.UMASK, 0o022)
+    _mount_inside(script, dev, opened, shm_size_bytes)
+    return dev
+
+
+def _mount_inside(script: Script, dev: Register, opened: Opened, shm_size_bytes: int) -> None:
+    script.step = "mount of /dev/pts"
+    if opened.devpts >= 0:
+        attach_at(script, opened.devpts, dev, "pts")
+    else:
+        pts = mount_new(script, "devpts", k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOEXEC, _DEVPTS)
+        attach_at(script, pts, dev, "pts")
+        script.call(Call.CLOSE, pts)
+    script.step = "mount of /dev/shm"
+    shm = mount_new(script, "tmpfs", _PRIVATE, (("mode", "1777"), ("size", str(shm_size_bytes))))
+    attach_at(script, shm, dev, "shm")
+    script.call(Call.CLOSE, shm)
+    script.step = "mount of /dev/mqueue"
+    mqueue = mount_new(script, "mqueue", _PRIVATE)
+    attach_at(script, mqueue, dev, "mqueue")
+    script.call(Call.CLOSE, mqueue)
+    if opened.terminal >= 0:
+        script.step = "/dev/console"
+        console = script.keep(Call.OPENAT, dev, b"console", k.O_CREAT | k.O_RDONLY | k.O_CLOEXEC, 0o600)
+        flags = k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH | k.O_CLOEXEC
+        terminal = script.keep(Call.OPEN_TREE, opened.terminal, b"", flags)
+        attach(script, terminal, console)
+        script.call(Call.CLOSE, terminal)
+        script.call(Call.CLOSE, console)
+
+
+def _add_host_devices(script: Script, dev: Register, opened: Opened) -> None:
+    made: set[str] = set()
+    for device in opened.devices:
+        folder = device.path.rpartition("/")[0]
+        parts = folder.split("/") if folder else []
+        for count in range(1, len(parts) + 1):
+            name = "/".join(parts[:count])
+            if name not in made:
+                made.add(name)
+                script.call(Call.MKDIRAT, dev, name.encode(), 0o755, tolerate=(k.EEXIST,))
+        number = device_number(device.major, device.minor)
+        script.call(Call.MKNODAT, dev, device.path.encode(), device.mode, number, tolerate=(k.EEXIST,))
+
+
+def device_number(major: int, minor: int) -> int:
+    """As the kernel's new_encode_dev."""
+    return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)

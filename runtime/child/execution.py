@@ -1,0 +1,89 @@
+"""From a command to execve: the search along PATH, the working folder, and Docker's words for what can go wrong. Pure.
+
+Source: exec(3), Go's os/exec LookPath (the behaviour that Docker's users see), runc's init.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from runtime.child.faults import Refused
+from runtime.errors import StartFailed
+from runtime.kernel import constants as k
+from runtime.kernel.operations import Operation, Pointers, Script, describe_operation
+from runtime.kernel.program import UNEXPECTED
+from runtime.kernel.syscalls import Call
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+EXEC_STEP = "exec"
+CWD_STEP = "cwd"
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+ENOEXEC = 8
+
+
+def candidates(name: str, env: Sequence[str]) -> tuple[str, ...]:
+    """The paths to try, in order. A name with a slash is its own only candidate."""
+    if "/" in name:
+        return (name,)
+    path = next((entry[5:] for entry in env if entry.startswith("PATH=")), DEFAULT_PATH)
+    return tuple(f"{folder.rstrip('/')}/{name}" for folder in path.split(":") if folder.startswith("/"))
+
+
+def execute(script: Script, argv: Sequence[str], env: Sequence[str]) -> None:
+    """Tries every candidate; the list ends after them when the name was found nowhere."""
+    check_strings(argv, env)
+    script.step = EXEC_STEP
+    arguments = Pointers(tuple(argument.encode() for argument in argv))
+    environment = Pointers(tuple(entry.encode() for entry in env))
+    searched = "/" not in argv[0]
+    for path in candidates(argv[0], env):
+        tolerate = (k.ENOENT, k.ENOTDIR, k.EACCES, k.ELOOP, k.ENAMETOOLONG) if searched else ()
+        script.call(Call.EXECVE, path.encode(), arguments, environment, tolerate=tolerate)
+
+
+def check_strings(argv: Sequence[str], env: Sequence[str]) -> None:
+    """Raises Refused for what no exec can carry."""
+    if not argv or not argv[0]:
+        raise Refused("No command specified")
+    if any("\0" in text for text in (*argv, *env)):
+        raise Refused("a command or environment contains a NUL byte")
+
+
+def go_to(script: Script, cwd: str, create: bool) -> None:
+    """The working folder, resolved inside the root and never through a magic link (CVE-2024-21626); made when it is missing."""
+    if not cwd.startswith("/"):
+        raise Refused(f"the working directory '{cwd}' is invalid, it needs to be an absolute path")
+    script.step = CWD_STEP
+    if create:
+        make_folders(script, cwd)
+    how = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
+    root = script.keep(Call.OPENAT, k.AT_FDCWD, b"/", k.O_PATH | k.O_CLOEXEC)
+    folder = script.keep(Call.OPENAT2, root, cwd.encode(), how, len(how))
+    script.call(Call.FCHDIR, folder)
+
+
+def make_folders(script: Script, path: str) -> None:
+    """mkdir -p, after the root has become the container's. What is in the way shows itself in the next operation."""
+    parts = [part for part in path.split("/") if part]
+    for count in range(1, len(parts) + 1):
+        script.call(Call.MKDIR, ("/" + "/".join(parts[:count])).encode(), 0o755, tolerate=(k.EEXIST, k.ENOTDIR, k.ENOENT))
+
+
+def explain(operations: Sequence[Operation], index: int, error: int, words: str, argv0: str, cwd: str) -> StartFailed:
+    """The user's sentence for a child that failed at `index` (== length: nothing of PATH could be executed). `words`: strerror of `error`."""
+    reason = words[:1].lower() + words[1:]
+    if index >= len(operations):
+        return StartFailed(f'exec: "{argv0}": executable file not found in $PATH', NOT_FOUND)
+    failed = operations[index]
+    if failed.step == EXEC_STEP:
+        if error == k.ENOENT:
+            return StartFailed(f'exec: "{argv0}": stat {argv0}: {reason}', NOT_FOUND)
+        if error == ENOEXEC:
+            return StartFailed(f"exec {argv0}: {reason}", NOT_EXECUTABLE)
+        return StartFailed(f'exec: "{argv0}": {reason}', NOT_EXECUTABLE)
+    if failed.step == CWD_STEP:
+        return StartFailed(f'chdir to cwd ("{cwd}") set in config.json failed: {reason}', NOT_FOUND)
+    what = "an unexpected result" if error == UNEXPECTED else reason
+    return StartFailed(f"{failed.step}: {describe_operation(failed)}: {what}")

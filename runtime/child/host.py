@@ -1,0 +1,60 @@
+"""What the compiler of containers has to know about this host and about the descriptors that the supervisor opened. Values only; nothing is read here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Device(NamedTuple):
+    """A node of the host's /dev, for privileged containers. `path` below /dev; `mode` with the file's type."""
+
+    path: str
+    mode: int
+    major: int
+    minor: int
+
+
+class Host(NamedTuple):
+    """Read once when the supervisor starts. `masked` and `read_only`: those of Docker's paths that exist on this kernel, with True for folders."""
+
+    last_capability: int
+    masked: tuple[tuple[str, bool], ...]
+    read_only: tuple[str, ...]
+
+
+class CgroupView(NamedTuple):
+    """A cgroup to show read-only below the container's /sys/fs/cgroup. `name`: the folder there, empty for cgroup v2's single tree;
+    `path`: the container's own group on the host; `link`: other names of the same hierarchy."""
+
+    name: str
+    path: str
+
+
+class Opened(NamedTuple):
+    """Descriptors and folders that the supervisor made before the fork; -1 where there is none. They are closed by the exec."""
+
+    root: int  # detached overlay mount
+    mount_point: str  # an empty folder on the host, where the root is attached for a moment in the private mount namespace
+    gate: int  # the child reads one byte here and only then goes on
+    cgroups: tuple[int, ...] = ()  # cgroup.procs files
+    network: int = -1  # a network namespace to join
+    stdin: int = -1  # -1: /dev/null
+    stdout: int = -1
+    stderr: int = -1
+    terminal: int = -1  # pty slave, stands for all three
+    devpts: int = -1  # detached devpts mount that the terminal belongs to
+    views: tuple[CgroupView, ...] = ()
+    devices: tuple[Device, ...] = ()  # of the host, for privileged containers
+    folders: frozenset[str] = frozenset()  # those bind sources that are folders
+
+
+class Joined(NamedTuple):
+    """Descriptors for a process that joins a running container."""
+
+    init: int  # pidfd of the container's pid 1
+    cgroups: tuple[int, ...] = ()
+    gate: int = -1
+    stdin: int = -1
+    stdout: int = -1
+    stderr: int = -1
+    terminal: int = -1

@@ -1,0 +1,97 @@
+"""Entering the namespaces: cgroup first, then the rest; hostname, loopback, sysctls. Pure: appends operations. Source: namespaces(7).
+
+The pid namespace is not here: it is chosen by the parent, before the fork.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from runtime.child.faults import Refused
+from runtime.child.host import Joined, Opened
+from runtime.kernel import constants as k
+from runtime.kernel.operations import Register, Script
+from runtime.kernel.syscalls import Call
+from runtime.spec import ContainerSpec
+
+HOST_NETWORK = "host"
+HOSTNAME_MAX_BYTES = 64
+_NAMESPACED_SYSCTLS = (
+    "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni",
+    "kernel/shm_rmid_forced", "kernel/domainname",
+)  # fmt: skip
+_SYSCTL_FILE = struct.pack(
+    "=3Q", k.O_WRONLY | k.O_CLOEXEC, 0, k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_MAGICLINKS
+)
+
+
+def guard(script: Script) -> None:
+    """Before any namespace is entered: nobody in there may trace this process or open its memory."""
+    script.step = "namespaces"
+    script.call(Call.PRCTL, k.PR_SET_DUMPABLE, 0)
+
+
+def enter_cgroups(script: Script, procs: tuple[int, ...]) -> None:
+    """Writes "0" (myself) to each cgroup.procs."""
+    script.step = "cgroups"
+    for descriptor in procs:
+        script.call(Call.WRITE, descriptor, b"0", 1)
+
+
+def separate(script: Script, spec: ContainerSpec, opened: Opened) -> None:
+    """New mount, uts, ipc and cgroup namespaces, the network's as asked; no mount comes back to the host."""
+    script.step = "namespaces"
+    flags = k.CLONE_NEWNS | k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWCGROUP
+    script.call(Call.UNSHARE, flags | (0 if spec.network_namespace else k.CLONE_NEWNET))
+    if opened.network >= 0:
+        script.step = f"join of the network namespace {spec.network_namespace}"
+        script.call(Call.SETNS, opened.network, k.CLONE_NEWNET)
+    script.step = "namespaces"
+    script.call(Call.MOUNT, 0, b"/", 0, k.MS_SLAVE | k.MS_REC, 0)
+    if not spec.network_namespace:
+        _raise_loopback(script)
+
+
+def _raise_loopback(script: Script) -> None:
+    script.step = "loopback interface"
+    socket = script.keep(Call.SOCKET, k.AF_INET, k.SOCK_DGRAM | k.O_CLOEXEC, 0)
+    script.call(Call.IOCTL, socket, k.SIOCSIFFLAGS, struct.pack("=16sH22x", b"lo", k.IFF_UP))
+    script.call(Call.CLOSE, socket)
+
+
+def new_session(script: Script) -> None:
+    """A session and a session keyring of its own (a kernel without keys, or out of quota, is tolerated)."""
+    script.step = "session"
+    script.call(Call.SETSID)
+    script.call(Call.KEYCTL, k.KEYCTL_JOIN_SESSION_KEYRING, 0, tolerate=(k.ENOSYS, k.EDQUOT, k.EPERM, k.EACCES))
+
+
+def join(script: Script, joined: Joined) -> None:
+    """All namespaces of a running container but the pid namespace."""
+    script.step = "join of the container's namespaces"
+    flags = k.CLONE_NEWNS | k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWNET | k.CLONE_NEWCGROUP
+    script.call(Call.SETNS, joined.init, flags)
+
+
+def set_hostname(script: Script, hostname: str) -> None:
+    script.step = "hostname"
+    name = hostname.encode()
+    if len(name) > HOSTNAME_MAX_BYTES:
+        raise Refused(f"invalid hostname: {hostname}")
+    script.call(Call.SETHOSTNAME, name, len(name))
+
+
+def set_sysctls(script: Script, spec: ContainerSpec, proc: Register) -> None:
+    """Through the private proc mount's descriptor (CVE-2025-52881); only those that a namespace of the container owns."""
+    for name, value in spec.sysctls:
+        path = name if "/" in name else name.replace(".", "/")
+        if path.startswith("net/"):
+            if spec.network_namespace == HOST_NETWORK:
+                raise Refused(f'sysctl "{name}" not allowed in host network namespace')
+        elif path not in _NAMESPACED_SYSCTLS and not path.startswith("fs/mqueue/"):
+            raise Refused(f'sysctl "{name}" is not in a separate kernel namespace')
+        script.step = f"sysctl {name}={value}"
+        file = script.keep(Call.OPENAT2, proc, f"sys/{path}".encode(), _SYSCTL_FILE, 24)
+        data = value.encode()
+        script.call(Call.WRITE, file, data, len(data), expect=len(data))
+        script.call(Call.CLOSE, file)

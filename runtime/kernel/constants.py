@@ -1,0 +1,112 @@
+"""Flags of the system calls that the runtime uses. Owns numbers only. Source: the kernel's include/uapi/linux/*.h, named as there without the prefix noise."""
+
+from __future__ import annotations
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+
+# open(2); O_PATH and friends are the same in the os module, repeated here so that pure modules need no os
+O_RDONLY = 0
+O_WRONLY = 1
+O_RDWR = 2
+O_CREAT = 0o100
+O_NOCTTY = 0o400
+O_NONBLOCK = 0o4000
+O_DIRECTORY = 0o200000
+O_CLOEXEC = 0o2000000
+O_PATH = 0o10000000
+
+# openat2(2)
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# clone(2), unshare(2), setns(2)
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWCGROUP = 0x0200_0000
+CLONE_NEWUTS = 0x0400_0000
+CLONE_NEWIPC = 0x0800_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+
+# mount(2), umount2(2)
+MS_RDONLY = 0x1
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MNT_DETACH = 2
+
+# the mount API: fsopen, fsconfig, fsmount, open_tree, move_mount, mount_setattr
+FSOPEN_CLOEXEC = 1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+FSMOUNT_CLOEXEC = 1
+OPEN_TREE_CLONE = 1
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+MOUNT_ATTR_RDONLY = 0x01
+MOUNT_ATTR_NOSUID = 0x02
+MOUNT_ATTR_NODEV = 0x04
+MOUNT_ATTR_NOEXEC = 0x08
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_SIZE_BYTES = 32  # sizeof(struct mount_attr)
+
+# prctl(2)
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+KEYCTL_JOIN_SESSION_KEYRING = 1
+LINUX_CAPABILITY_VERSION_3 = 0x2008_0522
+CLOSE_RANGE_CLOEXEC = 4
+
+# terminals
+TIOCSCTTY = 0x540E
+TIOCSWINSZ = 0x5414
+TIOCSPTLCK = 0x4004_5431
+TIOCGPTPEER = 0x5441
+DEVPTS_SUPER_MAGIC = 0x1CD1
+
+# network interfaces
+AF_INET = 2
+SOCK_DGRAM = 2
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 0x1
+
+# file types of mknod
+S_IFCHR = 0o020000
+S_IFBLK = 0o060000
+
+# pidfd ioctl (kernel 6.13, exit status 6.15): struct pidfd_info, first published size
+PIDFD_GET_INFO = 0xC040_FF0B
+PIDFD_INFO_SIZE_BYTES = 64
+PIDFD_INFO_EXIT = 1 << 3
+
+# inotify(7)
+IN_MODIFY = 0x0002
+IN_MOVED_FROM = 0x0040
+IN_MOVED_TO = 0x0080
+IN_CREATE = 0x0100
+IN_DELETE = 0x0200
+
+# error numbers that lists of operations tolerate
+EPERM = 1
+ENOENT = 2
+EACCES = 13
+EEXIST = 17
+ENOTDIR = 20
+EINVAL = 22
+ENOSYS = 38
+ELOOP = 40
+ENAMETOOLONG = 36
+EDQUOT = 122
+EOPNOTSUPP = 95
+ENOKEY = 126

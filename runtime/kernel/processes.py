@@ -1,0 +1,73 @@
+"""Processes and namespaces as the kernel shows them: who is it, has it ended, enter and leave a pid namespace. Owns no process.
+
+Source: proc(5), pidfd_open(2), setns(2), include/uapi/linux/pidfd.h.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+
+from runtime.kernel import constants as k
+from runtime.kernel.libc import call
+from runtime.kernel.syscalls import Call
+
+
+def boot_id() -> str:
+    """This boot's identity: pids and start times mean nothing in another one."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def start_time(pid: int) -> int:
+    """Clock ticks since boot at which the process started (field 22 of stat); with the pid it names a process for as long as this boot lasts.
+    0 when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def exit_status_of(waited: os.waitid_result) -> int:
+    """0..255, 128 + n for signal n."""
+    return waited.si_status if waited.si_code == os.CLD_EXITED else 128 + waited.si_status
+
+
+def status_from_pidfd(pidfd: int) -> int | None:
+    """The exit status of a reaped process that need not be our child (kernel 6.15); None where the kernel does not tell."""
+    info = bytearray(k.PIDFD_INFO_SIZE_BYTES)
+    struct.pack_into("=Q", info, 0, k.PIDFD_INFO_EXIT)
+    try:
+        fcntl.ioctl(pidfd, k.PIDFD_GET_INFO, info, True)
+    except OSError:  # an older kernel (ENOTTY, EINVAL) or a process that is not reaped (ESRCH): not known
+        return None
+    if not struct.unpack_from("=Q", info, 0)[0] & k.PIDFD_INFO_EXIT:
+        return None
+    status: int = struct.unpack_from("=i", info, 60)[0]
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def send_signal(pidfd: int, number: int) -> bool:
+    """False when the process has ended."""
+    try:
+        call(Call.PIDFD_SEND_SIGNAL, pidfd, number, 0, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become children of this process."""
+    call(Call.PRCTL, k.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children_in_new_pid_namespace() -> None:
+    """The next fork makes pid 1 of a new namespace. Undo with `children_in` before anything else forks."""
+    call(Call.UNSHARE, k.CLONE_NEWPID)
+
+
+def children_in(descriptor: int) -> None:
+    """Children will be born in the pid namespace of the descriptor: a pidfd, or an open /proc/<pid>/ns/pid."""
+    call(Call.SETNS, descriptor, k.CLONE_NEWPID)
