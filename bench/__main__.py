@@ -1,6 +1,7 @@
 """`python -m bench NAME [--runs N] [--json FILE]`: medians of repeated runs, a table on the screen, JSON on request.
 
-Where Debian's docker.io is installed it is measured side by side, in turn, in the same run. Needs root and an installed Festoon (`./check` or `./demo` installs it).
+Where Debian's docker.io is installed it is measured side by side, in turn, in the same run.
+Needs root and an installed Festoon (`./check` or `./demo` installs it).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Service figures on one node: create to all running, with and without an overlay, scale 10 to 60, remove to gone. In turn with dockerd where it is installed."""
+"""Service figures on one node: create to all running, with and without an overlay, scale 10 to 60, remove to gone.
+
+In turn with dockerd where it is installed.
+"""
 
 from __future__ import annotations
 

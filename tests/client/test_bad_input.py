@@ -1,0 +1,53 @@
+"""Docker's words and a non-zero exit for what can't be, by both programs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.driver import ADDRESS, MANAGER, WORKER1, Lab, until
+
+JOIN_ADDRESS = f"{ADDRESS[MANAGER]}:2377"
+NOT_A_TOKEN = "SWMTKN-1-x"
+
+CASES = [
+    (MANAGER, ("service", "inspect", "nosuch"), "no such service: nosuch"),
+    (MANAGER, ("service", "rm", "nosuch"), "service nosuch not found"),
+    (MANAGER, ("service", "ps", "nosuch"), "no such service: nosuch"),
+    (MANAGER, ("service", "create", "-d", "--name", "bad name", "busybox"), "name must be valid as a DNS name component"),
+    (MANAGER, ("service", "create", "-d", "--name", "x", "Busy Box"), "invalid reference format"),
+    (MANAGER, ("service", "create", "-d", "--name", "x", "--network", "nosuch", "busybox"), "network nosuch not found"),
+    (MANAGER, ("network", "rm", "nosuch"), "network nosuch not found"),
+    (MANAGER, ("network", "create", "-d", "overlay", "ingress"), "already exists"),
+    (MANAGER, ("swarm", "init"), "This node is already part of a swarm"),
+    (WORKER1, ("swarm", "join", "--token", NOT_A_TOKEN, JOIN_ADDRESS), "This node is already part of a swarm"),
+    (MANAGER, ("swarm", "leave"), "You are attempting to leave the swarm on a node that is participating as a manager"),
+    (WORKER1, ("service", "ls"), "This node is not a swarm manager"),
+    (WORKER1, ("service", "create", "busybox"), "This node is not a swarm manager"),
+    (MANAGER, ("exec", "nosuch", "true"), "No such container: nosuch"),
+    (MANAGER, ("rm", "nosuch"), "No such container: nosuch"),
+    (MANAGER, ("image", "inspect", "nosuch"), "No such image: nosuch"),
+    (MANAGER, ("node", "inspect", "nosuch"), "nosuch"),
+]
+
+
+@pytest.mark.parametrize(("node", "command", "words"), CASES, ids=[" ".join(c) for _, c, _ in CASES])
+def test_a_mistake_gets_dockers_words(lab: Lab, program: str, node: str, command: tuple[str, ...], words: str) -> None:
+    done = lab.on(node, program, *command)
+    assert done.returncode != 0
+    assert words.lower() in (done.stdout + done.stderr).lower()
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_name_is_taken_once(lab: Lab, program: str) -> None:
+    lab.ok(MANAGER, program, "service", "create", "-d", "--name", "once", "--replicas", "0", "busybox")
+    again = lab.on(MANAGER, program, "service", "create", "-d", "--name", "once", "busybox")
+    assert again.returncode == 1
+    assert "name conflicts with an existing object: service once already exists" in again.stderr
+    lab.ok(MANAGER, program, "service", "rm", "once")
+
+
+def test_a_missing_image_is_said_in_the_tasks_list(lab: Lab, program: str) -> None:
+    lab.ok(MANAGER, program, "service", "create", "-d", "--no-resolve-image", "--name", "ghost", "--restart-condition", "none", "nosuchimage:1")
+    seen = until(lambda: any("No such image: nosuchimage:1" in r["Error"] for r in lab.rows(MANAGER, program, "service", "ps", "--no-trunc", "ghost")))
+    assert seen
+    lab.ok(MANAGER, program, "service", "rm", "ghost")

@@ -1,0 +1,56 @@
+"""A lab driven from outside by commands, as a person would: what the tests of whole nodes share."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+FESTOON = str(Path(sys.executable).with_name("festoon"))
+MANAGER, WORKER1, WORKER2 = "swarm-manager", "swarm-worker1", "swarm-worker2"
+SUBNET = "192.168.220"
+ADDRESS = {MANAGER: f"{SUBNET}.10", WORKER1: f"{SUBNET}.11", WORKER2: f"{SUBNET}.12"}
+T = TypeVar("T")
+
+
+def until(probe: Callable[[], T], seconds: float = 30) -> T:
+    """The first true value of probe(), or its last value when the time is over (the caller asserts on it)."""
+    end = time.monotonic() + seconds
+    while True:
+        value = probe()
+        if value or time.monotonic() > end:
+            return value
+        time.sleep(0.05)
+
+
+class Lab:
+    """A lab by its name. `program` is what plays docker on a node: festoon or the real client."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def festoon(self, *argv: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([FESTOON, "lab", *argv, "--name", self.name], capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def on(self, node: str, *argv: str, timeout_s: float = 60, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [FESTOON, "lab", "exec", "--name", self.name, node, "--", *argv]
+        extra: dict[str, Any] = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, **extra)
+
+    def ok(self, node: str, *argv: str, timeout_s: float = 60) -> str:
+        """Standard output of a command that must succeed."""
+        done = self.on(node, *argv, timeout_s=timeout_s)
+        assert done.returncode == 0, f"{' '.join(argv)} on {node}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def rows(self, node: str, program: str, *argv: str) -> list[dict[str, Any]]:
+        """The objects that `--format json` prints, one a line."""
+        return [json.loads(line) for line in self.ok(node, program, *argv, "--format", "json").splitlines() if line.startswith("{")]
+
+    def running(self, program: str, service: str) -> list[dict[str, Any]]:
+        rows = self.rows(MANAGER, program, "service", "ps", "--no-trunc", "--filter", "desired-state=running", service)
+        return [r for r in rows if r["CurrentState"].startswith("Running")]
