@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.report import Report, table
 
-NAMES = ("services", "memory", "lab_up", "planner", "raft")
+NAMES = ("services", "memory", "lab_up")
 
 
 def main() -> int:

@@ -66,7 +66,7 @@ def test_a_killed_supervisor_is_replaced_and_containers_go_on(lab: Lab) -> None:
     programs = program_pids(lab, WORKER2)
     assert programs
     kill(pids(lab, WORKER2, "supervisor"))
-    assert until(lambda: bool(pids(lab, WORKER2, "supervisor")))
+    assert until(lambda: len(pids(lab, WORKER2, "supervisor")) == 1)
     assert program_pids(lab, WORKER2) == programs
     (name, box), *_ = containers(lab, WORKER2).items()
     assert lab.on(WORKER2, "festoon", "exec", box, "true").returncode == 0
