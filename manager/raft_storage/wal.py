@@ -1,0 +1,229 @@
+"""The log of one manager on disk: numbered segments of a fixed size, preallocated, one write and one fdatasync(2) for
+each record.
+
+Owns the segment files. Synchronous: the driver calls it from one thread of its own. Any failure to write or to sync
+is a StorageFault and fatal, for what the page cache holds after it is not known (fsync(2)); only a lack of room for
+the next segment (LogFull) leaves everything as it was. Each opening starts a new segment, because a segment's key is
+for one process only (frames.py).
+
+A record carries the member's term, vote and commit index and the entries that became part of its log; an entry whose
+index is there already replaces it and all behind it. The first record of each segment carries no entry, so that older
+segments can go without taking the vote with them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from cluster.identity import seal
+from manager.raft.log import Entry
+from manager.raft_storage import frames
+from manager.raft_storage.directory import call_failed, new_file, sync_directory, write_all
+from manager.raft_storage.faults import Damaged
+from manager.raft_storage.frames import SegmentHeader
+
+SEGMENT_BYTES: Final = 16 * 1024 * 1024
+STATE_RESERVE_BYTES: Final = 64 * 1024
+"""Kept free at a segment's end for records without entries: a vote must be writable when the disk is full."""
+
+ENTRY_OVERHEAD_BYTES: Final = 32
+"""What an entry takes in a record beside its data, at most."""
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """One frame's payload. New fields go last and have defaults."""
+
+    term: int
+    vote: int
+    commit: int
+    entries: tuple[Entry, ...] = ()
+
+
+class Recovered(NamedTuple):
+    """What the log says: the last record's state, and the entries that count."""
+
+    term: int
+    vote: int
+    commit: int
+    entries: tuple[Entry, ...]
+
+
+class _Segment(NamedTuple):
+    path: Path
+    last_index: int  # highest index of its entries, 0 without any
+
+
+def record_bytes(entries: Iterable[Entry]) -> int:
+    """How much of a segment a record with these entries takes, at most."""
+    return frames.frame_bytes(64 + sum(len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in entries))
+
+
+def fold(records: Iterable[Record], directory: str) -> Recovered:
+    """What the records, in the order in which they were written, come to. Raises Damaged for a gap."""
+    term = vote = commit = 0
+    entries: list[Entry] = []
+    for record in records:
+        term, vote, commit = record.term, record.vote, record.commit
+        for entry in record.entries:
+            if entries and entry.index > entries[-1].index + 1:
+                raise Damaged(directory, f"the log has no entry {entries[-1].index + 1}")
+            if entries and entry.index <= entries[-1].index:
+                del entries[max(0, entry.index - entries[0].index) :]
+            entries.append(entry)
+    return Recovered(term, vote, commit, tuple(entries))
+
+
+class Wal:
+    """The open log. Use from one thread at a time."""
+
+    def __init__(self, directory: Path, key: bytes) -> None:
+        """Read what is there, cut an unfinished last write off, and start a new segment. Raises Damaged, LogFull,
+        StorageFault.
+        """
+        self._directory = directory
+        self._key = key
+        self._sealed: list[_Segment] = []
+        self._number = 0
+        self._chain = 0
+        records: list[Record] = []
+        paths = sorted(directory.glob("log-*"))
+        ends = []
+        for path in paths:
+            segment, end = self._read_segment(path, is_last=path == paths[-1])
+            records += segment
+            ends.append(end)
+        self.recovered = fold(records, str(directory))
+        for path, end in zip(paths, ends, strict=True):
+            self._cut(path, end)
+        self._state = Record(self.recovered.term, self.recovered.vote, self.recovered.commit)
+        self._descriptor = -1
+        self._failed = False
+        self._start_segment()
+
+    def append(self, record: Record) -> None:
+        """Write one record; it is durable when this returns. Raises LogFull (with nothing written) or StorageFault."""
+        if record_bytes(record.entries) > self._room:
+            self._start_segment()
+        self._write_frame(self._descriptor, record)
+        self._sync(self._descriptor, self._path)
+
+    def reserve(self, size_bytes: int) -> None:
+        """Make sure that records of this size (`record_bytes`) can be appended without asking the disk for room.
+        Raises LogFull.
+        """
+        assert size_bytes <= SEGMENT_BYTES - frames.HEADER_BYTES - STATE_RESERVE_BYTES - frames.frame_bytes(64)
+        if size_bytes > self.room_bytes:
+            self._start_segment()
+
+    @property
+    def room_bytes(self) -> int:
+        """How much can be appended to the open segment."""
+        return self._room - STATE_RESERVE_BYTES
+
+    def release(self, index: int) -> None:
+        """Remove the oldest segments whose entries are all at or below `index`. The open one always stays."""
+        removed = 0
+        while removed < len(self._sealed) and self._sealed[removed].last_index <= index:
+            self._sealed[removed].path.unlink()
+            removed += 1
+        if removed:
+            del self._sealed[:removed]
+            sync_directory(self._directory)
+
+    def close(self) -> None:
+        """Give back the room that was not used. After a failure nothing is written any more."""
+        try:
+            if not self._failed:
+                os.ftruncate(self._descriptor, self._offset)
+                self._sync(self._descriptor, self._path)
+        finally:
+            os.close(self._descriptor)
+
+    @property
+    def _room(self) -> int:
+        return SEGMENT_BYTES - self._offset
+
+    def _start_segment(self) -> None:
+        """Go on in a new segment, which starts with the member's state. Raises LogFull and is then as before."""
+        number, chain = self._number + 1, self._chain
+        header = SegmentHeader(number, chain, os.urandom(seal.SALT_BYTES))
+        sealer = seal.Sealer(self._key, header.salt)
+        path = self._directory / f"log-{number:016x}"
+        payload = msgspec.msgpack.encode(self._state)
+        frame, chain = frames.encode_frame(sealer, number, 0, chain, payload)
+        with new_file(path) as descriptor:
+            os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
+            write_all(descriptor, frames.encode_header(header) + frame, 0)
+        self._retire()
+        self._number, self._chain, self._sealer, self._path = number, chain, sealer, path
+        self._descriptor, self._sequence, self._last_index = descriptor, 1, 0
+        self._offset = frames.HEADER_BYTES + len(frame)
+
+    def _retire(self) -> None:
+        """Close the open segment for good, without the room that it did not use."""
+        if self._descriptor < 0:
+            return
+        os.ftruncate(self._descriptor, self._offset)
+        os.close(self._descriptor)
+        self._sealed.append(_Segment(self._path, self._last_index))
+
+    def _write_frame(self, descriptor: int, record: Record) -> None:
+        payload = msgspec.msgpack.encode(record)
+        frame, chain = frames.encode_frame(self._sealer, self._number, self._sequence, self._chain, payload)
+        try:
+            write_all(descriptor, frame, self._offset)
+        except OSError as error:
+            self._failed = True
+            raise call_failed("pwrite", self._path, error) from error
+        self._chain = chain
+        self._sequence += 1
+        self._offset += len(frame)
+        self._last_index = max(self._last_index, *(entry.index for entry in record.entries), 0)
+        self._state = Record(record.term, record.vote, record.commit)
+
+    def _sync(self, descriptor: int, path: Path) -> None:
+        try:
+            os.fdatasync(descriptor)
+        except OSError as error:
+            self._failed = True
+            raise call_failed("fdatasync", path, error) from error
+
+    def _read_segment(self, path: Path, *, is_last: bool) -> tuple[list[Record], int]:
+        """The records of one segment, the next one in order. Only the last segment may end with an unfinished frame,
+        which is cut off.
+        """
+        directory = str(self._directory)
+        data = path.read_bytes()
+        header = frames.decode_header(data)
+        if header is None or path.name != f"log-{header.number:016x}":
+            raise Damaged(directory, f"the header of {path.name} is not what was written")
+        if self._number and (header.number != self._number + 1 or header.chain != self._chain):
+            raise Damaged(directory, f"{path.name} does not continue the segment before it")
+        scan = frames.scan(data, header, seal.Sealer(self._key, header.salt))
+        if scan.damaged or not scan.payloads or (scan.torn and not is_last):
+            raise Damaged(directory, f"{path.name} is not what was written from byte {scan.end} on")
+        try:
+            records = [msgspec.msgpack.decode(payload, type=Record) for payload in scan.payloads]
+        except msgspec.MsgspecError as error:
+            raise Damaged(directory, f"{path.name} holds a record that this version cannot read ({error})") from error
+        self._number, self._chain = header.number, scan.chain
+        self._sealed.append(_Segment(path, max((e.index for r in records for e in r.entries), default=0)))
+        return records, scan.end
+
+    def _cut(self, path: Path, size_bytes: int) -> None:
+        """Cut off what was preallocated and never written, and an unfinished frame."""
+        if path.stat().st_size == size_bytes:
+            return
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, size_bytes)
+            self._sync(descriptor, path)
+        except OSError as error:
+            raise call_failed("ftruncate", path, error) from error
+        finally:
+            os.close(descriptor)
