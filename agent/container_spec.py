@@ -44,15 +44,12 @@ def signal_number(text: str) -> int:
 
 
 def merge_environment(image_env: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
-    """The image's variables overridden by the user's; `NAME` alone removes it. PATH is always there, first."""
-    merged: dict[str, str] = {}
-    for entry in (DEFAULT_PATH, *image_env, *asked):
+    """The user's variables, then those of the image that the user did not name; a bare `NAME` removes one."""
+    merged = {name: (equals, value) for name, equals, value in (entry.partition("=") for entry in asked)}
+    for entry in image_env:
         name, equals, value = entry.partition("=")
-        if equals:
-            merged[name] = value
-        else:
-            merged.pop(name, None)
-    return tuple(f"{name}={value}" for name, value in merged.items())
+        merged.setdefault(name, (equals, value))
+    return tuple(f"{name}={value}" for name, (equals, value) in merged.items() if equals)
 
 
 def capabilities(add: Iterable[str], drop: Iterable[str], *, privileged: bool) -> tuple[str, ...]:

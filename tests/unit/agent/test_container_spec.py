@@ -11,13 +11,16 @@ from runtime.spec import DEFAULT_CAPABILITIES, RootFs, User
 
 def record(**changes: object) -> Record:
     config = Config(image="busybox", hostname="box", cmd=("sleep", "1"), env=("PATH=/bin", "A=1"))
-    base = {"id": "a" * 64, "name": "x", "created_at_ns": 1, "image_id": "sha256:1", "path": "sleep", "args": ("1",), "config": config, "host": HostConfig(), "state": State()}
+    base = {
+        "id": "a" * 64, "name": "x", "created_at_ns": 1, "image_id": "sha256:1", "path": "sleep", "args": ("1",), "config": config, "host": HostConfig(),
+        "state": State(),
+    }  # fmt: skip
     return Record(**(base | changes))  # type: ignore[arg-type]
 
 
 def test_the_users_variables_override_the_images_and_a_bare_name_removes() -> None:
     merged = cs.merge_environment(("PATH=/bin", "A=1", "B=2"), ("A=9", "B"))
-    assert merged == ("PATH=/bin", "A=9")
+    assert merged == ("A=9", "PATH=/bin")
 
 
 def test_environment_starts_with_path_and_hostname_and_has_a_home() -> None:
