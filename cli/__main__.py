@@ -1,0 +1,25 @@
+"""The `festoon` command. Imports little and late: each subcommand loads its own module, and `lab exec` nothing of
+the rest.
+
+Owns the exit status and what stands on standard error; never does a command's work.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the command in sys.argv; the exit status."""
+    arguments = sys.argv[1:]
+    if arguments[:2] == ["lab", "exec"]:
+        from lab.exec import main as lab_exec
+
+        return lab_exec(arguments[2:])
+    from cli.root import run
+
+    return run(sys.argv[0], arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The Engine API as the command line uses it: JSON in, JSON out, failures as one sentence.
+
+Owns the address and the version prefix; never prints. Imports no trio: start-up time is the user's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from errno import EACCES
+from http import HTTPStatus
+from socket import socket
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from cli.failures import ApiFailure, CliFailure
+from cluster.wire.http_client import Answer, ConnectionFailed, HttpClient, Whole
+from cluster.wire.http_codec import Headers
+
+API_VERSION: Final = "1.51"
+DEFAULT_HOST: Final = "unix:///run/festoon/festoon.sock"
+_JSON: Final = (("Content-Type", "application/json"),)
+
+
+class Api:
+    """One daemon. Each request opens a connection of its own."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self._client = HttpClient(host)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON at a path. Raises ApiFailure, CliFailure when there is no daemon."""
+        return self.send("GET", path, **query)
+
+    def post(self, path: str, body: object = None, **query: Any) -> Any:
+        return self.send("POST", path, body, **query)
+
+    def delete(self, path: str, **query: Any) -> Any:
+        return self.send("DELETE", path, **query)
+
+    def send(self, method: str, path: str, body: object = None, **query: Any) -> Any:
+        """One exchange; None for an empty answer."""
+        data = b"" if body is None else json.dumps(body).encode()
+        with self._connected():
+            answer = self._client.request(method, _target(path, query), body=data, headers=_JSON if data else ())
+        return _value(answer)
+
+    def find(self, path: str, **query: Any) -> Any:
+        """The JSON at a path, or None when there is no such object."""
+        try:
+            return self.get(path, **query)
+        except ApiFailure as e:
+            if e.http_status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def ping(self) -> None:
+        """Raises CliFailure when there is no daemon."""
+        with self._connected():
+            self._client.request("HEAD", "/_ping")
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, body: bytes | Iterable[bytes] = b"", headers: Headers = (), **query: Any
+    ) -> Iterator[Answer]:
+        """An answer that is read as it comes. Raises ApiFailure before the first byte, CliFailure when it breaks
+        off."""
+        with self._connected(), self._client.stream(method, _target(path, query), body=body, headers=headers) as answer:
+            if answer.status >= HTTPStatus.BAD_REQUEST:
+                _value(Whole(answer.status, answer.headers, answer.read()))
+            yield answer
+
+    @contextmanager
+    def hijack(self, path: str, body: object = None, **query: Any) -> Iterator[tuple[socket, bytes]]:
+        """The raw connection after a POST, and the bytes that came with the answer. Raises ApiFailure when the
+        daemon refuses."""
+        data = b"" if body is None else json.dumps(body).encode()
+        headers = _JSON if data else ()
+        with self._connected(), self._client.hijack("POST", _target(path, query), body=data, headers=headers) as got:
+            if isinstance(got, Whole):
+                _value(got)
+                raise CliFailure(f"unable to upgrade to tcp, received {got.status}")
+            yield got
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionFailed as e:
+            raise CliFailure(_no_daemon(self.host, e)) from e
+
+
+def reference(text: str) -> str:
+    """A name or id as a part of a path; image names keep their slashes."""
+    return quote(text, safe="/:@")
+
+
+def filters_of(given: Iterable[str]) -> dict[str, list[str]] | None:
+    """`--filter key=value` flags as the API's map; None when there are none. Raises CliFailure."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise CliFailure(f"invalid argument \"{text}\" for \"-f, --filter\" flag: invalid filter '{text}'", 125)
+        found.setdefault(key.strip().lower(), []).append(value.strip())
+    return found or None
+
+
+def _target(path: str, query: dict[str, Any]) -> str:
+    pairs = []
+    for name, value in query.items():
+        if value is None or value is False or value == "":
+            continue
+        text = "1" if value is True else json.dumps(value) if isinstance(value, dict) else str(value)
+        pairs.append((name, text))
+    return f"/v{API_VERSION}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
+
+
+def _value(answer: Whole) -> Any:
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise ApiFailure(_reason(answer), answer.status)
+    if not answer.body.strip():
+        return None
+    try:
+        return json.loads(answer.body)
+    except ValueError as e:
+        raise CliFailure(f"the daemon's answer is not JSON: {e}") from e
+
+
+def _reason(answer: Whole) -> str:
+    try:
+        message = json.loads(answer.body)["message"]
+    except (ValueError, KeyError, TypeError):
+        return answer.body.decode(errors="replace").strip() or f"status {answer.status}"
+    return str(message)
+
+
+def _no_daemon(host: str, failure: ConnectionFailed) -> str:
+    if failure.errno == EACCES:
+        return f"permission denied while trying to connect to the Festoon daemon socket at {host}"
+    if failure.errno is None:
+        return f"error during connect: {failure}"
+    return f"Cannot connect to the Festoon daemon at {host}. Is the festoon daemon running?"

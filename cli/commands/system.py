@@ -1,0 +1,263 @@
+"""`festoon info`, `version`, `inspect`, `events`: the daemon and its objects at large."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from cli.api import API_VERSION, Api, filters_of, reference
+from cli.failures import FAILED, ApiFailure, CliFailure
+from cli.listing import inspected
+from cli.output import aligned
+from cli.units import binary_size, human_duration, parse_since
+from cli.usage import FILTER, command, option, options, switch
+from cluster.version import VERSION
+
+FORMAT_HELP: Final = "Format output using a custom template: 'json', or a Go template"
+_KINDS: Final = {
+    "container": "/containers/{}/json",
+    "image": "/images/{}/json",
+    "network": "/networks/{}",
+    "volume": "/volumes/{}",
+    "service": "/services/{}",
+    "task": "/tasks/{}",
+    "node": "/nodes/{}",
+    "secret": "/secrets/{}",
+    "config": "/configs/{}",
+}
+_SWARM_KINDS: Final = frozenset({"service", "task", "node", "secret", "config"})
+
+
+@command("info", summary="Display system-wide information", aliases=["festoon system info"])
+@option("--format", "-f", help=FORMAT_HELP, default="")
+def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
+    client = {"Version": VERSION, "ApiVersion": API_VERSION, "Context": "default", "Debug": False}
+    if format:
+        found = api.get("/info")
+        found["ClientInfo"] = client
+        text = inspected([found], "{{json .}}" if format == "json" else format)
+        print(text, end="")
+        return 0
+    print(f"Client: Festoon\n Version:    {VERSION}\n Context:    default\n Debug Mode: false\n\nServer:")
+    found = api.get("/info")
+    print("".join(f" {line}\n" for line in _server_lines(found)), end="")
+    for warning in found.get("Warnings") or ():
+        print(warning, file=sys.stderr)
+    return 0
+
+
+def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Containers: {i.get('Containers', 0)}"
+    yield f" Running: {i.get('ContainersRunning', 0)}"
+    yield f" Paused: {i.get('ContainersPaused', 0)}"
+    yield f" Stopped: {i.get('ContainersStopped', 0)}"
+    yield f"Images: {i.get('Images', 0)}"
+    yield f"Server Version: {i.get('ServerVersion', '')}"
+    yield f"Storage Driver: {i.get('Driver', '')}"
+    yield from (f" {name}: {value}" for name, value in i.get("DriverStatus") or ())
+    yield f"Logging Driver: {i.get('LoggingDriver', '')}"
+    yield f"Cgroup Driver: {i.get('CgroupDriver', '')}"
+    yield f"Cgroup Version: {i.get('CgroupVersion', '')}"
+    plugins = i.get("Plugins") or {}
+    yield "Plugins:"
+    for label, name in (("Volume", "Volume"), ("Network", "Network"), ("Log", "Log")):
+        yield f" {label}: {' '.join(plugins.get(name) or ())}"
+    yield from _swarm_lines(i.get("Swarm") or {})
+    runtimes = sorted(i.get("Runtimes") or {})
+    if runtimes:
+        yield f"Runtimes: {' '.join(runtimes)}"
+        yield f"Default Runtime: {i.get('DefaultRuntime', '')}"
+    if i.get("SecurityOptions"):
+        yield "Security Options:"
+        yield from (f" {text.removeprefix('name=')}" for text in i["SecurityOptions"])
+    yield f"Kernel Version: {i.get('KernelVersion', '')}"
+    yield f"Operating System: {i.get('OperatingSystem', '')}"
+    yield f"OSType: {i.get('OSType', '')}"
+    yield f"Architecture: {i.get('Architecture', '')}"
+    yield f"CPUs: {i.get('NCPU', 0)}"
+    yield f"Total Memory: {binary_size(i.get('MemTotal', 0))}"
+    yield f"Name: {i.get('Name', '')}"
+    yield f"ID: {i.get('ID', '')}"
+    yield f"Docker Root Dir: {i.get('DockerRootDir', '')}"
+    yield f"Debug Mode: {str(bool(i.get('Debug'))).lower()}"
+    yield f"Experimental: {str(bool(i.get('ExperimentalBuild'))).lower()}"
+    if i.get("Labels"):
+        yield "Labels:"
+        yield from (f" {label}" for label in i["Labels"])
+    yield f"Live Restore Enabled: {str(bool(i.get('LiveRestoreEnabled'))).lower()}"
+
+
+def _swarm_lines(s: Mapping[str, Any]) -> Iterator[str]:
+    state = s.get("LocalNodeState", "inactive")
+    yield f"Swarm: {state}"
+    if state in {"inactive", "locked"}:
+        return
+    yield f" NodeID: {s.get('NodeID', '')}"
+    if s.get("Error"):
+        yield f" Error: {s['Error']}"
+    manager = bool(s.get("ControlAvailable"))
+    yield f" Is Manager: {str(manager).lower()}"
+    cluster = s.get("Cluster")
+    if manager and cluster and s.get("Error", "") == "" and state != "error":
+        yield from _cluster_lines(s, cluster)
+    yield f" Node Address: {s.get('NodeAddr', '')}"
+    managers = sorted(m.get("Addr", "") for m in s.get("RemoteManagers") or ())
+    if managers:
+        yield " Manager Addresses:"
+        yield from (f"  {address}" for address in managers)
+
+
+def _cluster_lines(s: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[str]:
+    spec = cluster.get("Spec") or {}
+    raft, ca = spec.get("Raft") or {}, spec.get("CAConfig") or {}
+    orchestration, dispatcher = spec.get("Orchestration") or {}, spec.get("Dispatcher") or {}
+    yield f" ClusterID: {cluster.get('ID', '')}"
+    yield f" Managers: {s.get('Managers', 0)}"
+    yield f" Nodes: {s.get('Nodes', 0)}"
+    if cluster.get("DefaultAddrPool"):
+        yield f" Default Address Pool: {'  '.join(cluster['DefaultAddrPool'])}  "
+        yield f" SubnetSize: {cluster.get('SubnetSize', 0)}"
+    if cluster.get("DataPathPort"):
+        yield f" Data Path Port: {cluster['DataPathPort']}"
+    yield " Orchestration:"
+    yield f"  Task History Retention Limit: {orchestration.get('TaskHistoryRetentionLimit', 0)}"
+    yield " Raft:"
+    yield f"  Snapshot Interval: {raft.get('SnapshotInterval', 0)}"
+    yield f"  Number of Old Snapshots to Retain: {raft.get('KeepOldSnapshots') or 0}"
+    yield f"  Heartbeat Tick: {raft.get('HeartbeatTick', 0)}"
+    yield f"  Election Tick: {raft.get('ElectionTick', 0)}"
+    yield " Dispatcher:"
+    yield f"  Heartbeat Period: {_words(dispatcher.get('HeartbeatPeriod', 0))}"
+    yield " CA Configuration:"
+    yield f"  Expiry Duration: {_words(ca.get('NodeCertExpiry', 0))}"
+    yield f"  Force Rotate: {ca.get('ForceRotate', 0)}"
+    encryption = spec.get("EncryptionConfig") or {}
+    yield f" Autolock Managers: {str(bool(encryption.get('AutoLockManagers'))).lower()}"
+    yield " Root Rotation In Progress: " + str(bool(cluster.get("RootRotationInProgress"))).lower()
+
+
+def _words(nanoseconds: int) -> str:
+    return human_duration(nanoseconds / 1e9)
+
+
+@command("version", summary="Show the Festoon version information")
+@option("--format", "-f", help=FORMAT_HELP, default="")
+def version(api: Api, arguments: tuple[str, ...], format: str) -> int:
+    client: dict[str, Any] = {
+        "Version": VERSION,
+        "ApiVersion": API_VERSION,
+        "DefaultAPIVersion": API_VERSION,
+        "PythonVersion": platform.python_version(),
+        "Os": "linux",
+        "Arch": platform.machine(),
+        "Context": "default",
+    }
+    failure: CliFailure | None = None
+    server = None
+    try:
+        server = api.get("/version")
+    except CliFailure as e:
+        failure = e
+    if format:
+        print(inspected([{"Client": client, "Server": server}], "{{json .}}" if format == "json" else format), end="")
+    else:
+        lines = ["Client: Festoon", *_facts(client, " ")]
+        if server:
+            lines += ["", "Server: " + server.get("Platform", {}).get("Name", "Festoon"), " Engine:", *_facts(server, "  ")]
+        print(aligned(lines, width=20, padding=1), end="")
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def _facts(found: Mapping[str, Any], indent: str) -> Iterator[str]:
+    api_version = str(found.get("ApiVersion", ""))
+    if found.get("MinAPIVersion"):
+        api_version += f" (minimum version {found['MinAPIVersion']})"
+    yield f"{indent}Version:\t{found.get('Version', '')}"
+    yield f"{indent}API version:\t{api_version}"
+    for label, name in (("Python version", "PythonVersion"), ("Go version", "GoVersion"), ("Built", "BuildTime")):
+        if found.get(name):
+            yield f"{indent}{label}:\t{found[name]}"
+    yield f"{indent}OS/Arch:\t{found.get('Os', '')}/{found.get('Arch', '')}"
+    if "Context" in found:
+        yield f"{indent}Context:\t{found['Context']}"
+    else:
+        yield f"{indent}Kernel version:\t{found.get('KernelVersion', '')}"
+
+
+@command(
+    "inspect", "NAME|ID [NAME|ID...]", summary="Return low-level information on Festoon objects", least=1, most=None
+)
+@option("--format", "-f", help=FORMAT_HELP, default="")
+@switch("--size", "-s", help="Display total file sizes if the type is container")
+@option("--type", help="Only inspect objects of the given type", default="")
+def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None, type: str) -> int:
+    if type and type not in _KINDS:
+        raise CliFailure(f'"{type}" is not a valid value for --type')
+    kinds = [type] if type else list(_KINDS)
+    return inspect_all(arguments, lambda name: _any(api, name, kinds, bool(size)), format)
+
+
+def _any(api: Api, name: str, kinds: list[str], size: bool) -> Any:
+    for kind in kinds:
+        try:
+            return api.get(_KINDS[kind].format(reference(name)), size=size if kind == "container" else None)
+        except ApiFailure as e:
+            missing = e.http_status in {404, 501} or (e.http_status == 503 and kind in _SWARM_KINDS)
+            if not missing:
+                raise
+    raise CliFailure(f"Error: No such {kinds[0] if len(kinds) == 1 else 'object'}: {name}")
+
+
+def inspect_all(names: tuple[str, ...], get: Any, form: str) -> int:
+    """Print what was found, then what was not."""
+    found, failures = [], []
+    for name in names:
+        try:
+            found.append(get(name))
+        except CliFailure as e:
+            failures.append(e.message)
+    if found or not form:
+        print(inspected(found, form) if found else "[]\n", end="")
+    elif failures:
+        print()
+    if failures:
+        raise CliFailure("\n".join(failures), FAILED)
+    return 0
+
+
+@command("events", summary="Get real time events from the server")
+@options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
+@option("--format", help=FORMAT_HELP, default="")
+@option("--since", help="Show all events created since timestamp", default="")
+@option("--until", help="Stream events until this timestamp", default="")
+def events(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format: str, since: str, until: str) -> int:
+    import json
+    import time
+
+    try:
+        now = time.time()
+        begin, end = (parse_since(text, now) if text else "" for text in (since, until))
+    except ValueError as e:
+        raise CliFailure(str(e)) from e
+    with api.stream("GET", "/events", filters=filters_of(filter), since=begin, until=end) as answer:
+        for line in answer.lines():
+            if format:
+                print(inspected([json.loads(line)], "{{json .}}" if format == "json" else format), end="", flush=True)
+            else:
+                print(_event_line(json.loads(line)), flush=True)
+    return 0
+
+
+def _event_line(event: Mapping[str, Any]) -> str:
+    from datetime import UTC, datetime
+
+    nanoseconds = int(event.get("timeNano", 0))
+    moment = datetime.fromtimestamp(nanoseconds // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    actor = event.get("Actor") or {}
+    attributes = ", ".join(f"{k}={v}" for k, v in sorted((actor.get("Attributes") or {}).items()))
+    text = f"{moment}.{nanoseconds % 10**9:09d}Z {event.get('Type', '')} {event.get('Action', '')} {actor.get('ID', '')}"
+    return f"{text} ({attributes})" if attributes else text

@@ -1,0 +1,78 @@
+"""Lists of objects: as Docker's tables, as JSON lines, or by a template (`--format`). Pure: rows in, text out.
+
+A row maps field names (what `{{.Name}}` and `--format json` call them) to values; a listing names the fields'
+headers and the default table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cli.failures import CliFailure
+from cli.output import aligned
+from cli.template_functions import as_json, go_text
+
+Row = Mapping[str, Any]
+TABLE: Final = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`headers`: every field and its header. `columns`: the fields of the default table. `quiet`: the field that
+    `-q` prints. `cells`: fields whose text in the default table is another field's (which is in no header): {"ID":
+    "_id_with_star"}."""
+
+    headers: Mapping[str, str]
+    columns: Sequence[str]
+    quiet: str = "ID"
+    cells: Mapping[str, str] | None = None
+
+    def render(self, rows: Sequence[Row], form: str, *, quiet: bool = False) -> str:
+        """The whole text. Raises CliFailure for a template that doesn't fit."""
+        form = form or TABLE
+        if quiet and form == TABLE:
+            return "".join(f"{row[self.quiet]}\n" for row in rows)
+        if form == TABLE:
+            cells = self.cells or {}
+            lines = ["\t".join(self.headers[c] for c in self.columns)]
+            lines += ["\t".join(go_text(row[cells.get(c, c)]) for c in self.columns) for row in rows]
+            return aligned(lines)
+        if form == "json":
+            form = "{{json .}}"
+        return self._templated(rows, form)
+
+    def _templated(self, rows: Sequence[Row], form: str) -> str:
+        from cli.templates import Template, TemplateError
+
+        table = form.startswith(TABLE + " ")
+        text = form.removeprefix(TABLE + " ").strip() if table else form
+        text = text.replace("\\t", "\t").replace("\\n", "\n")
+        public = [{name: value for name, value in sorted(row.items()) if name in self.headers} for row in rows]
+        try:
+            template = Template(text)
+            lines = [template.render(row, strict=True) for row in public]
+            if table:
+                header = template.render(self.headers, functions={"json": lambda value: value})
+                return aligned([header, *lines])
+        except TemplateError as e:
+            raise CliFailure(f"template parsing error: {e}" if not public else str(e)) from e
+        return "".join(line + "\n" for line in lines)
+
+
+def inspected(found: Sequence[Any], form: str) -> str:
+    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. Raises CliFailure."""
+    import json
+
+    if not form:
+        return json.dumps(list(found), indent=4, ensure_ascii=False) + "\n"
+    if form == "json":
+        return as_json(list(found)) + "\n"
+    from cli.templates import Template, TemplateError
+
+    try:
+        template = Template(form)
+        return "".join(template.render(one) + "\n" for one in found)
+    except TemplateError as e:
+        raise CliFailure(f"template parsing error: {e}") from e

@@ -1,0 +1,92 @@
+"""The top of the command tree: global flags, where the daemon is, and what happens when a command ends.
+
+Owns the table of commands; never talks to the daemon itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+import click
+
+from cli.api import DEFAULT_HOST, Api
+from cli.failures import FAILED, INTERRUPTED, CliFailure
+from cli.usage import Group, options, switch
+from cluster.version import VERSION
+
+_COMMANDS: Final = {
+    "info": ("cli.commands.system:info", "Display system-wide information"),
+    "version": ("cli.commands.system:version", "Show the Festoon version information"),
+    "swarm": ("cli.commands.swarm:swarm", "Manage Swarm"),
+    "node": ("cli.commands.node:node", "Manage Swarm nodes"),
+    "service": ("cli.commands.service:service", "Manage Swarm services"),
+    "container": ("cli.commands.container:container", "Manage containers"),
+    "network": ("cli.commands.network:network", "Manage networks"),
+    "image": ("cli.commands.image:image", "Manage images"),
+    "lab": ("cli.commands.lab:lab", "A whole cluster on this machine"),
+    "why": ("cli.commands.explain:why", "Explain why a task or service is where it is, or nowhere"),
+    "events": ("cli.commands.system:events", "Get real time events from the server"),
+    "inspect": ("cli.commands.system:inspect", "Return low-level information on Festoon objects"),
+    "ps": ("cli.commands.container:ls", "List containers"),
+    "exec": ("cli.commands.container_exec:exec_", "Execute a command in a running container"),
+    "logs": ("cli.commands.container:logs", "Fetch the logs of a container"),
+    "rm": ("cli.commands.container:rm", "Remove one or more containers"),
+    "stop": ("cli.commands.container:stop", "Stop one or more running containers"),
+    "kill": ("cli.commands.container:kill", "Kill one or more running containers"),
+    "start": ("cli.commands.container:start", "Start one or more stopped containers"),
+    "restart": ("cli.commands.container:restart", "Restart one or more containers"),
+    "pause": ("cli.commands.container:pause", "Pause all processes within one or more containers"),
+    "unpause": ("cli.commands.container:unpause", "Unpause all processes within one or more containers"),
+    "rename": ("cli.commands.container:rename", "Rename a container"),
+    "wait": ("cli.commands.container:wait", "Block until one or more containers stop, then print their exit codes"),
+    "top": ("cli.commands.container:top", "Display the running processes of a container"),
+    "images": ("cli.commands.image:ls", "List images"),
+    "rmi": ("cli.commands.image:rm", "Remove one or more images"),
+    "load": ("cli.commands.image:load", "Load an image from a tar archive or STDIN"),
+    "import": ("cli.commands.image:import_", "Import the contents from a tarball to create a filesystem image"),
+    "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+}
+
+
+def run(program: str, arguments: list[str]) -> int:
+    """Run one command; its exit status. Failures are printed here and nowhere else."""
+    name = os.path.basename(program)
+    try:
+        result = _root().main(arguments, prog_name=name if name != "__main__.py" else "festoon", standalone_mode=False)
+    except CliFailure as e:
+        if e.message:
+            print(e.message, file=sys.stderr)
+        return e.status
+    except click.Abort:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has gone; nothing must be flushed into it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return result if isinstance(result, int) else 0
+
+
+def _root() -> Group:
+    root = Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS)
+    callback = _start
+    for decorate in (
+        options("--host", "-H", help="Daemon socket to connect to"),
+        switch("--debug", "-D", help="Enable debug mode"),
+        switch("--version", "-v", help="Print version information and quit"),
+    ):
+        callback = decorate(callback)
+    root.callback = click.pass_context(callback)
+    root.params = list(reversed(getattr(callback, "__click_params__", [])))
+    return root
+
+
+def _start(ctx: click.Context, host: tuple[str, ...], **flags: Any) -> None:
+    if flags["version"]:
+        print(f"Festoon version {VERSION}")
+        ctx.exit(0)
+    environment = os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST")
+    ctx.obj = Api(host[-1] if host else environment or DEFAULT_HOST)
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
