@@ -75,7 +75,7 @@ class Dispatcher:
         await self._ready(node_id, request, caller)
         session = self._sessions.open(node_id, caller.peer)
         self._liveness.opened(node_id)
-        log.info("session opened", extra={"node": node_id, "address": caller.address})
+        log.info("session opened", extra={"fields": {"node": node_id, "address": caller.address}})
         try:
             told = self._state(node_id)
             yield told
@@ -114,7 +114,7 @@ class Dispatcher:
         await self._change_node(node_id, lambda node: _down(node, "node left the swarm", self._wall_ns()))
         self._sessions.end(node_id, Unavailable("the node has left the swarm"))
         self._liveness.forget(node_id)
-        log.info("node left", extra={"node": node_id})
+        log.info("node left", extra={"fields": {"node": node_id}})
         return Nothing()
 
     # -- the board --------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class Dispatcher:
             if self._store.get(Kind.NODE, session.node_id) is not None:
                 self._liveness.closed(session.node_id, _now_ns())
                 self._liveness_changed.set()
-            log.info("session closed", extra={"node": session.node_id})
+            log.info("session closed", extra={"fields": {"node": session.node_id}})
 
     async def _miss(self) -> None:
         """Mark nodes down when their grace is over."""
@@ -236,13 +236,13 @@ class Dispatcher:
                 await self._lost(node_id)
 
     async def _lost(self, node_id: NodeId) -> None:
-        log.warning("node is down", extra={"node": node_id})
+        log.warning("node is down", extra={"fields": {"node": node_id}})
         try:
             await self._change_node(node_id, lambda node: _down(node, "heartbeat failure", self._wall_ns()))
         except (NotFound, PermissionDenied):
             return  # it has been removed meanwhile
         except ClusterError as error:
-            log.error("cannot mark a node down", extra={"node": node_id, "error": error.message})
+            log.error("cannot mark a node down", extra={"fields": {"node": node_id, "error": error.message}})
             self._liveness.closed(node_id, _now_ns())
 
 

@@ -1,0 +1,87 @@
+"""The identity of this manager's node on disk: node.key (0600), node.crt, root.crt and identity.json, the last of which
+makes it valid. Owns reading and the first writing; afterwards the node (agent/) keeps identity.json.
+
+Without identity.json the node is in no swarm, whatever a crash left beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cluster.model.errors import FailedPrecondition
+
+IDENTITY: Final = "identity.json"
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """`managers` are host:port. `left`: the node was leaving when it was interrupted."""
+
+    node_id: str
+    cluster_id: str
+    role: str = "manager"
+    managers: tuple[str, ...] = ()
+    advertise_address: str = ""
+    listen_address: str = ""
+    left: bool = False
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    certificate_pem: str
+    key_pem: str
+    root_pem: str
+
+
+def is_member(folder: Path) -> bool:
+    """Whether the folder holds a valid identity of a swarm that has not been left."""
+    try:
+        return not msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity).left
+    except (FileNotFoundError, msgspec.DecodeError):
+        return False
+
+
+def load(folder: Path) -> tuple[Identity, Credentials]:
+    """What `save` wrote. Raises FailedPrecondition when the node is in no swarm or a file is missing or damaged."""
+    try:
+        identity = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
+        pems = [(folder / name).read_text() for name in ("node.crt", "node.key", "root.crt")]
+    except FileNotFoundError as error:
+        raise FailedPrecondition(f"this node is in no swarm: {error.filename} is missing") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FailedPrecondition(f"the identity in {folder} is damaged: {error}") from error
+    return identity, Credentials(*pems)
+
+
+def save(folder: Path, identity: Identity, credentials: Credentials) -> None:
+    """Write everything durably, identity.json last."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write(folder / "node.key", credentials.key_pem.encode(), 0o600)
+    _write(folder / "node.crt", credentials.certificate_pem.encode(), 0o644)
+    _write(folder / "root.crt", credentials.root_pem.encode(), 0o644)
+    _write(folder / IDENTITY, msgspec.json.encode(identity), 0o644)
+
+
+def forget(folder: Path) -> None:
+    """Take away what an interrupted or failed bootstrap wrote."""
+    for name in (IDENTITY, "node.key", "node.crt", "root.crt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """A new file, its bytes on disk, then its name, then the name on disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
