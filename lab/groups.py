@@ -1,0 +1,146 @@
+"""The cgroups of a lab: /sys/fs/cgroup/<hierarchy>/festoon-lab/<lab>/<machine>, in every hierarchy that is mounted.
+
+Owns their making, emptying (everything in them is killed) and removal. Groups that are not a lab's are never touched.
+Source: cgroups(7), admin-guide/cgroup-v1/cpusets.rst, admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from lab import processes
+
+PARENT = "festoon-lab"
+ROUNDS = 200  # of killing: each ends with the death of everything that was there when it began
+
+_CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
+
+
+def hierarchies() -> tuple[str, ...]:
+    """The mount points of all cgroup hierarchies, as this process sees them."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        if right.split(" ", 1)[0] in ("cgroup", "cgroup2"):
+            found.append(left.split(" ")[4].replace("\\040", " "))
+    return tuple(dict.fromkeys(found))
+
+
+def make(lab: str, machine: str) -> tuple[str, ...]:
+    """The machine's groups (existing ones are kept), one in each hierarchy that can be written. Raises OSError when
+    there is none.
+    """
+    made = []
+    refusal: OSError | None = None
+    for mount in hierarchies():
+        try:
+            made.append(_make(Path(mount), (PARENT, lab, machine)))
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            refusal = error
+    if not made and refusal:
+        raise refusal
+    return tuple(made)
+
+
+def empty(lab: str, machine: str = "") -> None:
+    """Kill everything in the groups of a machine, or of the whole lab, and wait until it has ended. Raises
+    TimeoutError.
+    """
+    roots = [Path(mount, PARENT, lab, machine) for mount in hierarchies()]
+    for _ in range(ROUNDS):
+        pids: set[int] = set()
+        for root in roots:
+            for folder in _walk(root):
+                _thaw(folder)
+                pids |= _procs(folder)
+        pids.discard(os.getpid())
+        if not pids:
+            return
+        for root in roots:
+            _kill_at_once(root)
+        processes.kill_and_wait(pids)
+    raise TimeoutError(f"processes of the lab come back faster than they can be killed ({PARENT}/{lab}/{machine})")
+
+
+def remove(lab: str, machine: str = "") -> None:
+    """Remove the empty groups of a machine, or of the whole lab, and the parent when no lab is left. Raises OSError
+    (EBUSY) when one is in use.
+    """
+    for mount in hierarchies():
+        root = Path(mount, PARENT, lab, machine)
+        for folder in reversed(_walk(root)):
+            folder.rmdir()
+        parent = Path(mount, PARENT)
+        if not machine and parent.is_dir() and not _children(parent):
+            parent.rmdir()
+
+
+def _make(mount: Path, parts: tuple[str, ...]) -> str:
+    folder = mount
+    for part in parts:
+        _hand_down(folder)
+        folder = folder / part
+        folder.mkdir(exist_ok=True)
+        for name in _CPUSET_FILES:  # cpuset v1: a new group has no processors, and takes no process
+            own, above = folder / name, folder.parent / name
+            if own.exists() and above.exists() and not own.read_text().strip():
+                _write(own, above.read_text().strip())
+    return str(folder)
+
+
+def _hand_down(folder: Path) -> None:
+    """cgroup v2: the controllers that this group has, to its children; what may not be handed down is left out."""
+    available = folder / "cgroup.controllers"
+    if not available.exists():
+        return
+    for name in available.read_text().split():
+        try:
+            _write(folder / "cgroup.subtree_control", f"+{name}")
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+
+
+def _walk(root: Path) -> list[Path]:
+    """The group and all below, parents first."""
+    return [Path(folder) for folder, _, _ in os.walk(root)]
+
+
+def _children(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if entry.is_dir()]
+
+
+def _procs(folder: Path) -> set[int]:
+    try:
+        return {int(pid) for pid in (folder / "cgroup.procs").read_text().split() if pid != "0"}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENODEV):  # a threaded group lists none; a removed one is gone
+            return set()
+        raise
+
+
+def _thaw(folder: Path) -> None:
+    """Frozen processes of a v1 group survive SIGKILL until they are thawed."""
+    state = folder / "freezer.state"
+    if state.exists() and state.read_text().strip() != "THAWED":
+        _write(state, "THAWED")
+
+
+def _kill_at_once(root: Path) -> None:
+    kill = root / "cgroup.kill"
+    if kill.exists():
+        _write(kill, "1")
+
+
+def _write(path: Path, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
