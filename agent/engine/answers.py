@@ -7,14 +7,18 @@ from typing import Final
 
 import msgspec
 
-from cluster.model.errors import ClusterError, FailedPrecondition, NotLeader
+from cluster.model.errors import ClusterError, NotLeader
 from cluster.wire.http import Response, json_response
+from netfabric.errors import FabricError
 from runtime.errors import BadImage, ImageInUse, NoSuchContainer, NoSuchImage, RuntimeFault, StartFailed
 from runtime.images.reference import InvalidReference
 
 NO_LEADER: Final = (
     "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online."
 )
+Fault = ClusterError | RuntimeFault | FabricError | OSError
+"""What a handler may raise because of the user or the world."""
+
 _STATUS: Final[tuple[tuple[type[RuntimeFault], int], ...]] = (
     (InvalidReference, 400),
     (BadImage, 400),
@@ -22,6 +26,7 @@ _STATUS: Final[tuple[tuple[type[RuntimeFault], int], ...]] = (
     (NoSuchContainer, 404),
     (ImageInUse, 409),
 )
+JSON_LINES: Final = (("Content-Type", "application/json"),)
 NO_CONTENT: Final = Response(204)
 NOT_MODIFIED: Final = 304
 START_REFUSED: Final = (126, 127)
@@ -35,17 +40,17 @@ def error_answer(message: str, status: int) -> Response:
     return Response(NOT_MODIFIED) if status == NOT_MODIFIED else json_response({"message": message}, status)
 
 
-def answer_of(error: ClusterError | RuntimeFault | OSError) -> Response:
+def answer_of(error: Fault) -> Response:
     return error_answer(message_of(error), status_of(error))
 
 
-def message_of(error: ClusterError | RuntimeFault | OSError) -> str:
+def message_of(error: Fault) -> str:
     if isinstance(error, NotLeader):
         return NO_LEADER
     return error.message if isinstance(error, ClusterError) else str(error)
 
 
-def status_of(error: ClusterError | RuntimeFault | OSError) -> int:
+def status_of(error: Fault) -> int:
     if isinstance(error, ClusterError):
         return error.status
     if isinstance(error, StartFailed):
@@ -57,11 +62,6 @@ def json_line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
-def error_line(message: str) -> bytes:
-    """The last line of a progress stream that failed after its headers."""
-    return json_line({"errorDetail": {"message": message}, "error": message})
-
-
 def stream_answer(lines: AsyncIterator[bytes], content_type: str = "application/json") -> Response:
     return Response(200, (("Content-Type", content_type),), stream=lines)
 
@@ -70,6 +70,3 @@ def unserved(sentence: str) -> Response:
     """501 with one sentence that says what to do instead."""
     return error_answer(sentence, 501)
 
-
-def precondition(message: str) -> FailedPrecondition:
-    return FailedPrecondition(message)

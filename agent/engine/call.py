@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import trio
 
 from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
@@ -24,12 +25,13 @@ _MAX_FILTER_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`names`: what the route's pattern took out of the path. Every reader raises InvalidArgument for what can't be read."""
+    """`names`: what the route's pattern took out of the path; `background`: where work goes on that outlives its request. Every reader raises InvalidArgument for what can't be read."""
 
     node: Node
     request: Request
     names: Mapping[str, str]
     version: ApiVersion
+    background: trio.Nursery
 
     def text(self, name: str, default: str = "") -> str:
         return self.request.argument(name, default)

@@ -29,7 +29,8 @@ def host_config_of(fields: Fields) -> HostConfig:
     restart, log = fields.section("RestartPolicy"), fields.section("LogConfig")
     name = restart.text("Name") or "no"
     if name not in RESTART_NAMES:
-        raise InvalidArgument(f"invalid restart policy: unknown policy '{name}'; use one of '{"', '".join(RESTART_NAMES)}'")
+        known = "', '".join(RESTART_NAMES)
+        raise InvalidArgument(f"invalid restart policy: unknown policy '{name}'; use one of '{known}'")
     auto_remove = fields.flag("AutoRemove")
     if auto_remove and name != "no":
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
@@ -97,7 +98,7 @@ def parse_port(text: str) -> tuple[int, str]:
     """`80/tcp` -> (80, "tcp"). Raises InvalidArgument."""
     number, _, protocol = text.partition("/")
     if not number.isdigit() or not 0 < int(number) <= 65535:
-        raise InvalidArgument(f"invalid port specification: \"{text}\"")
+        raise InvalidArgument(f'invalid port specification: "{text}"')
     if (protocol or "tcp") not in PROTOCOLS:
         raise InvalidArgument(f"invalid proto: {protocol}")
     return int(number), protocol or "tcp"

@@ -93,6 +93,12 @@ class Fields:
         value = self._values.get(name.lower())
         return (value,) if isinstance(value, str) else self.strings(name)
 
+    def integers(self, name: str) -> tuple[int, ...]:
+        value = self._values.get(name.lower(), ())
+        if not isinstance(value, (list, tuple)) or not all(type(item) is int for item in value):
+            raise _wrong(self._path(name), "a list of integers")
+        return tuple(value)
+
     def pairs(self, name: str) -> Pairs:
         """A map from text to text, in the order given."""
         value = self._values.get(name.lower(), {})

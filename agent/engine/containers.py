@@ -1,0 +1,225 @@
+"""`/containers`: what people do with this node's containers. agent/containers.py does it; this converts and filters."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from agent.container_spec import signal_number
+from agent.engine.answers import NO_CONTENT, json_answer, unserved
+from agent.engine.call import Call, Filters, matches_labels, matches_prefix
+from agent.engine.convert import mapping
+from agent.engine.convert_containers import inspect_json, summary_json
+from agent.engine.convert_create import container_request_of
+from agent.records import Record
+from cluster.model.errors import ClusterError, Conflict, InvalidArgument, NotFound
+from cluster.wire.http import Response
+from runtime.errors import NoSuchImage
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+FILTERS: Final = frozenset(
+    {"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume"}
+)  # fmt: skip
+PRUNE_FILTERS: Final = frozenset({"label", "label!", "until"})
+STATUSES: Final = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
+KILL: Final = 9
+_ARCHIVE: Final = "copying files into and out of containers is not served: use exec with tar"
+_UPDATE: Final = "the limits of an existing container can't be changed: make a new one"
+_COMMIT: Final = "images are not made of containers here: build one with another tool and load its archive (docker load -i)"
+
+
+def volumes_root(node: Node) -> str:
+    return str(node.root / "volumes")
+
+
+async def list_(call: Call) -> Response:
+    filters = call.filters(FILTERS)
+    for status in filters.get("status", ()):
+        if status not in STATUSES:
+            raise InvalidArgument(f"invalid filter 'status={status}'")
+    limit = call.integer("limit", 0)
+    everything = call.flag("all") or limit > 0 or "status" in filters or "exited" in filters
+    records = sorted(call.node.containers.records(), key=lambda r: -r.created_at_ns)
+    chosen = [r for r in records if (everything or call.node.containers.is_running(r)) and _matches(call, r, filters)]
+    if limit > 0:
+        chosen = chosen[:limit]
+    now_ns, root = time.time_ns(), volumes_root(call.node)
+    return json_answer([summary_json(record, now_ns, root) for record in chosen])
+
+
+def _matches(call: Call, record: Record, filters: Filters) -> bool:
+    names, networks = filters.get("name", ()), filters.get("network", ())
+    status, exited = filters.get("status", ()), filters.get("exited", ())
+    attached = {a.network_name for a in record.attachments} | {a.network_id for a in record.attachments}
+    is_task = filters.get("is-task", ())
+    return (
+        matches_prefix(record.id, filters.get("id", ()))
+        and (not names or any(wanted.removeprefix("/") in record.name for wanted in names))
+        and matches_labels(mapping(record.config.labels), filters.get("label", ()))
+        and (not status or record.state.status in status)
+        and (not exited or (record.state.status == "exited" and str(record.state.exit_code) in exited))
+        and (not networks or any(wanted in attached for wanted in networks))
+        and (not is_task or str(bool(record.task_id)).lower() in is_task)
+        and all(_other_end(call, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
+        and _is_of(record, filters.get("ancestor", ()))
+        and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.host.mounts))
+    )
+
+
+def _other_end(call: Call, record: Record, kind: str, wanted: str) -> bool:
+    other = call.node.containers.find(wanted)
+    if kind == "before":
+        return record.created_at_ns < other.created_at_ns
+    return record.created_at_ns > other.created_at_ns
+
+
+def _is_of(record: Record, ancestors: tuple[str, ...]) -> bool:
+    image = record.config.image
+    names = {image, image.removesuffix(":latest"), record.image_id}
+    return not ancestors or any(
+        wanted in names or record.image_id.removeprefix("sha256:").startswith(wanted.removeprefix("sha256:")) for wanted in ancestors
+    )
+
+
+async def create(call: Call) -> Response:
+    wish = container_request_of(await call.fields())
+    if not wish.config.image:
+        raise InvalidArgument("no command specified" if not wish.config.cmd else "invalid reference format")
+    name = call.text("name").removeprefix("/")
+    try:
+        record = await call.node.containers.create(wish.config, wish.host, name=name, networks=wish.networks)
+    except NoSuchImage as error:
+        raise NotFound(str(error)) from error
+    return json_answer({"Id": record.id, "Warnings": []}, 201)
+
+
+async def inspect(call: Call) -> Response:
+    containers = call.node.containers
+    record = containers.find(call.names["id"])
+    try:
+        layers = await trio.to_thread.run_sync(containers.layers, record)
+    except NoSuchImage:
+        layers = ()
+    return json_answer(
+        inspect_json(
+            record,
+            folder=str(call.node.root / "containers" / record.id),
+            layers=layers,
+            sandbox=call.node.networks.namespace(record.id),
+            exec_ids=tuple(e.id for e in containers.execs.of_container(record.id) if e.running),
+            volumes_root=volumes_root(call.node),
+        )
+    )
+
+
+async def start(call: Call) -> Response:
+    await call.node.containers.start(call.node.containers.find(call.names["id"]).id)
+    return NO_CONTENT
+
+
+def _patience(call: Call) -> int | None:
+    return call.integer("t", 0) if call.text("t") else None
+
+
+def _signal(call: Call) -> int:
+    text = call.text("signal")
+    return signal_number(text) if text else 0
+
+
+async def stop(call: Call) -> Response:
+    record = call.node.containers.find(call.names["id"])
+    await call.node.containers.stop(record.id, _patience(call), _signal(call))
+    return NO_CONTENT
+
+
+async def restart(call: Call) -> Response:
+    record = call.node.containers.find(call.names["id"])
+    await call.node.containers.restart(record.id, _patience(call))
+    return NO_CONTENT
+
+
+async def kill(call: Call) -> Response:
+    """With SIGKILL it answers when the container has ended, as Docker does."""
+    containers = call.node.containers
+    record, signal = containers.find(call.names["id"]), _signal(call) or KILL
+    try:
+        await containers.kill(record.id, signal)
+    except Conflict as error:
+        raise Conflict(f"cannot kill container: {call.names['id']}: {error.message.replace('Container', 'container', 1)}") from error
+    if signal == KILL:
+        await containers.wait(record.id, "not-running")
+    return NO_CONTENT
+
+
+async def pause(call: Call) -> Response:
+    await call.node.containers.pause(call.node.containers.find(call.names["id"]).id)
+    return NO_CONTENT
+
+
+async def unpause(call: Call) -> Response:
+    await call.node.containers.unpause(call.node.containers.find(call.names["id"]).id)
+    return NO_CONTENT
+
+
+async def rename(call: Call) -> Response:
+    record, name = call.node.containers.find(call.names["id"]), call.text("name")
+    if not name.removeprefix("/"):
+        raise InvalidArgument("Neither old nor new names may be empty")
+    if name.removeprefix("/") == record.name:
+        raise InvalidArgument("Renaming a container with the same name as its current name")
+    call.node.containers.rename(record.id, name)
+    return NO_CONTENT
+
+
+async def remove(call: Call) -> Response:
+    record = call.node.containers.find(call.names["id"])
+    await call.node.containers.remove(record.id, force=call.flag("force"), volumes=call.flag("v"))
+    return NO_CONTENT
+
+
+async def prune(call: Call) -> Response:
+    filters = call.filters(PRUNE_FILTERS)
+    gone: list[str] = []
+    for record in call.node.containers.records():
+        labels = mapping(record.config.labels)
+        spared = any(matches_labels(labels, (unwanted,)) for unwanted in filters.get("label!", ()))
+        if record.state.status not in ("created", "exited", "dead") or spared or not matches_labels(labels, filters.get("label", ())):
+            continue
+        try:
+            await call.node.containers.remove(record.id)
+        except ClusterError:
+            continue  # started or removed in between
+        gone.append(record.id)
+    return json_answer({"ContainersDeleted": gone, "SpaceReclaimed": 0})
+
+
+async def top(call: Call) -> Response:
+    record = call.node.containers.find(call.names["id"])
+    titles, processes = await call.node.containers.top(record.id, call.text("ps_args") or "-ef")
+    return json_answer({"Titles": list(titles), "Processes": [list(row) for row in processes]})
+
+
+async def resize(call: Call) -> Response:
+    record = call.node.containers.find(call.names["id"])
+    await call.node.containers.resize(record.id, call.integer("h", 0), call.integer("w", 0))
+    return Response(200)
+
+
+async def changes_of(_call: Call) -> Response:
+    return unserved("the changes of a container's file system are not listed here: its upper folder is shown by inspect (GraphDriver)")
+
+
+async def archive(_call: Call) -> Response:
+    return unserved(_ARCHIVE)
+
+
+async def update(_call: Call) -> Response:
+    return unserved(_UPDATE)
+
+
+async def commit(_call: Call) -> Response:
+    return unserved(_COMMIT)

@@ -1,0 +1,73 @@
+"""`/events`: one JSON object a line, from `since` to `until` or for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import trio
+
+from agent.engine.answers import json_line, stream_answer
+from agent.engine.call import Call, Filters, matches_labels
+from agent.engine.convert import SECOND_NS, mapping, time_parameter_ns
+from agent.engine.convert_events import event_json
+from agent.events import Event
+from cluster.wire.http import Response
+
+FILTERS: Final = frozenset(
+    {"config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service", "type", "volume"}
+)  # fmt: skip
+_NAMED: Final = ("config", "container", "daemon", "network", "node", "plugin", "secret", "service", "volume")
+
+
+async def events(call: Call) -> Response:
+    filters = call.filters(FILTERS)
+    since_ns = time_parameter_ns(call.text("since")) if call.text("since") else None
+    until_ns = time_parameter_ns(call.text("until"))
+
+    async def lines() -> AsyncIterator[bytes]:
+        async with call.node.events.subscribe(since_ns) as found:
+            while (event := await _next_until(found, until_ns)) is not None:
+                if matches(event, filters):
+                    yield json_line(event_json(event))
+
+    return stream_answer(lines())
+
+
+async def _next_until(found: AsyncIterator[Event], until_ns: int) -> Event | None:
+    """The next event; None at the end, or when `until_ns` (0: never) has come."""
+    if not until_ns:
+        return await anext(found, None)
+    event: Event | None = None
+    left_s = (until_ns - time.time_ns()) / SECOND_NS
+    with trio.move_on_after(max(0.0, left_s)):
+        event = await anext(found, None)
+    return event if event is not None and event.time_ns <= until_ns else None
+
+
+def matches(event: Event, filters: Filters) -> bool:
+    """Pure. Different names must all match, values of one name are alternatives."""
+    attributes = mapping(event.attributes)
+    return (
+        _one_of(event.type, filters.get("type", ()))
+        and _one_of(event.action.partition(":")[0], tuple(value.partition(":")[0] for value in filters.get("event", ())))
+        and _one_of(event.scope, filters.get("scope", ()))
+        and matches_labels(attributes, filters.get("label", ()))
+        and all(_is_actor(event, attributes, kind, filters[kind]) for kind in _NAMED if kind in filters)
+        and _is_image(event, attributes, filters.get("image", ()))
+    )
+
+
+def _one_of(value: str, wanted: tuple[str, ...]) -> bool:
+    return not wanted or value in wanted
+
+
+def _is_actor(event: Event, attributes: Mapping[str, str], kind: str, wanted: tuple[str, ...]) -> bool:
+    name = attributes.get("name", "")
+    return event.type == kind and any(w.removeprefix("/") in (event.actor_id, name) or event.actor_id.startswith(w) for w in wanted)
+
+
+def _is_image(event: Event, attributes: Mapping[str, str], wanted: tuple[str, ...]) -> bool:
+    names = {event.actor_id, attributes.get("image", ""), attributes.get("name", "") if event.type == "image" else ""}
+    return not wanted or bool(names & {form for w in wanted for form in (w, f"{w}:latest")})

@@ -1,0 +1,60 @@
+"""`/containers/ID/exec` and `/exec/ID`: a further program in a running container, joined to the client's connection."""
+
+from __future__ import annotations
+
+from agent.engine.answers import json_answer
+from agent.engine.call import Call
+from agent.engine.convert_containers import exec_json
+from agent.engine.convert_create import exec_config_of
+from agent.engine.detach import keys_of
+from agent.engine.framing import content_type
+from agent.engine.streams import Joint, exec_wires
+from cluster.model.errors import Conflict, InvalidArgument
+from cluster.wire.http import Response, Stream
+
+async def create(call: Call) -> Response:
+    config = exec_config_of(await call.fields(), call.node.containers.find(call.names["id"]).id)
+    if not config.cmd:
+        raise InvalidArgument("No exec command specified")
+    keys_of(config.detach_keys)
+    return json_answer({"Id": call.node.containers.exec_create(config).id}, 201)
+
+
+async def inspect(call: Call) -> Response:
+    return json_answer(exec_json(call.node.containers.exec_find(call.names["id"])))
+
+
+async def resize(call: Call) -> Response:
+    record = call.node.containers.exec_find(call.names["id"])
+    if not record.running:
+        raise Conflict(f"exec {record.id} is not running")
+    await call.node.containers.exec_resize(record.id, call.integer("h", 0), call.integer("w", 0))
+    return Response(200)
+
+
+async def start(call: Call) -> Response:
+    """Detached it answers at once. The program starts before the connection is handed over; its output waits in the pipes."""
+    fields = await call.fields()
+    containers, record = call.node.containers, call.node.containers.exec_find(call.names["id"])
+    config, detach = record.config, fields.flag("Detach")
+    keys = keys_of(config.detach_keys) if config.tty else b""
+    size = fields.integers("ConsoleSize")
+    started = await containers.exec_start(record.id)
+    wires = exec_wires(
+        started,
+        stdin=config.attach_stdin and not detach,
+        stdout=(config.attach_stdout or config.tty) and not detach,
+        stderr=config.attach_stderr and not detach,
+        keys=keys,
+    )
+    joint = Joint(wires)
+    if detach:
+        call.background.start_soon(joint.discard)
+        return Response(200)
+    if config.tty and len(size) == 2 and all(size):
+        await containers.exec_resize(record.id, size[0], size[1])
+
+    async def hijack(stream: Stream) -> None:
+        await joint.join(stream, lambda: containers.exec_wait(record.id), call.background)
+
+    return Response(200, (("Content-Type", content_type(call.version, tty=config.tty)),), hijack=hijack)

@@ -1,0 +1,96 @@
+"""`/festoon/…`: what Docker's API has no word for: why a task is where it is, every commit as it happens, the way of a packet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from agent.engine.answers import json_answer, json_line, stream_answer
+from agent.engine.call import Call
+from agent.engine.convert import Json, time_text
+from agent.engine.convert_networks import network_json
+from agent.engine.convert_nodes import node_json
+from agent.engine.convert_services import service_json
+from agent.engine.convert_swarm import cluster_info_json
+from agent.engine.convert_tasks import task_json
+from cluster.model.changes import KIND_TYPES, Kind, Object, Op
+from cluster.model.errors import ClusterError, InvalidArgument
+from cluster.model.objects import Cluster, Network, Node, Service
+from cluster.wire.calls import Watched, WatchKinds, Why, WhyAnswer, WhyTask
+from cluster.wire.codec import decode
+from cluster.wire.http import Response
+
+KINDS: Final = {kind.name.lower(): kind for kind in Kind}
+MAX_PORT: Final = 65535
+
+
+async def why(call: Call) -> Response:
+    answer = await call.node.swarm.call("control.why", Why(call.names["reference"]))
+    assert isinstance(answer, WhyAnswer)
+    tasks = [_why_task_json(task) for task in answer.tasks]
+    return json_answer({"kind": answer.kind, "name": answer.name, "id": answer.id, "tasks": tasks})
+
+
+def _why_task_json(task: WhyTask) -> Json:
+    return {
+        "id": task.id,
+        "name": task.name,
+        "state": task.state,
+        "desired": task.desired,
+        "node": task.node,
+        "summary": task.summary,
+        "nodes": [{"hostname": hostname, "verdict": verdict} for hostname, verdict in task.nodes],
+        "story": [{"time": time_text(time_ns), "sentence": sentence} for time_ns, sentence in task.story],
+    }
+
+
+async def watch(call: Call) -> Response:
+    """One line a commit, from now on: {"version", "changes": [{"op", "kind", "id", "object"}]}. A stream that fails ends with {"message"}."""
+    names = [name for name in call.text("kinds").split(",") if name] or list(KINDS)
+    for name in names:
+        if name not in KINDS:
+            raise InvalidArgument(f"unknown kind '{name}': one of {', '.join(KINDS)}")
+    request = WatchKinds(tuple(KINDS[name] for name in names))
+    if not call.node.swarm.is_manager:
+        await call.node.swarm.call("control.watch", request)  # raises Docker's sentence for this node before any header goes out
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            async with call.node.swarm.stream("control.watch", request) as commits:
+                async for commit in commits:
+                    yield json_line(watched_json(commit))
+        except ClusterError as error:
+            yield json_line({"message": error.message})
+
+    return stream_answer(lines())
+
+
+def watched_json(commit: Watched) -> Json:
+    """Pure."""
+    changes = []
+    for op, number, identifier, encoded in commit.changes:
+        kind = Kind(number)
+        shown = object_json(decode(encoded, KIND_TYPES[kind])) if encoded else None
+        changes.append({"op": Op(op).name.lower(), "kind": kind.name.lower(), "id": identifier, "object": shown})
+    return {"version": commit.version, "changes": changes}
+
+
+def object_json(value: Object) -> Json:
+    """Any object of the cluster as its own API path shows it; a task's networks by id only."""
+    if isinstance(value, Cluster):
+        return cluster_info_json(value)
+    if isinstance(value, Node):
+        return node_json(value, {})
+    if isinstance(value, Service):
+        return service_json(value)
+    if isinstance(value, Network):
+        return network_json(value)
+    return task_json(value, {})
+
+
+async def network_path(call: Call) -> Response:
+    port = call.names["port"]
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT):
+        raise InvalidArgument(f"invalid port {port}")
+    hops = await call.node.fabric_path(int(port))
+    return json_answer({"hops": [{"where": h.where, "what": h.what, "detail": h.detail, "packets": h.packets} for h in hops]})

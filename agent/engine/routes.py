@@ -1,0 +1,156 @@
+"""The table of routes: method, path pattern, handler. The only place that says which requests exist.
+
+`{name}` is one segment of the path; `{name*}` is one or more (image names have slashes).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.engine import attach, container_logs, events, exec, extras, images, networks, nodes, secrets, services, swarm, system, tasks, volumes
+from agent.engine import containers as c
+from agent.engine.call import Call
+from cluster.wire.http import Response
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/_ping", system.ping),
+    ("HEAD", "/_ping", system.ping),
+    ("GET", "/version", system.version),
+    ("GET", "/info", system.info),
+    ("GET", "/events", events.events),
+    ("GET", "/system/df", system.disk_usage),
+    ("POST", "/auth", system.auth),
+    ("POST", "/build/prune", system.build_prune),
+    ("POST", "/build", system.build),
+    ("POST", "/session", system.build),
+    ("POST", "/grpc", system.build),
+    ("GET", "/plugins", system.plugins),
+    ("GET", "/plugins/{name*}/json", system.plugin),
+    ("POST", "/plugins/{name*}", system.plugin),
+    ("GET", "/containers/json", c.list_),
+    ("POST", "/containers/create", c.create),
+    ("POST", "/containers/prune", c.prune),
+    ("GET", "/containers/{id}/json", c.inspect),
+    ("GET", "/containers/{id}/top", c.top),
+    ("GET", "/containers/{id}/logs", container_logs.container_logs),
+    ("GET", "/containers/{id}/changes", c.changes_of),
+    ("GET", "/containers/{id}/export", c.archive),
+    ("HEAD", "/containers/{id}/archive", c.archive),
+    ("GET", "/containers/{id}/archive", c.archive),
+    ("PUT", "/containers/{id}/archive", c.archive),
+    ("POST", "/containers/{id}/start", c.start),
+    ("POST", "/containers/{id}/stop", c.stop),
+    ("POST", "/containers/{id}/restart", c.restart),
+    ("POST", "/containers/{id}/kill", c.kill),
+    ("POST", "/containers/{id}/pause", c.pause),
+    ("POST", "/containers/{id}/unpause", c.unpause),
+    ("POST", "/containers/{id}/rename", c.rename),
+    ("POST", "/containers/{id}/update", c.update),
+    ("POST", "/containers/{id}/resize", c.resize),
+    ("POST", "/containers/{id}/wait", attach.wait),
+    ("POST", "/containers/{id}/attach", attach.attach),
+    ("POST", "/containers/{id}/exec", exec.create),
+    ("DELETE", "/containers/{id}", c.remove),
+    ("POST", "/commit", c.commit),
+    ("POST", "/exec/{id}/start", exec.start),
+    ("POST", "/exec/{id}/resize", exec.resize),
+    ("GET", "/exec/{id}/json", exec.inspect),
+    ("GET", "/images/json", images.list_),
+    ("GET", "/images/search", images.search),
+    ("GET", "/images/get", images.save),
+    ("POST", "/images/create", images.create),
+    ("POST", "/images/load", images.load),
+    ("POST", "/images/prune", images.prune),
+    ("GET", "/images/{name*}/json", images.inspect),
+    ("GET", "/images/{name*}/history", images.history),
+    ("GET", "/images/{name*}/get", images.save),
+    ("POST", "/images/{name*}/tag", images.tag),
+    ("POST", "/images/{name*}/push", images.push),
+    ("DELETE", "/images/{name*}", images.remove),
+    ("GET", "/distribution/{name*}/json", images.distribution),
+    ("GET", "/networks", networks.list_),
+    ("GET", "/networks/", networks.list_),
+    ("POST", "/networks/create", networks.create),
+    ("POST", "/networks/prune", networks.prune),
+    ("GET", "/networks/{id}", networks.inspect),
+    ("DELETE", "/networks/{id}", networks.remove),
+    ("POST", "/networks/{id}/connect", networks.connect),
+    ("POST", "/networks/{id}/disconnect", networks.connect),
+    ("GET", "/volumes", volumes.list_),
+    ("POST", "/volumes/create", volumes.create),
+    ("POST", "/volumes/prune", volumes.prune),
+    ("GET", "/volumes/{name*}", volumes.inspect),
+    ("DELETE", "/volumes/{name*}", volumes.inspect),
+    ("GET", "/swarm", swarm.inspect),
+    ("POST", "/swarm/init", swarm.init),
+    ("POST", "/swarm/join", swarm.join),
+    ("POST", "/swarm/leave", swarm.leave),
+    ("POST", "/swarm/update", swarm.update),
+    ("GET", "/swarm/unlockkey", swarm.unlock_key),
+    ("POST", "/swarm/unlock", swarm.unlock),
+    ("GET", "/nodes", nodes.list_),
+    ("GET", "/nodes/{id}", nodes.inspect),
+    ("POST", "/nodes/{id}/update", nodes.update),
+    ("DELETE", "/nodes/{id}", nodes.remove),
+    ("GET", "/services", services.list_),
+    ("POST", "/services/create", services.create),
+    ("GET", "/services/{id}", services.inspect),
+    ("POST", "/services/{id}/update", services.update),
+    ("GET", "/services/{id}/logs", services.logs),
+    ("DELETE", "/services/{id}", services.remove),
+    ("GET", "/tasks", tasks.list_),
+    ("GET", "/tasks/{id}", tasks.inspect),
+    ("GET", "/tasks/{id}/logs", tasks.logs),
+    ("GET", "/secrets", secrets.list_),
+    ("POST", "/secrets/create", secrets.create),
+    ("GET", "/secrets/{id}", secrets.inspect),
+    ("DELETE", "/secrets/{id}", secrets.inspect),
+    ("POST", "/secrets/{id}/update", secrets.inspect),
+    ("GET", "/configs", secrets.list_),
+    ("POST", "/configs/create", secrets.create),
+    ("GET", "/configs/{id}", secrets.inspect),
+    ("DELETE", "/configs/{id}", secrets.inspect),
+    ("POST", "/configs/{id}/update", secrets.inspect),
+    ("GET", "/festoon/why/{reference*}", extras.why),
+    ("GET", "/festoon/watch", extras.watch),
+    ("GET", "/festoon/network/path/{port}", extras.network_path),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    pattern: re.Pattern[str]
+    handler: Handler
+
+
+Table = Mapping[tuple[str, str], tuple[Route, ...]]
+"""(method, first segment) -> its routes in the table's order."""
+
+
+def compile_routes(routes: tuple[tuple[str, str, Handler], ...] = ROUTES) -> Table:
+    table: dict[tuple[str, str], tuple[Route, ...]] = {}
+    for method, path, handler in routes:
+        key = (method, path.split("/")[1])
+        table[key] = (*table.get(key, ()), Route(re.compile(_expression(path)), handler))
+    return table
+
+
+def _expression(path: str) -> str:
+    parts = re.split(r"\{(\w+)(\*?)\}", path)
+    out = re.escape(parts[0])
+    for name, many, literal in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        out += f"(?P<{name}>{'.+' if many else '[^/]+'})" + re.escape(literal)
+    return out
+
+
+def find(table: Table, method: str, path: str) -> tuple[Handler, dict[str, str]] | None:
+    """The handler of an unversioned path and the names in it; None when there is none."""
+    for route in table.get((method, path.split("/", 2)[1] if path.startswith("/") else ""), ()):
+        if match := route.pattern.fullmatch(path):
+            return route.handler, match.groupdict()
+    return None

@@ -1,0 +1,153 @@
+"""A hijacked connection joined to a process's descriptors: input one way, framed or raw output the other. Owns the
+descriptors that it is given.
+
+The client's half-close ends the program's input while output goes on; the end of all output ends the connection. A
+client that goes away, or detaches, leaves the program running: what it still writes is read and thrown away, so that it
+neither blocks nor dies of a broken pipe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from agent.engine.detach import Detacher
+from agent.engine.framing import STDERR, STDOUT, frame
+from cluster.wire.http import Stream
+from runtime.client import Attached, ExecStarted
+
+PIECE_BYTES: Final = 32 * 1024
+_LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """`input`: where the client's bytes go; -1 where there is none. `outputs`: (stream number, descriptor) that the
+    client gets; `ignored`: outputs that it does not; `spare`: descriptors to close at once. `raw`: a terminal, no
+    frames. `close_input`: when the client half-closes."""
+
+    input: int
+    outputs: tuple[tuple[int, int], ...]
+    ignored: tuple[int, ...] = ()
+    spare: tuple[int, ...] = ()
+    raw: bool = False
+    close_input: bool = True
+    detach_keys: bytes = b""
+
+
+def exec_wires(started: ExecStarted, *, stdin: bool, stdout: bool, stderr: bool, keys: bytes = b"") -> Wires:
+    """With a terminal there is one descriptor for both ways."""
+    if started.tty >= 0:
+        return Wires(started.tty if stdin else -1, ((STDOUT, started.tty),), raw=True, close_input=False, detach_keys=keys)
+    outputs, ignored = _split(started.stdout, started.stderr, stdout=stdout, stderr=stderr)
+    spare = () if stdin or started.stdin < 0 else (started.stdin,)
+    return Wires(started.stdin if stdin else -1, outputs, ignored, spare)
+
+
+def attach_wires(attached: Attached, *, stdin: bool, stdout: bool, stderr: bool, raw: bool, keys: bytes = b"") -> Wires:
+    """With a terminal all output comes on stdout and the input is never closed."""
+    outputs, ignored = _split(attached.stdout, attached.stderr, stdout=stdout, stderr=stderr)
+    spare = () if stdin or attached.stdin < 0 else (attached.stdin,)
+    return Wires(attached.stdin if stdin else -1, outputs, ignored, spare, raw, not raw, keys)
+
+
+def _split(out: int, err: int, *, stdout: bool, stderr: bool) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
+    given = [(number, fd, wanted) for number, fd, wanted in ((STDOUT, out, stdout), (STDERR, err, stderr)) if fd >= 0]
+    return tuple((n, fd) for n, fd, wanted in given if wanted), tuple(fd for _, fd, wanted in given if not wanted)
+
+
+class Joint:
+    """The descriptors of one process as streams, from the moment they are given until the last is closed."""
+
+    def __init__(self, wires: Wires) -> None:
+        self._wires = wires
+        for descriptor in wires.spare:
+            os.close(descriptor)
+        numbers = {*(fd for _, fd in wires.outputs), *wires.ignored, *({wires.input} - {-1})}
+        self._files = {fd: trio.lowlevel.FdStream(fd) for fd in numbers}
+        self._unread = {fd for _, fd in wires.outputs} | set(wires.ignored)
+        self._sending = trio.Lock()
+
+    async def join(self, client: Stream, ended: Callable[[], Awaitable[object]], background: trio.Nursery) -> None:
+        """Copy both ways until the outputs end (and `ended` has returned: the exit status is known), the user detaches, or
+        the client is gone. What is left then is discarded in `background`; so it is on cancellation."""
+        try:
+            async with trio.open_nursery() as everything:
+                everything.start_soon(self._feed, client, everything.cancel_scope)
+                for descriptor in self._wires.ignored:
+                    everything.start_soon(self._throw_away, self._files[descriptor])
+                async with trio.open_nursery() as outputs:
+                    for number, descriptor in self._wires.outputs:
+                        outputs.start_soon(self._copy, descriptor, client, number, everything.cancel_scope)
+                await ended()
+                everything.cancel_scope.cancel()
+        finally:
+            background.start_soon(self.discard)
+        with suppress(*_LOST):
+            await client.send_eof()
+
+    async def discard(self) -> None:
+        """Read what nobody wants until it ends; then close everything. An input that nobody feeds is closed at once."""
+        try:
+            for descriptor in set(self._files) - self._unread:
+                await self._files[descriptor].aclose()
+            async with trio.open_nursery() as nursery:
+                for descriptor in self._unread:
+                    nursery.start_soon(self._throw_away, self._files[descriptor])
+        finally:
+            with trio.CancelScope(shield=True):
+                for file in self._files.values():
+                    await file.aclose()
+
+    async def _throw_away(self, source: trio.lowlevel.FdStream) -> None:
+        with suppress(*_LOST):
+            while await source.receive_some(PIECE_BYTES):
+                pass
+
+    async def _copy(self, descriptor: int, client: Stream, number: int, scope: trio.CancelScope) -> None:
+        while True:
+            try:
+                data = await self._files[descriptor].receive_some(PIECE_BYTES)
+            except _LOST:
+                data = b""  # a terminal whose last user is gone answers EIO
+            if not data:
+                self._unread.discard(descriptor)
+                return
+            try:
+                async with self._sending:
+                    await client.send_all(data if self._wires.raw else frame(number, bytes(data)))
+            except _LOST:
+                scope.cancel()
+                return
+
+    async def _feed(self, client: Stream, scope: trio.CancelScope) -> None:
+        """The client's bytes to the input; without an input only watch for a client that is gone (a half-close is not)."""
+        wires = self._wires
+        target = self._files.get(wires.input)
+        detacher = Detacher(wires.detach_keys) if wires.detach_keys else None
+        while True:
+            try:
+                data = bytes(await client.receive_some(PIECE_BYTES))
+            except _LOST:
+                scope.cancel()
+                return
+            if not data:
+                break
+            detached = False
+            if detacher is not None:
+                data, detached = detacher.feed(data)
+            if target is not None:
+                try:
+                    await target.send_all(data)
+                except _LOST:
+                    target = None  # the program reads no more; its output goes on
+            if detached:
+                scope.cancel()
+                return
+        if target is not None and wires.close_input:
+            await target.aclose()

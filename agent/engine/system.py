@@ -1,0 +1,234 @@
+"""`/_ping`, `/version`, `/info`, `/system/df`, `/auth`: what this node says of itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from agent.engine import lookup
+from agent.engine.answers import json_answer, unserved
+from agent.engine.call import Call
+from agent.engine.containers import volumes_root
+from agent.engine.convert import Json, time_text
+from agent.engine.convert_containers import summary_json
+from agent.engine.convert_images import image_summary_json
+from agent.engine.convert_swarm import cluster_info_json
+from cluster.model.changes import Kind
+from cluster.model.errors import ClusterError
+from cluster.version import API_VERSION, MIN_API_VERSION
+from cluster.wire.calls import Query
+from cluster.wire.http import Response
+from runtime.images.store import architecture
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+_NO_CACHE: Final = (("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache"))
+_CGROUP2: Final = Path("/sys/fs/cgroup/cgroup.controllers")
+_INDEX: Final = "https://index.docker.io/v1/"
+
+
+async def ping(call: Call) -> Response:
+    headers = (("Content-Type", "text/plain; charset=utf-8"), ("Builder-Version", "1"), ("Swarm", swarm_word(call.node)), *_NO_CACHE)
+    return Response(200, headers, b"OK")
+
+
+def swarm_word(node: Node) -> str:
+    state = node.swarm.state
+    return state if state != "active" else f"active/{'manager' if node.swarm.is_manager else 'worker'}"
+
+
+async def version(call: Call) -> Response:
+    node, kernel = call.node, os.uname().release
+    built = time_text(0)
+    details = {
+        "ApiVersion": API_VERSION,
+        "Arch": architecture(),
+        "BuildTime": built,
+        "Experimental": "false",
+        "GitCommit": "",
+        "GoVersion": "",
+        "KernelVersion": kernel,
+        "MinAPIVersion": MIN_API_VERSION,
+        "Os": "linux",
+    }
+    return json_answer(
+        {
+            "Platform": {"Name": "Festoon"},
+            "Components": [{"Name": "Engine", "Version": node.version, "Details": details}],
+            "Version": node.version,
+            "ApiVersion": API_VERSION,
+            "MinAPIVersion": MIN_API_VERSION,
+            "GitCommit": "",
+            "GoVersion": f"Python {platform.python_version()}",
+            "Os": "linux",
+            "Arch": architecture(),
+            "KernelVersion": kernel,
+            "BuildTime": built,
+        }
+    )
+
+
+async def info(call: Call) -> Response:
+    node = call.node
+    images = await trio.to_thread.run_sync(node.images.list)
+    facts = await trio.to_thread.run_sync(machine_facts)
+    return json_answer(info_json(node, len(images), facts) | {"Swarm": await swarm_info(node)})
+
+
+def machine_facts() -> Json:
+    """What is read from this machine's kernel and files."""
+    kernel = os.uname()
+    names = _os_release()
+    return {
+        "KernelVersion": kernel.release,
+        "OperatingSystem": names.get("PRETTY_NAME", "Linux"),
+        "OSVersion": names.get("VERSION_ID", ""),
+        "OSType": "linux",
+        "Architecture": kernel.machine,
+        "NCPU": len(os.sched_getaffinity(0)),
+        "MemTotal": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": "2" if _CGROUP2.exists() else "1",
+        "NFd": len(os.listdir("/proc/self/fd")),
+        "IPv4Forwarding": _text("/proc/sys/net/ipv4/ip_forward") == "1",
+    }
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _os_release() -> dict[str, str]:
+    pairs = (line.partition("=")[::2] for line in _text("/etc/os-release").splitlines() if "=" in line)
+    return {name: value.strip('"') for name, value in pairs}
+
+
+def info_json(node: Node, images: int, facts: Json) -> Json:
+    statuses = [record.state.status for record in node.containers.records()]
+    running, paused = statuses.count("running"), statuses.count("paused")
+    plugins: dict[str, list[str]] = {"Volume": [], "Network": [], "Log": []}
+    for kind, name in node.description.plugins:
+        plugins.setdefault(kind, []).append(name)
+    return (
+        {
+            "ID": node.engine_id,
+            "Containers": len(statuses),
+            "ContainersRunning": running,
+            "ContainersPaused": paused,
+            "ContainersStopped": len(statuses) - running - paused,
+            "Images": images,
+            "Driver": "overlay2",
+            "DriverStatus": [["Supports d_type", "true"], ["Using metacopy", "false"]],
+            "Plugins": plugins | {"Authorization": []},
+            "MemoryLimit": True,
+            "SwapLimit": True,
+            "CpuCfsPeriod": True,
+            "CpuCfsQuota": True,
+            "CPUShares": True,
+            "CPUSet": True,
+            "PidsLimit": True,
+            "OomKillDisable": False,
+            "Debug": False,
+            "NGoroutines": 0,
+            "SystemTime": time_text(time.time_ns()),
+            "LoggingDriver": "local",
+            "NEventsListener": 0,
+            "IndexServerAddress": _INDEX,
+            "RegistryConfig": {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []},
+            "GenericResources": [],
+            "DockerRootDir": str(node.root),
+            "HttpProxy": "",
+            "HttpsProxy": "",
+            "NoProxy": "",
+            "Name": node.hostname,
+            "Labels": [f"{name}={value}" if value else name for name, value in node.labels],
+            "ExperimentalBuild": False,
+            "ServerVersion": node.version,
+            "Runtimes": {"festoon": {"path": "festoon"}},
+            "DefaultRuntime": "festoon",
+            "LiveRestoreEnabled": True,
+            "Isolation": "",
+            "InitBinary": "festoon-init",
+            "ContainerdCommit": {"ID": ""},
+            "RuncCommit": {"ID": ""},
+            "InitCommit": {"ID": ""},
+            "SecurityOptions": [],
+            "FirewallBackend": {"Driver": "nftables", "Info": [["Mesh", _mesh_words(node.backend)]]},
+            "CDISpecDirs": [],
+            "Warnings": [],
+        }
+        | facts
+    )
+
+
+def _mesh_words(backend: str) -> str:
+    return "ipvs" if backend == "ipvs" else "nft (nftables balance the mesh)"
+
+
+async def swarm_info(node: Node) -> Json:
+    """The Swarm part of info; a manager that can't be asked leaves its error there."""
+    swarm = node.swarm
+    out: Json = {
+        "NodeID": swarm.node_id,
+        "NodeAddr": swarm.node_address,
+        "LocalNodeState": swarm.state,
+        "ControlAvailable": swarm.is_manager and swarm.state == "active",
+        "Error": swarm.error,
+        "RemoteManagers": [{"NodeID": "", "Addr": address} for address in swarm.managers] or None,
+    }
+    if not out["ControlAvailable"]:
+        return out
+    try:
+        nodes = (await lookup.query(node, Query(Kind.NODE))).nodes
+        cluster = await lookup.cluster(node)
+    except ClusterError as error:
+        return out | {"Error": error.message}
+    managers = [member for member in nodes if member.manager is not None]
+    remotes = [{"NodeID": member.id, "Addr": member.manager.address} for member in managers if member.manager is not None]
+    more: Json = {"RemoteManagers": remotes or None, "Nodes": len(nodes), "Managers": len(managers)}
+    return out | more | {"Cluster": cluster_info_json(cluster)}
+
+
+async def disk_usage(call: Call) -> Response:
+    node = call.node
+    images = await trio.to_thread.run_sync(node.images.list)
+    records = node.containers.records()
+    users = [record.image_id for record in records]
+    now_ns, root = time.time_ns(), volumes_root(node)
+    out: dict[str, Any] = {
+        "LayersSize": sum(image.size_bytes for image in images),
+        "Images": [image_summary_json(image, users.count(image.id)) for image in images],
+        "Containers": [summary_json(record, now_ns, root) for record in records],
+        "Volumes": [],
+        "BuildCache": [],
+    }
+    return json_answer(out)
+
+
+async def auth(_call: Call) -> Response:
+    return unserved("logging in to a registry is not served: this node does not pull from registries")
+
+
+async def build(_call: Call) -> Response:
+    return unserved("building images is not served: build with buildah, podman or docker and load the archive (docker load -i)")
+
+
+async def build_prune(_call: Call) -> Response:
+    return json_answer({"CachesDeleted": [], "SpaceReclaimed": 0})
+
+
+async def plugins(_call: Call) -> Response:
+    return json_answer([])
+
+
+async def plugin(_call: Call) -> Response:
+    return unserved("plugins are not served")
