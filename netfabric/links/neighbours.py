@@ -61,9 +61,7 @@ def delete_forwarding(index: int, mac: str, vtep: str) -> Message:
 
 def put_bridge_entry(index: int, mac: str) -> Message:
     """The bridge's entry: `mac` is behind the port `index`."""
-    return Message(
-        RTM_NEWNEIGH, PUT, _body(socket.AF_BRIDGE, index, NUD_NOARP, NTF_MASTER, mac=mac), f"bridge entry {mac}"
-    )
+    return Message(RTM_NEWNEIGH, PUT, _body(socket.AF_BRIDGE, index, NUD_NOARP, NTF_MASTER, mac=mac), f"bridge entry {mac}")
 
 
 def delete_bridge_entry(index: int, mac: str) -> Message:

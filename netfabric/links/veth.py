@@ -32,11 +32,9 @@ def new_veth(
     group: int | None = None,
 ) -> Message:
     """A pair whose first end is in the socket's namespace, up, and a port of the bridge `master`; the other end is
-    in the namespace behind the descriptor `peer_namespace` (None: the same), down, as the kernel wants it. The
-    peer's index is honoured only when the first end's is given too.
+    in the namespace behind the descriptor `peer_namespace` (None: the same), down, as the kernel wants it.
+    `group` is the first end's. The peer's index is honoured only when the first end's is given too.
     """
-    peer = link_header(peer_index) + link_attributes(
-        name=peer_name, mtu=mtu, mac=peer_mac, namespace=peer_namespace, group=group
-    )
+    peer = link_header(peer_index) + link_attributes(name=peer_name, mtu=mtu, mac=peer_mac, namespace=peer_namespace)
     own = link_attributes(mtu=mtu, master=master, mac=mac, group=group)
     return new_link("veth", name, index=index, data=attribute(_VETH_INFO_PEER | _NLA_F_NESTED, peer), attributes=own)

@@ -15,12 +15,5 @@ _IFLA_VXLAN_LEARNING, _IFLA_VXLAN_PROXY = 7, 11
 
 def new_vxlan(name: str, vni: int, namespace: int, *, port: int, index: int = 0, mtu: int = 0) -> Message:
     """A VXLAN link that is put, down, into the namespace behind the descriptor."""
-    data = (
-        u32(IFLA_VXLAN_ID, vni)
-        + u8(_IFLA_VXLAN_LEARNING, 0)
-        + u8(_IFLA_VXLAN_PROXY, 1)
-        + u16_network(IFLA_VXLAN_PORT, port)
-    )
-    return new_link(
-        "vxlan", name, index=index, up=False, data=data, attributes=link_attributes(mtu=mtu, namespace=namespace)
-    )
+    data = u32(IFLA_VXLAN_ID, vni) + u8(_IFLA_VXLAN_LEARNING, 0) + u8(_IFLA_VXLAN_PROXY, 1) + u16_network(IFLA_VXLAN_PORT, port)
+    return new_link("vxlan", name, index=index, up=False, data=data, attributes=link_attributes(mtu=mtu, namespace=namespace))

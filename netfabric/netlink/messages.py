@@ -145,9 +145,7 @@ def link_attributes(
     return packed
 
 
-def new_link(
-    kind: str, name: str, *, index: int = 0, up: bool = True, data: bytes = b"", attributes: bytes = b""
-) -> Message:
+def new_link(kind: str, name: str, *, index: int = 0, up: bool = True, data: bytes = b"", attributes: bytes = b"") -> Message:
     """Creates a link of `kind` with the kind's own `data`. `index` 0 lets the kernel choose."""
     flags = IFF_UP if up else 0
     info = nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, kind), nested(IFLA_INFO_DATA, data))
@@ -219,9 +217,7 @@ def dump_addresses() -> Message:
 def _route_body(destination: str, gateway: str, index: int) -> bytes:
     network = ipaddress.IPv4Network("0.0.0.0/0" if destination == "default" else destination)
     scope = RT_SCOPE_UNIVERSE if gateway else RT_SCOPE_LINK
-    body = struct.pack(
-        "=BBBBBBBBI", socket.AF_INET, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0
-    )
+    body = struct.pack("=BBBBBBBBI", socket.AF_INET, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
     if network.prefixlen:
         body += attribute(RTA_DST, network.network_address.packed)
     if gateway:
@@ -235,9 +231,7 @@ def add_route(destination: str, *, gateway: str = "", index: int = 0) -> Message
     """A route in the main table; `destination` is "default" or a CIDR. At least one of gateway and link index is
     given.
     """
-    return Message(
-        RTM_NEWROUTE, NEW, _route_body(destination, gateway, index), f"add route {destination} via {gateway or index}"
-    )
+    return Message(RTM_NEWROUTE, NEW, _route_body(destination, gateway, index), f"add route {destination} via {gateway or index}")
 
 
 def delete_route(destination: str, *, gateway: str = "", index: int = 0) -> Message:

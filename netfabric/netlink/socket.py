@@ -70,9 +70,7 @@ class NetlinkSocket:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     async def request(self, *messages: Message, tolerate: Collection[int] = ()) -> list[Answer]:
@@ -81,6 +79,13 @@ class NetlinkSocket:
         Raises the first NetlinkError whose errno is not in `tolerate`; the other messages were carried out all the
         same. Cancelled, the answers are dropped and the datagrams that were sent stay carried out.
         """
+        return _answers(await self._converse(messages), tolerate)
+
+    async def attempt(self, *messages: Message) -> list[NetlinkError | None]:
+        """Sends all messages and returns what became of each: None, or why the kernel refused it."""
+        return [one.error for one in await self._converse(messages)]
+
+    async def _converse(self, messages: Sequence[Message]) -> list[Pending]:
         collected: list[Pending] = []
         for some in datagrams(messages):
             data, pending = self._exchange.prepare(some)
@@ -90,7 +95,7 @@ class NetlinkSocket:
             finally:
                 self._exchange.forget(pending)
             collected += pending
-        return _answers(collected, tolerate)
+        return collected
 
     async def _receive(self, pending: Sequence[Pending]) -> None:
         """One task reads for everyone; the others are parked until it has read something."""
@@ -123,9 +128,7 @@ class SyncNetlink:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def request(self, *messages: Message, tolerate: Collection[int] = ()) -> list[Answer]:

@@ -1,0 +1,200 @@
+"""A node's fabric: makes the kernel look as a View says, and keeps doing so.
+
+Owns the last applied state, the held ports and the folder <run>/netns, in which every file is a namespace of ours:
+one that no view mentions is removed. The first view after a start is compared with the kernel itself, later ones
+with what was applied. What failed is tried again with the next view. Nothing here outlives its process but what is
+in the kernel: a start after kill -9 finds that again. The node's own namespace is the one of the thread that opens
+the fabric.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from netfabric import trace
+from netfabric.diff import Operations, Put, diff
+from netfabric.errors import BackendUnavailable, FabricError, Failure
+from netfabric.handles import Handles
+from netfabric.netlink import ipvs, netns
+from netfabric.netlink.exchange import NetlinkError
+from netfabric.netlink.nftables import NftablesError
+from netfabric.observe import observe
+from netfabric.perform import Failed, Kernel, perform
+from netfabric.plan import Balancing, Plan, plan
+from netfabric.state import NODE, HeldPort, Link, LinkKind, State, Sysctl
+from netfabric.trace import Hop
+from netfabric.view import View
+
+log = logging.getLogger("netfabric")
+
+NAMESPACES = "netns"
+ATTEMPTS = 2
+"""How often a view is tried: once against what is remembered, once against what is there."""
+
+
+class Fabric:
+    """Made by open_fabric()."""
+
+    def __init__(self, node: int, folder: str, balancing: Balancing, kernel: Kernel) -> None:
+        self._node = node
+        self._folder = folder
+        self._balancing = balancing
+        self._kernel = kernel
+        self._applied: State | None = None
+        self._wanted: Plan | None = None
+        self._asked = 0
+        self._finished = 0
+        self._failures: tuple[Failure, ...] = ()
+        self._wake = trio.Event()
+        self._round = trio.Event()
+
+    @property
+    def backend(self) -> str:
+        """What balances virtual services: "ipvs" or "nft"."""
+        return self._balancing.value
+
+    def sandbox_path(self, sandbox_id: str) -> str:
+        """Where the namespace of a container is bound (or will be)."""
+        return os.path.join(self._folder, sandbox_id)
+
+    async def reconcile(self, view: View) -> None:
+        """Returns when this view, or one that was given later, is applied. The view has to name every sandbox that
+        shall live.
+
+        Raises UnknownNetwork when an interface's network is not in the view (nothing is changed then), FabricError
+        when some of it could not be made. Cancelled, it stops waiting; the view is applied all the same.
+        """
+        self._wanted = plan(view, self._balancing, self._wanted)
+        self._asked += 1
+        mine = self._asked
+        self._wake.set()
+        while self._finished < mine:
+            await self._round.wait()
+        if self._failures:
+            raise FabricError(self._failures)
+
+    async def difference(self, view: View) -> Operations:
+        """What reconcile() would do if it looked at the kernel again. Raises OSError when the kernel can't be asked."""
+        desired = plan(view, self._balancing).state
+        spare = Kernel(ipvs_family=self._kernel.ipvs_family)
+        with Handles(self._node, self._folder) as handles:
+            return diff(desired, await self._observe(handles, spare, desired))
+
+    async def path(self, view: View, port: int) -> tuple[Hop, ...]:
+        """The hops of a packet to a published port of this node, read from the kernel; empty when the view
+        publishes no such port.
+        """
+        with Handles(self._node, self._folder) as handles:
+            return await trace.path(handles, view, port, self._balancing, self._kernel.ipvs_family)
+
+    async def run(self) -> None:
+        """Applies what is wanted, one view at a time, until it is cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            asked, wanted = self._asked, self._wanted
+            assert wanted is not None
+            self._failures = await self._apply(wanted.state)
+            self._finished = asked
+            self._round.set()
+            self._round = trio.Event()
+
+    async def _apply(self, desired: State) -> tuple[Failure, ...]:
+        failures: tuple[Failure, ...] = ()
+        for _ in range(ATTEMPTS):
+            before, self._applied = self._applied, None  # cancelled or failed in the middle, nothing is known
+            try:
+                with Handles(self._node, self._folder) as handles:
+                    if before is None:
+                        before = await self._observe(handles, self._kernel, desired)
+                    failed = await perform(self._kernel, handles, diff(desired, before))
+            except (OSError, NftablesError) as error:
+                failures = (Failure(NODE, str(error)),)
+                continue
+            failures = tuple(Failure(_concerns(one), one.message) for one in failed)
+            if all(_stands_alone(one) for one in failed):
+                self._applied = _without(desired, failed)
+                break
+        for failure in failures:
+            log.warning("network of %s: %s", failure.namespace or "the node", failure.message)
+        return failures
+
+    async def _observe(self, handles: Handles, kernel: Kernel, desired: State) -> State:
+        held = self._kernel.held
+        return await observe(handles, kernel.indexes, desired, held=held, ipvs_family=kernel.ipvs_family)
+
+
+def _concerns(failed: Failed) -> str:
+    """Whose failure it is: the sandbox's, also where its link is made from the bridge's side."""
+    operation = failed.operation
+    if isinstance(operation, Put) and isinstance(operation.item, Link) and operation.item.kind is LinkKind.VETH:
+        assert operation.item.peer is not None
+        return operation.item.peer.namespace
+    return operation.namespace
+
+
+def _stands_alone(failed: Failed) -> bool:
+    """Whether the failure leaves everything else as it was planned."""
+    return isinstance(failed.operation, Put) and isinstance(failed.operation.item, Sysctl | HeldPort)
+
+
+def _without(desired: State, failed: Sequence[Failed]) -> State:
+    """What was applied, so that the next view tries what is missing again."""
+    state = dict(desired)
+    for one in failed:
+        assert isinstance(one.operation, Put)
+        name, item = one.operation.namespace, one.operation.item
+        sysctls = tuple(sysctl for sysctl in state[name].sysctls if sysctl != item)
+        ports = frozenset(port for port in state[name].ports if port != item)
+        state[name] = dataclasses.replace(state[name], sysctls=sysctls, ports=ports)
+    return state
+
+
+@asynccontextmanager
+async def open_fabric(run_dir: str, *, backend: str = "auto") -> AsyncIterator[Fabric]:
+    """Opens the fabric of the node whose network namespace this thread is in. `run_dir`/netns will hold its
+    namespaces.
+
+    `backend` is "auto", "ipvs" or "nft". Leaving the block lets go of held ports and leaves everything else as it
+    is, so that containers keep their networks. Raises BackendUnavailable when IPVS is asked for and not there,
+    OSError when the folder can't be made.
+    """
+    folder = os.path.join(run_dir, NAMESPACES)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    kernel = Kernel()
+    node = netns.current()
+    try:
+        balancing = await _probe(node, folder, backend, kernel)
+        fabric = Fabric(node, folder, balancing, kernel)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fabric.run)
+            try:
+                yield fabric
+            finally:
+                nursery.cancel_scope.cancel()
+    finally:
+        kernel.close()
+        os.close(node)
+
+
+async def _probe(node: int, folder: str, backend: str, kernel: Kernel) -> Balancing:
+    """Asks the kernel for IPVS, unless nftables is asked for."""
+    if backend not in {"auto", *Balancing}:
+        raise ValueError(f"unknown backend {backend!r}: it is one of auto, ipvs, nft")
+    if backend == Balancing.NFT:
+        return Balancing.NFT
+    with Handles(node, folder) as handles:
+        try:
+            (answer,) = await handles.generic(NODE).request(ipvs.get_family())
+        except NetlinkError as error:
+            if backend == Balancing.IPVS:
+                raise BackendUnavailable(str(error)) from error
+            return Balancing.NFT
+    kernel.ipvs_family = ipvs.family_of(answer)
+    return Balancing.IPVS

@@ -1,0 +1,252 @@
+"""desired - observed -> ordered operations. Pure.
+
+Order: new namespaces with their sysctls and rules; what goes, entries before links; links, then what stands on
+them; rules and services of what exists; namespaces that go. A link that must be made anew takes with it what stood
+on it, so that it is put again. diff(x, x) is empty, and diff(a, b) followed by diff(b, c) ends where diff(a, c)
+does (tests/property). A sysctl that is no longer wanted keeps its value: nobody knows what it was before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from netfabric.firewall import nftables
+from netfabric.state import (
+    NODE,
+    Address,
+    Forwarding,
+    HeldPort,
+    Link,
+    LinkKind,
+    Namespace,
+    Neighbour,
+    RealServer,
+    Route,
+    State,
+    Sysctl,
+    VirtualService,
+    is_of_link,
+    link_of,
+)
+
+Entry = TypeVar("Entry", Neighbour, Forwarding)
+Item = Link | Address | Route | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | HeldPort
+
+
+@dataclass(frozen=True, slots=True)
+class CreateNamespace:
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNamespace:
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Makes the item. A PEER link was made by its other end: it is set up."""
+
+    namespace: str
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Makes a link, real server or virtual service that exists what `item` says. `before` is of the same type and
+    identity.
+    """
+
+    namespace: str
+    before: Link | RealServer | VirtualService
+    item: Link | RealServer | VirtualService
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    namespace: str
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Transact:
+    """One nftables transaction."""
+
+    namespace: str
+    commands: str
+
+
+Operation = CreateNamespace | RemoveNamespace | Put | Change | Drop | Transact
+Operations = tuple[Operation, ...]
+
+_MAKE_NAMESPACE, _MAKE_SYSCTL, _MAKE_RULES, _DROP, _DROP_LINK, _MAKE_LINK, _CONFIGURE, _LATE, _REMOVE_NAMESPACE = range(9)
+_LINK_RANK = {LinkKind.LOOPBACK: 0, LinkKind.BRIDGE: 0, LinkKind.VXLAN: 1, LinkKind.VETH: 2}
+_CONFIGURED = (Link, Address, Route, Neighbour, Forwarding, Sysctl)
+_LATE_RANK: dict[type, int] = {VirtualService: 1, RealServer: 2, HeldPort: 3}
+
+
+def diff(desired: State, observed: State) -> Operations:
+    """The operations that turn `observed` into `desired`, in the order in which they have to be carried out."""
+    lost = _lost_links(desired, observed)
+    operations: list[tuple[tuple[int, int, str, int], Operation]] = []
+
+    def at(phase: int, rank: int, namespace: str, operation: Operation) -> None:
+        operations.append(((phase, rank, namespace, len(operations)), operation))
+
+    for name, wanted in desired.items():
+        before = observed.get(name)
+        losses = lost.get(name, frozenset())
+        if before is wanted and not losses:
+            continue
+        if before is None and name != NODE:
+            at(_MAKE_NAMESPACE, 0, name, CreateNamespace(name))
+        for operation in _namespace(name, wanted, before or Namespace(), losses):
+            phase, rank = _place(operation, existed=before is not None)
+            at(phase, rank, name, operation)
+    for name, before in observed.items():
+        if name not in desired:
+            for link in before.links:
+                if link.kind not in {LinkKind.PEER, LinkKind.LOOPBACK}:
+                    at(_DROP_LINK, 0, name, Drop(name, link))
+            if name != NODE:
+                at(_REMOVE_NAMESPACE, 0, name, RemoveNamespace(name))
+    operations.sort(key=lambda pair: pair[0])
+    return tuple(operation for _, operation in operations)
+
+
+def _place(operation: Operation, *, existed: bool) -> tuple[int, int]:
+    """The phase of an operation within a namespace, and its rank in the phase."""
+    match operation:
+        case Transact():
+            return (_LATE, 0) if existed else (_MAKE_RULES, 0)
+        case Drop(item=HeldPort()):
+            return _DROP, 0
+        case Drop(item=VirtualService()):
+            return _LATE, 4
+        case Drop(item=RealServer()):
+            return _LATE, 3
+        case Drop(item=Link()):
+            return _DROP_LINK, 0
+        case Drop():
+            return _DROP, 0
+        case Put(item=Sysctl(key=key)) if not is_of_link(key):
+            return _MAKE_SYSCTL, 0
+        case Put(item=Link(kind=kind)) | Change(item=Link(kind=kind)) if kind in _LINK_RANK:
+            return _MAKE_LINK, _LINK_RANK[kind]
+        case Put(item=item) | Change(item=item) if isinstance(item, _CONFIGURED):
+            return _CONFIGURE, 0
+        case Put(item=item) | Change(item=item):
+            return _LATE, _LATE_RANK[type(item)]
+        case CreateNamespace() | RemoveNamespace():
+            raise AssertionError(operation)
+
+
+def _same_link(wanted: Link, seen: Link) -> bool:
+    """Whether one can become the other without being made anew."""
+    return (wanted.kind, wanted.peer, wanted.vni, wanted.port) == (seen.kind, seen.peer, seen.vni, seen.port)
+
+
+def _lost_links(desired: State, observed: State) -> dict[str, frozenset[str]]:
+    """The names of observed links, by namespace, that will not survive: they go, or are made anew, or their other
+    end does.
+    """
+    lost: dict[str, set[str]] = {}
+    broken_peers: set[tuple[str, str]] = set()
+    for name, before in observed.items():
+        wanted = desired.get(name)
+        if before is wanted:
+            continue
+        links = {link.name: link for link in wanted.links} if wanted is not None else {}
+        lost[name] = {s.name for s in before.links if s.name not in links or not _same_link(links[s.name], s)}
+        seen = {s.name for s in before.links}
+        broken_peers |= {(name, link.name) for link in links.values() if link.kind is LinkKind.PEER and link.name not in seen}
+    broken_peers |= {(name, link) for name, names in lost.items() for link in names}
+    broken_peers |= {(name, "") for name in desired if name not in observed}
+    for name, before in observed.items():
+        for link in before.links:
+            if link.kind is LinkKind.VETH and link.peer is not None:
+                other = (link.peer.namespace, link.peer.link)
+                if other in broken_peers or (link.peer.namespace, "") in broken_peers:
+                    lost.setdefault(name, set()).add(link.name)
+    for name, before in observed.items():  # the other ends of what is lost
+        for link in before.links:
+            if link.peer is not None and link.name in lost.get(name, ()):
+                lost.setdefault(link.peer.namespace, set()).add(link.peer.link)
+    return {name: frozenset(names) for name, names in lost.items() if names}
+
+
+def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[str]) -> Iterator[Operation]:
+    """The operations within one namespace, in order of making; drops of what stands on lost links are left out."""
+    seen = {link.name: link for link in before.links}
+    for link in before.links:
+        if link.name in lost and link.kind is not LinkKind.PEER:
+            yield Drop(name, link)
+    for link in wanted.links:
+        if link.name not in seen or link.name in lost:
+            yield Put(name, link)
+        else:
+            old = seen[link.name]
+            if old.master in lost:
+                old = dataclasses.replace(old, master="")
+            if old != link:
+                yield Change(name, old, link)
+    yield from _standing(name, wanted.addresses, [a for a in before.addresses if a.link not in lost])
+    yield from _standing(name, wanted.routes, [r for r in before.routes if r.link not in lost])
+    yield from _entries(name, wanted.neighbours, before.neighbours, lost)
+    yield from _entries(name, wanted.forwarding, before.forwarding, lost)
+    known = {s.key: s.value for s in before.sysctls if not is_of_link(s.key) or link_of(s.key) not in lost}
+    yield from (Put(name, sysctl) for sysctl in wanted.sysctls if known.get(sysctl.key) != sysctl.value)
+    tables, old_tables = {t.name: t for t in wanted.tables}, {t.name: t for t in before.tables}
+    for table in tables.keys() | old_tables.keys():
+        if commands := nftables.changes(old_tables.get(table), tables.get(table)):
+            yield Transact(name, commands)
+    yield from _balanced(name, wanted, before)
+    yield from _standing(name, sorted(wanted.ports, key=repr), sorted(before.ports, key=repr))
+
+
+def _standing(name: str, wanted: Sequence[Item], before: Sequence[Item]) -> Iterator[Operation]:
+    """Items that are made in order and gone in the opposite one."""
+    kept = set(wanted)
+    yield from (Drop(name, item) for item in reversed(before) if item not in kept)
+    there = set(before)
+    yield from (Put(name, item) for item in wanted if item not in there)
+
+
+def _entries(name: str, wanted: frozenset[Entry], before: frozenset[Entry], lost: frozenset[str]) -> Iterator[Operation]:
+    """Neighbours and forwarding entries: putting one replaces what is there for the same key, without a gap."""
+    there = frozenset(entry for entry in before if entry.link not in lost) if lost else before
+    added = sorted(wanted - there, key=repr)
+    replaced = {_entry_key(entry) for entry in added}
+    gone = sorted((entry for entry in there - wanted if _entry_key(entry) not in replaced), key=repr)
+    yield from (Drop(name, entry) for entry in gone)
+    yield from (Put(name, entry) for entry in added)
+
+
+def _entry_key(entry: Entry) -> tuple[str, str, bool]:
+    if isinstance(entry, Neighbour):
+        return entry.link, entry.address, False
+    return entry.link, entry.mac, bool(entry.vtep)
+
+
+def _balanced(name: str, wanted: Namespace, before: Namespace) -> Iterator[Operation]:
+    """IPVS: services before their servers; servers go with their service."""
+    services, old_services = {s.mark: s for s in wanted.services}, {s.mark: s for s in before.services}
+    for mark, service in services.items():
+        if mark not in old_services:
+            yield Put(name, service)
+        elif old_services[mark] != service:
+            yield Change(name, old_services[mark], service)
+    servers = {(s.mark, s.address): s for s in sorted(wanted.servers, key=repr)}
+    old_servers = {(s.mark, s.address): s for s in sorted(before.servers, key=repr)}
+    for key, server in servers.items():
+        if key not in old_servers:
+            yield Put(name, server)
+        elif old_servers[key] != server:
+            yield Change(name, old_servers[key], server)
+    for key, server in old_servers.items():
+        if key not in servers and key[0] in services:
+            yield Drop(name, server)
+    yield from (Drop(name, service) for mark, service in old_services.items() if mark not in services)

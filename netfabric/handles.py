@@ -1,0 +1,101 @@
+"""Descriptors, sockets and nftables contexts of namespaces, opened when they are first needed and closed together.
+
+One Handles serves one pass over the kernel (an application, an observation, a trace), so that a node with hundreds
+of sandboxes holds no descriptors for them between passes. Owns nothing in the kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+from netfabric.netlink import netns
+from netfabric.netlink.messages import NETLINK_GENERIC, NETLINK_ROUTE
+from netfabric.netlink.nftables import Nftables
+from netfabric.netlink.socket import NetlinkSocket
+from netfabric.state import NODE
+
+
+class Handles:
+    """`node` is a descriptor of the node's own namespace, which stays the caller's; `folder` holds the named ones."""
+
+    def __init__(self, node: int, folder: str) -> None:
+        self.folder = folder
+        self._node = node
+        self._descriptors: dict[str, int] = {}
+        self._sockets: dict[tuple[str, int], NetlinkSocket] = {}
+        self._contexts: dict[str, Nftables] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for context in self._contexts.values():
+            context.close()
+        for socket in self._sockets.values():
+            socket.close()
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+
+    def path(self, namespace: str) -> str:
+        return os.path.join(self.folder, namespace)
+
+    def names(self) -> tuple[str, ...]:
+        """The files in the folder, whether or not they are namespaces."""
+        return netns.names(self.folder)
+
+    def create(self, namespace: str) -> None:
+        """Makes a namespace; a file that a crash left under its name, bound to nothing, goes first. Raises OSError."""
+        try:
+            self._descriptors[namespace] = netns.create(self.path(namespace))
+        except FileExistsError:
+            if self.there(namespace):
+                return
+            netns.remove(self.path(namespace))
+            self._descriptors[namespace] = netns.create(self.path(namespace))
+
+    def remove(self, namespace: str) -> None:
+        """Takes the namespace's name away and lets go of it. Raises OSError."""
+        for key in [key for key in self._sockets if key[0] == namespace]:
+            self._sockets.pop(key).close()
+        if namespace in self._contexts:
+            self._contexts.pop(namespace).close()
+        if namespace in self._descriptors:
+            os.close(self._descriptors.pop(namespace))
+        netns.remove(self.path(namespace))
+
+    def there(self, namespace: str) -> bool:
+        try:
+            self.descriptor(namespace)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def descriptor(self, namespace: str) -> int:
+        """Raises FileNotFoundError when there is no such namespace."""
+        if namespace == NODE:
+            return self._node
+        if namespace not in self._descriptors:
+            self._descriptors[namespace] = netns.open_named(self.path(namespace))
+        return self._descriptors[namespace]
+
+    def route(self, namespace: str) -> NetlinkSocket:
+        """The namespace's rtnetlink socket. Raises OSError."""
+        return self._socket(namespace, NETLINK_ROUTE)
+
+    def generic(self, namespace: str) -> NetlinkSocket:
+        """The namespace's generic netlink socket. Raises OSError."""
+        return self._socket(namespace, NETLINK_GENERIC)
+
+    def nftables(self, namespace: str) -> Nftables:
+        """Raises OSError."""
+        if namespace not in self._contexts:
+            self._contexts[namespace] = Nftables(self.descriptor(namespace))
+        return self._contexts[namespace]
+
+    def _socket(self, namespace: str, protocol: int) -> NetlinkSocket:
+        key = (namespace, protocol)
+        if key not in self._sockets:
+            self._sockets[key] = NetlinkSocket(self.descriptor(namespace), protocol)
+        return self._sockets[key]

@@ -1,0 +1,76 @@
+"""Balancing by nftables alone, for kernels without IPVS: strict round robin over connections, by weight. Pure.
+
+A map from mark to the service's chain; a chain per service that counts up and picks a chain per real server, which
+counts and translates. So a change of one service touches its own chain, and a real server's counter outlives
+changes of its neighbours. A draining server (weight 0) keeps its chain but is not picked; its connections live on
+in conntrack. Sources: nft(8) numgen, vmap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from netfabric.firewall.nftables import Chain, Map, Table
+from netfabric.firewall.rules import PREROUTING, TABLE
+from netfabric.ingress.vips import marking_chain, source_chain
+from netfabric.view import Backend, Balancer
+
+SERVICES = "services"
+WEIGHT_SLOTS = 1024
+"""Most entries of a service's wheel; heavier weights are scaled down to it."""
+
+
+def balancer_table(balancers: Sequence[Balancer], subnet: str, own_address: str) -> Table:
+    """The table of a balancer's sandbox. `subnet` in CIDR form, `own_address` plain."""
+    chains: list[Chain] = []
+    elements: set[tuple[str, str]] = set()
+    for balancer in balancers:
+        chains += [Chain(server_chain(balancer.mark, b.address), (f"counter dnat to {b.address}",)) for b in balancer.backends]
+        picked = wheel(balancer.backends)
+        if picked:
+            chains.append(Chain(service_chain(balancer.mark), (_pick(balancer.mark, picked),)))
+            elements.add((f"{balancer.mark:#x}", f"goto {service_chain(balancer.mark)}"))
+    marking = marking_chain(balancers, first=("ct state established,related accept",))
+    dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
+    services = Map(SERVICES, "type mark : verdict;", frozenset(elements))
+    return Table(TABLE, (*chains, marking, dispatch, source_chain(subnet, own_address)), (services,))
+
+
+def service_chain(mark: int) -> str:
+    return f"FWM-{mark}"
+
+
+def server_chain(mark: int, address: str) -> str:
+    return f"FWM-{mark}-{address}"
+
+
+def _pick(mark: int, addresses: Sequence[str]) -> str:
+    verdicts = ", ".join(f"{slot} : goto {server_chain(mark, address)}" for slot, address in enumerate(addresses))
+    return f"counter numgen inc mod {len(addresses)} vmap {{ {verdicts} }}"
+
+
+def wheel(backends: Sequence[Backend]) -> tuple[str, ...]:
+    """The addresses in the order in which they are picked: each as often as its weight says, as evenly spread as it
+    goes (smooth weighted round robin).
+    """
+    live = [b for b in backends if b.weight > 0]
+    if not live:
+        return ()
+    divisor = math.gcd(*(b.weight for b in live))
+    weights = {b.address: b.weight // divisor for b in live}
+    total = sum(weights.values())
+    if total > max(WEIGHT_SLOTS, len(weights)):
+        weights = {address: max(1, weight * WEIGHT_SLOTS // total) for address, weight in weights.items()}
+        total = sum(weights.values())
+    if total == len(weights):
+        return tuple(weights)
+    credit = dict.fromkeys(weights, 0)
+    order = []
+    for _ in range(total):
+        for address, weight in weights.items():
+            credit[address] += weight
+        best = max(credit, key=lambda address: credit[address])
+        credit[best] -= total
+        order.append(best)
+    return tuple(order)

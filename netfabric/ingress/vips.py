@@ -1,0 +1,38 @@
+"""How a balancer's sandbox tells services apart and answers for them. Pure, and the same for both backends.
+
+Every virtual service has a firewall mark. Packets to its virtual address, and on the ingress network to its
+published ports, are marked as they come in; what the mark selects is the backend's (ingress/ipvs.py,
+ingress/nft.py). What goes on to a task leaves with the sandbox's own address, so that the answer comes back here.
+Source: moby libnetwork service_linux.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from netfabric.firewall.nftables import Chain
+from netfabric.view import Balancer
+
+MARKING = Chain("MARK", hook="type filter hook prerouting priority mangle; policy accept;")
+SOURCE = Chain("POSTROUTING", hook="type nat hook postrouting priority srcnat; policy accept;")
+
+
+def virtual_addresses(balancers: Iterable[Balancer]) -> tuple[str, ...]:
+    """The addresses that the sandbox's eth0 has besides its own, in CIDR form."""
+    return tuple(dict.fromkeys(f"{b.virtual_ip}/32" for b in balancers if b.virtual_ip))
+
+
+def marking_chain(balancers: Sequence[Balancer], *, first: Sequence[str] = ()) -> Chain:
+    """Marks packets by published port, then by virtual address. `first` are the backend's own rules before them."""
+    by_port = (f"{p.protocol} dport {p.published} counter {_mark(b)}" for b in balancers for p in b.ports)
+    by_address = (f"ip daddr {b.virtual_ip} counter {_mark(b)}" for b in balancers if b.virtual_ip)
+    return Chain(MARKING.name, (*first, *by_port, *by_address), MARKING.hook)
+
+
+def source_chain(subnet: str, own_address: str) -> Chain:
+    """Gives balanced connections the sandbox's own address; `subnet` is the overlay's."""
+    return Chain(SOURCE.name, (f"ip daddr {subnet} meta mark != 0 counter snat to {own_address}",), SOURCE.hook)
+
+
+def _mark(balancer: Balancer) -> str:
+    return f"meta mark set {balancer.mark:#x}"

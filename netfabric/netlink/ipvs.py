@@ -1,0 +1,185 @@
+"""IPVS over generic netlink: virtual services by firewall mark, their real servers, and dumps of both.
+
+Requests are packed by pyroute2's message classes (its sockets are not used); answers are read here. Traps that were
+measured: without an explicit forwarding method real servers are routed directly, services by mark need a netmask,
+and changing a server is "set", never "update". Sources: linux/ip_vs.h, net/netfilter/ipvs/ip_vs_ctl.c.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2.netlink.generic.ipvs import (
+    IPVS_CMD_DEL_DEST,
+    IPVS_CMD_DEL_SERVICE,
+    IPVS_CMD_GET_DEST,
+    IPVS_CMD_GET_SERVICE,
+    IPVS_CMD_NEW_DEST,
+    IPVS_CMD_NEW_SERVICE,
+    IPVS_CMD_SET_DEST,
+    IPVS_CMD_SET_SERVICE,
+    ipvsmsg,
+)
+
+from netfabric.netlink.exchange import Answer
+from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, attributes, text
+
+FAMILY_NAME = "IPVS"
+_GENL_ID_CTRL, _CTRL_CMD_GETFAMILY = 16, 3
+_CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 1, 2
+_GENL_HEADER_BYTES = 4
+_IPVS_VERSION = 1
+_MASQUERADE = 0
+_CMD_ATTR_SERVICE, _CMD_ATTR_DEST = 1, 2
+_SVC_FWMARK, _SVC_SCHED_NAME = 5, 6
+_DEST_ADDR, _DEST_WEIGHT, _DEST_ACTIVE, _DEST_INACTIVE, _DEST_STATS = 1, 4, 7, 8, 10
+_STATS_CONNS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SeenService:
+    mark: int
+    scheduler: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenServer:
+    """A real server with its connections now (`active`, `inactive`) and all that it ever got."""
+
+    address: str
+    weight: int
+    active: int
+    inactive: int
+    connections: int
+
+
+def get_family() -> Message:
+    """Asks the kernel for the IPVS family; it loads the module when it can. Answered with ENOENT where there is
+    none.
+    """
+    body = struct.pack("=BBH", _CTRL_CMD_GETFAMILY, 1, 0) + text(_CTRL_ATTR_FAMILY_NAME, FAMILY_NAME)
+    return Message(_GENL_ID_CTRL, CHANGE, body, "look for the IPVS family")
+
+
+def family_of(answer: Answer) -> int:
+    """The number of the family in the answer to get_family()."""
+    for _, payload in answer:
+        for kind, value in attributes(payload, _GENL_HEADER_BYTES):
+            if kind == _CTRL_ATTR_FAMILY_ID:
+                (number,) = struct.unpack("=H", value)
+                return int(number)
+    raise ValueError("the answer names no generic netlink family")
+
+
+def put_service(family: int, mark: int, scheduler: str, *, change: bool = False) -> Message:
+    service = [
+        *_service_key(mark),
+        ("IPVS_SVC_ATTR_SCHED_NAME", scheduler),
+        ("IPVS_SVC_ATTR_FLAGS", {"flags": 0, "mask": 0xFFFFFFFF}),
+        ("IPVS_SVC_ATTR_TIMEOUT", 0),
+        ("IPVS_SVC_ATTR_NETMASK", "255.255.255.255"),
+    ]
+    command = IPVS_CMD_SET_SERVICE if change else IPVS_CMD_NEW_SERVICE
+    return _message(family, command, CHANGE, f"virtual service FWM {mark}", service)
+
+
+def delete_service(family: int, mark: int) -> Message:
+    return _message(family, IPVS_CMD_DEL_SERVICE, CHANGE, f"delete virtual service FWM {mark}", _service_key(mark))
+
+
+def put_server(family: int, mark: int, address: str, weight: int, *, change: bool = False) -> Message:
+    """Port 0: connections keep the port that they came for."""
+    server = [
+        *_server_key(address),
+        ("IPVS_DEST_ATTR_FWD_METHOD", _MASQUERADE),
+        ("IPVS_DEST_ATTR_WEIGHT", weight),
+        ("IPVS_DEST_ATTR_U_THRESH", 0),
+        ("IPVS_DEST_ATTR_L_THRESH", 0),
+    ]
+    command = IPVS_CMD_SET_DEST if change else IPVS_CMD_NEW_DEST
+    return _message(family, command, CHANGE, f"real server {address} of FWM {mark}", _service_key(mark), server)
+
+
+def delete_server(family: int, mark: int, address: str) -> Message:
+    what = f"delete real server {address} of FWM {mark}"
+    return _message(family, IPVS_CMD_DEL_DEST, CHANGE, what, _service_key(mark), _server_key(address))
+
+
+def dump_services(family: int) -> Message:
+    return _message(family, IPVS_CMD_GET_SERVICE, NLM_F_REQUEST | NLM_F_DUMP, "list virtual services")
+
+
+def dump_servers(family: int, mark: int) -> Message:
+    what = f"list real servers of FWM {mark}"
+    return _message(family, IPVS_CMD_GET_DEST, NLM_F_REQUEST | NLM_F_DUMP, what, _service_key(mark))
+
+
+def services_of(answer: Answer) -> tuple[SeenService, ...]:
+    """The services by mark in a dump; others are not ours and left out."""
+    found = []
+    for _, payload in answer:
+        seen = _within(payload, _CMD_ATTR_SERVICE)
+        if _SVC_FWMARK in seen:
+            scheduler = seen.get(_SVC_SCHED_NAME, b"").rstrip(b"\0").decode()
+            found.append(SeenService(_number(seen[_SVC_FWMARK]), scheduler))
+    return tuple(found)
+
+
+def servers_of(answer: Answer) -> tuple[SeenServer, ...]:
+    found = []
+    for _, payload in answer:
+        seen = _within(payload, _CMD_ATTR_DEST)
+        if _DEST_ADDR in seen:
+            stats = dict(attributes(seen.get(_DEST_STATS, b"")))
+            found.append(
+                SeenServer(
+                    socket.inet_ntop(socket.AF_INET, seen[_DEST_ADDR][:4]),
+                    _number(seen.get(_DEST_WEIGHT, b"")),
+                    _number(seen.get(_DEST_ACTIVE, b"")),
+                    _number(seen.get(_DEST_INACTIVE, b"")),
+                    _number(stats.get(_STATS_CONNS, b"")),
+                )
+            )
+    return tuple(found)
+
+
+Pairs = list[tuple[str, Any]]
+
+
+def _service_key(mark: int) -> Pairs:
+    return [("IPVS_SVC_ATTR_AF", socket.AF_INET), ("IPVS_SVC_ATTR_FWMARK", mark)]
+
+
+def _server_key(address: str) -> Pairs:
+    return [
+        ("IPVS_DEST_ATTR_ADDR_FAMILY", socket.AF_INET),
+        ("IPVS_DEST_ATTR_ADDR", address),
+        ("IPVS_DEST_ATTR_PORT", 0),
+    ]
+
+
+def _message(family: int, command: int, flags: int, what: str, service: Pairs | None = None, server: Pairs | None = None) -> Message:
+    packed = ipvsmsg()
+    packed["cmd"] = command
+    packed["version"] = _IPVS_VERSION
+    packed["attrs"] = []
+    if service is not None:
+        packed["attrs"].append(("IPVS_CMD_ATTR_SERVICE", {"attrs": service}))
+    if server is not None:
+        packed["attrs"].append(("IPVS_CMD_ATTR_DEST", {"attrs": server}))
+    packed.encode()
+    return Message(family, flags, bytes(packed.data)[16:], what)
+
+
+def _within(payload: bytes, wanted: int) -> dict[int, bytes]:
+    for kind, value in attributes(payload, _GENL_HEADER_BYTES):
+        if kind == wanted:
+            return dict(attributes(value))
+    return {}
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value[:4], "little" if struct.pack("=H", 1)[0] else "big")

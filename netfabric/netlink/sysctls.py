@@ -1,0 +1,21 @@
+"""Sysctls of the namespace that the thread is in. Source: proc(5): /proc/sys/net shows the reader's own network
+namespace.
+"""
+
+from __future__ import annotations
+
+
+def _path(key: str) -> str:
+    return "/proc/sys/" + key.replace(".", "/")
+
+
+def read(key: str) -> str:
+    """The value of "net.ipv4.ip_forward", as the kernel prints it. Raises OSError."""
+    with open(_path(key), encoding="ascii") as file:
+        return file.read().strip()
+
+
+def write(key: str, value: str) -> None:
+    """Raises OSError."""
+    with open(_path(key), "w", encoding="ascii") as file:
+        file.write(value)

@@ -1,0 +1,260 @@
+"""The kernel's networks -> State, in the words of a desired state.
+
+Reads only. Ours are: links of the fabric's group and the other ends of their pairs, what stands on them, the
+nftables table of our name, every IPVS service of a balancer's sandbox, and every file in the folder of namespaces.
+Anything else in any namespace is left out, so that a diff never touches it. Sysctls and nftables texts are compared
+with what is wanted, the latter as the kernel itself spells it (the wanted table is loaded into a scratch namespace
+and listed).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from netfabric.firewall.nftables import Table, blocks, recognised, whole
+from netfabric.firewall.rules import TABLE
+from netfabric.handles import Handles
+from netfabric.indexes import Indexes
+from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_NOARP, NUD_PERMANENT, dump_forwarding, dump_neighbours
+from netfabric.links.seen import SeenLink, number, seen_link
+from netfabric.netlink import ipvs, messages, netns, sysctls
+from netfabric.netlink.exchange import Answer
+from netfabric.netlink.messages import attributes
+from netfabric.netlink.nftables import Nftables, NftablesError
+from netfabric.state import (
+    FABRIC_GROUP,
+    NODE,
+    Address,
+    End,
+    Forwarding,
+    HeldPort,
+    Link,
+    LinkKind,
+    Namespace,
+    Neighbour,
+    RealServer,
+    Route,
+    State,
+    Sysctl,
+    VirtualService,
+    port_name,
+)
+
+_NDA_MASTER = 9
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one namespace has, unfiltered."""
+
+    links: tuple[SeenLink, ...]
+    addresses: Answer
+    routes: Answer
+    neighbours: Answer
+    forwarding: Answer
+
+
+async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: Iterable[HeldPort] = (), ipvs_family: int = 0) -> State:
+    """Everything of ours that is there now, and fills `indexes`. Raises OSError when the kernel can't be asked."""
+    seen: dict[str, Seen] = {}
+    for name in (NODE, *handles.names()):
+        if handles.there(name):
+            seen[name] = await dump(handles, name)
+    ours = _ours({name: one.links for name, one in seen.items()})
+    state: dict[str, Namespace] = {}
+    with _Scratch() as scratch:
+        for name, one in seen.items():
+            numbers = {link.name: number for number, link in ours[name].items()}
+            taken = [link.index for link in one.links if name != NODE or link.group == FABRIC_GROUP]
+            indexes.learn(name, numbers, max(taken, default=0))
+            wanted = desired.get(name, Namespace())
+            services, servers = await _services(handles, name, wanted, ipvs_family)
+            state[name] = Namespace(
+                links=tuple(ours[name].values()),
+                addresses=tuple(_addresses(one.addresses, ours[name])),
+                routes=tuple(_routes(one.routes, ours[name])),
+                neighbours=frozenset(_neighbours(one.neighbours, ours[name])),
+                forwarding=frozenset(_forwarding(one.forwarding, ours[name])),
+                sysctls=_sysctls(handles.descriptor(name), wanted.sysctls),
+                tables=_tables(handles.nftables(name), wanted.tables, scratch),
+                services=services,
+                servers=servers,
+                ports=frozenset(held) if name == NODE else frozenset(),
+            )
+    return state
+
+
+async def dump(handles: Handles, name: str) -> Seen:
+    """Reads one namespace. Raises OSError."""
+    socket_ = handles.route(name)
+    (links,) = await socket_.request(messages.dump_links())
+    parsed = tuple(seen_link(payload) for _, payload in links)
+    (addresses,) = await socket_.request(messages.dump_addresses())
+    (routes,) = await socket_.request(messages.dump_routes())
+    neighbours: Answer = ()
+    forwarding: Answer = ()
+    if any(link.kind == "vxlan" for link in parsed):
+        (neighbours,) = await socket_.request(dump_neighbours())
+        (forwarding,) = await socket_.request(dump_forwarding())
+    return Seen(parsed, addresses, routes, neighbours, forwarding)
+
+
+def _ours(seen: Mapping[str, tuple[SeenLink, ...]]) -> dict[str, dict[int, Link]]:
+    """Our links by namespace and number. A pair is known by the name of its end on a bridge and by both ends'
+    numbers.
+    """
+    ends = {port_name(name, link.name): (name, link) for name, links in seen.items() for link in links if link.kind == "veth" and name != NODE}
+    ours: dict[str, dict[int, Link]] = {name: {} for name in seen}
+    for name, links in seen.items():
+        by_number = {link.index: link for link in links}
+        for link in links:
+            if link.index == messages.LOOPBACK_INDEX and name != NODE:
+                ours[name][link.index] = Link(link.name, LinkKind.LOOPBACK, up=link.up)
+            elif link.group == FABRIC_GROUP and link.kind in {"bridge", "vxlan", "veth"}:
+                master = by_number[link.master].name if link.master in by_number else ""
+                ours[name][link.index] = _as_wanted(link, master)
+                namespace, other = ends.get(link.name, ("", None))
+                if link.kind == "veth" and other and (other.other_end, link.other_end) == (link.index, other.index):
+                    peer = Link(other.name, LinkKind.PEER, mtu=other.mtu, mac=other.mac, up=other.up)
+                    ours[namespace][other.index] = peer
+                    ours[name][link.index] = _as_wanted(link, master, End(namespace, other.name, other.mac))
+    return ours
+
+
+def _as_wanted(link: SeenLink, master: str, peer: End | None = None) -> Link:
+    """A link with what a plan speaks of for its kind; the rest is the kernel's."""
+    kind = LinkKind(link.kind)
+    return Link(
+        link.name,
+        kind,
+        mtu=0 if kind is LinkKind.BRIDGE else link.mtu,
+        mac=link.mac if kind is LinkKind.BRIDGE else "",
+        master=master,
+        peer=peer,
+        vni=link.vni,
+        port=link.port,
+        learning=link.learning,
+        isolated=link.isolated,
+        up=link.up,
+    )
+
+
+def seen_addresses(answer: Answer) -> Iterable[tuple[int, str]]:
+    """(number of the link, CIDR) of a dump of addresses."""
+    for _, payload in answer:
+        _, prefix, _, _, index = struct.unpack_from("=BBBBi", payload)
+        found = dict(attributes(payload, 8))
+        if messages.IFA_LOCAL in found:
+            yield index, f"{_ip(found[messages.IFA_LOCAL])}/{prefix}"
+
+
+def _addresses(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Address]:
+    for index, cidr in seen_addresses(answer):
+        if index in ours and ours[index].kind is not LinkKind.LOOPBACK:
+            yield Address(ours[index].name, cidr)
+
+
+def _routes(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Route]:
+    for _, payload in answer:
+        _, prefix, _, _, table, protocol, _, _, _ = struct.unpack_from("=BBBBBBBBI", payload)
+        found = dict(attributes(payload, 12))
+        index = number(found.get(messages.RTA_OIF, b""))
+        if table == messages.RT_TABLE_MAIN and protocol == messages.RTPROT_STATIC and index in ours:
+            destination = f"{_ip(found[messages.RTA_DST])}/{prefix}" if prefix else "default"
+            gateway = _ip(found[messages.RTA_GATEWAY]) if messages.RTA_GATEWAY in found else ""
+            yield Route(ours[index].name, destination, gateway)
+
+
+def _neighbours(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Neighbour]:
+    for _, payload in answer:
+        _, index, state, _, _ = struct.unpack_from("=BxxxiHBB", payload)
+        found = dict(attributes(payload, 12))
+        if state & NUD_PERMANENT and index in ours and ours[index].kind is LinkKind.VXLAN and NDA_LLADDR in found:
+            yield Neighbour(ours[index].name, _ip(found[NDA_DST]), messages.mac_text(found[NDA_LLADDR]))
+
+
+def seen_forwarding(answer: Answer) -> Iterable[tuple[int, str, str]]:
+    """(number of the link, MAC, VTEP) of a dump of forwarding entries: VXLAN links' own, and with an empty VTEP a
+    bridge's static ones.
+    """
+    for _, payload in answer:
+        _, index, state, _, _ = struct.unpack_from("=BxxxiHBB", payload)
+        found = dict(attributes(payload, 12))
+        mac = messages.mac_text(found.get(NDA_LLADDR, b""))
+        if NDA_DST in found:
+            yield index, mac, _ip(found[NDA_DST])
+        elif _NDA_MASTER in found and state & NUD_NOARP:
+            yield index, mac, ""
+
+
+def _forwarding(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Forwarding]:
+    for index, mac, vtep in seen_forwarding(answer):
+        if index in ours and ours[index].kind is LinkKind.VXLAN:
+            yield Forwarding(ours[index].name, mac, vtep)
+
+
+def _ip(value: bytes) -> str:
+    return str(ipaddress.IPv4Address(value))
+
+
+def _sysctls(namespace: int, wanted: Iterable[Sysctl]) -> tuple[Sysctl, ...]:
+    found = []
+    with netns.in_namespace(namespace):
+        for sysctl in wanted:
+            try:
+                value = sysctls.read(sysctl.key)
+            except OSError:
+                if sysctl.optional:
+                    found.append(sysctl)
+                continue
+            found.append(sysctl if value.split() == sysctl.value.split() else Sysctl(sysctl.key, value))
+    return tuple(found)
+
+
+class _Scratch:
+    """A namespace of its own in which wanted tables are loaded, to read how the kernel spells them."""
+
+    def __init__(self) -> None:
+        self._namespace = netns.create_anonymous()
+        self._nftables = Nftables(self._namespace)
+
+    def __enter__(self) -> _Scratch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._nftables.close()
+        os.close(self._namespace)
+
+    def spelled(self, table: Table) -> str:
+        self._nftables.run(whole(table))
+        listing = self._nftables.run(f"list table {table.family} {table.name}", stateless=True)
+        self._nftables.run(f"delete table {table.family} {table.name}")
+        return listing
+
+
+def _tables(nftables: Nftables, wanted: tuple[Table, ...], scratch: _Scratch) -> tuple[Table, ...]:
+    try:
+        listing = nftables.run(f"list table ip {TABLE}", stateless=True)
+    except NftablesError:
+        return ()
+    for table in wanted:
+        spelled = scratch.spelled(table)
+        return (table if spelled == listing else recognised(table, blocks(spelled), blocks(listing)),)
+    return (Table(TABLE),)
+
+
+async def _services(handles: Handles, name: str, wanted: Namespace, family: int) -> tuple[tuple[VirtualService, ...], frozenset[RealServer]]:
+    if not family or not wanted.services:
+        return (), frozenset()
+    generic = handles.generic(name)
+    (answer,) = await generic.request(ipvs.dump_services(family))
+    services = ipvs.services_of(answer)
+    servers = set()
+    for service in services:
+        (answer,) = await generic.request(ipvs.dump_servers(family, service.mark))
+        servers |= {RealServer(service.mark, one.address, one.weight) for one in ipvs.servers_of(answer)}
+    return tuple(VirtualService(one.mark, one.scheduler) for one in services), frozenset(servers)

@@ -1,0 +1,248 @@
+"""Carries operations out on the kernel, in the order in which netfabric/diff.py put them.
+
+Consecutive messages to one namespace travel together. One that fails does not stop the others: what failed is told
+with its operation, and the caller decides what to look at again. Deleting links waits for the kernel's readers
+(tens of milliseconds): it happens in a thread, all links of a namespace at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from netfabric import encode, ports
+from netfabric.diff import Change, CreateNamespace, Drop, Operation, Put, RemoveNamespace, Transact
+from netfabric.handles import Handles
+from netfabric.indexes import LOOPBACK_INDEX, Indexes
+from netfabric.links.seen import seen_link
+from netfabric.links.vxlan import new_vxlan
+from netfabric.netlink import messages, netns, sysctls
+from netfabric.netlink.messages import Message
+from netfabric.netlink.nftables import NftablesError
+from netfabric.netlink.socket import SyncNetlink
+from netfabric.state import (
+    NODE,
+    Address,
+    HeldPort,
+    Link,
+    LinkKind,
+    RealServer,
+    Route,
+    Sysctl,
+    VirtualService,
+)
+
+log = logging.getLogger("netfabric")
+
+DOOMED_GROUP = 0xFE58
+"""Links on their way out: a whole group is deleted at the price of one link."""
+
+_GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    operation: Operation
+    message: str
+
+
+@dataclass(slots=True)
+class Kernel:
+    """What the fabric keeps of the kernel between passes: numbers of links, the sockets of held ports, the IPVS
+    family (0: none).
+    """
+
+    indexes: Indexes = field(default_factory=Indexes)
+    held: dict[HeldPort, socket.socket] = field(default_factory=dict)
+    ipvs_family: int = 0
+
+    def close(self) -> None:
+        """Lets go of the held ports. Namespaces, links and rules stay."""
+        for one in self.held.values():
+            one.close()
+        self.held.clear()
+
+
+async def perform(kernel: Kernel, handles: Handles, operations: Sequence[Operation]) -> tuple[Failed, ...]:
+    """Carries out everything that can be, and returns what could not. Cancelled between two batches, it leaves the
+    rest undone.
+    """
+    failed: list[Failed] = []
+    for (manner, namespace), group in itertools.groupby(operations, key=_manner):
+        batch = list(group)
+        try:
+            failed += await _MANNERS[manner](kernel, handles, namespace, batch)
+        except OSError as error:  # the namespace can't be entered or asked
+            failed += [Failed(operation, str(error)) for operation in batch]
+    return tuple(failed)
+
+
+def _manner(operation: Operation) -> tuple[str, str]:
+    match operation:
+        case CreateNamespace():
+            return "create", operation.namespace
+        case RemoveNamespace():
+            return "remove", operation.namespace
+        case Transact():
+            return "transact", operation.namespace
+        case Put(item=Sysctl()):
+            return "sysctl", operation.namespace
+        case Put(item=Link(kind=LinkKind.VXLAN)):
+            return "tunnel", operation.namespace
+        case Drop(item=Link()):
+            return "delete links", operation.namespace
+        case Put(item=HeldPort()) | Drop(item=HeldPort()):
+            return "hold", operation.namespace
+        case Put(item=item) | Change(item=item) | Drop(item=item) if isinstance(item, VirtualService | RealServer):
+            return "balance", operation.namespace
+    return "configure", operation.namespace
+
+
+async def _create(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    handles.create(namespace)
+    (answer,) = await handles.route(namespace).request(messages.dump_links())  # tunnel modules put links into every namespace
+    links = [seen_link(payload) for _, payload in answer]
+    loopback = {link.name: link.index for link in links if link.index == LOOPBACK_INDEX}
+    kernel.indexes.learn(namespace, loopback, max(link.index for link in links))
+    return []
+
+
+async def _remove(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    handles.remove(namespace)
+    kernel.indexes.forget(namespace)
+    return []
+
+
+async def _transact(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    failed = []
+    for operation in batch:
+        assert isinstance(operation, Transact)
+        try:
+            handles.nftables(namespace).run(operation.commands)
+        except NftablesError as error:
+            failed.append(Failed(operation, str(error)))
+    return failed
+
+
+async def _sysctl(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    failed = []
+    with netns.in_namespace(handles.descriptor(namespace)):
+        for operation in batch:
+            assert isinstance(operation, Put)
+            sysctl = operation.item
+            assert isinstance(sysctl, Sysctl)
+            try:
+                sysctls.write(sysctl.key, sysctl.value)
+            except OSError as error:
+                if not (sysctl.optional and isinstance(error, FileNotFoundError)):
+                    failed.append(Failed(operation, f"write {sysctl.value!r} to sysctl {sysctl.key}: {error.strerror}"))
+    return failed
+
+
+async def _tunnel(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    """A VXLAN link is made from the node's namespace, where its UDP socket stays, and set up where it lives."""
+    failed = []
+    for operation in batch:
+        assert isinstance(operation, Put)
+        link = operation.item
+        assert isinstance(link, Link)
+        index = kernel.indexes.assign(namespace, link.name)
+        target = handles.descriptor(namespace)
+        making = new_vxlan(link.name, link.vni, target, port=link.port, index=index, mtu=link.mtu)
+        (error,) = await handles.route(NODE).attempt(making)
+        errors = [error]
+        if error is None:
+            configuring = encode.changed(kernel.indexes, namespace, link)
+            errors += await handles.route(namespace).attempt(*configuring)
+        failed += [Failed(operation, str(refused)) for refused in errors if refused is not None][:1]
+    return failed
+
+
+async def _delete_links(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    indexes = []
+    for operation in batch:
+        assert isinstance(operation, Drop)
+        assert isinstance(operation.item, Link)
+        indexes.append(kernel.indexes.of(namespace, operation.item.name))
+        kernel.indexes.drop(namespace, operation.item.name)
+    descriptor = handles.descriptor(namespace)
+
+    def delete() -> None:
+        with SyncNetlink(descriptor) as netlink:
+            doomed = (messages.set_link(index, group=DOOMED_GROUP) for index in indexes if index)
+            netlink.request(*doomed, messages.delete_group(DOOMED_GROUP), tolerate=_GONE)
+
+    await trio.to_thread.run_sync(delete)
+    return []
+
+
+async def _hold(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    failed = []
+    for operation in batch:
+        assert isinstance(operation, Put | Drop)
+        port = operation.item
+        assert isinstance(port, HeldPort)
+        if isinstance(operation, Drop):
+            if port in kernel.held:
+                kernel.held.pop(port).close()
+            continue
+        try:
+            with netns.in_namespace(handles.descriptor(namespace)):
+                kernel.held[port] = ports.hold(port)
+        except OSError as error:
+            message = ports.refusal(port, error)
+            if port.required:
+                failed.append(Failed(operation, message))
+            else:
+                log.warning("a published port of the mesh can't be held: %s", message)
+    return failed
+
+
+async def _balance(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    sent = [(operation, encode.balancing(kernel.ipvs_family, operation)) for operation in batch]
+    errors = await handles.generic(namespace).attempt(*(message for _, message in sent))
+    return [
+        Failed(operation, str(error))
+        for (operation, _), error in zip(sent, errors, strict=True)
+        if error is not None and not (isinstance(operation, Drop) and error.errno in _GONE)
+    ]
+
+
+async def _configure(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    sent: list[tuple[Operation, Message]] = []
+    failed = []
+    for operation in batch:
+        try:
+            sent += ((operation, message) for message in encode.configuring(kernel.indexes, handles.descriptor, operation))
+        except FileNotFoundError as error:  # the namespace of a pair's other end could not be made
+            failed.append(Failed(operation, str(error)))
+    errors = await handles.route(namespace).attempt(*(message for _, message in sent))
+    for (operation, _), refused in zip(sent, errors, strict=True):
+        if refused is not None and not _harmless(operation, refused.errno):
+            failed.append(Failed(operation, str(refused)))
+    return failed
+
+
+def _harmless(operation: Operation, code: int | None) -> bool:
+    if isinstance(operation, Drop):
+        return code in _GONE
+    return isinstance(operation, Put) and isinstance(operation.item, Address | Route) and code == errno.EEXIST
+
+
+_MANNERS = {
+    "create": _create,
+    "remove": _remove,
+    "transact": _transact,
+    "sysctl": _sysctl,
+    "tunnel": _tunnel,
+    "delete links": _delete_links,
+    "hold": _hold,
+    "balance": _balance,
+    "configure": _configure,
+}

@@ -1,0 +1,272 @@
+"""View -> State: what every namespace of a node has to look like. Pure: no kernel, no clock, no indexes.
+
+The anatomy is Docker's: per overlay a namespace with a bridge and a VXLAN link, a sandbox for its balancer (on the
+ingress network ingress_sbox, which stands on the gateway bridge too), and a sandbox per container. A namespace
+whose inputs have not changed since the plan before is that plan's value itself, so that a diff passes over it.
+Shape left for later: a resolver per sandbox, encryption of overlays, IPv6.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from netfabric.firewall.rules import node_table, task_table
+from netfabric.ingress import ipvs, nft
+from netfabric.ingress.vips import virtual_addresses
+from netfabric.links.veth import mac_of
+from netfabric.state import (
+    NODE,
+    Address,
+    End,
+    Forwarding,
+    HeldPort,
+    Link,
+    LinkKind,
+    Namespace,
+    Neighbour,
+    Route,
+    State,
+    Sysctl,
+    port_name,
+)
+from netfabric.view import INGRESS_SANDBOX, Balancer, Bridge, HostPort, Interface, Overlay, PublishedPort, Remote, Sandbox, View
+
+VXLAN_OVERHEAD_BYTES = 50
+BRIDGE_MTU_BYTES = 1500
+OVERLAY_BRIDGE = "br0"
+OVERLAY_TUNNEL = "vxlan0"
+LOOPBACK = Link("lo", LinkKind.LOOPBACK)
+NO_IPV6 = (
+    Sysctl("net.ipv6.conf.all.disable_ipv6", "1", optional=True),
+    Sysctl("net.ipv6.conf.default.disable_ipv6", "1", optional=True),
+)
+FORWARDING = (Sysctl("net.ipv4.ip_forward", "1"),)
+NO_REDIRECTS = (Sysctl("net.ipv4.conf.all.send_redirects", "0"), Sysctl("net.ipv4.conf.default.send_redirects", "0"))
+
+
+class Balancing(enum.StrEnum):
+    """What carries out virtual services on this node."""
+
+    IPVS = "ipvs"
+    NFT = "nft"
+
+
+class UnknownNetwork(ValueError):
+    """An interface names a network that the view does not have: our own caller's mistake."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A desired state and what it was made from, namespace by namespace."""
+
+    state: State
+    inputs: Mapping[str, tuple[object, ...]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attachment:
+    """One interface of one sandbox, as its network sees it."""
+
+    sandbox: str
+    interface: Interface
+
+
+def overlay_namespace(overlay_id: str) -> str:
+    return f"1-{overlay_id[:10]}"
+
+
+def balancer_sandbox(overlay: Overlay) -> str:
+    return INGRESS_SANDBOX if overlay.ingress else f"lb_{overlay.id[:9]}"
+
+
+def plain(cidr: str) -> str:
+    """ "10.0.1.8/24" -> "10.0.1.8"."""
+    return cidr.partition("/")[0]
+
+
+def plan(view: View, balancing: Balancing, previous: Plan | None = None) -> Plan:
+    """The desired state of a node. Raises UnknownNetwork when an interface's network is not in the view."""
+    overlays = {overlay.id: overlay for overlay in view.overlays}
+    bridges = {bridge.name: bridge for bridge in _bridges(view)}
+    sandboxes = [*_balancer_sandboxes(view), *view.sandboxes]
+    attachments: defaultdict[str, list[_Attachment]] = defaultdict(list)
+    for sandbox in sandboxes:
+        for interface in sandbox.interfaces:
+            if interface.network not in overlays and interface.network not in bridges:
+                raise UnknownNetwork(f"interface {interface.name} of {sandbox.id} is on network {interface.network}, which is not known")
+            attachments[interface.network].append(_Attachment(sandbox.id, interface))
+    mtu = view.underlay_mtu - VXLAN_OVERHEAD_BYTES
+    build = _Builder(previous)
+
+    ingress = next((overlay for overlay in view.overlays if overlay.ingress), None)
+    ingress_ports = tuple(port for b in ingress.balancers for port in b.ports) if ingress else ()
+    ingress_address = plain(view.ingress_sandbox_address) if ingress and view.gateway_bridge else ""
+    on_bridges = tuple((bridge, tuple(attachments[bridge.name])) for bridge in bridges.values())
+    build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address)
+    for overlay in view.overlays:
+        name = overlay_namespace(overlay.id)
+        attached = tuple(attachments[overlay.id])
+        size = (mtu, view.vxlan_port, overlay.vni)
+        build(name, _overlay, size, overlay.subnet, overlay.gateway, overlay.remotes, attached)
+    for sandbox in sandboxes:
+        kinds = tuple((i, mtu if i.network in overlays else BRIDGE_MTU_BYTES) for i in sandbox.interfaces)
+        balanced = next((o for o in view.overlays if balancer_sandbox(o) == sandbox.id), None)
+        if balanced is not None:
+            build(sandbox.id, _balancer, kinds, balanced.subnet, balanced.balancers, balancing)
+        else:
+            on_ingress = next((i for i in sandbox.interfaces if ingress and i.network == ingress.id), None)
+            build(sandbox.id, _task, sandbox, kinds, plain(on_ingress.address) if on_ingress else "")
+    return build.plan()
+
+
+class _Builder:
+    """Collects namespaces, taking over from the plan before what was made from the same."""
+
+    def __init__(self, previous: Plan | None) -> None:
+        self._previous = previous
+        self._state: dict[str, Namespace] = {}
+        self._inputs: dict[str, tuple[object, ...]] = {}
+
+    def __call__(self, name: str, make: Callable[..., Namespace], *arguments: object) -> None:
+        inputs = (make, *arguments)
+        if self._previous is not None and self._previous.inputs.get(name) == inputs:
+            self._state[name] = self._previous.state[name]
+        else:
+            self._state[name] = make(name, *arguments)
+        self._inputs[name] = inputs
+
+    def plan(self) -> Plan:
+        return Plan(self._state, self._inputs)
+
+
+def _bridges(view: View) -> tuple[Bridge, ...]:
+    return (*((view.gateway_bridge,) if view.gateway_bridge else ()), *view.bridges)
+
+
+def _balancer_sandboxes(view: View) -> list[Sandbox]:
+    """The sandboxes that the fabric itself needs: the balancer of every overlay where this node has an address."""
+    made = []
+    for overlay in view.overlays:
+        if not overlay.lb_address:
+            continue
+        interfaces = [Interface("eth0", overlay.id, overlay.lb_address)]
+        if overlay.ingress and view.gateway_bridge is not None:
+            bridge = view.gateway_bridge
+            interfaces.append(Interface("eth1", bridge.name, view.ingress_sandbox_address, plain(bridge.gateway)))
+        made.append(Sandbox(balancer_sandbox(overlay), tuple(interfaces)))
+    return made
+
+
+def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int, *, isolated: bool) -> tuple[Link, ...]:
+    """The bridge's ends of the links of what is attached to it."""
+    return tuple(
+        Link(
+            port_name(a.sandbox, a.interface.name),
+            LinkKind.VETH,
+            mtu=mtu,
+            master=bridge,
+            peer=End(a.sandbox, a.interface.name, mac_of(plain(a.interface.address))),
+            isolated=isolated,
+        )
+        for a in attached
+    )
+
+
+def _node(
+    _name: str,
+    on_bridges: tuple[tuple[Bridge, tuple[_Attachment, ...]], ...],
+    gateway_bridge: Bridge | None,
+    host_ports: tuple[HostPort, ...],
+    ingress_ports: tuple[PublishedPort, ...],
+    ingress_address: str,
+) -> Namespace:
+    if not on_bridges:
+        return Namespace()
+    bridges = tuple(bridge for bridge, _ in on_bridges)
+    own = tuple(Link(b.name, LinkKind.BRIDGE, mac=mac_of(plain(b.gateway))) for b in bridges)
+    ports = (_ports(attached, b.name, BRIDGE_MTU_BYTES, isolated=b.isolate) for b, attached in on_bridges)
+    held = {HeldPort(p.protocol, p.published, required=False) for p in ingress_ports if ingress_address}
+    held |= {HeldPort(p.protocol, p.published, p.host_address) for p in host_ports}
+    return Namespace(
+        links=(*own, *(port for some in ports for port in some)),
+        addresses=tuple(Address(b.name, b.gateway) for b in bridges),
+        sysctls=(*FORWARDING, *(Sysctl(f"net.ipv4.conf.{b.name}.route_localnet", "1") for b in bridges)),
+        tables=(node_table(bridges, gateway_bridge, host_ports, ingress_ports if ingress_address else (), ingress_address),),
+        ports=frozenset(held),
+    )
+
+
+def _overlay(
+    _name: str,
+    size: tuple[int, int, int],
+    subnet: str,
+    gateway: str,
+    remotes: tuple[Remote, ...],
+    attached: tuple[_Attachment, ...],
+) -> Namespace:
+    mtu, port, vni = size
+    prefix = ipaddress.IPv4Network(subnet).prefixlen
+    bridge = Link(OVERLAY_BRIDGE, LinkKind.BRIDGE, mac=mac_of(gateway))
+    tunnel = Link(OVERLAY_TUNNEL, LinkKind.VXLAN, mtu=mtu, master=OVERLAY_BRIDGE, vni=vni, port=port, learning=False)
+    forwarding = set()
+    for remote in remotes:
+        mac = mac_of(remote.address)
+        forwarding |= {Forwarding(OVERLAY_TUNNEL, mac, remote.vtep), Forwarding(OVERLAY_TUNNEL, mac)}
+    return Namespace(
+        links=(LOOPBACK, bridge, tunnel, *_ports(attached, OVERLAY_BRIDGE, mtu, isolated=False)),
+        addresses=(Address(OVERLAY_BRIDGE, f"{gateway}/{prefix}"),),
+        neighbours=frozenset(Neighbour(OVERLAY_TUNNEL, r.address, mac_of(r.address)) for r in remotes),
+        forwarding=frozenset(forwarding),
+        sysctls=NO_IPV6,
+    )
+
+
+def _sandbox(kinds: tuple[tuple[Interface, int], ...]) -> Namespace:
+    """What every sandbox has: its links, addresses and the way out."""
+    return Namespace(
+        links=(LOOPBACK, *(Link(i.name, LinkKind.PEER, mtu=mtu, mac=mac_of(plain(i.address))) for i, mtu in kinds)),
+        addresses=tuple(Address(i.name, i.address) for i, _ in kinds),
+        routes=tuple(Route(i.name, "default", i.default_gateway) for i, _ in kinds if i.default_gateway),
+        sysctls=NO_IPV6,
+    )
+
+
+def _balancer(_name: str, kinds: tuple[tuple[Interface, int], ...], subnet: str, balancers: tuple[Balancer, ...], balancing: Balancing) -> Namespace:
+    base = _sandbox(kinds)
+    own = plain(kinds[0][0].address)
+    aliases = tuple(Address("eth0", cidr) for cidr in virtual_addresses(balancers))
+    sysctls = (*base.sysctls, *FORWARDING, *NO_REDIRECTS)
+    if balancing is Balancing.IPVS:
+        return Namespace(
+            links=base.links,
+            addresses=(*base.addresses, *aliases),
+            routes=base.routes,
+            sysctls=(*sysctls, *ipvs.SYSCTLS),
+            tables=(ipvs.balancer_table(balancers, subnet, own),),
+            services=ipvs.services(balancers),
+            servers=ipvs.servers(balancers),
+        )
+    return Namespace(
+        links=base.links,
+        addresses=(*base.addresses, *aliases),
+        routes=base.routes,
+        sysctls=sysctls,
+        tables=(nft.balancer_table(balancers, subnet, own),),
+    )
+
+
+def _task(_name: str, sandbox: Sandbox, kinds: tuple[tuple[Interface, int], ...], on_ingress: str) -> Namespace:
+    base = _sandbox(kinds)
+    guarded = on_ingress and sandbox.ingress_ports
+    own = (Sysctl(key, value) for key, value in sandbox.sysctls if key.startswith("net."))
+    return Namespace(
+        links=base.links,
+        addresses=base.addresses,
+        routes=base.routes,
+        sysctls=tuple({one.key: one for one in (*base.sysctls, *own)}.values()),
+        tables=(task_table(on_ingress, sandbox.ingress_ports),) if guarded else (),
+    )

@@ -1,0 +1,36 @@
+"""Sockets that hold a node's published ports, so that nobody else takes them. Nothing is ever accepted on them: the
+rules take packets before.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from netfabric.state import HeldPort
+
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104
+LISTEN_BACKLOG = 1
+_PROTOCOLS = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
+
+
+def hold(port: HeldPort) -> socket.socket:
+    """Binds the port in the thread's network namespace. Raises OSError."""
+    kind, protocol = _PROTOCOLS[port.protocol]
+    one = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC, protocol)
+    try:
+        one.bind((port.address or ANY_ADDRESS, port.port))
+        if kind == socket.SOCK_STREAM:
+            one.listen(LISTEN_BACKLOG)  # a port that is only bound can be taken by who reuses addresses
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def refusal(port: HeldPort, error: OSError) -> str:
+    """Why a port could not be held, in Docker's words."""
+    return f"listen {port.protocol}4 {port.address or ANY_ADDRESS}:{port.port}: bind: {(error.strerror or '').lower()}"
