@@ -1,0 +1,105 @@
+"""Addresses of overlay networks: which are taken, and which comes next.
+
+Owns the claims per network (reference counts, so that taking in and undoing are symmetric) and the place where the
+last one was given; never decides who gets one. A claim stands as long as an object that names the address is in the
+index and may still run. The next address is the lowest free one after the last given, around the ring, as
+libnetwork's sequential allocation does, so that an address rests before it is used again. IPv4 only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+
+from cluster.model.ids import NetworkId
+from cluster.model.objects import Network
+
+
+def to_number(text: str) -> int:
+    """The number of "10.0.1.8" or "10.0.1.8/24"."""
+    a, b, c, d = text.partition("/")[0].split(".")
+    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+
+
+def to_text(number: int) -> str:
+    """A number as dotted quad."""
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """What may be given out on one network: first to last, but not the reserved (gateway, auxiliary addresses)."""
+
+    first: int
+    last: int
+    prefix: int
+    reserved: frozenset[int]
+
+
+def pool_of(network: Network) -> Pool | None:
+    """The addresses that an allocated network gives out; None while it has no subnet."""
+    if not network.subnet:
+        return None
+    subnet = ipaddress.IPv4Network(network.subnet)
+    reserved = {to_number(network.gateway)} if network.gateway else set()
+    first, last = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
+    for config in network.spec.ipam:
+        if config.subnet and ":" not in config.subnet and ipaddress.ip_network(config.subnet, strict=False) == subnet:
+            reserved.update(to_number(address) for _, address in config.reserved)
+            if config.ip_range:
+                part = ipaddress.IPv4Network(config.ip_range, strict=False)
+                first = max(first, int(part.network_address))
+                last = min(last, int(part.broadcast_address))
+    return Pool(first, last, subnet.prefixlen, frozenset(reserved))
+
+
+class AddressBook:
+    """Claims on addresses by network. Owned by the index: only taking objects in and out changes the claims."""
+
+    def __init__(self) -> None:
+        self.used: dict[NetworkId, dict[int, int]] = {}
+        self.last: dict[NetworkId, int] = {}
+        self._pools: dict[NetworkId, Pool] = {}
+
+    def set_network(self, network_id: NetworkId, network: Network | None) -> None:
+        """A network appeared, changed or went."""
+        pool = pool_of(network) if network is not None else None
+        if pool is None:
+            self._pools.pop(network_id, None)
+        else:
+            self._pools[network_id] = pool
+
+    def claim(self, network_id: NetworkId, address: str) -> None:
+        number = to_number(address)
+        used = self.used.setdefault(network_id, {})
+        used[number] = used.get(number, 0) + 1
+        self.last[network_id] = number
+
+    def release(self, network_id: NetworkId, address: str) -> None:
+        number = to_number(address)
+        used = self.used[network_id]
+        if used[number] == 1:
+            del used[number]
+            if not used:
+                del self.used[network_id]
+        else:
+            used[number] -= 1
+
+    def forget_rest(self, network_id: NetworkId) -> None:
+        """The network is gone: where the last address was given no longer matters."""
+        self.last.pop(network_id, None)
+
+    def next_free(self, network_id: NetworkId) -> str | None:
+        """The next address of this network in CIDR form, not yet claimed; None when all are taken, or no subnet is
+        given yet."""
+        pool = self._pools.get(network_id)
+        if pool is None or pool.first > pool.last:
+            return None
+        used = self.used.get(network_id, {})
+        size = pool.last - pool.first + 1
+        start = self.last.get(network_id, pool.first - 1) + 1 - pool.first
+        for step in range(size):
+            number = pool.first + (start + step) % size
+            if number not in used and number not in pool.reserved:
+                return f"{to_text(number)}/{pool.prefix}"
+        return None

@@ -1,0 +1,135 @@
+"""Overlay networks and what hangs on them: identifiers, subnets, the load-balancer addresses of nodes.
+
+Owns the rules of choice; writes networks and nodes into the draft. VNIs count from 4096; subnets are cut from the
+cluster's address pool, the lowest that overlaps with none; what the user gave is honoured or refused with a reason.
+Every ready node has a load-balancer address on the ingress network as soon as that exists, and on another network
+from its first task there; it keeps it until the network or the node is gone. Source: SwarmKit's
+`manager/allocator/cnmallocator`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from cluster.model.ids import NetworkId, NodeId
+from cluster.model.objects import Network, Node, NodeAttachment, NodeState
+from manager.draft import Draft, Reason
+
+FIRST_VNI: Final = 4096
+LAST_VNI: Final = (1 << 24) - 1
+DEFAULT_POOL: Final = ("10.0.0.0/8",)
+DEFAULT_SUBNET_SIZE: Final = 24
+NO_POOL: Final = (
+    "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+)
+OVERLAP: Final = "invalid pool request: Pool overlaps with other one on this address space"
+
+
+def allocate(draft: Draft, network_ids: Iterable[NetworkId]) -> None:
+    """Give each of these networks that lacks it its VNI, subnet and gateway; ingress networks first, then by age."""
+    networks = [draft.index.networks[id_] for id_ in network_ids if id_ in draft.index.networks]
+    networks = [n for n in networks if n.spec.driver == "overlay" and not n.subnet]
+    for network in sorted(networks, key=lambda n: (not n.spec.ingress, n.meta.created_at_ns, n.meta.version, n.id)):
+        chosen = _subnet(draft, network)
+        if isinstance(chosen, str):
+            _refuse(draft, network, chosen)
+            continue
+        taken = {n.vni for n in draft.index.networks.values() if n.vni}
+        vni = next((v for v in range(FIRST_VNI, LAST_VNI + 1) if v not in taken), None)
+        if vni is None:
+            _refuse(draft, network, "no VXLAN identifier is free")
+            continue
+        subnet, gateway = chosen
+        draft.index.refused.pop(network.id, None)
+        draft.put(msgspec.structs.replace(network, vni=vni, subnet=str(subnet), gateway=gateway))
+
+
+def _refuse(draft: Draft, network: Network, why: str) -> None:
+    draft.reasons[network.id] = Reason(why)
+    draft.index.refused[network.id] = why
+
+
+def _subnet(draft: Draft, network: Network) -> tuple[ipaddress.IPv4Network, str] | str:
+    """The subnet and gateway that this network gets, or the reason why it gets none."""
+    taken = [ipaddress.IPv4Network(n.subnet) for n in draft.index.networks.values() if n.subnet]
+    given = next((c for c in network.spec.ipam if ":" not in c.subnet), None)
+    try:
+        if given is not None and given.subnet:
+            subnet = ipaddress.IPv4Network(given.subnet, strict=False)
+            if any(subnet.overlaps(other) for other in taken):
+                return f"{OVERLAP}: {subnet}"
+        else:
+            free = _next_subnet(draft, taken)
+            if free is None:
+                return NO_POOL
+            subnet = free
+        if subnet.num_addresses < 4:
+            return f"invalid pool request: subnet {subnet} is too small"
+        gateway = ipaddress.IPv4Address(given.gateway) if given is not None and given.gateway else subnet[1]
+    except ValueError as error:
+        return f"invalid network configuration: {error}"
+    if gateway not in subnet:
+        return f"gateway {gateway} is not in subnet {subnet}"
+    return subnet, str(gateway)
+
+
+def _next_subnet(draft: Draft, taken: list[ipaddress.IPv4Network]) -> ipaddress.IPv4Network | None:
+    """The lowest free subnet of the cluster's pools; steps over what overlaps, network by network."""
+    cluster = next(iter(draft.index.clusters.values()), None)
+    pools = cluster.default_address_pool if cluster is not None and cluster.default_address_pool else DEFAULT_POOL
+    size = cluster.subnet_size if cluster is not None and cluster.subnet_size else DEFAULT_SUBNET_SIZE
+    for text in pools:
+        pool = ipaddress.IPv4Network(text, strict=False)
+        if size < pool.prefixlen:
+            continue
+        step = 1 << (32 - size)
+        start, end = int(pool.network_address), int(pool.broadcast_address)
+        for other in sorted(taken, key=lambda n: int(n.network_address)):
+            first, last = int(other.network_address), int(other.broadcast_address)
+            if last < start or first >= start + step:
+                continue
+            start = -(-(last + 1) // step) * step
+        if start + step - 1 <= end:
+            return ipaddress.IPv4Network((start, size))
+    return None
+
+
+def attach_nodes(draft: Draft, node_ids: Iterable[NodeId]) -> None:
+    """Give these nodes, when they are ready, their address on the ingress network, and take those of networks away
+    that are gone."""
+    nodes = [draft.index.nodes[id_] for id_ in node_ids if id_ in draft.index.nodes]
+    for node in sorted(nodes, key=lambda n: (n.meta.created_at_ns, n.meta.version, n.id)):
+        kept = tuple(a for a in node.attachments if a.network_id in draft.index.networks)
+        if len(kept) != len(node.attachments):
+            draft.put(msgspec.structs.replace(node, attachments=kept))
+        if node.status.state is NodeState.READY:
+            for network_id in draft.index.ingress:
+                attach(draft, node.id, network_id)
+
+
+def attach(draft: Draft, node_id: NodeId, network_id: NetworkId) -> None:
+    """Give this node its load-balancer address on this network unless it has one; with a reason when none is free."""
+    node, network = draft.index.nodes.get(node_id), draft.index.networks.get(network_id)
+    if node is None or network is None or not network.subnet or _attached(node, network_id):
+        return
+    address = draft.index.addresses.next_free(network_id)
+    if address is None:
+        draft.reasons[network_id] = Reason(
+            f"{exhausted(network)}: none is left for the load balancer of node {node.description.hostname}"
+        )
+        return
+    attachment = NodeAttachment(network_id, address)
+    draft.put(msgspec.structs.replace(node, attachments=(*node.attachments, attachment)))
+
+
+def exhausted(network: Network) -> str:
+    """libnetwork's words for a network whose addresses are all taken."""
+    return f"no available IPv4 addresses on this network's address pools: {network.spec.name} ({network.id})"
+
+
+def _attached(node: Node, network_id: NetworkId) -> bool:
+    return any(a.network_id == network_id for a in node.attachments)

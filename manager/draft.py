@@ -1,0 +1,158 @@
+"""A plan in the making: what the parts of the planner intend, put into the index so that the next part sees it.
+
+Owns the passage from intentions to changes, and the bound on the size of one plan; never decides. The index is as it
+was once the draft is over (`Index.begin`, `Index.rollback`).
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+import msgspec
+
+from cluster.model.changes import Change, Kind, created, deleted, status_of, updated
+from cluster.model.errors import InvalidArgument
+from cluster.model.ids import ID_RANDOM_BYTES, NetworkId, NodeId, ServiceId, TaskId, make_id
+from cluster.model.objects import Network, Node, Service, Task
+from cluster.model.specs import TaskSpec
+from manager.index import Index
+from manager.orchestrator import constraints
+from manager.orchestrator.agenda import SlotKey
+from manager.orchestrator.constraints import Constraint
+
+PLAN_BYTES: Final = 1 << 20
+"""About how large one plan may grow; what is left over is planned next time. A log entry holds 1.5 MiB."""
+
+TASK_OVERHEAD_BYTES: Final = 600
+"""What a task's change takes beside its spec, about."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a task is where it is, or is nowhere; or why a network could not be allocated.
+
+    `nodes`: (hostname, words: every filter that turned the node down, or its rank), in the order of the ranking.
+    """
+
+    summary: str
+    nodes: tuple[tuple[str, str], ...] = ()
+
+
+class Draft:
+    """One plan in the making. Owned by one call of the planner."""
+
+    def __init__(self, index: Index, now_ns: int, rng: Random) -> None:
+        self.index = index
+        self.now_ns = now_ns
+        self.rng = rng
+        self.reasons: dict[str, Reason] = {}
+        self.waiting: dict[TaskId, None] = {}  # tasks that look for a node in this plan
+        self._bytes = 0
+        self._counted: set[str] = set()
+        self._weights: dict[int, tuple[TaskSpec, int]] = {}
+        self._parsed: dict[tuple[str, ...], tuple[Constraint, ...] | str] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether the plan is as large as it may be. Whoever stops for this leaves its marks for the next plan."""
+        return self._bytes >= PLAN_BYTES
+
+    def new_task_id(self) -> TaskId:
+        return TaskId(make_id(self.rng.randbytes(ID_RANDOM_BYTES)))
+
+    def put(self, obj: Task | Service | Node | Network) -> None:
+        """This object is to be so. Its version stays the one that was seen, its time of change becomes now."""
+        if obj.meta.updated_at_ns != self.now_ns:
+            obj = msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, updated_at_ns=self.now_ns))
+        if obj.id not in self._counted:
+            self._counted.add(obj.id)
+            self._bytes += self._weight(obj)
+        self.index.put(obj)
+
+    def delete_task(self, task: Task) -> None:
+        """This task is to be forgotten."""
+        self._bytes += TASK_OVERHEAD_BYTES // 4
+        self.index.drop(Kind.TASK, task.id)
+        self.waiting.pop(task.id, None)
+
+    def tasks_in(self, service_id: ServiceId, key: SlotKey) -> list[Task]:
+        """The tasks of one slot, the newest first."""
+        tasks = [self.index.tasks[id_] for id_ in self.index.slots.of(service_id).tasks.get(key, ())]
+        if len(tasks) > 1:
+            tasks.sort(key=_age, reverse=True)
+        return tasks
+
+    def constraints_of(self, spec: TaskSpec) -> tuple[Constraint, ...] | str:
+        """The parsed constraints of a task, or what is wrong with them."""
+        texts = spec.placement.constraints if spec.placement is not None else ()
+        found = self._parsed.get(texts)
+        if found is None:
+            try:
+                found = constraints.parse_all(texts)
+            except InvalidArgument as error:
+                found = error.message
+            self._parsed[texts] = found
+        return found
+
+    def _weight(self, obj: Task | Service | Node | Network) -> int:
+        if not isinstance(obj, Task):
+            return len(msgspec.msgpack.encode(obj))
+        known = self._weights.get(id(obj.spec))
+        if known is None:
+            known = self._weights[id(obj.spec)] = (obj.spec, len(msgspec.msgpack.encode(obj.spec)))
+        return known[1] + TASK_OVERHEAD_BYTES
+
+    def changes(self) -> tuple[tuple[Change, ...], Touched]:
+        """What is to be proposed, and where. Networks and nodes come before services, services before tasks."""
+        touched = Touched({}, {}, {})
+        changes: dict[Kind, list[Change]] = {Kind.NETWORK: [], Kind.NODE: [], Kind.SERVICE: [], Kind.TASK: []}
+        for kind, id_, before, after in self.index.intended():
+            if before is after or (before is not None and after is not None and _same(before, after)):
+                continue
+            changes[kind].append(_change(kind, id_, before, after))
+            obj = after if after is not None else before
+            match obj:
+                case Task():
+                    touched.services[obj.service_id] = None
+                case Service():
+                    touched.services[obj.id] = None
+                case Node():
+                    touched.nodes[obj.id] = None
+                case Network():
+                    touched.networks[obj.id] = None
+        return tuple(change for group in changes.values() for change in group), touched
+
+
+class Touched(msgspec.Struct, frozen=True):
+    """Where a plan intends to change something."""
+
+    services: dict[ServiceId, None]
+    nodes: dict[NodeId, None]
+    networks: dict[NetworkId, None]
+
+
+def _age(task: Task) -> tuple[int, int, str]:
+    return (task.meta.created_at_ns, task.meta.version, task.id)
+
+
+def _same(before: object, after: object) -> bool:
+    """Whether nothing but the time of change differs."""
+    if isinstance(before, Task | Service | Node | Network) and isinstance(after, Task | Service | Node | Network):
+        return msgspec.structs.replace(after, meta=before.meta) == before
+    return before == after
+
+
+def _change(kind: Kind, id_: str, before: object, after: object) -> Change:
+    if after is None:
+        assert isinstance(before, Task), f"the planner deletes tasks only, not {kind.name.lower()} {id_}"
+        return deleted(before)
+    assert isinstance(after, Task | Service | Node | Network)
+    if before is None:
+        return created(after)
+    if isinstance(after, Task) and _only_the_status(before, after):
+        return status_of(id_, after.status)  # which never conflicts with anyone
+    return updated(after)
+
+
+def _only_the_status(before: object, after: Task) -> bool:
+    return isinstance(before, Task) and msgspec.structs.replace(after, meta=before.meta, status=before.status) == before

@@ -1,0 +1,311 @@
+"""The planner's own view of the store: every object, and what planning needs to know of them without searching.
+
+Owned by the planner alone: `planner.plan` takes the committed events in, nobody else changes it. Nodes with what
+they carry, services with their slots, addresses, ports and marks in use, tasks that wait for a node, recent
+failures, marks and deadlines. All of it can be rebuilt from the store's objects (`Index.build`) and is kept by
+change.
+
+What a plan intends is put in as well, so that later decisions of the same plan see it, and taken out again before
+the plan is handed out (`begin`, `rollback`): only what was committed stays, when it comes back as events. Pure:
+reads no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from cluster.model.changes import KIND_OF, Kind, Object
+from cluster.model.ids import ClusterId, NetworkId, NodeId, ServiceId, TaskId
+from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.specs import ServiceModeKind
+from cluster.model.task_state import TaskState
+from manager.allocator.addresses import AddressBook
+from manager.allocator.ports import PortBook
+from manager.orchestrator.agenda import Agenda
+from manager.orchestrator.slots import SlotBook, slot_key
+from manager.scheduler.classes import ClassBook
+from manager.scheduler.usage import NodeUse, holds_node
+
+FAILURES: Final = 5
+"""Failures of one service and spec version on one node after which the node comes last (SwarmKit's maxFailures)."""
+
+Failures = dict[tuple[ServiceId, int], dict[NodeId, tuple[int, ...]]]
+"""(service, spec version) -> node -> times (ns) of the latest failures, at most FAILURES."""
+
+BUILD_ORDER: Final = {Kind.CLUSTER: 0, Kind.NETWORK: 1, Kind.NODE: 2, Kind.SERVICE: 3, Kind.TASK: 4}
+
+
+def attributes(node: Node) -> tuple[object, ...]:
+    """What of a node matters to who may run there."""
+    return (node.spec, node.description, node.status, node.role)
+
+
+def _holds_the_same(before: Task, after: Task) -> bool:
+    """Whether the task occupies the same of the same node as before: most reports of status change nothing of this."""
+    return (
+        before.node_id == after.node_id
+        and (before.desired_state <= TaskState.RUNNING) is (after.desired_state <= TaskState.RUNNING)
+        and before.networks == after.networks
+        and before.endpoint == after.endpoint
+        and (before.spec is after.spec or before.spec.reservations == after.spec.reservations)
+    )
+
+
+class Journal(msgspec.Struct, frozen=True):
+    """What was there before, by object in the order of the first change; where the last addresses were given."""
+
+    before: dict[tuple[Kind, str], Object | None]
+    last_addresses: dict[NetworkId, int]
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """What of the index is no function of the objects."""
+
+    agenda: Agenda
+    unallocated: dict[ServiceId, str]
+    refused: dict[NetworkId, str]
+    failures: Failures
+
+
+class Index:
+    """See the module. Read it freely in this room; change it through `put` and `drop` only (events: manager/marking.py)."""
+
+    def __init__(self) -> None:
+        self.clusters: dict[ClusterId, Cluster] = {}
+        self.nodes: dict[NodeId, Node] = {}
+        self.services: dict[ServiceId, Service] = {}
+        self.tasks: dict[TaskId, Task] = {}
+        self.networks: dict[NetworkId, Network] = {}
+        self.uses: dict[NodeId, NodeUse] = {}
+        self.slots = SlotBook()
+        self.addresses = AddressBook()
+        self.ports = PortBook()
+        self.classes = ClassBook(self.nodes, self.uses)
+        self.pending: dict[TaskId, None] = {}  # wished to run, without a node
+        self.global_services: dict[ServiceId, None] = {}
+        self.ingress: dict[NetworkId, None] = {}
+        self.attached: dict[NetworkId, dict[NodeId, None]] = {}
+        self.unallocated: dict[ServiceId, str] = {}  # services whose endpoint could not be allocated, and why
+        self.refused: dict[NetworkId, str] = {}  # networks that could not be allocated, and why
+        self.failures: Failures = {}
+        self.agenda = Agenda()
+        self._journals: list[Journal] = []
+
+    @classmethod
+    def build(cls, objects: Iterable[Object]) -> Index:
+        """The index of these objects (all of the store's, in any order), with everything marked to be looked at."""
+        index = cls()
+        for obj in sorted(objects, key=lambda o: (BUILD_ORDER[KIND_OF[type(o)]], o.meta.version)):
+            index.put(obj)
+            if isinstance(obj, Task):
+                index.arm(obj)
+        for service_id in (*index.services, *index.slots.services):
+            index.agenda.touch_all(service_id)
+        index.agenda.networks = dict.fromkeys(index.networks)
+        index.agenda.nodes = dict.fromkeys(index.nodes)
+        index.agenda.retry_pending = True
+        return index
+
+    def arm(self, task: Task) -> None:
+        """A task that waits marks its slot by itself when its time has come."""
+        if task.desired_state is TaskState.READY:
+            self.agenda.arm(task.released_at_ns, task.service_id, slot_key(task))
+
+    # -- what a plan intends -------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """From now on keep what `put` and `drop` replace, for `rollback`. May be nested."""
+        self._journals.append(Journal({}, dict(self.addresses.last)))
+
+    def rollback(self) -> None:
+        """Take out everything that was put in or dropped since the last `begin`."""
+        journal = self._journals.pop()
+        outer, self._journals = self._journals, []
+        for (kind, id_), before in reversed(journal.before.items()):
+            if before is None:
+                self.drop(kind, id_)
+            else:
+                self.put(before)
+        self._journals = outer
+        self.addresses.last = journal.last_addresses
+
+    def intended(self) -> tuple[tuple[Kind, str, Object | None, Object | None], ...]:
+        """What has changed since the last `begin`: (kind, id, before, after), in the order of the first change."""
+        journal = self._journals[-1].before
+        return tuple((kind, id_, before, self.get(kind, id_)) for (kind, id_), before in journal.items())
+
+    def marks(self) -> Marks:
+        """A copy of what `rollback` does not restore: what is to be looked at, and what was learnt on the way."""
+        failures = {key: dict(nodes) for key, nodes in self.failures.items()}
+        return Marks(self.agenda.copy(), dict(self.unallocated), dict(self.refused), failures)
+
+    def set_marks(self, marks: Marks) -> None:
+        """Be as when `marks` was made."""
+        self.agenda, self.unallocated = marks.agenda, marks.unallocated
+        self.refused, self.failures = marks.refused, marks.failures
+
+    # -- objects -------------------------------------------------------------------------------------------------
+
+    def get(self, kind: Kind, id: str) -> Object | None:
+        """The object with this id."""
+        match kind:
+            case Kind.TASK:
+                return self.tasks.get(TaskId(id))
+            case Kind.SERVICE:
+                return self.services.get(ServiceId(id))
+            case Kind.NODE:
+                return self.nodes.get(NodeId(id))
+            case Kind.NETWORK:
+                return self.networks.get(NetworkId(id))
+            case Kind.CLUSTER:
+                return self.clusters.get(ClusterId(id))
+
+    def put(self, obj: Object) -> None:
+        """This object is now so."""
+        match obj:
+            case Task():
+                self._replace_task(obj.id, obj)
+            case Service():
+                self._replace_service(obj.id, obj)
+            case Node():
+                self._replace_node(obj.id, obj)
+            case Network():
+                self._replace_network(obj.id, obj)
+            case Cluster():
+                self._note(Kind.CLUSTER, obj.id, self.clusters.get(obj.id))
+                self.clusters[obj.id] = obj
+
+    def drop(self, kind: Kind, id: str) -> None:
+        """There is no such object any more."""
+        match kind:
+            case Kind.TASK:
+                self._replace_task(TaskId(id), None)
+            case Kind.SERVICE:
+                self._replace_service(ServiceId(id), None)
+            case Kind.NODE:
+                self._replace_node(NodeId(id), None)
+            case Kind.NETWORK:
+                self._replace_network(NetworkId(id), None)
+            case Kind.CLUSTER:
+                self._note(Kind.CLUSTER, id, self.clusters.pop(ClusterId(id), None))
+
+    def _note(self, kind: Kind, id: str, before: Object | None) -> None:
+        if self._journals:
+            self._journals[-1].before.setdefault((kind, id), before)
+
+    def _replace_task(self, id: TaskId, after: Task | None) -> None:
+        before = self.tasks.get(id)
+        self._note(Kind.TASK, id, before)
+        if after is not None:
+            self.tasks[id] = after
+            if before is None:
+                self.slots.add(after)
+            else:
+                self.slots.move(before, after)
+        elif before is not None:
+            del self.tasks[id]
+            self.slots.remove(before)
+        if after is not None and after.status.state < TaskState.ASSIGNED and after.desired_state <= TaskState.RUNNING:
+            self.pending[id] = None
+        else:
+            self.pending.pop(id, None)
+        held = before if before is not None and holds_node(before) else None
+        holds = after if after is not None and holds_node(after) else None
+        if held is not None and holds is not None and _holds_the_same(held, holds):
+            return
+        if held is not None:
+            self._release(held)
+        if holds is not None:
+            self._claim(holds)
+        if held is not None:
+            self._let_go(held.node_id)
+
+    def _claim(self, task: Task) -> None:
+        self.use(task.node_id).add(task)
+        for network in task.networks:
+            if network.address:
+                self.addresses.claim(network.network_id, network.address)
+
+    def _release(self, task: Task) -> None:
+        self.uses[task.node_id].remove(task)
+        for network in task.networks:
+            if network.address:
+                self.addresses.release(network.network_id, network.address)
+
+    def _let_go(self, node_id: NodeId) -> None:
+        if node_id in self.nodes:
+            self.classes.lowered(node_id)
+        elif not self.uses[node_id].tasks:
+            del self.uses[node_id]
+
+    def use(self, node_id: NodeId) -> NodeUse:
+        """What this node carries."""
+        found = self.uses.get(node_id)
+        if found is None:
+            found = self.uses[node_id] = NodeUse()
+        return found
+
+    def _replace_service(self, id: ServiceId, after: Service | None) -> None:
+        before = self.services.get(id)
+        self._note(Kind.SERVICE, id, before)
+        if after is None:
+            self.services.pop(id, None)
+            self.global_services.pop(id, None)
+        else:
+            self.services[id] = after
+            if after.spec.mode.kind is ServiceModeKind.GLOBAL:
+                self.global_services[id] = None
+        had, has = before.endpoint if before is not None else None, after.endpoint if after is not None else None
+        if had == has:
+            return
+        if had is not None:
+            self.ports.remove(id, had)
+            for vip in had.virtual_ips:
+                if vip.address:
+                    self.addresses.release(vip.network_id, vip.address)
+        if has is not None:
+            self.ports.add(id, has)
+            for vip in has.virtual_ips:
+                if vip.address:
+                    self.addresses.claim(vip.network_id, vip.address)
+
+    def _replace_node(self, id: NodeId, after: Node | None) -> None:
+        before = self.nodes.get(id)
+        self._note(Kind.NODE, id, before)
+        had = set(before.attachments) if before is not None else set()
+        has = set(after.attachments) if after is not None else set()
+        for attachment in had - has:
+            self.addresses.release(attachment.network_id, attachment.address)
+            nodes = self.attached[attachment.network_id]
+            del nodes[id]
+            if not nodes:
+                del self.attached[attachment.network_id]
+        if after is None:
+            self.nodes.pop(id, None)
+            self.classes.judge(id, None)
+            use = self.uses.get(id)
+            if use is not None and not use.tasks:
+                del self.uses[id]
+            return
+        self.nodes[id] = after
+        for attachment in after.attachments:
+            if attachment not in had:
+                self.addresses.claim(attachment.network_id, attachment.address)
+                self.attached.setdefault(attachment.network_id, {})[id] = None
+        self.use(id)
+        if before is None or attributes(before) != attributes(after):
+            self.classes.judge(id, after)
+
+    def _replace_network(self, id: NetworkId, after: Network | None) -> None:
+        self._note(Kind.NETWORK, id, self.networks.get(id))
+        self.addresses.set_network(id, after)
+        if after is None:
+            self.networks.pop(id, None)
+            self.ingress.pop(id, None)
+            return
+        self.networks[id] = after
+        if after.spec.ingress:
+            self.ingress[id] = None

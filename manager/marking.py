@@ -1,0 +1,101 @@
+"""What a committed event asks the planner to look at.
+
+Owns the way from a change of the store to marks on the agenda; never decides what is to be done there. Marks are as
+narrow as the change: a task marks its slot, a node its own tasks' slots, a service all of its slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cluster.model.changes import Object
+from cluster.model.ids import NodeId
+from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.task_state import TaskState, is_final
+from manager.index import FAILURES, Index, attributes
+from manager.orchestrator.slots import slot_key
+from manager.scheduler.usage import holds_node
+from manager.store import Event
+
+
+def take(index: Index, events: Iterable[Event]) -> None:
+    """Take committed events in, in the store's order, and mark what they touch."""
+    for event in events:
+        if event.after is not None:
+            index.put(event.after)
+        else:
+            index.drop(event.kind, event.id)
+        _mark(index, event.before, event.after)
+
+
+def _mark(index: Index, before: Object | None, after: Object | None) -> None:
+    obj = after if after is not None else before
+    match obj:
+        case Task():
+            _mark_task(index, before, after)
+        case Node():
+            _mark_node(index, obj.id, before, after)
+        case Service():
+            index.agenda.touch_all(obj.id)
+            _retry_all(index)
+            if after is None:
+                index.unallocated.pop(obj.id, None)
+            if isinstance(before, Service) and before.spec_version != getattr(after, "spec_version", None):
+                index.failures.pop((obj.id, before.spec_version), None)
+        case Network():
+            index.refused.pop(obj.id, None)
+            for network_id in (obj.id, *index.refused):
+                index.agenda.networks[network_id] = None
+            for node_id in index.nodes if obj.spec.ingress else index.attached.get(obj.id, {}):
+                index.agenda.nodes[node_id] = None
+            _retry_all(index)
+        case Cluster():
+            _mark_cluster(index, before, after)
+        case None:
+            pass
+
+
+def _mark_task(index: Index, before: Object | None, after: Object | None) -> None:
+    assert before is None or isinstance(before, Task)
+    assert after is None or isinstance(after, Task)
+    task = after or before
+    assert task is not None
+    index.agenda.touch(task.service_id, slot_key(task))
+    if after is not None:
+        index.arm(after)
+    if before is None or not before.node_id:
+        return
+    freed = after is None or (holds_node(before) and not holds_node(after))
+    if freed or (after is not None and before.desired_state <= TaskState.RUNNING < after.desired_state):
+        index.agenda.retry_pending = True
+    failed = after is not None and after.status.state in (TaskState.FAILED, TaskState.REJECTED)
+    if failed and after is not None and not is_final(before.status.state):
+        nodes = index.failures.setdefault((after.service_id, after.spec_version), {})
+        nodes[after.node_id] = (*nodes.get(after.node_id, ()), after.status.timestamp_ns)[-FAILURES:]
+
+
+def _mark_node(index: Index, node_id: NodeId, before: Object | None, after: Object | None) -> None:
+    index.agenda.nodes[node_id] = None
+    if isinstance(before, Node) and isinstance(after, Node) and attributes(before) == attributes(after):
+        return
+    use = index.uses.get(node_id)
+    for task_id in use.tasks if use is not None else ():
+        task = index.tasks[task_id]
+        index.agenda.touch(task.service_id, slot_key(task))
+    for service_id in index.global_services:
+        index.agenda.touch(service_id, node_id)
+    index.agenda.retry_pending = True
+
+
+def _mark_cluster(index: Index, before: Object | None, after: Object | None) -> None:
+    limits = [c.spec.task_history_limit for c in (before, after) if isinstance(c, Cluster)]
+    if len(set(limits)) > 1:
+        for service_id in index.services:
+            index.agenda.touch_all(service_id)
+
+
+def _retry_all(index: Index) -> None:
+    """Ports or networks came or went: what could not be allocated may be now."""
+    index.agenda.retry_pending = True
+    for service_id in index.unallocated:
+        index.agenda.touch_all(service_id)

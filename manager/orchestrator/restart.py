@@ -1,0 +1,126 @@
+"""What happens to a task that stopped, or that its node cannot keep: whether it is replaced, and when.
+
+Owns the restart policy (condition, delay, attempts, window) and the release of delayed replacements. A replacement is
+made at once, with desired READY while it has to wait: for the delay, and for the task before it to stop. Unlike
+SwarmKit, a task that had run for longer than its delay is replaced without one. Source: SwarmKit's
+`manager/orchestrator/restart/restart.go`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cluster.model.objects import Service, Task
+from cluster.model.specs import Availability, RestartCondition, RestartPolicy
+from cluster.model.task_state import TaskState, is_final
+from manager.draft import Draft
+from manager.orchestrator.agenda import SlotKey
+from manager.orchestrator.tasks import (
+    ended_how,
+    is_live,
+    may_run,
+    new_task,
+    node_trouble,
+    replaces,
+    running_since_ns,
+    stop,
+)
+
+DEFAULT_DELAY_NS: Final = 5_000_000_000
+MAX_STOP_WAIT_NS: Final = 60_000_000_000
+"""How long a replacement waits, after its delay, for the task before it to stop."""
+
+
+def policy_of(task: Task) -> RestartPolicy:
+    return task.spec.restart or RestartPolicy()
+
+
+def delay_ns(task: Task) -> int:
+    """The task's restart delay."""
+    delay = policy_of(task).delay_ns
+    return DEFAULT_DELAY_NS if delay is None else delay
+
+
+def is_wanted(draft: Draft, task: Task, slot_tasks: list[Task]) -> bool:
+    """Whether the policy wants this task replaced. `slot_tasks`: all of its slot."""
+    policy = policy_of(task)
+    condition = policy.condition or RestartCondition.ANY
+    if condition is RestartCondition.NONE:
+        return False
+    if condition is RestartCondition.ON_FAILURE and task.status.state is TaskState.COMPLETE:
+        return False
+    if not policy.max_attempts:
+        return True
+    made = sorted(t.meta.created_at_ns for t in slot_tasks if t.spec_version == task.spec_version)
+    restarts = made[1:]  # the first was no restart
+    if policy.window_ns:
+        restarts = [at for at in restarts if at > draft.now_ns - policy.window_ns]
+    return len(restarts) < policy.max_attempts
+
+
+def kept_for_attempts(task: Task) -> int:
+    """How many finished tasks of a slot have to be kept so that attempts can be counted."""
+    attempts = policy_of(task).max_attempts
+    return attempts + 1 if attempts else 0
+
+
+def _waits_ns(draft: Draft, task: Task) -> int:
+    """How long the replacement of this task has to wait, apart from the task's own stopping."""
+    node = draft.index.nodes.get(task.node_id)
+    if node is not None and node.spec.availability is Availability.DRAIN:
+        return 0
+    if may_run(draft, task):
+        return 0  # its constraints no longer hold: nothing of it was the task's fault
+    delay, since = delay_ns(task), running_since_ns(task)
+    until = task.status.timestamp_ns if is_final(task.status.state) else draft.now_ns
+    return 0 if since is not None and until - since >= delay else delay
+
+
+def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) -> None:
+    """Look at every live task of one slot: replace those that stopped or lost their node, release those that waited.
+
+    `slot_tasks`: the newest first.
+    """
+    newer = False
+    for task in slot_tasks:
+        if not is_live(task):
+            continue
+        trouble = node_trouble(draft, task)
+        if is_final(task.status.state):
+            retire(draft, service, task, slot_tasks, ended_how(task), replace=not newer)
+        elif trouble:
+            retire(draft, service, task, slot_tasks, trouble, replace=not newer)
+        elif task.desired_state < TaskState.RUNNING:
+            release(draft, key, task, slot_tasks)
+        newer = True
+
+
+def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], why: str, *, replace: bool) -> None:
+    """Let this task be over, and put another in its place when the policy wants it and `replace` says so."""
+    wanted = replace and is_wanted(draft, task, slot_tasks)
+    release_at_ns = max(draft.now_ns + _waits_ns(draft, task), task.released_at_ns)
+    waits = release_at_ns > draft.now_ns or any(
+        may_run(draft, t) for t in slot_tasks if t.id == task.id or not is_live(t)
+    )
+    stop(draft, task, TaskState.SHUTDOWN, "" if is_final(task.status.state) else why)
+    if not wanted:
+        return
+    new_task(
+        draft, service, slot=task.slot, node_id="" if task.slot else task.node_id,
+        desired=TaskState.READY if waits else TaskState.RUNNING,
+        released_at_ns=release_at_ns if waits else 0, cause=replaces(task, why),
+    )  # fmt: skip
+
+
+def release(draft: Draft, key: SlotKey, task: Task, slot_tasks: list[Task]) -> None:
+    """Let a task that waited run, when its time has come and every task of its slot that is to stop has stopped."""
+    if draft.now_ns < task.released_at_ns:
+        draft.index.agenda.arm(task.released_at_ns, task.service_id, key)
+        return
+    gives_up_ns = task.released_at_ns + MAX_STOP_WAIT_NS
+    if draft.now_ns < gives_up_ns and any(may_run(draft, t) for t in slot_tasks if t is not task and not is_live(t)):
+        draft.index.agenda.arm(gives_up_ns, task.service_id, key)
+        return
+    draft.put(msgspec.structs.replace(task, desired_state=TaskState.RUNNING))

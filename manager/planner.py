@@ -1,0 +1,126 @@
+"""The planner: one pass that allocates, orchestrates and schedules. The only place that decides what runs where.
+
+`plan` takes the events of committed batches in and returns what to propose next, as one log entry. It is pure: the
+time and the randomness come in, and the index is the only thing that it changes, in this way:
+
+- The events are taken in for good, and mark what they touch (services, slots, nodes, networks).
+- The plan's own changes are not: the index is as before once `plan` returns. What was committed comes back as events
+  with the next call, which is how a plan takes effect. There is nothing to confirm or to roll back.
+- A mark stays until a plan has looked there and had nothing to change. So a plan that the store refused, or that was
+  never proposed, is made again by the next call, with whatever came in meanwhile.
+
+So the leader's loop is: wait for events or for the deadline; plan with all events since the last call; propose when
+there are changes. Events must be complete and in the store's order. Work is proportional to the events: nothing is
+searched through, except that a task for which there is no node is explained node by node.
+
+A plan is bounded (`manager.draft.PLAN_BYTES`). What did not fit is left to the next call; the deadline is then
+`now_ns`.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from cluster.model.changes import Change
+from cluster.model.ids import ServiceId
+from cluster.model.specs import ServiceModeKind
+from manager import marking
+from manager.allocator import endpoints, networks
+from manager.draft import Draft, Reason, Touched
+from manager.index import Index
+from manager.orchestrator import global_service, reaper, replicated
+from manager.orchestrator.agenda import SlotKey
+from manager.scheduler.place import place
+from manager.store import Event
+
+__all__ = ["Plan", "Reason", "dry_run", "plan"]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to propose as one log entry; why tasks are where they are or nowhere (by task id; networks that could not
+    be allocated by network id); and when to plan again without any event (None: not at all)."""
+
+    changes: tuple[Change, ...]
+    reasons: dict[str, Reason]
+    deadline_ns: int | None
+
+
+def plan(index: Index, batch: tuple[Event, ...], now_ns: int, rng: Random) -> Plan:
+    """Take `batch` in and plan. `now_ns`: Unix time, not before that of the last call. See the module."""
+    marking.take(index, batch)
+    index.begin()
+    try:
+        return _pass(index, now_ns, rng)
+    finally:
+        index.rollback()
+
+
+def dry_run(index: Index, batch: tuple[Event, ...], now_ns: int, rng: Random) -> Plan:
+    """What `plan` would say after these events; the index stays exactly as it is."""
+    marks = index.marks()
+    index.begin()
+    try:
+        marking.take(index, batch)
+        index.begin()
+        try:
+            return _pass(index, now_ns, rng)
+        finally:
+            index.rollback()
+    finally:
+        index.rollback()
+        index.set_marks(marks)
+
+
+def _pass(index: Index, now_ns: int, rng: Random) -> Plan:
+    agenda = index.agenda
+    agenda.wake(now_ns)
+    draft = Draft(index, now_ns, rng)
+    networks.allocate(draft, tuple(agenda.networks))
+    networks.attach_nodes(draft, tuple(agenda.nodes))
+    done: list[ServiceId] = []
+    for service_id, keys in tuple(agenda.services.items()):
+        if draft.full:
+            break
+        _service(draft, service_id, None if keys is None else tuple(keys))
+        done.append(service_id)
+    place(draft)
+    changes, touched = draft.changes()
+    _settle(draft, done, touched)
+    deadline_ns = now_ns if draft.full else agenda.next_deadline_ns()
+    return Plan(changes, draft.reasons, deadline_ns)
+
+
+def _service(draft: Draft, service_id: ServiceId, keys: tuple[SlotKey, ...] | None) -> None:
+    """Everything that one service's marks ask for."""
+    index = draft.index
+    service = index.services.get(service_id)
+    if service is None:
+        slots = index.slots.of(service_id).tasks
+        reaper.remove_service(draft, service_id, list(slots if keys is None else keys))
+        return
+    if keys is None:
+        service = endpoints.allocate(draft, service)
+    match service.spec.mode.kind:
+        case ServiceModeKind.REPLICATED:
+            replicated.reconcile(draft, service, keys)
+        case ServiceModeKind.GLOBAL:
+            global_service.reconcile(draft, service, keys)
+        case _:
+            pass  # jobs come with their own orchestrator
+
+
+def _settle(draft: Draft, done: list[ServiceId], touched: Touched) -> None:
+    """Take away the marks of what was looked at and needs no change."""
+    agenda = draft.index.agenda
+    if draft.full:
+        agenda.retry_pending = True
+        return
+    agenda.settle(
+        [id_ for id_ in done if id_ not in touched.services],
+        [id_ for id_ in agenda.networks if id_ not in touched.networks],
+        [id_ for id_ in agenda.nodes if id_ not in touched.nodes],
+    )
+    if not touched.services:
+        agenda.retry_pending = False

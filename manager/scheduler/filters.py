@@ -1,0 +1,179 @@
+"""Filters: may this task go to this node, and if not, why not.
+
+Owns what each filter means and its words; never ranks. The order and the words of the summary are SwarmKit's
+(`manager/scheduler/filter.go`, `pipeline.go`); unlike there, every filter that turns a node down is named, not only
+the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from cluster.model.ids import ServiceId
+from cluster.model.objects import Node, NodeState, Service, Task
+from cluster.model.specs import Availability, Platform, Resources
+from manager.orchestrator import constraints
+from manager.orchestrator.constraints import Constraint
+from manager.scheduler.usage import HostPort, NodeUse, host_ports
+
+MIB: Final = 1 << 20
+NANO: Final = 1_000_000_000
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What the tasks of one group (service, spec version) ask of a node."""
+
+    service_id: ServiceId
+    spec_version: int
+    reserve: Resources
+    constraints: tuple[Constraint, ...]
+    platforms: tuple[Platform, ...]
+    ports: tuple[HostPort, ...]
+    max_replicas: int
+    spread: tuple[str, ...]
+
+    @property
+    def static(self) -> Static:
+        return Static(self.constraints, self.platforms)
+
+
+class Static(msgspec.Struct, frozen=True):
+    """The part of an Ask that only a change of the node's own attributes can affect: the key of a class of nodes."""
+
+    constraints: tuple[Constraint, ...]
+    platforms: tuple[Platform, ...]
+
+
+def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None) -> Ask:
+    """What this task asks of a node; `parsed` are its constraints. Only replicated services limit replicas per node."""
+    placement = task.spec.placement
+    replicated = service is not None and task.slot > 0
+    return Ask(
+        task.service_id,
+        task.spec_version,
+        task.spec.reservations or Resources(),
+        parsed,
+        placement.platforms if placement else (),
+        host_ports(task),
+        placement.max_replicas if placement and replicated else 0,
+        placement.spread if placement else (),
+    )
+
+
+def is_ready(node: Node) -> bool:
+    """Whether the node takes new tasks."""
+    return node.status.state is NodeState.READY and node.spec.availability is Availability.ACTIVE
+
+
+def on_platform(platforms: tuple[Platform, ...], node: Node) -> bool:
+    """Whether one of the platforms is the node's; an empty field fits any."""
+    have = node.description.platform
+    return not platforms or any(
+        (not p.os or p.os.lower() == have.os.lower())
+        and (
+            not p.architecture
+            or constraints.architecture(p.architecture) == constraints.architecture(have.architecture)
+        )
+        for p in platforms
+    )
+
+
+def suits(static: Static, node: Node) -> bool:
+    """The filters that depend on the node's own attributes alone: ready, constraints, platform."""
+    return (
+        is_ready(node) and constraints.satisfied(static.constraints, node) and on_platform(static.platforms, node)
+    )
+
+
+def fits(ask: Ask, node: Node, use: NodeUse) -> bool:
+    """The filters that depend on what the node carries: resources, host ports, replicas per node."""
+    have = node.description.resources
+    if ask.reserve.nano_cpus and use.cpus + ask.reserve.nano_cpus > have.nano_cpus:
+        return False
+    if ask.reserve.memory_bytes and use.memory + ask.reserve.memory_bytes > have.memory_bytes:
+        return False
+    if ask.ports and any(port in use.ports for port in ask.ports):
+        return False
+    return not ask.max_replicas or use.by_service.get(ask.service_id, 0) < ask.max_replicas
+
+
+def _ready(ask: Ask, node: Node, use: NodeUse) -> str:
+    if node.status.state is not NodeState.READY:
+        return f"node is {node.status.state.value}"
+    if node.spec.availability is not Availability.ACTIVE:
+        return "node is drained" if node.spec.availability is Availability.DRAIN else "node is paused"
+    return ""
+
+
+def _resources(ask: Ask, node: Node, use: NodeUse) -> str:
+    have, words = node.description.resources, []
+    if ask.reserve.nano_cpus and use.cpus + ask.reserve.nano_cpus > have.nano_cpus:
+        free = max(0, have.nano_cpus - use.cpus)
+        words.append(
+            f"CPUs: {ask.reserve.nano_cpus / NANO:g} asked, {free / NANO:g} of {have.nano_cpus / NANO:g} free"
+        )
+    if ask.reserve.memory_bytes and use.memory + ask.reserve.memory_bytes > have.memory_bytes:
+        free = max(0, have.memory_bytes - use.memory)
+        asked = ask.reserve.memory_bytes
+        words.append(f"memory: {asked / MIB:.4g} MiB asked, {free / MIB:.4g} of {have.memory_bytes / MIB:.4g} MiB free")
+    return f"insufficient resources ({'; '.join(words)})" if words else ""
+
+
+def _constraints(ask: Ask, node: Node, use: NodeUse) -> str:
+    return "; ".join(constraints.verdict(c, node) for c in ask.constraints if not constraints.matches(c, node))
+
+
+def _platform(ask: Ask, node: Node, use: NodeUse) -> str:
+    if on_platform(ask.platforms, node):
+        return ""
+    have = node.description.platform
+    return f"unsupported platform (node has {have.os or '?'}/{have.architecture or '?'})"
+
+
+def _host_ports(ask: Ask, node: Node, use: NodeUse) -> str:
+    taken = [f"{number}/{protocol}" for protocol, number in ask.ports if (protocol, number) in use.ports]
+    return f"host-mode port {', '.join(taken)} already in use" if taken else ""
+
+
+def _max_replicas(ask: Ask, node: Node, use: NodeUse) -> str:
+    have = use.by_service.get(ask.service_id, 0)
+    return f"max replicas per node: {have} of {ask.max_replicas}" if 0 < ask.max_replicas <= have else ""
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """`verdict` says in words why the node is turned down, empty when it is not; the phrases count nodes."""
+
+    verdict: Callable[[Ask, Node, NodeUse], str]
+    one: str
+    many: str
+
+
+FILTERS: Final = (
+    Filter(_ready, "1 node not available for new tasks", "{} nodes not available for new tasks"),
+    Filter(_resources, "insufficient resources on 1 node", "insufficient resources on {} nodes"),
+    Filter(
+        _constraints,
+        "scheduling constraints not satisfied on 1 node",
+        "scheduling constraints not satisfied on {} nodes",
+    ),
+    Filter(_platform, "unsupported platform on 1 node", "unsupported platform on {} nodes"),
+    Filter(_host_ports, "host-mode port already in use on 1 node", "host-mode port already in use on {} nodes"),
+    Filter(_max_replicas, "max replicas per node limit exceed", "max replicas per node limit exceed"),
+)
+
+
+def verdicts(ask: Ask, node: Node, use: NodeUse) -> tuple[tuple[int, str], ...]:
+    """Every filter that turns this node down: (position in FILTERS, words). Empty when the node is fine."""
+    return tuple((i, words) for i, f in enumerate(FILTERS) if (words := f.verdict(ask, node, use)))
+
+
+def summary(first: dict[int, int]) -> str:
+    """Docker's sentence, from the number of nodes by the filter that turned them down first (most nodes first)."""
+    parts = [
+        FILTERS[i].one if n == 1 else FILTERS[i].many.format(n)
+        for i, n in sorted(first.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return f"no suitable node ({'; '.join(parts)})" if parts else "no suitable node"

@@ -1,0 +1,258 @@
+"""Placing: tasks that wait get a node and addresses, or a reason why not.
+
+Owns the choice of nodes and the words for it; writes tasks into the draft. Tasks are placed in groups of one
+service and spec version: nodes come out of their class's heap by number of tasks, those with none of this service
+take one each, and what remains is poured over the others, always into the lowest. Global services' tasks have their
+node already.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from cluster.model.ids import NetworkId, NodeId, ServiceId
+from cluster.model.objects import Service, Task, TaskNetwork, TaskStatus
+from cluster.model.task_state import TaskState
+from manager.allocator import networks
+from manager.allocator.endpoints import networks_of
+from manager.draft import Draft, Reason
+from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostname, is_live
+from manager.scheduler import filters, ranking
+from manager.scheduler.filters import Ask
+from manager.scheduler.ranking import Rank
+from manager.scheduler.spread import Tree
+
+EXPLAINED_NODES: Final = 16
+"""Nodes whose verdict or rank a reason carries, at most."""
+
+
+class _Group(msgspec.Struct):
+    """The tasks of one service and spec version that wait, and what they need."""
+
+    service: Service
+    ask: Ask
+    networks: tuple[NetworkId, ...]
+    tasks: list[Task]  # not yet placed, the next one last
+    considered: tuple[tuple[str, str], ...] = ()
+    blocked: str = ""  # why no further task can be placed, whatever the node
+
+
+def place(draft: Draft) -> None:
+    """Find a node for every task that waits: the new ones and, when something was freed, those that waited before."""
+    index = draft.index
+    waiting = {**draft.waiting, **index.pending} if index.agenda.retry_pending else draft.waiting
+    groups: dict[tuple[ServiceId, int], list[Task]] = {}
+    for task_id in waiting:
+        task = index.tasks.get(task_id)
+        if task is not None and task_id in index.pending and is_live(task):
+            groups.setdefault((task.service_id, task.spec_version), []).append(task)
+    attach: dict[tuple[NodeId, NetworkId], None] = {}
+    for (service_id, _), tasks in groups.items():
+        service = index.services.get(service_id)
+        if service is not None:
+            _place_group(draft, service, tasks, attach)
+    for node_id, network_id in attach:
+        networks.attach(draft, node_id, network_id)
+
+
+def _place_group(
+    draft: Draft, service: Service, tasks: list[Task], attach: dict[tuple[NodeId, NetworkId], None]
+) -> None:
+    if service.endpoint is not None:
+        tasks = [
+            t if t.endpoint == service.endpoint else msgspec.structs.replace(t, endpoint=service.endpoint)
+            for t in tasks
+        ]
+    blocked = draft.index.unallocated.get(service.id) or networks_of(draft, service)
+    parsed = draft.constraints_of(tasks[0].spec)
+    if isinstance(blocked, str) or isinstance(parsed, str):
+        why = blocked if isinstance(blocked, str) else str(parsed)
+        for task in tasks:
+            _wait(draft, task, TaskState.NEW if isinstance(blocked, str) else TaskState.PENDING, Reason(why))
+        return
+    ask = filters.ask_of(tasks[0], parsed, service)
+    group = _Group(service, ask, blocked, tasks[::-1])
+    if tasks[0].slot == 0:
+        _place_on_own_nodes(draft, group, attach)
+        return
+    placed = _pour_spread(draft, group) if ask.spread else _pour(draft, group)
+    for task, node_id in placed:
+        _note_attachments(draft, task, node_id, attach)
+    if group.tasks and not draft.full:
+        reason = Reason(group.blocked) if group.blocked else explain(draft, ask)
+        for task in reversed(group.tasks):
+            _wait(draft, task, TaskState.PENDING, reason)
+
+
+def _note_attachments(
+    draft: Draft, task: Task, node_id: NodeId, attach: dict[tuple[NodeId, NetworkId], None]
+) -> None:
+    for network in task.networks:
+        if network.address:
+            attach[node_id, network.network_id] = None
+
+
+def _over(draft: Draft, group: _Group) -> bool:
+    """Whether there is nothing more to place, or no way to. A full plan goes on with the tasks that it made itself."""
+    if not group.tasks or group.blocked:
+        return True
+    return draft.full and group.tasks[-1].id not in draft.waiting
+
+
+def _pour(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
+    """Place as many of the group's tasks as fit."""
+    index, ask = draft.index, group.ask
+    nodes = index.classes.of(ask.static)
+    group.considered = _considered(draft, ask, nodes.first(EXPLAINED_NODES))
+    placed: list[tuple[Task, NodeId]] = []
+    others: list[Rank] = []
+    popped: dict[NodeId, None] = {}
+    while not _over(draft, group) and (node_id := nodes.pop()) is not None:
+        if node_id in popped:
+            continue
+        popped[node_id] = None
+        if not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
+            continue
+        ranked = ranking.rank(index, ask, node_id, draft.now_ns)
+        if not ranked[0] and not ranked[1]:
+            _assign_next(draft, group, node_id, ranked, placed)
+            if not group.tasks:
+                break
+            ranked = ranking.rank(index, ask, node_id, draft.now_ns)
+        others.append(ranked)
+    heapq.heapify(others)
+    while not _over(draft, group) and others:
+        ranked = others[0]
+        node_id = ranked[3]
+        if not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
+            heapq.heappop(others)
+            continue
+        _assign_next(draft, group, node_id, ranked, placed)
+        heapq.heapreplace(others, ranking.rank(index, ask, node_id, draft.now_ns))
+    for node_id in popped:
+        nodes.push(node_id)
+    return placed
+
+
+def _pour_spread(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
+    """Place as many of the group's tasks as fit, evenly over the branches that its spread preferences make."""
+    index, ask = draft.index, group.ask
+    nodes = [index.nodes[id_] for id_ in index.classes.of(ask.static).nodes]
+    tree = Tree(ask.spread, nodes, {n.id: index.uses[n.id].by_service.get(ask.service_id, 0) for n in nodes})
+    suitable = {
+        n.id: ranking.rank(index, ask, n.id, draft.now_ns)[:3]
+        for n in nodes
+        if filters.fits(ask, n, index.uses[n.id])
+    }
+    best = sorted(suitable, key=lambda n: (suitable[n], n))[:EXPLAINED_NODES]
+    group.considered = _considered(draft, ask, best)
+    placed: list[tuple[Task, NodeId]] = []
+    while not _over(draft, group) and (node_id := tree.root.choose(suitable)) is not None:
+        _assign_next(draft, group, node_id, (*suitable[node_id], node_id), placed)
+        tree.add(node_id, 1)
+        if filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
+            suitable[node_id] = ranking.rank(index, ask, node_id, draft.now_ns)[:3]
+        else:
+            del suitable[node_id]
+    return placed
+
+
+def _place_on_own_nodes(draft: Draft, group: _Group, attach: dict[tuple[NodeId, NetworkId], None]) -> None:
+    """A global service's tasks: each fits its node, or waits for it."""
+    index, ask = draft.index, group.ask
+    for task in reversed(group.tasks):
+        if draft.full and task.id not in draft.waiting:
+            return
+        node, use = index.nodes.get(task.node_id), index.use(task.node_id)
+        if node is None:
+            continue
+        failed = filters.verdicts(ask, node, use)
+        if failed:
+            words = "; ".join(text for _, text in failed)
+            _wait(
+                draft, task, TaskState.PENDING,
+                Reason(filters.summary({failed[0][0]: 1}), ((hostname(node), words),)),
+            )  # fmt: skip
+            continue
+        assigned = _assign(draft, group, task, node.id)
+        if isinstance(assigned, str):
+            _wait(draft, task, TaskState.PENDING, Reason(assigned))
+            continue
+        draft.reasons[task.id] = Reason(f"placed on {hostname(node)}: a global service runs on every suitable node")
+        _note_attachments(draft, assigned, node.id, attach)
+
+
+def _assign_next(
+    draft: Draft, group: _Group, node_id: NodeId, ranked: Rank, placed: list[tuple[Task, NodeId]]
+) -> None:
+    """Give the group's next task to this node; note what blocks the group when there is no address for it."""
+    task = group.tasks[-1]
+    assigned = _assign(draft, group, task, node_id)
+    if isinstance(assigned, str):
+        group.blocked = assigned
+        return
+    group.tasks.pop()
+    placed.append((assigned, node_id))
+    name = hostname(draft.index.nodes[node_id])
+    draft.reasons[task.id] = Reason(f"placed on {name}: {ranking.words(ranked)} before it", group.considered)
+
+
+def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | str:
+    """The task on this node, with an address on each of its networks; or what is missing."""
+    index = draft.index
+    aliases = {n.target: n.aliases for n in task.spec.networks}
+    attachments: list[TaskNetwork] = []
+    for network_id in group.networks:
+        network = index.networks[network_id]
+        address = index.addresses.next_free(network_id) if network.subnet else ""
+        if address is None:
+            return networks.exhausted(network)
+        attachments.append(TaskNetwork(network_id, address, aliases.get(network_id, ())))
+    assigned = msgspec.structs.replace(
+        task,
+        node_id=node_id,
+        networks=tuple(attachments),
+        status=TaskStatus(TaskState.ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
+    )
+    draft.put(assigned)
+    return assigned
+
+
+def _wait(draft: Draft, task: Task, state: TaskState, reason: Reason) -> None:
+    """Let the task wait and say why; written only when it says something new."""
+    draft.reasons[task.id] = reason
+    state = max(state, task.status.state)
+    if (task.status.state, task.status.err) != (state, reason.summary):
+        message = PENDING_MESSAGE if state is TaskState.PENDING else task.status.message
+        status = TaskStatus(state, draft.now_ns, message, reason.summary)
+        draft.put(msgspec.structs.replace(draft.index.tasks[task.id], status=status))
+
+
+def _considered(draft: Draft, ask: Ask, node_ids: Iterable[NodeId]) -> tuple[tuple[str, str], ...]:
+    """The nodes that come into question, with their ranks in words or what speaks against them now."""
+    index = draft.index
+    found: list[tuple[str, str]] = []
+    for ranked in sorted(ranking.rank(index, ask, node_id, draft.now_ns) for node_id in node_ids):
+        node = index.nodes[ranked[3]]
+        failed = filters.verdicts(ask, node, index.uses[node.id])
+        found.append((hostname(node), "; ".join(text for _, text in failed) or ranking.words(ranked)))
+    return tuple(found)
+
+
+def explain(draft: Draft, ask: Ask) -> Reason:
+    """Why no node takes a task that asks for this: Docker's sentence, and each node's verdict."""
+    index = draft.index
+    first: dict[int, int] = {}
+    words: list[tuple[str, str]] = []
+    for node in sorted(index.nodes.values(), key=lambda n: (hostname(n), n.id)):
+        failed = filters.verdicts(ask, node, index.uses[node.id])
+        if not failed:
+            continue
+        first[failed[0][0]] = first.get(failed[0][0], 0) + 1
+        if len(words) < EXPLAINED_NODES:
+            words.append((hostname(node), "; ".join(text for _, text in failed)))
+    return Reason(filters.summary(first), tuple(words))

@@ -1,0 +1,45 @@
+"""The order in which suitable nodes are preferred, and its words.
+
+Owns the rule: nodes on which this service and spec version failed often lately come last (five failures in five
+minutes), then fewer tasks of this service, then fewer tasks in total, then the node's id. Source: SwarmKit's
+`manager/scheduler/scheduler.go` (nodeLess).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cluster.model.ids import NodeId
+from manager.index import FAILURES, Index
+from manager.scheduler.filters import Ask
+
+FAILURE_WINDOW_NS: Final = 300_000_000_000
+
+Rank = tuple[int, int, int, NodeId]
+"""(recent failures from five on, tasks of this service, tasks in total, node id): the lowest is preferred."""
+
+
+def failures(index: Index, ask: Ask, node_id: NodeId, now_ns: int) -> int:
+    """Recent failures of this service and spec version on this node; 0 below the number that counts."""
+    nodes = index.failures.get((ask.service_id, ask.spec_version))
+    if nodes is None or node_id not in nodes:
+        return 0
+    recent = sum(at > now_ns - FAILURE_WINDOW_NS for at in nodes[node_id])
+    return recent if recent >= FAILURES else 0
+
+
+def rank(index: Index, ask: Ask, node_id: NodeId, now_ns: int) -> Rank:
+    """This node's place in the order, as things are in the index."""
+    use = index.uses[node_id]
+    return failures(index, ask, node_id, now_ns), use.by_service.get(ask.service_id, 0), use.active, node_id
+
+
+def words(ranked: Rank) -> str:
+    """A rank for people."""
+    failed, of_service, total, _ = ranked
+    text = f"{_count(of_service)} of this service, {total} in total"
+    return f"{text}, failed there {failed} times lately" if failed else text
+
+
+def _count(number: int) -> str:
+    return "1 task" if number == 1 else f"{number} tasks"

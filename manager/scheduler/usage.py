@@ -1,0 +1,73 @@
+"""What a node carries: its tasks, what they reserve, the host ports that they hold.
+
+Owns the sums of one node; never decides. A task holds its reservation and host ports from ASSIGNED until it has
+stopped, whatever is wished of it; it counts for the ranking only while it is wished to run.
+"""
+
+from __future__ import annotations
+
+from cluster.model.ids import ServiceId, TaskId
+from cluster.model.objects import Task
+from cluster.model.specs import PublishMode
+from cluster.model.task_state import TaskState
+
+HostPort = tuple[str, int]
+"""(protocol, published port)"""
+
+
+def holds_node(task: Task) -> bool:
+    """Whether the task occupies its node: assigned and not known to have stopped."""
+    return bool(task.node_id) and TaskState.ASSIGNED <= task.status.state <= TaskState.RUNNING
+
+
+def host_ports(task: Task) -> tuple[HostPort, ...]:
+    """The ports of its node that this task publishes in host mode with a number of its user's choice."""
+    if task.endpoint is None or not task.endpoint.ports:
+        return ()
+    return tuple(
+        (p.protocol, p.published_port)
+        for p in task.endpoint.ports
+        if p.publish_mode is PublishMode.HOST and p.published_port
+    )
+
+
+class NodeUse:
+    """The sums of one node."""
+
+    __slots__ = ("active", "by_service", "cpus", "memory", "ports", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: dict[TaskId, None] = {}
+        self.cpus = 0  # nano CPUs
+        self.memory = 0  # bytes
+        self.active = 0
+        self.by_service: dict[ServiceId, int] = {}
+        self.ports: dict[HostPort, int] = {}
+
+    def add(self, task: Task) -> None:
+        self.tasks[task.id] = None
+        self._sum(task, 1)
+
+    def remove(self, task: Task) -> None:
+        del self.tasks[task.id]
+        self._sum(task, -1)
+
+    def _sum(self, task: Task, sign: int) -> None:
+        wanted = task.spec.reservations
+        if wanted is not None:
+            self.cpus += sign * wanted.nano_cpus
+            self.memory += sign * wanted.memory_bytes
+        if task.endpoint is not None and task.endpoint.ports:
+            for port in host_ports(task):
+                count = self.ports.get(port, 0) + sign
+                if count:
+                    self.ports[port] = count
+                else:
+                    del self.ports[port]
+        if task.desired_state <= TaskState.RUNNING:
+            self.active += sign
+            count = self.by_service.get(task.service_id, 0) + sign
+            if count:
+                self.by_service[task.service_id] = count
+            else:
+                del self.by_service[task.service_id]
