@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import trio
-from netfabric.errors import FabricError
 
 from agent.daemon import Settings, run_daemon
 from cluster.log import configure
 from cluster.model.errors import ClusterError
 from cluster.version import VERSION
+from netfabric.errors import FabricError
 from runtime.errors import RuntimeFault
 
 

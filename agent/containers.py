@@ -15,7 +15,6 @@ from typing import Final
 
 import msgspec
 import trio
-from runtime.client import ExecStarted, Supervisor
 
 from agent import container_spec, names, users
 from agent.container_store import ContainerStore
@@ -25,6 +24,7 @@ from agent.networks import Networks, Wanted
 from agent.records import Attachment, Config, ExecConfig, ExecRecord, HostConfig, PortBinding, Record, State
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, NotModified
 from cluster.model.specs import Pairs
+from runtime.client import ExecStarted, Supervisor
 from runtime.errors import NoSuchContainer, StartFailed
 from runtime.images.store import ImageStore
 from runtime.spec import ContainerState, Exited
@@ -283,8 +283,8 @@ class Containers:
             self.execs.bind(nursery)
             task_status.started()
             async for event in self._supervisor.events():
-                if event.exited is not None and event.id in self._records:
-                    nursery.start_soon(self._exited, event.id, event.exited)
+                if event.exited is not None and event.container_id in self._records:
+                    nursery.start_soon(self._exited, event.container_id, event.exited)
 
     async def recover(self) -> None:
         """After a restart: take running containers over, note what has exited meanwhile, forget what the supervisor holds without a record."""
@@ -336,10 +336,7 @@ class Containers:
             await self.remove(record.id)
 
     async def _tear_down(self, record: Record) -> None:
-        try:
-            await self._supervisor.remove(record.id)
-        except NoSuchContainer:
-            pass  # it was never created there
+        await self._supervisor.remove(record.id)
         await self._networks.detach(record)
 
     def _requested(self, host: HostConfig, networks: tuple[tuple[str, tuple[str, ...], str], ...]) -> tuple[Attachment, ...]:

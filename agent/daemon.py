@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trio
-from netfabric.apply import open_fabric
-from runtime.client import open_supervisor
 
 from agent import machine, membership_files
 from agent.container_store import ContainerStore
@@ -31,6 +29,8 @@ from agent.node import Node
 from cluster.model.errors import Conflict
 from cluster.model.specs import Pairs
 from cluster.version import VERSION
+from netfabric.apply import open_fabric
+from runtime.client import open_supervisor
 from runtime.images.store import ImageStore
 
 log = logging.getLogger("festoon.daemon")
@@ -76,7 +76,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")
     store = ContainerStore(settings.root / "containers")
     async with open_supervisor(settings.run, settings.root / "runtime") as supervisor:
-        async with open_fabric(settings.run, backend=settings.backend) as fabric:
+        async with open_fabric(str(settings.run), backend=settings.backend) as fabric:
             networks = Networks(settings.root, fabric)
             if (kept := membership_files.load(settings.root / "node")) is not None:
                 identity = kept[0]

@@ -7,15 +7,16 @@ from typing import Final
 
 import msgspec
 import trio
-from runtime.client import ExecStarted, Supervisor
 
 from agent.events import Event, EventBus
 from agent.records import ExecConfig, ExecRecord
 from cluster.model.errors import Conflict, NotFound
-from runtime.errors import StartFailed
+from runtime.client import ExecStarted, Supervisor
+from runtime.errors import NoSuchContainer, StartFailed
 from runtime.spec import ExecSpec
 
 MAX_EXECS: Final = 1024  # finished ones are forgotten, oldest first, beyond this number
+KILLED: Final = 128 + 9
 replace = msgspec.structs.replace
 
 
@@ -61,7 +62,7 @@ class ExecSessions:
         self._records[exec_id] = replace(record, running=True, pid=started.pid)
         self._events.publish(Event("container", "exec_start", record.config.container_id, (("execID", exec_id),)))
         assert self._nursery is not None
-        self._nursery.start_soon(self._watch, exec_id)
+        self._nursery.start_soon(self._watch, exec_id, record.config.container_id)
         return started
 
     async def wait(self, exec_id: str) -> ExecRecord:
@@ -70,16 +71,20 @@ class ExecSessions:
         return self.find(exec_id)
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
-        await self._supervisor.exec_resize(self.find(exec_id).id, rows, columns)
+        await self._supervisor.exec_resize(self.find(exec_id).config.container_id, exec_id, rows, columns)
 
     def forget(self, container_id: str) -> None:
         for record in self.of_container(container_id):
             if not record.running:
                 self._forget(record.id)
 
-    async def _watch(self, exec_id: str) -> None:
-        exited = await self._supervisor.exec_wait(exec_id)
-        self._finish(exec_id, exited.status)
+    async def _watch(self, exec_id: str, container_id: str) -> None:
+        try:
+            exited = await self._supervisor.exec_wait(container_id, exec_id)
+        except NoSuchContainer:
+            self._finish(exec_id, KILLED)  # its container was removed around it
+        else:
+            self._finish(exec_id, exited.status)
 
     def _finish(self, exec_id: str, status: int) -> None:
         if record := self._records.get(exec_id):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from netfabric.errors import FabricError
 
 from agent.step import Action, step
 from agent.task_container import grace_s, task_container
@@ -19,6 +18,7 @@ from cluster.model.errors import ClusterError, NotFound, NotModified
 from cluster.model.objects import NodeDescription, Task, TaskStatus
 from cluster.model.specs import PortConfig, PublishMode
 from cluster.model.task_state import TaskState
+from netfabric.errors import FabricError
 from runtime.errors import NoSuchImage, RuntimeFault
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from netfabric.ipam import Pool
 
 from agent.records import LocalNetwork
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
 from cluster.model.specs import Pairs
+from netfabric import ipam
 from netfabric.view import Bridge
 
 GATEWAY_BRIDGE: Final = "docker_gwbridge"
@@ -31,7 +31,7 @@ class LocalNetworks:
     def __init__(self, path: Path, now_ns: int) -> None:
         self._path = path
         self._networks: dict[str, LocalNetwork] = {}
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, ipam.Pool] = {}
         if path.exists():
             for network in msgspec.json.decode(path.read_bytes(), type=tuple[LocalNetwork, ...]):
                 self._networks[network.id] = network
@@ -99,15 +99,24 @@ class LocalNetworks:
 
     def lease(self, network: LocalNetwork, address: str = "") -> str:
         """A free address of the network in CIDR form; `address` (plain) asks for that one. Raises Conflict when there is none."""
-        chosen = self._pool(network).allocate(address)
-        if not chosen:
-            raise Conflict(f"no available IPv4 addresses on this network's address pools: {network.name} ({network.id})")
-        return f"{chosen}/{ipaddress.ip_network(network.subnet).prefixlen}"
+        pool = self._pool(network)
+        try:
+            if address:
+                self._pools[network.id], chosen = ipam.take(pool, address), address
+            else:
+                self._pools[network.id], chosen = ipam.allocate(pool, serial=network.name != GATEWAY_BRIDGE)
+        except ipam.PoolExhausted:
+            raise Conflict(f"no available IPv4 addresses on this network's address pools: {network.name} ({network.id})") from None
+        except ipam.AddressTaken:
+            raise Conflict("Address already in use") from None
+        except ipam.PoolError as error:
+            raise InvalidArgument(str(error)) from None
+        return pool.cidr(chosen)
 
     def release(self, network_id: str, address: str) -> None:
         """Give a leased address (CIDR) back; one that is not leased is ignored."""
         if network := self._networks.get(network_id):
-            self._pool(network).release(address.partition("/")[0])
+            self._pools[network_id] = ipam.release(self._pool(network), address.partition("/")[0])
 
     def bridge(self, network: LocalNetwork) -> Bridge:
         """What the fabric has to build for it."""
@@ -117,13 +126,13 @@ class LocalNetworks:
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _pool(self, network: LocalNetwork) -> Pool:
+    def _pool(self, network: LocalNetwork) -> ipam.Pool:
         pool = self._pools.get(network.id)
         if pool is None:
             reserved = [network.gateway]
             if network.name == GATEWAY_BRIDGE:
                 reserved.append(str(ipaddress.ip_network(network.subnet)[INGRESS_SANDBOX_HOST]))
-            pool = self._pools[network.id] = Pool(network.subnet, reserved=tuple(reserved))
+            pool = self._pools[network.id] = ipam.pool(network.subnet, reserved=reserved)
         return pool
 
     def _add(self, name: str, driver: str, now_ns: int, subnet: str, interface: str, gateway: str = "", labels: Pairs = (), options: Pairs = (),

@@ -6,6 +6,7 @@ so that a restarted node serves the overlays of its running tasks before any man
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkI
 from cluster.model.errors import InvalidArgument, NotFound, PermissionDenied
 from cluster.model.ids import NetworkId
 from netfabric import view
+from netfabric.errors import FabricError
 
 if TYPE_CHECKING:
     from netfabric.apply import Fabric
 
+log = logging.getLogger("festoon.networks")
 _ITEMS = msgspec.msgpack.Decoder(tuple[TaskItem | NetworkItem | EndpointItem | BalancerItem, ...])
 
 
@@ -54,6 +57,7 @@ class Networks:
         self._sandboxes: dict[str, view.Sandbox] = {}
         self._host_ports: dict[str, tuple[view.HostPort, ...]] = {}
         self._bridge_users: dict[str, set[str]] = {}
+        self._doomed: set[NetworkId] = set()
         self.node_id = ""
         self.vtep = ""
         self.vxlan_port = 4789
@@ -118,7 +122,7 @@ class Networks:
 
     async def assign(self, upserts: tuple[Item, ...], removals: tuple[str, ...], *, complete: bool) -> None:
         """Take over one message of the session and bring the kernel to it."""
-        tables = fold(self._tables, upserts, removals, complete=complete)
+        tables = self._keep_used(fold(self._tables, upserts, removals, complete=complete))
         if tables == self._tables:
             return
         self._use(tables)
@@ -128,6 +132,20 @@ class Networks:
         temporary.write_bytes(msgspec.msgpack.encode(items))
         temporary.replace(self._tables_path)
         await self.reconcile()
+
+    def _keep_used(self, tables: ClusterTables) -> ClusterTables:
+        """A network that the managers no longer assign stays while a container here is still attached to it."""
+        used = {i.network for s in self._sandboxes.values() for i in s.interfaces}
+        kept = {n: item for n, item in self._tables.networks.items() if n in used and n not in tables.networks}
+        self._doomed = set(kept)
+        return ClusterTables(tables.networks | kept, tables.endpoints, tables.balancers) if kept else tables
+
+    def _drop_doomed(self) -> None:
+        used = {i.network for s in self._sandboxes.values() for i in s.interfaces}
+        if gone := self._doomed - used:
+            self._doomed -= gone
+            networks = {n: item for n, item in self._tables.networks.items() if n not in gone}
+            self._use(ClusterTables(networks, self._tables.endpoints, self._tables.balancers))
 
     def _use(self, tables: ClusterTables) -> None:
         self._tables = tables
@@ -144,7 +162,7 @@ class Networks:
         attachments = self._lease(wanted)
         try:
             self._install(container_id, attachments, ingress_ports, (), sysctls)
-            await self.reconcile()
+            await self._reconcile(container_id)
         except BaseException:
             self._uninstall(container_id, attachments)
             raise
@@ -153,7 +171,7 @@ class Networks:
     async def publish(self, container_id: str, host_ports: tuple[view.HostPort, ...]) -> None:
         """Forward ports of the node to an attached container."""
         self._host_ports[container_id] = host_ports
-        await self.reconcile()
+        await self._reconcile(container_id)
 
     def adopt(self, record: Record, ingress_ports: tuple[view.PublishedPort, ...], host_ports: tuple[view.HostPort, ...]) -> None:
         """A running container found at start: take its leases over without touching the kernel yet."""
@@ -172,8 +190,18 @@ class Networks:
         return self._fabric.sandbox_path(container_id[:12])
 
     async def reconcile(self) -> None:
-        """Bring the kernel to what is wanted now; concurrent calls coalesce in the fabric."""
-        await self._fabric.reconcile(self.desired())
+        """Bring the kernel to what is wanted now; concurrent calls coalesce in the fabric. What can't be made is logged: the next change tries again."""
+        await self._reconcile("")
+
+    async def _reconcile(self, container_id: str) -> None:
+        """Raises FabricError when this container's own sandbox (or a shared part of the node) could not be made."""
+        try:
+            await self._fabric.reconcile(self.desired())
+        except FabricError as error:
+            log.warning("part of the network could not be made", extra={"fields": {"error": str(error)}})
+            own = tuple(f for f in error.failures if f.namespace == container_id[:12])
+            if container_id and own:
+                raise FabricError(own) from error
 
     def desired(self) -> view.View:
         """What the fabric has to serve now."""
@@ -250,6 +278,8 @@ class Networks:
         for users in self._bridge_users.values():
             users.discard(container_id)
         self._release(attachments)
+        if self._doomed:
+            self._drop_doomed()
 
     def _release(self, attachments: tuple[Attachment, ...] | list[Attachment]) -> None:
         for attachment in attachments:

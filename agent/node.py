@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from netfabric.apply import Fabric
-    from netfabric.trace import Hop
-
     from agent.containers import Containers
     from agent.events import EventBus
     from agent.membership import Membership
     from agent.networks import Networks
     from cluster.model.objects import NodeDescription
+    from netfabric.apply import Fabric
+    from netfabric.trace import Hop
     from runtime.images.store import ImageStore
 
 
