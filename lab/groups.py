@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 from lab import processes
 
 PARENT = "festoon-lab"
-ROUNDS = 200  # of killing: each ends with the death of everything that was there when it began
+KILL_TIMEOUT_S = 20.0
+ROUND_S = 1.0  # a round of killing ends with the death of all that was there when it began, or after this time
 
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
@@ -51,19 +53,19 @@ def empty(lab: str, machine: str = "") -> None:
     TimeoutError.
     """
     roots = [Path(mount, PARENT, lab, machine) for mount in hierarchies()]
-    for _ in range(ROUNDS):
-        pids: set[int] = set()
-        for root in roots:
-            for folder in _walk(root):
-                _thaw(folder)
-                pids |= _procs(folder)
-        pids.discard(os.getpid())
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while time.monotonic() < deadline:
+        folders = [folder for root in roots for folder in _walk(root)]
+        pids: set[int] = set().union(*(_procs(folder) for folder in folders)) - {os.getpid()}
         if not pids:
             return
         for root in roots:
             _kill_at_once(root)
-        processes.kill_and_wait(pids)
-    raise TimeoutError(f"processes of the lab come back faster than they can be killed ({PARENT}/{lab}/{machine})")
+        with processes.Killing(pids) as killing:
+            for folder in folders:
+                _thaw(folder)
+            killing.wait(ROUND_S)  # not all: one was frozen after we looked, and the next round thaws it
+    raise TimeoutError(f"processes of the lab did not end within {KILL_TIMEOUT_S:.0f} s of SIGKILL ({PARENT}/{lab}/{machine})")
 
 
 def remove(lab: str, machine: str = "") -> None:

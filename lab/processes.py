@@ -6,14 +6,15 @@ Source: proc(5), pidfd_open(2).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-KILL_TIMEOUT_S = 20.0
+from types import TracebackType
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -48,38 +49,45 @@ def parse(text: str) -> Process | None:
     return Process(int(fields[0]), int(fields[1]))
 
 
-def kill_and_wait(pids: Iterable[int]) -> None:
-    """SIGKILL each and wait until all have ended. Raises TimeoutError when one does not."""
-    poll = select.poll()
-    waiting: set[int] = set()
-    try:
-        for pid in pids:
+class Killing:
+    """SIGKILL for many processes at once, and the wait for their end. A context manager: it holds a descriptor of
+    each.
+    """
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._poll = select.poll()
+        self._descriptors: set[int] = set()
+        self._left = 0
+        self._pids = tuple(pids)
+
+    def __enter__(self) -> Self:
+        for pid in self._pids:
             try:
                 fd = os.pidfd_open(pid)
             except ProcessLookupError:
                 continue
-            waiting.add(fd)
-            poll.register(fd, select.POLLIN)
-            try:
+            self._descriptors.add(fd)
+            self._poll.register(fd, select.POLLIN)
+            self._left += 1
+            with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        _wait_all(poll, waiting)
-    finally:
-        for fd in waiting:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for fd in self._descriptors:
             os.close(fd)
 
-
-def _wait_all(poll: select.poll, waiting: set[int]) -> None:
-    deadline = time.monotonic() + KILL_TIMEOUT_S
-    left = len(waiting)
-    while left:
-        ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-        if not ready:
-            raise TimeoutError(f"{left} processes did not end within {KILL_TIMEOUT_S:.0f} s of SIGKILL")
-        for fd, _ in ready:
-            poll.unregister(fd)
-        left -= len(ready)
+    def wait(self, seconds: float) -> bool:
+        """Whether all have ended within that time."""
+        deadline = time.monotonic() + seconds
+        while self._left:
+            ready = self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if not ready:
+                return False
+            for fd, _ in ready:
+                self._poll.unregister(fd)
+            self._left -= len(ready)
+        return True
 
 
 def _state(pid: int) -> tuple[int, bool]:
