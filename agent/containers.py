@@ -17,14 +17,15 @@ import msgspec
 import trio
 
 from agent import container_spec, names, users
+from agent.container_registry import Registry
 from agent.container_store import ContainerStore
 from agent.events import Event, EventBus
 from agent.exec_sessions import ExecSessions
 from agent.networks import Networks, Wanted
 from agent.records import Attachment, Config, ExecConfig, ExecRecord, HostConfig, PortBinding, Record, State
-from cluster.model.errors import Conflict, InvalidArgument, NotFound, NotModified
+from cluster.model.errors import Conflict, InvalidArgument, NotModified
 from cluster.model.specs import Pairs
-from runtime.client import ExecStarted, Supervisor
+from runtime.client import Attached, ExecStarted, Supervisor
 from runtime.errors import NoSuchContainer, StartFailed
 from runtime.images.store import ImageStore
 from runtime.spec import ContainerState, Exited
@@ -34,10 +35,6 @@ KILL_WAIT_S: Final = 10
 NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]+$")
 UNKNOWN_STATUS: Final = 255
 HOST_RESOLV_CONF: Final = Path("/etc/resolv.conf")
-_TAKEN: Final = (
-    'Conflict. The container name "/{}" is already in use by container "{}". '
-    "You have to remove (or rename) that container to be able to reuse that name."
-)
 replace = msgspec.structs.replace
 
 
@@ -47,9 +44,7 @@ class Containers:
     def __init__(self, store: ContainerStore, images: ImageStore, networks: Networks, supervisor: Supervisor, events: EventBus) -> None:
         self._store, self._images, self._networks = store, images, networks
         self._supervisor, self._events = supervisor, events
-        self._records: dict[str, Record] = {}
-        self._ids: dict[str, str] = {}
-        self._by_task: dict[str, str] = {}
+        self._registry = Registry(store)
         self._exits: dict[str, trio.Event] = {}
         self._removals: dict[str, trio.Event] = {}
         self._starting: set[str] = set()
@@ -59,24 +54,14 @@ class Containers:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def records(self) -> tuple[Record, ...]:
-        return tuple(self._records.values())
+        return self._registry.all()
 
     def find(self, reference: str) -> Record:
-        """By full id, name (with or without a slash), or unique id prefix. Raises NotFound or InvalidArgument in Docker's words."""
-        if record := self._records.get(reference):
-            return record
-        if (container_id := self._ids.get(reference.removeprefix("/"))) is not None:
-            return self._records[container_id]
-        matches = [r for r in self._records.values() if reference and r.id.startswith(reference)]
-        if len(matches) > 1:
-            raise InvalidArgument(f"multiple IDs found with provided prefix: {reference}")
-        if not matches:
-            raise NotFound(f"No such container: {reference}")
-        return matches[0]
+        """By full id, name or unique id prefix. Raises NotFound or InvalidArgument in Docker's words."""
+        return self._registry.find(reference)
 
     def by_task(self, task_id: str) -> Record | None:
-        container_id = self._by_task.get(task_id)
-        return self._records.get(container_id) if container_id else None
+        return self._registry.of_task(task_id)
 
     def log_path(self, record: Record) -> str:
         return self._store.log_path(record.id)
@@ -86,7 +71,7 @@ class Containers:
 
     def uses_image(self, image_id: str) -> str:
         """The id of a container of this image, or an empty string."""
-        return next((r.id for r in self._records.values() if r.image_id == image_id), "")
+        return next((r.id for r in self._registry.all() if r.image_id == image_id), "")
 
     # -- making and removing --------------------------------------------------------------------------------------
 
@@ -99,8 +84,7 @@ class Containers:
         """
         if name and not NAME.match(name):
             raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-        if name in self._ids:
-            raise Conflict(_TAKEN.format(name, self._ids[name]))
+        self._registry.refuse_taken(name)
         image = await trio.to_thread.run_sync(self._images.get, config.image)
         container_id = os.urandom(32).hex()
         merged = container_spec.with_image(config, image.config, container_id)
@@ -108,14 +92,11 @@ class Containers:
         container_spec.capabilities(host.cap_add, host.cap_drop, privileged=host.privileged)
         attachments = self._requested(host, networks)
         record = Record(
-            id=container_id, name=name or names.generate(os.urandom(3), self._ids), created_at_ns=time.time_ns(), image_id=image.id,
-            path=argv[0], args=argv[1:], config=merged, host=host, state=State(), attachments=attachments, task_id=task[0], node_id=task[1], service_id=task[2], mesh_ports=mesh_ports,
+            id=container_id, name=name or names.generate(os.urandom(3), self._registry.names()), created_at_ns=time.time_ns(), image_id=image.id,
+            path=argv[0], args=argv[1:], config=merged, host=host, state=State(), attachments=attachments,
+            task_id=task[0], node_id=task[1], service_id=task[2], mesh_ports=mesh_ports,
         )  # fmt: skip
-        self._ids[record.name] = record.id
-        self._store.create(record)
-        self._records[record.id] = record
-        if record.task_id:
-            self._by_task[record.task_id] = record.id
+        self._registry.add(record)
         self._publish("create", record)
         return record
 
@@ -130,12 +111,9 @@ class Containers:
             await self.kill(record.id, 9)
             with trio.move_on_after(KILL_WAIT_S):
                 await self.wait(record.id, "not-running")
-        if record.id not in self._records:
+        if self._registry.get(record.id) is None:
             return
-        self._records.pop(record.id)
-        if self._ids.get(record.name) == record.id:
-            del self._ids[record.name]
-        self._by_task.pop(record.task_id, None)
+        self._registry.drop(record)
         self.execs.forget(record.id)
         await trio.to_thread.run_sync(self._store.remove, record.id)
         self._publish("destroy", record)
@@ -149,11 +127,8 @@ class Containers:
         name = name.removeprefix("/")
         if not NAME.match(name):
             raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-        if name in self._ids:
-            raise Conflict(_TAKEN.format(name, self._ids[name]))
-        del self._ids[record.name]
-        self._ids[name] = record.id
-        self._put(replace(record, name=name))
+        self._registry.refuse_taken(name)
+        self._registry.put(replace(record, name=name))
 
     # -- living ---------------------------------------------------------------------------------------------------
 
@@ -192,15 +167,15 @@ class Containers:
             pid = await self._supervisor.start(record.id)
         except StartFailed as failure:
             await self._tear_down(record)
-            self._put(replace(self._detached(record), state=State(status="created", exit_code=failure.exit_status, error=str(failure))))
+            self._registry.put(replace(self._detached(record), state=State(status="created", exit_code=failure.exit_status, error=str(failure))))
             raise
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._tear_down(record)
-                self._put(self._detached(record))
+                self._registry.put(self._detached(record))
             raise
         self._exits[record.id] = trio.Event()
-        self._put(replace(record, state=State(status="running", pid=pid, started_at_ns=time.time_ns())))
+        self._registry.put(replace(record, state=State(status="running", pid=pid, started_at_ns=time.time_ns())))
         self._publish("start", record)
 
     async def kill(self, container_id: str, signal: int) -> None:
@@ -224,7 +199,7 @@ class Containers:
         await self.kill(record.id, signal or container_spec.signal_number(record.config.stop_signal or "TERM"))
         with trio.move_on_after(grace if grace >= 0 else float("inf")) as patience:
             await self.wait(record.id, "not-running")
-        if patience.cancelled_caught and record.id in self._records and self.is_running(self._records[record.id]):
+        if patience.cancelled_caught and (still := self._registry.get(record.id)) is not None and self.is_running(still):
             await self.kill(record.id, 9)
             await self.wait(record.id, "not-running")
         self._publish("stop", record)
@@ -244,8 +219,19 @@ class Containers:
             return record.state.exit_code, record.state.error
         if condition == "next-exit" or self.is_running(record) or record.id in self._starting:
             await self._exits.setdefault(record.id, trio.Event()).wait()
-        now = self._records.get(record.id, record)
+        now = self._registry.get(record.id) or record
         return now.state.exit_code, now.state.error
+
+    async def attach(self, container_id: str) -> Attached:
+        """The container's live streams from now on; the caller owns the descriptors. Before a start only when it was created with streams to attach."""
+        return await self._supervisor.attach(self.find(container_id).id)
+
+    async def resize(self, container_id: str, rows: int, columns: int) -> None:
+        """The size of its terminal; nothing happens without one. Raises Conflict when it does not run."""
+        record = self.find(container_id)
+        if not self.is_running(record):
+            raise Conflict(f"Container {record.id} is not running")
+        await self._supervisor.resize(record.id, rows, columns)
 
     # -- execs ----------------------------------------------------------------------------------------------------
 
@@ -283,31 +269,27 @@ class Containers:
             self.execs.bind(nursery)
             task_status.started()
             async for event in self._supervisor.events():
-                if event.exited is not None and event.container_id in self._records:
+                if event.exited is not None:
                     nursery.start_soon(self._exited, event.container_id, event.exited)
 
     async def recover(self) -> None:
         """After a restart: take running containers over, note what has exited meanwhile, forget what the supervisor holds without a record."""
-        self._records = {r.id: r for r in self._store.load()}
-        self._ids = {r.name: r.id for r in self._records.values()}
-        self._by_task = {r.task_id: r.id for r in self._records.values() if r.task_id}
+        self._registry.load()
         states = {s.id: s for s in await self._supervisor.list()}
-        for record in tuple(self._records.values()):
-            state = states.pop(record.id, None)
+        for record in self._registry.all():
+            state = states.get(record.id)
             if state is not None and state.phase == "running":
                 self._adopt(record, state)
         await self._networks.reconcile()
-        for orphan in states:
-            if orphan not in self._records:
-                await self._supervisor.remove(orphan)
-        running = {s for s, state in {s.id: s for s in await self._supervisor.list()}.items() if state.phase == "running"}
-        for record in tuple(self._records.values()):
-            if self.is_running(record) and record.id not in running:
-                state = states.get(record.id)
+        for record in self._registry.all():
+            state = states.pop(record.id, None)
+            if self.is_running(record) and (state is None or state.phase != "running"):
                 lost = Exited(UNKNOWN_STATUS, finished_at_ns=time.time_ns(), known=False)
                 await self._exited(record.id, state.exited if state is not None and state.exited is not None else lost)
-            elif record.state.status == "created" and record.id in states:
+            elif state is not None and state.phase != "running":
                 await self._supervisor.remove(record.id)
+        for orphan in states:
+            await self._supervisor.remove(orphan)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -315,20 +297,20 @@ class Containers:
         self._networks.adopt(record, container_spec.mesh_ports(record), container_spec.host_ports(record))
         self._exits[record.id] = trio.Event()
         started = record.state.started_at_ns or state.started_at_ns
-        self._put(replace(record, state=replace(record.state, status="running", pid=state.pid, started_at_ns=started)))
+        self._registry.put(replace(record, state=replace(record.state, status="running", pid=state.pid, started_at_ns=started)))
 
     async def _exited(self, container_id: str, exited: Exited) -> None:
         if container_id in self._starting:
             self._early_exits[container_id] = exited
             return
-        record = self._records.get(container_id)
+        record = self._registry.get(container_id)
         if record is None or not self.is_running(record):
             return
         state = replace(
             record.state, status="exited", pid=0, exit_code=exited.status, oom_killed=exited.oom_killed,
             finished_at_ns=exited.finished_at_ns or time.time_ns(), error="" if exited.known else "the exit status was lost with the supervisor",
         )  # fmt: skip
-        self._put(replace(self._detached(record), state=state))
+        self._registry.put(replace(self._detached(record), state=state))
         self._exits.setdefault(record.id, trio.Event()).set()
         self._publish("die", record, (("exitCode", str(exited.status)),))
         await self._tear_down(record)
@@ -365,7 +347,7 @@ class Containers:
         attached = replace(record, attachments=attachments)
         if host_ports := container_spec.host_ports(attached):
             await self._networks.publish(record.id, host_ports)
-        self._put(attached)
+        self._registry.put(attached)
         return attached
 
     def _detached(self, record: Record) -> Record:
@@ -393,11 +375,6 @@ class Containers:
         self._store.write_file(record.id, "hostname", record.config.hostname + "\n")
         self._store.write_file(record.id, "hosts", container_spec.hosts_file(record.config.hostname, addresses, record.host.extra_hosts))
         self._store.write_file(record.id, "resolv.conf", container_spec.resolv_file(host_resolv, record.host))
-
-    def _put(self, record: Record) -> None:
-        if record.id in self._records:
-            self._records[record.id] = record
-            self._store.save(record)
 
     def _publish(self, action: str, record: Record, more: Pairs = ()) -> None:
         about = (*record.config.labels, *more, ("image", record.config.image), ("name", record.name))

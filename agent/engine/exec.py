@@ -12,6 +12,7 @@ from agent.engine.streams import Joint, exec_wires
 from cluster.model.errors import Conflict, InvalidArgument
 from cluster.wire.http import Response, Stream
 
+
 async def create(call: Call) -> Response:
     config = exec_config_of(await call.fields(), call.node.containers.find(call.names["id"]).id)
     if not config.cmd:

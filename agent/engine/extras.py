@@ -14,11 +14,12 @@ from agent.engine.convert_services import service_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_tasks import task_json
 from cluster.model.changes import KIND_TYPES, Kind, Object, Op
-from cluster.model.errors import ClusterError, InvalidArgument
+from cluster.model.errors import ClusterError, InvalidArgument, NotFound
 from cluster.model.objects import Cluster, Network, Node, Service
 from cluster.wire.calls import Watched, WatchKinds, Why, WhyAnswer, WhyTask
 from cluster.wire.codec import decode
 from cluster.wire.http import Response
+from netfabric.trace import Hop
 
 KINDS: Final = {kind.name.lower(): kind for kind in Kind}
 MAX_PORT: Final = 65535
@@ -93,4 +94,11 @@ async def network_path(call: Call) -> Response:
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT):
         raise InvalidArgument(f"invalid port {port}")
     hops = await call.node.fabric_path(int(port))
-    return json_answer({"hops": [{"where": h.where, "what": h.what, "detail": h.detail, "packets": h.packets} for h in hops]})
+    if not hops:
+        raise NotFound(f"no service publishes port {port} through the mesh on this node")
+    return json_answer({"hops": [hop_json(hop, call.node.hostname) for hop in hops]})
+
+
+def hop_json(hop: Hop, hostname: str) -> Json:
+    """`detail` has the kernel's own words, one a line; `packets` is null where nothing counts."""
+    return {"where": hop.namespace or hostname, "what": hop.what, "detail": "\n".join(hop.details), "packets": hop.packets}

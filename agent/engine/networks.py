@@ -35,9 +35,11 @@ async def list_(call: Call) -> Response:
             raise InvalidArgument(f"invalid filter 'type={kind}'")
     users = _users(call.node)
     found: list[Json] = []
-    for local in call.node.networks.local():
-        if _matches(filters, local.id, local.name, local.driver, "local", mapping(local.labels), local.name in users):
-            found.append(local_network_json(local))
+    found += [
+        local_network_json(local)
+        for local in call.node.networks.local()
+        if _matches(filters, local.id, local.name, local.driver, "local", mapping(local.labels), local.name in users)
+    ]
     for network in await cluster_networks(call.node):
         spec = network.spec
         if _matches(filters, network.id, spec.name, spec.driver, "swarm", mapping(spec.labels), network.id in users):

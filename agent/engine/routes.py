@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.engine import attach, container_logs, events, exec, extras, images, networks, nodes, secrets, services, swarm, system, tasks, volumes
+from agent.engine import attach, container_logs, events, extras, images, networks, nodes, secrets, services, swarm, system, tasks, volumes
 from agent.engine import containers as c
+from agent.engine import exec as execs
 from agent.engine.call import Call
 from cluster.wire.http import Response
 
@@ -54,12 +55,12 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/containers/{id}/resize", c.resize),
     ("POST", "/containers/{id}/wait", attach.wait),
     ("POST", "/containers/{id}/attach", attach.attach),
-    ("POST", "/containers/{id}/exec", exec.create),
+    ("POST", "/containers/{id}/exec", execs.create),
     ("DELETE", "/containers/{id}", c.remove),
     ("POST", "/commit", c.commit),
-    ("POST", "/exec/{id}/start", exec.start),
-    ("POST", "/exec/{id}/resize", exec.resize),
-    ("GET", "/exec/{id}/json", exec.inspect),
+    ("POST", "/exec/{id}/start", execs.start),
+    ("POST", "/exec/{id}/resize", execs.resize),
+    ("GET", "/exec/{id}/json", execs.inspect),
     ("GET", "/images/json", images.list_),
     ("GET", "/images/search", images.search),
     ("GET", "/images/get", images.save),
