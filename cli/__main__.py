@@ -13,7 +13,7 @@ def main() -> int:
     """Run the command in sys.argv; the exit status."""
     arguments = sys.argv[1:]
     if arguments[:2] == ["lab", "exec"]:
-        from lab.exec import main as lab_exec
+        from lab.enter import main as lab_exec
 
         return lab_exec(arguments[2:])
     from cli.root import run

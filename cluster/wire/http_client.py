@@ -47,32 +47,44 @@ class Answer:
         self.headers = head.headers
         self._head = head
         self._wire = wire
+        self._rest = bytearray()  # of a line that has begun
 
     def header(self, name: str) -> str:
         return self._head.header(name)
 
     def pieces(self) -> Iterator[bytes]:
         """The body as it comes. Raises ConnectionFailed when it breaks off."""
-        while True:
-            event = self._wire.event()
-            if isinstance(event, bytes):
-                yield event
-            else:
-                return
+        while (piece := self._piece(None)) is not None:
+            yield piece
 
     def lines(self) -> Iterator[bytes]:
         """The body line by line, without line ends. Raises ConnectionFailed, also for a line beyond
         MAX_LINE_BYTES."""
-        buffer = bytearray()
-        for piece in self.pieces():
-            buffer += piece
-            if len(buffer) > MAX_LINE_BYTES:
+        while (lines := self.wait_lines(None)) is not None:
+            yield from lines
+
+    def wait_lines(self, timeout_s: float | None) -> list[bytes] | None:
+        """The lines that have come, at least one; none after `timeout_s` without any; None at the end. Raises
+        ConnectionFailed."""
+        while True:
+            try:
+                piece = self._piece(timeout_s)
+            except TimeoutError:
+                return []
+            if piece is None:
+                rest, self._rest = bytes(self._rest), bytearray()
+                return [rest] if rest else None
+            self._rest += piece
+            if len(self._rest) > MAX_LINE_BYTES:
                 raise ConnectionFailed(f"a line of more than {MAX_LINE_BYTES} bytes")
-            *whole, rest = buffer.split(b"\n")
-            yield from (bytes(line) for line in whole)
-            buffer = bytearray(rest)
-        if buffer:
-            yield bytes(buffer)
+            *whole, rest = bytes(self._rest).split(b"\n")
+            self._rest = bytearray(rest)
+            if whole:
+                return whole
+
+    def _piece(self, timeout_s: float | None) -> bytes | None:
+        event = self._wire.event(timeout_s)
+        return event if isinstance(event, bytes) else None
 
     def read(self, limit: int = MAX_ANSWER_BYTES) -> bytes:
         body = bytearray()
@@ -163,9 +175,11 @@ class _Wire:
             if event.status >= 200 or (switching and event.status == 101):
                 return event
 
-    def event(self) -> ResponseHead | bytes | Signal:
-        """The next event that isn't `need data`. Raises ConnectionFailed."""
+    def event(self, timeout_s: float | None = None) -> ResponseHead | bytes | Signal:
+        """The next event that isn't `need data`. Raises ConnectionFailed, TimeoutError when nothing comes for so
+        long."""
         try:
+            self._socket.settimeout(timeout_s)
             while True:
                 event = self.side.next()
                 if event is not Signal.NEED_DATA:
@@ -174,7 +188,7 @@ class _Wire:
                 self.side.receive(self._socket.recv(RECEIVE_BYTES))
         except HttpError as e:
             raise ConnectionFailed(f"the server broke off its answer: {e}") from e
-        except ConnectionFailed:
+        except (ConnectionFailed, TimeoutError):
             raise
         except OSError as e:
             raise ConnectionFailed(e.errno, e.strerror or str(e)) from e

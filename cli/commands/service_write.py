@@ -1,0 +1,72 @@
+"""`festoon service create` and `update`: flags to a spec, the spec to the daemon, and waiting until it holds."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from cli import service_fields, service_spec, service_update
+from cli.api import Api, reference
+from cli.commands.service import roll_back, show_warnings
+from cli.convergence import wait_converged
+from cli.failures import CliFailure
+from cli.service_flags import CREATE, SHARED, UPDATE, flagged
+from cli.usage import command
+
+MAX_ENV_FILE_BYTES: Final = 1024 * 1024
+_NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "no_resolve_image", "with_registry_auth"})
+
+
+@command(
+    "create", "IMAGE [COMMAND] [ARG...]", summary="Create a new service", least=1, most=None, interspersed=False
+)
+@flagged(SHARED, CREATE)
+def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    lines = [line for path in flags["env_file"] for line in _env_file(path)]
+    environment = service_fields.environment((*lines, *flags["env"]), os.environ)
+    spec = service_spec.build(arguments[0], arguments[1:], flags, environment)
+    service_spec.network_names(spec, lambda name: _network_id(api, name))
+    made = api.post("/services/create", spec)
+    show_warnings(made)
+    print(made["ID"], flush=True)
+    if not flags["detach"]:
+        wait_converged(api, made["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]))
+    return 0
+
+
+@command("update", "SERVICE", summary="Update a service", least=1, most=1)
+@flagged(SHARED, UPDATE)
+def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    name = arguments[0]
+    if flags["rollback"] and any(v not in (None, ()) for k, v in flags.items() if k not in _NOT_OF_THE_SPEC):
+        raise CliFailure("other flags may not be combined with --rollback")
+    found = api.get(f"/services/{reference(name)}", insertDefaults="false")
+    if flags["rollback"]:
+        roll_back(api, found)
+    else:
+        service_update.apply(found["Spec"], flags, lambda network: _network_id(api, network))
+        show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=found["Version"]["Index"]))
+    print(name, flush=True)
+    if not flags["detach"]:
+        wait_converged(api, found["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]))
+    return 0
+
+
+def _network_id(api: Api, name: str) -> str:
+    found = api.get(f"/networks/{reference(name)}", scope="swarm")
+    return str(found["Id"])
+
+
+def _env_file(path: str) -> list[str]:
+    """The assignments in a file, without comments and empty lines. Raises CliFailure."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_ENV_FILE_BYTES + 1)
+    except OSError as e:
+        raise CliFailure(f"open {path}: {(e.strerror or str(e)).lower()}") from e
+    except UnicodeDecodeError as e:
+        raise CliFailure(f"env file {path} contains invalid utf8 bytes") from e
+    if len(text) > MAX_ENV_FILE_BYTES:
+        raise CliFailure(f"env file {path} is longer than {MAX_ENV_FILE_BYTES} bytes")
+    lines = (line.lstrip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]

@@ -1,0 +1,111 @@
+"""Waiting until a service has converged, and drawing how it goes. Waits on the daemon's stream of commits; never
+polls.
+
+Owns the waiting and the drawing; what converged means is in cli/progress.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final, TextIO
+
+from cli.api import Api
+from cli.failures import CliFailure
+from cli.progress import Line, Picture, verdict
+from cluster.wire.http_client import Answer
+
+NARROWEST_FOR_BARS: Final = 80
+"""Columns that a terminal must have to get the bars."""
+
+
+class Screen:
+    """Lines that are drawn over on a terminal, and printed when they change elsewhere."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._terminal = out.isatty()
+        self._bars = shutil.get_terminal_size().columns >= NARROWEST_FOR_BARS
+        self._shown: dict[str, str] = {}
+
+    def draw(self, lines: Sequence[Line]) -> None:
+        if not self._terminal:
+            self._print([line for line in lines if line.bar is None])
+            return
+        height = len(self._shown)
+        for line in lines:
+            self._shown[line.key] = line.show(bars=self._bars)
+        text = f"\x1b[{height}A" if height else ""
+        self._out.write(text + "".join(f"\r\x1b[2K{shown}\n" for shown in self._shown.values()))
+        self._out.flush()
+
+    def _print(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            shown = line.show(bars=False)
+            if self._shown.get(line.key) != shown:
+                self._shown[line.key] = shown
+                self._out.write(shown + "\n")
+        self._out.flush()
+
+
+def wait_converged(api: Api, service_id: str, verify_s: float, *, quiet: bool) -> None:
+    """Return when the service has had all that it asks for during `verify_s` without a break. Raises CliFailure when
+    its update has been paused, when it is gone, or when the daemon is. Ctrl-C says how to go on looking and goes up
+    as KeyboardInterrupt's own quiet end."""
+    screen = None if quiet else Screen(sys.stdout)
+    try:
+        with api.stream("GET", "/festoon/watch", kinds="task,service,node") as changes:
+            _wait(api, service_id, changes, verify_s, screen)
+    except KeyboardInterrupt:
+        if screen is not None:
+            print(
+                f"Operation continuing in background.\nUse `festoon service ps {service_id}` to check progress.",
+                file=sys.stderr,
+            )
+
+
+def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: Screen | None) -> None:
+    picture = Picture()
+    since: float | None = None  # when it converged
+    while True:
+        service = api.get(f"/services/{service_id}", insertDefaults="false")
+        failed = verdict(service)
+        if failed:
+            raise CliFailure(failed)
+        now = time.monotonic()
+        lines, converged = picture.look(service, _tasks(api, service_id), _active_nodes(api))
+        if screen is not None:
+            screen.draw(lines)
+        job = _is_job(service)
+        if not converged:
+            if since is not None and screen is not None:
+                screen.draw([Line("verify", "Detected task failure")])
+            since = None
+        elif since is None:
+            since = now
+        left = None if since is None else 0.0 if job else max(since + verify_s - now, 0.0)
+        if left == 0.0:
+            if screen is not None:
+                screen.draw([Line("verify" if not job else "job complete", "Service converged" if not job else "")])
+            return
+        if left is not None and screen is not None:
+            seconds = max(round(verify_s), 1)
+            screen.draw([Line("verify", f"Waiting {seconds} seconds to verify that tasks are stable...")])
+        if changes.wait_lines(left) is None:
+            raise CliFailure("the daemon has ended the stream of changes")
+
+
+def _tasks(api: Api, service_id: str) -> list[Any]:
+    return api.get("/tasks", filters={"service": [service_id], "_up-to-date": ["true"]}) or []
+
+
+def _active_nodes(api: Api) -> set[str]:
+    nodes = api.get("/nodes") or []
+    return {n["ID"] for n in nodes if (n.get("Status") or {}).get("State") != "down"}
+
+
+def _is_job(service: dict[str, Any]) -> bool:
+    mode = (service.get("Spec") or {}).get("Mode") or {}
+    return mode.get("ReplicatedJob") is not None or mode.get("GlobalJob") is not None

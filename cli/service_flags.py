@@ -1,0 +1,152 @@
+"""The flags that `service create` and `service update` share, and those of each alone: a table that decorates a
+command.
+
+Owns names, types and help texts (docker/cli's); never interprets a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from cli import service_fields as fields
+from cli.usage import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, FlagType, option, options, switch
+
+PORT: Final = FlagType("port", fields.parse_port)
+MOUNT: Final = FlagType("mount", fields.parse_mount)
+NETWORK: Final = FlagType("network", fields.parse_network)
+LABEL: Final = FlagType("list", fields.parse_label)
+HOST: Final = FlagType("list", fields.parse_host)
+ADDRESS: Final = FlagType("list", fields.parse_address)
+ULIMIT: Final = FlagType("ulimit", fields.parse_ulimit)
+PREFERENCE: Final = FlagType("pref", fields.parse_preference)
+COMMAND: Final = FlagType("command", fields.parse_words)
+
+
+def _policy(kind: str, verb: str, actions: str) -> list[Decorator]:
+    """The flags of an update or rollback policy."""
+    return [
+        option(f"--{kind}-delay", help=f"Delay between {verb} (ns|us|ms|s|m|h)", type=DURATION),
+        option(f"--{kind}-failure-action", help=f"Action on {kind} failure ({actions})"),
+        option(f"--{kind}-max-failure-ratio", help=f"Failure rate to tolerate during {kind}", type=FLOAT),
+        option(f"--{kind}-monitor", help="Duration after each task to monitor for failure (ns|us|ms|s|m|h)", type=DURATION),
+        option(f"--{kind}-order", help=f'{kind.capitalize()} order ("start-first", "stop-first")'),
+        option(f"--{kind}-parallelism", help="Maximum number of tasks at once (0: all at once)", type=UINT),
+    ]
+
+
+SHARED: Final[tuple[Decorator, ...]] = (
+    switch("--detach", "-d", help="Exit immediately instead of waiting for the service to converge"),
+    option("--endpoint-mode", help="Endpoint mode (vip or dnsrr)"),
+    option("--entrypoint", help="Overwrite the default ENTRYPOINT of the image", type=COMMAND),
+    option("--health-cmd", help="Command to run to check health"),
+    option("--health-interval", help="Time between running the check (ms|s|m|h)", type=DURATION),
+    option("--health-retries", help="Consecutive failures needed to report unhealthy", type=INT),
+    option("--health-start-period", help="Start period before counting retries (ms|s|m|h)", type=DURATION),
+    option("--health-timeout", help="Maximum time to allow one check to run (ms|s|m|h)", type=DURATION),
+    option("--hostname", help="Container hostname"),
+    switch("--init", help="Use an init inside each service container to forward signals and reap processes"),
+    option("--isolation", help="Service container isolation mode"),
+    option("--limit-cpu", help="Limit CPUs", type=DECIMAL),
+    option("--limit-memory", help="Limit Memory", type=BYTES),
+    option("--limit-pids", help="Limit maximum number of processes (default 0 = unlimited)", type=INT),
+    option("--log-driver", help="Logging driver for service"),
+    options("--log-opt", help="Logging driver options"),
+    option("--max-concurrent", help="Number of job tasks to run concurrently (default equal to --replicas)", type=UINT),
+    switch("--no-healthcheck", help="Disable any container-specified HEALTHCHECK"),
+    switch("--no-resolve-image", help="Do not query the registry to resolve image digest and supported platforms"),
+    option("--oom-score-adj", help="Tune host's OOM preferences (-1000 to 1000)", type=INT),
+    switch("--quiet", "-q", help="Suppress progress output"),
+    switch("--read-only", help="Mount the container's root filesystem as read only"),
+    option("--replicas", help="Number of tasks", type=UINT),
+    option("--replicas-max-per-node", help="Maximum number of tasks per node (default 0 = unlimited)", type=UINT),
+    option("--reserve-cpu", help="Reserve CPUs", type=DECIMAL),
+    option("--reserve-memory", help="Reserve Memory", type=BYTES),
+    option("--restart-condition", help='Restart when condition is met ("none", "on-failure", "any")'),
+    option("--restart-delay", help="Delay between restart attempts (ns|us|ms|s|m|h)", type=DURATION),
+    option("--restart-max-attempts", help="Maximum number of restarts before giving up", type=UINT),
+    option("--restart-window", help="Window used to evaluate the restart policy (ns|us|ms|s|m|h)", type=DURATION),
+    *_policy("rollback", "task rollbacks", '"pause", "continue"'),
+    option("--stop-grace-period", help="Time to wait before force killing a container (ns|us|ms|s|m|h)", type=DURATION),
+    option("--stop-signal", help="Signal to stop the container"),
+    switch("--tty", "-t", help="Allocate a pseudo-TTY"),
+    *_policy("update", "updates", '"pause", "continue", "rollback"'),
+    option("--user", "-u", help="Username or UID (format: <name|uid>[:<group|gid>])"),
+    option("--verify", help="How long tasks must stay up to count as converged", type=DURATION, default=10**9),
+    switch("--with-registry-auth", help="Send registry authentication details to swarm agents"),
+    option("--workdir", "-w", help="Working directory inside the container"),
+)
+
+CREATE: Final[tuple[Decorator, ...]] = (
+    options("--cap-add", help="Add Linux capabilities"),
+    options("--cap-drop", help="Drop Linux capabilities"),
+    options("--constraint", help="Placement constraints"),
+    options("--container-label", help="Container labels", type=LABEL),
+    options("--dns", help="Set custom DNS servers", type=ADDRESS),
+    options("--dns-option", help="Set DNS options"),
+    options("--dns-search", help="Set custom DNS search domains"),
+    options("--env", "-e", help="Set environment variables"),
+    options("--env-file", help="Read in a file of environment variables"),
+    options("--group", help="Set one or more supplementary user groups for the container"),
+    options("--host", help="Set one or more custom host-to-IP mappings (host:ip)", type=HOST),
+    options("--label", "-l", help="Service labels", type=LABEL),
+    option("--mode", help='Service mode ("replicated", "global", "replicated-job", "global-job")', default="replicated"),
+    options("--mount", help="Attach a filesystem mount to the service", type=MOUNT),
+    option("--name", help="Service name", default=""),
+    options("--network", help="Network attachments", type=NETWORK),
+    options("--placement-pref", help="Add a placement preference", type=PREFERENCE),
+    options("--publish", "-p", help="Publish a port as a node port", type=PORT),
+    options("--sysctl", help="Sysctl options"),
+    options("--ulimit", help="Ulimit options", type=ULIMIT),
+)
+
+UPDATE: Final[tuple[Decorator, ...]] = (
+    option("--args", help="Service command args", type=COMMAND),
+    options("--cap-add", help="Add Linux capabilities"),
+    options("--cap-drop", help="Drop Linux capabilities"),
+    options("--constraint-add", help="Add or update a placement constraint"),
+    options("--constraint-rm", help="Remove a constraint"),
+    options("--container-label-add", help="Add or update a container label", type=LABEL),
+    options("--container-label-rm", help="Remove a container label by its key"),
+    options("--dns-add", help="Add or update a custom DNS server", type=ADDRESS),
+    options("--dns-rm", help="Remove a custom DNS server"),
+    options("--dns-option-add", help="Add or update a DNS option"),
+    options("--dns-option-rm", help="Remove a DNS option"),
+    options("--dns-search-add", help="Add or update a custom DNS search domain"),
+    options("--dns-search-rm", help="Remove a DNS search domain"),
+    options("--env-add", help="Add or update an environment variable"),
+    options("--env-rm", help="Remove an environment variable"),
+    switch("--force", help="Force update even if no changes require it"),
+    options("--group-add", help="Add an additional supplementary user group to the container"),
+    options("--group-rm", help="Remove a previously added supplementary user group from the container"),
+    options("--host-add", help='Add a custom host-to-IP mapping ("host:ip")', type=HOST),
+    options("--host-rm", help='Remove a custom host-to-IP mapping ("host:ip")', type=HOST),
+    option("--image", help="Service image tag"),
+    options("--label-add", help="Add or update a service label", type=LABEL),
+    options("--label-rm", help="Remove a label by its key"),
+    options("--mount-add", help="Add or update a mount on a service", type=MOUNT),
+    options("--mount-rm", help="Remove a mount by its target path"),
+    options("--network-add", help="Add a network", type=NETWORK),
+    options("--network-rm", help="Remove a network"),
+    options("--placement-pref-add", help="Add a placement preference", type=PREFERENCE),
+    options("--placement-pref-rm", help="Remove a placement preference", type=PREFERENCE),
+    options("--publish-add", help="Add or update a published port", type=PORT),
+    options("--publish-rm", help="Remove a published port by its target port"),
+    switch("--rollback", help="Rollback to previous specification"),
+    options("--sysctl-add", help="Add or update a Sysctl option"),
+    options("--sysctl-rm", help="Remove a Sysctl option"),
+    options("--ulimit-add", help="Add or update a ulimit option", type=ULIMIT),
+    options("--ulimit-rm", help="Remove a ulimit option"),
+)
+
+
+def flagged(*tables: tuple[Decorator, ...]) -> Decorator:
+    """A decorator that gives a function all flags of the tables."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for table in tables:
+            for one in reversed(table):
+                function = one(function)
+        return function
+
+    return decorate

@@ -1,0 +1,235 @@
+"""`service update`'s flags laid over a service's spec, as the docker client does it. Pure: the spec comes in and is
+changed in place.
+
+Owns what each flag changes; the grammars are in cli/service_fields.py. Source: docker/cli's service/update.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cli import service_fields as fields
+from cli import service_spec
+from cli.failures import CliFailure
+
+Flags = Mapping[str, Any]
+Spec = dict[str, Any]
+
+
+def apply(spec: Spec, flags: Flags, resolve: Callable[[str], str]) -> None:
+    """Change the spec. `resolve` gives the id of a network's name. Raises CliFailure."""
+    task: Spec = spec.setdefault("TaskTemplate", {})
+    _container(task.setdefault("ContainerSpec", {}), flags)
+    _scale(spec, flags)
+    _resources(task, flags)
+    restart = task.get("RestartPolicy") or service_spec.RESTART_DEFAULTS
+    _put(task, "RestartPolicy", service_spec.restart_policy(flags, restart))
+    _placement(task, flags)
+    _networks(spec, task, flags, resolve)
+    if flags["log_driver"] is not None or flags["log_opt"]:
+        driver = task.get("LogDriver") or {}
+        name = flags["log_driver"] if flags["log_driver"] is not None else driver.get("Name", "")
+        task["LogDriver"] = {"Name": name, "Options": fields.pairs(flags["log_opt"]) or driver.get("Options")}
+    if flags["force"]:
+        task["ForceUpdate"] = task.get("ForceUpdate", 0) + 1
+    for kind, name in (("update", "UpdateConfig"), ("rollback", "RollbackConfig")):
+        before = spec.get(name) or service_spec.POLICY_DEFAULTS
+        _put(spec, name, service_spec.update_policy(flags, kind, before))
+    _pairs(spec, "Labels", flags["label_add"], flags["label_rm"])
+    _endpoint(spec, flags)
+
+
+def _container(container: Spec, flags: Flags) -> None:
+    for flag, name in (
+        ("args", "Args"),
+        ("entrypoint", "Command"),
+        ("hostname", "Hostname"),
+        ("init", "Init"),
+        ("isolation", "Isolation"),
+        ("oom_score_adj", "OomScoreAdj"),
+        ("read_only", "ReadOnly"),
+        ("stop_grace_period", "StopGracePeriod"),
+        ("stop_signal", "StopSignal"),
+        ("tty", "TTY"),
+        ("user", "User"),
+        ("workdir", "Dir"),
+    ):
+        if flags[flag] is not None:
+            container[name] = flags[flag]
+    if flags["image"] is not None:
+        container["Image"] = fields.tagged(flags["image"])
+    _environment(container, flags["env_add"], flags["env_rm"])
+    _pairs(container, "Labels", flags["container_label_add"], flags["container_label_rm"])
+    _pairs(container, "Sysctls", flags["sysctl_add"], flags["sysctl_rm"])
+    _list(container, "Groups", flags["group_add"], flags["group_rm"])
+    _list(container, "Hosts", flags["host_add"], flags["host_rm"])
+    dns: Spec = container.get("DNSConfig") or {}
+    before = dict(dns)
+    _list(dns, "Nameservers", flags["dns_add"], flags["dns_rm"])
+    _list(dns, "Search", flags["dns_search_add"], flags["dns_search_rm"])
+    _list(dns, "Options", flags["dns_option_add"], flags["dns_option_rm"])
+    if dns != before:
+        container["DNSConfig"] = dns
+    _keyed(container, "Ulimits", "Name", flags["ulimit_add"], flags["ulimit_rm"])
+    _keyed(container, "Mounts", "Target", flags["mount_add"], flags["mount_rm"])
+    _capabilities(container, flags)
+    _put(container, "Healthcheck", service_spec.health(flags, container.get("Healthcheck") or {}))
+
+
+def _scale(spec: Spec, flags: Flags) -> None:
+    mode: Spec = spec.setdefault("Mode", {})
+    if flags["replicas"] is not None:
+        scale(mode, flags["replicas"])
+    if flags["max_concurrent"] is not None:
+        if "ReplicatedJob" not in mode:
+            raise CliFailure("max-concurrent can only be used with replicated-job mode")
+        mode["ReplicatedJob"]["MaxConcurrent"] = flags["max_concurrent"]
+
+
+def scale(mode: Spec, replicas: int) -> None:
+    """Set the number of tasks in a service's mode. Raises CliFailure."""
+    if mode.get("Replicated") is not None:
+        mode["Replicated"]["Replicas"] = replicas
+    elif mode.get("ReplicatedJob") is not None:
+        mode["ReplicatedJob"]["TotalCompletions"] = replicas
+    else:
+        raise CliFailure("replicas can only be used with replicated or replicated-job mode")
+
+
+def _resources(task: Spec, flags: Flags) -> None:
+    wanted = (("Limits", "limit", ("cpu", "memory", "pids")), ("Reservations", "reserve", ("cpu", "memory")))
+    names = {"cpu": "NanoCPUs", "memory": "MemoryBytes", "pids": "Pids"}
+    given = {
+        (part, names[what]): flags[f"{prefix}_{what}"]
+        for part, prefix, kinds in wanted
+        for what in kinds
+        if flags[f"{prefix}_{what}"] is not None
+    }
+    if not given:
+        return
+    resources: Spec = task.get("Resources") or {}
+    for part, _, _ in wanted:
+        resources[part] = resources.get(part) or {}
+    for (part, name), value in given.items():
+        resources[part][name] = value
+    task["Resources"] = resources
+
+
+def _placement(task: Spec, flags: Flags) -> None:
+    placement: Spec = task.get("Placement") or {}
+    before = dict(placement)
+    _list(placement, "Constraints", flags["constraint_add"], flags["constraint_rm"])
+    removed = list(flags["placement_pref_rm"])
+    if removed or flags["placement_pref_add"]:
+        kept = [p for p in placement.get("Preferences") or () if p not in removed]
+        placement["Preferences"] = kept + list(flags["placement_pref_add"])
+    if flags["replicas_max_per_node"] is not None:
+        placement["MaxReplicas"] = flags["replicas_max_per_node"]
+    if placement != before:
+        task["Placement"] = placement
+
+
+def _networks(spec: Spec, task: Spec, flags: Flags, resolve: Callable[[str], str]) -> None:
+    if not flags["network_add"] and not flags["network_rm"]:
+        return
+    networks = list(task.get("Networks") or spec.get("Networks") or ())
+    removed = {resolve(name) for name in flags["network_rm"]}
+    networks = [n for n in networks if n.get("Target") not in removed]
+    for added in flags["network_add"]:
+        target = resolve(added["Target"])
+        if any(n.get("Target") == target for n in networks):
+            raise CliFailure(f"service is already attached to network {added['Target']}")
+        networks.append({**added, "Target": target})
+    task["Networks"] = sorted(networks, key=lambda n: str(n["Target"]))
+
+
+def _endpoint(spec: Spec, flags: Flags) -> None:
+    endpoint: Spec = spec.get("EndpointSpec") or {}
+    if flags["endpoint_mode"] is not None:
+        endpoint["Mode"] = flags["endpoint_mode"]
+        spec["EndpointSpec"] = endpoint
+    if not flags["publish_add"] and not flags["publish_rm"]:
+        return
+    removed = [_removed_port(text) for text in flags["publish_rm"]]
+    ports = [p for p in endpoint.get("Ports") or () if not any(_port_matches(p, r) for r in removed)]
+    for port in (port for parsed in flags["publish_add"] for port in parsed):
+        clash = next((p for p in ports if _port_key(p) == _port_key(port)), None)
+        if clash is None:
+            ports.append(port)
+    endpoint["Ports"] = sorted(ports, key=lambda p: p.get("PublishedPort", 0))
+    spec["EndpointSpec"] = endpoint
+
+
+def _removed_port(text: str) -> tuple[int, str, int]:
+    """(target, protocol, published) of `80`, `80/udp`, `8080:80`; empty parts match anything."""
+    if text.isdigit():
+        return int(text), "", 0
+    try:
+        parsed = fields.parse_port(text)
+    except ValueError as e:
+        raise CliFailure(str(e)) from e
+    port = parsed[0]
+    protocol = port["Protocol"] if "/" in text or "protocol=" in text else ""
+    return port["TargetPort"], protocol, port.get("PublishedPort", 0)
+
+
+def _port_matches(port: Mapping[str, Any], removed: tuple[int, str, int]) -> bool:
+    target, protocol, published = removed
+    return (
+        port.get("TargetPort") == target
+        and protocol in {"", port.get("Protocol", "tcp")}
+        and published in {0, port.get("PublishedPort", 0)}
+    )
+
+
+def _port_key(port: Mapping[str, Any]) -> tuple[Any, ...]:
+    return port.get("Protocol", "tcp"), port.get("PublishedPort", 0), port.get("TargetPort"), port.get("PublishMode")
+
+
+def _environment(container: Spec, added: Sequence[str], removed: Sequence[str]) -> None:
+    if not added and not removed:
+        return
+    found = {text.partition("=")[0]: text for text in container.get("Env") or ()}
+    found |= {text.partition("=")[0]: text for text in added}
+    for name in removed:
+        found.pop(name, None)
+    container["Env"] = list(found.values())
+
+
+def _capabilities(container: Spec, flags: Flags) -> None:
+    if not flags["cap_add"] and not flags["cap_drop"]:
+        return
+    add = {fields.capability(c) for c in flags["cap_add"]}
+    drop = {fields.capability(c) for c in flags["cap_drop"]}
+    container["CapabilityAdd"] = sorted((set(container.get("CapabilityAdd") or ()) | add) - (drop - add))
+    container["CapabilityDrop"] = sorted((set(container.get("CapabilityDrop") or ()) - add) | (drop - add))
+
+
+def _pairs(owner: Spec, name: str, added: Sequence[str], removed: Sequence[str]) -> None:
+    if not added and not removed:
+        return
+    found = dict(owner.get(name) or {}) | fields.pairs(tuple(added))
+    for key in removed:
+        found.pop(key, None)
+    owner[name] = found
+
+
+def _list(owner: Spec, name: str, added: Sequence[Any], removed: Sequence[Any]) -> None:
+    if not added and not removed:
+        return
+    kept = [item for item in owner.get(name) or () if item not in removed]
+    owner[name] = sorted({*kept, *added})
+
+
+def _keyed(owner: Spec, name: str, key: str, added: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> None:
+    """A list of objects that have a key of their own: an added one takes the place of its namesake."""
+    if not added and not removed:
+        return
+    gone = set(removed) | {item[key] for item in added}
+    owner[name] = [item for item in owner.get(name) or () if item.get(key) not in gone] + list(added)
+
+
+def _put(owner: Spec, name: str, value: Spec | None) -> None:
+    if value is not None:
+        owner[name] = value
