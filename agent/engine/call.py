@@ -1,4 +1,7 @@
-"""One API request as the handlers see it: the node, the path's names, the query with its types, the body, the API version. Owns Docker's rules for reading them."""
+"""One API request as the handlers see it: the node, the path's names, the query with its types, the body, the version.
+
+Owns Docker's rules for reading them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ _MAX_FILTER_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`names`: what the route's pattern took out of the path; `background`: where work goes on that outlives its request. Every reader raises InvalidArgument for what can't be read."""
+    """`names`: what the route's pattern took out of the path; `background`: where work goes on that outlives its request.
+
+    Every reader raises InvalidArgument for what can't be read."""
 
     node: Node
     request: Request

@@ -66,6 +66,9 @@ def _matches(call: Call, record: Record, filters: Filters) -> bool:
         and (not is_task or str(bool(record.task_id)).lower() in is_task)
         and all(_other_end(call, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
         and _is_of(record, filters.get("ancestor", ()))
+        and _has_port({f"{b.container_port}/{b.protocol}" for b in record.host.port_bindings}, filters.get("publish", ()))
+        and _has_port(set(record.config.exposed_ports), filters.get("expose", ()))
+        and (not filters.get("health") or "none" in filters["health"])
         and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.host.mounts))
     )
 
@@ -75,6 +78,19 @@ def _other_end(call: Call, record: Record, kind: str, wanted: str) -> bool:
     if kind == "before":
         return record.created_at_ns < other.created_at_ns
     return record.created_at_ns > other.created_at_ns
+
+
+def _has_port(ports: set[str], wanted: tuple[str, ...]) -> bool:
+    """`80`, `80/udp` or `80-90/tcp` against ports like `80/tcp`."""
+    for want in wanted:
+        numbers, _, protocol = want.partition("/")
+        first, _, last = numbers.partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            raise InvalidArgument(f"invalid filter: {want} is no port")
+        low, high = int(first), int(last or first)
+        if any(low <= int(p.partition("/")[0]) <= high and p.partition("/")[2] == (protocol or "tcp") for p in ports):
+            return True
+    return not wanted
 
 
 def _is_of(record: Record, ancestors: tuple[str, ...]) -> bool:
@@ -211,6 +227,14 @@ async def resize(call: Call) -> Response:
 
 async def changes_of(_call: Call) -> Response:
     return unserved("the changes of a container's file system are not listed here: its upper folder is shown by inspect (GraphDriver)")
+
+
+async def stats(_call: Call) -> Response:
+    return unserved("the use of processor and memory is not measured here: read the container's cgroup")
+
+
+async def websocket(_call: Call) -> Response:
+    return unserved("attaching by WebSocket is not served: use POST /containers/ID/attach")
 
 
 async def archive(_call: Call) -> Response:

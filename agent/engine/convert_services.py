@@ -73,9 +73,9 @@ def _update_of(fields: Fields | None) -> UpdateConfig | None:
         raise InvalidArgument(f"unrecognized update order {order}")
     return UpdateConfig(
         parallelism=fields.natural("Parallelism"),
-        delay_ns=fields.natural("Delay"),
+        delay_ns=fields.integer("Delay"),
         failure_action=FailureAction(action),
-        monitor_ns=fields.natural("Monitor") or None,
+        monitor_ns=fields.integer("Monitor") or None,
         max_failure_ratio=fields.number("MaxFailureRatio"),
         order=UpdateOrder(order),
     )

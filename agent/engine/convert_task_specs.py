@@ -64,7 +64,7 @@ def container_spec_of(fields: Fields) -> ContainerSpec:
         read_only=fields.flag("ReadOnly"),
         init=fields.optional_flag("Init"),
         stop_signal=fields.text("StopSignal"),
-        stop_grace_ns=fields.optional_natural("StopGracePeriod"),
+        stop_grace_ns=fields.optional_integer("StopGracePeriod"),
         mounts=tuple(mount_of(item) for item in fields.objects("Mounts")),
         hosts=fields.strings("Hosts"),
         dns_nameservers=dns.strings("Nameservers"),
@@ -84,10 +84,10 @@ def health_of(fields: Fields | None) -> HealthCheck | None:
         return None
     return HealthCheck(
         test=fields.strings_or_text("Test"),
-        interval_ns=fields.natural("Interval"),
-        timeout_ns=fields.natural("Timeout"),
-        start_period_ns=fields.natural("StartPeriod"),
-        retries=fields.natural("Retries"),
+        interval_ns=fields.integer("Interval"),
+        timeout_ns=fields.integer("Timeout"),
+        start_period_ns=fields.integer("StartPeriod"),
+        retries=fields.integer("Retries"),
     )
 
 
@@ -137,9 +137,9 @@ def _restart_of(fields: Fields | None) -> RestartPolicy | None:
         raise InvalidArgument(f'invalid RestartCondition: "{condition}"')
     return RestartPolicy(
         condition=RestartCondition(condition) if condition else None,
-        delay_ns=fields.optional_natural("Delay"),
+        delay_ns=fields.optional_integer("Delay"),
         max_attempts=fields.optional_natural("MaxAttempts"),
-        window_ns=fields.optional_natural("Window"),
+        window_ns=fields.optional_integer("Window"),
     )
 
 

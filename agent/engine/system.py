@@ -19,7 +19,7 @@ from agent.engine.convert_containers import summary_json
 from agent.engine.convert_images import image_summary_json
 from agent.engine.convert_swarm import cluster_info_json
 from cluster.model.changes import Kind
-from cluster.model.errors import ClusterError
+from cluster.model.errors import ClusterError, NotFound
 from cluster.version import API_VERSION, MIN_API_VERSION
 from cluster.wire.calls import Query
 from cluster.wire.http import Response
@@ -52,7 +52,7 @@ async def version(call: Call) -> Response:
         "BuildTime": built,
         "Experimental": "false",
         "GitCommit": "",
-        "GoVersion": "",
+        "GoVersion": f"Python {platform.python_version()}",
         "KernelVersion": kernel,
         "MinAPIVersion": MIN_API_VERSION,
         "Os": "linux",
@@ -230,5 +230,10 @@ async def plugins(_call: Call) -> Response:
     return json_answer([])
 
 
-async def plugin(_call: Call) -> Response:
+async def plugin(call: Call) -> Response:
+    """There are none: a client that inspects a name goes on to the next kind of object."""
+    raise NotFound(f'plugin "{call.names["name"]}" not found')
+
+
+async def plugin_install(_call: Call) -> Response:
     return unserved("plugins are not served")

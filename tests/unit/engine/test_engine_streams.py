@@ -1,0 +1,143 @@
+"""Joining a client's connection to a program's descriptors: both directions, half-close, a client that leaves, detaching."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+
+from agent.engine.framing import content_type, frame
+from agent.engine.streams import Joint, Wires, attach_wires, exec_wires
+from runtime.client import Attached, ExecStarted
+
+
+def run(body: Callable[[trio.Nursery], Awaitable[None]]) -> None:
+    async def main() -> None:
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                await body(nursery)
+
+    trio.run(main)
+
+
+async def _ended() -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def test_both_directions_with_half_close_and_frames() -> None:
+    async def body(background: trio.Nursery) -> None:
+        (in_read, in_write), (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe(), os.pipe()
+        joint = Joint(exec_wires(ExecStarted(1, in_write, out_read, err_read), stdin=True, stdout=True, stderr=True))
+        client, server = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(joint.join, server, _ended, background)
+            await client.send_all(b"hello")
+            await client.send_eof()
+            program = trio.lowlevel.FdStream(in_read)
+            assert [piece async for piece in program] == [b"hello"]  # ends: the half-close arrived
+            os.write(out_write, b"out")
+            assert await client.receive_some() == frame(1, b"out")
+            os.write(err_write, b"err")
+            assert await client.receive_some() == frame(2, b"err")
+            os.close(out_write)
+            os.close(err_write)
+            assert await client.receive_some() == b""
+        await trio.testing.wait_all_tasks_blocked()
+        assert not any(is_open(fd) for fd in (in_write, out_read, err_read))
+        await program.aclose()
+
+    run(body)
+
+
+def test_the_connection_ends_only_when_the_exit_status_is_known() -> None:
+    async def body(background: trio.Nursery) -> None:
+        out_read, out_write = os.pipe()
+        known = trio.Event()
+        joint = Joint(Wires(-1, ((1, out_read),)))
+        client, server = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(joint.join, server, known.wait, background)
+            os.close(out_write)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.move_on_after(0) as impatience:
+                await client.receive_some()
+            assert impatience.cancelled_caught
+            known.set()
+            assert await client.receive_some() == b""
+
+    run(body)
+
+
+def test_a_client_that_leaves_does_not_break_the_programs_pipe() -> None:
+    async def body(background: trio.Nursery) -> None:
+        out_read, out_write = os.pipe()
+        joint = Joint(Wires(-1, ((1, out_read),)))
+        client, server = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(joint.join, server, _ended, background)
+            await client.aclose()
+            os.write(out_write, b"x")
+        os.write(out_write, b"y" * 1000)  # would raise BrokenPipeError
+        await trio.testing.wait_all_tasks_blocked()
+        assert is_open(out_read)
+        os.close(out_write)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not is_open(out_read)
+
+    run(body)
+
+
+def test_what_the_client_did_not_ask_for_is_read_and_dropped() -> None:
+    async def body(background: trio.Nursery) -> None:
+        (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()
+        wires = attach_wires(Attached(in_write, out_read), stdin=False, stdout=False, stderr=True, raw=False)
+        assert (wires.ignored, wires.spare) == ((out_read,), (in_write,))
+        joint = Joint(wires)
+        assert not is_open(in_write)
+        os.write(out_write, b"x")
+        os.close(out_write)
+        await joint.discard()
+        assert not is_open(out_read)
+        os.close(in_read)
+        await trio.lowlevel.checkpoint()
+
+    run(body)
+
+
+def test_a_terminal_is_raw_and_detach_keys_leave_it_open() -> None:
+    async def body(background: trio.Nursery) -> None:
+        master, slave = os.openpty()
+        wires = exec_wires(ExecStarted(1, tty=master), stdin=True, stdout=True, stderr=False, keys=b"\x10\x11")
+        joint = Joint(wires)
+        client, server = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(joint.join, server, _ended, background)
+            os.write(slave, b"$ ")
+            assert await client.receive_some() == b"$ "
+            await client.send_all(b"\x10\x11")
+            assert await client.receive_some() == b""
+        assert is_open(master)
+        os.close(slave)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not is_open(master)
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("version", "tty", "expected"),
+    [((1, 41), False, "raw-stream"), ((1, 42), False, "multiplexed-stream"), ((1, 51), True, "raw-stream")],
+)
+def test_the_streams_name_depends_on_version_and_terminal(version: tuple[int, int], tty: bool, expected: str) -> None:
+    assert content_type(version, tty=tty) == f"application/vnd.docker.{expected}"
