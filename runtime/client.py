@@ -255,7 +255,7 @@ class Supervisor:
 
     async def _reconnect(self) -> None:
         while self._socket is None:
-            if not self._pending and not self._readers or self._ending:
+            if self._ending or not (self._pending or self._readers):
                 await self._wake.wait()
             self._wake = trio.Event()
             if self._ending:
@@ -316,7 +316,7 @@ async def open_supervisor(run_dir: str | os.PathLike[str], state_dir: str | os.P
 
     Raises SupervisorGone when it can't be started. An exception of the body passes through unchanged.
     """
-    places = Places(os.path.abspath(run_dir), os.path.abspath(state_dir))
+    places = _absolute(run_dir, state_dir)
     supervisor = Supervisor(places)
     await supervisor._connect()
     manager = trio.open_nursery()
@@ -327,6 +327,11 @@ async def open_supervisor(run_dir: str | os.PathLike[str], state_dir: str | os.P
     finally:
         nursery.cancel_scope.cancel()
         await manager.__aexit__(None, None, None)
+
+
+def _absolute(run_dir: str | os.PathLike[str], state_dir: str | os.PathLike[str]) -> Places:
+    """The stem has another working folder."""
+    return Places(os.path.abspath(run_dir), os.path.abspath(state_dir))
 
 
 async def _open_socket(places: Places) -> trio.socket.SocketType | None:

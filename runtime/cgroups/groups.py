@@ -127,8 +127,7 @@ def open_procs(groups: Groups) -> list[int]:
     """The cgroup.procs files, for a child to write itself into. The caller closes them. Raises OSError when a group is gone."""
     opened: list[int] = []
     try:
-        for folder in groups.folders:
-            opened.append(os.open(os.path.join(folder, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC))
+        opened.extend(os.open(os.path.join(path, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC) for path in groups.folders)
     except OSError:
         for descriptor in opened:
             os.close(descriptor)
@@ -157,6 +156,16 @@ def oom_kills(groups: Groups) -> int:
     if groups.unified == folder:
         return files.counter(os.path.join(folder, "memory.events"), "oom_kill")
     return files.counter(os.path.join(folder, "memory.oom_control"), "oom_kill")
+
+
+def notify_oom(groups: Groups, eventfd: int) -> None:
+    """cgroup v1: the eventfd counts the times that the group has been out of memory. Raises OSError."""
+    folder = groups.folder_of("memory")
+    control = os.open(os.path.join(folder, "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        files.write(os.path.join(folder, "cgroup.event_control"), f"{eventfd} {control}")
+    finally:
+        os.close(control)
 
 
 def remove(groups: Groups) -> bool:

@@ -16,81 +16,81 @@ class Message(msgspec.Struct, frozen=True, tag=True):
     """Base; encoded as maps with the class's name in `type`."""
 
 
-class Hello(Message):
+class Hello(Message, frozen=True):
     version: int = VERSION
 
 
-class Create(Message):
+class Create(Message, frozen=True):
     spec: ContainerSpec
 
 
-class Start(Message):
+class Start(Message, frozen=True):
     """`key`: chosen once per intended start; the same key never starts twice."""
 
     container_id: str
     key: str
 
 
-class Signal(Message):
+class Signal(Message, frozen=True):
     container_id: str
     number: int
 
 
-class Wait(Message):
+class Wait(Message, frozen=True):
     container_id: str
 
 
-class Remove(Message):
+class Remove(Message, frozen=True):
     container_id: str
 
 
-class List(Message):
+class List(Message, frozen=True):
     pass
 
 
-class Attach(Message):
+class Attach(Message, frozen=True):
     container_id: str
 
 
-class CloseStdin(Message):
+class CloseStdin(Message, frozen=True):
     """The supervisor lets go of the container's standard input: it ends when those who are attached close theirs."""
 
     container_id: str
 
 
-class Resize(Message):
+class Resize(Message, frozen=True):
     container_id: str
     rows: int
     columns: int
 
 
-class Exec(Message):
+class Exec(Message, frozen=True):
     spec: ExecSpec
 
 
-class ExecWait(Message):
+class ExecWait(Message, frozen=True):
     container_id: str
     exec_id: str
 
 
-class ExecSignal(Message):
+class ExecSignal(Message, frozen=True):
     container_id: str
     exec_id: str
     number: int
 
 
-class ExecResize(Message):
+class ExecResize(Message, frozen=True):
     container_id: str
     exec_id: str
     rows: int
     columns: int
 
 
-class Subscribe(Message):
+class Subscribe(Message, frozen=True):
     """Events from now on, after the exits that are already known."""
 
 
-class Shutdown(Message):
+class Shutdown(Message, frozen=True):
     """Kills and removes every container, then supervisor and stem end."""
 
 
@@ -105,35 +105,35 @@ class Request(msgspec.Struct, frozen=True):
     call: Call
 
 
-class Done(Message):
+class Done(Message, frozen=True):
     """Nothing to say."""
 
 
-class Welcome(Message):
+class Welcome(Message, frozen=True):
     version: int
     pid: int
 
 
-class Started(Message):
+class Started(Message, frozen=True):
     pid: int
 
 
-class Ended(Message):
+class Ended(Message, frozen=True):
     exited: Exited
 
 
-class Listed(Message):
+class Listed(Message, frozen=True):
     containers: tuple[ContainerState, ...]
 
 
-class Streams(Message):
+class Streams(Message, frozen=True):
     """`names` of the descriptors that come with this message, in order: stdin, stdout, stderr, tty. `pid` of an exec."""
 
     names: tuple[str, ...]
     pid: int = 0
 
 
-class Failed(Message):
+class Failed(Message, frozen=True):
     """`kind`: fault, no-such-container, start-failed."""
 
     kind: str
@@ -141,7 +141,7 @@ class Failed(Message):
     exit_status: int = 0
 
 
-class Event(Message):
+class Event(Message, frozen=True):
     """`kind`: exited (with `exited`), oom."""
 
     kind: str

@@ -1,0 +1,68 @@
+"""The supervisor's program, started by the stem: `python -I -m runtime.supervisor --run DIR --state DIR --listen FD --control FD`
+
+Owns the order of its start: locks, adopts, serves. Lean on purpose: whatever is resident here is copied at every fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import socket
+import sys
+
+from runtime.cgroups.groups import Parents, read_layout
+from runtime.kernel.processes import boot_id
+from runtime.stem import lock, make_folders
+from runtime.supervisor.adoption import adopt_all
+from runtime.supervisor.context import Context
+from runtime.supervisor.keeper import Keeper
+from runtime.supervisor.loop import Loop
+from runtime.supervisor.places import Places
+from runtime.supervisor.probe import probe_host
+from runtime.supervisor.reaper import Reaper
+from runtime.supervisor.server import Server
+
+
+def main(arguments: list[str]) -> int:
+    """Runs until it is told to shut down (0)."""
+    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    places = Places(options["--run"], options["--state"])
+    listener = _inherited(options["--listen"])
+    control = _inherited(options["--control"])
+    make_folders(places)
+    held = lock(places.supervisor_lock, wait=True)  # an earlier supervisor that lost its stem may still serve
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    loop = Loop()
+    server = Server(listener)
+    layout = read_layout()
+    context = Context(
+        places=places,
+        loop=loop,
+        reaper=Reaper(loop, places.exits),
+        keeper=Keeper(control),
+        layout=layout,
+        parents=Parents(layout),
+        host=probe_host(),
+        boot_id=boot_id(),
+        home=os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        publish=server.publish,
+    )
+    adopt_all(context)
+    server.open(context)
+    context.keeper.ready()
+    gc.collect()
+    gc.freeze()
+    loop.run()
+    os.close(held)
+    return 0
+
+
+def _inherited(number: str) -> socket.socket:
+    os.set_inheritable(int(number), False)
+    return socket.socket(fileno=int(number))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""The supervisor's end of the stem's control socket: descriptors that must outlive a crash. Owns the socket and what it found at the start."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from runtime.stem import DROP, END, FOUND, KEEP, MESSAGE_BYTES, READY
+
+
+class Keeper:
+    """When the stem is dead everything goes on, without the net."""
+
+    def __init__(self, control: socket.socket) -> None:
+        """Takes over what an earlier supervisor left with the stem."""
+        self._control = control
+        self._found: dict[str, int] = {}
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
+            if not message or message[:1] == END:
+                break
+            if message[:1] == FOUND and descriptors:
+                os.set_inheritable(descriptors[0], False)
+                self._found[message[1:].decode()] = descriptors[0]
+
+    def ready(self) -> None:
+        """Every container has been adopted; lets go of what none of them claimed."""
+        for name, descriptor in self._found.items():
+            os.close(descriptor)
+            self.drop(name)
+        self._found.clear()
+        self._send(READY, [])
+
+    def keep(self, name: str, descriptor: int) -> None:
+        """The stem holds a duplicate until `drop`."""
+        self._send(KEEP + name.encode(), [descriptor])
+
+    def drop(self, name: str) -> None:
+        self._send(DROP + name.encode(), [])
+
+    def claim(self, name: str) -> int:
+        """A descriptor that was kept, now the caller's; -1 when there is none."""
+        return self._found.pop(name, -1)
+
+    def _send(self, message: bytes, descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self._control, [message], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the stem is dead

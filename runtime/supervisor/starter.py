@@ -1,0 +1,174 @@
+"""Starting a container: open what it needs, compile, fork, write its state, open the gate, learn whether it was executed. Owns a start under way.
+
+Nothing waits: the child's report comes as an event, so any number of starts run at once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from contextlib import ExitStack
+
+from runtime.cgroups import groups as cgroups
+from runtime.child.compile import Compiled, compile_container
+from runtime.child.execution import explain
+from runtime.child.faults import Refused
+from runtime.child.host import Opened
+from runtime.child.namespaces import HOST_NETWORK
+from runtime.errors import RuntimeFault, StartFailed
+from runtime.kernel.detached import mount_overlay
+from runtime.spec import ContainerSpec, Exited
+from runtime.supervisor import ending, streams
+from runtime.supervisor.context import Context
+from runtime.supervisor.probe import host_devices
+from runtime.supervisor.spawn import read_report, spawn
+from runtime.supervisor.states import Container, Happening, OnStart, Phase
+
+
+class Launch:
+    """One start under way. `settle` is called when the error pipe speaks and, in case that was not seen yet, before the end is."""
+
+    def __init__(self, context: Context, container: Container, compiled: Compiled, errors: int) -> None:
+        self._context = context
+        self._container = container
+        self._compiled = compiled
+        self._errors = errors
+        self.fault: StartFailed | None = None
+        context.loop.watch(errors, lambda _events: self.settle())
+
+    def settle(self) -> None:
+        """Reads the report, once; running from here on, unless there is a fault."""
+        if self._errors < 0:
+            return
+        try:
+            report = read_report(self._errors)
+        except BlockingIOError:
+            return
+        self._context.loop.forget(self._errors)
+        os.close(self._errors)
+        self._errors = -1
+        container = self._container
+        if report is None:
+            container.move(Happening.EXECUTED)
+            if container.phase is Phase.RUNNING:
+                self._context.save(container)
+            self.conclude(None)
+            return
+        index, error = report
+        spec = container.spec
+        self.fault = explain(self._compiled.operations, index, error, os.strerror(error), spec.argv[0], spec.cwd)
+
+    def ended(self) -> StartFailed | None:
+        """The first process has ended: the fault, if it never executed the program."""
+        self.settle()
+        return self.fault
+
+    def conclude(self, fault: RuntimeFault | None) -> None:
+        """Tells those who asked for the start, once."""
+        outcomes, self._container.when_started = self._container.when_started, []
+        for outcome in outcomes:
+            outcome(fault)
+
+
+def start(context: Context, container: Container, key: str, outcome: OnStart) -> None:
+    """Begins a start. Raises RuntimeFault for what is wrong already; later faults go to `outcome`."""
+    before = container.phase
+    container.move(Happening.START)
+    container.start_key, container.started_at_ns = key, time.time_ns()
+    try:
+        with ExitStack() as opened:
+            gate = _fork(context, container, opened)
+            context.save(container)
+            container.when_started.append(outcome)
+            os.write(gate, b"\1")
+    except (OSError, Refused, RuntimeFault) as error:
+        if container.process is None:
+            container.phase = before
+            ending.release(context, container)
+        # else the child finds its gate closed and ends by itself, as a start that failed
+        if isinstance(error, RuntimeFault):
+            raise
+        raise StartFailed(str(error)) from error
+
+
+def _fork(context: Context, container: Container, stack: ExitStack) -> int:
+    """Forks the child; returns the gate it waits at. Everything that only the child needs is closed with `stack`."""
+    spec = container.spec
+    streams.prepare(context, container)
+    container.groups = context.parents.make(spec.cgroup_parent, spec.id[:12], spec.limits, spec.privileged)
+    gate_reader, gate = _pipe(stack)
+    report, errors = os.pipe2(os.O_CLOEXEC)
+    stack.callback(os.close, errors)
+    try:
+        opened = _open(context, container, gate_reader, stack)
+        compiled = compile_container(spec, context.host, opened)
+        pid = spawn(compiled, errors, home=context.home)
+    except (OSError, Refused, RuntimeFault):
+        os.close(report)
+        raise
+    os.set_blocking(report, False)
+    launch = Launch(context, container, compiled, report)
+
+    def ended(exited: Exited) -> None:
+        fault = launch.ended()
+        ending.ended(context, container, exited, fault)
+        launch.conclude(fault)
+
+    container.process = context.reaper.watch_child(pid, ended)
+    ending.watch_memory(context, container)
+    return gate
+
+
+def _pipe(stack: ExitStack) -> tuple[int, int]:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    stack.callback(os.close, reader)
+    stack.callback(os.close, writer)
+    return reader, writer
+
+
+def _open(context: Context, container: Container, gate: int, stack: ExitStack) -> Opened:
+    """Everything that the list refers to by number. Raises OSError, StartFailed."""
+    spec = container.spec
+
+    def keep(descriptor: int) -> int:
+        stack.callback(os.close, descriptor)
+        return descriptor
+
+    assert container.groups is not None
+    root = keep(mount_overlay(spec.rootfs.lower, spec.rootfs.upper, spec.rootfs.work))
+    ends = {name: keep(descriptor) for name, descriptor in streams.open_for_child(container).items()}
+    return Opened(
+        root=root,
+        mount_point=context.places.mount_point,
+        gate=gate,
+        cgroups=tuple(keep(descriptor) for descriptor in cgroups.open_procs(container.groups)),
+        network=keep(_open_network(spec)) if spec.network_namespace not in ("", HOST_NETWORK) else -1,
+        views=cgroups.views_of(container.groups, context.layout),
+        devices=host_devices() if spec.privileged else (),
+        folders=_folders(spec),
+        **ends,
+    )
+
+
+def _open_network(spec: ContainerSpec) -> int:
+    try:
+        return os.open(spec.network_namespace, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise StartFailed(f"the network namespace {spec.network_namespace} does not exist") from error
+
+
+def _folders(spec: ContainerSpec) -> frozenset[str]:
+    """Which bind sources are folders. Raises StartFailed for one that does not exist, in Docker's words."""
+    found: set[str] = set()
+    for mount in spec.mounts:
+        if mount.kind != "bind":
+            continue
+        try:
+            mode = os.stat(mount.source).st_mode
+        except FileNotFoundError as error:
+            text = f'invalid mount config for type "bind": bind source path does not exist: {mount.source}'
+            raise StartFailed(text) from error
+        if stat.S_ISDIR(mode):
+            found.add(mount.source)
+    return frozenset(found)

@@ -1,0 +1,146 @@
+"""A container's standard streams before, during and after a run: FIFOs in its folder or a terminal of its own devpts. Owns their making.
+
+A FIFO is opened for reading and writing on both sides: the container never gets SIGPIPE, and after a crash the next supervisor opens it by its
+path. What can't be found by path (the terminal's master, the end that keeps input open) is left with the stem in duplicate.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runtime.kernel.detached import mount_devpts, open_terminal
+from runtime.kernel.libc import call
+from runtime.kernel.syscalls import Call
+from runtime.supervisor.context import Context
+from runtime.supervisor.logfile import STDERR, STDOUT, LogWriter
+from runtime.supervisor.output import Output
+from runtime.supervisor.spawn import close_all
+from runtime.supervisor.states import Container
+
+TTY_GID = 5
+_FIFO = os.O_RDWR | os.O_CLOEXEC
+_READER = _FIFO | os.O_NONBLOCK
+
+
+def prepare(context: Context, container: Container) -> None:
+    """Makes the streams of the next run, once: at its first attach or at its start. Raises OSError."""
+    if container.output is not None:
+        return
+    output = _new_output(context, container)
+    if container.spec.tty:
+        container.devpts = mount_devpts()
+        ptmx = call(Call.OPENAT, container.devpts, b"ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        context.keeper.keep(f"{container.spec.id}/master", ptmx)
+        _use_terminal(container, output, ptmx)
+        os.fchown(container.slave, container.spec.user.uid, TTY_GID)
+    else:
+        for name in ("stdout", "stderr"):
+            _make_fifo(container, name)
+        _read_fifos(container, output)
+        if container.spec.open_stdin:
+            _make_fifo(container, "stdin")
+            container.stdin_keeper = os.open(os.path.join(container.folder, "stdin"), _FIFO)
+            context.keeper.keep(f"{container.spec.id}/stdin", container.stdin_keeper)
+    container.output = output
+
+
+def take_over(context: Context, container: Container) -> None:
+    """The streams of a container that an earlier supervisor started. Raises OSError when a FIFO is gone."""
+    output = _new_output(context, container)
+    if container.spec.tty:
+        ptmx = context.keeper.claim(f"{container.spec.id}/master")
+        if ptmx >= 0:
+            _use_terminal(container, output, ptmx)
+    else:
+        _read_fifos(container, output)
+        container.stdin_keeper = context.keeper.claim(f"{container.spec.id}/stdin")
+    container.output = output
+
+
+def _new_output(context: Context, container: Container) -> Output:
+    spec = container.spec
+    log = LogWriter(spec.log_path, spec.log_max_bytes, spec.log_max_files) if spec.log_path else None
+    return Output(context.loop, log)
+
+
+def _use_terminal(container: Container, output: Output, ptmx: int) -> None:
+    container.master = ptmx
+    container.slave = open_terminal(ptmx)
+    os.set_blocking(ptmx, False)
+    output.add_source(STDOUT, os.dup(ptmx))
+
+
+def _make_fifo(container: Container, name: str) -> None:
+    """Fresh for each run, owned by the container's user, who may open /dev/stdout again."""
+    path = os.path.join(container.folder, name)
+    if os.path.lexists(path):
+        os.unlink(path)
+    os.mkfifo(path, 0o600)
+    os.chown(path, container.spec.user.uid, container.spec.user.gid)
+
+
+def _read_fifos(container: Container, output: Output) -> None:
+    output.add_source(STDOUT, os.open(os.path.join(container.folder, "stdout"), _READER))
+    output.add_source(STDERR, os.open(os.path.join(container.folder, "stderr"), _READER))
+
+
+def open_for_child(container: Container) -> dict[str, int]:
+    """The container's ends, by the names of child.host.Opened; the caller closes them after the fork. Raises OSError."""
+    if container.spec.tty:
+        return {"terminal": os.dup(container.slave), "devpts": os.dup(container.devpts)}
+    opened: dict[str, int] = {}
+    try:
+        for name in ("stdout", "stderr"):
+            opened[name] = os.open(os.path.join(container.folder, name), _FIFO)
+        if container.spec.open_stdin:
+            opened["stdin"] = os.open(os.path.join(container.folder, "stdin"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            os.set_blocking(opened["stdin"], True)
+    except OSError:
+        close_all(tuple(opened.values()))
+        raise
+    return opened
+
+
+def attach(context: Context, container: Container) -> dict[str, int]:
+    """stdin, stdout, stderr descriptors for a client, which owns them; those that exist. Raises OSError."""
+    prepare(context, container)
+    assert container.output is not None
+    names: dict[str, int] = {}
+    try:
+        if container.spec.tty:
+            if container.master >= 0:
+                names["stdin"] = os.dup(container.master)
+        else:
+            if container.stdin_keeper >= 0:
+                path = os.path.join(container.folder, "stdin")
+                names["stdin"] = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            names["stderr"] = container.output.attach(STDERR)
+        names["stdout"] = container.output.attach(STDOUT)
+    except OSError:
+        close_all(tuple(names.values()))
+        raise
+    return names
+
+
+def close_stdin(context: Context, container: Container) -> None:
+    """Lets go of the container's input."""
+    if container.stdin_keeper >= 0:
+        os.close(container.stdin_keeper)
+        container.stdin_keeper = -1
+        context.keeper.drop(f"{container.spec.id}/stdin")
+
+
+def finish(context: Context, container: Container) -> None:
+    """After the run: output drained to the log, everything closed, the FIFOs removed."""
+    if container.output is not None:
+        container.output.close()
+        container.output = None
+    if container.master >= 0:
+        context.keeper.drop(f"{container.spec.id}/master")
+    close_stdin(context, container)
+    close_all((container.master, container.slave, container.devpts))
+    container.master = container.slave = container.devpts = -1
+    for name in ("stdin", "stdout", "stderr"):
+        path = os.path.join(container.folder, name)
+        if os.path.lexists(path):
+            os.unlink(path)
