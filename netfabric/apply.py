@@ -157,9 +157,9 @@ def _without(desired: State, failed: Sequence[Failed]) -> State:
 
 
 @asynccontextmanager
-async def open_fabric(run_dir: str, *, backend: str = "auto") -> AsyncIterator[Fabric]:
-    """Opens the fabric of the node whose network namespace this thread is in. `run_dir`/netns will hold its
-    namespaces.
+async def open_fabric(run_dir: str, *, backend: str = "auto", namespace: int | None = None) -> AsyncIterator[Fabric]:
+    """Opens the fabric of the node whose network namespace this thread is in, or of the one behind the descriptor
+    `namespace`. `run_dir`/netns will hold its namespaces.
 
     `backend` is "auto", "ipvs" or "nft". Leaving the block lets go of held ports and leaves everything else as it
     is, so that containers keep their networks. Raises BackendUnavailable when IPVS is asked for and not there,
@@ -168,7 +168,7 @@ async def open_fabric(run_dir: str, *, backend: str = "auto") -> AsyncIterator[F
     folder = os.path.join(run_dir, NAMESPACES)
     os.makedirs(folder, mode=0o755, exist_ok=True)
     kernel = Kernel()
-    node = netns.current()
+    node = netns.current() if namespace is None else os.dup(namespace)
     try:
         balancing = await _probe(node, folder, backend, kernel)
         fabric = Fabric(node, folder, balancing, kernel)

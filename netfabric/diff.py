@@ -38,7 +38,10 @@ Item = Link | Address | Route | Neighbour | Forwarding | Sysctl | VirtualService
 
 @dataclass(frozen=True, slots=True)
 class CreateNamespace:
+    """`links` are the names of the PEER links that it will get, in their order."""
+
     namespace: str
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def diff(desired: State, observed: State) -> Operations:
         if before is wanted and not losses:
             continue
         if before is None and name != NODE:
-            at(_MAKE_NAMESPACE, 0, name, CreateNamespace(name))
+            at(_MAKE_NAMESPACE, 0, name, CreateNamespace(name, tuple(link.name for link in wanted.links if link.kind is LinkKind.PEER)))
         for operation in _namespace(name, wanted, before or Namespace(), losses):
             phase, rank = _place(operation, existed=before is not None)
             at(phase, rank, name, operation)

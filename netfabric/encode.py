@@ -75,7 +75,7 @@ def _made(indexes: Indexes, descriptor: Descriptor, namespace: str, link: Link) 
             end.link,
             target,
             index=index,
-            peer_index=indexes.assign(end.namespace, end.link),
+            peer_index=indexes.of(end.namespace, end.link) or indexes.assign(end.namespace, end.link),
             mtu=link.mtu,
             master=indexes.of(namespace, link.master),
             peer_mac=end.mac,

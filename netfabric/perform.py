@@ -96,7 +96,7 @@ def _manner(operation: Operation) -> tuple[str, str]:
         case Put(item=Link(kind=LinkKind.VXLAN)):
             return "tunnel", operation.namespace
         case Drop(item=Link()):
-            return "delete links", operation.namespace
+            return "delete links", ""
         case Put(item=HeldPort()) | Drop(item=HeldPort()):
             return "hold", operation.namespace
         case Put(item=item) | Change(item=item) | Drop(item=item) if isinstance(item, VirtualService | RealServer):
@@ -105,11 +105,15 @@ def _manner(operation: Operation) -> tuple[str, str]:
 
 
 async def _create(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    (operation,) = batch
+    assert isinstance(operation, CreateNamespace)
     handles.create(namespace)
     (answer,) = await handles.route(namespace).request(messages.dump_links())  # tunnel modules put links into every namespace
     links = [seen_link(payload) for _, payload in answer]
     loopback = {link.name: link.index for link in links if link.index == LOOPBACK_INDEX}
     kernel.indexes.learn(namespace, loopback, max(link.index for link in links))
+    for name in operation.links:
+        kernel.indexes.assign(namespace, name)
     return []
 
 
@@ -164,22 +168,37 @@ async def _tunnel(kernel: Kernel, handles: Handles, namespace: str, batch: list[
     return failed
 
 
-async def _delete_links(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
-    indexes = []
-    for operation in batch:
+async def _delete_links(kernel: Kernel, handles: Handles, _: str, batch: list[Operation]) -> list[Failed]:
+    """Every namespace in a thread of its own: most of the time is waiting for readers, and that overlaps."""
+    failed: list[Failed] = []
+
+    async def delete(namespace: str, some: list[Operation]) -> None:
+        try:
+            await trio.to_thread.run_sync(_delete_group, handles.descriptor(namespace), _forgotten(kernel, some))
+        except OSError as error:
+            failed.extend(Failed(operation, str(error)) for operation in some)
+
+    async with trio.open_nursery() as nursery:
+        for namespace, some in itertools.groupby(batch, key=lambda operation: operation.namespace):
+            nursery.start_soon(delete, namespace, list(some))
+    return failed
+
+
+def _forgotten(kernel: Kernel, operations: Sequence[Operation]) -> list[int]:
+    """The numbers of links that are about to go, which are then no longer known."""
+    numbers = []
+    for operation in operations:
         assert isinstance(operation, Drop)
         assert isinstance(operation.item, Link)
-        indexes.append(kernel.indexes.of(namespace, operation.item.name))
-        kernel.indexes.drop(namespace, operation.item.name)
-    descriptor = handles.descriptor(namespace)
+        numbers.append(kernel.indexes.of(operation.namespace, operation.item.name))
+        kernel.indexes.drop(operation.namespace, operation.item.name)
+    return [number for number in numbers if number]
 
-    def delete() -> None:
-        with SyncNetlink(descriptor) as netlink:
-            doomed = (messages.set_link(index, group=DOOMED_GROUP) for index in indexes if index)
-            netlink.request(*doomed, messages.delete_group(DOOMED_GROUP), tolerate=_GONE)
 
-    await trio.to_thread.run_sync(delete)
-    return []
+def _delete_group(namespace: int, numbers: Sequence[int]) -> None:
+    with SyncNetlink(namespace) as netlink:
+        doomed = (messages.set_link(number, group=DOOMED_GROUP) for number in numbers)
+        netlink.request(*doomed, messages.delete_group(DOOMED_GROUP), tolerate=_GONE)
 
 
 async def _hold(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:

@@ -170,7 +170,7 @@ def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int, *, isolated
             mtu=mtu,
             master=bridge,
             peer=End(a.sandbox, a.interface.name, mac_of(plain(a.interface.address))),
-            isolated=isolated,
+            isolated=isolated and a.sandbox != INGRESS_SANDBOX,
         )
         for a in attached
     )

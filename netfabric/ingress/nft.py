@@ -17,6 +17,8 @@ from netfabric.ingress.vips import marking_chain, source_chain
 from netfabric.view import Backend, Balancer
 
 SERVICES = "services"
+ONLY_BALANCED = "type filter hook forward priority filter; policy drop;"
+"""A balancer's sandbox is no router between the networks that it stands on."""
 WEIGHT_SLOTS = 1024
 """Most entries of a service's wheel; heavier weights are scaled down to it."""
 
@@ -33,8 +35,9 @@ def balancer_table(balancers: Sequence[Balancer], subnet: str, own_address: str)
             elements.add((f"{balancer.mark:#x}", f"goto {service_chain(balancer.mark)}"))
     marking = marking_chain(balancers, first=("ct state established,related accept",))
     dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
+    forward = Chain("FORWARD", ("ct state established,related accept", "meta mark != 0 accept"), ONLY_BALANCED)
     services = Map(SERVICES, "type mark : verdict;", frozenset(elements))
-    return Table(TABLE, (*chains, marking, dispatch, source_chain(subnet, own_address)), (services,))
+    return Table(TABLE, (*chains, marking, dispatch, source_chain(subnet, own_address), forward), (services,))
 
 
 def service_chain(mark: int) -> str:

@@ -1,0 +1,223 @@
+"""Three nodes on one machine for tests of the fabric: a namespace each, joined by a bridge in another one, and a
+client beside them.
+
+Everything is made by the fabric's own netlink room and held by descriptors, so that it goes when they are closed;
+only the sandboxes that a Fabric names are mounts, in a folder of the test, and close() removes those. Servers and
+clients are sockets of this process made in the right namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from netfabric.apply import Fabric, open_fabric
+from netfabric.links.bridge import new_bridge
+from netfabric.links.veth import new_veth
+from netfabric.netlink import messages, netns
+from netfabric.netlink.socket import SyncNetlink
+from netfabric.view import Backend, Balancer, Bridge, Interface, Overlay, PublishedPort, Remote, Sandbox, View
+
+NODES = (1, 2, 3)
+OUTSIDE = "192.0.2.254"
+CLIENT = "192.0.2.100"
+GATEWAY_BRIDGE = Bridge("docker_gwbridge", "172.18.0.0/16", "172.18.0.1/16", isolate=True)
+INGRESS_ID = "ingressingressingressingr"
+MYNET_ID = "mynetmynetmynetmynetmynet"
+WEB = PublishedPort("tcp", 8080, 80)
+WEB_MARK = 0x100
+
+
+def vtep(node: int) -> str:
+    return f"192.0.2.{node}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the web service: on ingress, mynet and the gateway bridge, as the seed's is."""
+
+    id: str
+    node: int
+    number: int
+
+    @property
+    def on_ingress(self) -> str:
+        return f"10.0.0.{10 + self.number}"
+
+    @property
+    def on_mynet(self) -> str:
+        return f"10.0.1.{10 + self.number}"
+
+    def sandbox(self) -> Sandbox:
+        interfaces = (
+            Interface("eth0", INGRESS_ID, f"{self.on_ingress}/24"),
+            Interface("eth1", "docker_gwbridge", f"172.18.0.{10 + self.number}/16", "172.18.0.1"),
+            Interface("eth2", MYNET_ID, f"{self.on_mynet}/24"),
+        )
+        return Sandbox(self.id, interfaces, (WEB,))
+
+
+def view(node: int, tasks: Sequence[Task], *, draining: Sequence[str] = (), published: bool = True) -> View:
+    """What node number `node` has to serve when these tasks run."""
+    ingress_backends = tuple(Backend(t.on_ingress, 0 if t.id in draining else 1) for t in tasks)
+    mynet_backends = tuple(Backend(t.on_mynet, 0 if t.id in draining else 1) for t in tasks)
+    others = [other for other in NODES if other != node]
+    ingress_remotes = [Remote(f"10.0.0.{1 + other}", vtep(other)) for other in others]
+    mynet_remotes = [Remote(f"10.0.1.{1 + other}", vtep(other)) for other in others]
+    for task in tasks:
+        if task.node != node:
+            ingress_remotes.append(Remote(task.on_ingress, vtep(task.node)))
+            mynet_remotes.append(Remote(task.on_mynet, vtep(task.node)))
+    ports = (WEB,) if published else ()
+    on_ingress = (Balancer("web", "10.0.0.5", WEB_MARK, ingress_backends, ports),) if tasks else ()
+    on_mynet = (Balancer("web", "10.0.1.5", WEB_MARK, mynet_backends),) if tasks else ()
+    return View(
+        vtep=vtep(node),
+        gateway_bridge=GATEWAY_BRIDGE,
+        overlays=(
+            Overlay(
+                INGRESS_ID,
+                "ingress",
+                4096,
+                "10.0.0.0/24",
+                "10.0.0.1",
+                f"10.0.0.{1 + node}/24",
+                ingress=True,
+                remotes=tuple(ingress_remotes),
+                balancers=on_ingress,
+            ),
+            Overlay(
+                MYNET_ID,
+                "mynet",
+                4097,
+                "10.0.1.0/24",
+                "10.0.1.1",
+                f"10.0.1.{1 + node}/24",
+                remotes=tuple(mynet_remotes),
+                balancers=on_mynet,
+            ),
+        ),
+        sandboxes=tuple(task.sandbox() for task in tasks if task.node == node),
+    )
+
+
+@dataclass
+class World:
+    """Descriptors of the underlay, the nodes and the client, and the nodes' fabrics while they are open."""
+
+    folder: str
+    underlay: int
+    nodes: dict[int, int]
+    client: int
+    fabrics: dict[int, Fabric] = field(default_factory=dict)
+
+    def run_dir(self, node: int) -> str:
+        return os.path.join(self.folder, str(node))
+
+    @contextlib.contextmanager
+    def sandbox(self, node: int, name: str) -> Iterator[int]:
+        """A descriptor of a named namespace of a node."""
+        descriptor = netns.open_named(os.path.join(self.run_dir(node), "netns", name))
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextlib.asynccontextmanager
+    async def open(self, *nodes: int, backend: str = "nft") -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for node in nodes or NODES:
+                opened = open_fabric(self.run_dir(node), backend=backend, namespace=self.nodes[node])
+                self.fabrics[node] = await stack.enter_async_context(opened)
+            try:
+                yield
+            finally:
+                self.fabrics.clear()
+
+    async def reconcile(self, tasks: Sequence[Task], *, draining: Sequence[str] = (), published: bool = True) -> None:
+        for node, fabric in self.fabrics.items():
+            await fabric.reconcile(view(node, tasks, draining=draining, published=published))
+
+    def close(self) -> None:
+        for node in NODES:
+            folder = os.path.join(self.run_dir(node), "netns")
+            for name in netns.names(folder):
+                netns.remove(os.path.join(folder, name))
+        for descriptor in (self.underlay, self.client, *self.nodes.values()):
+            os.close(descriptor)
+        shutil.rmtree(self.folder)
+
+
+def build() -> World:
+    """The underlay with its nodes; no fabric is open yet."""
+    world = World(
+        tempfile.mkdtemp(prefix="netfabric-"),
+        netns.create_anonymous(),
+        {node: netns.create_anonymous() for node in NODES},
+        netns.create_anonymous(),
+    )
+    with SyncNetlink(world.underlay) as underlay:
+        underlay.request(
+            messages.set_link(1, up=True),
+            new_bridge("under0", index=2),
+            messages.add_address(2, f"{OUTSIDE}/24"),
+        )
+        hosts = [(node, vtep(node), descriptor) for node, descriptor in world.nodes.items()]
+        for number, address, descriptor in [*hosts, (9, CLIENT, world.client)]:
+            underlay.request(new_veth(f"n{number}", "eth0", descriptor, index=10 + number, peer_index=2, master=2))
+            with SyncNetlink(descriptor) as host:
+                host.request(
+                    messages.set_link(1, up=True),
+                    messages.set_link(2, up=True),
+                    messages.add_address(2, f"{address}/24"),
+                    messages.add_route("default", gateway=OUTSIDE, index=2),
+                )
+    return world
+
+
+def stream_socket(namespace: int) -> trio.socket.SocketType:
+    with netns.in_namespace(namespace):
+        return trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+
+async def serve(namespace: int, port: int, name: str, *, task_status: trio.TaskStatus[None]) -> None:
+    """Answers every connection to `port` in the namespace with its name and the client's address."""
+    with stream_socket(namespace) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        await listener.bind(("0.0.0.0", port))
+        listener.listen()
+        task_status.started()
+        while True:
+            connection, peer = await listener.accept()
+            with connection:
+                await connection.send(f"{name} {peer[0]}".encode())
+
+
+async def ask(namespace: int, address: str, port: int) -> tuple[str, str]:
+    """(name of the answering task, address that it saw). Raises OSError, or TooSlowError after two seconds."""
+    with trio.fail_after(2), stream_socket(namespace) as sock:
+        await sock.connect((address, port))
+        answer = b""
+        while part := await sock.recv(200):
+            answer += part
+    name, _, seen = answer.decode().partition(" ")
+    return name, seen
+
+
+async def ping(namespace: int, address: str) -> bool:
+    argv = ["nsenter", f"--net=/proc/self/fd/{namespace}", "ping", "-c", "1", "-W", "2", address]
+    done = await trio.run_process(argv, check=False, capture_stdout=True, capture_stderr=True, pass_fds=(namespace,))
+    return done.returncode == 0
+
+
+async def output(namespace: int, *argv: str) -> str:
+    """What a program prints in a namespace."""
+    done = await trio.run_process(["nsenter", f"--net=/proc/self/fd/{namespace}", *argv], capture_stdout=True, pass_fds=(namespace,))
+    return bytes(done.stdout).decode()
