@@ -42,7 +42,7 @@ class Api:
 
     def send(self, method: str, path: str, body: object = None, **query: Any) -> Any:
         """One exchange; None for an empty answer."""
-        data = b"" if body is None else json.dumps(body).encode()
+        data = _encoded(body)
         with self._connected():
             answer = self._client.request(method, _target(path, query), body=data, headers=_JSON if data else ())
         return _value(answer)
@@ -76,7 +76,7 @@ class Api:
     def hijack(self, path: str, body: object = None, **query: Any) -> Iterator[tuple[socket, bytes]]:
         """The raw connection after a POST, and the bytes that came with the answer. Raises ApiFailure when the
         daemon refuses."""
-        data = b"" if body is None else json.dumps(body).encode()
+        data = _encoded(body)
         headers = _JSON if data else ()
         with self._connected(), self._client.hijack("POST", _target(path, query), body=data, headers=headers) as got:
             if isinstance(got, Whole):
@@ -90,6 +90,10 @@ class Api:
             yield
         except ConnectionFailed as e:
             raise CliFailure(_no_daemon(self.host, e)) from e
+
+
+def _encoded(body: object) -> bytes:
+    return b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
 
 
 def reference(text: str) -> str:

@@ -191,7 +191,8 @@ def rollback(api: Api, arguments: tuple[str, ...], detach: bool | None, quiet: b
 def roll_back(api: Api, found: Mapping[str, Any]) -> None:
     """Ask for the previous spec of a service."""
     version = found["Version"]["Index"]
-    show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=version, rollback="previous"))
+    how = {"registryAuthFrom": "spec", "rollback": "previous", "version": version}
+    show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], **how))
 
 
 def show_warnings(answer: Mapping[str, Any] | None) -> None:
