@@ -54,9 +54,7 @@ def read(stream: Callable[[int], bytes], staging: Path, platform: str) -> list[S
         return _docker(members)
     if "index.json" in members.files:
         return _oci(members, platform)
-    raise BadImage(
-        "open manifest.json: no such file or directory: the archive is neither one of `docker save` nor an OCI layout"
-    )
+    raise BadImage("open manifest.json: no such file or directory: the archive is neither one of `docker save` nor an OCI layout")
 
 
 @dataclass
@@ -156,13 +154,11 @@ def _tag(text: str) -> reference.Reference:
 def _oci(members: _Members, platform: str) -> list[StagedImage]:
     try:
         return list(_from_index(members, members.json("index.json"), platform, (), depth=0))
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         raise BadImage("the OCI layout is malformed") from None
 
 
-def _from_index(
-    members: _Members, index: dict[str, Any], platform: str, names: tuple[reference.Reference, ...], *, depth: int
-) -> Iterator[StagedImage]:
+def _from_index(members: _Members, index: dict[str, Any], platform: str, names: tuple[reference.Reference, ...], *, depth: int) -> Iterator[StagedImage]:
     if depth > MAX_INDEX_DEPTH:
         raise BadImage(f"indexes nested deeper than {MAX_INDEX_DEPTH}")
     found: dict[str, list[reference.Reference]] = {}

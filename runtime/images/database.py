@@ -97,16 +97,13 @@ class Database:
         return self._column("SELECT name FROM digests WHERE image_id = ? ORDER BY name", image_id)
 
     def layer(self, chain_id: str) -> LayerRow | None:
-        row = self._connection.execute(
-            "SELECT chain_id, diff_id, blob, size_bytes FROM layers WHERE chain_id = ?", (chain_id,)
-        ).fetchone()
+        row = self._connection.execute("SELECT chain_id, diff_id, blob, size_bytes FROM layers WHERE chain_id = ?", (chain_id,)).fetchone()
         return LayerRow(*row) if row else None
 
     def layers_of(self, image_id: str) -> list[LayerRow]:
         """Lowest first; of hidden images too."""
         rows = self._connection.execute(
-            "SELECT l.chain_id, l.diff_id, l.blob, l.size_bytes FROM image_layers i JOIN layers l USING (chain_id) "
-            "WHERE i.image_id = ? ORDER BY i.position",
+            "SELECT l.chain_id, l.diff_id, l.blob, l.size_bytes FROM image_layers i JOIN layers l USING (chain_id) WHERE i.image_id = ? ORDER BY i.position",
             (image_id,),
         )
         return [LayerRow(*row) for row in rows]
@@ -150,11 +147,7 @@ class Database:
         layers = self.layers_of(image_id)
         self._connection.execute("DELETE FROM image_layers WHERE image_id = ?", (image_id,))
         self._connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
-        gone = [
-            row
-            for row in reversed(layers)
-            if not self._column("SELECT 1 FROM image_layers WHERE chain_id = ? LIMIT 1", row.chain_id)
-        ]
+        gone = [row for row in reversed(layers) if not self._column("SELECT 1 FROM image_layers WHERE chain_id = ? LIMIT 1", row.chain_id)]
         self._connection.executemany("DELETE FROM layers WHERE chain_id = ?", [(row.chain_id,) for row in gone])
         return gone
 

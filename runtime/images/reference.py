@@ -81,12 +81,7 @@ def parse(text: str) -> Reference:
         raise InvalidReference(f"invalid reference format: repository name ({remote}) must be lowercase")
     name, at, digest = rest.partition("@")
     path, colon, tag = name.partition(":")
-    if (
-        not _PATH.fullmatch(path)
-        or not _DOMAIN.fullmatch(domain)
-        or (colon and not _TAG.fullmatch(tag))
-        or (at and not _DIGEST.fullmatch(digest))
-    ):
+    if not _PATH.fullmatch(path) or not _DOMAIN.fullmatch(domain) or (colon and not _TAG.fullmatch(tag)) or (at and not _DIGEST.fullmatch(digest)):
         raise InvalidReference("invalid reference format")
     if len(f"{domain}/{path}") > MAX_NAME_CHARACTERS:
         raise InvalidReference(f"repository name must not be more than {MAX_NAME_CHARACTERS} characters")

@@ -51,9 +51,7 @@ UsedBy = Callable[[str], str]
 class ImageStore:
     """Opened once per process; `close()` it."""
 
-    def __init__(
-        self, root: Path, *, limits: layers.Limits = layers.DEFAULT_LIMITS, clock_ns: Callable[[], int] = time.time_ns
-    ) -> None:
+    def __init__(self, root: Path, *, limits: layers.Limits = layers.DEFAULT_LIMITS, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self._folders = blobs.Folders(root)
         self._limits = limits
         self._clock_ns = clock_ns
@@ -172,9 +170,7 @@ class ImageStore:
     def _take(self, staged: archive.StagedImage, folder: Path) -> Lines:
         diff_ids = config.diff_ids(config.parse(staged.config))
         if len(diff_ids) != len(staged.layers):
-            raise BadImage(
-                f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(staged.layers)}"
-            )
+            raise BadImage(f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(staged.layers)}")
         image_id = _digest(staged.config)
         config.image(image_id, staged.config, (), (), 0)  # refuses a malformed one before anything is written
         chain = chain_ids(diff_ids)
@@ -198,9 +194,7 @@ class ImageStore:
             with self._database.transaction():
                 return self._record(image_id, chain, placed, staged.names)
 
-    def _record(
-        self, image_id: str, chain: Sequence[str], placed: Sequence[LayerRow], names: Sequence[Reference]
-    ) -> Lines:
+    def _record(self, image_id: str, chain: Sequence[str], placed: Sequence[LayerRow], names: Sequence[Reference]) -> Lines:
         for row in placed:
             self._database.add_layer(row)
         self._database.add_image(image_id, self._clock_ns(), chain)
@@ -208,9 +202,7 @@ class ImageStore:
         for name in names:
             before = self._database.named(name.canonical)
             if before and before != image_id:
-                lines.append(
-                    f"The image {name.familiar} already exists, renaming the old one with ID {before} to empty string"
-                )
+                lines.append(f"The image {name.familiar} already exists, renaming the old one with ID {before} to empty string")
             self._database.set_name(name.canonical, image_id)
             lines.append(f"Loaded image: {name.familiar}")
         return lines or [f"Loaded image ID: {image_id}"]
@@ -229,9 +221,7 @@ class ImageStore:
         finally:
             os.close(fd)
         if unpacked.diff_id != diff_id:
-            raise BadImage(
-                f"layer {layer.digest} has content {unpacked.diff_id}, but the image's configuration says {diff_id}"
-            )
+            raise BadImage(f"layer {layer.digest} has content {unpacked.diff_id}, but the image's configuration says {diff_id}")
         return unpacked.size_bytes
 
     # --- finding
@@ -270,9 +260,7 @@ class ImageStore:
     def _refuse_removal(self, image_id: str, force: bool, several: bool, used_by: UsedBy, running_in: UsedBy) -> None:
         prefix = f"conflict: unable to delete {_short(image_id)}"
         if running := running_in(image_id):
-            raise ImageInUse(
-                f"{prefix} (cannot be forced) - image is being used by running container {_short(running)}"
-            )
+            raise ImageInUse(f"{prefix} (cannot be forced) - image is being used by running container {_short(running)}")
         if force:
             return
         if several:

@@ -21,6 +21,7 @@ COPY_BYTES = 1024 * 1024
 XATTR_PREFIX = "SCHILY.xattr."
 _NANOSECONDS = 1_000_000_000
 _MAX_TIME_S = 1 << 40
+_MAX_MAJOR, _MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1  # the kernel's
 
 Read = Callable[[int], bytes]
 
@@ -137,6 +138,8 @@ class TarReader:
         target = records.get("linkpath") or extended.target or block[157:257].partition(b"\0")[0]
         if len(name) > MAX_NAME_BYTES or len(target) > MAX_NAME_BYTES:
             raise BadImage(f"a name of more than {MAX_NAME_BYTES} bytes")
+        if b"\0" in name or b"\0" in target or any("\0" in key for key in records):
+            raise BadImage("a name with a zero byte in it")
         if kind is Kind.FILE and name.endswith(b"/"):
             kind = Kind.DIRECTORY  # as old archives wrote folders
         if "size" in records:
@@ -151,8 +154,8 @@ class TarReader:
             gid=_owner(records.get("gid"), block[116:124]),
             mtime_ns=mtime_ns,
             target=target.decode("utf-8", "surrogateescape"),
-            major=_number(block[329:337]) if kind in (Kind.CHARACTER, Kind.BLOCK) else 0,
-            minor=_number(block[337:345]) if kind in (Kind.CHARACTER, Kind.BLOCK) else 0,
+            major=_device(block[329:337], _MAX_MAJOR) if kind in (Kind.CHARACTER, Kind.BLOCK) else 0,
+            minor=_device(block[337:345], _MAX_MINOR) if kind in (Kind.CHARACTER, Kind.BLOCK) else 0,
             xattrs=tuple((k.removeprefix(XATTR_PREFIX), v) for k, v in records.items() if k.startswith(XATTR_PREFIX)),
         )
 
@@ -204,6 +207,13 @@ def _number(field_: bytes) -> int:
     value = _signed(field_)
     if value < 0:
         raise BadImage("archive/tar: invalid tar header")
+    return value
+
+
+def _device(field_: bytes, largest: int) -> int:
+    value = _number(field_)
+    if value > largest:
+        raise BadImage(f"device number {value} is out of range")
     return value
 
 
