@@ -73,6 +73,7 @@ class Supervisor:
         self._readers: set[trio.MemorySendChannel[Event]] = set()
         self._wake = trio.Event()
         self._ending = False
+        self._processes: tuple[int, ...] = ()
 
     async def create(self, spec: ContainerSpec) -> None:
         """Makes the container known, with its state on disk. The same specification again is no error; another one under the same id raises RuntimeFault."""
@@ -163,12 +164,19 @@ class Supervisor:
         raise SupervisorGone("the container supervisor is gone")
 
     async def shutdown(self) -> None:
-        """Kills and removes all containers; supervisor and stem end. Later calls raise SupervisorGone."""
+        """Kills and removes all containers; returns when supervisor and stem have ended. Later calls raise SupervisorGone."""
         self._ending = True
+        pidfds = [pidfd for pid in self._processes if (pidfd := _pidfd(pid)) >= 0]
         try:
-            await self._ask(messages.Shutdown(), repeatable=False)
-        except SupervisorGone:
-            return  # it ended before its answer was read
+            try:
+                await self._ask(messages.Shutdown(), repeatable=False)
+            except SupervisorGone:
+                pass  # it ended before its answer was read
+            for pidfd in pidfds:
+                await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            for pidfd in pidfds:
+                os.close(pidfd)
 
     async def _ask(self, call: messages.Call, *, repeatable: bool) -> messages.Answer:
         pending = await self._send(call, repeatable=repeatable)
@@ -238,6 +246,8 @@ class Supervisor:
                 raise SupervisorGone("the container supervisor closed the connection")
             if isinstance(reply[0].answer, messages.Failed):
                 raise SupervisorGone(reply[0].answer.text)
+            if isinstance(reply[0].answer, messages.Welcome):
+                self._processes = (reply[0].answer.pid, reply[0].answer.stem)
             return
         raise SupervisorGone(f"the container supervisor did not answer within {HELLO_TIMEOUT_S:.0f} s")
 
@@ -327,6 +337,14 @@ async def open_supervisor(run_dir: str | os.PathLike[str], state_dir: str | os.P
     finally:
         nursery.cancel_scope.cancel()
         await manager.__aexit__(None, None, None)
+
+
+def _pidfd(pid: int) -> int:
+    """-1 when there is no such process (any more)."""
+    try:
+        return os.pidfd_open(pid) if pid else -1
+    except ProcessLookupError:
+        return -1
 
 
 def _absolute(run_dir: str | os.PathLike[str], state_dir: str | os.PathLike[str]) -> Places:

@@ -28,6 +28,7 @@ _TMPFS_ATTRIBUTES = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEX
 def mount_new(script: Script, kind: str, attributes: int, options: tuple[tuple[str, str], ...] = ()) -> Register:
     """A new detached file system; an option without value is a flag. The register holds its mount's descriptor."""
     context = script.keep(Call.FSOPEN, kind.encode(), k.FSOPEN_CLOEXEC)
+    script.call(Call.FSCONFIG, context, k.FSCONFIG_SET_STRING, b"source", kind.encode(), 0)
     for key, value in options:
         if value:
             script.call(Call.FSCONFIG, context, k.FSCONFIG_SET_STRING, key.encode(), value.encode(), 0)

@@ -1,6 +1,6 @@
 """Mounts made without a place in any tree, by the new mount API: an overlay, a private devpts. Owns nothing after it returned the descriptor.
 
-Layers are named by descriptor (/proc/self/fd/N), so that neither their paths' length (fsconfig takes 255 bytes) nor commas and colons in them matter.
+Folders whose paths fsconfig can't take (over 255 bytes, commas, colons) are named by descriptor (/proc/self/fd/N).
 Source: fsopen(2), Documentation/filesystems/overlayfs.rst, devpts(5).
 """
 
@@ -17,22 +17,19 @@ from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
 
 LAYERS_MAX = 500  # overlayfs's own limit (OVL_MAX_STACK)
+FSCONFIG_STRING_MAX_BYTES = 255
 
 
 def mount_overlay(lower: Sequence[str], upper: str, work: str) -> int:
     """A detached overlay of folders, `lower` top first. Returns its descriptor (close-on-exec). Raises OSError."""
     assert 0 < len(lower) <= LAYERS_MAX
     with ExitStack() as stack:
-        def opened(path: str) -> bytes:
-            descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, descriptor)
-            return b"/proc/self/fd/%d" % descriptor
-
         context = call(Call.FSOPEN, b"overlay", k.FSOPEN_CLOEXEC)
         stack.callback(os.close, context)
-        _set_lower(context, [opened(path) for path in lower], stack)
-        _set(context, b"upperdir", opened(upper))
-        _set(context, b"workdir", opened(work))
+        _set(context, b"source", b"overlay")
+        _set_lower(context, lower, stack)
+        _set(context, b"upperdir", _named(upper, stack))
+        _set(context, b"workdir", _named(work, stack))
         call(Call.FSCONFIG, context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
         return call(Call.FSMOUNT, context, k.FSMOUNT_CLOEXEC, 0)
 
@@ -41,12 +38,12 @@ def _set(context: int, key: bytes, value: bytes) -> None:
     call(Call.FSCONFIG, context, k.FSCONFIG_SET_STRING, key, value, 0)
 
 
-def _set_lower(context: int, layers: Sequence[bytes], stack: ExitStack) -> None:
-    """One by one (kernel 6.8). On older kernels joined, and relative to /proc/self/fd so as to stay under fsconfig's 255 bytes; those kernels
+def _set_lower(context: int, layers: Sequence[str], stack: ExitStack) -> None:
+    """One by one (kernel 6.8). On older kernels joined, by descriptor and relative to /proc/self/fd so as to stay under 255 bytes; those kernels
     look the layers up when the file system is created, so the working folder is put back when `stack` closes."""
     try:
         for layer in layers:
-            _set(context, b"lowerdir+", layer)
+            _set(context, b"lowerdir+", _named(layer, stack))
     except OSError as error:
         if error.errno != k.EINVAL:
             raise
@@ -54,9 +51,22 @@ def _set_lower(context: int, layers: Sequence[bytes], stack: ExitStack) -> None:
         return
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     stack.callback(os.close, before)
+    numbers = [b"%d" % _open_folder(layer, stack) for layer in layers]
     os.chdir("/proc/self/fd")
     stack.callback(os.fchdir, before)
-    _set(context, b"lowerdir", b":".join(layer.rpartition(b"/")[2] for layer in layers))
+    _set(context, b"lowerdir", b":".join(numbers))
+
+
+def _named(path: str, stack: ExitStack) -> bytes:
+    if len(os.fsencode(path)) <= FSCONFIG_STRING_MAX_BYTES and not set(path) & set(":,\\"):
+        return os.fsencode(path)
+    return b"/proc/self/fd/%d" % _open_folder(path, stack)
+
+
+def _open_folder(path: str, stack: ExitStack) -> int:
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def mount_devpts() -> int:

@@ -27,6 +27,7 @@ from runtime.supervisor.server import Server
 def main(arguments: list[str]) -> int:
     """Runs until it is told to shut down (0)."""
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    stem = os.getppid()
     places = Places(options["--run"], options["--state"])
     listener = _inherited(options["--listen"])
     control = _inherited(options["--control"])
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
         host=probe_host(),
         boot_id=boot_id(),
         home=os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        stem=stem,
         publish=server.publish,
     )
     adopt_all(context)

@@ -21,7 +21,7 @@ from runtime.supervisor.states import Container
 
 @dataclass(slots=True)
 class Context:
-    """`home`: this process's pid namespace. `publish` reaches all who subscribed."""
+    """`home`: this process's pid namespace. `stem`: the parent that started it. `publish` reaches all who subscribed."""
 
     places: Places
     loop: Loop
@@ -32,6 +32,7 @@ class Context:
     host: Host
     boot_id: str
     home: int
+    stem: int
     publish: Callable[[Event], None]
     containers: dict[str, Container] = field(default_factory=dict)
 
@@ -46,8 +47,8 @@ class Context:
         return ProcessRecord(process.pid, process.start_time, self.boot_id)
 
     def save(self, container: Container) -> None:
-        """The container's state, durable. Raises OSError."""
+        """The container's state. Only an end must survive the machine as well as this process: a running one does not. Raises OSError."""
         process = None if container.process is None else self.record_of(container.process)
         phase, key = str(container.phase), container.start_key
         record = StateRecord(phase, process, container.started_at_ns, key, container.exited)
-        journal.write(container.folder, journal.STATE, record)
+        journal.write(container.folder, journal.STATE, record, durable=container.exited is not None)

@@ -1,6 +1,7 @@
 """The supervisor's memory on disk: one folder per container with its specification, its state and its execs. Owns the files' shapes.
 
-Every record appears whole under its name (write, fsync, rename) before what it describes may happen.
+Every record appears whole under its name (write, rename) before what it describes may happen. What must survive the machine and not only the
+process is synced first: specifications and ends. A running state need not be, no process outlives the machine.
 """
 
 from __future__ import annotations

@@ -1,44 +1,14 @@
-"""Container output as frames in a file, rotated by size. Owns the format and the writer; readers are in runtime/logs.py.
+"""A container's log on disk: frames (supervisor/frames.py) in files rotated by size. Owns the writer; readers are in runtime/logs.py.
 
-A frame: header (magic, stream, reserved, payload length, nanoseconds since the epoch), the payload as it was read from the container, and the
-frame's whole length again, so that a file can be read from its end. Frames are never split over files. Rotation renames: `log` is the newest,
-then log.1, log.2, ... A frame of stream END and no payload says that the container's run ended.
+Frames are never split over files. Rotation renames: `log` is the newest, then log.1, log.2, ...
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import struct
-from typing import NamedTuple
 
-HEADER = struct.Struct("<2sBBIQ")
-TRAILER = struct.Struct("<I")
-MAGIC = b"\xf5L"
-OVERHEAD_BYTES = HEADER.size + TRAILER.size
-PAYLOAD_MAX_BYTES = 1024 * 1024
-
-END, STDOUT, STDERR = 0, 1, 2
-
-
-class Frame(NamedTuple):
-    stream: int
-    timestamp_ns: int
-    payload: bytes
-
-
-def encode_header(stream: int, length: int, timestamp_ns: int) -> bytes:
-    return HEADER.pack(MAGIC, stream, 0, length, timestamp_ns)
-
-
-def decode_header(data: bytes) -> tuple[int, int, int] | None:
-    """(stream, payload length, timestamp), or None for what is no header."""
-    if len(data) < HEADER.size:
-        return None
-    magic, stream, _, length, timestamp_ns = HEADER.unpack_from(data)
-    if magic != MAGIC or stream > STDERR or length > PAYLOAD_MAX_BYTES:
-        return None
-    return stream, length, timestamp_ns
+from runtime.supervisor.frames import OVERHEAD_BYTES, PAYLOAD_MAX_BYTES, TRAILER, encode_header, whole_size
 
 
 def rotated(path: str, number: int) -> str:
@@ -96,27 +66,7 @@ class LogWriter:
 def _open(path: str) -> tuple[int, int]:
     """The file for appending and its size, without the half frame that a power failure may have left."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-    size = os.fstat(descriptor).st_size
-    whole = size if _ends_with_frame(descriptor, size) else _end_of_frames(descriptor, size)
+    size, whole = os.fstat(descriptor).st_size, whole_size(descriptor)
     if whole != size:
         os.ftruncate(descriptor, whole)
     return descriptor, whole
-
-
-def _ends_with_frame(descriptor: int, size: int) -> bool:
-    if size < OVERHEAD_BYTES:
-        return size == 0
-    length: int = TRAILER.unpack(os.pread(descriptor, TRAILER.size, size - TRAILER.size))[0]
-    if not OVERHEAD_BYTES <= length <= size:
-        return False
-    header = decode_header(os.pread(descriptor, HEADER.size, size - length))
-    return header is not None and header[1] + OVERHEAD_BYTES == length
-
-
-def _end_of_frames(descriptor: int, size: int) -> int:
-    offset = 0
-    while True:
-        header = decode_header(os.pread(descriptor, HEADER.size, offset))
-        if header is None or offset + header[1] + OVERHEAD_BYTES > size:
-            return offset
-        offset += header[1] + OVERHEAD_BYTES

@@ -110,8 +110,11 @@ class Done(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
+    """`stem`: the stem's pid, 0 when it has died."""
+
     version: int
     pid: int
+    stem: int = 0
 
 
 class Started(Message, frozen=True):

@@ -10,7 +10,8 @@ import os
 import time
 from dataclasses import dataclass, field
 
-from runtime.supervisor.logfile import END, STDERR, STDOUT, LogWriter
+from runtime.supervisor.frames import BEGIN, END, STDERR, STDOUT
+from runtime.supervisor.logfile import LogWriter
 from runtime.supervisor.loop import ENDED, READABLE, WRITABLE, Loop
 
 CHUNK_BYTES = 64 * 1024
@@ -33,6 +34,11 @@ class Output:
         self._log = log
         self._sources: dict[int, int] = {}
         self._sinks: dict[int, list[_Sink]] = {STDOUT: [], STDERR: []}
+
+    def begin(self) -> None:
+        """Marks in the log where a new run begins."""
+        if self._log is not None:
+            self._log.write(BEGIN, time.time_ns(), b"")
 
     def add_source(self, stream: int, descriptor: int) -> None:
         """Takes over a non-blocking descriptor and reads it from now on."""
@@ -104,7 +110,7 @@ class Output:
             self._loop.forget(sink.descriptor)
             os.close(sink.descriptor)
 
-    def close(self, *, mark_end: bool = True) -> None:
+    def close(self) -> None:
         """Reads what is left, marks the end in the log, lets the attached go when they have read it all."""
         for stream, descriptor in list(self._sources.items()):
             while self._pump(stream):
@@ -117,8 +123,7 @@ class Output:
                 sink.closing = True
                 self._flush(stream, sink)
         if self._log is not None:
-            if mark_end:
-                self._log.write(END, time.time_ns(), b"")
+            self._log.write(END, time.time_ns(), b"")
             self._log.close()
             self._log = None
 

@@ -89,7 +89,8 @@ class Ask:
 def hello(ask: Ask, call: messages.Hello) -> None:
     if call.version != messages.VERSION:
         raise RuntimeFault(f"the container supervisor speaks version {messages.VERSION}, not {call.version}")
-    ask.answer(messages.Welcome(messages.VERSION, os.getpid()))
+    stem = ask.context.stem if os.getppid() == ask.context.stem else 0
+    ask.answer(messages.Welcome(messages.VERSION, os.getpid(), stem))
 
 
 def create(ask: Ask, call: messages.Create) -> None:

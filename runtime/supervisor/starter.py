@@ -73,8 +73,9 @@ class Launch:
 
 def start(context: Context, container: Container, key: str, outcome: OnStart) -> None:
     """Begins a start. Raises RuntimeFault for what is wrong already; later faults go to `outcome`."""
-    before = container.phase
+    before, exited = container.phase, container.exited
     container.move(Happening.START)
+    container.exited = None
     container.start_key, container.started_at_ns = key, time.time_ns()
     try:
         with ExitStack() as opened:
@@ -84,7 +85,7 @@ def start(context: Context, container: Container, key: str, outcome: OnStart) ->
             os.write(gate, b"\1")
     except (OSError, Refused, RuntimeFault) as error:
         if container.process is None:
-            container.phase = before
+            container.phase, container.exited = before, exited
             ending.release(context, container)
         # else the child finds its gate closed and ends by itself, as a start that failed
         if isinstance(error, RuntimeFault):

@@ -12,7 +12,8 @@ from runtime.kernel.detached import mount_devpts, open_terminal
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
 from runtime.supervisor.context import Context
-from runtime.supervisor.logfile import STDERR, STDOUT, LogWriter
+from runtime.supervisor.frames import STDERR, STDOUT
+from runtime.supervisor.logfile import LogWriter
 from runtime.supervisor.output import Output
 from runtime.supervisor.spawn import close_all
 from runtime.supervisor.states import Container
@@ -27,6 +28,7 @@ def prepare(context: Context, container: Container) -> None:
     if container.output is not None:
         return
     output = _new_output(context, container)
+    output.begin()
     if container.spec.tty:
         container.devpts = mount_devpts()
         ptmx = call(Call.OPENAT, container.devpts, b"ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

@@ -1,0 +1,228 @@
+"""Reading what containers have written: frames back to lines, with their times; all there is, or as it comes. Owns no file's content.
+
+A record is one line (with its newline) of one stream, dated by its first byte; a line over LINE_MAX_BYTES, or one without a newline at the end, is
+a record marked `partial`. Format: runtime/supervisor/frames.py. Following is by inotify(7); nothing is polled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+
+import trio
+
+from runtime.kernel import constants as k
+from runtime.kernel.inotify import open_watch, read_changes
+from runtime.supervisor.frames import BEGIN, END, STDERR, STDOUT, Frame, frames, frames_backwards, whole_size
+from runtime.supervisor.logfile import rotated
+
+LINE_MAX_BYTES = 1024 * 1024
+FILES_MAX = 1000
+STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    stream: str  # stdout, stderr
+    timestamp_ns: int
+    data: bytes
+    partial: bool = False
+
+
+@dataclass(slots=True)
+class Lines:
+    """Joins the chunks of each stream to lines. `feed` and `flush` give the lines that became whole."""
+
+    _open: dict[int, tuple[int, bytearray]] = field(default_factory=dict)
+
+    def feed(self, frame: Frame) -> Iterator[Record]:
+        """A mark (BEGIN, END) ends every line that is open."""
+        if frame.stream not in STREAMS:
+            yield from self.flush()
+            return
+        stream, now_ns = STREAMS[frame.stream], frame.timestamp_ns
+        started_ns, pending = self._open.pop(frame.stream, (now_ns, bytearray()))
+        pending += frame.payload
+        begin = 0
+        while (end := pending.find(b"\n", begin) + 1) > 0:
+            yield Record(stream, started_ns, bytes(pending[begin:end]))
+            begin, started_ns = end, now_ns
+        while len(pending) - begin > LINE_MAX_BYTES:
+            yield Record(stream, started_ns, bytes(pending[begin : begin + LINE_MAX_BYTES]), partial=True)
+            begin, started_ns = begin + LINE_MAX_BYTES, now_ns
+        if begin < len(pending):
+            self._open[frame.stream] = started_ns, pending[begin:]
+
+    def flush(self) -> Iterator[Record]:
+        """What has no newline, marked."""
+        for stream, (started_ns, pending) in sorted(self._open.items()):
+            yield Record(STREAMS[stream], started_ns, bytes(pending), partial=True)
+        self._open.clear()
+
+
+def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None) -> Iterator[Record]:
+    """The lines dated since_ns..until_ns (0: no bound), the last `tail` of all lines only (None: all). A log that does not exist is empty."""
+    files = _open_all(path)
+    lines = Lines()
+    try:
+        source = _frames_of(files, [whole_size(file) for file in files], tail)
+        records: Iterable[Record] = chain(_joined(source, lines), _last(lines))
+        if tail is not None:
+            records = deque(records, maxlen=tail)
+        for record in records:
+            if record.timestamp_ns >= since_ns and (not until_ns or record.timestamp_ns <= until_ns):
+                yield record
+    finally:
+        _close_all(files)
+
+
+async def follow(
+    path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None
+) -> AsyncGenerator[Record]:
+    """As `read`, then new lines as they come, until the container's run has ended or a line is later than `until_ns`. Waits for a log that does
+    not exist yet, in a folder that does (else FileNotFoundError). To stop early, cancel, or close the iterator (contextlib.aclosing)."""
+    watch = open_watch(os.path.dirname(path), k.IN_MODIFY | k.IN_CREATE | k.IN_MOVED_TO)
+    follower = _Follower(path)
+    try:
+        batch = follower.begin(tail)
+        while True:
+            for record in batch:
+                if until_ns and record.timestamp_ns > until_ns:
+                    return
+                if record.timestamp_ns >= since_ns:
+                    yield record
+            if follower.ended:
+                return
+            await trio.lowlevel.wait_readable(watch)
+            names = {change.name for change in read_changes(watch)}
+            batch = follower.more() if os.path.basename(path) in names else iter(())
+    finally:
+        os.close(watch)
+        follower.close()
+
+
+class _Follower:
+    """Where a follower is: one open file and the offset in it. Goes on to the next file when its own was rotated."""
+
+    def __init__(self, path: str) -> None:
+        self.ended = False
+        self._path = path
+        self._lines = Lines()
+        self._file = -1
+        self._offset = 0
+
+    def begin(self, tail: int | None) -> Iterator[Record]:
+        """What is there already."""
+        files = _open_all(self._path)
+        if not files:
+            return
+        ends = [whole_size(file) for file in files]
+        self._file, self._offset = files[-1], ends[-1]
+        try:
+            records: Iterable[Record] = _joined(self._noted(_frames_of(files, ends, tail)), self._lines)
+            yield from records if tail is None else deque(records, maxlen=tail)
+        finally:
+            _close_all(files[:-1])
+
+    def more(self) -> Iterator[Record]:
+        """All that has been added."""
+        while self._file >= 0 or self._open_next():
+            yield from _joined(self._noted(self._new_frames()), self._lines)
+            if not self._rotated() or not self._open_next():
+                return
+
+    def _new_frames(self) -> Iterator[Frame]:
+        for frame, end in frames(self._file, self._offset):
+            self._offset = end
+            yield frame
+
+    def _noted(self, source: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in source:
+            self.ended = frame.stream == END
+            yield frame
+
+    def _rotated(self) -> bool:
+        try:
+            return os.stat(self._path).st_ino != os.fstat(self._file).st_ino
+        except FileNotFoundError:
+            return False  # between two renames: the next event comes with the new file
+
+    def _open_next(self) -> bool:
+        """The file after ours, found by the place that ours has now; the oldest when ours has been dropped."""
+        files = _open_all(self._path)
+        if not files:
+            return False
+        chosen = files[0]
+        if self._file >= 0:
+            inode = os.fstat(self._file).st_ino
+            chosen = next((new for old, new in pairwise(files) if os.fstat(old).st_ino == inode), chosen)
+            os.close(self._file)
+        _close_all([file for file in files if file != chosen])
+        self._file, self._offset = chosen, 0
+        return True
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _joined(source: Iterable[Frame], lines: Lines) -> Iterator[Record]:
+    for frame in source:
+        yield from lines.feed(frame)
+
+
+def _last(lines: Lines) -> Iterator[Record]:
+    yield from lines.flush()
+
+
+def _frames_of(files: list[int], ends: list[int], tail: int | None) -> Iterator[Frame]:
+    """All frames up to the given ends, oldest first; with `tail` at least those that hold the last `tail` lines, found from the end."""
+    if tail is None:
+        for file, end in zip(files, ends, strict=True):
+            for frame, offset in frames(file, 0):
+                if offset > end:
+                    break
+                yield frame
+        return
+    found: list[Frame] = []
+    count = 0
+    for file, end in zip(reversed(files), reversed(ends), strict=True):
+        for frame in frames_backwards(file, end):
+            found.append(frame)
+            count += frame.payload.count(b"\n") + (frame.stream == BEGIN)
+            if count > 2 * tail + 1:  # twice: a line may be spread over frames of the other stream's lines
+                yield from reversed(found)
+                return
+    yield from reversed(found)
+
+
+def _open_all(path: str) -> list[int]:
+    """The log's files, oldest first, all of one moment: opened again when a rotation came between."""
+    while True:
+        files: list[int] = []
+        for number in range(FILES_MAX):
+            try:
+                files.append(os.open(rotated(path, number), os.O_RDONLY | os.O_CLOEXEC))
+            except FileNotFoundError:
+                break
+        inodes = [os.fstat(file).st_ino for file in files]
+        if len(set(inodes)) == len(inodes) and _in_place(path, inodes):
+            return files[::-1]
+        _close_all(files)
+
+
+def _in_place(path: str, inodes: list[int]) -> bool:
+    try:
+        return all(os.stat(rotated(path, number)).st_ino == inode for number, inode in enumerate(inodes))
+    except FileNotFoundError:
+        return False
+
+
+def _close_all(files: Iterable[int]) -> None:
+    for file in files:
+        os.close(file)
