@@ -172,13 +172,8 @@ async def kill(call: Call) -> Response:
 
 
 async def pause(call: Call) -> Response:
-    await call.node.containers.pause(call.node.containers.find(call.names["id"]).id)
-    return NO_CONTENT
-
-
-async def unpause(call: Call) -> Response:
-    await call.node.containers.unpause(call.node.containers.find(call.names["id"]).id)
-    return NO_CONTENT
+    call.node.containers.find(call.names["id"])
+    return unserved("pausing containers is not served: stop the container, or send it SIGSTOP (docker kill -s STOP) and SIGCONT")
 
 
 async def rename(call: Call) -> Response:
@@ -211,12 +206,6 @@ async def prune(call: Call) -> Response:
             continue  # started or removed in between
         gone.append(record.id)
     return json_answer({"ContainersDeleted": gone, "SpaceReclaimed": 0})
-
-
-async def top(call: Call) -> Response:
-    record = call.node.containers.find(call.names["id"])
-    titles, processes = await call.node.containers.top(record.id, call.text("ps_args") or "-ef")
-    return json_answer({"Titles": list(titles), "Processes": [list(row) for row in processes]})
 
 
 async def resize(call: Call) -> Response:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.engine import attach, container_logs, events, extras, images, networks, nodes, secrets, services, swarm, system, tasks, volumes
+from agent.engine import attach, container_logs, events, extras, images, networks, nodes, secrets, services, swarm, system, tasks, top, volumes
 from agent.engine import containers as c
 from agent.engine import exec as execs
 from agent.engine.call import Call
@@ -37,7 +37,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/containers/create", c.create),
     ("POST", "/containers/prune", c.prune),
     ("GET", "/containers/{id}/json", c.inspect),
-    ("GET", "/containers/{id}/top", c.top),
+    ("GET", "/containers/{id}/top", top.top),
     ("GET", "/containers/{id}/logs", container_logs.container_logs),
     ("GET", "/containers/{id}/changes", c.changes_of),
     ("GET", "/containers/{id}/export", c.archive),
@@ -51,7 +51,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/containers/{id}/restart", c.restart),
     ("POST", "/containers/{id}/kill", c.kill),
     ("POST", "/containers/{id}/pause", c.pause),
-    ("POST", "/containers/{id}/unpause", c.unpause),
+    ("POST", "/containers/{id}/unpause", c.pause),
     ("POST", "/containers/{id}/rename", c.rename),
     ("POST", "/containers/{id}/update", c.update),
     ("POST", "/containers/{id}/resize", c.resize),

@@ -1,0 +1,33 @@
+"""`docker top`: ps's table cut down to one container."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from agent.engine.top import pids_beside, select
+from cluster.model.errors import InvalidArgument
+
+LISTING = """UID          PID    PPID  CMD
+root           7       1  sleep 1000
+root          77       1  sh -c echo 7
+nobody         8       7  cat
+"""
+
+
+def test_only_the_containers_processes_remain_and_the_command_keeps_its_spaces() -> None:
+    titles, rows = select(LISTING, frozenset({7, 8}))
+    assert titles == ["UID", "PID", "PPID", "CMD"]
+    assert rows == [["root", "7", "1", "sleep 1000"], ["nobody", "8", "7", "cat"]]
+
+
+@pytest.mark.parametrize("listing", ["", "CMD\nsleep\n"])
+def test_a_table_without_pids_is_refused(listing: str) -> None:
+    with pytest.raises(InvalidArgument, match="Couldn't find PID field"):
+        select(listing, frozenset({1}))
+
+
+def test_the_processes_beside_this_one_include_it() -> None:
+    assert os.getpid() in pids_beside(os.getpid())
+    assert pids_beside(2**22 + 1) == frozenset()
