@@ -39,17 +39,20 @@ async def top(call: Call) -> Response:
     return json_answer({"Titles": titles, "Processes": rows})
 
 
-def pids_beside(pid: int) -> frozenset[int]:
-    """The processes in the same PID namespace as `pid`; none when it is gone."""
+def pids_beside(pid: int, proc: str = "/proc") -> frozenset[int]:
+    """The processes in the same PID namespace as `pid`; none when it is gone. A container never shares the node's own:
+    a pid found there has been given to somebody else since."""
     try:
-        namespace = os.readlink(f"/proc/{pid}/ns/pid")
-    except FileNotFoundError:
+        namespace = os.readlink(f"{proc}/{pid}/ns/pid")
+    except (FileNotFoundError, PermissionError):
+        return frozenset()
+    if namespace == os.readlink(f"{proc}/self/ns/pid"):
         return frozenset()
     found = set()
-    for name in os.listdir("/proc"):
+    for name in os.listdir(proc):
         if name.isdigit():
             try:
-                if os.readlink(f"/proc/{name}/ns/pid") == namespace:
+                if os.readlink(f"{proc}/{name}/ns/pid") == namespace:
                     found.add(int(name))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue  # it ended in between, or is shielded from us: no container's

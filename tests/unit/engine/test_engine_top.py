@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +28,10 @@ def test_a_table_without_pids_is_refused(listing: str) -> None:
         select(listing, frozenset({1}))
 
 
-def test_the_processes_beside_this_one_include_it() -> None:
-    assert os.getpid() in pids_beside(os.getpid())
-    assert pids_beside(2**22 + 1) == frozenset()
+def test_only_processes_of_the_same_namespace_are_beside_it_and_never_the_nodes(tmp_path: Path) -> None:
+    for name, namespace in (("self", "pid:[1]"), ("5", "pid:[1]"), ("7", "pid:[2]"), ("8", "pid:[2]"), ("9", "pid:[3]")):
+        (tmp_path / name / "ns").mkdir(parents=True)
+        (tmp_path / name / "ns" / "pid").symlink_to(namespace)
+    assert pids_beside(7, str(tmp_path)) == frozenset({7, 8})
+    assert pids_beside(5, str(tmp_path)) == frozenset()
+    assert pids_beside(6, str(tmp_path)) == frozenset()
