@@ -1,0 +1,172 @@
+"""The cluster's certificate authority: who becomes a node, with which role, and for how long its certificate holds.
+
+Owns the decisions; the cryptography is cluster/identity's. Takes objects and the time, returns changes and answers;
+proposes nothing, keeps nothing. Pure but for the keys and serial numbers that the cryptography library draws. Source:
+SwarmKit's ca package: a join token is the right to one role, a certificate's subject is CN = node id, OU = role, O =
+cluster id.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import msgspec
+
+from cluster.identity import certificates, tokens
+from cluster.model.changes import Change, created, updated
+from cluster.model.errors import InvalidArgument, PermissionDenied
+from cluster.model.ids import ID_RANDOM_BYTES, ClusterId, NodeId, make_id
+from cluster.model.objects import Cluster, JoinTokens, ManagerStatus, Meta, Node, NodeDescription
+from cluster.model.specs import Availability, ClusterSpec, NodeSpec, Role
+from cluster.wire.calls import IssueCertificate, IssuedCertificate
+
+FIRST_RAFT_ID: Final = 1
+JOIN_REFUSED: Final = "A valid join token is necessary to join this cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What the store has to take, and then what the node is told. Nothing is told before the changes are committed."""
+
+    changes: tuple[Change, ...]
+    answer: IssuedCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class NewCluster:
+    """The first objects of a cluster, and the certificate of its first manager."""
+
+    cluster: Cluster
+    node: Node
+    certificate_pem: str
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return created(self.cluster), created(self.node)
+
+
+def new_cluster(
+    *,
+    csr_pem: str,
+    hostname: str,
+    advertise: str,
+    now_ns: int,
+    rng: Random,
+    spec: ClusterSpec | None = None,
+    availability: Availability = Availability.ACTIVE,
+    default_address_pool: tuple[str, ...] = (),
+    subnet_size: int = 0,
+    data_path_port: int = 0,
+) -> NewCluster:
+    """A cluster with a root of its own and one manager, whose key made `csr_pem`. `advertise` is the manager's
+    host:port.
+
+    An empty pool and zeros mean the defaults. `rng` gives the ids and the tokens' secrets, so it has to be the
+    system's. Raises InvalidArgument for a bad request.
+    """
+    root_pem, root_key_pem = certificates.new_root(_time(now_ns))
+    meta = Meta(created_at_ns=now_ns, updated_at_ns=now_ns)
+    cluster = Cluster(
+        ClusterId(_new_id(rng)),
+        spec or ClusterSpec(),
+        meta,
+        root_ca_pem=root_pem,
+        root_key_pem=root_key_pem,
+        join_tokens=JoinTokens(_new_token(root_pem, rng), _new_token(root_pem, rng)),
+    )
+    asked = {
+        "default_address_pool": default_address_pool, "subnet_size": subnet_size, "data_path_port": data_path_port,
+    }  # fmt: skip
+    cluster = msgspec.structs.replace(cluster, **{name: value for name, value in asked.items() if value})
+    node_id = NodeId(_new_id(rng))
+    certificate_pem = _certificate(cluster, csr_pem, node_id, Role.MANAGER, now_ns)
+    node = Node(
+        node_id,
+        NodeSpec(role=Role.MANAGER, availability=availability),
+        meta,
+        NodeDescription(hostname=hostname),
+        manager=ManagerStatus(FIRST_RAFT_ID, advertise, leader=True),
+        role=Role.MANAGER,
+        certificate_pem=certificate_pem,
+    )
+    return NewCluster(cluster, node, certificate_pem)
+
+
+def join(cluster: Cluster, request: IssueCertificate, now_ns: int, rng: Random) -> Issued:
+    """A new node, with the role that its join token gives. Raises PermissionDenied for a token that is not this
+    cluster's, InvalidArgument otherwise.
+    """
+    role = role_of_token(cluster, request.token)
+    try:
+        availability = Availability(request.availability)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid availability {request.availability}, only active, pause and drain are supported") from error
+    node_id = NodeId(_new_id(rng))
+    certificate_pem = _certificate(cluster, request.csr_pem, node_id, role, now_ns)
+    node = Node(
+        node_id,
+        NodeSpec(role=role, availability=availability),
+        Meta(created_at_ns=now_ns, updated_at_ns=now_ns),
+        NodeDescription(hostname=request.hostname),
+        role=role,
+        certificate_pem=certificate_pem,
+    )
+    return Issued((created(node),), _answer(cluster, node, certificate_pem))
+
+
+def renew(cluster: Cluster, node: Node | None, request: IssueCertificate, now_ns: int) -> Issued:
+    """A new certificate for the node that asks over its present one, with the role that it has now. `node` is None
+    when it is no longer in the store.
+
+    Raises PermissionDenied for a node that was removed, InvalidArgument for a bad request.
+    """
+    if node is None:
+        raise PermissionDenied("this node was removed from the swarm")
+    certificate_pem = _certificate(cluster, request.csr_pem, node.id, node.role, now_ns)
+    meta = msgspec.structs.replace(node.meta, updated_at_ns=now_ns)
+    after = msgspec.structs.replace(node, meta=meta, certificate_pem=certificate_pem)
+    return Issued((updated(after),), _answer(cluster, after, certificate_pem))
+
+
+def role_of_token(cluster: Cluster, token: str) -> Role:
+    """The role that a join token gives. Raises PermissionDenied when it is none of this cluster's."""
+    if tokens.matches(token, cluster.join_tokens.manager):
+        return Role.MANAGER
+    if tokens.matches(token, cluster.join_tokens.worker):
+        return Role.WORKER
+    raise PermissionDenied(JOIN_REFUSED)
+
+
+def rotated_tokens(cluster: Cluster, rng: Random, *, worker: bool = False, manager: bool = False) -> JoinTokens:
+    """The cluster's join tokens with the named ones made anew; the old ones are worth nothing from then on."""
+    known = cluster.join_tokens
+    return JoinTokens(
+        _new_token(cluster.root_ca_pem, rng) if worker else known.worker,
+        _new_token(cluster.root_ca_pem, rng) if manager else known.manager,
+    )
+
+
+def _certificate(cluster: Cluster, csr_pem: str, node_id: str, role: Role, now_ns: int) -> str:
+    expiry = dt.timedelta(microseconds=cluster.spec.node_cert_expiry_ns // 1000)
+    return certificates.issue(
+        cluster.root_ca_pem, cluster.root_key_pem, csr_pem, node_id, role, cluster.id, _time(now_ns), expiry
+    )
+
+
+def _answer(cluster: Cluster, node: Node, certificate_pem: str) -> IssuedCertificate:
+    return IssuedCertificate(node.id, cluster.id, node.role.value, certificate_pem, cluster.root_ca_pem)
+
+
+def _new_id(rng: Random) -> str:
+    return make_id(rng.randbytes(ID_RANDOM_BYTES))
+
+
+def _new_token(root_pem: str, rng: Random) -> str:
+    return tokens.make(certificates.root_digest(root_pem), rng.randbytes(tokens.SECRET_BYTES))
+
+
+def _time(now_ns: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(now_ns // 1_000_000_000, dt.UTC)
