@@ -9,11 +9,10 @@ from random import Random
 
 import msgspec
 
-from cluster.identity import certificates, tokens
 from cluster.model.changes import Change, Kind, updated
 from cluster.model.errors import FailedPrecondition, NotFound, OutOfSequence
-from cluster.model.objects import Cluster
 from cluster.wire.calls import ClusterWrite, Ids
+from manager.ca import authority
 from manager.control import validate
 from manager.store import Store
 
@@ -32,15 +31,7 @@ def update(store: Store, request: ClusterWrite, now_ns: int, rng: Random) -> tup
     validate.cluster_spec(request.spec)
     if request.rotate_unlock_key:
         raise FailedPrecondition(validate.NO_AUTOLOCK)
-    join_tokens = cluster.join_tokens
-    if request.rotate_worker_token:
-        join_tokens = msgspec.structs.replace(join_tokens, worker=_token(cluster, rng))
-    if request.rotate_manager_token:
-        join_tokens = msgspec.structs.replace(join_tokens, manager=_token(cluster, rng))
+    join_tokens = authority.rotated_tokens(cluster, rng, worker=request.rotate_worker_token, manager=request.rotate_manager_token)
     meta = msgspec.structs.replace(cluster.meta, updated_at_ns=now_ns)
     after = msgspec.structs.replace(cluster, spec=request.spec, join_tokens=join_tokens, meta=meta)
     return (updated(after),), Ids(cluster.id)
-
-
-def _token(cluster: Cluster, rng: Random) -> str:
-    return tokens.make(certificates.root_digest(cluster.root_ca_pem), rng.randbytes(tokens.SECRET_BYTES))
