@@ -117,8 +117,8 @@ def _target(path: str, query: dict[str, Any]) -> str:
     for name, value in query.items():
         if value is None or value is False or value == "":
             continue
-        text = "1" if value is True else json.dumps(value) if isinstance(value, dict) else str(value)
-        pairs.append((name, text))
+        many = value if isinstance(value, list) else [value]
+        pairs += [(name, "1" if v is True else json.dumps(v) if isinstance(v, dict) else str(v)) for v in many]
     return f"/v{API_VERSION}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
 
 

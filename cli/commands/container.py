@@ -1,0 +1,281 @@
+"""`festoon container …` and its short forms: ls, inspect, logs, rm, stop, kill, start, restart, pause, unpause,
+rename, wait, top."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from cli.api import Api, filters_of, reference
+from cli.commands.system import FORMAT_HELP, inspect_all
+from cli.failures import ApiFailure, CliFailure
+from cli.listing import Listing
+from cli.log_output import copy
+from cli.output import aligned, ellipsis, short_id
+from cli.units import human_duration, human_size, parse_since
+from cli.usage import FILTER, INT, Group, command, option, options, switch
+
+MAX_COMMAND_LENGTH: Final = 20
+
+container = Group(
+    "container",
+    summary="Manage containers",
+    lazy={
+        "exec": ("cli.commands.container_exec:exec_", "Execute a command in a running container"),
+        "inspect": ("cli.commands.container:inspect", "Display detailed information on one or more containers"),
+        "kill": ("cli.commands.container:kill", "Kill one or more running containers"),
+        "logs": ("cli.commands.container:logs", "Fetch the logs of a container"),
+        "ls": ("cli.commands.container:ls", "List containers"),
+        "pause": ("cli.commands.container:pause", "Pause all processes within one or more containers"),
+        "rename": ("cli.commands.container:rename", "Rename a container"),
+        "restart": ("cli.commands.container:restart", "Restart one or more containers"),
+        "rm": ("cli.commands.container:rm", "Remove one or more containers"),
+        "start": ("cli.commands.container:start", "Start one or more stopped containers"),
+        "stop": ("cli.commands.container:stop", "Stop one or more running containers"),
+        "top": ("cli.commands.container:top", "Display the running processes of a container"),
+        "unpause": ("cli.commands.container:unpause", "Unpause all processes within one or more containers"),
+        "wait": ("cli.commands.container:wait", "Block until one or more containers stop, then print their exit codes"),
+    },
+    aliases={"list": "ls", "ps": "ls", "remove": "rm"},
+)
+
+LISTING: Final = Listing(
+    {
+        "ID": "CONTAINER ID",
+        "Image": "IMAGE",
+        "Command": "COMMAND",
+        "CreatedAt": "CREATED AT",
+        "RunningFor": "CREATED",
+        "Status": "STATUS",
+        "State": "STATE",
+        "Ports": "PORTS",
+        "Names": "NAMES",
+        "Labels": "LABELS",
+        "Mounts": "MOUNTS",
+        "Networks": "NETWORKS",
+        "LocalVolumes": "LOCAL VOLUMES",
+        "Size": "SIZE",
+    },
+    ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
+)
+
+
+@command("ls", summary="List containers", aliases=["festoon container list", "festoon container ps", "festoon ps"])
+@switch("--all", "-a", help="Show all containers (default shows just running)")
+@options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
+@option("--format", help=FORMAT_HELP, default="")
+@option("--last", "-n", help="Show n last created containers (includes all states)", type=INT, default=-1)
+@switch("--latest", "-l", help="Show the latest created container (includes all states)")
+@switch("--no-trunc", help="Don't truncate output")
+@switch("--quiet", "-q", help="Only display container IDs")
+@switch("--size", "-s", help="Display total file sizes")
+def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    last = 1 if flags["latest"] else flags["last"]
+    found = api.get(
+        "/containers/json",
+        all=bool(flags["all"]),
+        limit=last if last > 0 else None,
+        size=bool(flags["size"]),
+        filters=filters_of(flags["filter"]),
+    )
+    rows = [_row(c, trunc=not flags["no_trunc"], now=time.time()) for c in found or ()]
+    listing = LISTING
+    if flags["size"]:
+        listing = Listing(LISTING.headers, (*LISTING.columns, "Size"))
+    print(listing.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
+    return 0
+
+
+def _row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str, str]:
+    names = [name.removeprefix("/") for name in c.get("Names") or () if "/" not in name.removeprefix("/")]
+    shown = c.get("Command", "")
+    mounts = [m.get("Name") or m.get("Source", "") for m in c.get("Mounts") or ()]
+    size = f"{human_size(c.get('SizeRw') or 0)}"
+    if c.get("SizeRootFs"):
+        size += f" (virtual {human_size(c['SizeRootFs'])})"
+    image = c.get("Image", "") or "<no image>"
+    return {
+        "ID": short_id(c["Id"]) if trunc else c["Id"],
+        "Image": short_id(image) if trunc and image.startswith("sha256:") else image,
+        "Command": f'"{ellipsis(shown, MAX_COMMAND_LENGTH) if trunc else shown}"',
+        "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(c.get("Created", 0))),
+        "RunningFor": f"{human_duration(now - c.get('Created', 0))} ago",
+        "Status": c.get("Status", ""),
+        "State": c.get("State", ""),
+        "Ports": ", ".join(_port(p) for p in sorted(c.get("Ports") or (), key=lambda p: p.get("PrivatePort", 0))),
+        "Names": ",".join(names),
+        "Labels": ",".join(f"{k}={v}" for k, v in sorted((c.get("Labels") or {}).items())),
+        "Mounts": ",".join(ellipsis(m, 15) if trunc else m for m in mounts),
+        "Networks": ",".join(sorted((c.get("NetworkSettings") or {}).get("Networks") or {})),
+        "LocalVolumes": str(sum(m.get("Driver") == "local" for m in c.get("Mounts") or ())),
+        "Size": size,
+    }
+
+
+def _port(port: Mapping[str, Any]) -> str:
+    private = f"{port.get('PrivatePort', 0)}/{port.get('Type', 'tcp')}"
+    if not port.get("PublicPort"):
+        return private
+    address = port.get("IP", "")
+    address = f"[{address}]" if ":" in address else address
+    return f"{address}:{port['PublicPort']}->{private}"
+
+
+@command(
+    "inspect",
+    "CONTAINER [CONTAINER...]",
+    summary="Display detailed information on one or more containers",
+    least=1,
+    most=None,
+)
+@option("--format", "-f", help=FORMAT_HELP, default="")
+@switch("--size", "-s", help="Display total file sizes")
+def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None) -> int:
+    return inspect_all(
+        arguments, lambda name: api.get(f"/containers/{reference(name)}/json", size=bool(size)), format
+    )
+
+
+@command("logs", "CONTAINER", summary="Fetch the logs of a container", least=1, most=1, aliases=["festoon logs"])
+@switch("--details", help="Show extra details provided to logs")
+@switch("--follow", "-f", help="Follow log output")
+@option("--since", help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m")', default="")
+@option("--tail", "-n", help="Number of lines to show from the end of the logs", default="all")
+@switch("--timestamps", "-t", help="Show timestamps")
+@option("--until", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative ("42m")', default="")
+def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    found = api.get(f"/containers/{reference(arguments[0])}/json")
+    try:
+        bounds = {k: parse_since(flags[k], time.time()) if flags[k] else "" for k in ("since", "until")}
+    except ValueError as e:
+        raise CliFailure(f'invalid value for "since": {e}') from e
+    switches = {name: bool(flags[name]) for name in ("follow", "timestamps", "details")}
+    query: dict[str, Any] = {"stdout": True, "stderr": True, **switches, **bounds, "tail": flags["tail"]}
+    with api.stream("GET", f"/containers/{found['Id']}/logs", **query) as answer:
+        copy(answer, raw=bool((found.get("Config") or {}).get("Tty")))
+    return 0
+
+
+def _each(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
+    """Do it to every container, print the names of those that it worked for, and then what went wrong."""
+    failures = []
+    for name in names:
+        try:
+            act(name)
+            print(name)
+        except CliFailure as e:
+            failures.append(e.message)
+    if failures:
+        raise CliFailure("\n".join(failures))
+    return 0
+
+
+@command("rm", "CONTAINER [CONTAINER...]", summary="Remove one or more containers", least=1, most=None, aliases=["festoon rm"])
+@switch("--force", "-f", help="Force the removal of a running container (uses SIGKILL)")
+@switch("--link", "-l", help="Remove the specified link")
+@switch("--volumes", "-v", help="Remove anonymous volumes associated with the container")
+def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | None, volumes: bool | None) -> int:
+    def act(name: str) -> None:
+        try:
+            api.delete(f"/containers/{reference(name.strip('/'))}", force=bool(force), v=bool(volumes), link=bool(link))
+        except ApiFailure as e:
+            if not (force and e.http_status == 404):
+                raise
+            raise CliFailure(e.message) from e
+
+    return _each(arguments, act)
+
+
+@command("stop", "CONTAINER [CONTAINER...]", summary="Stop one or more running containers", least=1, most=None)
+@option("--signal", "-s", help="Signal to send to the container", default="")
+@option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
+def stop(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None) -> int:
+    seconds = "" if timeout is None else str(timeout)
+    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/stop", t=seconds, signal=signal))
+
+
+@command("restart", "CONTAINER [CONTAINER...]", summary="Restart one or more containers", least=1, most=None)
+@option("--signal", "-s", help="Signal to send to the container", default="")
+@option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
+def restart(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None) -> int:
+    seconds = "" if timeout is None else str(timeout)
+    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/restart", t=seconds, signal=signal))
+
+
+@command("kill", "CONTAINER [CONTAINER...]", summary="Kill one or more running containers", least=1, most=None)
+@option("--signal", "-s", help="Signal to send to the container", default="")
+def kill(api: Api, arguments: tuple[str, ...], signal: str) -> int:
+    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/kill", signal=signal))
+
+
+@command("start", "CONTAINER [CONTAINER...]", summary="Start one or more stopped containers", least=1, most=None)
+@switch("--attach", "-a", help="Attach STDOUT/STDERR and forward signals")
+@switch("--interactive", "-i", help="Attach container's STDIN")
+def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive: bool | None) -> int:
+    if not attach and not interactive:
+        return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/start"))
+    if len(arguments) > 1:
+        raise CliFailure("you cannot start and attach multiple containers at once")
+    from cli.terminal import attached
+
+    name = arguments[0]
+    found = api.get(f"/containers/{reference(name)}/json")
+    tty = bool((found.get("Config") or {}).get("Tty"))
+    query = {"stream": True, "stdout": True, "stderr": True, "stdin": bool(interactive)}
+    with api.hijack(f"/containers/{found['Id']}/attach", **query) as (connected, early):
+        api.post(f"/containers/{found['Id']}/start")
+        attached(connected, early, tty=tty, interactive=bool(interactive), resize=None)
+    return int(api.post(f"/containers/{found['Id']}/wait")["StatusCode"])
+
+
+@command("pause", "CONTAINER [CONTAINER...]", summary="Pause all processes within one or more containers", least=1, most=None)
+def pause(api: Api, arguments: tuple[str, ...]) -> int:
+    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/pause"))
+
+
+@command("unpause", "CONTAINER [CONTAINER...]", summary="Unpause all processes within one or more containers", least=1, most=None)
+def unpause(api: Api, arguments: tuple[str, ...]) -> int:
+    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/unpause"))
+
+
+@command("rename", "CONTAINER NEW_NAME", summary="Rename a container", least=2, most=2)
+def rename(api: Api, arguments: tuple[str, ...]) -> int:
+    api.post(f"/containers/{reference(arguments[0])}/rename", name=arguments[1])
+    return 0
+
+
+@command(
+    "wait",
+    "CONTAINER [CONTAINER...]",
+    summary="Block until one or more containers stop, then print their exit codes",
+    least=1,
+    most=None,
+)
+def wait(api: Api, arguments: tuple[str, ...]) -> int:
+    failures = []
+    for name in arguments:
+        try:
+            with api.stream("POST", f"/containers/{reference(name)}/wait") as answer:
+                print(json.loads(answer.read())["StatusCode"])
+        except CliFailure as e:
+            failures.append(e.message)
+    if failures:
+        raise CliFailure("\n".join(failures))
+    return 0
+
+
+@command(
+    "top",
+    "CONTAINER [ps OPTIONS]",
+    summary="Display the running processes of a container",
+    least=1,
+    most=None,
+    interspersed=False,
+)
+def top(api: Api, arguments: tuple[str, ...]) -> int:
+    found = api.get(f"/containers/{reference(arguments[0])}/top", ps_args=" ".join(arguments[1:]))
+    lines = ["\t".join(row) for row in (found["Titles"], *found["Processes"])]
+    print(aligned(lines, width=20, padding=1), end="")
+    return 0

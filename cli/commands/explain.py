@@ -1,0 +1,56 @@
+"""`festoon why TASK|SERVICE`: the planner's reasons for a task that isn't running, and the story of one that was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cli.api import Api, reference
+from cli.failures import CliFailure
+from cli.output import aligned, short_id
+from cli.template_functions import as_json
+from cli.units import human_duration
+from cli.usage import command, option
+
+
+@command("why", "TASK|SERVICE", summary="Explain why a task or service is where it is, or nowhere", least=1, most=1)
+@option("--format", help="'json' prints the explanation as JSON", default="")
+def why(api: Api, arguments: tuple[str, ...], format: str) -> int:
+    if format not in {"", "json"}:
+        raise CliFailure("--format takes only 'json' here")
+    found = api.get(f"/festoon/why/{reference(arguments[0])}")
+    if format == "json":
+        print(as_json(found))
+    else:
+        print("".join(_lines(found, time.time())), end="")
+    return 0
+
+
+def _lines(found: Mapping[str, Any], now: float) -> Iterator[str]:
+    yield f"{found['kind'].capitalize()} {found['name']} ({short_id(found['id'])})\n"
+    tasks = found.get("tasks") or ()
+    if not tasks:
+        yield "  It has no tasks.\n"
+    for task in tasks:
+        yield "\n"
+        yield from _task_lines(task, now)
+
+
+def _task_lines(task: Mapping[str, Any], now: float) -> Iterator[str]:
+    where = f" on {task['node']}" if task.get("node") else ""
+    yield f"{task['name']} ({short_id(task['id'])}): {task['state']}{where}, wanted {task['desired']}\n"
+    if task.get("summary"):
+        yield f"  {task['summary']}\n"
+    nodes: Sequence[Sequence[str]] = task.get("nodes") or ()
+    if nodes:
+        yield "  Nodes:\n"
+        yield aligned([f"    {host}\t{verdict}" for host, verdict in nodes])
+    story: Sequence[Sequence[Any]] = task.get("story") or ()
+    if story:
+        yield "  What happened:\n"
+        yield aligned([f"    {_ago(int(ns), now)}\t{text}" for ns, text in story])
+
+
+def _ago(nanoseconds: int, now: float) -> str:
+    return f"{human_duration(max(now - nanoseconds / 1e9, 0)).lower()} ago" if nanoseconds else "-"

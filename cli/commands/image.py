@@ -1,0 +1,209 @@
+"""`festoon image …` and its short forms: ls, load, import, inspect, rm, tag."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Final
+
+from cli.api import Api, filters_of, reference
+from cli.commands.system import FORMAT_HELP, inspect_all
+from cli.failures import CliFailure
+from cli.listing import Listing
+from cli.output import short_id
+from cli.units import human_duration, human_size
+from cli.usage import FILTER, Group, command, option, options, switch
+from cluster.wire.http_client import Answer
+
+PIECE_BYTES: Final = 1024 * 1024
+_TAR: Final = (("Content-Type", "application/x-tar"),)
+_NONE: Final = "<none>"
+
+image = Group(
+    "image",
+    summary="Manage images",
+    lazy={
+        "import": ("cli.commands.image:import_", "Import the contents from a tarball to create a filesystem image"),
+        "inspect": ("cli.commands.image:inspect", "Display detailed information on one or more images"),
+        "load": ("cli.commands.image:load", "Load an image from a tar archive or STDIN"),
+        "ls": ("cli.commands.image:ls", "List images"),
+        "rm": ("cli.commands.image:rm", "Remove one or more images"),
+        "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
+    },
+    aliases={"list": "ls", "remove": "rm"},
+)
+
+_HEADERS: Final = {
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "ID": "IMAGE ID",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "Containers": "CONTAINERS",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+    "VirtualSize": "SIZE",
+}
+_COLUMNS: Final = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+_WITH_DIGESTS: Final = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
+
+
+@command("ls", "[REPOSITORY[:TAG]]", summary="List images", most=1, aliases=["festoon image list", "festoon images"])
+@switch("--all", "-a", help="Show all images (default hides intermediate images)")
+@switch("--digests", help="Show digests")
+@options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
+@option("--format", help=FORMAT_HELP, default="")
+@switch("--no-trunc", help="Don't truncate output")
+@switch("--quiet", "-q", help="Only show image IDs")
+def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    wanted = filters_of(flags["filter"]) or {}
+    if arguments:
+        wanted.setdefault("reference", []).append(arguments[0])
+    found = api.get("/images/json", all=bool(flags["all"]), filters=wanted or None) or []
+    digests, quiet = bool(flags["digests"]), bool(flags["quiet"])
+    rows = [row for i in found for row in _rows(i, digests=digests, trunc=not flags["no_trunc"], now=time.time())]
+    listing = Listing(_HEADERS, _WITH_DIGESTS if digests else _COLUMNS)
+    print(listing.render(rows, flags["format"], quiet=quiet), end="")
+    return 0
+
+
+def _rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> Iterator[dict[str, str]]:
+    """A row for each tag of an image; one of `<none>` for an image without."""
+    known = {d.partition("@")[0]: d.partition("@")[2] for d in i.get("RepoDigests") or ()}
+    names = []
+    for reference_ in i.get("RepoTags") or ():
+        repository, _, label = reference_.rpartition(":")
+        names.append((repository, label, known.get(repository, _NONE)))
+    if not names:
+        names = [(repository, _NONE, digest) for repository, digest in known.items()] or [(_NONE, _NONE, _NONE)]
+    size = human_size(i.get("Size", 0))
+    for repository, label, digest in names:
+        yield {
+            "Repository": repository,
+            "Tag": label,
+            "Digest": digest if digests else _NONE,
+            "ID": short_id(i["Id"]) if trunc else i["Id"],
+            "CreatedSince": f"{human_duration(now - i['Created'])} ago" if i.get("Created") else "N/A",
+            "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(i.get("Created", 0))),
+            "Size": size,
+            "VirtualSize": size,
+            "Containers": "N/A" if i.get("Containers", -1) < 0 else str(i["Containers"]),
+            "SharedSize": "N/A" if i.get("SharedSize", -1) < 0 else human_size(i["SharedSize"]),
+            "UniqueSize": "N/A",
+        }
+
+
+@command(
+    "inspect", "IMAGE [IMAGE...]", summary="Display detailed information on one or more images", least=1, most=None
+)
+@option("--format", "-f", help=FORMAT_HELP, default="")
+def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
+    return inspect_all(arguments, lambda name: api.get(f"/images/{reference(name)}/json"), format)
+
+
+@command("load", summary="Load an image from a tar archive or STDIN", aliases=["festoon load"])
+@option("--input", "-i", help="Read from tar archive file, instead of STDIN", default="")
+@switch("--quiet", "-q", help="Suppress the load output")
+def load(api: Api, arguments: tuple[str, ...], input: str, quiet: bool | None) -> int:
+    if not input and sys.stdin.isatty():
+        raise CliFailure("requested load from stdin, but stdin is empty")
+    with _opened(input) as file, api.stream("POST", "/images/load", _pieces(file), _TAR, quiet=bool(quiet)) as answer:
+        _show_messages(answer)
+    return 0
+
+
+@command(
+    "import",
+    "file|URL|- [REPOSITORY[:TAG]]",
+    summary="Import the contents from a tarball to create a filesystem image",
+    least=1,
+    most=2,
+    aliases=["festoon import"],
+)
+@options("--change", "-c", help="Apply Dockerfile instruction to the created image")
+@option("--message", "-m", help="Set commit message for imported image", default="")
+@option("--platform", help="Set platform if server is multi-platform capable", default="")
+def import_(
+    api: Api, arguments: tuple[str, ...], change: tuple[str, ...], message: str, platform: str
+) -> int:
+    source = arguments[0]
+    remote = source.startswith(("http://", "https://"))
+    query: dict[str, Any] = {"fromSrc": source if remote else "-", "message": message, "platform": platform}
+    if len(arguments) > 1:
+        query["repo"] = arguments[1]
+    if change:
+        query["changes"] = list(change)
+    if remote:
+        with api.stream("POST", "/images/create", b"", (), **query) as answer:
+            _show_messages(answer)
+        return 0
+    with _opened("" if source == "-" else source) as file:
+        with api.stream("POST", "/images/create", _pieces(file), _TAR, **query) as answer:
+            _show_messages(answer)
+    return 0
+
+
+@command("rm", "IMAGE [IMAGE...]", summary="Remove one or more images", least=1, most=None, aliases=["festoon rmi"])
+@switch("--force", "-f", help="Force removal of the image")
+@switch("--no-prune", help="Do not delete untagged parents")
+def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None) -> int:
+    failures = []
+    for name in arguments:
+        try:
+            for done in api.delete(f"/images/{reference(name)}", force=bool(force), noprune=bool(no_prune)) or ():
+                print(f"Deleted: {done['Deleted']}" if done.get("Deleted") else f"Untagged: {done.get('Untagged', '')}")
+        except CliFailure as e:
+            failures.append(e.message)
+    if failures:
+        raise CliFailure("\n".join(failures))
+    return 0
+
+
+@command(
+    "tag",
+    "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",
+    summary="Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
+    least=2,
+    most=2,
+    aliases=["festoon tag"],
+)
+def tag(api: Api, arguments: tuple[str, ...]) -> int:
+    repository, colon, label = arguments[1].rpartition(":")
+    if not colon or "/" in label:
+        repository, label = arguments[1], ""
+    api.post(f"/images/{reference(arguments[0])}/tag", repo=repository, tag=label)
+    return 0
+
+
+def _opened(path: str) -> BinaryIO:
+    if not path:
+        return sys.stdin.buffer
+    try:
+        return open(path, "rb")
+    except OSError as e:
+        raise CliFailure(f"open {path}: {(e.strerror or str(e)).lower()}") from e
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        yield piece
+
+
+def _show_messages(answer: Answer) -> None:
+    """Print a stream of progress messages: their texts, not their bars. Raises CliFailure with the error that ends
+    one."""
+    for line in answer.lines():
+        if not line.strip():
+            continue
+        message = json.loads(line)
+        if message.get("error"):
+            raise CliFailure(message["error"])
+        if message.get("stream"):
+            print(message["stream"], end="", flush=True)
+        elif message.get("status") and not message.get("progressDetail"):
+            head = f"{message['id']}: " if message.get("id") else ""
+            print(f"{head}{message['status']}", flush=True)

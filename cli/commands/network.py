@@ -1,0 +1,219 @@
+"""`festoon network …`: create, ls, inspect, rm, and path: each hop that a packet to a published port takes on this
+node."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from cli import service_fields as fields
+from cli.api import Api, filters_of, reference
+from cli.commands.system import FORMAT_HELP, inspect_all
+from cli.failures import ApiFailure, CliFailure
+from cli.listing import Listing
+from cli.output import natural, short_id
+from cli.service_flags import LABEL
+from cli.units import parse_time
+from cli.usage import FILTER, Group, command, option, options, switch
+
+network = Group(
+    "network",
+    summary="Manage networks",
+    lazy={
+        "create": ("cli.commands.network:create", "Create a network"),
+        "inspect": ("cli.commands.network:inspect", "Display detailed information on one or more networks"),
+        "ls": ("cli.commands.network:ls", "List networks"),
+        "path": ("cli.commands.network:path", "Show each hop of a packet to a published port on this node"),
+        "rm": ("cli.commands.network:rm", "Remove one or more networks"),
+    },
+    aliases={"list": "ls", "remove": "rm"},
+)
+
+LISTING: Final = Listing(
+    {
+        "ID": "NETWORK ID",
+        "Name": "NAME",
+        "Driver": "DRIVER",
+        "Scope": "SCOPE",
+        "IPv6": "IPV6",
+        "IPv4": "IPV4",
+        "Internal": "INTERNAL",
+        "Labels": "LABELS",
+        "CreatedAt": "CREATED AT",
+    },
+    ("ID", "Name", "Driver", "Scope"),
+)
+_INGRESS_WARNING: Final = (
+    "WARNING! Before removing the routing-mesh network, make sure all the nodes in your swarm run the same engine "
+    "version. Otherwise, removal may not be effective and functionality of newly created ingress networks will be "
+    "impaired.\nAre you sure you want to continue? [y/N] "
+)
+
+
+@command("ls", summary="List networks", aliases=["festoon network list"])
+@options("--filter", "-f", help='Provide filter values (e.g. "driver=bridge")', type=FILTER)
+@option("--format", help=FORMAT_HELP, default="")
+@switch("--no-trunc", help="Do not truncate the output")
+@switch("--quiet", "-q", help="Only display network IDs")
+def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    found = api.get("/networks", filters=filters_of(flags["filter"])) or []
+    found.sort(key=lambda n: natural(n["Name"]))
+    rows = [_row(n, trunc=not flags["no_trunc"]) for n in found]
+    print(LISTING.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
+    return 0
+
+
+def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, str]:
+    created = parse_time(n.get("Created", ""))
+    return {
+        "ID": short_id(n["Id"]) if trunc else n["Id"],
+        "Name": n["Name"],
+        "Driver": n.get("Driver", ""),
+        "Scope": n.get("Scope", ""),
+        "IPv4": str(bool(n.get("EnableIPv4", True))).lower(),
+        "IPv6": str(bool(n.get("EnableIPv6"))).lower(),
+        "Internal": str(bool(n.get("Internal"))).lower(),
+        "Labels": ",".join(f"{k}={v}" for k, v in sorted((n.get("Labels") or {}).items())),
+        "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(created)),
+    }
+
+
+@command("create", "NETWORK", summary="Create a network", least=1, most=1)
+@switch("--attachable", help="Enable manual container attachment")
+@options("--aux-address", help="Auxiliary IPv4 or IPv6 addresses used by Network driver")
+@option("--driver", "-d", help="Driver to manage the Network", default="bridge")
+@options("--gateway", help="IPv4 or IPv6 Gateway for the master subnet")
+@switch("--ingress", help="Create swarm routing-mesh network")
+@switch("--internal", help="Restrict external access to the network")
+@options("--ip-range", help="Allocate container ip from a sub-range")
+@option("--ipam-driver", help="IP Address Management Driver", default="default")
+@options("--ipam-opt", help="Set IPAM driver specific options")
+@switch("--ipv6", help="Enable or disable IPv6 address assignment")
+@options("--label", help="Set metadata on a network", type=LABEL)
+@options("--opt", "-o", help="Set driver specific options")
+@option("--scope", help="Control the network's scope", default="")
+@options("--subnet", help="Subnet in CIDR format that represents a network segment")
+def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    body = {
+        "Name": arguments[0],
+        "Driver": flags["driver"],
+        "Scope": flags["scope"],
+        "IPAM": {
+            "Driver": flags["ipam_driver"],
+            "Options": fields.pairs(flags["ipam_opt"]),
+            "Config": pools(flags["subnet"], flags["ip_range"], flags["gateway"], flags["aux_address"]),
+        },
+        "Internal": bool(flags["internal"]),
+        "Attachable": bool(flags["attachable"]),
+        "Ingress": bool(flags["ingress"]),
+        "ConfigOnly": False,
+        "ConfigFrom": None,
+        "Options": fields.pairs(flags["opt"]),
+        "Labels": fields.pairs(flags["label"]),
+    }
+    if flags["ipv6"] is not None:
+        body["EnableIPv6"] = flags["ipv6"]
+    made = api.post("/networks/create", body)
+    if made.get("Warning"):
+        print(f"WARNING: {made['Warning']}", file=sys.stderr)
+    print(made["Id"])
+    return 0
+
+
+def pools(
+    subnets: Sequence[str], ranges: Sequence[str], gateways: Sequence[str], auxiliary: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The address pools that the flags describe: each range, gateway and auxiliary address belongs to the subnet
+    that holds it. Raises CliFailure in Docker's words."""
+    from ipaddress import ip_address, ip_network
+
+    try:
+        known = [(ip_network(subnet, strict=False), {"Subnet": subnet}) for subnet in subnets]
+        for i, (one, _) in enumerate(known):
+            if any(one.network_address in other or other.network_address in one for other, _ in known[:i]):
+                raise CliFailure("multiple overlapping subnet configuration is not supported")
+        wanted = [("IPRange", text, ip_network(text, strict=False).network_address, "ip-range") for text in ranges]
+        wanted += [("Gateway", text, ip_address(text), "gateway") for text in gateways]
+        for name, text, address, flag in wanted:
+            pool = next((pool for subnet, pool in known if address in subnet), None)
+            if pool is None:
+                raise CliFailure(f"no matching subnet for {flag} {text}")
+            if name in pool:
+                raise CliFailure(f"cannot configure multiple {flag}s ({text}, {pool[name]}) on the same subnet")
+            pool[name] = text
+        made: list[dict[str, Any]] = [dict(pool) for _, pool in known]
+        for key, text in fields.pairs(tuple(auxiliary)).items():
+            index = next((i for i, (subnet, _) in enumerate(known) if ip_address(text) in subnet), None)
+            if index is None:
+                raise CliFailure(f"no matching subnet for aux-address {text}")
+            made[index].setdefault("AuxiliaryAddresses", {})[key] = text
+    except ValueError as e:
+        raise CliFailure(f"invalid address: {e}") from e
+    return made
+
+
+@command(
+    "inspect", "NETWORK [NETWORK...]", summary="Display detailed information on one or more networks", least=1, most=None
+)
+@option("--format", "-f", help=FORMAT_HELP, default="")
+@switch("--verbose", "-v", help="Verbose output for diagnostics")
+def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | None) -> int:
+    def get(name: str) -> Any:
+        return api.get(f"/networks/{reference(name)}", verbose=bool(verbose))
+
+    return inspect_all(arguments, get, format)
+
+
+@command("rm", "NETWORK [NETWORK...]", summary="Remove one or more networks", least=1, most=None)
+@switch("--force", "-f", help="Do not error if the network does not exist")
+def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
+    failures = []
+    for name in arguments:
+        try:
+            found = api.find(f"/networks/{reference(name)}")
+            if found and found.get("Ingress") and not _agreed():
+                continue
+            api.delete(f"/networks/{reference(name)}")
+            print(name)
+        except ApiFailure as e:
+            if not (force and e.http_status == 404):
+                failures.append(e.message)
+    if failures:
+        raise CliFailure("\n".join(failures))
+    return 0
+
+
+def _agreed() -> bool:
+    print(_INGRESS_WARNING, end="", flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+@command("path", "PORT", summary="Show each hop of a packet to a published port on this node", least=1, most=1)
+@option("--format", help="'json' prints the hops as JSON", default="")
+def path(api: Api, arguments: tuple[str, ...], format: str) -> int:
+    port = arguments[0].partition("/")[0]
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise CliFailure(f"invalid port: {arguments[0]}")
+    found = api.get(f"/festoon/network/path/{reference(arguments[0])}")
+    if format == "json":
+        from cli.template_functions import as_json
+
+        print(as_json(found))
+    else:
+        print("".join(f"{line}\n" for line in _path_lines(arguments[0], found.get("hops") or ())), end="")
+    return 0
+
+
+def _path_lines(port: str, hops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"A packet to port {port} of this node, hop by hop, as the kernel has it:"
+    where = None
+    for number, hop in enumerate(hops, 1):
+        if hop.get("where") != where:
+            where = hop.get("where")
+            yield f"\n{where}"
+        packets = hop.get("packets")
+        counted = "" if packets in (None, -1) else f"   [{packets} packet{'' if packets == 1 else 's'}]"
+        yield f"  {number}. {hop.get('what', '')}{counted}"
+        yield from (f"       {line}" for line in str(hop.get("detail", "")).splitlines())
