@@ -6,6 +6,7 @@ Owns the waiting and the drawing; what converged means is in cli/progress.py.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -17,6 +18,7 @@ from cli.failures import CliFailure
 from cli.progress import Line, Picture, verdict
 from cluster.wire.http_client import Answer
 
+_FAILURE: Final = b'{"message"'
 NARROWEST_FOR_BARS: Final = 80
 """Columns that a terminal must have to get the bars."""
 
@@ -69,6 +71,7 @@ def wait_converged(api: Api, service_id: str, verify_s: float, *, quiet: bool) -
 def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: Screen | None) -> None:
     picture = Picture()
     since: float | None = None  # when it converged
+    _next_change(changes, None)  # the stream's first line: nothing is missed from here on
     while True:
         service = api.get(f"/services/{service_id}", insertDefaults="false")
         failed = verdict(service)
@@ -93,8 +96,17 @@ def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: S
         if left is not None and screen is not None:
             seconds = max(round(verify_s), 1)
             screen.draw([Line("verify", f"Waiting {seconds} seconds to verify that tasks are stable...")])
-        if changes.wait_lines(left) is None:
-            raise CliFailure("the daemon has ended the stream of changes")
+        _next_change(changes, left)
+
+
+def _next_change(changes: Answer, timeout_s: float | None) -> None:
+    """Wait for a commit, at most so long. Raises CliFailure when the stream ends or says why it can't go on."""
+    lines = changes.wait_lines(timeout_s)
+    if lines is None:
+        raise CliFailure("the daemon has ended the stream of changes")
+    for line in lines:
+        if line.startswith(_FAILURE):
+            raise CliFailure(f"Error response from daemon: {json.loads(line)['message']}")
 
 
 def _tasks(api: Api, service_id: str) -> list[Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.api import Api, reference
 from cli.failures import CliFailure
 from cli.output import aligned, short_id
 from cli.template_functions import as_json
-from cli.units import human_duration
+from cli.units import human_duration, parse_time
 from cli.usage import command, option
 
 
@@ -42,15 +42,16 @@ def _task_lines(task: Mapping[str, Any], now: float) -> Iterator[str]:
     yield f"{task['name']} ({short_id(task['id'])}): {task['state']}{where}, wanted {task['desired']}\n"
     if task.get("summary"):
         yield f"  {task['summary']}\n"
-    nodes: Sequence[Sequence[str]] = task.get("nodes") or ()
+    nodes = task.get("nodes") or ()
     if nodes:
         yield "  Nodes:\n"
-        yield aligned([f"    {host}\t{verdict}" for host, verdict in nodes])
-    story: Sequence[Sequence[Any]] = task.get("story") or ()
+        yield aligned([f"    {node['hostname']}\t{node['verdict']}" for node in nodes])
+    story = task.get("story") or ()
     if story:
         yield "  What happened:\n"
-        yield aligned([f"    {_ago(int(ns), now)}\t{text}" for ns, text in story])
+        yield aligned([f"    {_ago(event['time'], now)}\t{event['sentence']}" for event in story])
 
 
-def _ago(nanoseconds: int, now: float) -> str:
-    return f"{human_duration(max(now - nanoseconds / 1e9, 0)).lower()} ago" if nanoseconds else "-"
+def _ago(timestamp: str, now: float) -> str:
+    then = parse_time(timestamp)
+    return f"{human_duration(max(now - then, 0)).lower()} ago" if then else "-"
