@@ -257,8 +257,6 @@ class Membership:
 
     async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, resume: bool, *,
                     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:  # fmt: skip
-        handlers = {"node.logs": serve_logs(self._containers, identity.node_id)}
-
         async def on_state(state: SessionState) -> None:
             if self._identity is not None and state.managers and state.managers != self._identity.managers:
                 self._identity = replace(self._identity, managers=state.managers)
@@ -268,6 +266,7 @@ class Membership:
             with trio.CancelScope() as self._scope:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(worker.run)
+                    handlers = {"node.logs": serve_logs(self._containers, identity.node_id, nursery)}
                     if identity.role == "manager":
                         nursery.start_soon(self._keep_manager, identity, resume)
                     nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers)

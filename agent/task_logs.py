@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from agent.records import Record
 
 QUEUE_LINES: Final = 256  # lines that wait for a slow manager; beyond it the reading of files waits
+STREAM_NUMBERS: Final = {"stdout": 1, "stderr": 2}
 
 
-def serve_logs(containers: Containers, node_id: str) -> Handler:
-    """The handler of `node.logs`."""
+def serve_logs(containers: Containers, node_id: str, nursery: trio.Nursery) -> Handler:
+    """The handler of `node.logs`; the files are read by tasks of `nursery`, which end with the request."""
 
     async def handler(_caller: Caller, request: LogsOf) -> AsyncGenerator[LogLine, None]:
-        wanted = [r for r in containers.records() if r.task_id in request.tasks]
         send, receive = trio.open_memory_channel[LogLine](QUEUE_LINES)
-        async with trio.open_nursery() as nursery:
-            async with send:
-                for record in wanted:
+        with send, receive:
+            for record in containers.records():
+                if record.task_id in request.tasks:
                     nursery.start_soon(_copy, containers, record, node_id, request, send.clone())
+            send.close()
             async for line in receive:
                 yield line
 
@@ -37,29 +38,22 @@ def serve_logs(containers: Containers, node_id: str) -> Handler:
 
 async def _copy(containers: Containers, record: Record, node_id: str, request: LogsOf, send: trio.MemorySendChannel[LogLine]) -> None:
     path = containers.log_path(record)
-    streams = {s for s, asked in ((1, request.stdout), (2, request.stderr)) if asked}
-    until_ns = request.until_ns or None
+    wanted = {name for name, asked in (("stdout", request.stdout), ("stderr", request.stderr)) if asked}
+    tail = request.tail if request.tail >= 0 else None
 
-    def line(entry: logs.Record) -> LogLine:
-        return LogLine(record.task_id, record.service_id, node_id, entry.stream, entry.timestamp_ns, entry.data)
+    async def forward(entry: logs.Record) -> None:
+        if entry.stream in wanted:
+            number = STREAM_NUMBERS[entry.stream]
+            await send.send(LogLine(record.task_id, record.service_id, node_id, number, entry.timestamp_ns, entry.data))
 
     async with send:
-        if not request.follow:
-            for entry in logs.read(path, since_ns=request.since_ns, until_ns=until_ns, tail=request.tail if request.tail >= 0 else None):
-                if entry.stream in streams:
-                    await send.send(line(entry))
-            return
-        async with trio.open_nursery() as nursery:
-
-            async def stop_at_exit() -> None:
-                await containers.wait(record.id, "not-running")
-                nursery.cancel_scope.deadline = trio.current_time() + DRAIN_S
-
-            nursery.start_soon(stop_at_exit)
-            async for entry in logs.follow(path, since_ns=request.since_ns, tail=request.tail if request.tail >= 0 else None):
-                if entry.stream in streams:
-                    await send.send(line(entry))
-            nursery.cancel_scope.deadline = -math.inf
-
-
-DRAIN_S: Final = 0.2  # after the exit the last lines are in the file already; this bounds their reading
+        try:
+            if not request.follow or not containers.is_running(record):
+                for entry in logs.read(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail):
+                    await forward(entry)
+                return
+            async with aclosing(logs.follow(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail)) as entries:
+                async for entry in entries:
+                    await forward(entry)
+        except (trio.BrokenResourceError, FileNotFoundError):
+            pass  # who asked has gone, or the container has

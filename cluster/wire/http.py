@@ -7,6 +7,7 @@ its status and `{"message": …}`.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import stat
@@ -22,6 +23,7 @@ import trio
 from cluster.model.errors import ClusterError, Conflict, InvalidArgument
 from cluster.wire.http_codec import Headers, HttpError, RequestHead, ServerSide, Signal, upgrade_head
 
+log = logging.getLogger("festoon.http")
 MAX_CONNECTIONS: Final = 1024
 """Connections open at once; a further one is closed at once."""
 
@@ -287,6 +289,9 @@ async def _answered(application: Application, request: Request) -> Response:
         return await application(request)
     except ClusterError as e:
         return json_response({"message": e.message}, e.status)
+    except Exception as e:  # noqa: BLE001  the boundary: our own bug in one request must not end every other one
+        log.exception("a request failed by a bug", extra={"fields": {"path": request.path}})
+        return json_response({"message": f"internal error: {type(e).__name__}"}, 500)
 
 
 def _expects_body(request: Request) -> bool:
@@ -314,6 +319,8 @@ async def serve_unix(
             return
         try:
             await serve_connection(stream, application)
+        except Exception:
+            log.exception("a response failed by a bug; its connection is closed")
         finally:
             limiter.release()
 

@@ -3,11 +3,12 @@
 Owns the connection: handshake, reading, writing, keep-alive, one task per call that it serves, and the check of who
 may call what (the table in cluster/wire/calls.py). Never decides what a call means: that is its handler's. A
 ClusterError that a handler raises crosses the wire with its code and message; anything else that it raises is our
-own bug and goes up.
+own bug: logged, answered as an internal error, and the process goes on.
 """
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -26,6 +27,7 @@ from cluster.wire import calls, rpc
 from cluster.wire.codec import BadMessage, decode, encode
 from cluster.wire.frames import FrameTooLong
 
+log = logging.getLogger("festoon.wire")
 CONNECT_TIMEOUT_S: Final = 5.0
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 KEEPALIVE_INTERVAL_S: Final = 5.0
@@ -284,6 +286,9 @@ class Peer:
             self._rpc.error(request.id, e.code, e.message)
         except FrameTooLong as e:
             self._rpc.error(request.id, "internal", f"{request.name}: {e}")
+        except Exception as e:  # noqa: BLE001  the boundary: our own bug in one call must not end the process
+            log.exception("a call failed by a bug", extra={"fields": {"call": request.name}})
+            self._rpc.error(request.id, "internal", f"{request.name}: internal error: {type(e).__name__}")
         finally:
             self._serving.pop(request.id, None)
             self._flush()
