@@ -19,6 +19,7 @@ from manager.control import validate
 
 OPTIONS_BYTES: Final = 1024 * 1024
 SMALLEST_SUBNET_BITS: Final = 29
+DEFAULT_SUBNET_BITS: Final = 24  # as Cluster.subnet_size
 PORT_MINIMUM: Final = 1024
 PORT_MAXIMUM: Final = 49151
 
@@ -82,5 +83,6 @@ def _check_bootstrap(options: BootstrapOptions) -> None:
             network = ip_network(pool)
         except ValueError as error:
             raise InvalidArgument(f"invalid CIDR address: {pool}") from error
-        if options.subnet_size and not network.prefixlen <= options.subnet_size <= SMALLEST_SUBNET_BITS:
-            raise InvalidArgument(f"invalid subnet size {options.subnet_size} for the address pool {pool}")
+        size = options.subnet_size or DEFAULT_SUBNET_BITS
+        if not network.prefixlen <= size <= SMALLEST_SUBNET_BITS:
+            raise InvalidArgument(f"invalid subnet size {size} for the address pool {pool}")

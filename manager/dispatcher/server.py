@@ -111,8 +111,8 @@ class Dispatcher:
     async def leave(self, caller: Caller, request: Nothing) -> Nothing:
         """agent.leave: the node is down from now on, without any grace."""
         node_id = NodeId(caller.node_id)
-        await self._change_node(node_id, lambda node: _down(node, "node left the swarm", self._wall_ns()))
         self._sessions.end(node_id, Unavailable("the node has left the swarm"))
+        await self._change_node(node_id, lambda node: _down(node, "node left the swarm", self._wall_ns()))
         self._liveness.forget(node_id)
         log.info("node left", extra={"fields": {"node": node_id}})
         return Nothing()

@@ -38,8 +38,8 @@ class Session:
         self._wake.set()
 
     def end(self, reason: ClusterError) -> None:
-        """Let the session's stream end with this error."""
-        self._ended = reason
+        """Let the session's stream end with this error; the first reason counts."""
+        self._ended = self._ended or reason
         self._wake.set()
 
 
