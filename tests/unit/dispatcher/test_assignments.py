@@ -249,7 +249,8 @@ def one_step(world: World, rng: Random) -> Change | None:
             other = node(number, rng.choice(["", "198.51.100.1", "192.0.2.7"]), rng.choice([(), (NET,), (INGRESS, NET)]))
             return updated(msgspec.structs.replace(other, meta=known.meta))
         case 8:
-            item: Object = rng.choice([service(), network(), network(INGRESS, ingress=True)])
+            some: list[Object] = [service(), network(), network(INGRESS, ingress=True)]
+            item = rng.choice(some)
             present = store.get(Kind[type(item).__name__.upper()], item.id)
             return created(item) if present is None else deleted(present)
     return None
