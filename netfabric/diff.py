@@ -8,7 +8,6 @@ does (tests/property). A sysctl that is no longer wanted keeps its value: nobody
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -192,8 +191,6 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
             yield Put(name, link)
         else:
             old = seen[link.name]
-            if old.master in lost:
-                old = dataclasses.replace(old, master="")
             if old != link:
                 yield Change(name, old, link)
     yield from _standing(name, wanted.addresses, [a for a in before.addresses if a.link not in lost])

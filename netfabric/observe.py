@@ -61,11 +61,13 @@ class Seen:
 async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: Iterable[HeldPort] = (), ipvs_family: int = 0) -> State:
     """Everything of ours that is there now, and fills `indexes`. Raises OSError when the kernel can't be asked."""
     seen: dict[str, Seen] = {}
+    state: dict[str, Namespace] = {}
     for name in (NODE, *handles.names()):
         if handles.there(name):
             seen[name] = await dump(handles, name)
+        elif name not in desired:
+            state[name] = Namespace()  # an empty file that a crash left: there to be removed
     ours = _ours({name: one.links for name, one in seen.items()})
-    state: dict[str, Namespace] = {}
     with _Scratch() as scratch:
         for name, one in seen.items():
             numbers = {link.name: number for number, link in ours[name].items()}

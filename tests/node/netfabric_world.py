@@ -200,9 +200,9 @@ async def serve(namespace: int, port: int, name: str, *, task_status: trio.TaskS
                 await connection.send(f"{name} {peer[0]}".encode())
 
 
-async def ask(namespace: int, address: str, port: int) -> tuple[str, str]:
-    """(name of the answering task, address that it saw). Raises OSError, or TooSlowError after two seconds."""
-    with trio.fail_after(2), stream_socket(namespace) as sock:
+async def ask(namespace: int, address: str, port: int, *, within_s: float = 5) -> tuple[str, str]:
+    """(name of the answering task, address that it saw). Raises OSError, or TooSlowError after that many seconds."""
+    with trio.fail_after(within_s), stream_socket(namespace) as sock:
         await sock.connect((address, port))
         answer = b""
         while part := await sock.recv(200):

@@ -1,0 +1,248 @@
+"""Three nodes in namespaces: overlay, gateway bridge, virtual addresses and the routing mesh, by real packets."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+import trio
+
+from netfabric.netlink import netns, sysctls
+from tests.node import netfabric_world as w
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+A, B = w.Task("aaaaaaaaaaaa", 1, 1), w.Task("bbbbbbbbbbbb", 2, 2)
+TASKS = (A, B)
+
+
+@pytest.fixture
+def world() -> Iterator[w.World]:
+    made = w.build()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@asynccontextmanager
+async def serving(world: w.World, tasks: tuple[w.Task, ...] = TASKS) -> AsyncIterator[dict[str, int]]:
+    """Descriptors of the tasks' sandboxes, each with a server on its target port that answers with its task's id."""
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+        sandboxes = {}
+        for task in tasks:
+            sandboxes[task.id] = stack.enter_context(world.sandbox(task.node, task.id))
+            await nursery.start(w.serve, sandboxes[task.id], 80, task.id)
+        yield sandboxes
+        nursery.cancel_scope.cancel()
+
+
+def run(world: w.World, story: Callable[[dict[str, int]], Awaitable[None]]) -> None:
+    """Opens all fabrics, starts both tasks and lets `story` look around."""
+
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile(TASKS)
+            async with serving(world) as sandboxes:
+                await story(sandboxes)
+
+    trio.run(main)
+
+
+async def answers(namespace: int, address: str, port: int, times: int) -> list[str]:
+    return [(await w.ask(namespace, address, port))[0] for _ in range(times)]
+
+
+def in_turn(names: list[str]) -> bool:
+    return set(names) == {A.id, B.id} and all(one != two for one, two in itertools.pairwise(names))
+
+
+def test_tasks_on_two_nodes_reach_each_other_and_the_outside(world: w.World) -> None:
+    async def story(sandboxes: dict[str, int]) -> None:
+        assert await w.ping(sandboxes[A.id], B.on_mynet)
+        assert await w.ping(sandboxes[B.id], A.on_mynet)
+        assert await w.ping(sandboxes[A.id], w.OUTSIDE)
+        assert await w.ask(sandboxes[A.id], B.on_mynet, 80) == (B.id, A.on_mynet)
+
+    run(world, story)
+
+
+def test_outbound_traffic_leaves_behind_the_node_s_address(world: w.World) -> None:
+    async def story(sandboxes: dict[str, int]) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(w.serve, world.client, 7000, "client")
+            assert await w.ask(sandboxes[A.id], w.CLIENT, 7000) == ("client", w.vtep(1))
+            nursery.cancel_scope.cancel()
+
+    run(world, story)
+
+
+def test_containers_on_the_gateway_bridge_do_not_reach_each_other(world: w.World) -> None:
+    async def main() -> None:
+        neighbour = w.Task("cccccccccccc", 1, 3)
+        async with world.open(1):
+            await world.reconcile([A, neighbour])
+            async with serving(world, (A, neighbour)) as sandboxes:
+                with pytest.raises((trio.TooSlowError, OSError)):
+                    await w.ask(sandboxes[A.id], "172.18.0.13", 80, within_s=0.5)
+                assert await w.ask(sandboxes[A.id], neighbour.on_mynet, 80) == (neighbour.id, A.on_mynet)
+
+    trio.run(main)
+
+
+def test_interfaces_are_as_the_seed_shows_them(world: w.World) -> None:
+    async def story(sandboxes: dict[str, int]) -> None:
+        shown = (await w.output(sandboxes[A.id], "ip", "-o", "-4", "addr")).splitlines()
+        assert [line.split()[1:4] for line in shown] == [
+            ["lo", "inet", "127.0.0.1/8"],
+            ["eth0", "inet", "10.0.0.11/24"],
+            ["eth1", "inet", "172.18.0.11/16"],
+            ["eth2", "inet", "10.0.1.11/24"],
+        ]
+        links = await w.output(sandboxes[A.id], "ip", "-o", "link")
+        overlay = next(line for line in links.splitlines() if "eth2" in line)
+        assert "mtu 1450" in overlay
+        assert "link/ether 02:42:0a:00:01:0b" in overlay
+        assert "inet6" not in await w.output(sandboxes[A.id], "ip", "addr")
+
+    run(world, story)
+
+
+@pytest.mark.parametrize("node", w.NODES)
+def test_a_published_port_answers_on_every_node_in_turn(world: w.World, node: int) -> None:
+    async def story(_: dict[str, int]) -> None:
+        seen = [await w.ask(world.client, w.vtep(node), 8080) for _ in range(6)]
+        assert in_turn([name for name, _ in seen])
+        assert {address for _, address in seen} == {f"10.0.0.{1 + node}"}
+
+    run(world, story)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", w.vtep(3)])
+def test_a_published_port_answers_on_the_node_itself(world: w.World, address: str) -> None:
+    async def story(_: dict[str, int]) -> None:
+        assert in_turn(await answers(world.nodes[3], address, 8080, 4))
+
+    run(world, story)
+
+
+@pytest.mark.parametrize("bridge_netfilter", ["0", "1"])
+def test_a_container_reaches_its_own_node_s_published_port(world: w.World, bridge_netfilter: str) -> None:
+    key = "net.bridge.bridge-nf-call-iptables"
+    with netns.in_namespace(world.nodes[1]):
+        try:
+            sysctls.write(key, bridge_netfilter)
+        except FileNotFoundError:
+            if bridge_netfilter == "1":
+                pytest.skip("this kernel has no br_netfilter")
+
+    async def story(sandboxes: dict[str, int]) -> None:
+        assert in_turn(await answers(sandboxes[A.id], w.vtep(1), 8080, 4))
+
+    run(world, story)
+
+
+def test_a_virtual_address_answers_tasks_in_turn_themselves_included(world: w.World) -> None:
+    async def story(sandboxes: dict[str, int]) -> None:
+        assert in_turn(await answers(sandboxes[A.id], "10.0.1.5", 80, 4))
+        assert in_turn(await answers(sandboxes[B.id], "10.0.1.5", 80, 4))
+        assert await w.ping(sandboxes[A.id], "10.0.1.5")
+
+    run(world, story)
+
+
+def test_a_task_takes_only_its_target_ports_on_ingress(world: w.World) -> None:
+    async def story(sandboxes: dict[str, int]) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(w.serve, sandboxes[B.id], 81, "secret")
+            assert await w.ask(sandboxes[A.id], B.on_mynet, 81) == ("secret", A.on_mynet)
+            with world.sandbox(1, "ingress_sbox") as ingress, pytest.raises((trio.TooSlowError, OSError)):
+                await w.ask(ingress, B.on_ingress, 81, within_s=0.5)
+            nursery.cancel_scope.cancel()
+
+    run(world, story)
+
+
+def test_a_draining_task_gets_no_new_connections_and_keeps_its_old_ones(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile([B])
+            with world.sandbox(2, B.id) as sandbox, w.stream_socket(sandbox) as listener:
+                await listener.bind(("0.0.0.0", 80))
+                listener.listen()
+                with w.stream_socket(world.client) as client:
+                    await client.connect((w.vtep(3), 8080))
+                    server, _ = await listener.accept()
+                    with server:
+                        await world.reconcile([A, B], draining=[B.id])
+                        async with serving(world, (A,)):
+                            assert await answers(world.client, w.vtep(3), 8080, 3) == [A.id] * 3
+                        await client.send(b"still here")
+                        with trio.fail_after(2):
+                            assert await server.recv(100) == b"still here"
+
+    trio.run(main)
+
+
+def test_an_unpublished_port_is_refused_and_free_again(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        with w.stream_socket(world.nodes[3]) as taken:
+            with pytest.raises(OSError, match="Address already in use") as refused:
+                await taken.bind(("0.0.0.0", 8080))
+            assert refused.value.errno == errno.EADDRINUSE
+            await world.reconcile(TASKS, published=False)
+            await taken.bind(("0.0.0.0", 8080))
+        with pytest.raises(ConnectionRefusedError):
+            await w.ask(world.client, w.vtep(3), 8080)
+
+    run(world, story)
+
+
+def test_a_service_without_tasks_refuses_connections(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        await world.reconcile(TASKS, draining=[A.id, B.id])
+        with pytest.raises(ConnectionRefusedError):
+            await w.ask(world.client, w.vtep(3), 8080)
+
+    run(world, story)
+
+
+def test_foreign_packets_to_loopback_are_dropped(world: w.World) -> None:
+    """A container that routes 127.0.0.0/8 to its gateway must not reach the node's own loopback."""
+
+    async def story(sandboxes: dict[str, int]) -> None:
+        with netns.in_namespace(sandboxes[A.id]):
+            sysctls.write("net.ipv4.conf.all.route_localnet", "1")
+        with netns.in_namespace(world.nodes[1]):
+            listener = socket.create_server(("127.0.0.1", 7001))
+        with listener:
+            await w.output(sandboxes[A.id], "ip", "addr", "del", "127.0.0.1/8", "dev", "lo")
+            await w.output(sandboxes[A.id], "ip", "route", "add", "127.0.0.1", "via", "172.18.0.1")
+            with pytest.raises((trio.TooSlowError, OSError)):
+                await w.ask(sandboxes[A.id], "127.0.0.1", 7001, within_s=0.5)
+        rules = await w.output(world.nodes[1], "nft", "list", "chain", "ip", "festoon", "LOCALNET")
+        assert "ip daddr 127.0.0.0/8 counter packets 0" not in rules
+
+    run(world, story)
+
+
+def test_path_reads_every_hop_of_the_seed_from_the_kernel(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        await answers(world.client, w.vtep(1), 8080, 4)
+        hops = await world.fabrics[1].path(w.view(1, TASKS), 8080)
+        text = "\n".join(f"{hop.namespace} {hop.what} {' '.join(hop.details)}" for hop in hops)
+        for word in ("DOCKER-INGRESS", "172.18.0.2:8080", "docker_gwbridge", "ingress_sbox", "10.0.0.2/24", "172.18.0.2/16"):
+            assert word in text
+        for word in ("mark 0x100", "FWM  256 rr", "vni 4096", f"dst {w.vtep(2)}", "redirect to :80", "10.0.0.11", "10.0.0.12"):
+            assert word in text
+        assert "missing" not in text
+        assert hops[0].packets == 4
+        assert text.count("weight 1 connections 2") == 2
+        assert await world.fabrics[1].path(w.view(1, TASKS), 9999) == ()
+
+    run(world, story)

@@ -1,0 +1,259 @@
+"""What a fabric does with the kernel as it finds it: after damage, after kill -9, after the end, with what is not
+its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import trio
+
+from netfabric.errors import BackendUnavailable, FabricError
+from netfabric.netlink import netns
+from netfabric.netlink.exchange import NetlinkError
+from netfabric.netlink.ipvs import get_family
+from netfabric.netlink.messages import NETLINK_GENERIC
+from netfabric.netlink.socket import SyncNetlink
+from netfabric.view import Bridge, HostPort, Interface, Sandbox, View
+from tests.node import netfabric_world as w
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+A, B = w.Task("aaaaaaaaaaaa", 1, 1), w.Task("bbbbbbbbbbbb", 2, 2)
+TASKS = (A, B)
+
+
+@pytest.fixture
+def world() -> Iterator[w.World]:
+    made = w.build()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_fresh_start_finds_everything_as_it_was(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile(TASKS)
+        async with world.open():
+            for node in w.NODES:
+                left = await world.fabrics[node].difference(w.view(node, TASKS))
+                assert [o for o in left if "HeldPort" not in str(o)] == []
+
+    trio.run(main)
+
+
+def test_a_fresh_start_does_not_disturb_a_connection(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile([B])
+        with world.sandbox(2, B.id) as sandbox, w.stream_socket(sandbox) as listener:
+            await listener.bind(("0.0.0.0", 80))
+            listener.listen()
+            with w.stream_socket(world.client) as client:
+                await client.connect((w.vtep(3), 8080))
+                server, _ = await listener.accept()
+                with server:
+                    async with world.open():
+                        await world.reconcile([B])
+                        await client.send(b"still here")
+                        with trio.fail_after(2):
+                            assert await server.recv(100) == b"still here"
+
+    trio.run(main)
+
+
+DAMAGE = {
+    "port of a task": ("1-ingressing", "ip link del {port}"),
+    "tunnel": ("1-ingressing", "ip link del vxlan0"),
+    "overlay bridge": ("1-mynetmynet", "ip link del br0"),
+    "link down": ("1-mynetmynet", "ip link set br0 down"),
+    "gateway bridge": ("", "ip link del docker_gwbridge"),
+    "forwarding entry": ("1-mynetmynet", "bridge fdb del 02:42:0a:00:01:0c dev vxlan0 self"),
+    "neighbour": ("1-mynetmynet", "ip neigh del 10.0.1.12 dev vxlan0"),
+    "address": ("ingress_sbox", "ip addr del 10.0.0.2/24 dev eth0"),
+    "route": ("ingress_sbox", "ip route del default"),
+    "interface of a task": ("aaaaaaaaaaaa", "ip link del eth0"),
+    "interface renamed": ("aaaaaaaaaaaa", "ip link set eth0 down name lost0"),
+    "all rules of the node": ("", "nft flush ruleset"),
+    "one chain": ("", "nft flush chain ip festoon DOCKER-INGRESS"),
+    "elements": ("ingress_sbox", "nft flush map ip festoon services"),
+    "rules of a task": ("aaaaaaaaaaaa", "nft delete table ip festoon"),
+    "forwarding": ("ingress_sbox", "sysctl -qw net.ipv4.ip_forward=0"),
+    "foreign rule": ("ingress_sbox", "nft insert rule ip festoon PREROUTING drop"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_repaired_at_the_next_start(world: w.World, what: str) -> None:
+    namespace, command = DAMAGE[what]
+
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile(TASKS)
+            if namespace:
+                with world.sandbox(1, namespace) as descriptor:
+                    listing = await w.output(descriptor, "ip", "-o", "link")
+                    port = next((word for line in listing.splitlines() for word in line.split() if word.startswith("vaaaa")), "")
+                    await w.output(descriptor, *command.format(port=port.partition("@")[0]).split())
+            else:
+                await w.output(world.nodes[1], *command.split())
+            assert await world.fabrics[1].difference(w.view(1, TASKS)) != ()
+        async with world.open():
+            await world.reconcile(TASKS)
+            assert await world.fabrics[1].difference(w.view(1, TASKS)) == ()
+            async with trio.open_nursery() as nursery:
+                with world.sandbox(1, A.id) as a, world.sandbox(2, B.id) as b:
+                    await nursery.start(w.serve, a, 80, A.id)
+                    await nursery.start(w.serve, b, 80, B.id)
+                    assert await w.ping(a, B.on_mynet)
+                    for node in (1, 3):
+                        assert {(await w.ask(world.client, w.vtep(node), 8080))[0] for _ in range(2)} == {A.id, B.id}
+                    nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_lost_namespace_is_made_again_and_a_broken_file_replaced(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile(TASKS)
+        folder = os.path.join(world.run_dir(1), "netns")
+        netns.remove(os.path.join(folder, "1-mynetmynet"))
+        netns.remove(os.path.join(folder, "ingress_sbox"))
+        with open(os.path.join(folder, "ingress_sbox"), "w", encoding="ascii"):
+            pass  # what a crash between making the file and mounting leaves
+        with open(os.path.join(folder, "leftover"), "w", encoding="ascii"):
+            pass
+        async with world.open():
+            await world.reconcile(TASKS)
+            assert await world.fabrics[1].difference(w.view(1, TASKS)) == ()
+        assert "leftover" not in netns.names(folder)
+
+    trio.run(main)
+
+
+def test_nothing_is_left_when_everything_goes(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile(TASKS)
+        async with world.open():
+            for node, fabric in world.fabrics.items():
+                await fabric.reconcile(View())
+                assert netns.names(os.path.join(world.run_dir(node), "netns")) == ()
+                links = (await w.output(world.nodes[node], "ip", "-br", "link")).split()
+                assert [word for word in links if word.startswith(("docker", "v"))] == []
+                assert (await w.output(world.nodes[node], "nft", "list", "ruleset")).strip() == ""
+
+    trio.run(main)
+
+
+def test_what_is_not_the_fabric_s_stays(world: w.World) -> None:
+    async def main() -> None:
+        node = world.nodes[1]
+        await w.output(node, "ip", "link", "add", "other0", "type", "bridge")
+        await w.output(node, "nft", "add table ip other")
+        async with world.open(1):
+            await world.reconcile(TASKS)
+            with world.sandbox(1, A.id) as sandbox:
+                await w.output(sandbox, "ip", "link", "add", "inner0", "type", "bridge")
+        async with world.open(1):
+            await world.reconcile(TASKS)
+            with world.sandbox(1, A.id) as sandbox:
+                assert "inner0" in await w.output(sandbox, "ip", "-br", "link")
+            await world.fabrics[1].reconcile(View())
+        assert "other0" in await w.output(node, "ip", "-br", "link")
+        assert "table ip other" in await w.output(node, "nft", "list", "ruleset")
+
+    trio.run(main)
+
+
+def test_concurrent_callers_all_return_and_the_last_view_stands(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open(1):
+            fabric = world.fabrics[1]
+            async with trio.open_nursery() as nursery:
+                for tasks in ((), (A,), TASKS, (B,), TASKS):
+                    nursery.start_soon(fabric.reconcile, w.view(1, tasks))
+            assert await fabric.difference(w.view(1, TASKS)) == ()
+
+    trio.run(main)
+
+
+def test_a_caller_that_leaves_does_not_stop_the_others(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open(1):
+            fabric = world.fabrics[1]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fabric.reconcile, w.view(1, TASKS))
+                with trio.move_on_after(0):
+                    await fabric.reconcile(w.view(1, (A,)))
+            await fabric.reconcile(w.view(1, TASKS))
+            assert await fabric.difference(w.view(1, TASKS)) == ()
+
+    trio.run(main)
+
+
+def test_a_bad_sysctl_fails_its_own_sandbox_only(world: w.World) -> None:
+    async def main() -> None:
+        view = w.view(1, TASKS)
+        (sandbox,) = view.sandboxes
+        bad = replace(sandbox, sysctls=(("net.ipv4.nonsense", "1"),))
+        async with world.open(1):
+            fabric = world.fabrics[1]
+            with pytest.raises(FabricError, match=r"sysctl net\.ipv4\.nonsense: No such file") as failed:
+                await fabric.reconcile(replace(view, sandboxes=(bad,)))
+            assert [f.namespace for f in failed.value.failures] == [A.id]
+            assert await fabric.difference(view) == ()
+            await fabric.reconcile(view)
+
+    trio.run(main)
+
+
+def test_host_ports_reach_their_container_and_a_taken_one_is_told(world: w.World) -> None:
+    view = View(
+        bridges=(Bridge("docker0", "172.17.0.0/16", "172.17.0.1/16"),),
+        sandboxes=(Sandbox("dddddddddddd", (Interface("eth0", "docker0", "172.17.0.2/16", "172.17.0.1"),)),),
+        host_ports=(HostPort("tcp", 9000, "172.17.0.2", 90),),
+    )
+
+    async def main() -> None:
+        async with world.open(1), trio.open_nursery() as nursery:
+            fabric = world.fabrics[1]
+            with netns.in_namespace(world.nodes[1]):
+                squatter = socket.create_server(("127.0.0.1", 9000))
+            with squatter, pytest.raises(FabricError, match=r"listen tcp4 0\.0\.0\.0:9000: bind: address already in use"):
+                await fabric.reconcile(view)
+            await fabric.reconcile(view)
+            with world.sandbox(1, "dddddddddddd") as sandbox:
+                await nursery.start(w.serve, sandbox, 90, "d")
+                assert await w.ask(world.client, w.vtep(1), 9000) == ("d", w.CLIENT)
+                assert (await w.ask(world.nodes[1], "127.0.0.1", 9000))[0] == "d"
+                assert (await w.ask(sandbox, w.vtep(1), 9000))[0] == "d"
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_ipvs_is_used_where_it_is_and_refused_where_it_is_not(world: w.World) -> None:
+    with SyncNetlink(world.nodes[1], NETLINK_GENERIC) as generic:
+        try:
+            generic.request(get_family())
+            there = True
+        except NetlinkError:
+            there = False
+
+    async def main() -> None:
+        async with world.open(1, backend="auto"):
+            assert world.fabrics[1].backend == ("ipvs" if there else "nft")
+        if not there:
+            with pytest.raises(BackendUnavailable, match="IPVS is not available"):
+                async with world.open(1, backend="ipvs"):
+                    raise AssertionError("it opened")
+
+    trio.run(main)

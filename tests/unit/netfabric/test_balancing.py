@@ -1,0 +1,91 @@
+"""The wheel from which the nftables backend picks real servers, and IPVS's messages."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from netfabric.ingress.nft import WEIGHT_SLOTS, balancer_table, wheel
+from netfabric.netlink import ipvs
+from netfabric.netlink.messages import CHANGE, Message, attributes
+from netfabric.view import Backend, Balancer
+
+FAMILY = 33
+
+
+def test_equal_weights_alternate() -> None:
+    assert wheel([Backend("10.0.0.6"), Backend("10.0.0.7")]) == ("10.0.0.6", "10.0.0.7")
+    assert wheel([Backend("10.0.0.6", 5), Backend("10.0.0.7", 5)]) == ("10.0.0.6", "10.0.0.7")
+
+
+def test_a_draining_server_is_never_picked() -> None:
+    assert wheel([Backend("10.0.0.6", 0), Backend("10.0.0.7")]) == ("10.0.0.7",)
+    assert wheel([Backend("10.0.0.6", 0)]) == ()
+    assert wheel([]) == ()
+
+
+def test_weights_are_spread_evenly() -> None:
+    assert wheel([Backend("a", 3), Backend("b", 1)]) == ("a", "a", "b", "a")
+    assert wheel([Backend("a", 2), Backend("b", 4)]) == ("b", "a", "b")
+
+
+def test_the_wheel_is_bounded_and_still_has_everyone() -> None:
+    picked = wheel([Backend("a", 1_000_000), Backend("b", 1)])
+    assert len(picked) <= WEIGHT_SLOTS + 1
+    assert set(picked) == {"a", "b"}
+
+
+def test_a_service_without_live_servers_has_no_way_but_keeps_those_that_drain() -> None:
+    table = balancer_table([Balancer("web", "10.0.0.5", 256, (Backend("10.0.0.6", 0),))], "10.0.0.0/24", "10.0.0.2")
+    names = {chain.name for chain in table.chains}
+    assert "FWM-256" not in names
+    assert "FWM-256-10.0.0.6" in names
+    assert table.maps[0].elements == frozenset()
+
+
+def within(message: Message, kind: int) -> dict[int, bytes]:
+    found = dict(attributes(message.body, 4))
+    return dict(attributes(found[kind])) if kind in found else {}
+
+
+@pytest.mark.parametrize(("change", "command"), [(False, 1), (True, 2)])
+def test_a_service_is_named_by_its_mark_with_an_explicit_netmask(change: bool, command: int) -> None:
+    message = ipvs.put_service(FAMILY, 256, "rr", change=change)
+    assert (message.kind, message.flags, message.body[0]) == (FAMILY, CHANGE, command)
+    service = within(message, 1)
+    assert service[1] == struct.pack("=H", socket.AF_INET)
+    assert service[5] == struct.pack("=I", 256)
+    assert service[6] == b"rr\0"
+    assert service[9] == b"\xff\xff\xff\xff"
+
+
+@pytest.mark.parametrize(("change", "command"), [(False, 5), (True, 6)])
+def test_a_server_is_masqueraded_and_keeps_the_port(change: bool, command: int) -> None:
+    message = ipvs.put_server(FAMILY, 256, "10.0.0.6", 3, change=change)
+    assert message.body[0] == command
+    assert within(message, 1)[5] == struct.pack("=I", 256)
+    server = within(message, 2)
+    assert server[1][:4] == bytes([10, 0, 0, 6])
+    assert server[2] == b"\0\0"
+    assert server[3] == struct.pack("=I", 0)
+    assert server[4] == struct.pack("=I", 3)
+
+
+def test_deletions_name_their_keys_only() -> None:
+    assert ipvs.delete_service(FAMILY, 256).body[0] == 3
+    assert set(within(ipvs.delete_service(FAMILY, 256), 1)) == {1, 5}
+    assert set(within(ipvs.delete_server(FAMILY, 256, "10.0.0.6"), 2)) == {1, 2, 11}
+
+
+def test_dumps_are_read_back() -> None:
+    service = ipvs.put_service(FAMILY, 257, "rr")
+    assert ipvs.services_of(((FAMILY, service.body),)) == (ipvs.SeenService(257, "rr"),)
+    server = ipvs.put_server(FAMILY, 257, "10.0.0.6", 0)
+    assert ipvs.servers_of(((FAMILY, server.body),)) == (ipvs.SeenServer("10.0.0.6", 0, 0, 0, 0),)
+
+
+def test_the_family_s_number_is_in_the_answer() -> None:
+    body = struct.pack("=BBH", 1, 2, 0) + struct.pack("=HHH2x", 6, 1, 33)
+    assert ipvs.family_of(((16, body),)) == 33
