@@ -117,7 +117,8 @@ class Containers:
         self.execs.forget(record.id)
         await trio.to_thread.run_sync(self._store.remove, record.id)
         self._publish("destroy", record)
-        if gone := self._removals.pop(record.id, None):
+        gone = self._removals.pop(record.id, None)
+        if gone is not None:
             gone.set()
         self._exits.pop(record.id, None)
 

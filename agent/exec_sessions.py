@@ -94,5 +94,6 @@ class ExecSessions:
 
     def _forget(self, exec_id: str) -> None:
         self._records.pop(exec_id, None)
-        if done := self._done.pop(exec_id, None):
+        done = self._done.pop(exec_id, None)
+        if done is not None:
             done.set()

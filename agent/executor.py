@@ -63,6 +63,10 @@ class Executor:
             except (ClusterError, RuntimeFault, FabricError, OSError) as error:
                 self._fail(error)
 
+    def give_up(self, reason: str) -> None:
+        """Say that the task has failed; nothing more is done for it."""
+        self._end(TaskState.FAILED, "failed", reason)
+
     async def discard(self) -> None:
         """The cluster has forgotten the task: its container goes, whatever it does."""
         if record := self._containers.by_task(self._task.id):

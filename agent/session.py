@@ -117,21 +117,31 @@ class Session:
         async def send(batch: UpdateStatuses) -> None:
             await peer.call("agent.statuses", batch)
 
+        async def take(message: SessionState | Assignments) -> None:
+            nonlocal version
+            if isinstance(message, SessionState):
+                self.state, self._managers, self.problem = message, message.managers or self._managers, ""
+                self._peer = peer
+                await on_state(message)
+                self._open.set()
+                return
+            if not message.complete and message.applies_to != version:
+                raise Sequence
+            version = message.results_in
+            await on_assignments(message)
+
+        ended: Exception | None = None  # kept apart, so that it leaves the nursery as itself and not in a group
         async with peer.stream("agent.session", OpenSession(self._description, self._advertise)) as messages:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_report, reporter, send)
-                async for message in messages:
-                    if isinstance(message, SessionState):
-                        self.state, self._managers, self.problem = message, message.managers or self._managers, ""
-                        self._peer = peer
-                        await on_state(message)
-                        self._open.set()
-                        continue
-                    if not message.complete and message.applies_to != version:
-                        raise Sequence
-                    version = message.results_in
-                    await on_assignments(message)
+                try:
+                    async for message in messages:
+                        await take(message)
+                except (ClusterError, Sequence) as error:
+                    ended = error
                 nursery.cancel_scope.cancel()
+        if ended is not None:
+            raise ended
 
     def _close(self) -> None:
         self._peer = None

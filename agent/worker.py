@@ -5,6 +5,7 @@ A message's network items are applied before its tasks start, so that a task fin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from agent.networks import Networks
     from agent.reporter import Reporter
 
+log = logging.getLogger("festoon.worker")
 Argument = TypeVar("Argument")
 
 
@@ -82,7 +84,11 @@ class Worker:
     async def _run(self, executor: Executor) -> None:
         with trio.CancelScope() as scope:
             self._scopes[executor.task.id] = scope
-            await executor.run()
+            try:
+                await executor.run()
+            except Exception as error:  # noqa: BLE001  the boundary: our own bug with one task must not end the node
+                log.exception("a task's executor failed by a bug", extra={"fields": {"task": executor.task.id}})
+                executor.give_up(f"internal error: {type(error).__name__}")
 
     async def _discard(self, task_id: str) -> None:
         executor = self._executors.pop(task_id, None)
