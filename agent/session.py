@@ -152,5 +152,5 @@ class Session:
 async def _report(reporter: Reporter, send: Callable[[UpdateStatuses], Awaitable[None]]) -> None:
     try:
         await reporter.run(send)
-    except Unavailable:
+    except ClusterError:
         pass  # the connection is lost; the stream of messages ends with it, and what was not sent waits
