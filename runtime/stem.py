@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import select
 import signal
 import socket
@@ -22,7 +23,7 @@ from runtime.supervisor.places import Places
 
 FAILURES_MAX = 5
 """Supervisors in a row that died before they were ready; then the stem gives up."""
-KEPT_MAX = 4096
+KEPT_MAX = 16_384
 """Descriptors kept for the supervisor."""
 LISTEN_BACKLOG = 128
 MESSAGE_BYTES = 4096
@@ -149,15 +150,6 @@ class Stem:
         self._spawn()
         return True
 
-    def close(self) -> None:
-        """Nobody connects any more."""
-        try:
-            os.unlink(self._places.socket)
-        except FileNotFoundError:
-            return
-        finally:
-            self._listener.close()
-
 
 def write_exit(folder: str, pid: int, started: int, status: int) -> None:
     """The record `<pid>.<start time>`: "status nanoseconds", durable before it appears under its name. Raises OSError."""
@@ -185,6 +177,12 @@ def listen(places: Places) -> socket.socket:
     os.chmod(places.socket, 0o600)
     listener.listen(LISTEN_BACKLOG)
     return listener
+
+
+def close(places: Places) -> None:
+    """Nobody connects any more."""
+    if os.path.lexists(places.socket):
+        os.unlink(places.socket)
 
 
 def make_folders(places: Places) -> None:
@@ -244,9 +242,10 @@ def main(arguments: list[str]) -> int:
         os.write(ready, b"ready")
         return 0
     detach(places)
-    stem = Stem(places, ready)
-    status = stem.run()
-    stem.close()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    status = Stem(places, ready).run()
+    close(places)
     return status
 
 

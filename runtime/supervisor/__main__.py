@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import socket
 import sys
 
 from runtime.cgroups.groups import Parents, read_layout
 from runtime.kernel.processes import boot_id
-from runtime.stem import lock, make_folders
+from runtime.stem import close, lock, make_folders
 from runtime.supervisor.adoption import adopt_all
 from runtime.supervisor.context import Context
 from runtime.supervisor.keeper import Keeper
@@ -33,8 +32,6 @@ def main(arguments: list[str]) -> int:
     control = _inherited(options["--control"])
     make_folders(places)
     held = lock(places.supervisor_lock, wait=True)  # an earlier supervisor that lost its stem may still serve
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop = Loop()
     server = Server(listener)
     layout = read_layout()
@@ -57,6 +54,7 @@ def main(arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     loop.run()
+    close(places)
     os.close(held)
     return 0
 

@@ -1,7 +1,8 @@
 """A container's standard streams before, during and after a run: FIFOs in its folder or a terminal of its own devpts. Owns their making.
 
-A FIFO is opened for reading and writing on both sides: the container never gets SIGPIPE, and after a crash the next supervisor opens it by its
-path. What can't be found by path (the terminal's master, the end that keeps input open) is left with the stem in duplicate.
+A FIFO is opened for reading and writing on both sides: the container never gets SIGPIPE, and after a crash of supervisor and stem the next
+supervisor opens it by its path. The stem holds duplicates of our ends: what a container writes before it ends, while no supervisor runs, stays in
+the FIFO; a terminal's master and the end that keeps input open can't be found by path at all.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from runtime.supervisor.states import Container
 TTY_GID = 5
 _FIFO = os.O_RDWR | os.O_CLOEXEC
 _READER = _FIFO | os.O_NONBLOCK
+_OUTPUTS = ((STDOUT, "stdout"), (STDERR, "stderr"))
 
 
 def prepare(context: Context, container: Container) -> None:
@@ -36,9 +38,9 @@ def prepare(context: Context, container: Container) -> None:
         _use_terminal(container, output, ptmx)
         os.fchown(container.slave, container.spec.user.uid, TTY_GID)
     else:
-        for name in ("stdout", "stderr"):
+        for _, name in _OUTPUTS:
             _make_fifo(container, name)
-        _read_fifos(container, output)
+        _read_fifos(context, container, output)
         if container.spec.open_stdin:
             _make_fifo(container, "stdin")
             container.stdin_keeper = os.open(os.path.join(container.folder, "stdin"), _FIFO)
@@ -54,7 +56,7 @@ def take_over(context: Context, container: Container) -> None:
         if ptmx >= 0:
             _use_terminal(container, output, ptmx)
     else:
-        _read_fifos(container, output)
+        _read_fifos(context, container, output)
         container.stdin_keeper = context.keeper.claim(f"{container.spec.id}/stdin")
     container.output = output
 
@@ -81,9 +83,13 @@ def _make_fifo(container: Container, name: str) -> None:
     os.chown(path, container.spec.user.uid, container.spec.user.gid)
 
 
-def _read_fifos(container: Container, output: Output) -> None:
-    output.add_source(STDOUT, os.open(os.path.join(container.folder, "stdout"), _READER))
-    output.add_source(STDERR, os.open(os.path.join(container.folder, "stderr"), _READER))
+def _read_fifos(context: Context, container: Container, output: Output) -> None:
+    for stream, name in _OUTPUTS:
+        reader = context.keeper.claim(f"{container.spec.id}/{name}")
+        if reader < 0:
+            reader = os.open(os.path.join(container.folder, name), _READER)
+            context.keeper.keep(f"{container.spec.id}/{name}", reader)
+        output.add_source(stream, reader)
 
 
 def open_for_child(container: Container) -> dict[str, int]:
@@ -137,6 +143,9 @@ def finish(context: Context, container: Container) -> None:
     if container.output is not None:
         container.output.close()
         container.output = None
+        if not container.spec.tty:
+            for _, name in _OUTPUTS:
+                context.keeper.drop(f"{container.spec.id}/{name}")
     if container.master >= 0:
         context.keeper.drop(f"{container.spec.id}/master")
     close_stdin(context, container)

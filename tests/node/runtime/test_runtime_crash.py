@@ -1,0 +1,208 @@
+"""Whatever is killed comes back right: containers live on, their output and their statuses are not lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from runtime import logs
+from runtime.client import Supervisor
+
+
+def test_supervisor_killed(machine: Any, killed: Callable[[int], None]) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        script = "while ! test -e /tmp/go; do sleep 0.05; echo tick; done; echo last words; exit 5"
+        spec = machine.spec("sh", "-c", script)
+        pid = await machine.started(supervisor, spec)
+        async with supervisor.subscribed() as events:
+            killed(machine.pid_of("runtime.supervisor"))
+            (state,) = await supervisor.list()
+            assert (state.phase, state.pid) == ("running", pid)
+            started = await supervisor.exec(machine.exec_spec(spec, "touch", "/tmp/go"))
+            os.close(started.stdout)
+            os.close(started.stderr)
+            exited = await supervisor.wait(spec.id)
+            assert (exited.status, exited.known) == (5, True)
+            event = await events.receive()
+            assert (event.kind, event.container_id, event.exited) == ("exited", spec.id, exited)
+        assert machine.output(spec).splitlines()[-1] == "last words"
+
+    machine.run(body)
+
+
+def test_container_that_ends_while_no_supervisor_runs(machine: Any, killed: Callable[[int], None]) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", "echo before; while ! test -e /tmp/go; do sleep 0.05; done; echo after; exit 6")
+        pid = await machine.started(supervisor, spec)
+        pidfd = os.pidfd_open(pid)
+        stem = machine.pid_of("runtime.stem")
+        os.kill(stem, signal.SIGSTOP)  # nobody starts the next supervisor for now
+        killed(machine.pid_of("runtime.supervisor"))
+        with open(f"/proc/{pid}/root/tmp/go", "w"):
+            pass
+        await trio.lowlevel.wait_readable(pidfd)
+        os.close(pidfd)
+        os.kill(stem, signal.SIGCONT)
+        exited = await supervisor.wait(spec.id)
+        assert (exited.status, exited.known) == (6, True)
+        assert machine.output(spec) == "before\nafter\n"
+
+    machine.run(body)
+
+
+def test_terminal_survives_the_supervisor(machine: Any, killed: Callable[[int], None]) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", tty=True, open_stdin=True)
+        await machine.started(supervisor, spec)
+        killed(machine.pid_of("runtime.supervisor"))
+        attached = await supervisor.attach(spec.id)
+        os.write(attached.stdin, b"exit 8\n")
+        assert (await supervisor.wait(spec.id)).status == 8
+        os.close(attached.stdin)
+        os.close(attached.stdout)
+
+    machine.run(body)
+
+
+def test_exec_status_survives_the_supervisor(machine: Any, killed: Callable[[int], None]) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sleep", "1000")
+        await machine.started(supervisor, spec)
+        call = machine.exec_spec(spec, "sh", "-c", "read line; exit 11", open_stdin=True)
+        started = await supervisor.exec(call)
+        killed(machine.pid_of("runtime.supervisor"))
+        await supervisor.list()
+        os.close(started.stdin)
+        assert (await supervisor.exec_wait(spec.id, call.exec_id)).status == 11
+        os.close(started.stdout)
+        os.close(started.stderr)
+
+    machine.run(body)
+
+
+def test_stem_killed_and_then_the_supervisor(machine: Any, killed: Callable[[int], None]) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", "while ! test -e /tmp/go; do sleep 0.05; done; exit 5")
+        pid = await machine.started(supervisor, spec)
+        killed(machine.pid_of("runtime.stem"))
+        assert (await machine.ran(supervisor, machine.spec("sh", "-c", "exit 2"))).status == 2
+        killed(machine.pid_of("runtime.supervisor"))
+        states = {state.id: state for state in await supervisor.list()}
+        assert (states[spec.id].phase, states[spec.id].pid) == ("running", pid)
+        assert machine.pid_of("runtime.stem")
+        with open(f"/proc/{pid}/root/tmp/go", "w"):
+            pass
+        exited = await supervisor.wait(spec.id)
+        # nobody of ours is its parent any more: the kernel tells (6.15), or it is not known
+        assert (exited.status, exited.known) in ((5, True), (255, False))
+
+    machine.run(body)
+
+
+def test_stem_killed_and_another_client_comes(machine: Any, killed: Callable[[int], None]) -> None:
+    spec = machine.spec("sleep", "1000")
+
+    async def first(supervisor: Supervisor) -> None:
+        await machine.started(supervisor, spec)
+        killed(machine.pid_of("runtime.stem"))
+
+    async def second(supervisor: Supervisor) -> None:
+        assert [state.phase for state in await supervisor.list()] == ["running"]
+        await supervisor.signal(spec.id, 9)
+        exited = await supervisor.wait(spec.id)
+        assert (exited.status, exited.known) == (137, True)
+
+    machine.run(first)
+    machine.run(second)
+
+
+CLIENT = """
+import sys, trio
+from runtime.client import open_supervisor
+async def main():
+    async with open_supervisor(sys.argv[1], sys.argv[2]) as supervisor:
+        print("ready", flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+def test_client_that_started_the_stem_is_killed(machine: Any) -> None:
+    command = [sys.executable, "-I", "-c", CLIENT, machine.places.run, machine.places.state]
+    client = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    assert client.stdout is not None
+    assert client.stdout.readline() == b"ready\n"
+    stem = machine.pid_of("runtime.stem")
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
+    client.stdout.close()
+
+    async def body(supervisor: Supervisor) -> None:
+        assert (await machine.ran(supervisor, machine.spec("sh", "-c", "exit 2"))).status == 2
+        assert machine.pid_of("runtime.stem") == stem
+
+    machine.run(body)
+
+
+def test_two_clients_start_one_stem(machine: Any) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        assert await supervisor.list() == ()
+
+    async def both() -> None:
+        from runtime.client import open_supervisor
+
+        async def one() -> None:
+            async with open_supervisor(machine.places.run, machine.places.state) as supervisor:
+                await body(supervisor)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(one)
+
+    trio.run(both)
+    assert len(machine.processes()) == 2
+
+
+def test_log_is_followed_until_the_end(machine: Any) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        script = "i=0; while test $i -lt 3000; do echo line $i; i=$((i+1)); done; printf tail"
+        spec = machine.spec("sh", "-c", script, log_max_bytes=8 * 1024, log_max_files=200)
+        await supervisor.create(spec)
+        found: list[bytes] = []
+
+        async def follow() -> None:
+            async with contextlib.aclosing(logs.follow(spec.log_path)) as records:
+                found.extend([record.data async for record in records])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await supervisor.start(spec.id)
+        assert found == [b"line %d\n" % number for number in range(3000)] + [b"tail"]
+        assert os.path.exists(spec.log_path + ".1")
+        assert [record.data for record in logs.read(spec.log_path, tail=2)] == [b"line 2999\n", b"tail"]
+
+    machine.run(body)
+
+
+def test_many_requests_at_once(machine: Any) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        specs = [machine.spec("sh", "-c", f"echo {number}; exit {number}") for number in range(20)]
+
+        async def one(number: int) -> None:
+            assert (await machine.ran(supervisor, specs[number])).status == number
+            assert machine.output(specs[number]) == f"{number}\n"
+            await supervisor.remove(specs[number].id)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(one, number)
+        assert await supervisor.list() == ()
+
+    machine.run(body)
