@@ -65,8 +65,9 @@ class Session:
             turn += 1
             try:
                 async with connect(address, self._context, handlers, keepalive_s=KEEPALIVE_S) as peer:
-                    await self._serve(peer, on_state, on_assignments, reporter)
-                    delay = RETRY_FIRST_S
+                    ended = await self._serve(peer, on_state, on_assignments, reporter)
+                if ended is not None:
+                    raise ended
             except PermissionDenied as refused:
                 self.problem = refused.message
                 log.warning("refused by the manager", extra={"fields": {"manager": address, "error": refused.message}})
@@ -111,7 +112,8 @@ class Session:
         return self._peer
 
     async def _serve(self, peer: Peer, on_state: Callable[[SessionState], Awaitable[None]],
-                     on_assignments: Callable[[Assignments], Awaitable[None]], reporter: Reporter) -> None:  # fmt: skip
+                     on_assignments: Callable[[Assignments], Awaitable[None]], reporter: Reporter) -> Exception | None:  # fmt: skip
+        """Until the stream ends; returns what ended it (raised here, it would leave the nurseries around it in a group)."""
         version: int | None = None
 
         async def send(batch: UpdateStatuses) -> None:
@@ -130,7 +132,7 @@ class Session:
             version = message.results_in
             await on_assignments(message)
 
-        ended: Exception | None = None  # kept apart, so that it leaves the nursery as itself and not in a group
+        ended: Exception | None = None
         async with peer.stream("agent.session", OpenSession(self._description, self._advertise)) as messages:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_report, reporter, send)
@@ -140,8 +142,7 @@ class Session:
                 except (ClusterError, Sequence) as error:
                     ended = error
                 nursery.cancel_scope.cancel()
-        if ended is not None:
-            raise ended
+        return ended
 
     def _close(self) -> None:
         self._peer = None
