@@ -35,7 +35,7 @@ class World:
     def __init__(self, seed: int, members: int) -> None:
         self.rng = Random(seed)
         self.ids = tuple(range(1, members + 1))
-        self.members = {id: Member(id, self.core(id, HardState(), Log())) for id in self.ids}
+        self.members = {key: Member(key, self.core(key, HardState(), Log())) for key in self.ids}
         self.wire: list[Message] = []
         self.proposed = 0
         self.committed: dict[int, tuple[int, bytes]] = {}

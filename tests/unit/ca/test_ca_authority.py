@@ -81,7 +81,7 @@ def test_a_join_without_a_token_of_this_cluster_is_refused() -> None:
     cluster = a_cluster().cluster
     strange = tokens.make(certificates.root_digest(cluster.root_ca_pem), b"x" * tokens.SECRET_BYTES)
     for token in ("", "SWMTKN-1-nonsense", strange, cluster.join_tokens.worker[:-1]):
-        with pytest.raises(PermissionDenied, match="^A valid join token is necessary to join this cluster$"):
+        with pytest.raises(PermissionDenied, match=r"^A valid join token is necessary to join this cluster$"):
             authority.join(cluster, IssueCertificate(csr(), token), NOW_NS, Random(2))
 
 

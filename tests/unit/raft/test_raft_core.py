@@ -261,13 +261,12 @@ def test_a_leader_that_hears_no_majority_steps_down() -> None:
     for _ in range(25):
         group.tick(1)
         group.run()
-    assert leader.role is Role.LEADER
+    heard = leader.role
     group.isolate(1)
     for _ in range(20):
         group.tick(1)
         group.run()
-    assert leader.role is Role.FOLLOWER
-    assert leader.leader == 0
+    assert (heard, leader.role, leader.leader) == (Role.LEADER, Role.FOLLOWER, 0)
 
 
 def test_votes_are_refused_while_a_leader_is_heard() -> None:
@@ -401,3 +400,32 @@ def test_a_log_forgets_what_a_snapshot_holds_and_goes_on() -> None:
     raft.log.compact(3)
     assert (raft.log.offset, raft.log.last, raft.log.term(3), raft.log.term(2)) == (3, 4, 1, None)
     assert raft.propose([b"d"]) == 5
+
+
+def test_a_follower_commits_only_what_it_knows_to_agree_with_the_leader() -> None:
+    """Its stale tail is longer than what the append covers, and the leader has committed past both."""
+    raft = Raft(Config(1, MEMBERS), HardState(1), log_of(1, 1, 1), Random(1))
+    raft.step(Message(MessageKind.APPEND, 2, 1, 2, index=1, log_term=1, commit=3))
+    assert raft.log.committed == 1
+
+
+def test_what_replaced_a_durable_entry_is_applied_when_it_is_durable_itself() -> None:
+    raft = Raft(Config(1, MEMBERS), HardState(1), log_of(1), Random(1))
+    assert raft.log.stable == 1
+    raft.step(Message(MessageKind.APPEND, 2, 1, 2, entries=(Entry(1, 2, b"new"),), commit=1))
+    ready = raft.ready()
+    assert ready is not None
+    assert ready.committed == ()
+    raft.persisted(ready.number)
+    ready = raft.ready()
+    assert ready is not None
+    assert [entry.data for entry in ready.committed] == [b"new"]
+
+
+def test_an_answer_to_an_earlier_question_is_no_vote() -> None:
+    raft = Raft(Config(1, MEMBERS), HardState(4), Log(), Random(1))
+    raft.campaign()
+    raft.step(Message(MessageKind.PRE_VOTE_REPLY, 2, 1, 9))
+    before = raft.role
+    raft.step(Message(MessageKind.PRE_VOTE_REPLY, 2, 1, 5))
+    assert (before, raft.role) == (Role.PRE_CANDIDATE, Role.CANDIDATE)

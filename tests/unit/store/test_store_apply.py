@@ -69,6 +69,11 @@ def test_an_entry_sets_the_version_of_what_it_wrote_and_says_what_it_did() -> No
             "name conflicts with an existing object: service WEB already exists",
         ),
         (lambda s: created(network("n2", "net")), Conflict, "network with name net already exists"),
+        (
+            lambda s: updated(replace(service("s6", "web"), meta=Meta(version=1))),
+            Conflict,
+            "name conflicts with an existing object: service web already exists",
+        ),
         (lambda s: updated(replace(s, meta=Meta(version=9))), OutOfSequence, "update out of sequence"),
         (lambda s: updated(service("s9", "nine")), NotFound, "service s9 not found"),
         (lambda s: deleted(service("s9")), NotFound, "service s9 not found"),
@@ -81,7 +86,7 @@ def test_a_refused_change_takes_the_whole_entry_with_it(
     refused: Callable[[Service], Change], error: type[ClusterError], sentence: str
 ) -> None:
     store = Store()
-    store.apply(1, (created(service("s1", "web")), created(network("n1", "net"))))
+    store.apply(1, (created(service("s1", "web")), created(service("s6", "six")), created(network("n1", "net"))))
     before = store.digest()
     with pytest.raises(error) as raised:
         store.apply(2, (created(service("s5")), refused(store.all(Kind.SERVICE)[0])))
@@ -105,7 +110,7 @@ def test_names_are_judged_as_the_changes_before_leave_them() -> None:
 
 def test_nodes_may_share_a_hostname() -> None:
     store = Store()
-    nodes = [Node(NodeId(id), NodeSpec(), description=NodeDescription(hostname="host")) for id in ("a1", "b1")]
+    nodes = [Node(NodeId(key), NodeSpec(), description=NodeDescription(hostname="host")) for key in ("a1", "b1")]
     store.apply(1, tuple(created(node) for node in nodes))
     with pytest.raises(InvalidArgument, match=r"^node host is ambiguous \(2 matches found\)$"):
         store.find(Kind.NODE, "host")
