@@ -21,7 +21,7 @@ from netfabric import trace
 from netfabric.diff import Operations, Put, diff
 from netfabric.errors import BackendUnavailable, FabricError, Failure
 from netfabric.handles import Handles
-from netfabric.netlink import ipvs, netns
+from netfabric.netlink import ipvs, netns, sysctls
 from netfabric.netlink.exchange import NetlinkError
 from netfabric.netlink.nftables import NftablesError
 from netfabric.observe import observe
@@ -41,10 +41,11 @@ ATTEMPTS = 2
 class Fabric:
     """Made by open_fabric()."""
 
-    def __init__(self, node: int, folder: str, balancing: Balancing, kernel: Kernel) -> None:
+    def __init__(self, node: int, folder: str, balancing: Balancing, kernel: Kernel, *, bridge_netfilter: bool) -> None:
         self._node = node
         self._folder = folder
         self._balancing = balancing
+        self._bridge_netfilter = bridge_netfilter
         self._kernel = kernel
         self._applied: State | None = None
         self._wanted: Plan | None = None
@@ -70,7 +71,7 @@ class Fabric:
         Raises UnknownNetwork when an interface's network is not in the view (nothing is changed then), FabricError
         when some of it could not be made. Cancelled, it stops waiting; the view is applied all the same.
         """
-        self._wanted = plan(view, self._balancing, self._wanted)
+        self._wanted = self._plan(view, self._wanted)
         self._asked += 1
         mine = self._asked
         self._wake.set()
@@ -81,7 +82,7 @@ class Fabric:
 
     async def difference(self, view: View) -> Operations:
         """What reconcile() would do if it looked at the kernel again. Raises OSError when the kernel can't be asked."""
-        desired = plan(view, self._balancing).state
+        desired = self._plan(view, None).state
         spare = Kernel(ipvs_family=self._kernel.ipvs_family)
         with Handles(self._node, self._folder) as handles:
             return diff(desired, await self._observe(handles, spare, desired))
@@ -92,6 +93,9 @@ class Fabric:
         """
         with Handles(self._node, self._folder) as handles:
             return await trace.path(handles, view, port, self._balancing, self._kernel.ipvs_family)
+
+    def _plan(self, view: View, previous: Plan | None) -> Plan:
+        return plan(view, self._balancing, previous, bridge_netfilter=self._bridge_netfilter)
 
     async def run(self) -> None:
         """Applies what is wanted, one view at a time, until it is cancelled."""
@@ -171,7 +175,7 @@ async def open_fabric(run_dir: str, *, backend: str = "auto", namespace: int | N
     node = netns.current() if namespace is None else os.dup(namespace)
     try:
         balancing = await _probe(node, folder, backend, kernel)
-        fabric = Fabric(node, folder, balancing, kernel)
+        fabric = Fabric(node, folder, balancing, kernel, bridge_netfilter=_filters_bridges(node))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fabric.run)
             try:
@@ -198,3 +202,12 @@ async def _probe(node: int, folder: str, backend: str, kernel: Kernel) -> Balanc
             return Balancing.NFT
     kernel.ipvs_family = ipvs.family_of(answer)
     return Balancing.IPVS
+
+
+def _filters_bridges(node: int) -> bool:
+    """Whether bridged packets of the node pass its IP rules (br_netfilter is there and on)."""
+    with netns.in_namespace(node):
+        try:
+            return sysctls.read("net.bridge.bridge-nf-call-iptables") == "1"
+        except OSError:
+            return False

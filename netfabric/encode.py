@@ -81,8 +81,8 @@ def _made(indexes: Indexes, descriptor: Descriptor, namespace: str, link: Link) 
             peer_mac=end.mac,
             group=FABRIC_GROUP,
         )
-        if link.isolated or not link.learning:
-            yield set_port(index, learning=link.learning, isolated=link.isolated)
+        if link.isolated or link.hairpin or not link.learning:
+            yield set_port(index, learning=link.learning, isolated=link.isolated, hairpin=link.hairpin)
     else:  # lo, and the end that the other one has made
         index = LOOPBACK_INDEX if link.kind is LinkKind.LOOPBACK else indexes.of(namespace, link.name)
         yield messages.set_link(index, up=True)
@@ -95,7 +95,7 @@ def changed(indexes: Indexes, namespace: str, link: Link) -> Iterator[Message]:
     group = FABRIC_GROUP if link.kind in {LinkKind.BRIDGE, LinkKind.VXLAN, LinkKind.VETH} else None
     yield messages.set_link(index, up=True, mtu=link.mtu, master=master, mac=link.mac, group=group)
     if link.master:
-        yield set_port(index, learning=link.learning, isolated=link.isolated)
+        yield set_port(index, learning=link.learning, isolated=link.isolated, hairpin=link.hairpin)
 
 
 def balancing(family: int, operation: Operation) -> Message:

@@ -141,6 +141,7 @@ def _as_wanted(link: SeenLink, master: str, peer: End | None = None) -> Link:
         port=link.port,
         learning=link.learning,
         isolated=link.isolated,
+        hairpin=link.hairpin,
         up=link.up,
     )
 

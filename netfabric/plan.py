@@ -8,6 +8,7 @@ Shape left for later: a resolver per sandbox, encryption of overlays, IPv6.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import ipaddress
 from collections import defaultdict
@@ -88,8 +89,12 @@ def plain(cidr: str) -> str:
     return cidr.partition("/")[0]
 
 
-def plan(view: View, balancing: Balancing, previous: Plan | None = None) -> Plan:
-    """The desired state of a node. Raises UnknownNetwork when an interface's network is not in the view."""
+def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, bridge_netfilter: bool = False) -> Plan:
+    """The desired state of a node. Raises UnknownNetwork when an interface's network is not in the view.
+
+    `bridge_netfilter`: this kernel leads bridged packets through the node's IP rules, which then isolate containers;
+    otherwise the bridge's ports do.
+    """
     overlays = {overlay.id: overlay for overlay in view.overlays}
     bridges = {bridge.name: bridge for bridge in _bridges(view)}
     sandboxes = [*_balancer_sandboxes(view), *view.sandboxes]
@@ -106,7 +111,7 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None) -> Plan
     ingress_ports = tuple(port for b in ingress.balancers for port in b.ports) if ingress else ()
     ingress_address = plain(view.ingress_sandbox_address) if ingress and view.gateway_bridge else ""
     on_bridges = tuple((bridge, tuple(attachments[bridge.name])) for bridge in bridges.values())
-    build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address)
+    build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address, bridge_netfilter)
     for overlay in view.overlays:
         name = overlay_namespace(overlay.id)
         attached = tuple(attachments[overlay.id])
@@ -161,7 +166,7 @@ def _balancer_sandboxes(view: View) -> list[Sandbox]:
     return made
 
 
-def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int, *, isolated: bool) -> tuple[Link, ...]:
+def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int) -> tuple[Link, ...]:
     """The bridge's ends of the links of what is attached to it."""
     return tuple(
         Link(
@@ -170,10 +175,20 @@ def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int, *, isolated
             mtu=mtu,
             master=bridge,
             peer=End(a.sandbox, a.interface.name, mac_of(plain(a.interface.address))),
-            isolated=isolated and a.sandbox != INGRESS_SANDBOX,
         )
         for a in attached
     )
+
+
+def _isolated(port: Link) -> Link:
+    """A container's port, kept from the other containers; the ingress sandbox is for all of them."""
+    assert port.peer is not None
+    return dataclasses.replace(port, isolated=port.peer.namespace != INGRESS_SANDBOX)
+
+
+def _returning(port: Link) -> Link:
+    """Where bridged packets are translated, a container that calls its own forwarded port is sent back by its port."""
+    return dataclasses.replace(port, hairpin=True)
 
 
 def _node(
@@ -183,16 +198,24 @@ def _node(
     host_ports: tuple[HostPort, ...],
     ingress_ports: tuple[PublishedPort, ...],
     ingress_address: str,
+    bridge_netfilter: bool,
 ) -> Namespace:
     if not on_bridges:
         return Namespace()
     bridges = tuple(bridge for bridge, _ in on_bridges)
     own = tuple(Link(b.name, LinkKind.BRIDGE, mac=mac_of(plain(b.gateway))) for b in bridges)
-    ports = (_ports(attached, b.name, BRIDGE_MTU_BYTES, isolated=b.isolate) for b, attached in on_bridges)
+    ports: list[Link] = []
+    targets = {mac_of(port.address) for port in host_ports}
+    for bridge, attached in on_bridges:
+        for port in _ports(attached, bridge.name, BRIDGE_MTU_BYTES):
+            if bridge_netfilter and port.peer is not None and port.peer.mac in targets:
+                ports.append(_returning(port))
+            else:
+                ports.append(_isolated(port) if bridge.isolate and not bridge_netfilter else port)
     held = {HeldPort(p.protocol, p.published, required=False) for p in ingress_ports if ingress_address}
     held |= {HeldPort(p.protocol, p.published, p.host_address) for p in host_ports}
     return Namespace(
-        links=(*own, *(port for some in ports for port in some)),
+        links=(*own, *ports),
         addresses=tuple(Address(b.name, b.gateway) for b in bridges),
         sysctls=(*FORWARDING, *(Sysctl(f"net.ipv4.conf.{b.name}.route_localnet", "1") for b in bridges)),
         tables=(node_table(bridges, gateway_bridge, host_ports, ingress_ports if ingress_address else (), ingress_address),),
@@ -217,7 +240,7 @@ def _overlay(
         mac = mac_of(remote.address)
         forwarding |= {Forwarding(OVERLAY_TUNNEL, mac, remote.vtep), Forwarding(OVERLAY_TUNNEL, mac)}
     return Namespace(
-        links=(LOOPBACK, bridge, tunnel, *_ports(attached, OVERLAY_BRIDGE, mtu, isolated=False)),
+        links=(LOOPBACK, bridge, tunnel, *_ports(attached, OVERLAY_BRIDGE, mtu)),
         addresses=(Address(OVERLAY_BRIDGE, f"{gateway}/{prefix}"),),
         neighbours=frozenset(Neighbour(OVERLAY_TUNNEL, r.address, mac_of(r.address)) for r in remotes),
         forwarding=frozenset(forwarding),

@@ -54,6 +54,7 @@ class Link:
     port: int = 0
     learning: bool = True
     isolated: bool = False
+    hairpin: bool = False
     up: bool = True
 
 

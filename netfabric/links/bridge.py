@@ -18,6 +18,7 @@ from netfabric.netlink.messages import (
     u32,
 )
 
+IFLA_BRPORT_MODE = 4
 IFLA_BRPORT_LEARNING = 8
 IFLA_BRPORT_ISOLATED = 33
 _IFLA_BR_STP_STATE = 5
@@ -30,10 +31,15 @@ def new_bridge(name: str, *, index: int = 0, mac: str = "", mtu: int = 0, group:
     return new_link("bridge", name, index=index, data=data, attributes=link_attributes(mac=mac, mtu=mtu, group=group))
 
 
-def set_port(index: int, *, learning: bool, isolated: bool) -> Message:
-    """A port's behaviour: whether the bridge learns addresses from it, and whether it is kept from the other
-    isolated ports.
+def set_port(index: int, *, learning: bool, isolated: bool, hairpin: bool = False) -> Message:
+    """A port's behaviour: whether the bridge learns addresses from it, whether it is kept from the other isolated
+    ports, and whether frames may leave by the port that they came in by.
     """
     body = link_header(index, family=socket.AF_BRIDGE)
-    body += nested(IFLA_PROTINFO, u8(IFLA_BRPORT_LEARNING, learning), u8(IFLA_BRPORT_ISOLATED, isolated))
+    body += nested(
+        IFLA_PROTINFO,
+        u8(IFLA_BRPORT_MODE, hairpin),
+        u8(IFLA_BRPORT_LEARNING, learning),
+        u8(IFLA_BRPORT_ISOLATED, isolated),
+    )
     return Message(RTM_SETLINK, CHANGE, body, f"change bridge port {index}")

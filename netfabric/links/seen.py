@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from netfabric.links.bridge import IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING
+from netfabric.links.bridge import IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING, IFLA_BRPORT_MODE
 from netfabric.links.vxlan import IFLA_VXLAN_ID, IFLA_VXLAN_PORT
 from netfabric.netlink import messages
 from netfabric.netlink.messages import attributes
@@ -28,6 +28,7 @@ class SeenLink:
     port: int = 0
     learning: bool = True
     isolated: bool = False
+    hairpin: bool = False
 
 
 def seen_link(payload: bytes) -> SeenLink:
@@ -53,6 +54,7 @@ def seen_link(payload: bytes) -> SeenLink:
         port=int.from_bytes(data.get(IFLA_VXLAN_PORT, b""), "big") if vxlan else 0,
         learning=bool(port.get(IFLA_BRPORT_LEARNING, b"\1")[0]),
         isolated=bool(port.get(IFLA_BRPORT_ISOLATED, b"\0")[0]),
+        hairpin=bool(port.get(IFLA_BRPORT_MODE, b"\0")[0]),
     )
 
 

@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import pytest
 import trio
 
 from netfabric.apply import Fabric, open_fabric
 from netfabric.links.bridge import new_bridge
 from netfabric.links.veth import new_veth
-from netfabric.netlink import messages, netns
+from netfabric.netlink import messages, netns, sysctls
 from netfabric.netlink.socket import SyncNetlink
 from netfabric.view import Backend, Balancer, Bridge, Interface, Overlay, PublishedPort, Remote, Sandbox, View
 
@@ -120,6 +121,15 @@ class World:
 
     def run_dir(self, node: int) -> str:
         return os.path.join(self.folder, str(node))
+
+    def set_bridge_netfilter(self, node: int, value: str) -> None:
+        """Whether bridged packets of a node pass its IP rules; skips the test where the kernel can't."""
+        with netns.in_namespace(self.nodes[node]):
+            try:
+                sysctls.write("net.bridge.bridge-nf-call-iptables", value)
+            except FileNotFoundError:
+                if value == "1":
+                    pytest.skip("this kernel has no br_netfilter")
 
     @contextlib.contextmanager
     def sandbox(self, node: int, name: str) -> Iterator[int]:

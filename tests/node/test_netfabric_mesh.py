@@ -82,7 +82,10 @@ def test_outbound_traffic_leaves_behind_the_node_s_address(world: w.World) -> No
     run(world, story)
 
 
-def test_containers_on_the_gateway_bridge_do_not_reach_each_other(world: w.World) -> None:
+@pytest.mark.parametrize("bridge_netfilter", ["0", "1"])
+def test_containers_on_the_gateway_bridge_do_not_reach_each_other(world: w.World, bridge_netfilter: str) -> None:
+    world.set_bridge_netfilter(1, bridge_netfilter)
+
     async def main() -> None:
         neighbour = w.Task("cccccccccccc", 1, 3)
         async with world.open(1):
@@ -133,13 +136,7 @@ def test_a_published_port_answers_on_the_node_itself(world: w.World, address: st
 
 @pytest.mark.parametrize("bridge_netfilter", ["0", "1"])
 def test_a_container_reaches_its_own_node_s_published_port(world: w.World, bridge_netfilter: str) -> None:
-    key = "net.bridge.bridge-nf-call-iptables"
-    with netns.in_namespace(world.nodes[1]):
-        try:
-            sysctls.write(key, bridge_netfilter)
-        except FileNotFoundError:
-            if bridge_netfilter == "1":
-                pytest.skip("this kernel has no br_netfilter")
+    world.set_bridge_netfilter(1, bridge_netfilter)
 
     async def story(sandboxes: dict[str, int]) -> None:
         assert in_turn(await answers(sandboxes[A.id], w.vtep(1), 8080, 4))

@@ -178,8 +178,11 @@ def test_concurrent_callers_all_return_and_the_last_view_stands(world: w.World) 
         async with world.open(1):
             fabric = world.fabrics[1]
             async with trio.open_nursery() as nursery:
-                for tasks in ((), (A,), TASKS, (B,), TASKS):
+                for tasks in ((), (A,), TASKS, (B,)):
                     nursery.start_soon(fabric.reconcile, w.view(1, tasks))
+                for _ in range(2):
+                    await trio.lowlevel.checkpoint()  # all of them have asked
+                await fabric.reconcile(w.view(1, TASKS))
             assert await fabric.difference(w.view(1, TASKS)) == ()
 
     trio.run(main)
@@ -215,11 +218,18 @@ def test_a_bad_sysctl_fails_its_own_sandbox_only(world: w.World) -> None:
     trio.run(main)
 
 
-def test_host_ports_reach_their_container_and_a_taken_one_is_told(world: w.World) -> None:
+@pytest.mark.parametrize("bridge_netfilter", ["0", "1"])
+def test_host_ports_reach_their_container_and_a_taken_one_is_told(world: w.World, bridge_netfilter: str) -> None:
+    world.set_bridge_netfilter(1, bridge_netfilter)
     view = View(
         bridges=(Bridge("docker0", "172.17.0.0/16", "172.17.0.1/16"),),
-        sandboxes=(Sandbox("dddddddddddd", (Interface("eth0", "docker0", "172.17.0.2/16", "172.17.0.1"),)),),
-        host_ports=(HostPort("tcp", 9000, "172.17.0.2", 90),),
+        gateway_bridge=w.GATEWAY_BRIDGE,
+        sandboxes=(
+            Sandbox("dddddddddddd", (Interface("eth0", "docker0", "172.17.0.2/16", "172.17.0.1"),)),
+            Sandbox("eeeeeeeeeeee", (Interface("eth0", "docker_gwbridge", "172.18.0.3/16", "172.18.0.1"),)),
+            Sandbox("ffffffffffff", (Interface("eth0", "docker_gwbridge", "172.18.0.4/16", "172.18.0.1"),)),
+        ),
+        host_ports=(HostPort("tcp", 9000, "172.17.0.2", 90), HostPort("tcp", 9001, "172.18.0.3", 91)),
     )
 
     async def main() -> None:
@@ -230,11 +240,16 @@ def test_host_ports_reach_their_container_and_a_taken_one_is_told(world: w.World
             with squatter, pytest.raises(FabricError, match=r"listen tcp4 0\.0\.0\.0:9000: bind: address already in use"):
                 await fabric.reconcile(view)
             await fabric.reconcile(view)
-            with world.sandbox(1, "dddddddddddd") as sandbox:
-                await nursery.start(w.serve, sandbox, 90, "d")
+            with world.sandbox(1, "dddddddddddd") as d, world.sandbox(1, "eeeeeeeeeeee") as e, world.sandbox(1, "ffffffffffff") as f:
+                await nursery.start(w.serve, d, 90, "d")
+                await nursery.start(w.serve, e, 91, "e")
                 assert await w.ask(world.client, w.vtep(1), 9000) == ("d", w.CLIENT)
-                assert (await w.ask(world.nodes[1], "127.0.0.1", 9000))[0] == "d"
-                assert (await w.ask(sandbox, w.vtep(1), 9000))[0] == "d"
+                assert await w.ask(world.client, w.vtep(1), 9001) == ("e", w.CLIENT)
+                for namespace, address in ((world.nodes[1], "127.0.0.1"), (d, w.vtep(1)), (e, w.vtep(1)), (f, w.vtep(1))):
+                    assert (await w.ask(namespace, address, 9000))[0] == "d"
+                    assert (await w.ask(namespace, address, 9001))[0] == "e"
+                with pytest.raises((trio.TooSlowError, OSError)):
+                    await w.ask(f, "172.18.0.3", 91, within_s=0.5)
             nursery.cancel_scope.cancel()
 
     trio.run(main)

@@ -176,6 +176,13 @@ def test_gateway_bridge_isolates_containers_but_not_the_ingress_sandbox() -> Non
     assert not any("iifname" in rule for rule in chains(NODE)["FORWARD"])
 
 
+def test_where_rules_see_bridged_packets_they_isolate_and_ports_return_to_their_own_container() -> None:
+    view = dataclasses.replace(VIEW, host_ports=(HostPort("tcp", 9000, "172.18.0.3", 90),))
+    links = plan(view, Balancing.NFT, bridge_netfilter=True).state[NODE].links
+    ports = {link.peer.namespace: (link.isolated, link.hairpin) for link in links if link.peer}
+    assert ports == {"ingress_sbox": (False, False), "c83ee052787a": (False, True)}
+
+
 def test_host_ports_lead_to_one_container_and_are_required() -> None:
     view = View(
         bridges=(Bridge("docker0", "172.17.0.0/16", "172.17.0.1/16"),),
