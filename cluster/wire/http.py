@@ -281,7 +281,14 @@ async def serve_connection(stream: trio.SocketStream, application: Application) 
                 request = Request(head, exchange)
                 if not _expects_body(request):
                     await exchange.read_body()
-                kept = await exchange.respond(request, await _answered(application, request))
+                response = await _answered(application, request)
+                try:
+                    kept = await exchange.respond(request, response)
+                except Disconnected:
+                    return
+                except Exception:  # noqa: BLE001  the same boundary, for streams and raw connections: the head is out
+                    log.exception("an answer broke off by a bug", extra={"fields": {"path": request.path}})
+                    return
 
 
 async def _answered(application: Application, request: Request) -> Response:
