@@ -103,7 +103,8 @@ def join(cluster: Cluster, request: IssueCertificate, now_ns: int, rng: Random) 
     try:
         availability = Availability(request.availability)
     except ValueError as error:
-        raise InvalidArgument(f"invalid availability {request.availability}, only active, pause and drain are supported") from error
+        wrong = f"invalid availability {request.availability}, only active, pause and drain are supported"
+        raise InvalidArgument(wrong) from error
     node_id = NodeId(_new_id(rng))
     certificate_pem = _certificate(cluster, request.csr_pem, node_id, role, now_ns)
     node = Node(

@@ -224,7 +224,8 @@ class Raft:
     def _on_vote_request(self, message: Message) -> None:
         pre = message.kind is MessageKind.PRE_VOTE
         free = self.vote == message.sender or (self.vote == NOBODY and self.leader == NOBODY)
-        granted = (free or (pre and message.term > self.term)) and self.log.is_up_to_date(message.index, message.log_term)
+        free = free or (pre and message.term > self.term)
+        granted = free and self.log.is_up_to_date(message.index, message.log_term)
         if pre:
             term = message.term if granted else self.term
             self._outbox_after.append(
@@ -326,9 +327,10 @@ class Raft:
                 entries = self.log.between(progress.next, self.log.last, self.config.max_append_bytes)
             elif not even_empty:
                 return
+            commit = self.log.committed
             self._outbox.append(
                 self._message(
-                    MessageKind.APPEND, member, index=before, log_term=before_term, entries=entries, commit=self.log.committed
+                    MessageKind.APPEND, member, index=before, log_term=before_term, entries=entries, commit=commit
                 )
             )
             progress.sent(before + len(entries), len(entries))
@@ -356,7 +358,14 @@ class Raft:
         return Message(kind, self.config.id, to, self.term, index, log_term, entries, commit, reject, hint)
 
     def _reply(
-        self, message: Message, kind: MessageKind, *, index: int = 0, log_term: int = 0, reject: bool = False, hint: int = 0
+        self,
+        message: Message,
+        kind: MessageKind,
+        *,
+        index: int = 0,
+        log_term: int = 0,
+        reject: bool = False,
+        hint: int = 0,
     ) -> None:
         """Answer, once what the answer promises is on disk."""
         self._outbox_after.append(

@@ -25,9 +25,11 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Log:
-    """Entries `offset + 1` to `last`. The entry at `offset` itself is known by its term only (it is in the snapshot)."""
+    """Entries `offset + 1` to `last`. The entry at `offset` itself is known by its term only: it is in the snapshot."""
 
-    def __init__(self, entries: Sequence[Entry] = (), offset: int = 0, offset_term: int = 0, committed: int = 0) -> None:
+    def __init__(
+        self, entries: Sequence[Entry] = (), offset: int = 0, offset_term: int = 0, committed: int = 0
+    ) -> None:
         assert not entries or entries[0].index == offset + 1, "the log starts after its offset"
         self.offset = offset
         self.offset_term = offset_term

@@ -22,8 +22,8 @@ class Damaged(StorageFault):
 
     def __init__(self, directory: str, what: str) -> None:
         super().__init__(
-            f"the raft directory {directory} of this manager is damaged: {what}. Nothing was changed. Restore the directory from a "
-            "backup; or, if other managers hold the cluster's state, remove it and let this node join again"
+            f"the raft directory {directory} of this manager is damaged: {what}. Nothing was changed. "
+            "Restore the directory from a backup; or, if other managers hold the cluster's state, remove it and let this node join again"
         )
 
 

@@ -234,7 +234,7 @@ def test_without_room_for_a_segment_nothing_is_lost_and_it_goes_on_when_there_is
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said, last = done.stdout.splitlines()
-    assert said.startswith("the manager's log cannot be written: no space left on device; free some on the file system of")
+    assert said.startswith("the manager's log cannot be written: no space left on device; free some on the file")
     assert last == "went on"
 
 

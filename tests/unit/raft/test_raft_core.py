@@ -1,4 +1,6 @@
-"""Scripts of members in memory: elections, replication, what is committed and when. Nothing is sent or written but by the script."""
+"""Scripts of members in memory: elections, replication, what is committed and when. Nothing is sent or written but by
+the script.
+"""
 
 from __future__ import annotations
 

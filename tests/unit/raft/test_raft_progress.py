@@ -67,7 +67,9 @@ def test_a_quorum_is_more_than_half(members: int, majority: int) -> None:
     assert quorum(members) == majority
 
 
-@pytest.mark.parametrize(("indexes", "index"), [([7], 7), ([1, 9], 1), ([1, 5, 9], 5), ([1, 2, 8, 9], 2), ([1, 2, 3, 8, 9], 3)])
+@pytest.mark.parametrize(
+    ("indexes", "index"), [([7], 7), ([1, 9], 1), ([1, 5, 9], 5), ([1, 2, 8, 9], 2), ([1, 2, 3, 8, 9], 3)]
+)
 def test_the_majoritys_index(indexes: list[int], index: int) -> None:
     assert majority_index(indexes) == index
 
