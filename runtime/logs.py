@@ -1,7 +1,9 @@
-"""Reading what containers have written: frames back to lines, with their times; all there is, or as it comes. Owns no file's content.
+"""Reading what containers have written: frames back to lines, with their times; all there is, or as it comes. Owns
+no file's content.
 
-A record is one line (with its newline) of one stream, dated by its first byte; a line over LINE_MAX_BYTES, or one without a newline at the end, is
-a record marked `partial`. Format: runtime/supervisor/frames.py. Following is by inotify(7); nothing is polled.
+A record is one line (with its newline) of one stream, dated by its first byte; a line over LINE_MAX_BYTES, or one
+without a newline at the end, is a record marked `partial`. Format: runtime/supervisor/frames.py. Following is by
+inotify(7); nothing is polled.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ class Lines:
 
 
 def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None) -> Iterator[Record]:
-    """The lines dated since_ns..until_ns (0: no bound), the last `tail` of all lines only (None: all). A log that does not exist is empty."""
+    """The lines dated since_ns..until_ns (0: no bound), the last `tail` of all lines only (None: all). A log that
+    does not exist is empty."""
     files = _open_all(path)
     lines = Lines()
     try:
@@ -79,11 +82,10 @@ def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = 
         _close_all(files)
 
 
-async def follow(
-    path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None
-) -> AsyncGenerator[Record]:
-    """As `read`, then new lines as they come, until the container's run has ended or a line is later than `until_ns`. Waits for a log that does
-    not exist yet, in a folder that does (else FileNotFoundError). To stop early, cancel, or close the iterator (contextlib.aclosing)."""
+async def follow(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None) -> AsyncGenerator[Record]:
+    """As `read`, then new lines as they come, until the container's run has ended or a line is later than
+    `until_ns`. Waits for a log that does not exist yet, in a folder that does (else FileNotFoundError). To stop
+    early, cancel, or close the iterator (contextlib.aclosing)."""
     watch = open_watch(os.path.dirname(path), k.IN_MODIFY | k.IN_CREATE | k.IN_MOVED_TO)
     follower = _Follower(path)
     try:
@@ -181,7 +183,8 @@ def _last(lines: Lines) -> Iterator[Record]:
 
 
 def _frames_of(files: list[int], ends: list[int], tail: int | None) -> Iterator[Frame]:
-    """All frames up to the given ends, oldest first; with `tail` at least those that hold the last `tail` lines, found from the end."""
+    """All frames up to the given ends, oldest first; with `tail` at least those that hold the last `tail` lines,
+    found from the end."""
     if tail is None:
         for file, end in zip(files, ends, strict=True):
             for frame, offset in frames(file, 0):

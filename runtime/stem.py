@@ -1,10 +1,11 @@
 """The stem: parent of the supervisor, heir of its children. `python -I -m runtime.stem --run DIR --state DIR`
 
-Owns: the listening socket (so that clients can connect while the supervisor restarts), duplicates of descriptors that must survive it, the exit
-records of processes that it inherited. Never: knows containers, reads requests. Imports next to nothing: it must not fail.
+Owns: the listening socket (so that clients can connect while the supervisor restarts), duplicates of descriptors that
+must survive it, the exit records of processes that it inherited. Never: knows containers, reads requests. Imports next
+to nothing: it must not fail.
 
-The command returns 0 as soon as a supervisor answers (also when one did before); the stem itself goes on in a session of its own.
-Source: prctl(2) PR_SET_CHILD_SUBREAPER, waitid(2), unix(7).
+The command returns 0 as soon as a supervisor answers (also when one did before); the stem itself goes on in a session
+of its own. Source: prctl(2) PR_SET_CHILD_SUBREAPER, waitid(2), unix(7).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ MESSAGE_BYTES = 4096
 JOURNAL_MAX_BYTES = 1024 * 1024
 
 READY, KEEP, DROP, FOUND, END = b"R", b"K", b"D", b"F", b"."
-"""On the control socket. From the supervisor: ready; keep <name> (with a descriptor); drop <name>. To a new one: found <name> (with a
-descriptor) for each that is kept, then end."""
+"""On the control socket. From the supervisor: ready; keep <name> (with a descriptor); drop <name>. To a new one:
+found <name> (with a descriptor) for each that is kept, then end."""
 
 
 class Stem:
@@ -124,7 +125,8 @@ class Stem:
             self._ready = -1
 
     def _reap(self) -> int | None:
-        """Takes all dead children. Each inherited one gets its record before it is reaped; the supervisor's status is returned."""
+        """Takes all dead children. Each inherited one gets its record before it is reaped; the supervisor's status
+        is returned."""
         status: int | None = None
         while True:
             try:
@@ -152,7 +154,8 @@ class Stem:
 
 
 def write_exit(folder: str, pid: int, started: int, status: int) -> None:
-    """The record `<pid>.<start time>`: "status nanoseconds", durable before it appears under its name. Raises OSError."""
+    """The record `<pid>.<start time>`: "status nanoseconds", durable before it appears under its name. Raises
+    OSError."""
     path = os.path.join(folder, f"{pid}.{started}")
     descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -194,7 +197,8 @@ def make_folders(places: Places) -> None:
 
 
 def lock(path: str, wait: bool) -> int:
-    """A record lock: gone with this process, not shared with its children. Returns the descriptor, or -1 when it is held and `wait` is false."""
+    """A record lock: gone with this process, not shared with its children. Returns the descriptor, or -1 when it is
+    held and `wait` is false."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,5 @@
-"""Which cgroup hierarchies this process sees, and where in them it stands. Pure over the text of /proc/self/cgroup and /proc/self/mountinfo.
+"""Which cgroup hierarchies this process sees, and where in them it stands. Pure over the text of /proc/self/cgroup
+and /proc/self/mountinfo.
 
 Source: cgroups(7), proc(5).
 """
@@ -9,11 +10,13 @@ from typing import NamedTuple
 
 V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 LEAF = "festoon.self"
-"""On cgroup v2, processes that stood in the node's own group move to this leaf, so that the group can have children with controllers."""
+"""On cgroup v2, processes that stood in the node's own group move to this leaf, so that the group can have children
+with controllers."""
 
 
 class Hierarchy(NamedTuple):
-    """`mount`: the folder it is mounted on. `own`: the folder of this process's group. `controllers`: v1's, as mounted together; none for v2."""
+    """`mount`: the folder it is mounted on. `own`: the folder of this process's group. `controllers`: v1's, as
+    mounted together; none for v2."""
 
     mount: str
     own: str
@@ -21,7 +24,8 @@ class Hierarchy(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """v1 hierarchies with controllers that we use, and the unified one when it is mounted. On a hybrid host there are both."""
+    """v1 hierarchies with controllers that we use, and the unified one when it is mounted. On a hybrid host there
+    are both."""
 
     v1: tuple[Hierarchy, ...]
     v2: Hierarchy | None
@@ -77,7 +81,8 @@ def _unescaped(path: str) -> str:
 
 
 def _below(mount: str, root: str, path: str) -> str:
-    """The folder of group `path` in a mount that shows the hierarchy from `root` on; empty when it is not visible there."""
+    """The folder of group `path` in a mount that shows the hierarchy from `root` on; empty when it is not visible
+    there."""
     if not path or path.startswith("/.."):
         return ""
     if root not in ("/", path) and not path.startswith(root.rstrip("/") + "/"):

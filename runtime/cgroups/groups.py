@@ -21,7 +21,8 @@ _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
 
 
 class Groups(NamedTuple):
-    """`folders`: one per hierarchy. `by_controller`: the folder that holds a controller's files. `unified`: the v2 folder, empty when none."""
+    """`folders`: one per hierarchy. `by_controller`: the folder that holds a controller's files. `unified`: the v2
+    folder, empty when none."""
 
     folders: tuple[str, ...]
     by_controller: tuple[tuple[str, str], ...]
@@ -46,7 +47,8 @@ class Parents:
         self._made: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
 
     def make(self, parent: str, name: str, limits: Limits, privileged: bool) -> Groups:
-        """A container's groups with their limits. Raises StartFailed for a limit that this host can't keep; leaves nothing then."""
+        """A container's groups with their limits. Raises StartFailed for a limit that this host can't keep; leaves
+        nothing then."""
         groups = self.find(parent, name)
         try:
             for folder in groups.folders:
@@ -64,9 +66,7 @@ class Parents:
         """The folders that `make` would use; they need not exist."""
         parents = self._parents(parent or DEFAULT_PARENT)
         folders = tuple(os.path.join(folder, name) for folder, _ in parents)
-        pairs = tuple(
-            (controller, path) for path, (_, names) in zip(folders, parents, strict=True) for controller in names
-        )
+        pairs = tuple((controller, path) for path, (_, names) in zip(folders, parents, strict=True) for controller in names)
         unified = self._layout.v2.mount if self._layout.v2 else ""
         in_v2 = next((path for path in folders if unified and _inside(path, unified)), "")
         return Groups(folders, pairs, in_v2)
@@ -124,7 +124,8 @@ def apply_limits(groups: Groups, settings: tuple[Setting, ...]) -> None:
 
 
 def open_procs(groups: Groups) -> list[int]:
-    """The cgroup.procs files, for a child to write itself into. The caller closes them. Raises OSError when a group is gone."""
+    """The cgroup.procs files, for a child to write itself into. The caller closes them. Raises OSError when a group
+    is gone."""
     opened: list[int] = []
     try:
         opened.extend(os.open(os.path.join(path, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC) for path in groups.folders)

@@ -1,4 +1,5 @@
-"""Limits as the files that hold them, for cgroup v1 and v2. Pure. Source: the kernel's admin-guide/cgroup-v1 and cgroup-v2.rst; Docker's conversions."""
+"""Limits as the files that hold them, for cgroup v1 and v2. Pure. Source: the kernel's admin-guide/cgroup-v1 and
+cgroup-v2.rst; Docker's conversions."""
 
 from __future__ import annotations
 
@@ -9,12 +10,16 @@ from runtime.spec import Limits
 CPU_PERIOD_US = 100_000
 NANO_CPUS_PER_CPU = 1_000_000_000
 
-DEFAULT_DEVICES = ("c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm", "c *:* m", "b *:* m")  # fmt: skip
+DEFAULT_DEVICES = (
+    "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm",
+    "c *:* m", "b *:* m",
+)  # fmt: skip
 """Default nodes and terminals may be used; any node may be made (but not opened)."""
 
 
 class Setting(NamedTuple):
-    """One value for one file. `optional`: the file may be missing (Docker goes on without it too). `what`: the limit's name in messages."""
+    """One value for one file. `optional`: the file may be missing (Docker goes on without it too). `what`: the
+    limit's name in messages."""
 
     controller: str
     file: str

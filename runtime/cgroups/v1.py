@@ -1,4 +1,5 @@
-"""Groups in the v1 hierarchies: parents, cpuset inheritance, device rules. Owns the folders it makes. Source: admin-guide/cgroup-v1."""
+"""Groups in the v1 hierarchies: parents, cpuset inheritance, device rules. Owns the folders it makes. Source:
+admin-guide/cgroup-v1."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def _inherit_cpuset(mount: str, folder: str) -> None:
 
 
 def restrict_devices(folder: str) -> None:
-    """Docker's default rules. Where the group may not be restricted (a nested cgroup without the right), the call raises PermissionError."""
+    """Docker's default rules. Where the group may not be restricted (a nested cgroup without the right), the call
+    raises PermissionError."""
     files.write(os.path.join(folder, "devices.deny"), "a")
     for rule in DEFAULT_DEVICES:
         files.write(os.path.join(folder, "devices.allow"), rule)

@@ -1,4 +1,5 @@
-"""Groups in the unified hierarchy: controllers enabled from the top, no process in inner groups, kill. Owns the folders it makes.
+"""Groups in the unified hierarchy: controllers enabled from the top, no process in inner groups, kill. Owns the
+folders it makes.
 
 Source: admin-guide/cgroup-v2.rst ("No Internal Process Constraint", "Delegation").
 """
@@ -27,7 +28,8 @@ def make_parent(hierarchy: Hierarchy, parent: str) -> tuple[str, tuple[str, ...]
 
 
 def _enable(folder: str, empty: bool) -> tuple[str, ...]:
-    """Hands the controllers down to the children; processes of `folder` move to a leaf first, unless it is the root or known to be `empty`."""
+    """Hands the controllers down to the children; processes of `folder` move to a leaf first, unless it is the root
+    or known to be `empty`."""
     available = files.read(os.path.join(folder, "cgroup.controllers")).split()
     control = os.path.join(folder, "cgroup.subtree_control")
     enabled = files.read(control).split()

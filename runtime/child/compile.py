@@ -1,6 +1,8 @@
-"""A container, or a process that joins one, as an ordered list of kernel operations. Pure: the same values give the same list.
+"""A container, or a process that joins one, as an ordered list of kernel operations. Pure: the same values give the
+same list.
 
-The order is the design (design/runtime-facts: "Start path", "Hardening list"); each step's own file says what it is for.
+The order is the design (design/runtime-facts: "Start path", "Hardening list"); each step's own file says what it is
+for.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ SECCOMP_LOADED = "loaded"
 
 
 class Compiled(NamedTuple):
-    """`fork_at`: with spec.init the process forks before this operation; the parent stays as the reaping pid 1. -1: never."""
+    """`fork_at`: with spec.init the process forks before this operation; the parent stays as the reaping pid 1. -1:
+    never."""
 
     operations: tuple[Operation, ...]
     fork_at: int = -1
@@ -79,8 +82,8 @@ def compile_exec(exec_spec: ExecSpec, spec: ContainerSpec, host: Host, joined: J
 
 
 def load_seccomp(script: Script, spec: ContainerSpec) -> None:
-    """The place of the system call filter: last with no_new_privileges, before the capabilities go without. The policy is not part of the
-    specification yet, so every specification of today leaves the place empty."""
+    """The place of the system call filter: last with no_new_privileges, before the capabilities go without. The
+    policy is not part of the specification yet, so every specification of today leaves the place empty."""
     script.step = "seccomp"
     if spec.seccomp == SECCOMP_LOADED:
         raise Refused("this runtime has no seccomp policy to load")

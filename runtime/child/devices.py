@@ -1,4 +1,5 @@
-"""The container's /dev: a tmpfs with the default nodes, links, pts, shm, mqueue; the host's nodes for privileged ones. Pure: appends operations.
+"""The container's /dev: a tmpfs with the default nodes, links, pts, shm, mqueue; the host's nodes for privileged
+ones. Pure: appends operations.
 
 Source: the OCI runtime specification, "Default Devices"; Docker's default mounts.
 """

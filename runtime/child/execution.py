@@ -52,7 +52,8 @@ def check_strings(argv: Sequence[str], env: Sequence[str]) -> None:
 
 
 def go_to(script: Script, cwd: str, create: bool) -> None:
-    """The working folder, resolved inside the root and never through a magic link (CVE-2024-21626); made when it is missing."""
+    """The working folder, resolved inside the root and never through a magic link (CVE-2024-21626); made when it is
+    missing."""
     if not cwd.startswith("/"):
         raise Refused(f"the working directory '{cwd}' is invalid, it needs to be an absolute path")
     script.step = CWD_STEP
@@ -72,7 +73,8 @@ def make_folders(script: Script, path: str) -> None:
 
 
 def explain(operations: Sequence[Operation], index: int, error: int, words: str, argv0: str, cwd: str) -> StartFailed:
-    """The user's sentence for a child that failed at `index` (== length: nothing of PATH could be executed). `words`: strerror of `error`."""
+    """The user's sentence for a child that failed at `index` (== length: nothing of PATH could be executed).
+    `words`: strerror of `error`."""
     reason = words[:1].lower() + words[1:]
     if index >= len(operations):
         return StartFailed(f'exec: "{argv0}": executable file not found in $PATH', NOT_FOUND)

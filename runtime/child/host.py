@@ -1,4 +1,5 @@
-"""What the compiler of containers has to know about this host and about the descriptors that the supervisor opened. Values only; nothing is read here."""
+"""What the compiler of containers has to know about this host and about the descriptors that the supervisor opened.
+Values only; nothing is read here."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ class Device(NamedTuple):
 
 
 class Host(NamedTuple):
-    """Read once when the supervisor starts. `masked` and `read_only`: those of Docker's paths that exist on this kernel, with True for folders."""
+    """Read once when the supervisor starts. `masked` and `read_only`: those of Docker's paths that exist on this
+    kernel, with True for folders."""
 
     last_capability: int
     masked: tuple[tuple[str, bool], ...]
@@ -23,15 +25,16 @@ class Host(NamedTuple):
 
 
 class CgroupView(NamedTuple):
-    """A cgroup to show read-only below the container's /sys/fs/cgroup. `name`: the folder there, empty for cgroup v2's single tree;
-    `path`: the container's own group on the host; `link`: other names of the same hierarchy."""
+    """A cgroup to show read-only below the container's /sys/fs/cgroup. `name`: the folder there, empty for cgroup
+    v2's single tree; `path`: the container's own group on the host; `link`: other names of the same hierarchy."""
 
     name: str
     path: str
 
 
 class Opened(NamedTuple):
-    """Descriptors and folders that the supervisor made before the fork; -1 where there is none. They are closed by the exec."""
+    """Descriptors and folders that the supervisor made before the fork; -1 where there is none. They are closed by
+    the exec."""
 
     root: int  # detached overlay mount
     mount_point: str  # an empty folder on the host, where the root is attached for a moment in the private mount namespace

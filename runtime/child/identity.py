@@ -1,4 +1,5 @@
-"""Who the program is: capabilities, user, groups, resource limits, signals. Pure: appends operations. Source: capabilities(7), credentials(7)."""
+"""Who the program is: capabilities, user, groups, resource limits, signals. Pure: appends operations. Source:
+capabilities(7), credentials(7)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Docker's masked and read-only paths below /proc and /sys. Pure: appends operations.
 
-Every path is resolved on the freshly mounted proc or sysfs itself, never through the image's tree, and without links (CVE-2025-31133).
+Every path is resolved on the freshly mounted proc or sysfs itself, never through the image's tree, and without links
+(CVE-2025-31133).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _HIDDEN = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOU
 
 
 def mask(script: Script, bases: dict[str, Register], null: Register, paths: tuple[tuple[str, bool], ...]) -> None:
-    """Folders get an empty read-only tmpfs, files the container's own null device. `bases`: mounts by first component; `null`: descriptor of the node."""
+    """Folders get an empty read-only tmpfs, files the container's own null device. `bases`: mounts by first
+    component; `null`: descriptor of the node."""
     for path, folder in paths:
         script.step = f"mask /{path}"
         base, _, rest = path.partition("/")

@@ -1,7 +1,9 @@
-"""Mounts inside the container: new file systems, binds, tmpfs. Pure: appends operations of the new mount API, from descriptor to descriptor.
+"""Mounts inside the container: new file systems, binds, tmpfs. Pure: appends operations of the new mount API, from
+descriptor to descriptor.
 
-Sources of binds are opened before the root changes, targets are made and resolved after it, so nothing outside the root can be reached through
-the image's links. Source: fsopen(2), open_tree(2), move_mount(2), mount_setattr(2), openat2(2).
+Sources of binds are opened before the root changes, targets are made and resolved after it, so nothing outside the
+root can be reached through the image's links. Source: fsopen(2), open_tree(2), move_mount(2), mount_setattr(2),
+openat2(2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Entering the namespaces: cgroup first, then the rest; hostname, loopback, sysctls. Pure: appends operations. Source: namespaces(7).
+"""Entering the namespaces: cgroup first, then the rest; hostname, loopback, sysctls. Pure: appends operations.
+Source: namespaces(7).
 
 The pid namespace is not here: it is chosen by the parent, before the fork.
 """
@@ -20,9 +21,7 @@ _NAMESPACED_SYSCTLS = (
     "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni",
     "kernel/shm_rmid_forced", "kernel/domainname",
 )  # fmt: skip
-_SYSCTL_FILE = struct.pack(
-    "=3Q", k.O_WRONLY | k.O_CLOEXEC, 0, k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_MAGICLINKS
-)
+_SYSCTL_FILE = struct.pack("=3Q", k.O_WRONLY | k.O_CLOEXEC, 0, k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_MAGICLINKS)
 
 
 def guard(script: Script) -> None:
@@ -82,7 +81,8 @@ def set_hostname(script: Script, hostname: str) -> None:
 
 
 def set_sysctls(script: Script, spec: ContainerSpec, proc: Register) -> None:
-    """Through the private proc mount's descriptor (CVE-2025-52881); only those that a namespace of the container owns."""
+    """Through the private proc mount's descriptor (CVE-2025-52881); only those that a namespace of the container
+    owns."""
     for name, value in spec.sysctls:
         path = name if "/" in name else name.replace(".", "/")
         if path.startswith("net/"):

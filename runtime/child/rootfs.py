@@ -1,4 +1,5 @@
-"""The container's root: attached, pivoted to, with fresh proc and sysfs and a read-only view of its cgroup. Pure: appends operations."""
+"""The container's root: attached, pivoted to, with fresh proc and sysfs and a read-only view of its cgroup. Pure:
+appends operations."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def open_views(script: Script, views: tuple[CgroupView, ...]) -> list[tuple[Cgro
 
 
 def pivot(script: Script, opened: Opened) -> Register:
-    """The detached overlay becomes the root; the host's tree is let go. The register is an open descriptor of the new root."""
+    """The detached overlay becomes the root; the host's tree is let go. The register is an open descriptor of the
+    new root."""
     script.step = "root file system"
     script.call(Call.MOVE_MOUNT, opened.root, b"", k.AT_FDCWD, opened.mount_point.encode(), k.MOVE_MOUNT_F_EMPTY_PATH)
     script.call(Call.CHDIR, opened.mount_point.encode())
@@ -39,7 +41,8 @@ def pivot(script: Script, opened: Opened) -> Register:
 
 
 def mount_proc(script: Script, root: Register) -> Register:
-    """A new procfs of this pid namespace; its mount's descriptor stays open. An image whose /proc is a link is refused."""
+    """A new procfs of this pid namespace; its mount's descriptor stays open. An image whose /proc is a link is
+    refused."""
     script.step = "mount of /proc"
     proc = mount_new(script, "proc", _PRIVATE)
     attach_at(script, proc, root, "proc", PLAIN_FOLDER)

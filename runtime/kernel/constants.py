@@ -1,4 +1,5 @@
-"""Flags of the system calls that the runtime uses. Owns numbers only. Source: the kernel's include/uapi/linux/*.h, named as there without the prefix noise."""
+"""Flags of the system calls that the runtime uses. Owns numbers only. Source: the kernel's include/uapi/linux/*.h,
+named as there without the prefix noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Mounts made without a place in any tree, by the new mount API: an overlay, a private devpts. Owns nothing after it returned the descriptor.
+"""Mounts made without a place in any tree, by the new mount API: an overlay, a private devpts. Owns nothing after
+it returned the descriptor.
 
 Folders whose paths fsconfig can't take (over 255 bytes, commas, colons) are named by descriptor (/proc/self/fd/N).
 Source: fsopen(2), Documentation/filesystems/overlayfs.rst, devpts(5).
@@ -39,8 +40,9 @@ def _set(context: int, key: bytes, value: bytes) -> None:
 
 
 def _set_lower(context: int, layers: Sequence[str], stack: ExitStack) -> None:
-    """One by one (kernel 6.8). On older kernels joined, by descriptor and relative to /proc/self/fd so as to stay under 255 bytes; those kernels
-    look the layers up when the file system is created, so the working folder is put back when `stack` closes."""
+    """One by one (kernel 6.8). On older kernels joined, by descriptor and relative to /proc/self/fd so as to stay
+    under 255 bytes; those kernels look the layers up when the file system is created, so the working folder is put
+    back when `stack` closes."""
     try:
         for layer in layers:
             _set(context, b"lowerdir+", _named(layer, stack))
@@ -94,8 +96,8 @@ def resize_terminal(master: int, rows: int, columns: int) -> None:
 
 
 def open_container_ptmx(pid: int) -> int:
-    """A new pseudo terminal of the devpts mounted in a container, as descriptor of the master. Raises OSError; FileNotFoundError when what stands
-    at /dev/pts/ptmx there is not a devpts's (CVE-2025-52565)."""
+    """A new pseudo terminal of the devpts mounted in a container, as descriptor of the master. Raises OSError;
+    FileNotFoundError when what stands at /dev/pts/ptmx there is not a devpts's (CVE-2025-52565)."""
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         flags = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS | k.RESOLVE_NO_SYMLINKS

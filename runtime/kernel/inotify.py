@@ -1,4 +1,5 @@
-"""Watches on folders and files. Owns the shape of inotify's events; whoever opened the descriptor closes it. Source: inotify(7)."""
+"""Watches on folders and files. Owns the shape of inotify's events; whoever opened the descriptor closes it.
+Source: inotify(7)."""
 
 from __future__ import annotations
 

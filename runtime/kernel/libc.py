@@ -1,7 +1,8 @@
-"""The one door to the C library: syscall(2) through cffi in ABI mode. Owns the call and the addresses handed to it; decides nothing.
+"""The one door to the C library: syscall(2) through cffi in ABI mode. Owns the call and the addresses handed to it;
+decides nothing.
 
-Built from cffi's backend directly: no C declarations are parsed, so pycparser is never loaded into the process that forks (5 MB less, 30 ms less).
-Source: syscall(2), the documentation of cffi's ABI mode.
+Built from cffi's backend directly: no C declarations are parsed, so pycparser is never loaded into the process that
+forks (5 MB less, 30 ms less). Source: syscall(2), the documentation of cffi's ABI mode.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ Operand = int | bytes | bytearray
 
 
 class Libc(NamedTuple):
-    """`syscall` takes a number and exactly six integers and returns the result or -1; `errno` reads the error of the last call."""
+    """`syscall` takes a number and exactly six integers and returns the result or -1; `errno` reads the error of
+    the last call."""
 
     syscall: Callable[..., int]
     errno: Callable[[], int]
@@ -42,12 +44,14 @@ def libc() -> Libc:
 
 
 def address_of(memory: bytes | bytearray) -> int:
-    """The address of the object's bytes. The caller keeps the object alive and of the same size; bytes objects end with a NUL of their own."""
+    """The address of the object's bytes. The caller keeps the object alive and of the same size; bytes objects end
+    with a NUL of their own."""
     return libc().address_of(memory)
 
 
 def call(number: Call, *operands: Operand) -> int:
-    """One system call; bytes and bytearrays are passed by address. Raises OSError (of the errno's subclass) that names call and operands."""
+    """One system call; bytes and bytearrays are passed by address. Raises OSError (of the errno's subclass) that
+    names call and operands."""
     door = libc()
     numbers = [operand if isinstance(operand, int) else door.address_of(operand) for operand in operands]
     numbers += [0] * (6 - len(numbers))
@@ -59,7 +63,8 @@ def call(number: Call, *operands: Operand) -> int:
 
 
 def describe(number: int, operands: tuple[object, ...]) -> str:
-    """`openat2(3, "etc/hosts")`: the call as a person would write it. Buffers that are not text are shown as their length."""
+    """`openat2(3, "etc/hosts")`: the call as a person would write it. Buffers that are not text are shown as their
+    length."""
     return f"{Call(number).name.lower()}({', '.join(_shown(operand) for operand in operands)})"
 
 

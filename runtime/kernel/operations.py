@@ -1,4 +1,5 @@
-"""A kernel operation as a value: one system call of the list that a child runs between fork and exec. Pure; runs nothing."""
+"""A kernel operation as a value: one system call of the list that a child runs between fork and exec. Pure; runs
+nothing."""
 
 from __future__ import annotations
 
@@ -25,8 +26,9 @@ Argument = int | bytes | Register | Pointers
 
 
 class Operation(NamedTuple):
-    """`into`: the register that takes the result, -1 for none. `tolerate`: error numbers that are no failure; then the next `skip` operations are left out.
-    `expect`: the only result that is no failure, -1 for any. `step` names the part of the start that failed, for the user's sentence."""
+    """`into`: the register that takes the result, -1 for none. `tolerate`: error numbers that are no failure; then
+    the next `skip` operations are left out. `expect`: the only result that is no failure, -1 for any. `step` names
+    the part of the start that failed, for the user's sentence."""
 
     call: Call
     arguments: tuple[Argument, ...]

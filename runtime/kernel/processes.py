@@ -1,4 +1,5 @@
-"""Processes and namespaces as the kernel shows them: who is it, has it ended, enter and leave a pid namespace. Owns no process.
+"""Processes and namespaces as the kernel shows them: who is it, has it ended, enter and leave a pid namespace. Owns
+no process.
 
 Source: proc(5), pidfd_open(2), setns(2), include/uapi/linux/pidfd.h.
 """
@@ -21,8 +22,8 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> int:
-    """Clock ticks since boot at which the process started (field 22 of stat); with the pid it names a process for as long as this boot lasts.
-    0 when there is none."""
+    """Clock ticks since boot at which the process started (field 22 of stat); with the pid it names a process for
+    as long as this boot lasts. 0 when there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rpartition(b")")[2].split()[19])
@@ -36,7 +37,8 @@ def exit_status_of(waited: os.waitid_result) -> int:
 
 
 def status_from_pidfd(pidfd: int) -> int | None:
-    """The exit status of a reaped process that need not be our child (kernel 6.15); None where the kernel does not tell."""
+    """The exit status of a reaped process that need not be our child (kernel 6.15); None where the kernel does not
+    tell."""
     info = bytearray(k.PIDFD_INFO_SIZE_BYTES)
     struct.pack_into("=Q", info, 0, k.PIDFD_INFO_EXIT)
     try:

@@ -1,4 +1,5 @@
-"""A list of operations made ready to run in a forked child: every string has an address, every argument is a number. Owns the memory behind them.
+"""A list of operations made ready to run in a forked child: every string has an address, every argument is a
+number. Owns the memory behind them.
 
 Lowering is done before the fork; running allocates little and touches no other module, so the child copies few pages.
 """
@@ -32,7 +33,8 @@ class Program:
         return len(self._steps)
 
     def run(self, start: int, stop: int, registers: list[int]) -> tuple[int, int] | None:
-        """Runs operations [start, stop). None when all were run, else (index, errno) of the one that failed. `registers` from `new_registers`."""
+        """Runs operations [start, stop). None when all were run, else (index, errno) of the one that failed.
+        `registers` from `new_registers`."""
         door = libc()
         syscall, errno, steps = door.syscall, door.errno, self._steps
         index = start

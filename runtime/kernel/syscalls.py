@@ -1,4 +1,5 @@
-"""System call numbers of x86_64 and their names. Owns nothing but the table. Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl."""
+"""System call numbers of x86_64 and their names. Owns nothing but the table. Source: the kernel's
+arch/x86/entry/syscalls/syscall_64.tbl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The supervisor's program, started by the stem: `python -I -m runtime.supervisor --run DIR --state DIR --listen FD --control FD`
+"""The supervisor's program, started by the stem: `python -I -m runtime.supervisor --run DIR --state DIR --listen FD
+--control FD`
 
 Owns the order of its start: locks, adopts, serves. Lean on purpose: whatever is resident here is copied at every fork.
 """

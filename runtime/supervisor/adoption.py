@@ -1,7 +1,9 @@
-"""A new supervisor's first act: the containers that an earlier one left, on disk and running. Owns nothing afterwards.
+"""A new supervisor's first act: the containers that an earlier one left, on disk and running. Owns nothing
+afterwards.
 
-A pid is trusted only with the same boot and start time. A start that was under way is undone: its child waits at a gate that closed with the
-earlier supervisor, or has just been executed without anybody knowing; both are killed, and the client's repeated request starts anew.
+A pid is trusted only with the same boot and start time. A start that was under way is undone: its child waits at a
+gate that closed with the earlier supervisor, or has just been executed without anybody knowing; both are killed, and
+the client's repeated request starts anew.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def _undo(context: Context, container: Container, process: ProcessRecord | None)
             os.close(pidfd)
     container.groups = context.parents.find(container.spec.cgroup_parent, container.spec.id[:12])
     ending.release(context, container)
-    context.save(container)
+    context.save_happened(container)
 
 
 def _adopt_running(context: Context, container: Container, process: ProcessRecord) -> None:
@@ -88,9 +90,7 @@ def _adopt_exec(context: Context, container: Container, exec_id: str, record: Ex
         return
     process = record.process
     if process.boot_id == context.boot_id:
-        running.process = context.reaper.adopt(
-            process.pid, process.start_time, lambda exited: execs.finish(container, exec_id, running, exited)
-        )
+        running.process = context.reaper.adopt(process.pid, process.start_time, lambda exited: execs.finish(container, exec_id, running, exited))
         if running.process is not None:
             return
     exited = context.reaper.take_record(process.pid, process.start_time) if process.boot_id == context.boot_id else None

@@ -70,9 +70,7 @@ class Connection:
         if self.closed:
             return
         try:
-            data, control, flags, _ = self._socket.recvmsg(
-                datagrams.RECEIVE_BYTES, datagrams.ANCILLARY_BYTES, datagrams.RECEIVE_FLAGS
-            )
+            data, control, flags, _ = self._socket.recvmsg(datagrams.RECEIVE_BYTES, datagrams.ANCILLARY_BYTES, datagrams.RECEIVE_FLAGS)
         except BlockingIOError:
             return
         except ConnectionResetError:

@@ -1,4 +1,5 @@
-"""What all parts of the supervisor share: the loop, the host's facts, the containers. Owns no behaviour beyond looking things up and saving them."""
+"""What all parts of the supervisor share: the loop, the host's facts, the containers. Owns no behaviour beyond
+looking things up and saving them."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from runtime.supervisor.states import Container
 
 @dataclass(slots=True)
 class Context:
-    """`home`: this process's pid namespace. `stem`: the parent that started it. `publish` reaches all who subscribed."""
+    """`home`: this process's pid namespace. `stem`: the parent that started it. `publish` reaches all who
+    subscribed."""
 
     places: Places
     loop: Loop
@@ -47,8 +49,15 @@ class Context:
         return ProcessRecord(process.pid, process.start_time, self.boot_id)
 
     def save(self, container: Container) -> None:
-        """The container's state. Only an end must survive the machine as well as this process: a running one does not. Raises OSError."""
+        """The container's state, before something happens. Raises OSError."""
+        journal.write(container.folder, journal.STATE, self._state(container), durable=False)
+
+    def save_happened(self, container: Container) -> None:
+        """The container's state, after something has happened. Only an end must survive the machine: a running
+        process does not either."""
+        durable = container.exited is not None
+        journal.write_if_possible(container.folder, journal.STATE, self._state(container), durable=durable)
+
+    def _state(self, container: Container) -> StateRecord:
         process = None if container.process is None else self.record_of(container.process)
-        phase, key = str(container.phase), container.start_key
-        record = StateRecord(phase, process, container.started_at_ns, key, container.exited)
-        journal.write(container.folder, journal.STATE, record, durable=container.exited is not None)
+        return StateRecord(str(container.phase), process, container.started_at_ns, container.start_key, container.exited)

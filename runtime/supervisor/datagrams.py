@@ -1,7 +1,8 @@
-"""Messages on a SOCK_SEQPACKET socket: small ones in the datagram, large ones in a sealed memfd; descriptors beside them. Pure but for memfd.
+"""Messages on a SOCK_SEQPACKET socket: small ones in the datagram, large ones in a sealed memfd; descriptors beside
+them. Pure but for memfd.
 
-The first byte says which: 0 the message follows, 1 it is in the first descriptor. Whoever receives closes what it does not keep.
-Source: unix(7), memfd_create(2), fcntl(2) "File Sealing".
+The first byte says which: 0 the message follows, 1 it is in the first descriptor. Whoever receives closes what it does
+not keep. Source: unix(7), memfd_create(2), fcntl(2) "File Sealing".
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class BadDatagram(ValueError):
 
 
 def pack(message: bytes) -> tuple[bytes, int]:
-    """(datagram, memfd): the memfd is -1 for small messages; else it goes first among the descriptors and the caller closes it."""
+    """(datagram, memfd): the memfd is -1 for small messages; else it goes first among the descriptors and the
+    caller closes it."""
     assert len(message) <= MESSAGE_MAX_BYTES
     if len(message) <= INLINE_MAX_BYTES:
         return _INLINE + message, -1

@@ -1,8 +1,8 @@
-"""The end of a container's run, and of the container: output drained, statuses recorded, cgroups removed, waiters told. Owns removal."""
+"""The end of a container's run, and of the container: output drained, statuses recorded, cgroups removed, waiters
+told. Owns removal."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 
@@ -24,22 +24,26 @@ from runtime.supervisor.states import Container, Happening, Phase
 SIGKILL = 9
 RMDIR_RETRY_S = 0.005
 RMDIR_RETRIES_MAX = 1000
-"""A group is busy until its last process has been taken off it, a moment after that process's end; there is no event for it on cgroup v1."""
+"""A group is busy until its last process has been taken off it, a moment after that process's end; there is no
+event for it on cgroup v1."""
 
 
 def ended(context: Context, container: Container, exited: Exited, fault: StartFailed | None) -> None:
-    """The first process has ended. With `fault` its program was never executed: the container is as it was before the start."""
+    """The first process has ended. With `fault` its program was never executed: the container is as it was before
+    the start."""
     container.process = None
     killed = container.groups is not None and cgroups.oom_kills(container.groups) > 0
     release(context, container)
     if fault is not None or container.phase is Phase.STARTING:
         container.move(Happening.FAILED)
         container.started_at_ns, container.exited = 0, None
-        _save(context, container)
+        if container.phase is not Phase.REMOVING:
+            context.save_happened(container)
     else:
         container.exited = msgspec.structs.replace(exited, oom_killed=killed)
         container.move(Happening.ENDED)
-        _save(context, container)
+        if container.phase is not Phase.REMOVING:
+            context.save_happened(container)
         waiters, container.waiters = container.waiters, []
         for waiter in waiters:
             waiter(container.exited)
@@ -47,18 +51,6 @@ def ended(context: Context, container: Container, exited: Exited, fault: StartFa
     idle, container.when_idle = container.when_idle, []
     for action in idle:
         action()
-
-
-def _save(context: Context, container: Container) -> None:
-    """A full disk must not cost the other containers their supervisor: the state stays in memory then."""
-    if container.phase is Phase.REMOVING:
-        return
-    try:
-        context.save(container)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
-            raise
-        os.write(2, f"state of {container.spec.id} not saved: {error}\n".encode())
 
 
 def release(context: Context, container: Container) -> None:
@@ -73,10 +65,9 @@ def release(context: Context, container: Container) -> None:
         _remove_groups(context, container, found, lambda: None, 0)
 
 
-def _remove_groups(
-    context: Context, container: Container, found: cgroups.Groups, done: Callable[[], None], tries: int
-) -> None:
-    """Removes the groups as soon as their last process is off them, unless a new run uses them; `done` is called in any case."""
+def _remove_groups(context: Context, container: Container, found: cgroups.Groups, done: Callable[[], None], tries: int) -> None:
+    """Removes the groups as soon as their last process is off them, unless a new run uses them; `done` is called in
+    any case."""
     if container.groups is not None or cgroups.remove(found) or tries >= RMDIR_RETRIES_MAX:
         done()
         return
@@ -93,8 +84,9 @@ def remove(context: Context, container: Container, done: Callable[[], None]) -> 
         _remove_groups(context, container, found, forget, 0)
 
     def forget() -> None:
-        journal.remove(container.folder)
-        context.containers.pop(container.spec.id, None)
+        if context.containers.get(container.spec.id) is container:
+            journal.remove(container.folder)
+            del context.containers[container.spec.id]
         for waiter in container.waiters:
             waiter(Exited(LOST_STATUS, known=False))
         done()
@@ -107,7 +99,8 @@ def remove(context: Context, container: Container, done: Callable[[], None]) -> 
 
 
 def kill(container: Container) -> None:
-    """The end of pid 1 is the end of its pid namespace; a unified group is killed as well, for whoever joined the group only."""
+    """The end of pid 1 is the end of its pid namespace; a unified group is killed as well, for whoever joined the
+    group only."""
     if container.groups is not None and container.groups.unified:
         v2.kill(container.groups.unified)
     if container.process is not None:

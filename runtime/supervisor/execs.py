@@ -1,4 +1,5 @@
-"""Processes that join a running container. Owns each from its fork to the record of its end; its descriptors go to the client."""
+"""Processes that join a running container. Owns each from its fork to the record of its end; its descriptors go to
+the client."""
 
 from __future__ import annotations
 
@@ -51,9 +52,7 @@ def start(context: Context, container: Container, spec: ExecSpec, outcome: Outco
         raise StartFailed(str(error)) from error
 
 
-def _begin(
-    context: Context, container: Container, spec: ExecSpec, outcome: Outcome, ours: dict[str, int], stack: ExitStack
-) -> None:
+def _begin(context: Context, container: Container, spec: ExecSpec, outcome: Outcome, ours: dict[str, int], stack: ExitStack) -> None:
     process = container.process
     assert process is not None
     theirs = _streams(process.pid, spec, ours, stack)
@@ -64,9 +63,7 @@ def _begin(
     procs = cgroups.open_procs(container.groups) if container.groups is not None else []
     stack.callback(close_all, procs)
     try:
-        compiled = compile_exec(
-            spec, container.spec, context.host, Joined(process.pidfd, tuple(procs), gate_reader, **theirs)
-        )
+        compiled = compile_exec(spec, container.spec, context.host, Joined(process.pidfd, tuple(procs), gate_reader, **theirs))
         pid = spawn(compiled, errors, home=context.home, enter=process.pidfd)
     except (OSError, Refused):
         os.close(report)
@@ -109,12 +106,13 @@ def _begin(
     context.loop.watch(report, reported)
     running.process = context.reaper.watch_child(pid, ended)
     record = ExecRecord(context.record_of(running.process))
-    journal.write(container.folder, EXEC_PREFIX + spec.exec_id, record, durable=False)
+    journal.write_if_possible(container.folder, EXEC_PREFIX + spec.exec_id, record, durable=False)
     os.write(gate, b"\1")
 
 
 def _streams(init: int, spec: ExecSpec, ours: dict[str, int], stack: ExitStack) -> dict[str, int]:
-    """Fills `ours` with the client's ends; the process's ends are returned by their names in Joined and closed with `stack`."""
+    """Fills `ours` with the client's ends; the process's ends are returned by their names in Joined and closed with
+    `stack`."""
     theirs: dict[str, int] = {}
 
     def keep(name: str, descriptor: int) -> None:
@@ -145,11 +143,10 @@ def finish(container: Container, exec_id: str, running: RunningExec, exited: Exi
     running.process, running.exited = None, exited
     close_all((running.terminal,))
     running.terminal = -1
-    if os.path.isdir(container.folder):
-        kept = journal.read(container.folder, EXEC_PREFIX + exec_id, ExecRecord)
-        if kept is not None:
-            record = ExecRecord(kept.process, exited)
-            journal.write(container.folder, EXEC_PREFIX + exec_id, record, durable=False)
+    kept = journal.read(container.folder, EXEC_PREFIX + exec_id, ExecRecord)
+    if kept is not None:
+        record = ExecRecord(kept.process, exited)
+        journal.write_if_possible(container.folder, EXEC_PREFIX + exec_id, record, durable=False)
     waiters, running.waiters = running.waiters, []
     for waiter in waiters:
         waiter(exited)

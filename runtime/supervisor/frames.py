@@ -1,8 +1,8 @@
 """The frames of a container's log: their format, and reading them forwards and backwards. Owns no file.
 
-A frame: header (magic, stream, reserved, payload length, nanoseconds since the epoch), the payload as it was read from the container, and the
-frame's whole length again, so that a file can be read from its end. Frames of streams BEGIN and END, without payload, mark where a run of the
-container begins and where it ended.
+A frame: header (magic, stream, reserved, payload length, nanoseconds since the epoch), the payload as it was read from
+the container, and the frame's whole length again, so that a file can be read from its end. Frames of streams BEGIN and
+END, without payload, mark where a run of the container begins and where it ended.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
-"""The supervisor's memory on disk: one folder per container with its specification, its state and its execs. Owns the files' shapes.
+"""The supervisor's memory on disk: one folder per container with its specification, its state and its execs. Owns
+the files' shapes.
 
-Every record appears whole under its name (write, rename) before what it describes may happen. What must survive the machine and not only the
-process is synced first: specifications and ends. A running state need not be, no process outlives the machine.
+Every record appears whole under its name (write, rename) before what it describes may happen. What must survive the
+machine and not only the process is synced first: specifications and ends. A running state need not be, no process
+outlives the machine.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -45,7 +48,8 @@ Record = TypeVar("Record")
 
 
 def write(folder: str, name: str, record: object, *, durable: bool = True) -> None:
-    """Replaces the record at once and whole. Not `durable`: may be lost with the machine, not with the process. Raises OSError."""
+    """Replaces the record at once and whole. Not `durable`: may be lost with the machine, not with the process.
+    Raises OSError."""
     path = os.path.join(folder, name)
     descriptor = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -55,6 +59,17 @@ def write(folder: str, name: str, record: object, *, durable: bool = True) -> No
     finally:
         os.close(descriptor)
     os.rename(f"{path}.new", path)
+
+
+def write_if_possible(folder: str, name: str, record: object, *, durable: bool = True) -> None:
+    """As `write`, for what has happened already: a full or failing disk, or a folder that is gone, must not cost
+    the other containers their supervisor. What is not written is said in the supervisor's log."""
+    try:
+        write(folder, name, record, durable=durable)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT):
+            raise
+        os.write(2, f"not saved: {name} of {folder}: {error.strerror}\n".encode())
 
 
 def read(folder: str, name: str, kind: type[Record]) -> Record | None:
@@ -74,7 +89,8 @@ def create(folder: str, spec: ContainerSpec) -> None:
 
 
 def containers(state_folder: str) -> Iterator[tuple[str, ContainerSpec, StateRecord]]:
-    """(folder, specification, state) of every container; folders without a specification were never created, or are half removed."""
+    """(folder, specification, state) of every container; folders without a specification were never created, or are
+    half removed."""
     for entry in sorted(os.scandir(state_folder), key=lambda entry: entry.name):
         if not entry.is_dir(follow_symlinks=False):
             continue
@@ -106,4 +122,5 @@ def remove(folder: str) -> None:
         os.unlink(os.path.join(folder, SPEC))
     except FileNotFoundError:
         pass
-    shutil.rmtree(folder, ignore_errors=False) if os.path.isdir(folder) else None
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)

@@ -1,4 +1,5 @@
-"""The supervisor's end of the stem's control socket: descriptors that must outlive a crash. Owns the socket and what it found at the start."""
+"""The supervisor's end of the stem's control socket: descriptors that must outlive a crash. Owns the socket and
+what it found at the start."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ import os
 import socket
 
 from runtime.stem import DROP, END, FOUND, KEEP, MESSAGE_BYTES, READY
+
+SEND_TIMEOUT_S = 1.0
+"""A stem that does not read for so long is as good as dead."""
 
 
 class Keeper:
@@ -15,6 +19,7 @@ class Keeper:
         """Takes over what an earlier supervisor left with the stem."""
         self._control = control
         self._found: dict[str, int] = {}
+        self._alone = False
         while True:
             message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
             if not message or message[:1] == END:
@@ -22,6 +27,7 @@ class Keeper:
             if message[:1] == FOUND and descriptors:
                 os.set_inheritable(descriptors[0], False)
                 self._found[message[1:].decode()] = descriptors[0]
+        control.settimeout(SEND_TIMEOUT_S)
 
     def ready(self) -> None:
         """Every container has been adopted; lets go of what none of them claimed."""
@@ -43,7 +49,9 @@ class Keeper:
         return self._found.pop(name, -1)
 
     def _send(self, message: bytes, descriptors: list[int]) -> None:
+        if self._alone:
+            return
         try:
             socket.send_fds(self._control, [message], descriptors)
-        except (BrokenPipeError, ConnectionResetError):
-            return  # the stem is dead
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
+            self._alone = True  # the stem is dead, or stopped

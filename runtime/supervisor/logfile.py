@@ -1,4 +1,5 @@
-"""A container's log on disk: frames (supervisor/frames.py) in files rotated by size. Owns the writer; readers are in runtime/logs.py.
+"""A container's log on disk: frames (supervisor/frames.py) in files rotated by size. Owns the writer; readers are
+in runtime/logs.py.
 
 Frames are never split over files. Rotation renames: `log` is the newest, then log.1, log.2, ...
 """
@@ -17,7 +18,8 @@ def rotated(path: str, number: int) -> str:
 
 
 class LogWriter:
-    """Appends frames. A full disk loses output (counted in `lost_bytes`), never blocks the container, never leaves half a frame."""
+    """Appends frames. A full disk loses output (counted in `lost_bytes`), never blocks the container, never leaves
+    half a frame."""
 
     def __init__(self, path: str, max_bytes: int, max_files: int) -> None:
         """Raises OSError when the file can't be opened."""
@@ -35,9 +37,7 @@ class LogWriter:
         try:
             if self._size and self._size + length > self._max_bytes:
                 self._rotate()
-            written = os.writev(
-                self._file, (encode_header(stream, len(payload), timestamp_ns), payload, TRAILER.pack(length))
-            )
+            written = os.writev(self._file, (encode_header(stream, len(payload), timestamp_ns), payload, TRAILER.pack(length)))
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
                 raise

@@ -1,6 +1,8 @@
-"""The event loop of the supervisor: descriptors, and retries with a deadline. Owns the epoll instance; knows nothing of what it waits for.
+"""The event loop of the supervisor: descriptors, and retries with a deadline. Owns the epoll instance; knows
+nothing of what it waits for.
 
-Handlers may be called once too often (a descriptor that was closed and reused within a batch), so they read without blocking.
+Handlers may be called once too often (a descriptor that was closed and reused within a batch), so they read without
+blocking.
 """
 
 from __future__ import annotations

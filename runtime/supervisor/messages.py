@@ -1,6 +1,8 @@
-"""What the supervisor and its clients say to each other: shapes only. Encoded as msgpack, one message per datagram (supervisor/datagrams.py).
+"""What the supervisor and its clients say to each other: shapes only. Encoded as msgpack, one message per datagram
+(supervisor/datagrams.py).
 
-A client opens with Hello and then sends Requests, each with a number of its own choice; answers carry that number. Number 0 is for events.
+A client opens with Hello and then sends Requests, each with a number of its own choice; answers carry that number.
+Number 0 is for events.
 """
 
 from __future__ import annotations
@@ -130,7 +132,8 @@ class Listed(Message, frozen=True):
 
 
 class Streams(Message, frozen=True):
-    """`names` of the descriptors that come with this message, in order: stdin, stdout, stderr, tty. `pid` of an exec."""
+    """`names` of the descriptors that come with this message, in order: stdin, stdout, stderr, tty. `pid` of an
+    exec."""
 
     names: tuple[str, ...]
     pid: int = 0

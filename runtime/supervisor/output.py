@@ -1,4 +1,5 @@
-"""A container's output: read from its FIFOs or terminal, written to its log, copied to whoever is attached. Owns those descriptors.
+"""A container's output: read from its FIFOs or terminal, written to its log, copied to whoever is attached. Owns
+those descriptors.
 
 Back-pressure is blocking: while somebody attached does not read, the container's stream is not read either.
 """
@@ -50,7 +51,8 @@ class Output:
         self._loop.watch(descriptor, readable)
 
     def attach(self, stream: int) -> int:
-        """The read end of a pipe that gets a copy of what comes from now on; the caller's to close. Raises OSError (EUSERS when there are too many)."""
+        """The read end of a pipe that gets a copy of what comes from now on; the caller's to close. Raises OSError
+        (EUSERS when there are too many)."""
         if len(self._sinks[stream]) >= ATTACHED_MAX:
             raise OSError(errno.EUSERS, f"more than {ATTACHED_MAX} clients are attached")
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -126,5 +128,3 @@ class Output:
             self._log.write(END, time.time_ns(), b"")
             self._log.close()
             self._log = None
-
-

@@ -1,6 +1,7 @@
 """Where the runtime keeps its things below a node's run and state folders. Paths only.
 
-`run`: sockets, locks, the folder that roots are attached to; gone with the machine. `state`: one folder per container, exit records; survives.
+`run`: sockets, locks, the folder that roots are attached to; gone with the machine. `state`: one folder per container,
+exit records; survives.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What this host has, read once when the supervisor starts; and what a privileged container gets of its devices. Owns nothing."""
+"""What this host has, read once when the supervisor starts; and what a privileged container gets of its devices.
+Owns nothing."""
 
 from __future__ import annotations
 

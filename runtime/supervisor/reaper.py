@@ -1,7 +1,8 @@
-"""When processes end and how. Owns pidfds from `watch` to the end; children are waited for, adopted processes are settled from the stem's records.
+"""When processes end and how. Owns pidfds from `watch` to the end; children are waited for, adopted processes are
+settled from the stem's records.
 
-An adopted process is not our child: its pidfd tells when it has ended, the stem's record how; without a stem the kernel is asked (6.15), and an
-older kernel leaves the status unknown. Source: pidfd_open(2), waitid(2).
+An adopted process is not our child: its pidfd tells when it has ended, the stem's record how; without a stem the
+kernel is asked (6.15), and an older kernel leaves the status unknown. Source: pidfd_open(2), waitid(2).
 """
 
 from __future__ import annotations
@@ -81,9 +82,11 @@ class Reaper:
         return Exited(int(status), finished_at_ns=int(finished))
 
     def clean_records(self) -> None:
-        """Removes records that nobody asked for; after every container has been adopted."""
+        """Removes records that nobody will ask for; after everything has been adopted."""
+        wanted = {f"{process.pid}.{process.start_time}" for process, _ in self._adopted.values()}
         for name in os.listdir(self._exits):
-            os.unlink(os.path.join(self._exits, name))
+            if name not in wanted:
+                os.unlink(os.path.join(self._exits, name))
 
     def _settle(self, process: Process, events: int) -> None:
         exited = self.take_record(process.pid, process.start_time)

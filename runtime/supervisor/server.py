@@ -1,4 +1,5 @@
-"""Requests to answers: the supervisor's socket and one table of calls. Owns the connections; what a call does is in the other files."""
+"""Requests to answers: the supervisor's socket and one table of calls. Owns the connections; what a call does is in
+the other files."""
 
 from __future__ import annotations
 

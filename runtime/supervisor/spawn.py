@@ -1,4 +1,5 @@
-"""Fork, run the list, exec. Owns the moment between: signals are blocked, the child never returns into the supervisor's code.
+"""Fork, run the list, exec. Owns the moment between: signals are blocked, the child never returns into the
+supervisor's code.
 
 With a reaping pid 1 the child forks once more after everything is set up, and stays.
 """
@@ -26,8 +27,9 @@ NOT_FOUND_ERRNO = 2
 
 
 def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1) -> int:
-    """Forks a child that runs the list and returns its pid. `home`: this process's own pid namespace; `enter`: pidfd whose pid namespace the child
-    is born in, -1 for a new one. `errors`: write end of the pipe for the report. Raises OSError."""
+    """Forks a child that runs the list and returns its pid. `home`: this process's own pid namespace; `enter`:
+    pidfd whose pid namespace the child is born in, -1 for a new one. `errors`: write end of the pipe for the
+    report. Raises OSError."""
     program = Program(compiled.operations)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -66,14 +68,16 @@ def _become(program: Program, fork_at: int, errors: int) -> NoReturn:
 
 
 def _lead_group() -> None:
-    """A group of its own, in the terminal's foreground when there is one, so that its keys do not reach pid 1 as well."""
+    """A group of its own, in the terminal's foreground when there is one, so that its keys do not reach pid 1 as
+    well."""
     os.setpgid(0, 0)
     if os.isatty(0):
         os.tcsetpgrp(0, os.getpid())
 
 
 def _reap_as_pid_1(child: int) -> NoReturn:
-    """Hands signals on to the program, reaps whatever is orphaned, ends as the program ends. All signals are blocked and taken one by one."""
+    """Hands signals on to the program, reaps whatever is orphaned, ends as the program ends. All signals are
+    blocked and taken one by one."""
     status = FAILED_STATUS
     try:
         call(Call.CLOSE_RANGE, 3, 0xFFFF_FFFF, 0)
@@ -106,7 +110,8 @@ def _reap_all(child: int) -> int | None:
 
 
 def read_report(errors: int) -> tuple[int, int] | None:
-    """The report of a child, None when the pipe closed without one (it was executed). Raises BlockingIOError while neither has happened."""
+    """The report of a child, None when the pipe closed without one (it was executed). Raises BlockingIOError while
+    neither has happened."""
     data = os.read(errors, REPORT.size)
     if len(data) != REPORT.size:
         return None

@@ -1,4 +1,5 @@
-"""Starting a container: open what it needs, compile, fork, write its state, open the gate, learn whether it was executed. Owns a start under way.
+"""Starting a container: open what it needs, compile, fork, write its state, open the gate, learn whether it was
+executed. Owns a start under way.
 
 Nothing waits: the child's report comes as an event, so any number of starts run at once.
 """
@@ -27,7 +28,8 @@ from runtime.supervisor.states import Container, Happening, OnStart, Phase
 
 
 class Launch:
-    """One start under way. `settle` is called when the error pipe speaks and, in case that was not seen yet, before the end is."""
+    """One start under way. `settle` is called when the error pipe speaks and, in case that was not seen yet, before
+    the end is."""
 
     def __init__(self, context: Context, container: Container, compiled: Compiled, errors: int) -> None:
         self._context = context
@@ -52,7 +54,7 @@ class Launch:
         if report is None:
             container.move(Happening.EXECUTED)
             if container.phase is Phase.RUNNING:
-                self._context.save(container)
+                self._context.save_happened(container)
             self.conclude(None)
             return
         index, error = report

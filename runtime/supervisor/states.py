@@ -1,8 +1,8 @@
 """The containers that the supervisor knows and the table of their phases. Only `move` changes a phase.
 
-    created --start--> starting --executed--> running --ended--> exited --start--> starting
-                           `--failed--> created
-    whatever phase --remove--> removing, and then the container is gone.
+created --start--> starting --executed--> running --ended--> exited --start--> starting
+                       `--failed--> created
+whatever phase --remove--> removing, and then the container is gone.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Container:
         self.phase = TRANSITIONS[self.phase, happening]
 
     def state(self) -> ContainerState:
-        """As `list` shows it: a container that is starting is still created, one that is being removed has its last public phase."""
+        """As `list` shows it: a container that is starting is still created, one that is being removed has its last
+        public phase."""
         public = {Phase.STARTING: Phase.CREATED, Phase.REMOVING: Phase.EXITED if self.exited else Phase.CREATED}
         phase = public.get(self.phase, self.phase)
         pid = self.process.pid if self.process is not None and phase is Phase.RUNNING else 0

@@ -1,8 +1,10 @@
-"""A container's standard streams before, during and after a run: FIFOs in its folder or a terminal of its own devpts. Owns their making.
+"""A container's standard streams before, during and after a run: FIFOs in its folder or a terminal of its own
+devpts. Owns their making.
 
-A FIFO is opened for reading and writing on both sides: the container never gets SIGPIPE, and after a crash of supervisor and stem the next
-supervisor opens it by its path. The stem holds duplicates of our ends: what a container writes before it ends, while no supervisor runs, stays in
-the FIFO; a terminal's master and the end that keeps input open can't be found by path at all.
+A FIFO is opened for reading and writing on both sides: the container never gets SIGPIPE, and after a crash of
+supervisor and stem the next supervisor opens it by its path. The stem holds duplicates of our ends: what a container
+writes before it ends, while no supervisor runs, stays in the FIFO; a terminal's master and the end that keeps input
+open can't be found by path at all.
 """
 
 from __future__ import annotations
@@ -93,7 +95,8 @@ def _read_fifos(context: Context, container: Container, output: Output) -> None:
 
 
 def open_for_child(container: Container) -> dict[str, int]:
-    """The container's ends, by the names of child.host.Opened; the caller closes them after the fork. Raises OSError."""
+    """The container's ends, by the names of child.host.Opened; the caller closes them after the fork. Raises
+    OSError."""
     if container.spec.tty:
         return {"terminal": os.dup(container.slave), "devpts": os.dup(container.devpts)}
     opened: dict[str, int] = {}

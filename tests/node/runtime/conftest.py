@@ -1,4 +1,5 @@
-"""A supervisor of its own for each test, with a root file system made of busybox; everything is gone afterwards, and that is asserted."""
+"""A supervisor of its own for each test, with a root file system made of busybox; everything is gone afterwards,
+and that is asserted."""
 
 from __future__ import annotations
 

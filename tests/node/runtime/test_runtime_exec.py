@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -23,7 +24,8 @@ async def read_all(descriptor: int) -> bytes:
             try:
                 chunk = os.read(descriptor, 65536)
             except OSError as error:
-                assert error.errno == 5
+                if error.errno != errno.EIO:
+                    raise
                 return data
             if not chunk:
                 return data

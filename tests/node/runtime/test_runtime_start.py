@@ -146,8 +146,8 @@ def test_default_devices_and_no_others(machine: Any) -> None:
         )  # fmt: skip
         await machine.ran(supervisor, spec)
         output = machine.output(spec)
-        names = "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero".split()
-        assert output.split()[: len(names)] == names
+        names = "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero"
+        assert " ".join(output.split()).startswith(names)
         assert output.splitlines()[-1] != "0", "a block device that the rules deny was readable"
         assert "4" in output.splitlines()
 

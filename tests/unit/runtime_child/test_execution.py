@@ -1,0 +1,37 @@
+"""Docker's words and statuses for programs that do not start."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.child.execution import candidates, explain
+from runtime.kernel.operations import Operation
+from runtime.kernel.syscalls import Call
+
+OPERATIONS = (
+    Operation(Call.FSMOUNT, (3, 1), "mount of /proc"),
+    Operation(Call.FCHDIR, (4,), "cwd"),
+    Operation(Call.EXECVE, (b"/x",), "exec"),
+)
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "words", "message", "status"),
+    [
+        (3, 2, "No such file or directory", 'exec: "x": executable file not found in $PATH', 127),
+        (2, 2, "No such file or directory", 'exec: "x": stat x: no such file or directory', 127),
+        (2, 13, "Permission denied", 'exec: "x": permission denied', 126),
+        (2, 8, "Exec format error", "exec x: exec format error", 126),
+        (1, 20, "Not a directory", 'chdir to cwd ("/w") set in config.json failed: not a directory', 127),
+        (0, 1, "Operation not permitted", "mount of /proc: fsmount(3, 1): operation not permitted", 128),
+    ],
+)
+def test_explanations(index: int, error: int, words: str, message: str, status: int) -> None:
+    fault = explain(OPERATIONS, index, error, words, "x", "/w")
+    assert (str(fault), fault.exit_status) == (message, status)
+
+
+def test_candidates() -> None:
+    assert candidates("ls", ["PATH=/a:/b/::rel:/c"]) == ("/a/ls", "/b/ls", "/c/ls")
+    assert candidates("./ls", ["PATH=/a"]) == ("./ls",)
+    assert candidates("ls", [])[0] == "/usr/local/sbin/ls"

@@ -1,0 +1,166 @@
+"""Frames on disk: written, rotated at their boundaries, mended, read back as lines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+
+from runtime import logs
+from runtime.supervisor.frames import BEGIN, END, OVERHEAD_BYTES, STDERR, STDOUT, Frame, frames, frames_backwards, whole_size
+from runtime.supervisor.logfile import LogWriter
+
+
+def write(path: Path, chunks: Sequence[tuple[int, int, bytes]], max_bytes: int = 1 << 20, max_files: int = 5) -> None:
+    writer = LogWriter(str(path), max_bytes, max_files)
+    for stream, timestamp_ns, data in chunks:
+        writer.write(stream, timestamp_ns, data)
+    writer.close()
+
+
+def lines(path: Path, **options: int) -> list[tuple[str, int, bytes, bool]]:
+    return [(r.stream, r.timestamp_ns, r.data, r.partial) for r in logs.read(str(path), **options)]
+
+
+def test_chunks_become_lines_dated_by_their_first_byte(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(STDOUT, 1, b"a\nb"), (STDERR, 2, b"e\n"), (STDOUT, 3, b"c\nd\n"), (STDOUT, 4, b"open")])
+    assert lines(path) == [
+        ("stdout", 1, b"a\n", False),
+        ("stderr", 2, b"e\n", False),
+        ("stdout", 1, b"bc\n", False),
+        ("stdout", 3, b"d\n", False),
+        ("stdout", 4, b"open", True),
+    ]
+
+
+def test_marks_end_open_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(BEGIN, 1, b""), (STDOUT, 2, b"first"), (END, 3, b""), (BEGIN, 4, b""), (STDOUT, 5, b"second\n")])
+    assert lines(path) == [("stdout", 2, b"first", True), ("stdout", 5, b"second\n", False)]
+
+
+def test_since_until_and_tail(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(STDOUT, number, b"%d\n" % number) for number in range(1, 101)])
+    assert [line[2] for line in lines(path, since_ns=98)] == [b"98\n", b"99\n", b"100\n"]
+    assert [line[2] for line in lines(path, until_ns=2)] == [b"1\n", b"2\n"]
+    assert [line[2] for line in lines(path, tail=2)] == [b"99\n", b"100\n"]
+    assert lines(path, tail=0) == []
+    assert len(lines(path, tail=1000)) == 100
+
+
+def test_tail_of_lines_that_are_spread_over_frames(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(STDOUT, 1, b"one\ntw"), (STDOUT, 2, b"o"), (STDOUT, 3, b"\nthree\n")])
+    assert lines(path, tail=2) == [("stdout", 1, b"two\n", False), ("stdout", 3, b"three\n", False)]
+
+
+def test_rotation_at_frame_boundaries_keeps_the_newest(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    size = OVERHEAD_BYTES + 10
+    write(path, [(STDOUT, number, b"%09d\n" % number) for number in range(100)], max_bytes=3 * size, max_files=4)
+    names = sorted(os.listdir(tmp_path))
+    assert names == ["log", "log.1", "log.2", "log.3"]
+    for name in names:
+        with open(tmp_path / name, "rb") as file:
+            whole = whole_size(file.fileno())
+            assert whole == os.path.getsize(tmp_path / name)
+            assert whole % size == 0
+    assert [line[2] for line in lines(path)] == [b"%09d\n" % number for number in range(90, 100)]
+    assert [line[2] for line in lines(path, tail=4)] == [b"%09d\n" % number for number in range(96, 100)]
+
+
+def test_a_single_file_starts_over(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(STDOUT, number, b"%09d\n" % number) for number in range(10)], max_bytes=3 * (OVERHEAD_BYTES + 10), max_files=1)
+    assert os.listdir(tmp_path) == ["log"]
+    assert [line[2] for line in lines(path)] == [b"000000009\n"]
+
+
+@pytest.mark.parametrize("cut", range(1, OVERHEAD_BYTES + 5))
+def test_half_a_frame_is_cut_off(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "log"
+    write(path, [(STDOUT, 1, b"keep\n"), (STDOUT, 2, b"lose\n")])
+    os.truncate(path, os.path.getsize(path) - cut)
+    assert [line[2] for line in lines(path)] == [b"keep\n"]
+    write(path, [(STDOUT, 3, b"more\n")])
+    assert [line[2] for line in lines(path)] == [b"keep\n", b"more\n"]
+
+
+def test_forwards_and_backwards_agree(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(STDOUT, number, os.urandom(number * 37 % 5000)) for number in range(300)], max_bytes=1 << 30)
+    with open(path, "rb") as file:
+        ahead = [frame for frame, _ in frames(file.fileno(), 0)]
+        back = list(frames_backwards(file.fileno(), os.path.getsize(path)))
+    assert len(ahead) == 300
+    assert ahead == back[::-1]
+    assert isinstance(ahead[0], Frame)
+
+
+def test_a_full_disk_loses_output_and_leaves_no_half_frame() -> None:
+    with open("/dev/full", "wb") as full:
+        writer = LogWriter.__new__(LogWriter)
+        writer._path, writer._max_bytes, writer._max_files, writer.lost_bytes = "/dev/full", 1 << 20, 1, 0
+        writer._file, writer._size = full.fileno(), 0
+        writer.write(STDOUT, 1, b"gone\n")
+        assert writer.lost_bytes == 5
+
+
+def test_no_log_is_empty(tmp_path: Path) -> None:
+    assert lines(tmp_path / "log") == []
+
+
+def test_a_line_without_end_is_cut_into_marked_parts(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(STDOUT, number, b"x" * 700_000) for number in range(3)] + [(STDOUT, 9, b"end\n")], max_bytes=1 << 30)
+    found = lines(path)
+    assert [(len(data), partial) for _, _, data, partial in found] == [
+        (logs.LINE_MAX_BYTES, True), (logs.LINE_MAX_BYTES, True), (2_100_004 - 2 * logs.LINE_MAX_BYTES, False),
+    ]  # fmt: skip
+
+
+def test_following_through_rotations_until_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(STDOUT, 1, b"before\n")], max_bytes=200, max_files=50)
+    found: list[bytes] = []
+
+    async def follow(started: trio.Event) -> None:
+        async with contextlib.aclosing(logs.follow(str(path))) as records:
+            async for record in records:
+                found.append(record.data)
+                started.set()
+
+    async def main() -> None:
+        started = trio.Event()
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(follow, started)
+                await started.wait()
+                for number in range(40):
+                    write(path, [(STDOUT, 2, b"%d\n" % (10 * number + each)) for each in range(10)], max_bytes=200, max_files=50)
+                    await trio.lowlevel.checkpoint()
+                write(path, [(STDOUT, 3, b"rest"), (END, 4, b"")], max_bytes=200, max_files=50)
+
+    trio.run(main)
+    assert found[0] == b"before\n"
+    assert found[-1] == b"rest"
+    numbers = [int(data) for data in found[1:-1]]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == 399
+
+
+def test_following_an_ended_log_ends(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write(path, [(BEGIN, 1, b""), (STDOUT, 2, b"a\nb\n"), (END, 3, b"")])
+
+    async def main() -> list[bytes]:
+        with trio.fail_after(5):
+            return [record.data async for record in logs.follow(str(path), tail=1)]
+
+    assert trio.run(main) == [b"b\n"]
