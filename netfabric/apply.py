@@ -135,11 +135,13 @@ class Fabric:
 
 
 def _concerns(failed: Failed) -> str:
-    """Whose failure it is: the sandbox's, also where its link is made from the bridge's side."""
+    """Whose failure it is: the sandbox's, also where its link or its port is made from the node's side."""
     operation = failed.operation
     if isinstance(operation, Put) and isinstance(operation.item, Link) and operation.item.kind is LinkKind.VETH:
         assert operation.item.peer is not None
         return operation.item.peer.namespace
+    if isinstance(operation, Put) and isinstance(operation.item, HeldPort):
+        return operation.item.owner
     return operation.namespace
 
 

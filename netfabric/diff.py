@@ -26,13 +26,14 @@ from netfabric.state import (
     Route,
     State,
     Sysctl,
+    Target,
     VirtualService,
     is_of_link,
     link_of,
 )
 
 Entry = TypeVar("Entry", Neighbour, Forwarding)
-Item = Link | Address | Route | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | HeldPort
+Item = Link | Address | Route | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | Target | HeldPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def _place(operation: Operation, *, existed: bool) -> tuple[int, int]:
             return _DROP, 0
         case Drop(item=VirtualService()):
             return _LATE, 4
-        case Drop(item=RealServer()):
+        case Drop(item=RealServer() | Target()):
             return _LATE, 3
         case Drop(item=Link()):
             return _DROP_LINK, 0
@@ -204,6 +205,7 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
         if commands := nftables.changes(old_tables.get(table), tables.get(table)):
             yield Transact(name, commands)
     yield from _balanced(name, wanted, before)
+    yield from (Drop(name, target) for target in sorted(before.targets - wanted.targets, key=repr))
     yield from _standing(name, sorted(wanted.ports, key=repr), sorted(before.ports, key=repr))
 
 

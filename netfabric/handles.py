@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from netfabric.netlink import netns
-from netfabric.netlink.messages import NETLINK_GENERIC, NETLINK_ROUTE
+from netfabric.netlink.messages import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE
 from netfabric.netlink.nftables import Nftables
 from netfabric.netlink.socket import NetlinkSocket
 from netfabric.state import NODE
@@ -87,6 +87,10 @@ class Handles:
     def generic(self, namespace: str) -> NetlinkSocket:
         """The namespace's generic netlink socket. Raises OSError."""
         return self._socket(namespace, NETLINK_GENERIC)
+
+    def conntrack(self, namespace: str) -> NetlinkSocket:
+        """The namespace's netfilter netlink socket. Raises OSError."""
+        return self._socket(namespace, NETLINK_NETFILTER)
 
     def nftables(self, namespace: str) -> Nftables:
         """Raises OSError."""

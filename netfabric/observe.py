@@ -85,6 +85,7 @@ async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: I
                 tables=_tables(handles.nftables(name), wanted.tables, scratch),
                 services=services,
                 servers=servers,
+                targets=wanted.targets,  # a connection says nothing of what was wanted
                 ports=frozenset(held) if name == NODE else frozenset(),
             )
     return state

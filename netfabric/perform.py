@@ -23,6 +23,7 @@ from netfabric.indexes import LOOPBACK_INDEX, Indexes
 from netfabric.links.seen import seen_link
 from netfabric.links.vxlan import new_vxlan
 from netfabric.netlink import messages, netns, sysctls
+from netfabric.netlink.conntrack import deletions, dump_connections
 from netfabric.netlink.messages import Message
 from netfabric.netlink.nftables import NftablesError
 from netfabric.netlink.socket import SyncNetlink
@@ -35,6 +36,7 @@ from netfabric.state import (
     RealServer,
     Route,
     Sysctl,
+    Target,
     VirtualService,
 )
 
@@ -99,6 +101,8 @@ def _manner(operation: Operation) -> tuple[str, str]:
             return "delete links", ""
         case Put(item=HeldPort()) | Drop(item=HeldPort()):
             return "hold", operation.namespace
+        case Drop(item=Target()):
+            return "forget", operation.namespace
         case Put(item=item) | Change(item=item) | Drop(item=item) if isinstance(item, VirtualService | RealServer):
             return "balance", operation.namespace
     return "configure", operation.namespace
@@ -233,6 +237,16 @@ async def _balance(kernel: Kernel, handles: Handles, namespace: str, batch: list
     ]
 
 
+async def _forget(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    """Tracked connections to servers that are gone."""
+    items = (operation.item for operation in batch if isinstance(operation, Drop))
+    servers = frozenset(item.address for item in items if isinstance(item, Target))
+    conntrack = handles.conntrack(namespace)
+    (answer,) = await conntrack.request(dump_connections())
+    await conntrack.request(*deletions(answer, servers), tolerate=_GONE)
+    return []
+
+
 async def _configure(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
     sent: list[tuple[Operation, Message]] = []
     failed = []
@@ -262,6 +276,7 @@ _MANNERS = {
     "tunnel": _tunnel,
     "delete links": _delete_links,
     "hold": _hold,
+    "forget": _forget,
     "balance": _balance,
     "configure": _configure,
 }

@@ -32,6 +32,7 @@ from netfabric.state import (
     Route,
     State,
     Sysctl,
+    Target,
     port_name,
 )
 from netfabric.view import INGRESS_SANDBOX, Balancer, Bridge, HostPort, Interface, Overlay, PublishedPort, Remote, Sandbox, View
@@ -213,12 +214,14 @@ def _node(
             else:
                 ports.append(_isolated(port) if bridge.isolate and not bridge_netfilter else port)
     held = {HeldPort(p.protocol, p.published, required=False) for p in ingress_ports if ingress_address}
-    held |= {HeldPort(p.protocol, p.published, p.host_address) for p in host_ports}
+    owners = {plain(a.interface.address): a.sandbox for _, attached in on_bridges for a in attached}
+    held |= {HeldPort(p.protocol, p.published, p.host_address, owner=owners.get(p.address, "")) for p in host_ports}
     return Namespace(
         links=(*own, *ports),
         addresses=tuple(Address(b.name, b.gateway) for b in bridges),
         sysctls=(*FORWARDING, *(Sysctl(f"net.ipv4.conf.{b.name}.route_localnet", "1") for b in bridges)),
         tables=(node_table(bridges, gateway_bridge, host_ports, ingress_ports if ingress_address else (), ingress_address),),
+        targets=frozenset(Target(port.address) for port in host_ports),
         ports=frozenset(held),
     )
 
@@ -262,23 +265,16 @@ def _balancer(_name: str, kinds: tuple[tuple[Interface, int], ...], subnet: str,
     base = _sandbox(kinds)
     own = plain(kinds[0][0].address)
     aliases = tuple(Address("eth0", cidr) for cidr in virtual_addresses(balancers))
-    sysctls = (*base.sysctls, *FORWARDING, *NO_REDIRECTS)
-    if balancing is Balancing.IPVS:
-        return Namespace(
-            links=base.links,
-            addresses=(*base.addresses, *aliases),
-            routes=base.routes,
-            sysctls=(*sysctls, *ipvs.SYSCTLS),
-            tables=(ipvs.balancer_table(balancers, subnet, own),),
-            services=ipvs.services(balancers),
-            servers=ipvs.servers(balancers),
-        )
-    return Namespace(
-        links=base.links,
+    by_ipvs = balancing is Balancing.IPVS
+    table = (ipvs if by_ipvs else nft).balancer_table(balancers, subnet, own)
+    return dataclasses.replace(
+        base,
         addresses=(*base.addresses, *aliases),
-        routes=base.routes,
-        sysctls=sysctls,
-        tables=(nft.balancer_table(balancers, subnet, own),),
+        sysctls=(*base.sysctls, *FORWARDING, *NO_REDIRECTS, *(ipvs.SYSCTLS if by_ipvs else ())),
+        tables=(table,),
+        services=ipvs.services(balancers) if by_ipvs else (),
+        servers=ipvs.servers(balancers) if by_ipvs else frozenset(),
+        targets=frozenset(Target(backend.address) for b in balancers for backend in b.backends),
     )
 
 
@@ -286,10 +282,8 @@ def _task(_name: str, sandbox: Sandbox, kinds: tuple[tuple[Interface, int], ...]
     base = _sandbox(kinds)
     guarded = on_ingress and sandbox.ingress_ports
     own = (Sysctl(key, value) for key, value in sandbox.sysctls if key.startswith("net."))
-    return Namespace(
-        links=base.links,
-        addresses=base.addresses,
-        routes=base.routes,
+    return dataclasses.replace(
+        base,
         sysctls=tuple({one.key: one for one in (*base.sysctls, *own)}.values()),
         tables=(task_table(on_ingress, sandbox.ingress_ports),) if guarded else (),
     )

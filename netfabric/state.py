@@ -116,6 +116,15 @@ class RealServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """An address to which this namespace translates connections. When it goes, those that are tracked go too; there
+    is nothing to make.
+    """
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeldPort:
     """A port of the node that is bound so that nobody else takes it. `address` empty: all."""
 
@@ -124,6 +133,8 @@ class HeldPort:
     address: str = ""
     required: bool = field(default=True, compare=False)
     """False: when somebody else has it, that is only logged (the mesh still gets its packets, as in Docker)."""
+    owner: str = field(default="", compare=False)
+    """The sandbox that it is held for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +150,7 @@ class Namespace:
     tables: tuple[Table, ...] = ()
     services: tuple[VirtualService, ...] = ()
     servers: frozenset[RealServer] = frozenset()
+    targets: frozenset[Target] = frozenset()
     ports: frozenset[HeldPort] = frozenset()
 
 

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Sequence
 
 from netfabric.netlink.messages import Message, attributes
 
-DATAGRAM_MESSAGES = 128
+DATAGRAM_MESSAGES = 16
 DATAGRAM_BYTES = 32 * 1024
-"""Bounds of one datagram: its acknowledgements must fit into the socket's receive buffer."""
+"""Bounds of one datagram. The kernel carries it out while send() blocks (a millisecond for a link), and its
+acknowledgements must fit into the socket's receive buffer.
+"""
 
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_CAPPED, _NLM_F_ACK_TLVS = 0x100, 0x200

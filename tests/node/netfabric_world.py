@@ -197,6 +197,11 @@ def stream_socket(namespace: int) -> trio.socket.SocketType:
         return trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
 
+def datagram_socket(namespace: int) -> trio.socket.SocketType:
+    with netns.in_namespace(namespace):
+        return trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
 async def serve(namespace: int, port: int, name: str, *, task_status: trio.TaskStatus[None]) -> None:
     """Answers every connection to `port` in the namespace with its name and the client's address."""
     with stream_socket(namespace) as listener:

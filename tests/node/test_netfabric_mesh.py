@@ -8,11 +8,13 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
 
 from netfabric.netlink import netns, sysctls
+from netfabric.view import PublishedPort, View
 from tests.node import netfabric_world as w
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -182,6 +184,37 @@ def test_a_draining_task_gets_no_new_connections_and_keeps_its_old_ones(world: w
                         await client.send(b"still here")
                         with trio.fail_after(2):
                             assert await server.recv(100) == b"still here"
+
+    trio.run(main)
+
+
+def test_a_stream_of_datagrams_leaves_a_server_that_is_gone(world: w.World) -> None:
+    """From one client port: the translation is in the tracked connection, which must go with the server."""
+    syslog = PublishedPort("udp", 5140, 514)
+
+    def view(node: int, tasks: tuple[w.Task, ...]) -> View:
+        some = w.view(node, tasks)
+        balancers = tuple(replace(b, ports=(syslog,)) for b in some.overlays[0].balancers)
+        sandboxes = tuple(replace(sandbox, ingress_ports=(syslog,)) for sandbox in some.sandboxes)
+        return replace(some, overlays=(replace(some.overlays[0], balancers=balancers), *some.overlays[1:]), sandboxes=sandboxes)
+
+    async def main() -> None:
+        async with world.open(1, 2):
+            for node in (1, 2):
+                await world.fabrics[node].reconcile(view(node, (A,)))
+            with w.datagram_socket(world.client) as client, world.sandbox(1, A.id) as a, w.datagram_socket(a) as first:
+                await first.bind(("0.0.0.0", 514))
+                await client.sendto(b"one", (w.vtep(2), 5140))
+                with trio.fail_after(5):
+                    assert await first.recv(100) == b"one"
+                for node in (2, 1):
+                    await world.fabrics[node].reconcile(view(node, TASKS))
+                    await world.fabrics[node].reconcile(view(node, (B,)))
+                with world.sandbox(2, B.id) as b, w.datagram_socket(b) as second:
+                    await second.bind(("0.0.0.0", 514))
+                    await client.sendto(b"two", (w.vtep(2), 5140))
+                    with trio.fail_after(5):
+                        assert await second.recv(100) == b"two"
 
     trio.run(main)
 

@@ -237,8 +237,10 @@ def test_host_ports_reach_their_container_and_a_taken_one_is_told(world: w.World
             fabric = world.fabrics[1]
             with netns.in_namespace(world.nodes[1]):
                 squatter = socket.create_server(("127.0.0.1", 9000))
-            with squatter, pytest.raises(FabricError, match=r"listen tcp4 0\.0\.0\.0:9000: bind: address already in use"):
+            refusal = r"listen tcp4 0\.0\.0\.0:9000: bind: address already in use"
+            with squatter, pytest.raises(FabricError, match=refusal) as refused:
                 await fabric.reconcile(view)
+            assert [failure.namespace for failure in refused.value.failures] == ["dddddddddddd"]
             await fabric.reconcile(view)
             with world.sandbox(1, "dddddddddddd") as d, world.sandbox(1, "eeeeeeeeeeee") as e, world.sandbox(1, "ffffffffffff") as f:
                 await nursery.start(w.serve, d, 90, "d")

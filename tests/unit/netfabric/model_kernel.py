@@ -27,6 +27,7 @@ from netfabric.state import (
     Route,
     State,
     Sysctl,
+    Target,
     VirtualService,
     is_of_link,
     link_of,
@@ -102,6 +103,7 @@ class ModelNamespace:
     services: dict[int, VirtualService] = field(default_factory=dict)
     servers: dict[tuple[int, str], RealServer] = field(default_factory=dict)
     ports: set[HeldPort] = field(default_factory=set)
+    forgotten: list[str] = field(default_factory=list)
 
     def lose(self, link: str) -> None:
         del self.links[link]
@@ -176,6 +178,8 @@ class ModelKernel:
                 del there.servers[server.mark, server.address]
             case HeldPort() as port:
                 there.ports.remove(port)
+            case Target() as target:
+                there.forgotten.append(target.address)
 
     def _put(self, there: ModelNamespace, operation: Put | Change) -> None:
         match operation.item:

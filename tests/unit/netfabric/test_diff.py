@@ -6,7 +6,7 @@ import dataclasses
 
 from netfabric.diff import Change, CreateNamespace, Drop, Put, RemoveNamespace, Transact, diff
 from netfabric.plan import Balancing, plan
-from netfabric.state import NODE, NOTHING, Address, Forwarding, Link, RealServer, Sysctl
+from netfabric.state import NODE, NOTHING, Address, Forwarding, Link, RealServer, Sysctl, Target
 from netfabric.view import Backend, Balancer, Bridge, Interface, Overlay, PublishedPort, Remote, Sandbox, View
 
 WEB = PublishedPort("tcp", 8080, 80)
@@ -106,3 +106,14 @@ def test_a_service_that_goes_takes_its_servers_along() -> None:
     after = plan(with_overlay(), Balancing.IPVS).state
     dropped = [o for o in diff(after, before) if isinstance(o, Drop)]
     assert not any(isinstance(o.item, RealServer) for o in dropped)
+
+
+def test_connections_to_a_server_that_is_gone_are_forgotten_last() -> None:
+    def served(*addresses: str) -> View:
+        backends = tuple(Backend(address) for address in addresses)
+        return with_overlay(balancers=(Balancer("web", "10.0.0.5", 256, backends, (WEB,)),))
+
+    before = plan(served("10.0.0.6", "10.0.0.7"), Balancing.NFT).state
+    transaction, forgotten = diff(plan(served("10.0.0.6"), Balancing.NFT).state, before)
+    assert isinstance(transaction, Transact)
+    assert forgotten == Drop("ingress_sbox", Target("10.0.0.7"))

@@ -1,0 +1,41 @@
+"""Tracked connections: found by the address that answers them, and forgotten.
+
+A translation lives in its connection, not in the rule that made it: a stream of datagrams to a server that is gone
+would be sent there for as long as it goes on. Sources: linux/netfilter/nfnetlink_conntrack.h, conntrack(8).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+
+from netfabric.netlink.exchange import Answer
+from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, address_bytes, attributes, nested
+
+_SUBSYSTEM = 1 << 8
+_CT_GET, _CT_DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
+_TUPLE_ORIGINAL, _TUPLE_REPLY = 1, 2
+_TUPLE_IP, _IP_SOURCE, _IP_DESTINATION = 1, 1, 2
+_HEADER = struct.pack("=BBH", socket.AF_INET, 0, 0)
+
+
+def dump_connections() -> Message:
+    return Message(_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, _HEADER, "list connections")
+
+
+def deletions(answer: Answer, servers: frozenset[str]) -> Iterator[Message]:
+    """Deletes, of the connections in a dump, those that were translated to one of the plain addresses."""
+    wanted = {address_bytes(server) for server in servers}
+    for _, payload in answer:
+        found = dict(attributes(payload, len(_HEADER)))
+        original, reply = _ends(found.get(_TUPLE_ORIGINAL, b"")), _ends(found.get(_TUPLE_REPLY, b""))
+        server = reply.get(_IP_SOURCE)
+        if server in wanted and original.get(_IP_DESTINATION) != server:
+            body = _HEADER + nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL])
+            yield Message(_CT_DELETE, CHANGE, body, "forget a connection")
+
+
+def _ends(value: bytes) -> dict[int, bytes]:
+    """Source and destination address of a tuple."""
+    return dict(attributes(dict(attributes(value)).get(_TUPLE_IP, b"")))
