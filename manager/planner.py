@@ -98,7 +98,7 @@ def _service(draft: Draft, service_id: ServiceId, keys: tuple[SlotKey, ...] | No
     service = index.services.get(service_id)
     if service is None:
         slots = index.slots.of(service_id).tasks
-        reaper.remove_service(draft, service_id, list(slots if keys is None else keys))
+        reaper.remove_service(draft, service_id, slots if keys is None else keys)
         return
     if keys is None:
         service = endpoints.allocate(draft, service)

@@ -16,6 +16,7 @@ from manager.draft import Draft
 from manager.orchestrator import constraints, restart, update
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.reaper import reap
+from manager.orchestrator.slots import in_order
 from manager.orchestrator.tasks import hostname, is_live, new_task, stop, task_spec_of
 from manager.scheduler.filters import is_ready
 
@@ -25,7 +26,7 @@ def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey] | None) ->
     whole = keys is None
     if keys is None:
         keys = {**dict.fromkeys(draft.index.nodes), **dict.fromkeys(draft.index.slots.of(service.id).tasks)}
-    for key in tuple(keys):
+    for key in in_order(keys):
         if draft.full:
             return
         _at_node(draft, service, NodeId(str(key)))

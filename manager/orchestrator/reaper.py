@@ -6,6 +6,7 @@ Owns when a task is deleted: never one that may still run on a node that is ther
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ from cluster.model.task_state import TaskState, is_final
 from manager.draft import Draft
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.restart import kept_for_attempts
+from manager.orchestrator.slots import in_order
 from manager.orchestrator.tasks import is_live, orphaned, stop
 
 DEFAULT_HISTORY: Final = 5
@@ -54,12 +56,11 @@ def is_lost(draft: Draft, task: Task) -> bool:
     return state >= TaskState.ASSIGNED and not is_final(state) and task.node_id not in draft.index.nodes
 
 
-def remove_service(draft: Draft, service_id: ServiceId, keys: list[SlotKey]) -> bool:
-    """The service is gone: end its tasks, forget those that have ended. False when the plan became full before."""
-    for key in keys:
+def remove_service(draft: Draft, service_id: ServiceId, keys: Iterable[SlotKey]) -> None:
+    """The service is gone: end its tasks in these slots, forget those that have ended."""
+    for key in in_order(keys):
         if draft.full:
-            return False
+            return
         for task in draft.tasks_in(service_id, key):
             stop(draft, task, TaskState.REMOVE, "service removed")
         reap(draft, service_id, key)
-    return True

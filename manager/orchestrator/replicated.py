@@ -17,6 +17,7 @@ from manager.draft import Draft
 from manager.orchestrator import restart, update
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.reaper import reap
+from manager.orchestrator.slots import in_order
 from manager.orchestrator.tasks import is_live, new_task, stop
 
 
@@ -26,7 +27,7 @@ def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey] | None) ->
     wanted = 1 if service.spec.mode.replicas is None else service.spec.mode.replicas
     if len(slots.kept) > wanted:
         _shrink(draft, service, len(slots.kept) - wanted)
-    for key in tuple(slots.tasks if keys is None else keys):
+    for key in in_order(slots.tasks if keys is None else keys):
         if draft.full:
             return
         if key in slots.kept:
@@ -63,7 +64,7 @@ def _shrink(draft: Draft, service: Service, surplus: int) -> None:
             by_node.setdefault(running[0].node_id, []).append(key)
         else:
             idle.append(key)
-    victims = sorted(idle, key=lambda key: (isinstance(key, str), key), reverse=True)[:surplus]
+    victims = in_order(idle)[::-1][:surplus]
     heap = [(-len(slots), -max(slots), node_id) for node_id, slots in by_node.items()]
     for slots in by_node.values():
         slots.sort()

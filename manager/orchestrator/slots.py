@@ -6,6 +6,8 @@ REMOVE): also a slot whose last task finished for good.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cluster.model.ids import ServiceId, TaskId
 from cluster.model.objects import Task
 from cluster.model.task_state import TaskState
@@ -15,6 +17,11 @@ from manager.orchestrator.agenda import SlotKey
 def slot_key(task: Task) -> SlotKey:
     """What tells the places of one service apart: the slot number, or the node of a global service's task."""
     return task.slot or task.node_id
+
+
+def in_order(keys: Iterable[SlotKey]) -> list[SlotKey]:
+    """Slot numbers ascending, then node ids: the order in which slots are looked at, whatever way they came about."""
+    return sorted(keys, key=lambda key: (isinstance(key, str), key))
 
 
 class ServiceSlots:

@@ -19,6 +19,7 @@ from cluster.model.specs import FailureAction, ServiceModeKind, UpdateConfig, Up
 from cluster.model.task_state import TaskState, is_final
 from manager.draft import Draft
 from manager.orchestrator.agenda import SlotKey
+from manager.orchestrator.slots import in_order
 from manager.orchestrator.tasks import (
     UPDATE_CAUSE,
     is_dirty,
@@ -87,7 +88,7 @@ def _progress(draft: Draft, service: Service, config: UpdateConfig) -> _Progress
     found = _Progress()
     idle: list[SlotKey] = []
     running: list[SlotKey] = []
-    for key in draft.index.slots.of(service.id).kept:
+    for key in in_order(draft.index.slots.of(service.id).kept):
         tasks = draft.tasks_in(service.id, key)
         live = [t for t in tasks if is_live(t)]
         clean = [t for t in live if not is_dirty(draft, service, t)]
@@ -99,7 +100,7 @@ def _progress(draft: Draft, service: Service, config: UpdateConfig) -> _Progress
             found.halfway.append(key)
         if is_under_way(service):
             _follow(draft, service, config, key, tasks, found)
-    found.todo = sorted(idle, key=str) + sorted(running, key=lambda k: (isinstance(k, str), k))
+    found.todo = idle + running
     return found
 
 
@@ -178,12 +179,15 @@ def _failures_decide(draft: Draft, service: Service, config: UpdateConfig, progr
 
 
 def _update_slot(draft: Draft, service: Service, config: UpdateConfig, key: SlotKey) -> None:
-    """Put a new task into this slot, and end the old ones at once or once it runs."""
-    old = [t for t in draft.tasks_in(service.id, key) if is_live(t)]
-    keeps = config.order is UpdateOrder.START_FIRST and any(t.status.state is TaskState.RUNNING for t in old)
-    waits = not keeps and any(may_run(draft, t) for t in draft.tasks_in(service.id, key))
-    if not keeps:
-        for task in old:
+    """Put a new task into this slot, and end the old ones at once; start-first keeps one that runs until the new one
+    does."""
+    tasks = draft.tasks_in(service.id, key)
+    old = [t for t in tasks if is_live(t)]
+    running = [t for t in old if t.status.state is TaskState.RUNNING]
+    kept = running[0] if running and config.order is UpdateOrder.START_FIRST else None
+    waits = any(may_run(draft, t) for t in tasks if t is not kept)
+    for task in old:
+        if task is not kept:
             stop(draft, task, TaskState.SHUTDOWN, "replaced by an update")
     slot, node_id = (key, "") if isinstance(key, int) else (0, key)
     new_task(

@@ -46,9 +46,9 @@ def place(draft: Draft) -> None:
     index = draft.index
     waiting = {**draft.waiting, **index.pending} if index.agenda.retry_pending else draft.waiting
     groups: dict[tuple[ServiceId, int], list[Task]] = {}
-    for task_id in waiting:
-        task = index.tasks.get(task_id)
-        if task is not None and task_id in index.pending and is_live(task):
+    found = (index.tasks[task_id] for task_id in waiting if task_id in index.pending)
+    for task in sorted(found, key=_turn):
+        if is_live(task):
             groups.setdefault((task.service_id, task.spec_version), []).append(task)
     attach: dict[tuple[NodeId, NetworkId], None] = {}
     for (service_id, _), tasks in groups.items():
@@ -57,6 +57,11 @@ def place(draft: Draft) -> None:
             _place_group(draft, service, tasks, attach)
     for node_id, network_id in attach:
         networks.attach(draft, node_id, network_id)
+
+
+def _turn(task: Task) -> tuple[int, ServiceId, int, NodeId, str]:
+    """Who waits longest comes first."""
+    return task.meta.created_at_ns, task.service_id, task.slot, task.node_id, task.id
 
 
 def _place_group(

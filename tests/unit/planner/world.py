@@ -44,6 +44,7 @@ from cluster.model.task_state import TaskState, is_final
 from manager.index import Index
 from manager.planner import Plan, Reason, plan
 from manager.store import Event, Store
+from tests.unit.planner.invariants import check_state, check_steps, shape
 
 SECOND_NS = 1_000_000_000
 START_NS = 1_700_000_000 * SECOND_NS
@@ -59,6 +60,8 @@ STEPS = (
 
 
 class World:
+    checks = True  # whether invariants are checked at every step
+
     def __init__(self, *, nodes: int = 3, ingress: bool = False, seed: int = 1, cluster: Cluster | None = None) -> None:
         self.store = Store()
         self.rng = random.Random(seed)
@@ -174,9 +177,17 @@ class World:
     # -- time and planning -----------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
-        """One plan, not yet committed."""
+        """One plan, not yet committed. Every plan is made twice, and must leave no trace in the index."""
         events, self._events = tuple(self._events), []
+        seed = self.rng.getstate()
         self.last = plan(self.index, events, self.now_ns, self.rng)
+        if self.checks:
+            after = self.rng.getstate()
+            self.rng.setstate(seed)
+            again = plan(self.index, (), self.now_ns, self.rng)
+            assert again.changes == self.last.changes, "the same plan, made twice, differs"
+            self.rng.setstate(after)
+            assert shape(self.index) == shape(Index.build(self.objects())), "the index is not what it would be rebuilt"
         self.plans += 1
         self.reasons.update(self.last.reasons)
         return self.last
@@ -187,12 +198,16 @@ class World:
             planned = self.plan()
             if not planned.changes:
                 return
-            self.commit(*planned.changes)
-            self.after_commit()
+            self.commit_plan(planned)
         raise AssertionError(f"no end after {PLANS_AT_MOST} plans: {planned.changes}")
 
-    def after_commit(self) -> None:
-        """For tests that check something after each of the planner's commits."""
+    def commit_plan(self, planned: Plan) -> None:
+        """What the leader does with a plan."""
+        since = len(self._events)
+        self.commit(*planned.changes)
+        if self.checks:
+            check_steps(self.store, self._events[since:], self.now_ns)
+            check_state(self.store)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, stopping at every deadline on the way."""
