@@ -85,7 +85,7 @@ def _host(task: Task, ports: tuple[PortBinding, ...], values: Mapping[str, str],
     reserved = task.spec.reservations or Resources()
     mounts = tuple(type(m)(m.kind, expand(m.source, values, labels), m.target, m.read_only, m.options) for m in spec.mounts)
     return HostConfig(
-        network_mode="default", port_bindings=ports, mounts=mounts, cap_add=spec.cap_add, cap_drop=spec.cap_drop, dns=spec.dns_nameservers,
+        network_mode="default", restart="", port_bindings=ports, mounts=mounts, cap_add=spec.cap_add, cap_drop=spec.cap_drop, dns=spec.dns_nameservers,
         dns_search=spec.dns_search, dns_options=spec.dns_options, extra_hosts=tuple(_extra_host(h) for h in spec.hosts), read_only=spec.read_only,
         init=bool(spec.init), sysctls=spec.sysctls, ulimits=spec.ulimits, memory_bytes=limits.memory_bytes, memory_reservation_bytes=reserved.memory_bytes,
         nano_cpus=limits.nano_cpus, pids_limit=limits.pids, log_driver=task.spec.log_driver or "local", log_options=task.spec.log_options,

@@ -23,6 +23,7 @@ ApiVersion = tuple[int, int]
 Filters = Mapping[str, tuple[str, ...]]
 
 _FALSE: Final = frozenset({"", "0", "no", "false", "none"})
+CAPITAL_UNTIL: Final = (1, 42)  # older daemons say "Invalid filter"
 _MAX_FILTER_BYTES: Final = 64 * 1024
 
 
@@ -62,7 +63,12 @@ class Call:
 
     def filters(self, accepted: frozenset[str]) -> Filters:
         """`filters` as a map of name to values, from either of its two forms. Raises InvalidArgument for a name that is not in `accepted`."""
-        return parse_filters(self.text("filters"), accepted)
+        try:
+            return parse_filters(self.text("filters"), accepted)
+        except InvalidArgument as error:
+            if self.version < CAPITAL_UNTIL:
+                raise InvalidArgument(error.message[0].upper() + error.message[1:]) from error
+            raise
 
     async def fields(self) -> Fields:
         """The body's JSON object; one without fields when there is no body."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import structs
+
 from agent.engine import lookup
 from agent.engine.answers import json_answer
 from agent.engine.call import Call, Filters, matches_labels, matches_prefix, truth
@@ -11,7 +13,7 @@ from agent.engine.convert_tasks import task_json, task_labels
 from agent.engine.swarm_logs import logs_answer
 from cluster.model.changes import Kind
 from cluster.model.errors import InvalidArgument
-from cluster.model.objects import Task, container_name
+from cluster.model.objects import Endpoint, Service, Task, container_name
 from cluster.model.task_state import TaskState, title
 from cluster.wire.calls import Query
 from cluster.wire.http import Response
@@ -36,10 +38,22 @@ async def list_(call: Call) -> Response:
     if (fresh := truth(filters, "_up-to-date")) is not None and tasks:
         if not services:
             services = list((await lookup.query(call.node, Query(Kind.SERVICE))).services)
-        versions: dict[str, int] = {service.id: service.spec_version for service in services}
-        tasks = [task for task in tasks if (versions.get(task.service_id) == task.spec_version) is fresh]
+        by_id = {service.id: service for service in services}
+        tasks = [task for task in tasks if _up_to_date(task, by_id.get(task.service_id)) is fresh]
     networks = await lookup.networks_of(call.node, tasks)
     return json_answer([task_json(task, networks) for task in tasks])
+
+
+def _up_to_date(task: Task, service: Service | None) -> bool:
+    """Whether the task runs what its service asks for now; a change of scale or labels alone leaves it so."""
+    if service is None:
+        return False
+    if task.spec_version == service.spec_version:
+        return True
+    wanted = service.spec.task
+    if service.spec.networks and not wanted.networks:
+        wanted = structs.replace(wanted, networks=service.spec.networks)
+    return task.spec == wanted and (task.endpoint or Endpoint()) == (service.endpoint or Endpoint())
 
 
 def _matches(task: Task, filters: Filters) -> bool:
