@@ -93,17 +93,27 @@ class Request:
     async def body(self, limit: int = MAX_JSON_BYTES) -> bytes:
         """The whole body. Raises BodyTooLong beyond `limit` bytes, Disconnected when the client goes away."""
         pieces = bytearray()
-        async for piece in self.stream():
+        while (piece := await self._exchange.read_body()) is not None:
             pieces += piece
             if len(pieces) > limit:
                 raise BodyTooLong(f"request body is longer than {limit} bytes")
         return bytes(pieces)
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        """The body in pieces as they come, each at most RECEIVE_BYTES; ends with it, also when it has been read
-        before. Raises Disconnected."""
-        while (piece := await self._exchange.read_body()) is not None:
-            yield piece
+    def stream(self) -> AsyncIterator[bytes]:
+        """The body in pieces as they come, each at most RECEIVE_BYTES; ends with it, also when it has been read before.
+        Needs no closing. Raises Disconnected."""
+        return _Body(self._exchange)
+
+
+class _Body(AsyncIterator[bytes]):
+    def __init__(self, exchange: _Exchange) -> None:
+        self._exchange = exchange
+
+    async def __anext__(self) -> bytes:
+        piece = await self._exchange.read_body()
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
 
 
 class _Exchange:

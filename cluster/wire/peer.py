@@ -57,7 +57,7 @@ class Caller:
     peer: Peer = field(repr=False)
 
 
-Handler = Callable[[Caller, Any], Awaitable[Any]] | Callable[[Caller, Any], AsyncGenerator[Any, None]]
+Handler = Callable[[Caller, Any], Awaitable[Any]] | Callable[[Caller, Any], AsyncIterator[Any]]
 """Serves one call: (caller, request) -> answer; for a stream an async generator function. It is cancelled when the
 caller gives up or is lost."""
 
