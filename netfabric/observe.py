@@ -9,6 +9,7 @@ and listed).
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import struct
@@ -97,7 +98,7 @@ async def dump(handles: Handles, name: str) -> Seen:
     (links,) = await socket_.request(messages.dump_links())
     parsed = tuple(seen_link(payload) for _, payload in links)
     (addresses,) = await socket_.request(messages.dump_addresses())
-    (routes,) = await socket_.request(messages.dump_routes())
+    (routes,) = await socket_.request(messages.dump_routes(), tolerate={errno.ENOENT})  # no table before a first route
     neighbours: Answer = ()
     forwarding: Answer = ()
     if any(link.kind == "vxlan" for link in parsed):

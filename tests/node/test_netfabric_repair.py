@@ -12,12 +12,17 @@ from dataclasses import replace
 import pytest
 import trio
 
+from netfabric.diff import diff
 from netfabric.errors import BackendUnavailable, FabricError
+from netfabric.handles import Handles
 from netfabric.netlink import netns
 from netfabric.netlink.exchange import NetlinkError
 from netfabric.netlink.ipvs import get_family
 from netfabric.netlink.messages import NETLINK_GENERIC
 from netfabric.netlink.socket import SyncNetlink
+from netfabric.perform import Kernel, perform
+from netfabric.plan import Balancing, plan
+from netfabric.state import NOTHING
 from netfabric.view import Bridge, HostPort, Interface, Sandbox, View
 from tests.node import netfabric_world as w
 
@@ -25,6 +30,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces ne
 
 A, B = w.Task("aaaaaaaaaaaa", 1, 1), w.Task("bbbbbbbbbbbb", 2, 2)
 TASKS = (A, B)
+CRASH_STRIDE = 7
 
 
 @pytest.fixture
@@ -272,5 +278,26 @@ def test_ipvs_is_used_where_it_is_and_refused_where_it_is_not(world: w.World) ->
             with pytest.raises(BackendUnavailable, match="IPVS is not available"):
                 async with world.open(1, backend="ipvs"):
                     raise AssertionError("it opened")
+
+    trio.run(main)
+
+
+def test_a_start_after_a_crash_at_any_point_converges(world: w.World) -> None:
+    """A process that is killed has carried out some first part of its operations, and none of the rest."""
+    view = w.view(1, TASKS)
+    operations = diff(plan(view, Balancing.NFT).state, NOTHING)
+    folder = os.path.join(world.run_dir(1), "netns")
+
+    async def main() -> None:
+        for length in range(1, len(operations), CRASH_STRIDE):
+            os.makedirs(folder, exist_ok=True)
+            kernel = Kernel()
+            with Handles(world.nodes[1], folder) as handles:
+                assert await perform(kernel, handles, operations[:length]) == ()
+            kernel.close()
+            async with world.open(1):
+                await world.fabrics[1].reconcile(view)
+                assert await world.fabrics[1].difference(view) == ()
+                await world.fabrics[1].reconcile(View())
 
     trio.run(main)
