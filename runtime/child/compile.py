@@ -64,6 +64,8 @@ def compile_exec(exec_spec: ExecSpec, spec: ContainerSpec, host: Host, joined: J
     namespaces.enter_cgroups(script, joined.cgroups)
     namespaces.join(script, joined)
     namespaces.new_session(script)
+    script.step = "umask"
+    script.call(Call.UMASK, 0o022)
     _connect(script, joined)
     identity.limit_resources(script, spec.rlimits)
     execution.go_to(script, exec_spec.cwd, create=False)

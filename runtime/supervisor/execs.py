@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from runtime.cgroups import groups as cgroups
-from runtime.child.compile import compile_exec
+from runtime.child.compile import Compiled, compile_exec
 from runtime.child.execution import explain
 from runtime.child.faults import Refused
 from runtime.child.host import Joined
@@ -18,6 +19,7 @@ from runtime.spec import ExecSpec, Exited
 from runtime.supervisor import journal
 from runtime.supervisor.context import Context
 from runtime.supervisor.journal import EXEC_PREFIX, ExecRecord
+from runtime.supervisor.reaper import Process
 from runtime.supervisor.spawn import close_all, read_report, spawn
 from runtime.supervisor.states import Container, Phase, RunningExec
 from runtime.supervisor.streams import TTY_GID
@@ -52,62 +54,80 @@ def start(context: Context, container: Container, spec: ExecSpec, outcome: Outco
         raise StartFailed(str(error)) from error
 
 
-def _begin(context: Context, container: Container, spec: ExecSpec, outcome: Outcome, ours: dict[str, int], stack: ExitStack) -> None:
+def _begin(
+    context: Context, container: Container, spec: ExecSpec, outcome: Outcome, ours: dict[str, int], stack: ExitStack
+) -> None:
+    """Forks the child, writes its record, opens its gate. What only the child needs is closed with `stack`."""
     process = container.process
     assert process is not None
     theirs = _streams(process.pid, spec, ours, stack)
     gate_reader, gate = os.pipe2(os.O_CLOEXEC)
     stack.callback(close_all, (gate_reader, gate))
-    report, errors = os.pipe2(os.O_CLOEXEC)
-    stack.callback(os.close, errors)
     procs = cgroups.open_procs(container.groups) if container.groups is not None else []
     stack.callback(close_all, procs)
+    joined = Joined(process.pidfd, tuple(procs), gate_reader, **theirs)
+    compiled = compile_exec(spec, container.spec, context.host, joined)
+    terminal = os.dup(ours["tty"]) if spec.tty else -1
+    report, errors = os.pipe2(os.O_CLOEXEC)
+    stack.callback(os.close, errors)
     try:
-        compiled = compile_exec(spec, container.spec, context.host, Joined(process.pidfd, tuple(procs), gate_reader, **theirs))
         pid = spawn(compiled, errors, home=context.home, enter=process.pidfd)
-    except (OSError, Refused):
-        os.close(report)
+    except OSError:
+        close_all((report, terminal))
         raise
-    running = RunningExec(spec, None, os.dup(ours["tty"]) if spec.tty else -1)
-    container.execs[spec.exec_id] = running
-    pending = [report]
-
-    def settle() -> RuntimeFault | None:
-        """The report, once it is there: the fault, None for none."""
-        failed = read_report(report)
-        context.loop.forget(report)
-        os.close(pending.pop())
-        if failed is None:
-            outcome(None, pid, ours)
-            return None
-        index, error = failed
-        return explain(compiled.operations, index, error, os.strerror(error), spec.argv[0], spec.cwd)
-
-    faults: list[RuntimeFault] = []
-
-    def reported(_events: int = 0) -> None:
-        try:
-            fault = settle() if pending else None
-        except BlockingIOError:
-            return
-        if fault is not None:
-            faults.append(fault)
-
-    def ended(exited: Exited) -> None:
-        reported()
-        finish(container, spec.exec_id, running, exited)
-        if faults:
-            del container.execs[spec.exec_id]
-            journal.forget_exec(container.folder, spec.exec_id)
-            close_all(tuple(ours.values()))
-            outcome(faults[0], 0, {})
-
     os.set_blocking(report, False)
-    context.loop.watch(report, reported)
-    running.process = context.reaper.watch_child(pid, ended)
+    running = container.execs[spec.exec_id] = RunningExec(spec, None, terminal)
+    joining = _Joining(context, container, running, spec, compiled, report, outcome, ours)
+    running.process = joining.watch(pid)
     record = ExecRecord(context.record_of(running.process))
     journal.write_if_possible(container.folder, EXEC_PREFIX + spec.exec_id, record, durable=False)
     os.write(gate, b"\1")
+
+
+@dataclass(slots=True)
+class _Joining:
+    """One exec from its fork to its end: the report first, whatever of the two events is seen first."""
+
+    context: Context
+    container: Container
+    running: RunningExec
+    spec: ExecSpec
+    compiled: Compiled
+    report: int
+    outcome: Outcome
+    ours: dict[str, int]
+    fault: RuntimeFault | None = None
+
+    def watch(self, pid: int) -> Process:
+        self.context.loop.watch(self.report, lambda _events: self._reported(pid))
+        return self.context.reaper.watch_child(pid, lambda exited: self._ended(pid, exited))
+
+    def _reported(self, pid: int) -> None:
+        """Executed: the client gets its streams. Failed: kept until the process has been reaped."""
+        if self.report < 0:
+            return
+        try:
+            failed = read_report(self.report)
+        except BlockingIOError:
+            return
+        self.context.loop.forget(self.report)
+        os.close(self.report)
+        self.report = -1
+        if failed is None:
+            self.outcome(None, pid, self.ours)
+            return
+        index, error = failed
+        spec = self.spec
+        self.fault = explain(self.compiled.operations, index, error, os.strerror(error), spec.argv[0], spec.cwd)
+
+    def _ended(self, pid: int, exited: Exited) -> None:
+        self._reported(pid)
+        finish(self.container, self.spec.exec_id, self.running, exited)
+        if self.fault is not None:
+            del self.container.execs[self.spec.exec_id]
+            journal.forget_exec(self.container.folder, self.spec.exec_id)
+            close_all(tuple(self.ours.values()))
+            self.outcome(self.fault, 0, {})
 
 
 def _streams(init: int, spec: ExecSpec, ours: dict[str, int], stack: ExitStack) -> dict[str, int]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from runtime.errors import NoSuchContainer, RuntimeFault, StartFailed
@@ -227,8 +228,7 @@ def shutdown(ask: Ask, _call: messages.Shutdown) -> None:
             context.loop.stop()
 
     for container_id in tuple(left):
-        container = context.containers[container_id]
-        ending.remove(context, container, lambda container_id=container_id: gone(container_id))  # type: ignore[misc]
+        ending.remove(context, context.containers[container_id], partial(gone, container_id))
     finish()
 
 
