@@ -75,11 +75,11 @@ def step(sides: tuple[Side, Side], what: str, who: int, n: int, size: int) -> No
     streams = [i for i, stream in me.served.items() if stream]
     calls = [i for i, stream in me.served.items() if not stream]
     if what in {"call", "stream"}:
-        number = me.connection.request("x", b"", stream=what == "stream")
-        me.got[number], me.unread[number] = [], 0
-        me.open.add(number)
+        made = me.connection.request("x", b"", stream=what == "stream")
+        me.got[made], me.unread[made] = [], 0
+        me.open.add(made)
         if what == "stream":
-            me.streams.add(number)
+            me.streams.add(made)
     elif what == "item" and (number := pick(streams, n)) is not None and me.connection.may_send_item(number):
         body = bytes([len(me.sent[number]) % 256])
         me.connection.item(number, body)
