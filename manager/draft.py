@@ -47,6 +47,7 @@ class Draft:
         self.rng = rng
         self.reasons: dict[str, Reason] = {}
         self.waiting: dict[TaskId, None] = {}  # tasks that look for a node in this plan
+        self.unattached: dict[NodeId, None] = {}  # nodes for whose load balancers no address is left
         self._bytes = 0
         self._counted: set[str] = set()
         self._weights: dict[int, tuple[TaskSpec, int]] = {}

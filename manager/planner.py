@@ -120,7 +120,8 @@ def _settle(draft: Draft, done: list[ServiceId], touched: Touched) -> None:
     agenda.settle(
         [id_ for id_ in done if id_ not in touched.services],
         [id_ for id_ in agenda.networks if id_ not in touched.networks],
-        [id_ for id_ in agenda.nodes if id_ not in touched.nodes],
+        [id_ for id_ in agenda.nodes if id_ not in touched.nodes and id_ not in draft.unattached],
     )
+    agenda.nodes.update(draft.unattached)
     if not touched.services:
         agenda.retry_pending = False

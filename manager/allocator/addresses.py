@@ -66,6 +66,7 @@ class AddressBook:
         pool = pool_of(network) if network is not None else None
         if pool is None:
             self._pools.pop(network_id, None)
+            self.last.pop(network_id, None)
         else:
             self._pools[network_id] = pool
 
@@ -84,10 +85,6 @@ class AddressBook:
                 del self.used[network_id]
         else:
             used[number] -= 1
-
-    def forget_rest(self, network_id: NetworkId) -> None:
-        """The network is gone: where the last address was given no longer matters."""
-        self.last.pop(network_id, None)
 
     def next_free(self, network_id: NetworkId) -> str | None:
         """The next address of this network in CIDR form, not yet claimed; None when all are taken, or no subnet is

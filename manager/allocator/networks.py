@@ -99,28 +99,32 @@ def _next_subnet(draft: Draft, taken: list[ipaddress.IPv4Network]) -> ipaddress.
 
 
 def attach_nodes(draft: Draft, node_ids: Iterable[NodeId]) -> None:
-    """Give these nodes, when they are ready, their address on the ingress network, and take those of networks away
-    that are gone."""
-    nodes = [draft.index.nodes[id_] for id_ in node_ids if id_ in draft.index.nodes]
+    """Give these nodes the addresses that they lack, when they are ready on ingress networks, and on those of their
+    tasks; take those of networks away that are gone."""
+    index = draft.index
+    nodes = [index.nodes[id_] for id_ in node_ids if id_ in index.nodes]
     for node in sorted(nodes, key=lambda n: (n.meta.created_at_ns, n.meta.version, n.id)):
-        kept = tuple(a for a in node.attachments if a.network_id in draft.index.networks)
+        kept = tuple(a for a in node.attachments if a.network_id in index.networks)
         if len(kept) != len(node.attachments):
             draft.put(msgspec.structs.replace(node, attachments=kept))
-        if node.status.state is NodeState.READY:
-            for network_id in draft.index.ingress:
-                attach(draft, node.id, network_id)
+        wanted = dict(index.ingress) if node.status.state is NodeState.READY else {}
+        for task_id in index.uses[node.id].tasks:
+            wanted.update((n.network_id, None) for n in index.tasks[task_id].networks)
+        for network_id in wanted:
+            attach(draft, node.id, network_id)
 
 
 def attach(draft: Draft, node_id: NodeId, network_id: NetworkId) -> None:
-    """Give this node its load-balancer address on this network unless it has one; with a reason when none is free."""
+    """Give this node its load-balancer address on this network unless it has one. Where none is free there is a
+    reason, and the node stays marked."""
     node, network = draft.index.nodes.get(node_id), draft.index.networks.get(network_id)
     if node is None or network is None or not network.subnet or _attached(node, network_id):
         return
     address = draft.index.addresses.next_free(network_id)
     if address is None:
-        draft.reasons[network_id] = Reason(
-            f"{exhausted(network)}: none is left for the load balancer of node {node.description.hostname}"
-        )
+        name = node.description.hostname or node.id
+        draft.reasons[network_id] = Reason(f"{exhausted(network)}: none is left for the load balancer of node {name}")
+        draft.unattached[node_id] = None
         return
     attachment = NodeAttachment(network_id, address)
     draft.put(msgspec.structs.replace(node, attachments=(*node.attachments, attachment)))

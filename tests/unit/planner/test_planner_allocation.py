@@ -225,3 +225,15 @@ def test_a_removed_network_takes_the_balancers_addresses_with_it() -> None:
     assert world.get_node("n1").attachments == ()
     assert world.index.addresses.used == {}
     assert world.store.all(Kind.TASK) == ()
+
+
+def test_a_load_balancer_that_found_no_address_gets_one_when_one_is_free() -> None:
+    world = World(nodes=1)
+    world.network("tiny", ipam=(IpamConfig("10.7.0.0/29"),))  # five to give: a VIP, four tasks, none for the node
+    world.service("a", replicas=4, networks=["tiny"])
+    world.run()
+    assert world.get_node("n1").attachments == ()
+    assert "none is left for the load balancer of node n1" in world.reasons["tiny"].summary
+    world.scale("a", 3)
+    world.run()
+    assert [a.network_id for a in world.get_node("n1").attachments] == ["tiny"]
