@@ -12,22 +12,12 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from pyroute2.netlink.generic.ipvs import (
-    IPVS_CMD_DEL_DEST,
-    IPVS_CMD_DEL_SERVICE,
-    IPVS_CMD_GET_DEST,
-    IPVS_CMD_GET_SERVICE,
-    IPVS_CMD_NEW_DEST,
-    IPVS_CMD_NEW_SERVICE,
-    IPVS_CMD_SET_DEST,
-    IPVS_CMD_SET_SERVICE,
-    ipvsmsg,
-)
-
 from netfabric.netlink.exchange import Answer
 from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, attributes, text
 
 FAMILY_NAME = "IPVS"
+IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_SERVICE, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_SERVICE = 1, 2, 3, 4
+IPVS_CMD_NEW_DEST, IPVS_CMD_SET_DEST, IPVS_CMD_DEL_DEST, IPVS_CMD_GET_DEST = 5, 6, 7, 8
 _GENL_ID_CTRL, _CTRL_CMD_GETFAMILY = 16, 3
 _CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 1, 2
 _GENL_HEADER_BYTES = 4
@@ -162,6 +152,8 @@ def _server_key(address: str) -> Pairs:
 
 
 def _message(family: int, command: int, flags: int, what: str, service: Pairs | None = None, server: Pairs | None = None) -> Message:
+    from pyroute2.netlink.generic.ipvs import ipvsmsg  # 130 ms and 12 MB that only a node with IPVS pays for
+
     packed = ipvsmsg()
     packed["cmd"] = command
     packed["version"] = _IPVS_VERSION

@@ -14,7 +14,7 @@ CASES = [
     (MANAGER, ("service", "rm", "nosuch"), "service nosuch not found"),
     (MANAGER, ("service", "ps", "nosuch"), "no such service: nosuch"),
     (MANAGER, ("service", "create", "-d", "--name", "bad name", "busybox"), "name must be valid as a DNS name component"),
-    (MANAGER, ("service", "create", "-d", "--name", "x", "Busy Box"), "invalid reference format"),
+    (MANAGER, ("service", "create", "-d", "--name", "x", "Busy Box"), '"Busy Box" is not a valid repository/tag'),
     (MANAGER, ("service", "create", "-d", "--name", "x", "--network", "nosuch", "busybox"), "network nosuch not found"),
     (MANAGER, ("network", "rm", "nosuch"), "network nosuch not found"),
     (MANAGER, ("network", "create", "-d", "overlay", "ingress"), "already exists"),
