@@ -102,12 +102,10 @@ def reference(text: str) -> str:
 
 
 def filters_of(given: Iterable[str]) -> dict[str, list[str]] | None:
-    """`--filter key=value` flags as the API's map; None when there are none. Raises CliFailure."""
+    """`--filter key=value` flags as the API's map; None when there are none."""
     found: dict[str, list[str]] = {}
     for text in given:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise CliFailure(f"invalid argument \"{text}\" for \"-f, --filter\" flag: invalid filter '{text}'", 125)
+        key, _, value = text.partition("=")
         found.setdefault(key.strip().lower(), []).append(value.strip())
     return found or None
 
@@ -138,7 +136,7 @@ def _reason(answer: Whole) -> str:
         message = json.loads(answer.body)["message"]
     except (ValueError, KeyError, TypeError):
         return answer.body.decode(errors="replace").strip() or f"status {answer.status}"
-    return str(message)
+    return str(message).strip()
 
 
 def _no_daemon(host: str, failure: ConnectionFailed) -> str:

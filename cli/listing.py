@@ -6,7 +6,7 @@ headers and the default table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,13 +52,25 @@ class Listing:
         public = [{name: value for name, value in sorted(row.items()) if name in self.headers} for row in rows]
         try:
             template = Template(text)
-            lines = [template.render(row, strict=True) for row in public]
+            lines = [template.render(row, strict=True, functions={"json": _row_json(row)}) for row in public]
             if table:
                 header = template.render(self.headers, functions={"json": lambda value: value})
                 return aligned([header, *lines])
         except TemplateError as e:
             raise CliFailure(f"template parsing error: {e}" if not public else str(e)) from e
         return "".join(line + "\n" for line in lines)
+
+
+def _row_json(row: Row) -> Callable[[Any], str]:
+    """`json` as the rows of lists have it: a whole row is escaped for HTML, a field of it isn't."""
+
+    def encode(value: Any) -> str:
+        text = as_json(value)
+        if value is not row:
+            return text
+        return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+    return encode
 
 
 def inspected(found: Sequence[Any], form: str) -> str:

@@ -53,7 +53,7 @@ def natural(text: str) -> tuple[tuple[int, int | str], ...]:
     """A sort key under which `web.2` comes before `web.10`."""
     parts: list[tuple[int, int | str]] = []
     digits = ""
-    for character in text + "\0":
+    for character in text:
         if character.isdigit() and character.isascii():
             digits += character
             continue
@@ -61,4 +61,4 @@ def natural(text: str) -> tuple[tuple[int, int | str], ...]:
             parts.append((0, int(digits)))
             digits = ""
         parts.append((1, character))
-    return tuple(parts)
+    return (*parts, (0, int(digits))) if digits else tuple(parts)

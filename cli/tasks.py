@@ -28,6 +28,7 @@ LISTING: Final = Listing(
         "Ports": "PORTS",
     },
     ("ID", "Name", "Image", "Node", "DesiredState", "CurrentState", "Error", "Ports"),
+    quiet="full id",
 )
 
 
@@ -93,6 +94,7 @@ def _row(task: Mapping[str, Any], name: str, node: str, *, trunc: bool, now: flo
     age = human_duration(now - parse_time(status.get("Timestamp", ""))).lower()
     image = str(((task.get("Spec") or {}).get("ContainerSpec") or {}).get("Image", ""))
     return {
+        "full id": task["ID"],
         "ID": short_id(task["ID"]) if trunc else task["ID"],
         "Name": name,
         "Image": image.partition("@")[0] if trunc else image,

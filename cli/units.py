@@ -103,6 +103,14 @@ def parse_time(text: str) -> float:
     return moment.timestamp() + float(f"0.{fraction or 0}")
 
 
+def go_time(timestamp: str) -> str:
+    """An RFC 3339 time in UTC as Go prints it: `2026-11-23 07:10:42.5145 +0000 UTC`."""
+    date, _, rest = timestamp.removesuffix("Z").partition("T")
+    clock, _, fraction = rest.partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{date} {clock}{'.' if fraction else ''}{fraction} +0000 UTC"
+
+
 def parse_since(text: str, now: float) -> str:
     """A time flag (`42m`, RFC 3339, Unix seconds) as the API's Unix seconds. Raises ValueError."""
     try:

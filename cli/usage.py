@@ -65,9 +65,15 @@ def _number(text: str) -> float:
         raise ValueError(f'strconv.ParseFloat: parsing "{text}": invalid syntax') from e
 
 
+def _filter(text: str) -> str:
+    if "=" not in text:
+        raise ValueError("bad format of filter (expected name=value)")
+    return text
+
+
 STRING: Final = FlagType("string", str)
 LIST: Final = FlagType("list", str)
-FILTER: Final = FlagType("filter", str)
+FILTER: Final = FlagType("filter", _filter)
 UINT: Final = FlagType("uint", _unsigned)
 INT: Final = FlagType("int", _integer)
 FLOAT: Final = FlagType("float", _number)
@@ -98,7 +104,11 @@ def switch(*names: str, help: str) -> Decorator:
 class Command(click.Command):
     """A command whose operands are counted as Docker counts them."""
 
-    def __init__(self, name: str, operands: str, least: int, most: int | None, aliases: Sequence[str], **rest: Any) -> None:
+    optional = True  # whether the usage line says [OPTIONS]
+
+    def __init__(
+        self, name: str, operands: str, least: int, most: int | None, aliases: Sequence[str], **rest: Any
+    ) -> None:
         super().__init__(name, **rest)
         self.operands = operands
         self.least = least
@@ -129,14 +139,14 @@ class Command(click.Command):
         return f"requires at least {least} and at most {_arguments(most)}"
 
     def get_usage(self, ctx: click.Context) -> str:
-        has_flags = any(isinstance(p, click.Option) and p.name != "help" for p in self.params)
-        parts = (ctx.command_path, "[OPTIONS]" if has_flags else "", self.operands)
+        shown = self.optional and any(isinstance(p, click.Option) and p.name != "help" for p in self.params)
+        parts = (ctx.command_path, "[OPTIONS]" if shown else "", self.operands)
         return "Usage:  " + " ".join(p for p in parts if p)
 
     def get_help(self, ctx: click.Context) -> str:
-        text = f"{self.get_usage(ctx)}\n\n{self.help}\n"
+        text, top = f"{self.get_usage(ctx)}\n\n{self.help}\n", ctx.command_path.split()[0]
         if self.aliases:
-            text += "\nAliases:\n  " + ", ".join((ctx.command_path, *self.aliases)) + "\n"
+            text += "\nAliases:\n  " + ", ".join(f"{top} {alias}" for alias in self.aliases) + "\n"
         flags = [p for p in self.params if isinstance(p, click.Option) and p.name != "help"]
         return text + ("\nOptions:\n" + _flag_lines(flags) if flags else "")
 
@@ -220,7 +230,7 @@ class Group(click.Group):
 
 def _show_help(ctx: click.Context, /, **_flags: Any) -> None:
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        click.echo(ctx.get_help(), err=True)
 
 
 def _arguments(count: int) -> str:
@@ -229,7 +239,7 @@ def _arguments(count: int) -> str:
 
 def _count_text(ctx: click.Context, complaint: str) -> str:
     path = ctx.command_path
-    verb = "Run" if complaint == "accepts no arguments" else "See"
+    verb = "See" if "at least" in complaint and "at most" not in complaint else "Run"
     return (
         f"{path.split()[0]}: '{path}' {complaint}\n\n{ctx.get_usage()}\n\n"
         f"{verb} '{path} --help' for more information"
@@ -310,7 +320,8 @@ def _flag_lines(flags: Sequence[click.Option]) -> str:
     column = max(map(len, heads)) + 3
     lines = []
     for head, flag in sorted(zip(heads, flags, strict=True), key=lambda pair: pair[0].lstrip(" -")):
-        wrapped = textwrap.wrap(flag.help or "", max(HELP_WIDTH - column, 24)) or [""]
+        room = max(HELP_WIDTH - column, 24)
+        wrapped = [line for part in (flag.help or "").split("\n") for line in textwrap.wrap(part, room)] or [""]
         lines.append(head.ljust(column) + wrapped[0])
         lines += [" " * column + more for more in wrapped[1:]]
     return "\n".join(lines) + "\n"

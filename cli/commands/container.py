@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
-from cli.commands.system import FORMAT_HELP, inspect_all
+from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure
 from cli.listing import Listing
 from cli.log_output import copy
@@ -57,15 +57,16 @@ LISTING: Final = Listing(
         "Networks": "NETWORKS",
         "LocalVolumes": "LOCAL VOLUMES",
         "Size": "SIZE",
+        "Platform": "PLATFORM",
     },
     ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
 )
 
 
-@command("ls", summary="List containers", aliases=["festoon container list", "festoon container ps", "festoon ps"])
+@command("ls", summary="List containers", aliases=["container ls", "container list", "container ps", "ps"])
 @switch("--all", "-a", help="Show all containers (default shows just running)")
 @options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
-@option("--format", help=FORMAT_HELP, default="")
+@option("--format", help=LIST_FORMAT_HELP, default="")
 @option("--last", "-n", help="Show n last created containers (includes all states)", type=INT, default=-1)
 @switch("--latest", "-l", help="Show the latest created container (includes all states)")
 @switch("--no-trunc", help="Don't truncate output")
@@ -88,7 +89,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
-def _row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str, str]:
+def _row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str, Any]:
     names = [name.removeprefix("/") for name in c.get("Names") or () if "/" not in name.removeprefix("/")]
     shown = c.get("Command", "")
     mounts = [m.get("Name") or m.get("Source", "") for m in c.get("Mounts") or ()]
@@ -111,6 +112,7 @@ def _row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str, str]:
         "Networks": ",".join(sorted((c.get("NetworkSettings") or {}).get("Networks") or {})),
         "LocalVolumes": str(sum(m.get("Driver") == "local" for m in c.get("Mounts") or ())),
         "Size": size,
+        "Platform": None,  # of no multi-platform image
     }
 
 
@@ -138,7 +140,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
     )
 
 
-@command("logs", "CONTAINER", summary="Fetch the logs of a container", least=1, most=1, aliases=["festoon logs"])
+@command("logs", "CONTAINER", summary="Fetch the logs of a container", least=1, most=1, aliases=["container logs", "logs"])
 @switch("--details", help="Show extra details provided to logs")
 @switch("--follow", "-f", help="Follow log output")
 @option("--since", help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m")', default="")
@@ -172,7 +174,7 @@ def _each(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
     return 0
 
 
-@command("rm", "CONTAINER [CONTAINER...]", summary="Remove one or more containers", least=1, most=None, aliases=["festoon rm"])
+@command("rm", "CONTAINER [CONTAINER...]", summary="Remove one or more containers", least=1, most=None, aliases=["container rm", "container remove", "rm"])
 @switch("--force", "-f", help="Force the removal of a running container (uses SIGKILL)")
 @switch("--link", "-l", help="Remove the specified link")
 @switch("--volumes", "-v", help="Remove anonymous volumes associated with the container")
@@ -215,7 +217,17 @@ def kill(api: Api, arguments: tuple[str, ...], signal: str) -> int:
 @switch("--interactive", "-i", help="Attach container's STDIN")
 def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive: bool | None) -> int:
     if not attach and not interactive:
-        return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/start"))
+        failed: list[str] = []
+
+        def begin(name: str) -> None:
+            failed.append(name)
+            api.post(f"/containers/{reference(name)}/start")
+            failed.pop()
+
+        try:
+            return _each(arguments, begin)
+        except CliFailure as e:
+            raise CliFailure(f"{e.message}\nError: failed to start containers: {', '.join(failed)}") from e
     if len(arguments) > 1:
         raise CliFailure("you cannot start and attach multiple containers at once")
     from cli.terminal import attached
@@ -242,7 +254,10 @@ def unpause(api: Api, arguments: tuple[str, ...]) -> int:
 
 @command("rename", "CONTAINER NEW_NAME", summary="Rename a container", least=2, most=2)
 def rename(api: Api, arguments: tuple[str, ...]) -> int:
-    api.post(f"/containers/{reference(arguments[0])}/rename", name=arguments[1])
+    try:
+        api.post(f"/containers/{reference(arguments[0])}/rename", name=arguments[1])
+    except ApiFailure as e:
+        raise CliFailure(f"{e.message}\nError: failed to rename container named {arguments[0]}") from e
     return 0
 
 

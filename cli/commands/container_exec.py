@@ -19,7 +19,7 @@ from cli.usage import command, option, options, switch
     least=2,
     most=None,
     interspersed=False,
-    aliases=["festoon exec"],
+    aliases=["container exec", "exec"],
 )
 @switch("--detach", "-d", help="Detached mode: run command in the background")
 @option("--detach-keys", help="Override the key sequence for detaching a container", default="")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO, Final
 
 from cli.api import Api, filters_of, reference
-from cli.commands.system import FORMAT_HELP, inspect_all
-from cli.failures import CliFailure
+from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
+from cli.failures import ApiFailure, CliFailure
 from cli.listing import Listing
 from cli.output import short_id
 from cli.units import human_duration, human_size
@@ -52,11 +52,11 @@ _COLUMNS: Final = ("Repository", "Tag", "ID", "CreatedSince", "Size")
 _WITH_DIGESTS: Final = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
 
 
-@command("ls", "[REPOSITORY[:TAG]]", summary="List images", most=1, aliases=["festoon image list", "festoon images"])
+@command("ls", "[REPOSITORY[:TAG]]", summary="List images", most=1, aliases=["image ls", "image list", "images"])
 @switch("--all", "-a", help="Show all images (default hides intermediate images)")
 @switch("--digests", help="Show digests")
 @options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
-@option("--format", help=FORMAT_HELP, default="")
+@option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--no-trunc", help="Don't truncate output")
 @switch("--quiet", "-q", help="Only show image IDs")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
@@ -80,7 +80,7 @@ def _rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> It
         names.append((repository, label, known.get(repository, _NONE)))
     if not names:
         names = [(repository, _NONE, digest) for repository, digest in known.items()] or [(_NONE, _NONE, _NONE)]
-    size = human_size(i.get("Size", 0))
+    size, virtual = human_size(i.get("Size", 0)), human_size(i.get("Size", 0), 4)
     for repository, label, digest in names:
         yield {
             "Repository": repository,
@@ -90,7 +90,7 @@ def _rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> It
             "CreatedSince": f"{human_duration(now - i['Created'])} ago" if i.get("Created") else "N/A",
             "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(i.get("Created", 0))),
             "Size": size,
-            "VirtualSize": size,
+            "VirtualSize": virtual,
             "Containers": "N/A" if i.get("Containers", -1) < 0 else str(i["Containers"]),
             "SharedSize": "N/A" if i.get("SharedSize", -1) < 0 else human_size(i["SharedSize"]),
             "UniqueSize": "N/A",
@@ -105,7 +105,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
     return inspect_all(arguments, lambda name: api.get(f"/images/{reference(name)}/json"), format)
 
 
-@command("load", summary="Load an image from a tar archive or STDIN", aliases=["festoon load"])
+@command("load", summary="Load an image from a tar archive or STDIN", aliases=["image load", "load"])
 @option("--input", "-i", help="Read from tar archive file, instead of STDIN", default="")
 @switch("--quiet", "-q", help="Suppress the load output")
 def load(api: Api, arguments: tuple[str, ...], input: str, quiet: bool | None) -> int:
@@ -122,7 +122,7 @@ def load(api: Api, arguments: tuple[str, ...], input: str, quiet: bool | None) -
     summary="Import the contents from a tarball to create a filesystem image",
     least=1,
     most=2,
-    aliases=["festoon import"],
+    aliases=["image import", "import"],
 )
 @options("--change", "-c", help="Apply Dockerfile instruction to the created image")
 @option("--message", "-m", help="Set commit message for imported image", default="")
@@ -147,7 +147,7 @@ def import_(
     return 0
 
 
-@command("rm", "IMAGE [IMAGE...]", summary="Remove one or more images", least=1, most=None, aliases=["festoon rmi"])
+@command("rm", "IMAGE [IMAGE...]", summary="Remove one or more images", least=1, most=None, aliases=["image rm", "image remove", "rmi"])
 @switch("--force", "-f", help="Force removal of the image")
 @switch("--no-prune", help="Do not delete untagged parents")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None) -> int:
@@ -169,13 +169,19 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool 
     summary="Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE",
     least=2,
     most=2,
-    aliases=["festoon tag"],
+    aliases=["image tag", "tag"],
 )
 def tag(api: Api, arguments: tuple[str, ...]) -> int:
     repository, colon, label = arguments[1].rpartition(":")
     if not colon or "/" in label:
         repository, label = arguments[1], ""
-    api.post(f"/images/{reference(arguments[0])}/tag", repo=repository, tag=label)
+    try:
+        api.post(f"/images/{reference(arguments[0])}/tag", repo=repository, tag=label)
+    except ApiFailure as e:
+        if not e.reason.startswith("invalid reference format"):
+            raise
+        said = f'Error parsing reference: "{arguments[1]}" is not a valid repository/tag'
+        raise CliFailure(f"{said}: {e.reason}") from e
     return 0
 
 

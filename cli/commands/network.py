@@ -4,18 +4,17 @@ node."""
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cli import service_fields as fields
 from cli.api import Api, filters_of, reference
-from cli.commands.system import FORMAT_HELP, inspect_all
+from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure
 from cli.listing import Listing
 from cli.output import natural, short_id
 from cli.service_flags import LABEL
-from cli.units import parse_time
+from cli.units import go_time
 from cli.usage import FILTER, Group, command, option, options, switch
 
 network = Group(
@@ -46,15 +45,15 @@ LISTING: Final = Listing(
     ("ID", "Name", "Driver", "Scope"),
 )
 _INGRESS_WARNING: Final = (
-    "WARNING! Before removing the routing-mesh network, make sure all the nodes in your swarm run the same engine "
-    "version. Otherwise, removal may not be effective and functionality of newly created ingress networks will be "
-    "impaired.\nAre you sure you want to continue? [y/N] "
+    "WARNING! Before removing the routing-mesh network, make sure all the nodes in your swarm run the same docker "
+    "engine version. Otherwise, removal may not be effective and functionality of newly create ingress networks will "
+    "be impaired.\nAre you sure you want to continue? [y/N] "
 )
 
 
-@command("ls", summary="List networks", aliases=["festoon network list"])
+@command("ls", summary="List networks", aliases=["network ls", "network list"])
 @options("--filter", "-f", help='Provide filter values (e.g. "driver=bridge")', type=FILTER)
-@option("--format", help=FORMAT_HELP, default="")
+@option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--no-trunc", help="Do not truncate the output")
 @switch("--quiet", "-q", help="Only display network IDs")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
@@ -66,7 +65,6 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 
 def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, str]:
-    created = parse_time(n.get("Created", ""))
     return {
         "ID": short_id(n["Id"]) if trunc else n["Id"],
         "Name": n["Name"],
@@ -76,7 +74,7 @@ def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, str]:
         "IPv6": str(bool(n.get("EnableIPv6"))).lower(),
         "Internal": str(bool(n.get("Internal"))).lower(),
         "Labels": ",".join(f"{k}={v}" for k, v in sorted((n.get("Labels") or {}).items())),
-        "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(created)),
+        "CreatedAt": go_time(n.get("Created", "")),
     }
 
 
@@ -129,6 +127,8 @@ def pools(
     that holds it. Raises CliFailure in Docker's words."""
     from ipaddress import ip_address, ip_network
 
+    if len(subnets) < 2 and not ranges and not gateways and not auxiliary:
+        return [{"Subnet": subnet} for subnet in subnets]  # the daemon says what is wrong with it
     try:
         known = [(ip_network(subnet, strict=False), {"Subnet": subnet}) for subnet in subnets]
         for i, (one, _) in enumerate(known):
@@ -181,7 +181,7 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
             if not (force and e.http_status == 404):
                 failures.append(e.message)
     if failures:
-        raise CliFailure("\n".join(failures))
+        raise CliFailure("\n".join([*failures, "exit status 1"]))
     return 0
 
 

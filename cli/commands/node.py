@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
-from cli.commands.system import FORMAT_HELP, inspect_all
+from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import CliFailure
 from cli.listing import Listing
 from cli.output import natural
-from cli.units import binary_size
+from cli.units import binary_size, go_time
 from cli.usage import FILTER, Group, command, option, options, switch
 
 node = Group(
@@ -46,9 +46,9 @@ LISTING: Final = Listing(
 )
 
 
-@command("ls", summary="List nodes in the swarm", aliases=["festoon node list"])
+@command("ls", summary="List nodes in the swarm", aliases=["node ls", "node list"])
 @options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
-@option("--format", help=FORMAT_HELP, default="")
+@option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--quiet", "-q", help="Only display IDs")
 def ls(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format: str, quiet: bool | None) -> int:
     found = api.get("/nodes", filters=filters_of(filter)) or []
@@ -114,7 +114,7 @@ def _pretty(n: Mapping[str, Any]) -> Iterator[str]:
         yield "Labels:"
         yield from (f" - {key}={value}" for key, value in sorted(spec["Labels"].items()))
     yield f"Hostname:              \t{description.get('Hostname', '')}"
-    yield f"Joined at:             \t{n.get('CreatedAt', '')}"
+    yield f"Joined at:             \t{go_time(n.get('CreatedAt', '')).lower()}"
     yield "Status:"
     yield f" State:\t\t\t{str(status.get('State', '')).capitalize()}"
     if status.get("Message"):
@@ -142,6 +142,11 @@ def _pretty(n: Mapping[str, Any]) -> Iterator[str]:
         yield "Plugins:"
         yield from (f" {kind}:\t\t{', '.join(names)}" for kind, names in sorted(by_type.items()))
     yield f"Engine Version:\t\t{engine.get('EngineVersion', '')}"
+    trust = description.get("TLSInfo") or {}
+    if trust.get("TrustRoot"):
+        yield f"TLS Info:\n TrustRoot:\n{trust['TrustRoot']}"
+        yield f" Issuer Subject:\t{trust.get('CertIssuerSubject', '')}"
+        yield f" Issuer Public Key:\t{trust.get('CertIssuerPublicKey', '')}"
 
 
 @command("ps", "[NODE...]", summary="List tasks running on one or more nodes, defaults to current node", most=None)
@@ -169,14 +174,14 @@ def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
-def _update(api: Api, name: str, change: Callable[[dict[str, Any]], bool]) -> bool:
-    """Change the node's spec; whether there was anything to change."""
-    found = api.get(f"/nodes/{reference(_reference(api, name))}")
+def _update(api: Api, name: str, change: Callable[[dict[str, Any]], bool]) -> str:
+    """Change the node's spec; the node's id when there was nothing to change, else empty."""
+    found = api.get(f"/nodes/{reference(name)}")
     spec = found.get("Spec") or {}
     if not change(spec):
-        return False
+        return str(found["ID"])
     api.post(f"/nodes/{found['ID']}/update", spec, version=found["Version"]["Index"])
-    return True
+    return ""
 
 
 @command("update", "NODE", summary="Update a node", least=1, most=1)
@@ -212,7 +217,8 @@ def _set_role(api: Api, names: tuple[str, ...], role: str, done: str) -> int:
         return before != role
 
     for name in names:
-        print(f"Node {name} {done}" if _update(api, name, change) else f"Node {name} is already a {role}.")
+        unchanged = _update(api, name, change)
+        print(f"Node {unchanged} is already a {role}." if unchanged else f"Node {name} {done}")
     return 0
 
 

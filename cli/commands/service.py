@@ -6,9 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+import click
+
 from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
-from cli.commands.system import FORMAT_HELP
+from cli.commands.system import LIST_FORMAT_HELP
 from cli.convergence import wait_converged
 from cli.failures import CliFailure
 from cli.listing import Listing
@@ -45,9 +47,9 @@ _MODES: Final = {
 }
 
 
-@command("ls", summary="List services", aliases=["festoon service list"])
+@command("ls", summary="List services", aliases=["service ls", "service list"])
 @options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
-@option("--format", help=FORMAT_HELP, default="")
+@option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--quiet", "-q", help="Only display IDs")
 def ls(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format: str, quiet: bool | None) -> int:
     found = api.get("/services", status=True, filters=filters_of(filter)) or []
@@ -157,14 +159,17 @@ def scale(api: Api, arguments: tuple[str, ...], detach: bool | None, verify: int
     return 0
 
 
+scale.optional = False
+
+
 def _scale_of(text: str) -> tuple[str, int]:
     name, equals, number = text.partition("=")
     if not equals or not name:
-        raise CliFailure(
-            f"invalid scale specifier '{text}'\n\nUsage:  festoon service scale SERVICE=REPLICAS [SERVICE=REPLICAS...]"
-        )
+        ctx = click.get_current_context()
+        help_text = f"See '{ctx.command_path} --help'.\n\n{ctx.get_usage()}\n\n{ctx.command.help}"
+        raise CliFailure(f"invalid scale specifier '{text}'.\n{help_text}")
     if not number.isdigit():
-        raise CliFailure(f'invalid replicas value {number}: strconv.ParseUint: parsing "{number}": invalid syntax')
+        raise CliFailure(f'{name}: invalid replicas value {number}: strconv.ParseUint: parsing "{number}": invalid syntax')
     return name, int(number)
 
 

@@ -45,7 +45,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
         found = get(name)
         names = [_network(api, n["Target"]) for n in found["Spec"]["TaskTemplate"].get("Networks") or ()]
         texts.append("".join(f"{line}\n" for line in _lines(found, names, time.time())))
-    print("\n".join(texts), end="")
+    print("".join(f"\n{text}\n" for text in texts), end="")
     return 0
 
 
@@ -158,7 +158,7 @@ def _container(c: Values) -> Iterator[str]:
 
 def _resources(resources: Values) -> Iterator[str]:
     parts = [(name, resources.get(name) or {}) for name in ("Reservations", "Limits")]
-    if not any(part for _, part in parts):
+    if not resources:
         return
     yield "Resources:"
     for name, part in parts:

@@ -15,7 +15,16 @@ from cli.units import binary_size, human_duration, parse_since
 from cli.usage import FILTER, command, option, options, switch
 from cluster.version import VERSION
 
-FORMAT_HELP: Final = "Format output using a custom template: 'json', or a Go template"
+FORMAT_HELP: Final = (
+    "Format output using a custom template:\n'json':             Print in JSON format\n"
+    "'TEMPLATE':         Print output using the given Go template.\n"
+    "Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates"
+)
+LIST_FORMAT_HELP: Final = (
+    "Format output using a custom template:\n'table':            Print output in table format with column headers "
+    "(default)\n'table TEMPLATE':   Print output in table format using the given Go template\n"
+    + FORMAT_HELP.partition("\n")[2]
+)
 _KINDS: Final = {
     "container": "/containers/{}/json",
     "image": "/images/{}/json",
@@ -30,7 +39,7 @@ _KINDS: Final = {
 _SWARM_KINDS: Final = frozenset({"service", "task", "node", "secret", "config"})
 
 
-@command("info", summary="Display system-wide information", aliases=["festoon system info"])
+@command("info", summary="Display system-wide information")
 @option("--format", "-f", help=FORMAT_HELP, default="")
 def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
     client = {"Version": VERSION, "ApiVersion": API_VERSION, "Context": "default", "Debug": False}
@@ -196,20 +205,22 @@ def _facts(found: Mapping[str, Any], indent: str) -> Iterator[str]:
 @option("--type", help="Only inspect objects of the given type", default="")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None, type: str) -> int:
     if type and type not in _KINDS:
-        raise CliFailure(f'"{type}" is not a valid value for --type')
-    kinds = [type] if type else list(_KINDS)
-    return inspect_all(arguments, lambda name: _any(api, name, kinds, bool(size)), format)
+        known = ", ".join(f'"{kind}"' for kind in sorted(_KINDS))
+        raise CliFailure(f'unknown type: "{type}": must be one of {known}')
+    if type:
+        return inspect_all(arguments, lambda name: api.get(_KINDS[type].format(reference(name))), format)
+    return inspect_all(arguments, lambda name: _any(api, name, size=bool(size)), format)
 
 
-def _any(api: Api, name: str, kinds: list[str], size: bool) -> Any:
-    for kind in kinds:
+def _any(api: Api, name: str, *, size: bool) -> Any:
+    for kind, path in _KINDS.items():
         try:
-            return api.get(_KINDS[kind].format(reference(name)), size=size if kind == "container" else None)
+            return api.get(path.format(reference(name)), size=size if kind == "container" else None)
         except ApiFailure as e:
             missing = e.http_status in {404, 501} or (e.http_status == 503 and kind in _SWARM_KINDS)
             if not missing:
                 raise
-    raise CliFailure(f"Error: No such {kinds[0] if len(kinds) == 1 else 'object'}: {name}")
+    raise CliFailure(f"Error: No such object: {name}")
 
 
 def inspect_all(names: tuple[str, ...], get: Any, form: str) -> int:
