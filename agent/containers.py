@@ -190,7 +190,7 @@ class Containers:
             return  # it has exited, and the event is on its way
         self._publish("kill", record, (("signal", str(signal)),))
 
-    async def stop(self, container_id: str, timeout_s: int | None = None, signal: int = 0) -> None:
+    async def stop(self, container_id: str, timeout_s: float | None = None, signal: int = 0) -> None:
         """Stop signal, grace period (its own, or DEFAULT_STOP_TIMEOUT_S), SIGKILL. Raises NotModified when it does not run."""
         record = self.find(container_id)
         if not self.is_running(record):

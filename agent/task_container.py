@@ -5,6 +5,7 @@ Source: swarm-mode templates (`{{.Service.Name}}`, `{{.Node.Hostname}}`, `{{.Tas
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
     config = Config(
         image=spec.image, hostname=expand(spec.hostname, values, labels), user=spec.user, env=tuple(expand(e, values, labels) for e in spec.env),
         entrypoint=spec.command, cmd=spec.args, working_dir=spec.dir, labels=_labels(task, node_id), tty=spec.tty, open_stdin=spec.open_stdin,
-        stop_signal=spec.stop_signal, stop_timeout_s=grace_s(spec), health=spec.health,
+        stop_signal=spec.stop_signal, stop_timeout_s=math.ceil(grace_s(spec)), health=spec.health,
         exposed_ports=tuple(f"{p.target_port}/{p.protocol}" for p in task.endpoint.ports) if task.endpoint else (),
     )  # fmt: skip
     ports = task.endpoint.ports if task.endpoint else ()
@@ -74,9 +75,9 @@ def _binding(port: PortConfig) -> PortBinding:
     return PortBinding(container_port=port.target_port, protocol=port.protocol, host_port=port.published_port)
 
 
-def grace_s(spec: ContainerSpec) -> int:
+def grace_s(spec: ContainerSpec) -> float:
     """Seconds between the stop signal and SIGKILL."""
-    return DEFAULT_STOP_GRACE_S if spec.stop_grace_ns is None else -(-spec.stop_grace_ns // NS_PER_S)
+    return DEFAULT_STOP_GRACE_S if spec.stop_grace_ns is None else spec.stop_grace_ns / NS_PER_S
 
 
 def _host(task: Task, ports: tuple[PortBinding, ...], values: Mapping[str, str], labels: Mapping[str, str]) -> HostConfig:

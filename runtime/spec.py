@@ -13,13 +13,13 @@ class Spec(msgspec.Struct, frozen=True):
     """Base; encoded as maps (few per second, readable in the journal)."""
 
 
-class User(Spec):
+class User(Spec, frozen=True):
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
 
 
-class Mount(Spec):
+class Mount(Spec, frozen=True):
     """`kind` bind: `source` on the host (a file or folder); tmpfs: `source` ignored. `target` is resolved inside the root."""
 
     kind: str
@@ -29,7 +29,7 @@ class Mount(Spec):
     options: tuple[tuple[str, str], ...] = ()  # tmpfs: size, mode; bind: propagation
 
 
-class RootFs(Spec):
+class RootFs(Spec, frozen=True):
     """An overlay: lower folders top first; the supervisor mounts it detached. `upper` and `work` exist."""
 
     lower: tuple[str, ...]
@@ -38,7 +38,7 @@ class RootFs(Spec):
     read_only: bool = False
 
 
-class Limits(Spec):
+class Limits(Spec, frozen=True):
     """0 or "" mean no limit. CPU as quota over period (100000 us)."""
 
     memory_bytes: int = 0
@@ -50,7 +50,7 @@ class Limits(Spec):
     pids: int = 0
 
 
-class Rlimit(Spec):
+class Rlimit(Spec, frozen=True):
     name: str  # nofile, nproc, core, ...
     soft: int
     hard: int
@@ -63,7 +63,7 @@ DEFAULT_CAPABILITIES: tuple[str, ...] = (
 """Docker's 14 (mask 0xa80425fb)."""
 
 
-class ContainerSpec(Spec):
+class ContainerSpec(Spec, frozen=True):
     id: str  # 64 hex digits
     argv: tuple[str, ...]
     env: tuple[str, ...]
@@ -92,7 +92,7 @@ class ContainerSpec(Spec):
     stop_signal: int = 15
 
 
-class ExecSpec(Spec):
+class ExecSpec(Spec, frozen=True):
     container_id: str
     exec_id: str
     argv: tuple[str, ...]
@@ -106,7 +106,7 @@ class ExecSpec(Spec):
     columns: int = 0
 
 
-class Exited(Spec):
+class Exited(Spec, frozen=True):
     """How a process ended. `status` is 0..255, 128+n when signal n killed it. `known` is False when a crash of the supervisor lost the status."""
 
     status: int
@@ -115,7 +115,7 @@ class Exited(Spec):
     known: bool = True
 
 
-class ContainerState(Spec):
+class ContainerState(Spec, frozen=True):
     """A line of the supervisor's list. `phase`: created, running, exited."""
 
     id: str
