@@ -123,17 +123,18 @@ def environment(config: Config, home: str) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in merged.items())
 
 
-def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, folder: str, namespace: str, mounts: tuple[Mount, ...]) -> ContainerSpec:
-    """The runtime's spec. `folder` holds the three files and the log; `namespace` is a netns path, `host`, or empty for one of its own."""
+def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, files: str, log_path: str, namespace: str,
+                      mounts: tuple[Mount, ...]) -> ContainerSpec:  # fmt: skip
+    """The runtime's spec. The folder `files` holds the three files; `namespace` is a netns path, `host`, or empty for one of its own."""
     config, host = record.config, record.host
-    files = tuple(Mount("bind", f"/etc/{n}", f"{folder}/{n}") for n in ("hostname", "hosts", "resolv.conf"))
+    bound = tuple(Mount("bind", f"/etc/{n}", f"{files}/{n}") for n in ("hostname", "hosts", "resolv.conf"))
     options = dict(host.log_options)
     return ContainerSpec(
         id=record.id, argv=argv_of(config), env=environment(config, home), rootfs=rootfs, cwd=config.working_dir or "/", user=user, hostname=config.hostname,
-        network_namespace=namespace, mounts=files + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
+        network_namespace=namespace, mounts=bound + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
         capabilities=capabilities(host.cap_add, host.cap_drop, privileged=host.privileged), privileged=host.privileged, sysctls=_own_sysctls(host.sysctls),
         rlimits=tuple(Rlimit(u.name, u.soft, u.hard) for u in host.ulimits), limits=_limits(host),
-        log_path="" if host.log_driver == "none" else f"{folder}/log", log_max_bytes=_size(options.get("max-size", ""), 20 << 20),
+        log_path="" if host.log_driver == "none" else log_path, log_max_bytes=_size(options.get("max-size", ""), 20 << 20),
         log_max_files=int(options.get("max-file", "5")), shm_size_bytes=host.shm_size_bytes, oom_score_adj=host.oom_score_adj,
         stop_signal=signal_number(config.stop_signal or "TERM"),
     )  # fmt: skip

@@ -161,8 +161,8 @@ class Containers:
         try:
             self._write_files(record)
             spec = container_spec.compile_container(
-                record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, folder=str(self._store.folder(record.id)),
-                namespace=self._namespace(record), mounts=container_spec.mounts(record),
+                record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=str(self._store.files(record.id)),
+                log_path=self._store.log_path(record.id), namespace=self._namespace(record), mounts=container_spec.mounts(record),
             )  # fmt: skip
             await self._supervisor.create(spec)
             pid = await self._supervisor.start(record.id)
@@ -373,9 +373,12 @@ class Containers:
             host_resolv = HOST_RESOLV_CONF.read_text()
         except FileNotFoundError:
             host_resolv = ""
-        self._store.write_file(record.id, "hostname", record.config.hostname + "\n")
-        self._store.write_file(record.id, "hosts", container_spec.hosts_file(record.config.hostname, addresses, record.host.extra_hosts))
-        self._store.write_file(record.id, "resolv.conf", container_spec.resolv_file(host_resolv, record.host))
+        files = {
+            "hostname": record.config.hostname + "\n",
+            "hosts": container_spec.hosts_file(record.config.hostname, addresses, record.host.extra_hosts),
+            "resolv.conf": container_spec.resolv_file(host_resolv, record.host),
+        }
+        self._store.write_files(record.id, files)
 
     def _publish(self, action: str, record: Record, more: Pairs = ()) -> None:
         about = (*record.config.labels, *more, ("image", record.config.image), ("name", record.name))

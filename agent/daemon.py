@@ -74,7 +74,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     description = machine.describe(settings.labels)
     events = EventBus()
     images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")
-    store = ContainerStore(settings.root / "containers")
+    store = ContainerStore(settings.root / "containers", settings.run / "containers")
     async with open_supervisor(settings.run, settings.root / "runtime") as supervisor:
         async with open_fabric(str(settings.run), backend=settings.backend) as fabric:
             networks = Networks(settings.root, fabric)

@@ -18,7 +18,7 @@ class _Item(msgspec.Struct, array_like=True, frozen=True, gc=False, tag=True):
     """Base of the stream's items; the tag is the class's name."""
 
 
-class TaskItem(_Item):
+class TaskItem(_Item, frozen=True):
     task: Task
 
     @property
@@ -26,7 +26,7 @@ class TaskItem(_Item):
         return f"task/{self.task.id}"
 
 
-class NetworkItem(_Item):
+class NetworkItem(_Item, frozen=True):
     """A network that this node takes part in, and the node's own load-balancer address there (CIDR)."""
 
     network: Network
@@ -37,7 +37,7 @@ class NetworkItem(_Item):
         return f"network/{self.network.id}"
 
 
-class EndpointItem(_Item):
+class EndpointItem(_Item, frozen=True):
     """One address on a network: of a task that may run, or of a node's load balancer (task_id empty). `node_address` is the VTEP that it lives behind."""
 
     network_id: NetworkId
@@ -57,7 +57,7 @@ class Backend(msgspec.Struct, array_like=True, frozen=True, gc=False):
     task_id: TaskId = TaskId("")
 
 
-class BalancerItem(_Item):
+class BalancerItem(_Item, frozen=True):
     """One service on one network: its virtual address, firewall mark and live tasks. On ingress also its published ports."""
 
     network_id: NetworkId

@@ -12,7 +12,7 @@ from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, Pairs, Platf
 from cluster.model.task_state import TaskState
 
 
-class Meta(Value):
+class Meta(Value, frozen=True):
     version: int = 0  # index of the log entry that last changed the object
     created_at_ns: int = 0
     updated_at_ns: int = 0
@@ -25,7 +25,7 @@ class NodeState(enum.StrEnum):
     DISCONNECTED = "disconnected"
 
 
-class NodeDescription(Value):
+class NodeDescription(Value, frozen=True):
     """What an agent says of its machine when it opens its session."""
 
     hostname: str = ""
@@ -36,27 +36,27 @@ class NodeDescription(Value):
     plugins: Pairs = ()  # (type, name)
 
 
-class NodeStatus(Value):
+class NodeStatus(Value, frozen=True):
     state: NodeState = NodeState.UNKNOWN
     message: str = ""
     address: str = ""  # the address that its traffic comes from: VTEP of its overlays
 
 
-class ManagerStatus(Value):
+class ManagerStatus(Value, frozen=True):
     raft_id: int = 0
     address: str = ""  # host:port
     leader: bool = False
     reachable: bool = True
 
 
-class NodeAttachment(Value):
+class NodeAttachment(Value, frozen=True):
     """The load-balancer address of a node on an overlay (SwarmKit's Node.Attachments); on ingress it is ingress_sbox's own."""
 
     network_id: NetworkId
     address: str
 
 
-class Node(Value):
+class Node(Value, frozen=True):
     id: NodeId
     spec: NodeSpec
     meta: Meta = Meta()
@@ -68,13 +68,13 @@ class Node(Value):
     attachments: tuple[NodeAttachment, ...] = ()
 
 
-class VirtualIp(Value):
+class VirtualIp(Value, frozen=True):
     network_id: NetworkId
     address: str = ""  # CIDR; empty in dnsrr mode
     mark: int = 0  # firewall mark of the service on this network, from 256, unique per network
 
 
-class Endpoint(Value):
+class Endpoint(Value, frozen=True):
     """A service's endpoint as allocated. `ports` have their published numbers filled in."""
 
     ports: tuple[PortConfig, ...] = ()
@@ -90,14 +90,14 @@ class UpdateState(enum.StrEnum):
     ROLLBACK_COMPLETED = "rollback_completed"
 
 
-class UpdateStatus(Value):
+class UpdateStatus(Value, frozen=True):
     state: UpdateState
     started_at_ns: int = 0
     completed_at_ns: int = 0
     message: str = ""
 
 
-class Service(Value):
+class Service(Value, frozen=True):
     id: ServiceId
     spec: ServiceSpec
     meta: Meta = Meta()
@@ -109,7 +109,7 @@ class Service(Value):
     pending_delete: bool = False
 
 
-class TaskStatus(Value):
+class TaskStatus(Value, frozen=True):
     state: TaskState = TaskState.NEW
     timestamp_ns: int = 0
     message: str = ""
@@ -120,13 +120,13 @@ class TaskStatus(Value):
     host_ports: tuple[PortConfig, ...] = ()
 
 
-class TaskNetwork(Value):
+class TaskNetwork(Value, frozen=True):
     network_id: NetworkId
     address: str  # CIDR
     aliases: tuple[str, ...] = ()
 
 
-class Task(Value):
+class Task(Value, frozen=True):
     id: TaskId
     service_id: ServiceId
     spec: TaskSpec
@@ -150,7 +150,7 @@ class Task(Value):
 TASK_HISTORY_STATUSES = 16
 
 
-class Network(Value):
+class Network(Value, frozen=True):
     id: NetworkId
     spec: NetworkSpec
     meta: Meta = Meta()
@@ -159,12 +159,12 @@ class Network(Value):
     gateway: str = ""  # allocated, plain address
 
 
-class JoinTokens(Value):
+class JoinTokens(Value, frozen=True):
     worker: str = ""
     manager: str = ""
 
 
-class Cluster(Value):
+class Cluster(Value, frozen=True):
     id: ClusterId
     spec: ClusterSpec = ClusterSpec()
     meta: Meta = Meta()

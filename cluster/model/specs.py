@@ -64,7 +64,7 @@ class UpdateOrder(enum.StrEnum):
     START_FIRST = "start-first"
 
 
-class Mount(Value):
+class Mount(Value, frozen=True):
     kind: str  # bind, volume, tmpfs
     source: str
     target: str
@@ -72,7 +72,7 @@ class Mount(Value):
     options: Pairs = ()  # propagation, tmpfs-size, tmpfs-mode, volume-nocopy, volume-driver, ...
 
 
-class HealthCheck(Value):
+class HealthCheck(Value, frozen=True):
     test: tuple[str, ...] = ()
     interval_ns: int = 0
     timeout_ns: int = 0
@@ -80,13 +80,13 @@ class HealthCheck(Value):
     retries: int = 0
 
 
-class Ulimit(Value):
+class Ulimit(Value, frozen=True):
     name: str
     soft: int
     hard: int
 
 
-class ContainerSpec(Value):
+class ContainerSpec(Value, frozen=True):
     """The process of a task, as in the API's TaskSpec.ContainerSpec. `command` replaces the image's entrypoint, `args` its command."""
 
     image: str
@@ -117,13 +117,13 @@ class ContainerSpec(Value):
     isolation: str = ""
 
 
-class Resources(Value):
+class Resources(Value, frozen=True):
     nano_cpus: int = 0
     memory_bytes: int = 0
     pids: int = 0
 
 
-class RestartPolicy(Value):
+class RestartPolicy(Value, frozen=True):
     """None fields mean Docker's defaults: any, 5 s, unlimited, no window."""
 
     condition: RestartCondition | None = None
@@ -132,25 +132,25 @@ class RestartPolicy(Value):
     window_ns: int | None = None
 
 
-class Platform(Value):
+class Platform(Value, frozen=True):
     architecture: str = ""
     os: str = ""
 
 
-class Placement(Value):
+class Placement(Value, frozen=True):
     constraints: tuple[str, ...] = ()
     spread: tuple[str, ...] = ()  # spread descriptors, e.g. node.labels.zone
     max_replicas: int = 0
     platforms: tuple[Platform, ...] = ()
 
 
-class NetworkAttachmentConfig(Value):
+class NetworkAttachmentConfig(Value, frozen=True):
     target: str  # network id once it has passed manager/control
     aliases: tuple[str, ...] = ()
     driver_opts: Pairs = ()
 
 
-class TaskSpec(Value):
+class TaskSpec(Value, frozen=True):
     container: ContainerSpec
     limits: Resources | None = None
     reservations: Resources | None = None
@@ -163,13 +163,13 @@ class TaskSpec(Value):
     runtime: str = "container"
 
 
-class ServiceMode(Value):
+class ServiceMode(Value, frozen=True):
     kind: ServiceModeKind = ServiceModeKind.REPLICATED
     replicas: int | None = None  # replicated: number of tasks (None = 1); replicated-job: total completions
     max_concurrent: int | None = None
 
 
-class UpdateConfig(Value):
+class UpdateConfig(Value, frozen=True):
     parallelism: int = 1
     delay_ns: int = 0
     failure_action: FailureAction = FailureAction.PAUSE
@@ -178,7 +178,7 @@ class UpdateConfig(Value):
     order: UpdateOrder = UpdateOrder.STOP_FIRST
 
 
-class PortConfig(Value):
+class PortConfig(Value, frozen=True):
     protocol: str = "tcp"
     target_port: int = 0
     published_port: int = 0  # 0: the allocator chooses
@@ -186,12 +186,12 @@ class PortConfig(Value):
     name: str = ""
 
 
-class EndpointSpec(Value):
+class EndpointSpec(Value, frozen=True):
     mode: EndpointMode = EndpointMode.VIP
     ports: tuple[PortConfig, ...] = ()
 
 
-class ServiceSpec(Value):
+class ServiceSpec(Value, frozen=True):
     name: str
     task: TaskSpec
     labels: Pairs = ()
@@ -202,21 +202,21 @@ class ServiceSpec(Value):
     networks: tuple[NetworkAttachmentConfig, ...] = ()  # the deprecated service-level list; task.networks wins
 
 
-class NodeSpec(Value):
+class NodeSpec(Value, frozen=True):
     name: str = ""
     labels: Pairs = ()
     role: Role = Role.WORKER
     availability: Availability = Availability.ACTIVE
 
 
-class IpamConfig(Value):
+class IpamConfig(Value, frozen=True):
     subnet: str = ""  # CIDR, empty: the allocator chooses
     ip_range: str = ""
     gateway: str = ""
     reserved: Pairs = ()  # auxiliary addresses: name -> address
 
 
-class NetworkSpec(Value):
+class NetworkSpec(Value, frozen=True):
     name: str
     labels: Pairs = ()
     driver: str = "overlay"
@@ -229,7 +229,7 @@ class NetworkSpec(Value):
     ipam: tuple[IpamConfig, ...] = ()
 
 
-class ClusterSpec(Value):
+class ClusterSpec(Value, frozen=True):
     name: str = "default"
     labels: Pairs = ()
     task_history_limit: int = 5

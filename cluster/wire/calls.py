@@ -30,18 +30,18 @@ class Caller(enum.Enum):
     MANAGER = "manager"  # OU=swarm-manager
 
 
-class Nothing(Body):
+class Nothing(Body, frozen=True):
     pass
 
 
-class Text(Body):
+class Text(Body, frozen=True):
     text: str
 
 
 # -- identity -------------------------------------------------------------------------------------------------------
 
 
-class IssueCertificate(Body):
+class IssueCertificate(Body, frozen=True):
     """Ask for a node certificate: with a join token (new node, no certificate) or over the node's own certificate (renewal, token empty)."""
 
     csr_pem: str
@@ -50,7 +50,7 @@ class IssueCertificate(Body):
     hostname: str = ""
 
 
-class IssuedCertificate(Body):
+class IssuedCertificate(Body, frozen=True):
     node_id: str
     cluster_id: str
     role: str
@@ -61,7 +61,7 @@ class IssuedCertificate(Body):
 # -- agents ---------------------------------------------------------------------------------------------------------
 
 
-class OpenSession(Body):
+class OpenSession(Body, frozen=True):
     """The agent's hello. The answer is a stream of SessionMessage that lasts as long as the session."""
 
     description: NodeDescription
@@ -69,14 +69,14 @@ class OpenSession(Body):
     protocol: int = PROTOCOL_VERSION
 
 
-class UpdateStatuses(Body):
+class UpdateStatuses(Body, frozen=True):
     updates: tuple[tuple[str, TaskStatus], ...]  # (task id, status)
 
 
 # -- control --------------------------------------------------------------------------------------------------------
 
 
-class Query(Body):
+class Query(Body, frozen=True):
     """Which objects: by kind, then by full ids, or by service, or by node (empty tuples do not restrict). Exact matches only;
     names and prefixes are resolved with `reference` (full id, then exact name, then unique id prefix)."""
 
@@ -87,7 +87,7 @@ class Query(Body):
     reference: str = ""
 
 
-class Objects(Body):
+class Objects(Body, frozen=True):
     """Only the field of the asked kind is filled; the objects come in no particular order."""
 
     clusters: tuple[Cluster, ...] = ()
@@ -98,24 +98,24 @@ class Objects(Body):
     leader: str = ""
 
 
-class ServiceWrite(Body):
+class ServiceWrite(Body, frozen=True):
     spec: ServiceSpec
     id: str = ""  # update only
     version: int = 0  # update only: the version that the caller saw
     rollback: bool = False  # update only: take the previous spec instead of `spec`
 
 
-class NetworkWrite(Body):
+class NetworkWrite(Body, frozen=True):
     spec: NetworkSpec
 
 
-class NodeWrite(Body):
+class NodeWrite(Body, frozen=True):
     id: str
     version: int
     spec: NodeSpec
 
 
-class ClusterWrite(Body):
+class ClusterWrite(Body, frozen=True):
     version: int
     spec: ClusterSpec
     rotate_worker_token: bool = False
@@ -123,23 +123,23 @@ class ClusterWrite(Body):
     rotate_unlock_key: bool = False
 
 
-class Remove(Body):
+class Remove(Body, frozen=True):
     id: str
     force: bool = False
 
 
-class Ids(Body):
+class Ids(Body, frozen=True):
     """Ids of what was written; `warnings` are sentences for the user."""
 
     id: str
     warnings: tuple[str, ...] = ()
 
 
-class Why(Body):
+class Why(Body, frozen=True):
     reference: str  # a task or service: id, prefix or name (`test`, `test.1`, `test.1.<id>`)
 
 
-class WhyTask(Body):
+class WhyTask(Body, frozen=True):
     """One task explained. `nodes`: (hostname, verdict in words: the filters that turned it down, or its rank). `story`: (time ns, sentence)."""
 
     id: str
@@ -152,14 +152,14 @@ class WhyTask(Body):
     story: tuple[tuple[int, str], ...] = ()
 
 
-class WhyAnswer(Body):
+class WhyAnswer(Body, frozen=True):
     kind: str  # service, task
     name: str
     id: str
     tasks: tuple[WhyTask, ...] = ()
 
 
-class LogsOf(Body):
+class LogsOf(Body, frozen=True):
     """Log lines of a service's or task's containers. Asked of the manager (services/tasks) and passed on to agents (tasks only)."""
 
     services: tuple[str, ...] = ()
@@ -172,7 +172,7 @@ class LogsOf(Body):
     stderr: bool = True
 
 
-class LogLine(Body):
+class LogLine(Body, frozen=True):
     task_id: str
     service_id: str
     node_id: str
@@ -181,11 +181,11 @@ class LogLine(Body):
     data: bytes  # with its newline where it had one
 
 
-class WatchKinds(Body):
+class WatchKinds(Body, frozen=True):
     kinds: tuple[Kind, ...]
 
 
-class Watched(Body):
+class Watched(Body, frozen=True):
     """One commit's changes of the watched kinds: (op, kind, id, object encoded as in the store; empty for DELETE)."""
 
     version: int

@@ -24,7 +24,7 @@ def test_the_users_variables_override_the_images_and_a_bare_name_removes() -> No
 
 
 def test_environment_starts_with_path_and_hostname_and_has_a_home() -> None:
-    spec = cs.compile_container(record(), RootFs((), "u", "w"), User(), "/root", folder="/c", namespace="", mounts=())
+    spec = cs.compile_container(record(), RootFs((), "u", "w"), User(), "/root", files="/c", log_path="/l", namespace="", mounts=())
     assert spec.env == ("PATH=/bin", "HOSTNAME=box", "A=1", "HOME=/root")
     assert [m.target for m in spec.mounts] == ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]
 
