@@ -9,8 +9,6 @@ import time
 class FieldsFormatter(logging.Formatter):
     """`2026-11-23T06:41:44.123Z info festoon.session: session lost manager=…`; fields come in `extra={"fields": {...}}`."""
 
-    converter = time.gmtime
-
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
         fields = getattr(record, "fields", {})
