@@ -72,6 +72,8 @@ def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: S
     picture = Picture()
     since: float | None = None  # when it converged
     _next_change(changes, None)  # the stream's first line: nothing is missed from here on
+    if screen is not None:
+        screen.draw(picture.blank(api.get(f"/services/{service_id}", insertDefaults="false")))
     while True:
         service = api.get(f"/services/{service_id}", insertDefaults="false")
         failed = verdict(service)

@@ -58,6 +58,15 @@ class Picture:
 
     slots: dict[Any, int] = field(default_factory=dict)  # slot or node -> number of its line
 
+    def blank(self, service: Mapping[str, Any]) -> list[Line]:
+        """The lines before anything is known: the frame that a replicated service's tasks are drawn into."""
+        replicated = ((service.get("Spec") or {}).get("Mode") or {}).get("Replicated")
+        if replicated is None:
+            return []
+        wanted = int(replicated.get("Replicas", 1))
+        slots = range(1, wanted + 1) if wanted <= MAX_BARS else ()
+        return [_overall(0, wanted, rollback=False), *(Line(f"{n}/{wanted}", " ") for n in slots)]
+
     def look(self, service: Mapping[str, Any], tasks: Sequence[Task], active_nodes: Collection[str]) -> tuple[list[Line], bool]:
         """All lines as they are now, and whether the service has what it asks for."""
         mode = (service.get("Spec") or {}).get("Mode") or {}
