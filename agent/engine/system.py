@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _NO_CACHE: Final = (("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache"))
 _CGROUP2: Final = Path("/sys/fs/cgroup/cgroup.controllers")
+BALANCING_LABEL: Final = "festoon.balancing"
+"""Which of ipvs and nft balances the mesh here; a label, because that is what every client prints."""
+
 _INDEX: Final = "https://index.docker.io/v1/"
 
 
@@ -150,7 +153,7 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "HttpsProxy": "",
             "NoProxy": "",
             "Name": node.hostname,
-            "Labels": [f"{name}={value}" if value else name for name, value in node.labels],
+            "Labels": [f"{name}={value}" if value else name for name, value in (*node.labels, (BALANCING_LABEL, node.backend))],
             "ExperimentalBuild": False,
             "ServerVersion": node.version,
             "Runtimes": {"festoon": {"path": "festoon"}},
@@ -162,16 +165,12 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "RuncCommit": {"ID": ""},
             "InitCommit": {"ID": ""},
             "SecurityOptions": [],
-            "FirewallBackend": {"Driver": "nftables", "Info": [["Mesh", _mesh_words(node.backend)]]},
+            "FirewallBackend": {"Driver": "nftables"},
             "CDISpecDirs": [],
             "Warnings": [],
         }
         | facts
     )
-
-
-def _mesh_words(backend: str) -> str:
-    return "ipvs" if backend == "ipvs" else "nft (nftables balance the mesh)"
 
 
 async def swarm_info(node: Node) -> Json:

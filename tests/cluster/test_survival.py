@@ -78,8 +78,8 @@ def test_a_killed_manager_loses_nothing_acknowledged(lab: Lab) -> None:
     for number in range(3):
         lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", f"kept{number}", "--replicas", "0", "busybox", "true")
         kill(pids(lab, MANAGER, "manager"))
-        names = until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "--format", "{{.Name}}").stdout.split())
-        assert {f"kept{n}" for n in range(number + 1)} <= set(names)
+        names = until(lambda: set(lab.on(MANAGER, "festoon", "service", "ls", "--format", "{{.Name}}").stdout.split()))
+        assert {f"kept{n}" for n in range(number + 1)} <= names
     assert until(lambda: len(lab.running("festoon", "keep")) == 3)
     for name in ("kept0", "kept1", "kept2", "keep"):
         lab.ok(MANAGER, "festoon", "service", "rm", name)
