@@ -68,20 +68,9 @@ def run(program: str, arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _root() -> Group:
-    root = Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS)
-    callback = _start
-    for decorate in (
-        options("--host", "-H", help="Daemon socket to connect to"),
-        switch("--debug", "-D", help="Enable debug mode"),
-        switch("--version", "-v", help="Print version information and quit"),
-    ):
-        callback = decorate(callback)
-    root.callback = click.pass_context(callback)
-    root.params = list(reversed(getattr(callback, "__click_params__", [])))
-    return root
-
-
+@options("--host", "-H", help="Daemon socket to connect to")
+@switch("--debug", "-D", help="Enable debug mode")
+@switch("--version", "-v", help="Print version information and quit")
 def _start(ctx: click.Context, host: tuple[str, ...], **flags: Any) -> None:
     if flags["version"]:
         print(f"Festoon version {VERSION}")
@@ -90,3 +79,10 @@ def _start(ctx: click.Context, host: tuple[str, ...], **flags: Any) -> None:
     ctx.obj = Api(host[-1] if host else environment or DEFAULT_HOST)
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
+
+
+def _root() -> Group:
+    root = Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS)
+    root.callback = click.pass_context(_start)
+    root.params = list(reversed(getattr(_start, "__click_params__", [])))
+    return root

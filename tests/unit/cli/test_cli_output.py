@@ -1,0 +1,84 @@
+"""Tables, templates and lists, compared with what the docker client prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cli.failures import CliFailure
+from cli.listing import Listing, inspected
+from cli.output import aligned, ellipsis, natural, short_id
+from cli.templates import Template, TemplateError
+
+VALUE: dict[str, Any] = {"ID": "abc", "A": {"B": [1, 2, {"C": "x"}], "m": {"k": "v", "a": True}}, "E": [], "N": None}
+LISTING = Listing({"ID": "ID", "Name": "NAME", "Ports": "PORTS"}, ("ID", "Name", "Ports"), quiet="full")
+ROWS = [{"ID": "abc", "full": "abcdef", "Name": "a-very-long-name", "Ports": "<x>"}, {"ID": "d", "full": "dd", "Name": "n", "Ports": ""}]
+
+
+def test_columns_are_ten_wide_with_three_spaces_and_the_last_is_free() -> None:
+    text = aligned(["ID\tNAME\tPORTS", "a9cn3p0ovg5j\tweb\t*:8080->80/tcp", "b\tlonger-than-ten\t"])
+    assert text == (
+        "ID             NAME              PORTS\n"
+        "a9cn3p0ovg5j   web               *:8080->80/tcp\n"
+        "b              longer-than-ten   \n"
+    )
+
+
+def test_a_line_with_fewer_cells_does_not_widen_the_others() -> None:
+    assert aligned(["a\tb", "a long line without cells", "c\td"]) == "a         b\na long line without cells\nc         d\n"
+
+
+def test_ids_and_texts_are_shortened() -> None:
+    assert short_id("sha256:" + "f" * 64) == "f" * 12
+    assert (ellipsis("12345", 5), ellipsis("123456", 5)) == ("12345", "1234…")
+
+
+def test_names_sort_as_people_count() -> None:
+    assert sorted(["web.10", "web.2", "web", "a"], key=natural) == ["a", "web", "web.2", "web.10"]
+
+
+def test_a_list_as_table_json_lines_template_or_ids() -> None:
+    assert LISTING.render(ROWS, "").splitlines()[0] == "ID        NAME               PORTS"
+    assert LISTING.render(ROWS, "json").splitlines()[0] == '{"ID":"abc","Name":"a-very-long-name","Ports":"\\u003cx\\u003e"}'
+    assert LISTING.render(ROWS, "{{.Name}}: {{json .Ports}}") == 'a-very-long-name: "<x>"\nn: ""\n'
+    assert LISTING.render(ROWS, "table {{.ID}}\\t{{.Name}}") == "ID        NAME\nabc       a-very-long-name\nd         n\n"
+    assert LISTING.render(ROWS, "", quiet=True) == "abcdef\ndd\n"
+    with pytest.raises(CliFailure, match="can't evaluate field Nope"):
+        LISTING.render(ROWS, "{{.Nope}}")
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{.ID}} {{.A.m}} {{json .A.m}}", 'abc map[a:true k:v] {"k":"v","a":true}'),
+        ("{{range .A.B}}[{{.}}]{{end}}", "[1][2][map[C:x]]"),
+        ("{{range $i, $x := .A.B}}{{$i}}={{$x}};{{end}}", "0=1;1=2;2=map[C:x];"),
+        ("{{range .E}}x{{else}}none{{end}}", "none"),
+        ("{{if .E}}yes{{else if .ID}}id{{else}}no{{end}}", "id"),
+        ('{{index .A.m "k"}} {{len .A.B}} {{(index .A.B 2).C}}', "v 3 x"),
+        ("{{.Foo.Bar}}|{{.N}}", "<no value>|<nil>"),
+        ("{{with .A.m}}{{.k}} {{$.ID}}{{end}}", "v abc"),
+        ("a {{- .ID -}} b", "aabcb"),
+        ('{{join (split .ID "b") "-"}} {{upper .ID | printf "<%s>"}}', "a-c <ABC>"),
+        ('{{if eq .ID "x" "abc"}}{{if and .ID (not .E)}}both{{end}}{{end}}', "both"),
+        ("{{/* nothing */}}{{$x := .ID}}{{$x}}", "abc"),
+        ("no actions", "no actions"),
+    ],
+)
+def test_templates_print_as_gos(template: str, text: str) -> None:
+    assert Template(template).render(VALUE) == text
+
+
+@pytest.mark.parametrize("template", ["{{.ID", "{{if .ID}}", "{{end}}", "{{else}}", "{{}}", "{{nosuch .ID}}", "{{.ID.X}}", "{{index .A.B 9}}"])
+def test_templates_that_do_not_hold_say_so(template: str) -> None:
+    with pytest.raises(TemplateError, match="template: "):
+        Template(template).render(VALUE)
+
+
+def test_inspect_prints_indented_json_or_a_template_per_object() -> None:
+    assert inspected([{"b": 1, "a": []}], "") == '[\n    {\n        "b": 1,\n        "a": []\n    }\n]\n'
+    assert inspected([{"a": 1}, {"a": 2}], "{{.a}}") == "1\n2\n"
+    assert inspected([{"a": 1}], "json") == '[{"a":1}]\n'
+    with pytest.raises(CliFailure, match="template parsing error"):
+        inspected([{}], "{{")

@@ -1,0 +1,95 @@
+"""The grammars of service flags. Every text here was given to the docker client 28 and answered with these words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cli import service_fields as fields
+
+
+def port(target: int, published: int = 0, protocol: str = "tcp", mode: str = "ingress") -> dict[str, Any]:
+    made: dict[str, Any] = {"Protocol": protocol, "TargetPort": target, "PublishedPort": published, "PublishMode": mode}
+    return made if published else {k: v for k, v in made.items() if k != "PublishedPort"}
+
+
+@pytest.mark.parametrize(
+    ("text", "ports"),
+    [
+        ("8080:80", [port(80, 8080)]),
+        ("53:53/udp", [port(53, 53, "udp")]),
+        ("77", [port(77)]),
+        ("90-91:90-91", [port(90, 90), port(91, 91)]),
+        ("mode=host,target=80", [port(80, mode="host")]),
+        ("published=8080,target=80,protocol=udp", [port(80, 8080, "udp")]),
+    ],
+)
+def test_ports(text: str, ports: list[dict[str, Any]]) -> None:
+    assert fields.parse_port(text) == ports
+
+
+def test_mounts() -> None:
+    assert fields.parse_mount("type=volume,target=/a,source=v,readonly") == {"Type": "volume", "Source": "v", "Target": "/a", "ReadOnly": True}
+    assert fields.parse_mount("type=bind,src=/x,dst=/y,bind-propagation=rshared") == {
+        "Type": "bind",
+        "Source": "/x",
+        "Target": "/y",
+        "BindOptions": {"Propagation": "rshared"},
+    }
+    assert fields.parse_mount("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0700") == {
+        "Type": "tmpfs",
+        "Target": "/t",
+        "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o700},
+    }
+
+
+def test_networks_hosts_and_ulimits() -> None:
+    assert fields.parse_network("net") == {"Target": "net"}
+    assert fields.parse_network("name=net,alias=a,alias=b") == {"Target": "net", "Aliases": ["a", "b"]}
+    assert fields.parse_host("h:1.2.3.4") == "1.2.3.4 h"
+    assert fields.parse_ulimit("nofile=99:100") == {"Name": "nofile", "Hard": 100, "Soft": 99}
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "complaint"),
+    [
+        (fields.parse_port, "x", "invalid containerPort: x"),
+        (fields.parse_port, "99999:80", "invalid hostPort: 99999"),
+        (fields.parse_port, "mode=nosuch,target=80", "invalid publish mode value (nosuch): must be either 'ingress' or 'host'"),
+        (fields.parse_mount, "type=foo", "target is required"),
+        (fields.parse_mount, "type=bind,volume-nocopy,target=/x", "cannot mix 'volume-*' options with mount type 'bind'"),
+        (fields.parse_mount, "type=volume,foo=bar,target=/x", "unexpected key 'foo' in 'foo=bar'"),
+        (fields.parse_network, "name=a,foo=b", "invalid field key foo"),
+        (fields.parse_host, "x", 'bad format for add-host: "x"'),
+        (fields.parse_ulimit, "x", "invalid ulimit argument: x"),
+        (fields.parse_label, "=x", "invalid label '=x': empty name"),
+        (fields.parse_preference, "x", 'placement preference must be of the format "<strategy>=<arg>"'),
+        (fields.parse_address, "x", "IP address is not correctly formatted: x"),
+    ],
+)
+def test_bad_values_are_refused_in_dockers_words(parse: Callable[[str], Any], text: str, complaint: str) -> None:
+    with pytest.raises(ValueError) as failure:  # noqa: PT011  the whole sentence is compared
+        parse(text)
+    assert str(failure.value) == complaint
+
+
+def test_the_last_value_of_an_environment_variable_counts_and_a_bare_name_is_ours() -> None:
+    assert fields.environment(("A=1", "B", "A=2", "C"), {"B": "own"}) == ["A=2", "B=own", "C"]
+
+
+@pytest.mark.parametrize(
+    ("given", "posted"),
+    [
+        ("busybox", "busybox:latest"),
+        ("containous/whoami", "containous/whoami:latest"),
+        ("localhost:5000/x", "localhost:5000/x:latest"),
+        ("busybox:1", "busybox:1"),
+        ("docker.io/library/busybox", "busybox:latest"),
+        ("busybox@sha256:" + "a" * 64, "busybox@sha256:" + "a" * 64),
+        ("BAD NAME", "BAD NAME"),
+    ],
+)
+def test_images_get_their_tag(given: str, posted: str) -> None:
+    assert fields.tagged(given) == posted
