@@ -42,7 +42,7 @@ def streamed(*pieces: bytes) -> Response:
         (["service", "ls", "--filter", "bad"], 125, 'invalid argument "bad" for "-f, --filter" flag: bad format of filter (expected name=value)\n'),
         (["service", "foo"], 1, "festoon: unknown command: festoon service foo\n\nUsage:  festoon service\n\nRun 'festoon service --help'"),
         (["foo"], 1, "festoon: unknown command: festoon foo\n\nRun 'festoon --help' for more information\n"),
-        (["node", "inspect"], 1, "festoon: 'festoon node inspect' requires at least 1 argument\n\nUsage:  festoon node inspect [OPTIONS] self|NODE [NODE...]\n\nSee"),
+        (["node", "inspect"], 1, "festoon: 'festoon node inspect' requires at least 1 argument\n\nUsage:  festoon node inspect"),
         (["service", "ls", "a"], 1, "festoon: 'festoon service ls' accepts no arguments\n"),
         (["rename", "a"], 1, "festoon: 'festoon rename' requires 2 arguments\n"),
         (["swarm", "join-token", "nosuch"], 1, "unknown role nosuch\n"),
