@@ -1,8 +1,7 @@
 """Calls and streams over TLS on TCP, with trio: the shell around cluster/wire/rpc.py.
 
-Owns the connection: handshake, reading, writing, keep-alive, one task per call that it serves, and the check of who
-may call what (the table in cluster/wire/calls.py). Never decides what a call means: that is its handler's. A
-ClusterError that a handler raises crosses the wire with its code and message; anything else that it raises is our
+Owns the connection: reading, writing, keep-alive, one task per call that it serves. Never decides what a call means:
+that is its handler's; nor who may make it: that is cluster/wire/permissions.py's. A ClusterError that a handler raises crosses the wire with its code and message; anything else that it raises is our
 own bug: logged, answered as an internal error, and the process goes on.
 """
 
@@ -13,9 +12,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from inspect import isasyncgenfunction
-from os import strerror
 from typing import Any, Final, cast
 
 import trio
@@ -23,13 +20,14 @@ import trio
 from cluster.identity import subject
 from cluster.model.errors import ClusterError, InvalidArgument, PermissionDenied, Unavailable, from_wire
 from cluster.model.specs import Role
-from cluster.wire import calls, rpc
+from cluster.wire import calls, permissions, rpc, transport
 from cluster.wire.codec import BadMessage, decode, encode
 from cluster.wire.frames import FrameTooLong
+from cluster.wire.transport import split_address
+
+__all__ = ["Caller", "Handler", "Peer", "connect", "serve", "split_address"]
 
 log = logging.getLogger("festoon.wire")
-CONNECT_TIMEOUT_S: Final = 5.0
-HANDSHAKE_TIMEOUT_S: Final = 5.0
 KEEPALIVE_INTERVAL_S: Final = 5.0
 """Silence after which a ping is sent; three such intervals without a byte and the peer counts as dead."""
 
@@ -85,7 +83,7 @@ class Peer:
         self, stream: trio.SSLStream[trio.SocketStream], handlers: Mapping[str, Handler], keepalive_s: float
     ) -> None:
         self.closed = trio.Event()
-        self.address, self.port = _remote(stream.transport_stream)
+        self.address, self.port = transport.remote(stream.transport_stream)
         identity = subject.from_peer_certificate(stream.getpeercert())
         self.caller = Caller(
             identity.node_id if identity else "",
@@ -297,9 +295,9 @@ class Peer:
         contract, handler = calls.CALLS.get(request.name), self._handlers.get(request.name)
         if contract is None or handler is None or contract.stream is not request.stream:
             raise InvalidArgument(f"unknown call {request.name}")
-        self._authorize(contract)
+        permissions.authorize(contract, self.caller.role)
         body = _decoded(request.name, request.body, contract.request)
-        if not isasyncgenfunction(_function(handler)):
+        if not isasyncgenfunction(handler):
             answer = await cast("Awaitable[Any]", handler(self.caller, body))
             encoded = encode(calls.Nothing() if answer is None else answer)
             await self._wait_for_room()
@@ -314,15 +312,6 @@ class Peer:
                 self._rpc.item(request.id, encode(item))
                 self._flush()
         self._rpc.end(request.id)
-
-    def _authorize(self, contract: calls.Call) -> None:
-        needed = contract.caller
-        if needed is calls.Caller.ANYONE:
-            return
-        if self.caller.role is None:
-            raise PermissionDenied(f"{contract.name}: a certificate of this cluster is needed")
-        if needed is calls.Caller.MANAGER and self.caller.role is not Role.MANAGER:
-            raise PermissionDenied(f"{contract.name}: only managers may call this, not a {self.caller.role}")
 
 
 # -- opening connections --------------------------------------------------------------------------------------------
@@ -341,18 +330,9 @@ async def connect(
     certificate must have when the context checks names (default: swarm-manager). Raises Unavailable when nobody
     answers in time, PermissionDenied when a certificate is refused. When the connection ends by itself the block
     goes on: see Peer.closed."""
-    host, port = split_address(address)
-    try:
-        with trio.fail_after(CONNECT_TIMEOUT_S):
-            transport = await trio.open_tcp_stream(host, port)
-    except trio.TooSlowError as e:
-        raise Unavailable(f"dial tcp {address}: i/o timeout") from e
-    except OSError as e:
-        raise Unavailable(f"dial tcp {address}: {_cause(e)}") from e
     if context.check_hostname and server_name is None:
         server_name = subject.MANAGER_NAME
-    stream = trio.SSLStream(transport, context, server_hostname=server_name)
-    await _handshake(stream, address)
+    stream = await transport.dial(address, context, server_name)
     peer = Peer(stream, handlers or {}, keepalive_s)
     try:
         async with trio.open_nursery() as nursery:
@@ -382,50 +362,21 @@ async def serve(
     fails, ends alone."""
     limiter = trio.CapacityLimiter(max_connections)
 
-    async def accepted(transport: trio.SocketStream) -> None:
+    async def accepted(connected: trio.SocketStream) -> None:
         try:
             limiter.acquire_nowait()
         except trio.WouldBlock:
-            await transport.aclose()
+            await connected.aclose()
             return
         try:
-            stream = trio.SSLStream(transport, context, server_side=True)
             with suppress(Unavailable, PermissionDenied):
-                await _handshake(stream, "a client")
+                stream = await transport.accept(connected, context)
                 await Peer(stream, handlers, keepalive_s).run()
         finally:
             limiter.release()
 
     listeners = await trio.open_tcp_listeners(port, host=host)
     await trio.serve_listeners(accepted, listeners, task_status=task_status)
-
-
-async def _handshake(stream: trio.SSLStream[trio.SocketStream], who: str) -> None:
-    """Bring TLS up, or close the transport and raise Unavailable or PermissionDenied."""
-    done = False
-    try:
-        with suppress(OSError):
-            stream.transport_stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
-        with trio.fail_after(HANDSHAKE_TIMEOUT_S):
-            await stream.do_handshake()
-        done = True
-    except trio.TooSlowError as e:
-        raise Unavailable(f"{who} did not finish the TLS handshake in {HANDSHAKE_TIMEOUT_S:g} s") from e
-    except trio.BrokenResourceError as e:
-        if isinstance(e.__cause__, ssl.SSLCertVerificationError):
-            raise PermissionDenied(f"{who}: its certificate is refused: {e.__cause__.verify_message}") from e
-        raise Unavailable(f"{who} broke off the TLS handshake: {e.__cause__ or e}") from e
-    finally:
-        if not done:
-            await trio.aclose_forcefully(stream)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """The host and port in `host:port` or `[v6]:port`. Raises InvalidArgument."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidArgument(f"invalid address {address!r}: host:port is needed")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _contract(name: str, *, stream: bool) -> calls.Call:
@@ -446,29 +397,3 @@ def _decoded(name: str, body: bytes, kind: object) -> Any:
         return decode(body, kind)
     except BadMessage as e:
         raise InvalidArgument(f"{name}: {e}") from e
-
-
-def _function(handler: Handler) -> Any:
-    """The function underneath `functools.partial`s."""
-    found: Any = handler
-    while isinstance(found, partial):
-        found = found.func
-    return found
-
-
-def _remote(transport: trio.SocketStream) -> tuple[str, int]:
-    try:
-        name = transport.socket.getpeername()
-    except OSError:
-        return "", 0  # it has gone already; reading will say so
-    return str(name[0]), int(name[1])
-
-
-def _cause(error: OSError) -> str:
-    """The system's words for a failed connection, also when trio tried several addresses."""
-    inner: BaseException = error
-    while isinstance(inner.__cause__, (OSError, BaseExceptionGroup)):
-        inner = inner.__cause__
-    if isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    return f"connect: {strerror(inner.errno).lower()}" if isinstance(inner, OSError) and inner.errno else str(inner)

@@ -1,0 +1,18 @@
+"""Who may call what on the managers' port: the table's word (cluster/wire/calls.py) against the role in a certificate. Pure."""
+
+from __future__ import annotations
+
+from cluster.model.errors import PermissionDenied
+from cluster.model.specs import Role
+from cluster.wire.calls import Call, Caller
+
+
+def authorize(contract: Call, role: Role | None) -> None:
+    """Return when a caller of this role (None: without a certificate) may make the call. Raises PermissionDenied."""
+    needed = contract.caller
+    if needed is Caller.ANYONE:
+        return
+    if role is None:
+        raise PermissionDenied(f"{contract.name}: a certificate of this cluster is needed")
+    if needed is Caller.MANAGER and role is not Role.MANAGER:
+        raise PermissionDenied(f"{contract.name}: only managers may call this, not a {role}")

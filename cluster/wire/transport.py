@@ -1,0 +1,91 @@
+"""TLS on TCP, with trio: addresses, dialing, the handshake; errors in the words that a user reads.
+
+Owns a connection until its handshake is done; what is said over it is cluster/wire/peer.py's.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from os import strerror
+from typing import Final
+
+import trio
+
+from cluster.model.errors import InvalidArgument, PermissionDenied, Unavailable
+
+CONNECT_TIMEOUT_S: Final = 5.0
+HANDSHAKE_TIMEOUT_S: Final = 5.0
+
+Tls = trio.SSLStream[trio.SocketStream]
+
+
+async def dial(address: str, context: ssl.SSLContext, server_name: str | None) -> Tls:
+    """A connection to `host:port` with TLS up. Raises Unavailable when nobody answers in time, PermissionDenied when
+    the server's certificate is refused. Cancellation closes it."""
+    host, port = split_address(address)
+    try:
+        with trio.fail_after(CONNECT_TIMEOUT_S):
+            connected = await trio.open_tcp_stream(host, port)
+    except trio.TooSlowError as e:
+        raise Unavailable(f"dial tcp {address}: i/o timeout") from e
+    except OSError as e:
+        raise Unavailable(f"dial tcp {address}: {_cause(e)}") from e
+    stream = trio.SSLStream(connected, context, server_hostname=server_name)
+    await _handshake(stream, address)
+    return stream
+
+
+async def accept(connected: trio.SocketStream, context: ssl.SSLContext) -> Tls:
+    """The server's side of a connection that has come in, with TLS up. Raises Unavailable and PermissionDenied; the
+    connection is closed then."""
+    stream = trio.SSLStream(connected, context, server_side=True)
+    await _handshake(stream, "a client")
+    return stream
+
+
+async def _handshake(stream: Tls, who: str) -> None:
+    """Bring TLS up, or close the transport and raise Unavailable or PermissionDenied."""
+    done = False
+    try:
+        with suppress(OSError):
+            stream.transport_stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+        with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+            await stream.do_handshake()
+        done = True
+    except trio.TooSlowError as e:
+        raise Unavailable(f"{who} did not finish the TLS handshake in {HANDSHAKE_TIMEOUT_S:g} s") from e
+    except trio.BrokenResourceError as e:
+        if isinstance(e.__cause__, ssl.SSLCertVerificationError):
+            raise PermissionDenied(f"{who}: its certificate is refused: {e.__cause__.verify_message}") from e
+        raise Unavailable(f"{who} broke off the TLS handshake: {e.__cause__ or e}") from e
+    finally:
+        if not done:
+            await trio.aclose_forcefully(stream)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The host and port in `host:port` or `[v6]:port`. Raises InvalidArgument."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidArgument(f"invalid address {address!r}: host:port is needed")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def remote(connected: trio.SocketStream) -> tuple[str, int]:
+    """The address and port of the other side; empty when it has gone."""
+    try:
+        name = connected.socket.getpeername()
+    except OSError:
+        return "", 0  # it has gone already; reading will say so
+    return str(name[0]), int(name[1])
+
+
+def _cause(error: OSError) -> str:
+    """The system's words for a failed connection, also when trio tried several addresses."""
+    inner: BaseException = error
+    while isinstance(inner.__cause__, (OSError, BaseExceptionGroup)):
+        inner = inner.__cause__
+    if isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return f"connect: {strerror(inner.errno).lower()}" if isinstance(inner, OSError) and inner.errno else str(inner)
