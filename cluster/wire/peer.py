@@ -1,8 +1,9 @@
 """Calls and streams over TLS on TCP, with trio: the shell around cluster/wire/rpc.py.
 
 Owns the connection: reading, writing, keep-alive, one task per call that it serves. Never decides what a call means:
-that is its handler's; nor who may make it: that is cluster/wire/permissions.py's. A ClusterError that a handler raises crosses the wire with its code and message; anything else that it raises is our
-own bug: logged, answered as an internal error, and the process goes on.
+that is its handler's; nor who may make it: that is cluster/wire/permissions.py's. A ClusterError that a handler
+raises crosses the wire with its code and message; anything else that it raises is our own bug: logged, answered as
+an internal error, and the process goes on.
 """
 
 from __future__ import annotations
