@@ -86,7 +86,12 @@ class Session:
     async def call(self, name: str, request: object) -> Any:
         """One call over the session. Raises Unavailable when no manager answers within CALL_WAIT_S."""
         peer = await self._wait_peer()
-        return await peer.call(name, request)
+        try:
+            return await peer.call(name, request)
+        except Unavailable as error:
+            if peer.closed.is_set():
+                raise Unavailable(NO_MANAGER) from error  # it fell silent in the middle
+            raise
 
     @asynccontextmanager
     async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:

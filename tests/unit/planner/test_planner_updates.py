@@ -101,6 +101,17 @@ def test_start_first_never_runs_fewer() -> None:
     assert len(world.live()) == 3
 
 
+def test_an_old_task_that_ends_while_its_successor_starts_is_not_replaced() -> None:
+    world = started(replicas=1)
+    update(world, UpdateConfig(order=UpdateOrder.START_FIRST))
+    world.scale("a", 1)
+    world.settle()
+    (old,) = world.running()
+    world.fail(old)
+    world.settle()
+    assert [t.spec.container.image for t in world.live() if t.slot == old.slot] == ["new"]
+
+
 def test_a_failing_update_pauses_and_names_the_task() -> None:
     world = started()
     update(world, UpdateConfig(delay_ns=30 * SECOND_NS))

@@ -1,0 +1,55 @@
+"""Images without a registry: import, tag, inspect, load, remove; a missing one is said in Docker's words."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+from tests.driver import MANAGER, Lab
+
+
+def root_archive() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        program = tarfile.TarInfo("bin/busybox")
+        program.mode, data = 0o755, Path("/bin/busybox").read_bytes()
+        program.size = len(data)
+        tar.addfile(program, io.BytesIO(data))
+    return out.getvalue()
+
+
+def test_import_tag_run_and_remove(lab: Lab, program: str, tmp_path: Path) -> None:
+    archive = tmp_path / "root.tar"
+    archive.write_bytes(root_archive())
+    name = f"mine-{program}"
+    created = lab.ok(MANAGER, program, "import", "--change", "CMD [\"/bin/busybox\",\"sleep\",\"1000\"]", str(archive), f"{name}:1")
+    assert created.startswith("sha256:")
+    lab.ok(MANAGER, program, "tag", f"{name}:1", f"{name}:2")
+    rows = {(r["Repository"], r["Tag"]) for r in lab.rows(MANAGER, program, "image", "ls")}
+    assert {(name, "1"), (name, "2"), ("busybox", "latest")} <= rows
+    assert lab.ok(MANAGER, program, "image", "inspect", "--format", "{{.Os}} {{index .RepoTags 0}}", f"{name}:1") == f"linux {name}:1\n"
+    assert lab.ok(MANAGER, program, "image", "rm", f"{name}:2") == f"Untagged: {name}:2\n"
+    removed = lab.ok(MANAGER, program, "image", "rm", f"{name}:1")
+    assert f"Untagged: {name}:1" in removed
+    assert "Deleted: sha256:" in removed
+    gone = lab.on(MANAGER, program, "image", "rm", f"{name}:1")
+    assert gone.returncode == 1
+    assert f"No such image: {name}:1" in gone.stderr
+
+
+def test_an_image_in_use_stays(lab: Lab, program: str) -> None:
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "user", "busybox", "sleep", "1000")
+    try:
+        refused = lab.on(MANAGER, program, "image", "rm", "busybox")
+        assert refused.returncode == 1
+        assert "conflict: unable to remove repository reference" in refused.stderr
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "user")
+
+
+def test_what_is_no_archive_is_refused(lab: Lab, program: str, tmp_path: Path) -> None:
+    (tmp_path / "junk").write_bytes(b"junk" * 1000)
+    done = lab.on(MANAGER, program, "load", "-i", str(tmp_path / "junk"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

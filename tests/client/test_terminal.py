@@ -1,0 +1,119 @@
+"""`exec -it` is a working terminal: echo, size and its changes, signals from keys, the exit status; by both programs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.driver import FESTOON, MANAGER, Lab
+
+
+class Terminal:
+    """A program on a pseudo-terminal of a given size."""
+
+    def __init__(self, argv: list[str], rows: int, columns: int) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(rows, columns)
+        self.process = subprocess.Popen(["setsid", "--ctty", "--wait", *argv], stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        self.seen = ""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The kernel tells the foreground group by SIGWINCH."""
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def expect(self, pattern: str, seconds: float = 15) -> re.Match[str]:
+        """Read until the pattern has been seen since the last match; fails with all that came instead."""
+        end = time.monotonic() + seconds
+        os.set_blocking(self.master, False)
+        while time.monotonic() < end:
+            if match := re.search(pattern, self.seen):
+                self.seen = self.seen[match.end() :]
+                return match
+            try:
+                self.seen += os.read(self.master, 65536).decode(errors="replace")
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:
+                break  # the other end is closed
+        raise AssertionError(f"{pattern!r} did not come; saw {self.seen!r}")
+
+    def wait(self) -> int:
+        return self.process.wait(15)
+
+    def close(self) -> None:
+        """Hang up, and end what is still there."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Callable[[list[str], int, int], Terminal]]:
+    opened: list[Terminal] = []
+
+    def make(argv: list[str], rows: int, columns: int) -> Terminal:
+        opened.append(Terminal(argv, rows, columns))
+        return opened[-1]
+
+    try:
+        yield make
+    finally:
+        for one in opened:
+            one.close()
+
+
+@pytest.fixture
+def box(lab: Lab) -> Iterator[str]:
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "terminal", "busybox", "sleep", "100000")
+    try:
+        yield "terminal"
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "terminal")
+
+
+def test_a_shell_in_a_container(lab: Lab, program: str, box: str, terminal: Callable[[list[str], int, int], Terminal]) -> None:
+    argv = [FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", program, "exec", "-it", box, "sh"]
+    shell = terminal(argv, 40, 100)
+    shell.expect(r"/ # ")
+    shell.type("echo $((6*7)); stty size\n")
+    shell.expect(r"\b42\r\n")
+    shell.expect(r"\b40 100\r\n")
+    shell.resize(30, 90)
+    shell.type("sleep 0.2; stty size\n")
+    shell.expect(r"\b30 90\r\n")
+    shell.type("sh -c 'echo begun; sleep 100'\n")
+    shell.expect(r"begun\r\n")
+    shell.type("\x03")
+    shell.expect(r"/ # ")
+    shell.type("exit 3\n")
+    shell.expect("exit 3")
+    assert shell.wait() == 3
+
+
+def test_input_is_piped_in_without_a_terminal(lab: Lab, program: str, box: str) -> None:
+    done = lab.on(MANAGER, program, "exec", "-i", box, "wc", "-c", stdin="x" * 200_000)
+    assert (done.returncode, done.stdout.strip()) == (0, "200000")
+
+
+def test_both_streams_stay_apart(lab: Lab, program: str, box: str) -> None:
+    done = lab.on(MANAGER, program, "exec", box, "sh", "-c", "echo out; echo err >&2; exit 5")
+    assert (done.returncode, done.stdout, done.stderr) == (5, "out\n", "err\n")
+
+
+def test_a_terminal_is_refused_where_there_is_none(lab: Lab, program: str, box: str) -> None:
+    done = lab.on(MANAGER, program, "exec", "-it", box, "true")
+    assert done.returncode == 1
+    assert "the input device is not a TTY" in done.stderr
