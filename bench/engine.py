@@ -42,7 +42,7 @@ class Engine:
         spec = {
             "Name": name,
             "TaskTemplate": {
-                "ContainerSpec": {"Image": "busybox:latest", "Args": ["sleep", "100000"], "StopGracePeriod": 1},
+                "ContainerSpec": {"Image": "busybox:latest", "Args": ["sleep", "100000"], "StopSignal": "SIGKILL"},
                 "Networks": [{"Target": n} for n in networks],
             },
             "Mode": {"Replicated": {"Replicas": replicas}},
