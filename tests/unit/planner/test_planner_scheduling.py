@@ -88,6 +88,19 @@ def test_reservations_are_summed_and_freed_room_is_used() -> None:
     assert len(world.running("a")) == 3
 
 
+def test_room_counts_as_free_once_its_holder_has_stopped() -> None:
+    world = World(nodes=1)
+    world.service("a", reservations=Resources(0, 5 * GIB))
+    world.run()
+    world.service("b", reservations=Resources(0, 5 * GIB))
+    world.remove("a")
+    world.settle()
+    assert [t.status.state for t in world.tasks("b")] == [TaskState.PENDING]
+    world.report(world.tasks("a")[0], TaskState.SHUTDOWN)
+    world.settle()
+    assert [t.status.state for t in world.tasks("b")] == [TaskState.ASSIGNED]
+
+
 def test_host_ports_are_one_per_node() -> None:
     world = World(nodes=2)
     world.service("a", replicas=3, ports=[port(80, 8000, publish_mode=PublishMode.HOST)])

@@ -205,6 +205,17 @@ def test_scale_alone_is_no_update() -> None:
     assert before < {t.id for t in world.running()}
 
 
+def test_scale_alone_leaves_waiting_tasks_as_they_are() -> None:
+    world = World(nodes=1)
+    world.service("a", replicas=2, placement=Placement(("node.labels.disk==ssd",)))
+    world.settle()
+    before = {t.id for t in world.live()}
+    world.scale("a", 3)
+    world.settle()
+    assert before < {t.id for t in world.live()}
+    assert state(world) is None
+
+
 def test_a_changed_constraint_replaces_only_tasks_whose_node_no_longer_fits() -> None:
     world = started()
     before = {t.id: t.node_id for t in world.running()}
