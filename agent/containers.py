@@ -273,6 +273,10 @@ class Containers:
                 if event.exited is not None:
                     nursery.start_soon(self._exited, event.container_id, event.exited)
 
+    async def end_supervisor(self) -> None:
+        """End the supervisor and its stem, when no container runs; the next start makes new ones."""
+        await self._supervisor.shutdown()
+
     async def recover(self) -> None:
         """After a restart: take running containers over, note what has exited meanwhile, forget what the supervisor holds without a record."""
         self._registry.load()

@@ -53,20 +53,28 @@ async def run_daemon(settings: Settings) -> None:
     settings.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     lock = _lock(settings.root)
     try:
-        async with _open_node(settings) as node, trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                await nursery.start(node.containers.run)
-                await node.containers.recover()
-                await nursery.start(node.swarm.run)
-                await nursery.start(run_engine, node, settings.run / "festoon.sock")
-                _say_ready(settings.ready_fd)
-                log.info("serving", extra={"fields": {"socket": str(settings.run / "festoon.sock"), "balancing": node.backend}})
-                async for number in signals:
-                    log.info("stopping", extra={"fields": {"signal": number}})
-                    break
-                nursery.cancel_scope.cancel()
+        async with _open_node(settings) as node:
+            await _serve(node, settings)
+            if not any(node.containers.is_running(r) for r in node.containers.records()):
+                await node.containers.end_supervisor()  # nothing to look after: leave no process behind
     finally:
         os.close(lock)
+
+
+async def _serve(node: Node, settings: Settings) -> None:
+    """Until a signal asks for the end."""
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await nursery.start(node.containers.run)
+            await node.containers.recover()
+            await nursery.start(node.swarm.run)
+            await nursery.start(run_engine, node, settings.run / "festoon.sock")
+            _say_ready(settings.ready_fd)
+            log.info("serving", extra={"fields": {"socket": str(settings.run / "festoon.sock"), "balancing": node.backend}})
+            async for number in signals:
+                log.info("stopping", extra={"fields": {"signal": number}})
+                break
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

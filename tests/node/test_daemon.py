@@ -1,0 +1,57 @@
+"""festoond by itself, without a lab, in a network namespace of its own: a swarm of one, and nothing left when it has gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = r"""
+set -eu
+export PATH="$BIN:$PATH" DOCKER_HOST="unix://$DIR/run/festoon.sock"
+ip link set lo up
+ip link add eth0 type veth peer name peer0
+ip addr add 192.168.99.5/24 dev eth0
+ip link set eth0 up
+ip link set peer0 up
+mkfifo "$DIR/ready"
+festoond --root "$DIR/root" --run "$DIR/run" --ready-fd 9 9>"$DIR/ready" 2>"$DIR/log" &
+node=$!
+read -r line <"$DIR/ready"
+echo "line: $line"
+tar -C / -c bin/busybox | festoon import - bb:1 >/dev/null
+festoon swarm init >/dev/null
+festoon service create -q --name s --replicas 2 bb:1 /bin/busybox sleep 1000 >/dev/null
+festoon ps --format '{{.Names}}' | cut -d. -f1,2 | sort
+second=0; festoond --root "$DIR/root" --run "$DIR/run2" 2>"$DIR/log2" || second=$?
+echo "second: $second $(cat "$DIR/log2")"
+festoon service rm s
+festoon swarm leave --force
+kill $node
+wait $node
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_swarm_of_one_and_nothing_left(tmp_path: Path) -> None:
+    environment = {"BIN": str(Path(sys.executable).parent), "DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(["unshare", "-n", "-m", "bash", "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    log = (tmp_path / "log").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + log
+    assert done.stdout.splitlines()[:3] == ["line: ready", "s.1", "s.2"]
+    assert f"second: 1 festoond: another festoond serves {tmp_path}/root" in done.stdout
+    assert "Traceback" not in log
+    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _read(p)]
+    assert left == []
+    assert list((tmp_path / "root/containers").iterdir()) == []
+    assert not (tmp_path / "root/raft").exists()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
