@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.driver import until
+
 SCRIPT = r"""
 set -eu
 export PATH="$BIN:$PATH" DOCKER_HOST="unix://$DIR/run/festoon.sock"
@@ -44,8 +46,7 @@ def test_a_swarm_of_one_and_nothing_left(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[:3] == ["line: ready", "s.1", "s.2"]
     assert f"second: 1 festoond: another festoond serves {tmp_path}/root" in done.stdout
     assert "Traceback" not in log
-    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _read(p)]
-    assert left == []
+    assert until(lambda: not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _read(p)])
     assert list((tmp_path / "root/containers").iterdir()) == []
     assert not (tmp_path / "root/raft").exists()
 
