@@ -39,7 +39,7 @@ class RootFs(Spec, frozen=True):
 
 
 class Limits(Spec, frozen=True):
-    """0 or "" mean no limit. CPU as quota over period (100000 us)."""
+    """0 or "" mean no limit was asked for; -1 (swap, pids) says in so many words that there is none. CPU as `nano_cpus` or as quota over period."""
 
     memory_bytes: int = 0
     memory_swap_bytes: int = 0
@@ -48,6 +48,11 @@ class Limits(Spec, frozen=True):
     cpu_shares: int = 0
     cpuset_cpus: str = ""
     pids: int = 0
+    cpu_period_us: int = 0
+    cpu_quota_us: int = 0
+    cpuset_mems: str = ""
+    blkio_weight: int = 0  # 10..1000
+    throttles: tuple[tuple[str, str, int], ...] = ()  # (read_bps | write_bps | read_iops | write_iops, "major:minor", rate per second)
 
 
 class Rlimit(Spec, frozen=True):
@@ -71,7 +76,7 @@ class ContainerSpec(Spec, frozen=True):
     cwd: str = "/"
     user: User = User()
     hostname: str = ""
-    network_namespace: str = ""  # path of a netns to join; "host": the supervisor's; empty: a new one with only lo
+    network_namespace: str = ""  # path of a netns to join; "host": the supervisor's; "container:<id>"; empty: a new one with only lo
     mounts: tuple[Mount, ...] = ()
     tty: bool = False
     open_stdin: bool = False
@@ -90,6 +95,10 @@ class ContainerSpec(Spec, frozen=True):
     shm_size_bytes: int = 64 * 1024 * 1024
     oom_score_adj: int = 0
     stop_signal: int = 15
+    pid_mode: str = ""  # this and the next two: empty: a namespace of its own; "host"; or the id of a running container whose namespace is joined
+    ipc_mode: str = ""  # also "none": of its own and without /dev/shm
+    uts_mode: str = ""
+    cgroup_mode: str = ""  # empty or "host"
 
 
 class ExecSpec(Spec, frozen=True):
@@ -123,3 +132,4 @@ class ContainerState(Spec, frozen=True):
     pid: int = 0
     started_at_ns: int = 0
     exited: Exited | None = None
+    paused: bool = False

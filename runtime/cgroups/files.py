@@ -27,6 +27,12 @@ def read(path: str) -> str:
         os.close(descriptor)
 
 
+def read_all(path: str) -> str:
+    """The whole file, however long (cgroup.procs of many processes)."""
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
 def counter(path: str, name: str) -> int:
     """The number after `name` in a file of "name number" lines; 0 when there is no such line or file."""
     try:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.cgroups import files, v1, v2
 from runtime.cgroups.detect import Layout, detect
 from runtime.cgroups.limits import Setting, settings_v1, settings_v2
 from runtime.child.host import CgroupView
 from runtime.errors import StartFailed
-from runtime.spec import Limits
+
+if TYPE_CHECKING:
+    from runtime.spec import Limits
 
 DEFAULT_PARENT = "festoon"
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
@@ -176,13 +178,28 @@ def remove(groups: Groups) -> bool:
 
 
 def remove_folder(folder: str) -> bool:
-    """Removes an empty group. False when it is in use."""
+    """Removes a group without processes, with the groups that were made in it. False when it is in use."""
     try:
         os.rmdir(folder)
     except FileNotFoundError:
         return True
     except OSError as error:
-        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
-            return False
-        raise
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+    else:
+        return True
+    return _remove_nested(folder)
+
+
+def _remove_nested(folder: str) -> bool:
+    """Bottom up; only groups are folders here."""
+    for inner, _, _ in os.walk(folder, topdown=False):
+        try:
+            os.rmdir(inner)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+                return False
+            raise
     return True

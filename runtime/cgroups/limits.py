@@ -3,12 +3,16 @@ cgroup-v2.rst; Docker's conversions."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from runtime.spec import Limits
+if TYPE_CHECKING:
+    from runtime.spec import Limits
+
 
 CPU_PERIOD_US = 100_000
 NANO_CPUS_PER_CPU = 1_000_000_000
+SWAP_FILE_V1 = "memory.memsw.limit_in_bytes"
+V2_THROTTLES = {"read_bps": "rbps", "write_bps": "wbps", "read_iops": "riops", "write_iops": "wiops"}
 
 DEFAULT_DEVICES = (
     "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm",
@@ -33,6 +37,13 @@ def cpu_quota_us(nano_cpus: int) -> int:
     return max(1000, nano_cpus * CPU_PERIOD_US // NANO_CPUS_PER_CPU)
 
 
+def cpu_bandwidth(limits: Limits) -> tuple[int, int]:
+    """(period, quota) in microseconds; 0: not asked for."""
+    if limits.nano_cpus:
+        return CPU_PERIOD_US, cpu_quota_us(limits.nano_cpus)
+    return limits.cpu_period_us, limits.cpu_quota_us
+
+
 def cpu_weight(shares: int) -> int:
     """v1's 2..262144 on v2's 1..10000."""
     return 1 + (max(2, min(shares, 262_144)) - 2) * 9999 // 262_142
@@ -43,21 +54,29 @@ def settings_v1(limits: Limits) -> tuple[Setting, ...]:
     found: list[Setting] = []
     if limits.memory_bytes:
         found.append(Setting("memory", "memory.limit_in_bytes", str(limits.memory_bytes), "memory limit"))
-    if limits.memory_swap_bytes:
-        name = "memory.memsw.limit_in_bytes"
-        found.append(Setting("memory", name, str(limits.memory_swap_bytes), "swap limit", optional=True))
+    if limits.memory_swap_bytes:  # -1 is v1's own word for no limit
+        found.append(Setting("memory", SWAP_FILE_V1, str(limits.memory_swap_bytes), "swap limit", optional=True))
     if limits.memory_reservation_bytes:
         name = "memory.soft_limit_in_bytes"
         found.append(Setting("memory", name, str(limits.memory_reservation_bytes), "memory reservation"))
-    if limits.nano_cpus:
-        found.append(Setting("cpu", "cpu.cfs_period_us", str(CPU_PERIOD_US), "CPU limit"))
-        found.append(Setting("cpu", "cpu.cfs_quota_us", str(cpu_quota_us(limits.nano_cpus)), "CPU limit"))
+    period, quota = cpu_bandwidth(limits)
+    if period:
+        found.append(Setting("cpu", "cpu.cfs_period_us", str(period), "CPU limit"))
+    if quota:
+        found.append(Setting("cpu", "cpu.cfs_quota_us", str(quota), "CPU limit"))
     if limits.cpu_shares:
         found.append(Setting("cpu", "cpu.shares", str(limits.cpu_shares), "CPU shares"))
     if limits.cpuset_cpus:
         found.append(Setting("cpuset", "cpuset.cpus", limits.cpuset_cpus, "cpuset"))
-    if limits.pids > 0:
-        found.append(Setting("pids", "pids.max", str(limits.pids), "pids limit"))
+    if limits.cpuset_mems:
+        found.append(Setting("cpuset", "cpuset.mems", limits.cpuset_mems, "cpuset"))
+    if limits.pids:
+        found.append(Setting("pids", "pids.max", str(limits.pids) if limits.pids > 0 else "max", "pids limit"))
+    if limits.blkio_weight:
+        found.append(Setting("blkio", "blkio.bfq.weight", str(limits.blkio_weight), "block IO weight", optional=True))
+    for kind, device, rate in limits.throttles:
+        way, _, unit = kind.partition("_")
+        found.append(Setting("blkio", f"blkio.throttle.{way}_{unit}_device", f"{device} {rate}", "block IO limit"))
     return tuple(found)
 
 
@@ -67,17 +86,37 @@ def settings_v2(limits: Limits) -> tuple[Setting, ...]:
     if limits.memory_bytes:
         found.append(Setting("memory", "memory.max", str(limits.memory_bytes), "memory limit"))
     if limits.memory_swap_bytes:
-        swap = max(0, limits.memory_swap_bytes - limits.memory_bytes)
-        found.append(Setting("memory", "memory.swap.max", str(swap), "swap limit", optional=True))
+        swap = "max" if limits.memory_swap_bytes < 0 else str(max(0, limits.memory_swap_bytes - limits.memory_bytes))
+        found.append(Setting("memory", "memory.swap.max", swap, "swap limit", optional=True))
     if limits.memory_reservation_bytes:
         found.append(Setting("memory", "memory.low", str(limits.memory_reservation_bytes), "memory reservation"))
-    if limits.nano_cpus:
-        value = f"{cpu_quota_us(limits.nano_cpus)} {CPU_PERIOD_US}"
+    period, quota = cpu_bandwidth(limits)
+    if period or quota:
+        value = f"{quota if quota > 0 else 'max'} {period or CPU_PERIOD_US}"
         found.append(Setting("cpu", "cpu.max", value, "CPU limit"))
     if limits.cpu_shares:
         found.append(Setting("cpu", "cpu.weight", str(cpu_weight(limits.cpu_shares)), "CPU shares"))
     if limits.cpuset_cpus:
         found.append(Setting("cpuset", "cpuset.cpus", limits.cpuset_cpus, "cpuset"))
-    if limits.pids > 0:
-        found.append(Setting("pids", "pids.max", str(limits.pids), "pids limit"))
+    if limits.cpuset_mems:
+        found.append(Setting("cpuset", "cpuset.mems", limits.cpuset_mems, "cpuset"))
+    if limits.pids:
+        found.append(Setting("pids", "pids.max", str(limits.pids) if limits.pids > 0 else "max", "pids limit"))
+    if limits.blkio_weight:
+        found.append(Setting("io", "io.bfq.weight", str(limits.blkio_weight), "block IO weight", optional=True))
+    for kind, device, rate in limits.throttles:
+        found.append(Setting("io", "io.max", f"{device} {V2_THROTTLES[kind]}={rate}", "block IO limit"))
     return tuple(found)
+
+
+def changed(before: Limits, after: Limits, *, unified: bool) -> tuple[Setting, ...]:
+    """What has to be written to go from one to the other, in an order that the kernel takes: memory never above memory and swap together."""
+    kept = {name: getattr(after, name) for name in Limits.__struct_fields__ if getattr(after, name) != getattr(before, name)}
+    if unified:
+        if "memory_swap_bytes" in kept or "memory_bytes" in kept:
+            kept["memory_bytes"], kept["memory_swap_bytes"] = after.memory_bytes, after.memory_swap_bytes
+        return settings_v2(Limits(**kept))
+    found = settings_v1(Limits(**kept))
+    grows = after.memory_swap_bytes < 0 or (before.memory_swap_bytes >= 0 and after.memory_swap_bytes > before.memory_swap_bytes)
+    swap = tuple(s for s in found if s.file == SWAP_FILE_V1)
+    return swap + tuple(s for s in found if s not in swap) if grows else found
