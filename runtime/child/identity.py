@@ -4,13 +4,16 @@ capabilities(7), credentials(7)."""
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from runtime.child.capabilities import capset_data, mask_of
 from runtime.child.faults import Refused
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Script
 from runtime.kernel.syscalls import Call
-from runtime.spec import Rlimit, User
+
+if TYPE_CHECKING:
+    from runtime.spec import Rlimit, User
 
 RLIMITS = {
     "cpu": 0, "fsize": 1, "data": 2, "stack": 3, "core": 4, "rss": 5, "nproc": 6, "nofile": 7, "memlock": 8, "as": 9, "locks": 10,

@@ -7,13 +7,16 @@ The pid namespace is not here: it is chosen by the parent, before the fork.
 from __future__ import annotations
 
 import struct
+from typing import TYPE_CHECKING
 
 from runtime.child.faults import Refused
 from runtime.child.host import Joined, Opened
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Register, Script
 from runtime.kernel.syscalls import Call
-from runtime.spec import ContainerSpec
+
+if TYPE_CHECKING:
+    from runtime.spec import ContainerSpec
 
 HOST_NETWORK = "host"
 HOSTNAME_MAX_BYTES = 64
