@@ -18,6 +18,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -46,6 +48,15 @@ Removals = list[tuple[str, str]]
 
 UsedBy = Callable[[str], str]
 """image id -> id of a container that uses it, or empty."""
+
+
+@dataclass(frozen=True)
+class FreshLayer:
+    """A layer unpacked in a staging folder: its record, the folder that holds `diff`, the file that it came as."""
+
+    row: LayerRow
+    folder: Path
+    blob: Path
 
 
 class ImageStore:
@@ -171,28 +182,63 @@ class ImageStore:
         diff_ids = config.diff_ids(config.parse(staged.config))
         if len(diff_ids) != len(staged.layers):
             raise BadImage(f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(staged.layers)}")
-        image_id = _digest(staged.config)
-        config.image(image_id, staged.config, (), (), 0)  # refuses a malformed one before anything is written
-        chain = chain_ids(diff_ids)
+        config.image(_digest(staged.config), staged.config, (), (), 0)  # refuses a malformed one before anything is written
         folder.mkdir(mode=0o700)
-        fresh: dict[str, LayerRow] = {}
-        for position, (chain_id, diff_id, layer) in enumerate(zip(chain, diff_ids, staged.layers, strict=True)):
-            if chain_id not in fresh and not self._has_layer(chain_id):
-                size = self._unpack(layer, diff_id, folder / chain_id[7:], base=position == 0)
-                fresh[chain_id] = LayerRow(chain_id, diff_id, layer.digest, size)
-        blobs.write_file(folder / "config", iter((staged.config,)))
-        staged_blobs = {layer.digest: layer.path for layer in staged.layers}
+        fresh: dict[str, FreshLayer] = {}
+        for position, (chain_id, diff_id, layer) in enumerate(zip(chain_ids(diff_ids), diff_ids, staged.layers, strict=True)):
+            if chain_id not in fresh and not self.has_layer(chain_id):
+                fresh[chain_id] = self.unpack(layer, diff_id, chain_id, folder, base=position == 0)
+        return self.place(staged.config, tuple(fresh.values()), folder, staged.names)
+
+    # --- taking in what comes piece by piece (a pull): staging(), then unpack() for each layer, then place()
+    def staging(self) -> AbstractContextManager[Path]:
+        """A folder of the caller's own on the store's disk, removed at the end whatever happens."""
+        return self._folders.staging()
+
+    def has_layer(self, chain_id: str) -> bool:
+        with self._mutex:
+            return self._database.layer(chain_id) is not None
+
+    def unpack(self, layer: archive.StagedBlob, diff_id: str, chain_id: str, folder: Path, *, base: bool) -> FreshLayer:
+        """Unpack one layer below `folder`, which `staging` gave; layers may be unpacked in any order. Raises BadImage
+        also when the content is not what the image's configuration says.
+        """
+        size = self._unpack(layer, diff_id, folder / chain_id[7:], base=base)
+        return FreshLayer(LayerRow(chain_id, diff_id, layer.digest, size), folder / chain_id[7:], layer.path)
+
+    def place(self, raw: bytes, fresh: Sequence[FreshLayer], folder: Path, names: Sequence[Reference]) -> Lines:
+        """Make an image of its configuration, the layers just unpacked and those that are here already; in one step.
+        `names` with a digest become its repository digests.
+        """
+        image_id = _digest(raw)
+        chain = chain_ids(config.diff_ids(config.parse(raw)))
+        blobs.write_file(folder / "config", iter((raw,)))
         with self._mutex, self._folders.locked():
             self._folders.place_blob(folder / "config", image_id)
             placed: list[LayerRow] = []
-            for chain_id, row in fresh.items():
-                if self._database.layer(chain_id) is None:  # somebody else was faster
-                    self._folders.place_layer(folder / chain_id[7:], chain_id)
-                    if not self._folders.blob(row.blob).exists():
-                        self._folders.place_blob(staged_blobs[row.blob], row.blob)
-                    placed.append(row)
+            for layer in fresh:
+                if self._database.layer(layer.row.chain_id) is None:  # else somebody was faster
+                    self._folders.place_layer(layer.folder, layer.row.chain_id)
+                    if not self._folders.blob(layer.row.blob).exists():
+                        self._folders.place_blob(layer.blob, layer.row.blob)
+                    placed.append(layer.row)
             with self._database.transaction():
-                return self._record(image_id, chain, placed, staged.names)
+                return self._record(image_id, chain, placed, names)
+
+    def add_digest(self, reference_: Reference, image_id: str) -> None:
+        """Remember the digest that a registry gave the image."""
+        with self._mutex, self._folders.locked(), self._database.transaction():
+            self._database.set_digest(reference_.canonical, image_id)
+
+    def layer_blobs(self, image_id: str) -> tuple[archive.StagedBlob, ...]:
+        """The image's layers as they came, lowest first. Their files stay while the image does."""
+        with self._mutex:
+            return tuple(archive.StagedBlob(self._folders.blob(row.blob), row.blob) for row in self._database.layers_of(image_id))
+
+    def blob_path(self, digest: str) -> Path | None:
+        """The file of a blob that is here. Raises BadImage for what is no digest."""
+        path = self._folders.blob(digest)
+        return path if path.exists() else None
 
     def _record(self, image_id: str, chain: Sequence[str], placed: Sequence[LayerRow], names: Sequence[Reference]) -> Lines:
         for row in placed:
@@ -200,16 +246,15 @@ class ImageStore:
         self._database.add_image(image_id, self._clock_ns(), chain)
         lines: Lines = []
         for name in names:
+            if name.digest:
+                self._database.set_digest(replace(name, tag="").canonical, image_id)
+                continue
             before = self._database.named(name.canonical)
             if before and before != image_id:
                 lines.append(f"The image {name.familiar} already exists, renaming the old one with ID {before} to empty string")
             self._database.set_name(name.canonical, image_id)
             lines.append(f"Loaded image: {name.familiar}")
         return lines or [f"Loaded image ID: {image_id}"]
-
-    def _has_layer(self, chain_id: str) -> bool:
-        with self._mutex:
-            return self._database.layer(chain_id) is not None
 
     def _unpack(self, layer: archive.StagedBlob, diff_id: str, folder: Path, *, base: bool) -> int:
         (folder / "diff").mkdir(mode=0o755, parents=True)
@@ -233,6 +278,8 @@ class ImageStore:
         if digits and len(digits) == 64:
             return self._by_prefix(text, digits), None
         name = reference.parse(text).with_default_tag()
+        if name.digest:
+            name = replace(name, tag="")  # as Docker: the digest says which
         image_id = self._database.named(name.canonical)
         if image_id:
             return image_id, name
