@@ -88,7 +88,10 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
         if not is_live(task):
             continue
         trouble = node_trouble(draft, task)
-        if is_final(task.status.state):
+        if is_final(task.status.state) and not newer and draft.now_ns < task.released_at_ns:
+            # it ended before it was to run (its image is missing): its own delay has to pass before its replacement is prepared
+            draft.index.agenda.arm(task.released_at_ns, task.service_id, key)
+        elif is_final(task.status.state):
             retire(draft, service, task, slot_tasks, ended_how(task), replace=not newer)
         elif trouble:
             retire(draft, service, task, slot_tasks, trouble, replace=not newer)

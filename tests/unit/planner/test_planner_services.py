@@ -85,6 +85,22 @@ def test_one_that_failed_sooner_waits_the_delay() -> None:
     assert [t.id for t in world.running()] == [new.id]
 
 
+def test_one_that_ends_while_it_waits_is_not_replaced_before_its_own_delay_has_passed() -> None:
+    world = World(nodes=1)
+    world.service("a")
+    world.run()
+    world.fail(world.running()[0])
+    world.settle()
+    (waiting,) = world.live()
+    world.report(waiting, TaskState.REJECTED)  # such as: its image is missing
+    world.settle()
+    assert [t.id for t in world.live()] == [waiting.id], "otherwise a missing image turns as fast as the cluster can"
+    assert world.last.deadline_ns == waiting.released_at_ns
+    world.advance(5)
+    (new,) = world.live()
+    assert (new.id != waiting.id, new.released_at_ns) == (True, world.now_ns + 5 * SECOND_NS)
+
+
 def test_the_default_delay_is_five_seconds() -> None:
     world = World(nodes=1)
     world.service("a")
