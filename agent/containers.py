@@ -92,7 +92,8 @@ class Containers:
         container_spec.capabilities(host.cap_add, host.cap_drop, privileged=host.privileged)
         attachments = self._requested(host, networks)
         record = Record(
-            id=container_id, name=name or names.generate(os.urandom(3), self._registry.names()), created_at_ns=time.time_ns(), image_id=image.id,
+            id=container_id, name=name or names.generate(os.urandom(names.RANDOM_BYTES), self._registry.names()),
+            created_at_ns=time.time_ns(), image_id=image.id,
             path=argv[0], args=argv[1:], config=merged, host=host, state=State(), attachments=attachments,
             task_id=task[0], node_id=task[1], service_id=task[2], mesh_ports=mesh_ports,
         )  # fmt: skip

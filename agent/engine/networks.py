@@ -13,7 +13,7 @@ from agent.engine.convert_networks import GATEWAY_BRIDGE, Members, local_network
 from agent.records import Attachment, LocalNetwork
 from cluster.model.assignments import NetworkItem
 from cluster.model.changes import Kind
-from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
+from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from cluster.model.objects import Network
 from cluster.wire.calls import Ids, NetworkWrite, Query, Remove
 from cluster.wire.http import Response
@@ -135,6 +135,8 @@ async def create(call: Call) -> Response:
     request = network_request_of(await call.fields())
     if not request.spec.name:
         raise InvalidArgument("network name cannot be empty")
+    if any(network.name == request.spec.name for network in call.node.networks.local()) and request.spec.name not in PREDEFINED:
+        raise Conflict(f"network with name {request.spec.name} already exists")
     if request.driver == "overlay":
         answer = await call.node.swarm.call("control.network_create", NetworkWrite(request.spec))
         assert isinstance(answer, Ids)
@@ -145,7 +147,7 @@ async def create(call: Call) -> Response:
         raise PermissionDenied(f'only one instance of "{request.driver}" network is allowed')
     if request.driver != "bridge":
         raise NotFound(f'could not find plugin {request.driver} in v2 plugin registry: plugin "{request.driver}" not found')
-    if any(network.name == request.spec.name for network in call.node.networks.local()):
+    if await _cluster_has(call.node, request.spec.name):
         raise Conflict(f"network with name {request.spec.name} already exists")
     spec = request.spec
     ipam = spec.ipam[0] if spec.ipam else None
@@ -159,6 +161,17 @@ async def create(call: Call) -> Response:
         attachable=spec.attachable,
     )
     return json_answer({"Id": network.id, "Warning": ""}, 201)
+
+
+async def _cluster_has(node: Node, name: str) -> bool:
+    """Whether the cluster has a network of this name, as far as this node can know: one name means one network."""
+    if not node.swarm.is_manager:
+        return False
+    try:
+        known = (await lookup.query(node, Query(Kind.NETWORK))).networks
+    except Unavailable:
+        return False  # without a leader a node's own networks can still be made
+    return any(network.spec.name == name for network in known)
 
 
 async def remove(call: Call) -> Response:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
+from agent import names
 from agent.engine import lookup
 from agent.engine.answers import json_answer
 from agent.engine.call import Call, matches_labels, matches_prefix
@@ -62,6 +66,9 @@ def count(service: Service, tasks: Iterable[Task]) -> Counts:
 
 async def create(call: Call) -> Response:
     spec = service_spec_of(await call.fields())
+    if not spec.name:  # as `docker service create nginx` of the seed
+        taken = {service.spec.name for service in (await lookup.query(call.node, Query(Kind.SERVICE))).services}
+        spec = msgspec.structs.replace(spec, name=names.generate(os.urandom(names.RANDOM_BYTES), taken))
     answer = await call.node.swarm.call("control.service_create", ServiceWrite(spec))
     assert isinstance(answer, Ids)
     return json_answer({"ID": answer.id, "Warnings": list(answer.warnings)}, 201)

@@ -193,10 +193,10 @@ def _agreed() -> bool:
 @command("path", "PORT", summary="Show each hop of a packet to a published port on this node", least=1, most=1)
 @option("--format", help="'json' prints the hops as JSON", default="")
 def path(api: Api, arguments: tuple[str, ...], format: str) -> int:
-    port = arguments[0].partition("/")[0]
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise CliFailure(f"invalid port: {arguments[0]}")
-    found = api.get(f"/festoon/network/path/{reference(arguments[0])}")
+    port = arguments[0]
+    if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise CliFailure(f"invalid port: {port}")
+    found = api.get(f"/festoon/network/path/{port}")
     if format == "json":
         from cli.template_functions import as_json
 

@@ -18,9 +18,9 @@ from agent.events import Event, EventBus
 from agent.records import LocalNetwork
 from cluster.model.changes import Kind
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, NotLeader, Unavailable
-from cluster.model.ids import ClusterId, ServiceId, TaskId
-from cluster.model.objects import Cluster, Meta, Service, Task, TaskStatus
-from cluster.model.specs import ContainerSpec, ServiceMode, ServiceSpec, TaskSpec
+from cluster.model.ids import ClusterId, NetworkId, ServiceId, TaskId
+from cluster.model.objects import Cluster, Meta, Network, Service, Task, TaskStatus
+from cluster.model.specs import ContainerSpec, NetworkSpec, ServiceMode, ServiceSpec, TaskSpec
 from cluster.model.task_state import TaskState
 from cluster.wire.calls import Ids, LogLine, LogsOf, Objects, Query, ServiceWrite
 
@@ -56,6 +56,8 @@ class RecordingSwarm:
             return Objects(services=(SERVICE,))
         if request.kind is Kind.TASK:
             return Objects(tasks=(task("t1"), task("t2", spec_version=3, state=TaskState.FAILED)))
+        if request.kind is Kind.NETWORK:
+            return Objects(networks=(Network(NetworkId("o1"), NetworkSpec("mynet")),))
         return Objects(clusters=(Cluster(ClusterId("c")),))
 
     @asynccontextmanager
@@ -70,8 +72,10 @@ class RecordingSwarm:
 
 
 class LocalOnly:
+    extra: tuple[LocalNetwork, ...] = ()
+
     def local(self) -> tuple[LocalNetwork, ...]:
-        return (LocalNetwork(id="b" * 64, name="bridge", driver="bridge", created_at_ns=1),)
+        return (LocalNetwork(id="b" * 64, name="bridge", driver="bridge", created_at_ns=1), *self.extra)
 
     def find(self, reference: str) -> LocalNetwork:
         raise NotFound(f"network {reference} not found")
@@ -217,6 +221,25 @@ def test_service_create_and_update_reach_the_managers(tmp_path: Path) -> None:
         assert name == "control.service_update"
         assert isinstance(request, ServiceWrite)
         assert (request.id, request.version, request.rollback) == ("s1", 7, True)
+
+    with_engine(tmp_path, body)
+
+
+def test_a_service_without_a_name_gets_one(tmp_path: Path) -> None:
+    async def body(node: Any, ask: Ask) -> None:
+        assert (await ask("POST", "/services/create", {"TaskTemplate": {"ContainerSpec": {"Image": "nginx:latest"}}}))[0] == 201
+        name, request = node.swarm.calls[-1]
+        assert (name, request.spec.name != "", request.spec.name != "web") == ("control.service_create", True, True)
+
+    with_engine(tmp_path, body)
+
+
+def test_one_name_is_one_network_of_the_node_or_of_the_cluster(tmp_path: Path) -> None:
+    async def body(node: Any, ask: Ask) -> None:
+        assert message(await ask("POST", "/networks/create", {"Name": "mynet"})) == (409, "network with name mynet already exists")
+        node.networks.extra = (LocalNetwork(id="c" * 64, name="mine", driver="bridge", created_at_ns=1),)
+        answer = await ask("POST", "/networks/create", {"Name": "mine", "Driver": "overlay"})
+        assert message(answer) == (409, "network with name mine already exists")
 
     with_engine(tmp_path, body)
 
