@@ -11,7 +11,6 @@ from cluster.model.errors import ClusterError, NotLeader
 from cluster.wire.http import Response, json_response
 from netfabric.errors import FabricError
 from runtime.errors import BadImage, ImageInUse, NoSuchContainer, NoSuchImage, RuntimeFault, StartFailed
-from runtime.images.reference import InvalidReference
 
 NO_LEADER: Final = (
     "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online."
@@ -20,7 +19,6 @@ Fault = ClusterError | RuntimeFault | FabricError | OSError
 """What a handler may raise because of the user or the world."""
 
 _STATUS: Final[tuple[tuple[type[RuntimeFault], int], ...]] = (
-    (InvalidReference, 400),
     (BadImage, 400),
     (NoSuchImage, 404),
     (NoSuchContainer, 404),

@@ -14,10 +14,10 @@ from agent.engine.call import Call, Filters, matches_labels, truth
 from agent.engine.convert import mapping
 from agent.engine.convert_images import history_json, image_json, image_summary_json
 from cluster.model.errors import InvalidArgument, NotFound
+from cluster.model.reference import familiar, parse
 from cluster.wire.http import Request, Response
 from runtime.errors import ImageInUse, NoSuchImage
 from runtime.images.config import Image
-from runtime.images.reference import familiar, parse
 
 if TYPE_CHECKING:
     from agent.node import Node

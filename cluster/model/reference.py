@@ -1,17 +1,20 @@
-"""The grammar of image references: `busybox`, `containous/whoami:latest`, `registry.example:5000/a/b@sha256:…`.
+"""The grammar of image references: `busybox` -> `docker.io/library/busybox:latest` and the familiar form back.
 
-Owns the syntax and its normal form only; never looks an image up. Source: github.com/distribution/reference (grammar
-in reference.go, normalize.go).
+Pure. Owns the syntax, its normal forms and the words of refusal; never looks an image up. Source:
+github.com/distribution/reference (grammar in reference.go, normalize.go).
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
+from cluster.model.errors import InvalidArgument
+
 DEFAULT_DOMAIN: Final = "docker.io"
+LEGACY_DOMAIN: Final = "index.docker.io"
 OFFICIAL: Final = "library/"
 DEFAULT_TAG: Final = "latest"
 NAME_LENGTH_LIMIT: Final = 255  # characters of domain and path together
@@ -23,6 +26,13 @@ _PATH: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG: Final = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _DIGEST: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}", re.ASCII)
 _HEX_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ID_PREFIX: Final = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})", re.ASCII)
+
+
+class InvalidReference(InvalidArgument, ValueError):
+    """The text is no image name. The message is Docker's."""
+
+    code: ClassVar[str] = "invalid_argument"
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -34,52 +44,73 @@ class Reference(msgspec.Struct, frozen=True):
     digest: str = ""
 
     @property
-    def name(self) -> str:
-        """The full repository name: `docker.io/library/busybox`."""
+    def repository(self) -> str:
+        """`docker.io/library/busybox`."""
         return f"{self.domain}/{self.path}"
 
     @property
-    def familiar(self) -> str:
-        """The name as users write it: `busybox`, `containous/whoami`, `registry.example/x`."""
+    def familiar_repository(self) -> str:
+        """`busybox`, `containous/whoami`, `registry.example/team/app`."""
         if self.domain != DEFAULT_DOMAIN:
-            return self.name
+            return self.repository
         rest = self.path.removeprefix(OFFICIAL)
-        return rest if "/" not in rest else self.path
+        return self.path if "/" in rest else rest
+
+    @property
+    def canonical(self) -> str:
+        """The whole name, which is the key in a store."""
+        return self.repository + self._suffix()
+
+    @property
+    def familiar(self) -> str:
+        """The name as people write and read it."""
+        return self.familiar_repository + self._suffix()
+
+    def with_default_tag(self) -> Reference:
+        """`:latest` where the name says neither tag nor digest."""
+        return self if self.tag or self.digest else msgspec.structs.replace(self, tag=DEFAULT_TAG)
+
+    def _suffix(self) -> str:
+        return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
 def parse(text: str) -> Reference:
-    """The reference that `text` means. Raises ValueError with one sentence when it is none."""
+    """The normalised name of what a user wrote. Raises InvalidReference in Docker's words."""
     if _HEX_ID.fullmatch(text):
-        raise ValueError(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
-    rest, at, digest = text.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
-        raise ValueError("invalid reference format")
-    slash = rest.rfind("/")
-    colon = rest.rfind(":")
-    tag = ""
-    if colon > slash:
-        rest, tag = rest[:colon], rest[colon + 1 :]
-        if not _TAG.fullmatch(tag):
-            raise ValueError("invalid reference format")
-    domain, path = _split_domain(rest)
-    if path != path.lower():
-        raise ValueError("invalid reference format: repository name must be lowercase")
-    if not _DOMAIN.fullmatch(domain) or not _PATH.fullmatch(path):
-        raise ValueError("invalid reference format")
-    if len(domain) + 1 + len(path) > NAME_LENGTH_LIMIT:
-        raise ValueError(f"repository name must not be more than {NAME_LENGTH_LIMIT} characters")
+        raise InvalidReference(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
+    domain, rest = _split_domain(text)
+    remote = rest.partition("@")[0].partition(":")[0]
+    if remote.lower() != remote:
+        raise InvalidReference(f"invalid reference format: repository name ({remote}) must be lowercase")
+    name, at, digest = rest.partition("@")
+    path, colon, tag = name.partition(":")
+    if not _PATH.fullmatch(path) or not _DOMAIN.fullmatch(domain) or (colon and not _TAG.fullmatch(tag)) or (at and not _DIGEST.fullmatch(digest)):
+        raise InvalidReference("invalid reference format")
+    if len(f"{domain}/{path}") > NAME_LENGTH_LIMIT:
+        raise InvalidReference(f"repository name must not be more than {NAME_LENGTH_LIMIT} characters")
     return Reference(domain, path, tag, digest)
 
 
-def _split_domain(name: str) -> tuple[str, str]:
-    """(registry, path): the first part is a registry when it could not be a path component of Docker Hub."""
-    first, slash, rest = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
-        domain, path = first, rest
+def familiar(canonical: str) -> str:
+    """The familiar form of a name that `Reference.canonical` gave."""
+    return parse(canonical).familiar
+
+
+def id_prefix(text: str) -> str:
+    """The lower-case hex digits when the text can be (the beginning of) an image id, else empty."""
+    match = _ID_PREFIX.fullmatch(text)
+    return match[1] if match else ""
+
+
+def _split_domain(text: str) -> tuple[str, str]:
+    """(registry, rest): the first part is a registry when it could not be a path component of Docker Hub."""
+    first, slash, rest = text.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first):
+        domain, remainder = first, rest
     else:
-        domain, path = DEFAULT_DOMAIN, name
-    if domain == "index.docker.io":
+        domain, remainder = DEFAULT_DOMAIN, text
+    if domain == LEGACY_DOMAIN:
         domain = DEFAULT_DOMAIN
-    if domain == DEFAULT_DOMAIN and "/" not in path:
-        path = OFFICIAL + path
-    return domain, path
+    if domain == DEFAULT_DOMAIN and "/" not in remainder:
+        remainder = OFFICIAL + remainder
+    return domain, remainder

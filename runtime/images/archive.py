@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.model import reference
 from runtime.errors import BadImage
-from runtime.images import blobs, compression, config, reference
+from runtime.images import blobs, compression, config
 from runtime.images.tar import Kind, TarReader
 
 MAX_MEMBERS = 20_000

@@ -24,11 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from cluster.model import reference
+from cluster.model.reference import Reference
 from runtime.errors import BadImage, ImageInUse, NoSuchImage
-from runtime.images import archive, blobs, compression, config, layers, reference
+from runtime.images import archive, blobs, compression, config, layers
 from runtime.images.config import Image
 from runtime.images.database import Database, LayerRow
-from runtime.images.reference import Reference
 
 SHORT_ID_CHARACTERS = 12
 _MACHINES = {

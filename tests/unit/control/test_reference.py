@@ -21,7 +21,7 @@ from cluster.model import reference
 )
 def test_names_are_normal(text: str, name: str, tag: str) -> None:
     parsed = reference.parse(text)
-    assert (parsed.name, parsed.tag) == (name, tag)
+    assert (parsed.repository, parsed.tag) == (name, tag)
 
 
 def test_digests_are_kept() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.images.reference import InvalidReference, familiar, id_prefix, parse
+from cluster.model.reference import InvalidReference, familiar, id_prefix, parse
 
 
 @pytest.mark.parametrize(
