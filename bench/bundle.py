@@ -1,0 +1,76 @@
+"""An OCI bundle with what Docker would write for a container without options: the same hardening as ours, for crun and runc."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from runtime.child.masks import MASKED, READ_ONLY
+from runtime.spec import DEFAULT_CAPABILITIES
+
+UNIFIED = "/sys/fs/cgroup/unified"
+_CLONE_NEWNS, _MS_REC_PRIVATE, _MNT_DETACH = 0x20000, 0x44000, 2
+
+
+def hide_unified() -> None:
+    """This process gets a mount namespace of its own without the unified hierarchy of a hybrid host."""
+    if not os.path.ismount(UNIFIED):
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    for call, arguments in (
+        (library.unshare, (_CLONE_NEWNS,)),
+        (library.mount, (None, b"/", None, _MS_REC_PRIVATE, None)),
+        (library.umount2, (UNIFIED.encode(), _MNT_DETACH)),
+    ):
+        if call(*arguments):
+            raise OSError(ctypes.get_errno(), f"{call.__name__}: {os.strerror(ctypes.get_errno())}")
+
+
+def write_bundle(folder: Path, root: Path, argv: tuple[str, ...], cgroup: str, seccomp: dict[str, Any] | None = None) -> None:
+    """config.json in `folder`, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"CAP_{name}" for name in DEFAULT_CAPABILITIES]
+    linux: dict[str, Any] = {
+        "cgroupsPath": cgroup,
+        "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+        "maskedPaths": [f"/{path}" for path in MASKED if os.path.exists(f"/{path}")],
+        "readonlyPaths": [f"/{path}" for path in READ_ONLY if os.path.exists(f"/{path}")],
+        "resources": {"devices": _devices()},
+    }
+    if seccomp is not None:
+        linux["seccomp"] = seccomp
+    config = {
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 0, "gid": 0}, "args": list(argv), "env": ["PATH=/bin"], "cwd": "/",
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), names),
+        },
+        "root": {"path": str(root)},
+        "hostname": "bench",
+        "mounts": _mounts(),
+        "linux": linux,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _devices() -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "access": "m"}, {"allow": True, "type": "b", "access": "m"}]
+    for major, minor in ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)):
+        rules.append({"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"})
+    return [*rules, {"allow": True, "type": "c", "major": 136, "access": "rwm"}]
+
+
+def _mounts() -> list[dict[str, Any]]:
+    private = ["nosuid", "noexec", "nodev"]
+    return [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": private},
+        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*private, "ro"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*private, "ro"]},
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": private},
+        {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*private, "mode=1777", "size=65536k"]},
+    ]
