@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import trio
 
+from runtime.cgroups.groups import Groups
 from runtime.errors import SupervisorGone
 from runtime.link import Link
-from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited
+from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited, Limits
 from runtime.supervisor import messages
 from runtime.supervisor.messages import Event
 from runtime.supervisor.places import Places
@@ -118,6 +119,24 @@ class Supervisor:
     async def close_stdin(self, container_id: str) -> None:
         """Standard input ends once those who are attached have closed theirs (docker run -i, StdinOnce)."""
         await self._link.ask(messages.CloseStdin(container_id), repeatable=True)
+
+    async def pause(self, container_id: str) -> None:
+        """Returns when every process of it has stopped. Raises RuntimeFault."""
+        await self._link.ask(messages.Pause(container_id), repeatable=False)
+
+    async def unpause(self, container_id: str) -> None:
+        """Raises NotPaused, RuntimeFault."""
+        await self._link.ask(messages.Unpause(container_id), repeatable=False)
+
+    async def update(self, container_id: str, limits: Limits) -> None:
+        """Other limits from now on. Raises StartFailed with the kernel's refusal; then those before are in force."""
+        await self._link.ask(messages.Update(container_id, limits), repeatable=True)
+
+    async def groups(self, container_id: str) -> Groups:
+        """The cgroups it runs in; without folders when it does not run."""
+        answer = await self._link.ask(messages.Where(container_id), repeatable=True)
+        assert isinstance(answer, messages.Cgroups)
+        return Groups(answer.folders, answer.by_controller, answer.unified)
 
     async def resize(self, container_id: str, rows: int, columns: int) -> None:
         """Sets the terminal's size; nothing happens to a container without one."""

@@ -11,6 +11,10 @@ class NoSuchContainer(RuntimeFault):
     """The supervisor does not know this id."""
 
 
+class NotPaused(RuntimeFault):
+    """It runs already."""
+
+
 class StartFailed(RuntimeFault):
     """The container's program could not be started. `exit_status` is Docker's: 127 not found, 126 not executable, 128 else."""
 
@@ -33,3 +37,22 @@ class ImageInUse(RuntimeFault):
 
 class SupervisorGone(RuntimeFault):
     """The supervisor's socket closed in the middle of a request."""
+
+
+class RegistryFailed(RuntimeFault):
+    """A registry can't be reached, refuses, or breaks its word. `http_status` is what the Engine API answers."""
+
+    http_status = 500
+
+
+class RegistryUnreachable(RegistryFailed):
+    """Nothing came, or not all of it: worth another try, or another endpoint."""
+
+
+class RegistryRefused(RegistryFailed):
+    """The registry said no. `code` is the distribution specification's (`MANIFEST_UNKNOWN`), empty when it gave none."""
+
+    def __init__(self, message: str, code: str = "", http_status: int = 500) -> None:
+        super().__init__(message)
+        self.code = code
+        self.http_status = http_status

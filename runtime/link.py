@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 import trio
 
-from runtime.errors import NoSuchContainer, RuntimeFault, StartFailed, SupervisorGone
+from runtime.errors import NoSuchContainer, NotPaused, RuntimeFault, StartFailed, SupervisorGone
 from runtime.supervisor import datagrams, messages
 from runtime.supervisor.messages import Event
 from runtime.supervisor.places import Places
@@ -245,4 +245,6 @@ def _fault(failed: messages.Failed) -> RuntimeFault:
         return StartFailed(failed.text, failed.exit_status)
     if failed.kind == "no-such-container":
         return NoSuchContainer(failed.text)
+    if failed.kind == "not-paused":
+        return NotPaused(failed.text)
     return RuntimeFault(failed.text)

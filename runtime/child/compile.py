@@ -10,14 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from runtime.child import devices, execution, identity, masks, mounts, namespaces, rootfs
-from runtime.child.faults import Refused
 from runtime.child.host import Host, Joined, Opened
 from runtime.kernel import constants as k
-from runtime.kernel.operations import Operation, Register, Script
+from runtime.kernel.operations import Filter, Operation, Register, Script
 from runtime.kernel.syscalls import Call
 from runtime.spec import ContainerSpec, ExecSpec
-
-SECCOMP_LOADED = "loaded"
 
 
 class Compiled(NamedTuple):
@@ -33,11 +30,13 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     script = Script()
     namespaces.guard(script)
     namespaces.enter_cgroups(script, opened.cgroups)
+    shm = devices.open_shared_memory(script, spec, opened)
     namespaces.separate(script, spec, opened)
     namespaces.new_session(script)
     _adjust_oom_score(script, spec.oom_score_adj)
-    _build_tree(script, spec, host, opened)
-    namespaces.set_hostname(script, spec.hostname or spec.id[:12])
+    _build_tree(script, spec, host, opened, shm)
+    if namespaces.owns_uts(spec):
+        namespaces.set_hostname(script, spec.hostname or spec.id[:12])
     _connect(script, opened)
     identity.limit_resources(script, spec.rlimits)
     execution.go_to(script, spec.cwd, create=True)
@@ -46,12 +45,12 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     _wait_at_gate(script, opened.gate)
     capabilities = identity.capabilities_of(spec.capabilities, spec.privileged, host.last_capability)
     if not spec.no_new_privileges:
-        load_seccomp(script, spec)
+        load_seccomp(script, opened.filter)
     identity.drop_bounding_set(script, capabilities, host.last_capability)
     identity.become(script, spec.user, capabilities)
     if spec.no_new_privileges:
         identity.allow_no_new_privileges(script)
-        load_seccomp(script, spec)
+        load_seccomp(script, opened.filter)
     fork_at = len(script.operations) if spec.init else -1
     _leave_to(script, spec.argv, spec.env)
     return Compiled(tuple(script.operations), fork_at)
@@ -73,25 +72,25 @@ def compile_exec(exec_spec: ExecSpec, spec: ContainerSpec, host: Host, joined: J
     privileged = exec_spec.privileged or spec.privileged
     capabilities = identity.capabilities_of(spec.capabilities, privileged, host.last_capability)
     if not spec.no_new_privileges:
-        load_seccomp(script, spec)
+        load_seccomp(script, joined.filter)
     identity.drop_bounding_set(script, capabilities, host.last_capability)
     identity.become(script, exec_spec.user, capabilities)
     if spec.no_new_privileges:
         identity.allow_no_new_privileges(script)
-        load_seccomp(script, spec)
+        load_seccomp(script, joined.filter)
     _leave_to(script, exec_spec.argv, exec_spec.env)
     return Compiled(tuple(script.operations))
 
 
-def load_seccomp(script: Script, spec: ContainerSpec) -> None:
-    """The place of the system call filter: last with no_new_privileges, before the capabilities go without. The
-    policy is not part of the specification yet, so every specification of today leaves the place empty."""
-    script.step = "seccomp"
-    if spec.seccomp == SECCOMP_LOADED:
-        raise Refused("this runtime has no seccomp policy to load")
+def load_seccomp(script: Script, code: bytes) -> None:
+    """The system call filter, empty for none. Last with no_new_privileges; without it before the capabilities go, as
+    loading needs SYS_ADMIN then."""
+    if code:
+        script.step = "seccomp"
+        script.call(Call.SECCOMP, k.SECCOMP_SET_MODE_FILTER, 0, Filter(code))
 
 
-def _build_tree(script: Script, spec: ContainerSpec, host: Host, opened: Opened) -> None:
+def _build_tree(script: Script, spec: ContainerSpec, host: Host, opened: Opened, shm: Register | None) -> None:
     """Everything that is mounted. Sources first, then the root, then what stands in it."""
     ordered = mounts.depth_first_order(spec.mounts)
     for mount in ordered:
@@ -100,7 +99,7 @@ def _build_tree(script: Script, spec: ContainerSpec, host: Host, opened: Opened)
     views = rootfs.open_views(script, opened.views)
     root = rootfs.pivot(script, opened)
     proc = rootfs.mount_proc(script, root)
-    dev = devices.make_dev(script, root, opened, spec.shm_size_bytes)
+    dev = devices.make_dev(script, root, opened, devices.SharedMemory(shm, 0 if spec.ipc_mode == namespaces.NONE else spec.shm_size_bytes))
     sysfs = rootfs.mount_sys(script, root, views, spec.privileged)
     namespaces.set_sysctls(script, spec, proc)
     for mount in ordered:

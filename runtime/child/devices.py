@@ -6,11 +6,15 @@ Source: the OCI runtime specification, "Default Devices"; Docker's default mount
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from runtime.child.host import Opened
-from runtime.child.mounts import attach, attach_at, mount_new
+from runtime.child.mounts import PLAIN_FOLDER, attach, attach_at, mount_new
+from runtime.child.namespaces import NONE
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Register, Script
 from runtime.kernel.syscalls import Call
+from runtime.spec import ContainerSpec
 
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 LINKS = (
@@ -21,7 +25,33 @@ _PRIVATE = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
 _DEVPTS = (("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))
 
 
-def make_dev(script: Script, root: Register, opened: Opened, shm_size_bytes: int) -> Register:
+class SharedMemory(NamedTuple):
+    """`tree`: somebody else's /dev/shm, opened; else one of its own of `size_bytes`, or none at all when that is 0."""
+
+    tree: Register | None
+    size_bytes: int
+
+
+def open_shared_memory(script: Script, spec: ContainerSpec, opened: Opened) -> Register | None:
+    """The /dev/shm that goes with a joined ipc namespace: the host's, or that of the process `opened.ipc`, out of its mount namespace and back.
+    Before any namespace is left for good. No link in there is followed."""
+    if spec.ipc_mode in ("", NONE):
+        return None
+    script.step = "shared memory"
+    flags = k.OPEN_TREE_CLONE | k.O_CLOEXEC
+    if opened.ipc < 0:
+        return script.keep(Call.OPEN_TREE, k.AT_FDCWD, b"/dev/shm", flags)
+    home = script.keep(Call.OPENAT, k.AT_FDCWD, b"/proc/self/ns/mnt", k.O_RDONLY | k.O_CLOEXEC)
+    script.call(Call.SETNS, opened.ipc, k.CLONE_NEWNS)
+    folder = script.keep(Call.OPENAT2, k.AT_FDCWD, b"/dev/shm", PLAIN_FOLDER, len(PLAIN_FOLDER))
+    tree = script.keep(Call.OPEN_TREE, folder, b"", flags | k.AT_EMPTY_PATH)
+    script.call(Call.CLOSE, folder)
+    script.call(Call.SETNS, home, k.CLONE_NEWNS)
+    script.call(Call.CLOSE, home)
+    return tree
+
+
+def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemory) -> Register:
     """Mounts /dev and everything in it; the register is its mount's descriptor, which stays open."""
     script.step = "mount of /dev"
     dev = mount_new(script, "tmpfs", k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_STRICTATIME, (("mode", "755"), ("size", "64m")))
@@ -36,11 +66,11 @@ def make_dev(script: Script, root: Register, opened: Opened, shm_size_bytes: int
         script.call(Call.SYMLINKAT, target.encode(), dev, name.encode())
     _add_host_devices(script, dev, opened)
     script.call(Call.UMASK, 0o022)
-    _mount_inside(script, dev, opened, shm_size_bytes)
+    _mount_inside(script, dev, opened, memory)
     return dev
 
 
-def _mount_inside(script: Script, dev: Register, opened: Opened, shm_size_bytes: int) -> None:
+def _mount_inside(script: Script, dev: Register, opened: Opened, memory: SharedMemory) -> None:
     script.step = "mount of /dev/pts"
     if opened.devpts >= 0:
         attach_at(script, opened.devpts, dev, "pts")
@@ -49,9 +79,10 @@ def _mount_inside(script: Script, dev: Register, opened: Opened, shm_size_bytes:
         attach_at(script, pts, dev, "pts")
         script.call(Call.CLOSE, pts)
     script.step = "mount of /dev/shm"
-    shm = mount_new(script, "tmpfs", _PRIVATE, (("mode", "1777"), ("size", str(shm_size_bytes))))
-    attach_at(script, shm, dev, "shm")
-    script.call(Call.CLOSE, shm)
+    if memory.tree is not None or memory.size_bytes:
+        shm = memory.tree or mount_new(script, "tmpfs", _PRIVATE, (("mode", "1777"), ("size", str(memory.size_bytes))))
+        attach_at(script, shm, dev, "shm")
+        script.call(Call.CLOSE, shm)
     script.step = "mount of /dev/mqueue"
     mqueue = mount_new(script, "mqueue", _PRIVATE)
     attach_at(script, mqueue, dev, "mqueue")

@@ -40,7 +40,9 @@ class Opened(NamedTuple):
     mount_point: str  # an empty folder on the host, where the root is attached for a moment in the private mount namespace
     gate: int  # the child reads one byte here and only then goes on
     cgroups: tuple[int, ...] = ()  # cgroup.procs files
-    network: int = -1  # a network namespace to join
+    network: int = -1  # a network namespace to join, or the pidfd of a process in it
+    ipc: int = -1  # pidfd of a process whose ipc namespace and /dev/shm are joined
+    uts: int = -1  # pidfd of a process whose uts namespace is joined
     stdin: int = -1  # -1: /dev/null
     stdout: int = -1
     stderr: int = -1
@@ -49,6 +51,7 @@ class Opened(NamedTuple):
     views: tuple[CgroupView, ...] = ()
     devices: tuple[Device, ...] = ()  # of the host, for privileged containers
     folders: frozenset[str] = frozenset()  # those bind sources that are folders
+    filter: bytes = b""  # the system call filter (runtime/seccomp), empty for none
 
 
 class Joined(NamedTuple):
@@ -61,3 +64,4 @@ class Joined(NamedTuple):
     stdout: int = -1
     stderr: int = -1
     terminal: int = -1
+    filter: bytes = b""  # the container's system call filter

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from runtime.spec import ContainerSpec
 
 HOST_NETWORK = "host"
+HOST = "host"
+NONE = "none"
+NO_OTHER = ("", HOST, NONE)
+"""Modes of a namespace that name no other container."""
+
+CONTAINER_PREFIX = "container:"
 HOSTNAME_MAX_BYTES = 64
 _NAMESPACED_SYSCTLS = (
     "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall", "kernel/shmmax", "kernel/shmmni",
@@ -41,10 +47,18 @@ def enter_cgroups(script: Script, procs: tuple[int, ...]) -> None:
 
 
 def separate(script: Script, spec: ContainerSpec, opened: Opened) -> None:
-    """New mount, uts, ipc and cgroup namespaces, the network's as asked; no mount comes back to the host."""
+    """A new mount namespace; uts, ipc, cgroup and network namespaces as asked; no mount comes back to the host."""
     script.step = "namespaces"
-    flags = k.CLONE_NEWNS | k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWCGROUP
-    script.call(Call.UNSHARE, flags | (0 if spec.network_namespace else k.CLONE_NEWNET))
+    flags = k.CLONE_NEWNS
+    flags |= 0 if spec.network_namespace else k.CLONE_NEWNET
+    flags |= k.CLONE_NEWUTS if owns_uts(spec) else 0
+    flags |= k.CLONE_NEWIPC if owns_ipc(spec) else 0
+    flags |= 0 if spec.cgroup_mode == HOST else k.CLONE_NEWCGROUP
+    script.call(Call.UNSHARE, flags)
+    if opened.ipc >= 0:
+        script.call(Call.SETNS, opened.ipc, k.CLONE_NEWIPC)
+    if opened.uts >= 0:
+        script.call(Call.SETNS, opened.uts, k.CLONE_NEWUTS)
     if opened.network >= 0:
         script.step = f"join of the network namespace {spec.network_namespace}"
         script.call(Call.SETNS, opened.network, k.CLONE_NEWNET)
@@ -52,6 +66,14 @@ def separate(script: Script, spec: ContainerSpec, opened: Opened) -> None:
     script.call(Call.MOUNT, 0, b"/", 0, k.MS_SLAVE | k.MS_REC, 0)
     if not spec.network_namespace:
         _raise_loopback(script)
+
+
+def owns_uts(spec: ContainerSpec) -> bool:
+    return not spec.uts_mode
+
+
+def owns_ipc(spec: ContainerSpec) -> bool:
+    return spec.ipc_mode in ("", NONE)
 
 
 def _raise_loopback(script: Script) -> None:
@@ -91,6 +113,11 @@ def set_sysctls(script: Script, spec: ContainerSpec, proc: Register) -> None:
         if path.startswith("net/"):
             if spec.network_namespace == HOST_NETWORK:
                 raise Refused(f'sysctl "{name}" not allowed in host network namespace')
+        elif path == "kernel/domainname":
+            if not owns_uts(spec):
+                raise Refused(f'sysctl "{name}" is not allowed in the hosts uts namespace')
+        elif (path in _NAMESPACED_SYSCTLS or path.startswith("fs/mqueue/")) and not owns_ipc(spec):
+            raise Refused(f'sysctl "{name}" is not allowed in the hosts ipc namespace')
         elif path not in _NAMESPACED_SYSCTLS and not path.startswith("fs/mqueue/"):
             raise Refused(f'sysctl "{name}" is not in a separate kernel namespace')
         script.step = f"sysctl {name}={value}"

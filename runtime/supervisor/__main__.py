@@ -13,6 +13,7 @@ import sys
 
 from runtime.cgroups.groups import Parents, read_layout
 from runtime.kernel.processes import boot_id
+from runtime.seccomp.filters import filters_of_this_machine
 from runtime.stem import close, lock, make_folders
 from runtime.supervisor.adoption import adopt_all
 from runtime.supervisor.context import Context
@@ -36,6 +37,8 @@ def main(arguments: list[str]) -> int:
     loop = Loop()
     server = Server(listener)
     layout = read_layout()
+    host = probe_host()
+    filters = filters_of_this_machine(host.last_capability)
     context = Context(
         places=places,
         loop=loop,
@@ -43,7 +46,8 @@ def main(arguments: list[str]) -> int:
         keeper=Keeper(control),
         layout=layout,
         parents=Parents(layout),
-        host=probe_host(),
+        host=host,
+        filters=filters,
         boot_id=boot_id(),
         home=os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
         stem=stem,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import select
 
+from runtime.cgroups import freezer
 from runtime.kernel.processes import send_signal, start_time
 from runtime.spec import Exited
 from runtime.supervisor import ending, execs, journal, streams
@@ -77,6 +78,7 @@ def _adopt_running(context: Context, container: Container, process: ProcessRecor
     except FileNotFoundError:
         container.output = None  # its FIFOs are gone (somebody cleaned the state folder): it runs on without a log
     if container.process is not None:
+        container.paused = freezer.is_frozen(container.groups)
         ending.watch_memory(context, container)
         return
     exited = context.reaper.take_record(process.pid, process.start_time) if process.boot_id == context.boot_id else None

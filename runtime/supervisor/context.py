@@ -10,6 +10,7 @@ from runtime.cgroups.detect import Layout
 from runtime.cgroups.groups import Parents
 from runtime.child.host import Host
 from runtime.errors import NoSuchContainer
+from runtime.seccomp.filters import Filters
 from runtime.supervisor import journal
 from runtime.supervisor.journal import ProcessRecord, StateRecord
 from runtime.supervisor.keeper import Keeper
@@ -32,6 +33,7 @@ class Context:
     layout: Layout
     parents: Parents
     host: Host
+    filters: Filters
     boot_id: str
     home: int
     stem: int

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from runtime.cgroups import freezer, members, v2
 from runtime.cgroups import groups as cgroups
-from runtime.cgroups import v2
 from runtime.errors import StartFailed
 from runtime.kernel import constants as k
 from runtime.kernel.inotify import open_watch, read_changes
@@ -32,6 +32,7 @@ def ended(context: Context, container: Container, exited: Exited, fault: StartFa
     """The first process has ended. With `fault` its program was never executed: the container is as it was before
     the start."""
     container.process = None
+    _end_the_rest(container)
     killed = container.groups is not None and cgroups.oom_kills(container.groups) > 0
     release(context, container)
     if fault is not None or container.phase is Phase.STARTING:
@@ -51,6 +52,17 @@ def ended(context: Context, container: Container, exited: Exited, fault: StartFa
     idle, container.when_idle = container.when_idle, []
     for action in idle:
         action()
+
+
+def _end_the_rest(container: Container) -> None:
+    """With a pid namespace of its own the kernel has killed them already, frozen ones too once they are thawed."""
+    if container.groups is None:
+        return
+    if container.spec.pid_mode:
+        members.kill(container.groups)
+    if container.paused:
+        freezer.thaw(container.groups)
+        container.paused = False
 
 
 def release(context: Context, container: Container) -> None:
@@ -105,6 +117,9 @@ def kill(container: Container) -> None:
         v2.kill(container.groups.unified)
     if container.process is not None:
         send_signal(container.process.pidfd, SIGKILL)
+    if container.paused and container.groups is not None:
+        freezer.thaw(container.groups)  # v1: a frozen process dies when it is thawed
+        container.paused = False
 
 
 def watch_memory(context: Context, container: Container) -> None:

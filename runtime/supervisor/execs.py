@@ -65,8 +65,10 @@ def _begin(
     stack.callback(close_all, (gate_reader, gate))
     procs = cgroups.open_procs(container.groups) if container.groups is not None else []
     stack.callback(close_all, procs)
-    joined = Joined(process.pidfd, tuple(procs), gate_reader, **theirs)
-    compiled = compile_exec(spec, container.spec, context.host, joined)
+    whole = container.spec
+    code = context.filters.find(whole.seccomp, whole.capabilities, whole.privileged)
+    joined = Joined(process.pidfd, tuple(procs), gate_reader, filter=code, **theirs)
+    compiled = compile_exec(spec, whole, context.host, joined)
     terminal = os.dup(ours["tty"]) if spec.tty else -1
     report, errors = os.pipe2(os.O_CLOEXEC)
     stack.callback(os.close, errors)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited
+from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited, Limits
 
 VERSION = 1
 
@@ -66,6 +66,29 @@ class Resize(Message, frozen=True):
     columns: int
 
 
+class Pause(Message, frozen=True):
+    """Answered once every process has stopped."""
+
+    container_id: str
+
+
+class Unpause(Message, frozen=True):
+    container_id: str
+
+
+class Update(Message, frozen=True):
+    """`limits` in place of those of the specification."""
+
+    container_id: str
+    limits: Limits
+
+
+class Where(Message, frozen=True):
+    """Which cgroups a running container is in."""
+
+    container_id: str
+
+
 class Exec(Message, frozen=True):
     spec: ExecSpec
 
@@ -98,7 +121,7 @@ class Shutdown(Message, frozen=True):
 
 Call = (
     Hello | Create | Start | Signal | Wait | Remove | List | Attach | CloseStdin | Resize
-    | Exec | ExecWait | ExecSignal | ExecResize | Subscribe | Shutdown
+    | Pause | Unpause | Update | Where | Exec | ExecWait | ExecSignal | ExecResize | Subscribe | Shutdown
 )  # fmt: skip
 
 
@@ -131,6 +154,14 @@ class Listed(Message, frozen=True):
     containers: tuple[ContainerState, ...]
 
 
+class Cgroups(Message, frozen=True):
+    """As runtime.cgroups.groups.Groups; all empty for a container that does not run."""
+
+    folders: tuple[str, ...] = ()
+    by_controller: tuple[tuple[str, str], ...] = ()
+    unified: str = ""
+
+
 class Streams(Message, frozen=True):
     """`names` of the descriptors that come with this message, in order: stdin, stdout, stderr, tty. `pid` of an
     exec."""
@@ -140,7 +171,7 @@ class Streams(Message, frozen=True):
 
 
 class Failed(Message, frozen=True):
-    """`kind`: fault, no-such-container, start-failed."""
+    """`kind`: fault, no-such-container, not-paused, start-failed."""
 
     kind: str
     text: str
@@ -155,7 +186,7 @@ class Event(Message, frozen=True):
     exited: Exited | None = None
 
 
-Answer = Done | Welcome | Started | Ended | Listed | Streams | Failed | Event
+Answer = Done | Welcome | Started | Ended | Listed | Cgroups | Streams | Failed | Event
 
 
 class Reply(msgspec.Struct, frozen=True):

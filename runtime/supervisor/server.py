@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from runtime.errors import NoSuchContainer, RuntimeFault, StartFailed
+from runtime.errors import NoSuchContainer, NotPaused, RuntimeFault, StartFailed
 from runtime.kernel.detached import resize_terminal
 from runtime.kernel.processes import send_signal
 from runtime.spec import Exited
-from runtime.supervisor import ending, execs, journal, messages, starter, streams
+from runtime.supervisor import control, ending, execs, journal, messages, starter, streams
 from runtime.supervisor.connection import Connection, peer_uid
 from runtime.supervisor.context import Context
 from runtime.supervisor.messages import Answer, Done, Ended, Event, Failed, Request, Started
@@ -84,7 +84,7 @@ class Ask:
         if isinstance(fault, StartFailed):
             self.answer(Failed("start-failed", str(fault), fault.exit_status))
         else:
-            kind = "no-such-container" if isinstance(fault, NoSuchContainer) else "fault"
+            kind = "no-such-container" if isinstance(fault, NoSuchContainer) else "not-paused" if isinstance(fault, NotPaused) else "fault"
             self.answer(Failed(kind, str(fault)))
 
 
@@ -100,6 +100,9 @@ def create(ask: Ask, call: messages.Create) -> None:
     if len(spec.id) != ID_LENGTH or not set(spec.id) <= set("0123456789abcdef"):
         raise RuntimeFault(f"invalid container id: {spec.id}")
     known = context.containers.get(spec.id)
+    if known is not None and known.spec != spec and known.phase is Phase.CREATED and streams.same_shape(known.spec, spec):
+        journal.write(known.folder, journal.SPEC, spec)
+        known.spec = spec
     if known is not None and (known.spec != spec or known.phase is Phase.REMOVING):
         raise RuntimeFault(f"Conflict. The container id {spec.id} is already in use")
     if known is None:
@@ -160,7 +163,8 @@ def attach(ask: Ask, call: messages.Attach) -> None:
 
 
 def close_stdin(ask: Ask, call: messages.CloseStdin) -> None:
-    streams.close_stdin(ask.context, ask.context.container(call.container_id))
+    container = ask.context.container(call.container_id)
+    streams.end_stdin(ask.context, container, started=container.phase is Phase.RUNNING)
     ask.answer(Done())
 
 
@@ -169,6 +173,31 @@ def resize(ask: Ask, call: messages.Resize) -> None:
     if container.master >= 0:
         resize_terminal(container.master, call.rows, call.columns)
     ask.answer(Done())
+
+
+def pause(ask: Ask, call: messages.Pause) -> None:
+    def outcome(fault: RuntimeFault | None) -> None:
+        if fault is not None:
+            ask.fail(fault)
+        else:
+            ask.answer(Done())
+
+    control.pause(ask.context, ask.context.container(call.container_id), outcome)
+
+
+def unpause(ask: Ask, call: messages.Unpause) -> None:
+    control.unpause(ask.context.container(call.container_id))
+    ask.answer(Done())
+
+
+def update(ask: Ask, call: messages.Update) -> None:
+    control.update(ask.context, ask.context.container(call.container_id), call.limits)
+    ask.answer(Done())
+
+
+def where(ask: Ask, call: messages.Where) -> None:
+    found = ask.context.container(call.container_id).groups
+    ask.answer(messages.Cgroups(*found) if found is not None else messages.Cgroups())
 
 
 def exec_(ask: Ask, call: messages.Exec) -> None:
@@ -243,6 +272,10 @@ CALLS: dict[type, Callable[[Ask, Any], None]] = {
     messages.Attach: attach,
     messages.CloseStdin: close_stdin,
     messages.Resize: resize,
+    messages.Pause: pause,
+    messages.Unpause: unpause,
+    messages.Update: update,
+    messages.Where: where,
     messages.Exec: exec_,
     messages.ExecWait: exec_wait,
     messages.ExecSignal: exec_signal,

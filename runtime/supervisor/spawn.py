@@ -81,7 +81,7 @@ def _reap_as_pid_1(child: int) -> NoReturn:
     status = FAILED_STATUS
     try:
         call(Call.CLOSE_RANGE, 3, 0xFFFF_FFFF, 0)
-        call(Call.PRCTL, k.PR_SET_NAME, b"init")
+        call(Call.PRCTL, k.PR_SET_NAME, b"docker-init")
         while True:
             number = signal.sigwaitinfo(signal.valid_signals()).si_signo
             if number == signal.SIGCHLD:

@@ -16,13 +16,14 @@ from runtime.child.compile import Compiled, compile_container
 from runtime.child.execution import explain
 from runtime.child.faults import Refused
 from runtime.child.host import Opened
-from runtime.child.namespaces import HOST_NETWORK
+from runtime.child.namespaces import CONTAINER_PREFIX, HOST, HOST_NETWORK, NO_OTHER
 from runtime.errors import RuntimeFault, StartFailed
 from runtime.kernel.detached import mount_overlay
 from runtime.spec import ContainerSpec, Exited
 from runtime.supervisor import ending, streams
 from runtime.supervisor.context import Context
 from runtime.supervisor.probe import host_devices
+from runtime.supervisor.reaper import Process
 from runtime.supervisor.spawn import read_report, spawn
 from runtime.supervisor.states import Container, Happening, OnStart, Phase
 
@@ -106,7 +107,9 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
     try:
         opened = _open(context, container, gate_reader, stack)
         compiled = compile_container(spec, context.host, opened)
-        pid = spawn(compiled, errors, home=context.home)
+        pid = spawn(compiled, errors, home=context.home, enter=_pid_namespace(context, spec))
+        if container.stdin_ended:
+            streams.close_stdin(context, container)
     except (OSError, Refused, RuntimeFault):
         os.close(report)
         raise
@@ -146,15 +149,39 @@ def _open(context: Context, container: Container, gate: int, stack: ExitStack) -
         mount_point=context.places.mount_point,
         gate=gate,
         cgroups=tuple(keep(descriptor) for descriptor in cgroups.open_procs(container.groups)),
-        network=keep(_open_network(spec)) if spec.network_namespace not in ("", HOST_NETWORK) else -1,
+        network=keep(_open_network(context, spec)) if spec.network_namespace not in ("", HOST_NETWORK) else -1,
+        ipc=keep(_open_other(context, spec.ipc_mode, "ipc")) if spec.ipc_mode not in NO_OTHER else -1,
+        uts=keep(_open_other(context, spec.uts_mode, "uts")) if spec.uts_mode not in NO_OTHER else -1,
         views=cgroups.views_of(container.groups, context.layout),
         devices=host_devices() if spec.privileged else (),
         folders=_folders(spec),
+        filter=context.filters.find(spec.seccomp, spec.capabilities, spec.privileged),
         **ends,
     )
 
 
-def _open_network(spec: ContainerSpec) -> int:
+def _pid_namespace(context: Context, spec: ContainerSpec) -> int:
+    """For spawn: what the child is born in; -1 a new one."""
+    if spec.pid_mode in NO_OTHER:
+        return context.home if spec.pid_mode == HOST else -1
+    return _other(context, spec.pid_mode, "pid").pidfd
+
+
+def _other(context: Context, container_id: str, what: str) -> Process:
+    """The first process of a container whose namespace is joined. Raises StartFailed."""
+    other = context.containers.get(container_id)
+    if other is None or other.process is None or other.phase is not Phase.RUNNING:
+        raise StartFailed(f"cannot join {what} namespace of a non running container: {container_id}")
+    return other.process
+
+
+def _open_other(context: Context, container_id: str, what: str) -> int:
+    return os.dup(_other(context, container_id, what).pidfd)
+
+
+def _open_network(context: Context, spec: ContainerSpec) -> int:
+    if spec.network_namespace.startswith(CONTAINER_PREFIX):
+        return _open_other(context, spec.network_namespace.removeprefix(CONTAINER_PREFIX), "network")
     try:
         return os.open(spec.network_namespace, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError as error:

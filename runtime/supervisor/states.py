@@ -80,6 +80,8 @@ class Container:
     slave: int = -1  # terminal: kept open, so that the master never hangs up before its time
     devpts: int = -1  # terminal: the detached devpts mount of the next start
     stdin_keeper: int = -1  # open_stdin: while it is open the container's input does not end
+    stdin_ended: bool = False  # let go of the input as soon as the container has it
+    paused: bool = False
     groups: Groups | None = None
     oom_watch: int = -1
     execs: dict[str, RunningExec] = field(default_factory=dict)
@@ -97,4 +99,4 @@ class Container:
         public = {Phase.STARTING: Phase.CREATED, Phase.REMOVING: Phase.EXITED if self.exited else Phase.CREATED}
         phase = public.get(self.phase, self.phase)
         pid = self.process.pid if self.process is not None and phase is Phase.RUNNING else 0
-        return ContainerState(self.spec.id, str(phase), pid, self.started_at_ns, self.exited if phase is Phase.EXITED else None)
+        return ContainerState(self.spec.id, str(phase), pid, self.started_at_ns, self.exited if phase is Phase.EXITED else None, self.paused)

@@ -14,6 +14,7 @@ import os
 from runtime.kernel.detached import mount_devpts, open_terminal
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
+from runtime.spec import ContainerSpec
 from runtime.supervisor.context import Context
 from runtime.supervisor.frames import STDERR, STDOUT
 from runtime.supervisor.logfile import LogWriter
@@ -30,6 +31,7 @@ _OUTPUTS = ((STDOUT, "stdout"), (STDERR, "stderr"))
 def prepare(context: Context, container: Container) -> None:
     """Makes the streams of the next run, once: at its first attach or at its start. Raises OSError."""
     if container.output is not None:
+        _give_to_user(container)
         return
     output = _new_output(context, container)
     output.begin()
@@ -48,6 +50,23 @@ def prepare(context: Context, container: Container) -> None:
             container.stdin_keeper = os.open(os.path.join(container.folder, "stdin"), _FIFO)
             context.keeper.keep(f"{container.spec.id}/stdin", container.stdin_keeper)
     container.output = output
+
+
+def same_shape(one: ContainerSpec, other: ContainerSpec) -> bool:
+    """Whether streams that were made for one specification serve the other."""
+    return (one.tty, one.open_stdin, one.log_path) == (other.tty, other.open_stdin, other.log_path)
+
+
+def _give_to_user(container: Container) -> None:
+    """The user may have been another when somebody attached first."""
+    user = container.spec.user
+    if container.spec.tty:
+        os.fchown(container.slave, user.uid, TTY_GID)
+        return
+    for name in ("stdin", "stdout", "stderr"):
+        path = os.path.join(container.folder, name)
+        if os.path.lexists(path):
+            os.chown(path, user.uid, user.gid)
 
 
 def take_over(context: Context, container: Container) -> None:
@@ -133,8 +152,14 @@ def attach(context: Context, container: Container) -> dict[str, int]:
     return names
 
 
+def end_stdin(context: Context, container: Container, *, started: bool) -> None:
+    """Lets go of the container's input: at once, or, so that what is in it is not lost, when the container has opened it."""
+    container.stdin_ended = True
+    if started:
+        close_stdin(context, container)
+
+
 def close_stdin(context: Context, container: Container) -> None:
-    """Lets go of the container's input."""
     if container.stdin_keeper >= 0:
         os.close(container.stdin_keeper)
         container.stdin_keeper = -1
@@ -152,6 +177,7 @@ def finish(context: Context, container: Container) -> None:
     if container.master >= 0:
         context.keeper.drop(f"{container.spec.id}/master")
     close_stdin(context, container)
+    container.stdin_ended = False
     close_all((container.master, container.slave, container.devpts))
     container.master = container.slave = container.devpts = -1
     for name in ("stdin", "stdout", "stderr"):
