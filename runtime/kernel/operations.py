@@ -21,7 +21,13 @@ class Pointers(NamedTuple):
     strings: tuple[bytes, ...]
 
 
-Argument = int | bytes | Register | Pointers
+class Filter(NamedTuple):
+    """A pointer to struct sock_fprog: a classic BPF program of 8-byte instructions."""
+
+    code: bytes
+
+
+Argument = int | bytes | Register | Pointers | Filter
 """bytes are passed by address, with a NUL after them."""
 
 
@@ -70,4 +76,6 @@ def _shown(argument: Argument) -> object:
         return f"#{argument.number}"
     if isinstance(argument, Pointers):
         return f"<{len(argument.strings)} strings>"
+    if isinstance(argument, Filter):
+        return f"<filter of {len(argument.code) // 8} instructions>"
     return argument

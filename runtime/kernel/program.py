@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 
 from runtime.kernel.libc import address_of, libc
-from runtime.kernel.operations import Argument, Operation, Pointers, Register
+from runtime.kernel.operations import Argument, Filter, Operation, Pointers, Register
 
 _Step = tuple[int, list[int], tuple[tuple[int, int], ...], int, tuple[int, ...], int, int]
 
@@ -24,6 +24,8 @@ class Program:
     def __init__(self, operations: Sequence[Operation]) -> None:
         self._memory, places = _lay_out(operations)
         base = address_of(self._memory)
+        for offset, target in places.filters:
+            struct.pack_into("=Q", self._memory, offset + 8, base + target)
         for offset, targets in places.pointers:
             struct.pack_into(f"={len(targets) + 1}Q", self._memory, offset, *(base + target for target in targets), 0)
         self._steps = [_lower(operation, base, places.offsets) for operation in operations]
@@ -63,7 +65,8 @@ class Program:
 
 class _Places:
     def __init__(self) -> None:
-        self.offsets: dict[bytes | Pointers, int] = {}
+        self.offsets: dict[bytes | Pointers | Filter, int] = {}
+        self.filters: list[tuple[int, int]] = []
         self.pointers: list[tuple[int, list[int]]] = []
 
 
@@ -91,10 +94,16 @@ def _lay_out(operations: Sequence[Operation]) -> tuple[bytearray, _Places]:
                 places.offsets[argument] = len(memory)
                 places.pointers.append((len(memory), targets))
                 memory.extend(b"\0" * (8 * (len(targets) + 1)))
+            elif isinstance(argument, Filter) and argument not in places.offsets:
+                target = place(argument.code)
+                memory.extend(b"\0" * (-len(memory) % 8))
+                places.offsets[argument] = len(memory)
+                places.filters.append((len(memory), target))
+                memory.extend(struct.pack("=H6xQ", len(argument.code) // 8, 0))
     return memory, places
 
 
-def _lower(operation: Operation, base: int, offsets: dict[bytes | Pointers, int]) -> _Step:
+def _lower(operation: Operation, base: int, offsets: dict[bytes | Pointers | Filter, int]) -> _Step:
     arguments: list[int] = []
     references: list[tuple[int, int]] = []
     for position, argument in enumerate(operation.arguments):
@@ -105,7 +114,7 @@ def _lower(operation: Operation, base: int, offsets: dict[bytes | Pointers, int]
     return int(operation.call), arguments, tuple(references), operation.into, operation.tolerate, operation.skip, operation.expect
 
 
-def _number(argument: Argument, base: int, offsets: dict[bytes | Pointers, int]) -> int:
+def _number(argument: Argument, base: int, offsets: dict[bytes | Pointers | Filter, int]) -> int:
     if isinstance(argument, int):
         return argument
     if isinstance(argument, Register):

@@ -44,6 +44,7 @@ class Call(IntEnum):
     INOTIFY_INIT1 = 294
     PRLIMIT64 = 302
     SETNS = 308
+    SECCOMP = 317
     PIDFD_SEND_SIGNAL = 424
     OPEN_TREE = 428
     MOVE_MOUNT = 429
