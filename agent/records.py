@@ -45,6 +45,13 @@ class PortBinding(Kept, frozen=True, kw_only=True):
     protocol: str = "tcp"
     host_port: int = 0
     host_ip: str = ""
+    host_port_last: int = 0  # any free one from host_port on to this one; 0: exactly host_port
+
+
+class DeviceMapping(Kept, frozen=True, kw_only=True):
+    path: str  # on the node
+    target: str  # in the container
+    permissions: str = "rwm"
 
 
 class HostConfig(Kept, frozen=True, kw_only=True):
@@ -76,6 +83,25 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     oom_score_adj: int = 0
     log_driver: str = "local"
     log_options: Pairs = ()
+    publish_all: bool = False
+    devices: tuple[DeviceMapping, ...] = ()
+    device_rules: tuple[str, ...] = ()  # "c 1:3 rwm"
+    security_options: tuple[str, ...] = ()
+    group_add: tuple[str, ...] = ()
+    pid_mode: str = ""  # "", host, container:X
+    ipc_mode: str = ""  # "", private, shareable, none, host, container:X
+    uts_mode: str = ""  # "", host
+    cgroup_mode: str = ""  # "", private, host
+    cpu_period_us: int = 0
+    cpu_quota_us: int = 0
+    cpuset_mems: str = ""
+    blkio_weight: int = 0
+    throttles: tuple[tuple[str, str, int], ...] = ()  # (read_bps | write_bps | read_iops | write_iops, path of the device, rate per second)
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    cgroup_parent: str = ""
+    system_paths_open: bool = False  # nothing masked or read-only below /proc and /sys
+    volumes_from: tuple[str, ...] = ()  # container[:ro|rw]
 
 
 class Attachment(Kept, frozen=True, kw_only=True):
@@ -92,6 +118,23 @@ class Attachment(Kept, frozen=True, kw_only=True):
     hidden: bool = False  # docker_gwbridge: not shown in `inspect` of the container
 
 
+class HealthResult(Kept, frozen=True, kw_only=True):
+    """One probe. `exit_code` -1: it did not end in time or could not be started."""
+
+    start_ns: int
+    end_ns: int
+    exit_code: int
+    output: str
+
+
+class Health(Kept, frozen=True, kw_only=True):
+    """`status`: starting, healthy, unhealthy. `log`: the last probes, oldest first."""
+
+    status: str = "starting"
+    failing_streak: int = 0
+    log: tuple[HealthResult, ...] = ()
+
+
 class State(Kept, frozen=True, kw_only=True):
     status: str = "created"
     pid: int = 0
@@ -100,6 +143,7 @@ class State(Kept, frozen=True, kw_only=True):
     oom_killed: bool = False
     started_at_ns: int = 0
     finished_at_ns: int = 0
+    health: Health | None = None  # None: not watched
 
 
 class Record(Kept, frozen=True, kw_only=True):
@@ -118,6 +162,9 @@ class Record(Kept, frozen=True, kw_only=True):
     node_id: str = ""
     service_id: str = ""
     mesh_ports: tuple[PortBinding, ...] = ()  # what it accepts on its ingress address: host_port is the published one
+    ports: tuple[PortBinding, ...] = ()  # of the node, as bound now; host.port_bindings is what was asked for
+    stopped_by_user: bool = False
+    mount_points: tuple[Mount, ...] = ()  # what it gets mounted: agent/mount_points.py; volumes by name
 
 
 class ExecConfig(Kept, frozen=True, kw_only=True):
