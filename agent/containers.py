@@ -16,13 +16,14 @@ from typing import Final
 import msgspec
 import trio
 
-from agent import container_spec, names, users
+from agent import container_spec, mount_points, names, users
 from agent.container_registry import Registry
 from agent.container_store import ContainerStore
 from agent.events import Event, EventBus
 from agent.exec_sessions import ExecSessions
 from agent.networks import Networks, Wanted
 from agent.records import Attachment, Config, ExecConfig, ExecRecord, HostConfig, PortBinding, Record, State
+from agent.volumes import Volumes
 from cluster.model.errors import Conflict, InvalidArgument, NotModified
 from cluster.model.specs import Pairs
 from runtime.client import Attached, ExecStarted, Supervisor
@@ -41,8 +42,9 @@ replace = msgspec.structs.replace
 class Containers:
     """State: records by id, ids by name, who waits for an exit. `run` must be running for exits to be seen."""
 
-    def __init__(self, store: ContainerStore, images: ImageStore, networks: Networks, supervisor: Supervisor, events: EventBus) -> None:
-        self._store, self._images, self._networks = store, images, networks
+    def __init__(self, store: ContainerStore, images: ImageStore, networks: Networks, supervisor: Supervisor, events: EventBus, volumes: Volumes) -> None:
+        self._store, self._images, self._networks, self._volumes = store, images, networks, volumes
+        volumes.users_of = self.users_of_volume
         self._supervisor, self._events = supervisor, events
         self._registry = Registry(store)
         self._exits: dict[str, trio.Event] = {}
@@ -73,6 +75,10 @@ class Containers:
         """The id of a container of this image, or an empty string."""
         return next((r.id for r in self._registry.all() if r.image_id == image_id), "")
 
+    def users_of_volume(self, name: str) -> tuple[str, ...]:
+        """The ids of the containers that have this volume among their mount points."""
+        return tuple(r.id for r in self._registry.all() if any(m.kind == "volume" and m.source == name for m in r.mount_points))
+
     # -- making and removing --------------------------------------------------------------------------------------
 
     async def create(self, config: Config, host: HostConfig, *, name: str = "", networks: tuple[tuple[str, tuple[str, ...], str], ...] = (),
@@ -91,15 +97,30 @@ class Containers:
         argv = container_spec.argv_of(merged)
         container_spec.capabilities(host.cap_add, host.cap_drop, privileged=host.privileged)
         attachments = self._requested(host, networks)
+        points = mount_points.points(host, merged.volumes, lambda reference: self.find(reference).mount_points, lambda: os.urandom(32).hex())
         record = Record(
             id=container_id, name=name or names.generate(os.urandom(names.RANDOM_BYTES), self._registry.names()),
             created_at_ns=time.time_ns(), image_id=image.id,
             path=argv[0], args=argv[1:], config=merged, host=host, state=State(), attachments=attachments,
-            task_id=task[0], node_id=task[1], service_id=task[2], mesh_ports=mesh_ports,
+            task_id=task[0], node_id=task[1], service_id=task[2], mesh_ports=mesh_ports, mount_points=points,
         )  # fmt: skip
-        self._registry.add(record)
+        await self._add(record)
         self._publish("create", record)
         return record
+
+    async def _add(self, record: Record) -> None:
+        """The record and its volumes; both or nothing."""
+        done = False
+        try:
+            await self._volumes.provide(record.mount_points)
+            self._registry.refuse_taken(record.name)
+            self._registry.add(record)
+            done = True
+        finally:
+            self._volumes.settle(record.mount_points)
+            if not done:
+                with trio.CancelScope(shield=True):
+                    await self._volumes.discard(record.mount_points)
 
     async def remove(self, container_id: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a stopped container, or with `force` a running one too. Raises Conflict in Docker's words when it runs."""
@@ -117,6 +138,8 @@ class Containers:
         self._registry.drop(record)
         self.execs.forget(record.id)
         await trio.to_thread.run_sync(self._store.remove, record.id)
+        if volumes:
+            await self._volumes.discard(record.mount_points)
         self._publish("destroy", record)
         gone = self._removals.pop(record.id, None)
         if gone is not None:
@@ -158,12 +181,13 @@ class Containers:
         lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
         passwd, group = (users.read_from_layers((str(self._store.folder(record.id) / "upper"), *lower), n) for n in ("passwd", "group"))
         user, home = users.resolve(record.config.user, passwd, group)
+        mounts = await self._volumes.runtime_mounts(record.mount_points)
         record = await self._attach(record)
         try:
             self._write_files(record)
             spec = container_spec.compile_container(
                 record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=str(self._store.files(record.id)),
-                log_path=self._store.log_path(record.id), namespace=self._namespace(record), mounts=container_spec.mounts(record),
+                log_path=self._store.log_path(record.id), namespace=self._namespace(record), mounts=mounts,
             )  # fmt: skip
             await self._supervisor.create(spec)
             pid = await self._supervisor.start(record.id)
@@ -178,6 +202,7 @@ class Containers:
             raise
         self._exits[record.id] = trio.Event()
         self._registry.put(replace(record, state=State(status="running", pid=pid, started_at_ns=time.time_ns())))
+        self._volumes.publish_mounted(record.id, record.mount_points, mounted=True)
         self._publish("start", record)
 
     async def kill(self, container_id: str, signal: int) -> None:
@@ -320,8 +345,9 @@ class Containers:
         self._exits.setdefault(record.id, trio.Event()).set()
         self._publish("die", record, (("exitCode", str(exited.status)),))
         await self._tear_down(record)
+        self._volumes.publish_mounted(record.id, record.mount_points, mounted=False)
         if record.host.auto_remove:
-            await self.remove(record.id)
+            await self.remove(record.id, volumes=True)
 
     async def _tear_down(self, record: Record) -> None:
         await self._supervisor.remove(record.id)

@@ -26,12 +26,14 @@ from agent.events import EventBus
 from agent.membership import Membership
 from agent.networks import Networks
 from agent.node import Node
+from agent.volumes import Volumes
 from cluster.model.errors import Conflict
 from cluster.model.specs import Pairs
 from cluster.version import VERSION
 from netfabric.apply import open_fabric
 from runtime.client import open_supervisor
 from runtime.images.store import ImageStore
+from runtime.storage.volumes import VolumeStore
 
 log = logging.getLogger("festoon.daemon")
 
@@ -83,16 +85,17 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     events = EventBus()
     images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")
     store = ContainerStore(settings.root / "containers", settings.run / "containers")
+    volumes = Volumes(await trio.to_thread.run_sync(VolumeStore, settings.root / "volumes"), events)
     async with open_supervisor(settings.run, settings.root / "runtime") as supervisor:
         async with open_fabric(str(settings.run), backend=settings.backend) as fabric:
             networks = Networks(settings.root, fabric)
             if (kept := membership_files.load(settings.root / "node")) is not None:
                 identity = kept[0]
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)
-            containers = Containers(store, images, networks, supervisor, events)
+            containers = Containers(store, images, networks, supervisor, events, volumes)
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
-                networks, Membership(settings.root, settings.run, containers, networks, description), fabric, events, settings.labels,
+                networks, Membership(settings.root, settings.run, containers, networks, description), fabric, events, volumes, settings.labels,
             )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class Executor:
     async def discard(self) -> None:
         """The cluster has forgotten the task: its container goes, whatever it does."""
         if record := self._containers.by_task(self._task.id):
-            await self._containers.remove(record.id, force=True)
+            await self._containers.remove(record.id, force=True, volumes=True)
 
     # -- steps ----------------------------------------------------------------------------------------------------
 

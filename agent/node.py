@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from agent.events import EventBus
     from agent.membership import Membership
     from agent.networks import Networks
+    from agent.volumes import Volumes
     from cluster.model.objects import NodeDescription
     from netfabric.apply import Fabric
     from netfabric.trace import Hop
@@ -34,6 +35,7 @@ class Node:
     swarm: Membership
     fabric: Fabric
     events: EventBus
+    volumes: Volumes
     labels: tuple[tuple[str, str], ...] = ()
 
     @property

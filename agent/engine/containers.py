@@ -69,7 +69,7 @@ def _matches(call: Call, record: Record, filters: Filters) -> bool:
         and _has_port({f"{b.container_port}/{b.protocol}" for b in record.host.port_bindings}, filters.get("publish", ()))
         and _has_port(set(record.config.exposed_ports), filters.get("expose", ()))
         and (not filters.get("health") or "none" in filters["health"])
-        and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.host.mounts))
+        and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.mount_points))
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from agent.engine.convert import SECOND_NS, Json, filled, mapping, time_text
 from agent.engine.convert_host import exposed_json, host_config_json, port_map_json
-from agent.engine.convert_mounts import mount_point_json
+from agent.engine.convert_mounts import mount_points_json
 from agent.engine.convert_task_specs import health_json
 from agent.records import Attachment, Config, ExecRecord, PortBinding, Record, State
 
@@ -75,7 +75,7 @@ def summary_json(record: Record, now_ns: int, volumes_root: str) -> Json:
         "Status": status_text(record.state, now_ns),
         "HostConfig": {"NetworkMode": record.host.network_mode},
         "NetworkSettings": {"Networks": _networks_json(record)},
-        "Mounts": [mount_point_json(mount, volumes_root) for mount in record.host.mounts if mount.kind != "tmpfs"],
+        "Mounts": [m for m in mount_points_json(record.mount_points, volumes_root) if m["Type"] != "tmpfs"],
     }
 
 
@@ -146,7 +146,7 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
         "ExecIDs": list(exec_ids) or None,
         "HostConfig": host_config_json(record.host),
         "GraphDriver": {"Name": "overlay2", "Data": driver},
-        "Mounts": [mount_point_json(mount, volumes_root) for mount in record.host.mounts],
+        "Mounts": mount_points_json(record.mount_points, volumes_root),
         "Config": config_json(record.config),
         "NetworkSettings": _network_settings(record, sandbox),
     }

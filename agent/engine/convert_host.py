@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from agent.engine.convert import Json, filled, mapping
-from agent.engine.convert_mounts import bind_of, mount_json, mount_of, tmpfs_of
+from agent.engine.convert_mounts import bind_of, binds_of, long_form, mount_of, tmpfs_json, tmpfs_of
 from agent.engine.convert_task_specs import ulimits_json, ulimits_of
 from agent.engine.fields import Fields
 from agent.records import HostConfig, PortBinding
@@ -66,6 +66,7 @@ def host_config_of(fields: Fields) -> HostConfig:
         oom_score_adj=fields.integer("OomScoreAdj"),
         log_driver=log.text("Type") or "local",
         log_options=log.pairs("Config"),
+        volumes_from=fields.strings("VolumesFrom"),
     )
 
 
@@ -124,10 +125,9 @@ def host_config_json(host: HostConfig) -> Json:
     for binding in host.port_bindings:
         bound = {"HostIp": binding.host_ip, "HostPort": str(binding.host_port or "")}
         bindings.setdefault(f"{binding.container_port}/{binding.protocol}", []).append(bound)
-    binds = [m for m in host.mounts if ("create-mountpoint", "true") in m.options and m.kind == "bind"]
     return (
         {
-            "Binds": [f"{m.source}:{m.target}" + (":ro" if m.read_only else "") for m in binds],
+            "Binds": binds_of(host.mounts),
             "ContainerIDFile": "",
             "LogConfig": {"Type": host.log_driver, "Config": mapping(host.log_options)},
             "NetworkMode": host.network_mode,
@@ -135,7 +135,7 @@ def host_config_json(host: HostConfig) -> Json:
             "RestartPolicy": {"Name": host.restart, "MaximumRetryCount": host.restart_max},
             "AutoRemove": host.auto_remove,
             "VolumeDriver": "",
-            "VolumesFrom": [],
+            "VolumesFrom": list(host.volumes_from),
             "ConsoleSize": [0, 0],
             "CapAdd": list(host.cap_add),
             "CapDrop": list(host.cap_drop),
@@ -163,7 +163,7 @@ def host_config_json(host: HostConfig) -> Json:
             "ReadonlyPaths": [] if host.privileged else list(_READ_ONLY),
         }
         | _resources_json(host)
-        | filled({"Mounts": [mount_json(m) for m in host.mounts if m not in binds], "Sysctls": mapping(host.sysctls), "Init": host.init})
+        | filled({"Mounts": long_form(host.mounts), "Tmpfs": tmpfs_json(host.mounts), "Sysctls": mapping(host.sysctls), "Init": host.init})
     )
 
 

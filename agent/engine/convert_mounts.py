@@ -6,10 +6,12 @@ A Mount's `options` carry what the API spreads over BindOptions, VolumeOptions a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from agent.engine.convert import Json, filled
 from agent.engine.fields import Fields
+from agent.mount_points import ANONYMOUS, SHORT, short_tmpfs_options
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import Mount, Pairs
 
@@ -23,7 +25,7 @@ def mount_of(fields: Fields) -> Mount:
     """One item of Mounts. Raises InvalidArgument for a kind that is not served."""
     kind = fields.text("Type").lower()
     if kind not in KINDS:
-        raise InvalidArgument(f'invalid mount config for type "{kind}": mount type unknown: "{kind}"')
+        raise InvalidArgument(f'invalid mount config for type "{kind}": mount type unknown')
     options: list[tuple[str, str]] = []
     bind, volume, tmpfs = fields.section("BindOptions"), fields.section("VolumeOptions"), fields.section("TmpfsOptions")
     driver = volume.section("DriverConfig")
@@ -37,7 +39,23 @@ def mount_of(fields: Fields) -> Mount:
     options += [("tmpfs-size", str(size) if size else ""), ("tmpfs-mode", f"{mode:o}" if mode else "")]
     options += [("consistency", fields.text("Consistency"))]
     kept = tuple((name, value.strip() if ":" in name else value) for name, value in options if value)
-    return Mount(kind, fields.text("Source"), fields.text("Target"), fields.flag("ReadOnly"), kept)
+    return _checked(Mount(kind, fields.text("Source"), fields.text("Target"), fields.flag("ReadOnly"), kept))
+
+
+def _checked(mount: Mount) -> Mount:
+    """Docker's rules for the long form (volume/mounts/linux_parser.go)."""
+    start = f'invalid mount config for type "{mount.kind}": '
+    if not mount.target:
+        raise InvalidArgument(f"{start}field Target must not be empty")
+    if not mount.target.startswith("/"):
+        raise InvalidArgument(f"{start}invalid mount path: '{mount.target}' mount path must be absolute")
+    if mount.kind == "bind" and not mount.source:
+        raise InvalidArgument(f"{start}field Source must not be empty")
+    if mount.kind == "bind" and not mount.source.startswith("/"):
+        raise InvalidArgument(f"{start}invalid mount path: '{mount.source}' mount path must be absolute")
+    if mount.kind == "tmpfs" and mount.source:
+        raise InvalidArgument(f"{start}field Source must not be specified")
+    return mount
 
 
 def _true(flag: bool) -> str:
@@ -80,6 +98,8 @@ def _prefixed(options: Pairs, prefix: str) -> dict[str, str]:
 def bind_of(text: str) -> Mount:
     """`source:target[:mode,…]`; a source that is no path names a volume. Raises InvalidArgument in Docker's words."""
     parts = text.split(":")
+    if len(parts) == 1 and text.startswith("/"):
+        return Mount("volume", "", text, False, ((SHORT, text),))
     if len(parts) not in (2, 3) or not all(parts):
         raise InvalidArgument(f"invalid volume specification: '{text}'")
     source, target = parts[0], parts[1]
@@ -87,7 +107,7 @@ def bind_of(text: str) -> Mount:
     if not target.startswith("/"):
         raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config for type \"bind\": "
                               f"invalid mount path: '{target}' mount path must be absolute")  # fmt: skip
-    options: list[tuple[str, str]] = []
+    options: list[tuple[str, str]] = [(SHORT, text)]
     for mode in modes:
         if mode in PROPAGATIONS:
             options.append(("propagation", mode))
@@ -102,24 +122,33 @@ def bind_of(text: str) -> Mount:
 
 
 def tmpfs_of(target: str, text: str) -> Mount:
-    """`--tmpfs target:size=64m,mode=1770,ro`: size with its suffix in bytes. Other options are the kernel's defaults already."""
-    options: list[tuple[str, str]] = []
-    words = [word for word in text.split(",") if word]
-    for word in words:
-        name, _, value = word.partition("=")
-        if name == "size":
-            options.append(("tmpfs-size", str(_bytes(value, text))))
-        elif name == "mode":
-            options.append(("tmpfs-mode", value))
-    return Mount("tmpfs", "", target, "ro" in words, tuple(options))
+    """`--tmpfs target:size=64m,mode=1770,ro`. Raises InvalidArgument for an option that there is not."""
+    short_tmpfs_options(text)
+    return Mount("tmpfs", "", target, "ro" in text.split(","), ((SHORT, text),))
 
 
-def _bytes(value: str, text: str) -> int:
-    unit = {"k": 1024, "m": 1024**2, "g": 1024**3}.get(value[-1:].lower(), 1)
-    digits = value[:-1] if unit > 1 else value
-    if not digits.isdigit():
-        raise InvalidArgument(f"invalid tmpfs option: {text}")
-    return int(digits) * unit
+def binds_of(mounts: Iterable[Mount]) -> list[str]:
+    """HostConfig.Binds: what was asked for in the short form, as it was written."""
+    return [dict(m.options)[SHORT] for m in mounts if m.kind != "tmpfs" and _is_short(m)]
+
+
+def tmpfs_json(mounts: Iterable[Mount]) -> dict[str, str]:
+    """HostConfig.Tmpfs."""
+    return {m.target: dict(m.options)[SHORT] for m in mounts if m.kind == "tmpfs" and _is_short(m)}
+
+
+def long_form(mounts: Iterable[Mount]) -> list[Json]:
+    """HostConfig.Mounts."""
+    return [mount_json(m) for m in mounts if not _is_short(m)]
+
+
+def _is_short(mount: Mount) -> bool:
+    return any(name == SHORT for name, _ in mount.options)
+
+
+def mount_points_json(mounts: Iterable[Mount], root: str) -> list[Json]:
+    """A container's Mounts, without what --tmpfs asked for, as in Docker."""
+    return [mount_point_json(m, root) for m in mounts if not (m.kind == "tmpfs" and _is_short(m))]
 
 
 def mount_point_json(mount: Mount, root: str) -> Json:
@@ -132,4 +161,13 @@ def mount_point_json(mount: Mount, root: str) -> Json:
     else:
         point |= {"Source": mount.source, "Destination": mount.target}
     propagation = options.get("propagation", "rprivate") if mount.kind == "bind" else ""
-    return point | {"Mode": "ro" if mount.read_only else "", "RW": not mount.read_only, "Propagation": propagation}
+    return point | {"Mode": _mode(mount), "RW": not mount.read_only, "Propagation": propagation}
+
+
+def _mode(mount: Mount) -> str:
+    """What stood behind the second colon; Docker's `z` for a named volume of the long form or without a mode."""
+    short = dict(mount.options).get(SHORT, "")
+    if short.count(":") > 1:
+        return short.rpartition(":")[2]
+    named = mount.kind == "volume" and ANONYMOUS not in mount.options
+    return "z" if named else ""

@@ -1,24 +1,74 @@
-"""`/volumes`: this node keeps none yet; lists are empty and creation says so."""
+"""`/volumes`: agent/volumes.py does it; this converts and filters."""
 
 from __future__ import annotations
 
-from agent.engine.answers import json_answer, unserved
-from agent.engine.call import Call
-from cluster.model.errors import NotFound
+import os
+from typing import Final
+
+from agent.engine.answers import NO_CONTENT, json_answer
+from agent.engine.call import Call, Filters, matches_labels, truth
+from agent.engine.convert import mapping
+from agent.engine.convert_volumes import volume_json
+from agent.volumes import DRIVER
+from cluster.model.errors import InvalidArgument
 from cluster.wire.http import Response
+from runtime.storage.volumes import Volume
+
+FILTERS: Final = frozenset({"dangling", "driver", "label", "name"})
+PRUNE_FILTERS: Final = frozenset({"all", "label", "label!"})
+ANONYMOUS_ONLY: Final = (1, 42)
+"""From this version on, prune spares volumes with names unless all=true is asked for."""
 
 
-async def list_(_call: Call) -> Response:
-    return json_answer({"Volumes": [], "Warnings": []})
+async def list_(call: Call) -> Response:
+    filters = call.filters(FILTERS)
+    volumes = call.node.volumes
+    return json_answer({"Volumes": [volume_json(v, str(volumes.data(v.name))) for v in volumes.all() if _matches(call, v, filters)], "Warnings": None})
+
+
+def _matches(call: Call, volume: Volume, filters: Filters) -> bool:
+    dangling, names, drivers = truth(filters, "dangling"), filters.get("name", ()), filters.get("driver", ())
+    return (
+        (dangling is None or (not call.node.volumes.users_of(volume.name)) is dangling)
+        and (not names or any(wanted in volume.name for wanted in names))
+        and (not drivers or DRIVER in drivers)
+        and matches_labels(mapping(volume.labels), filters.get("label", ()))
+    )
 
 
 async def inspect(call: Call) -> Response:
-    raise NotFound(f"get {call.names['name']}: no such volume")
+    volume = call.node.volumes.get(call.names["name"])
+    return json_answer(volume_json(volume, str(call.node.volumes.data(volume.name))))
 
 
-async def create(_call: Call) -> Response:
-    return unserved("named volumes are not served: mount a folder of the node (type=bind) or memory (type=tmpfs)")
+async def create(call: Call) -> Response:
+    fields = await call.fields()
+    volumes, name = call.node.volumes, fields.text("Name")
+    volume = await volumes.create(
+        name or os.urandom(32).hex(),
+        driver=fields.text("Driver"),
+        labels=fields.pairs("Labels"),
+        options=fields.pairs("DriverOpts"),
+        anonymous=not name,
+    )
+    return json_answer(volume_json(volume, str(volumes.data(volume.name))), 201)
 
 
-async def prune(_call: Call) -> Response:
-    return json_answer({"VolumesDeleted": [], "SpaceReclaimed": 0})
+async def remove(call: Call) -> Response:
+    await call.node.volumes.remove(call.names["name"], force=call.flag("force"))
+    return NO_CONTENT
+
+
+async def prune(call: Call) -> Response:
+    filters = call.filters(PRUNE_FILTERS)
+    if "all" in filters and call.version < ANONYMOUS_ONLY:
+        raise InvalidArgument("invalid filter 'all'")
+    named_too = call.version < ANONYMOUS_ONLY or truth(filters, "all") is True
+
+    def wanted(volume: Volume) -> bool:
+        labels = mapping(volume.labels)
+        spared = any(matches_labels(labels, (unwanted,)) for unwanted in filters.get("label!", ()))
+        return (named_too or volume.anonymous) and matches_labels(labels, filters.get("label", ())) and not spared
+
+    gone, reclaimed = await call.node.volumes.prune(wanted)
+    return json_answer({"VolumesDeleted": list(gone) or None, "SpaceReclaimed": reclaimed})

@@ -167,7 +167,7 @@ def test_insert_defaults_never_overrides_the_user() -> None:
         ({"UpdateConfig": {"FailureAction": "nosuch"}}, "unrecognized update failure action nosuch"),
         ({"UpdateConfig": {"Order": "nosuch"}}, "unrecognized update order nosuch"),
         ({"TaskTemplate": {"ContainerSpec": {"Secrets": [{"SecretID": "s1"}]}}}, "secret not found: s1"),
-        ({"TaskTemplate": {"ContainerSpec": {"Mounts": [{"Type": "npipe"}]}}}, 'invalid mount config for type "npipe": mount type unknown: "npipe"'),
+        ({"TaskTemplate": {"ContainerSpec": {"Mounts": [{"Type": "npipe"}]}}}, 'invalid mount config for type "npipe": mount type unknown'),
     ],
 )
 def test_a_spec_that_cannot_be_gets_one_sentence(body: dict[str, Any], sentence: str) -> None:
@@ -273,12 +273,12 @@ def test_label_and_boolean_filters() -> None:
 
 
 def test_binds() -> None:
-    assert convert_mounts.bind_of("/a:/b:ro,rslave") == Mount("bind", "/a", "/b", True, (("propagation", "rslave"), ("create-mountpoint", "true")))
+    options = (("short", "/a:/b:ro,rslave"), ("propagation", "rslave"), ("create-mountpoint", "true"))
+    assert convert_mounts.bind_of("/a:/b:ro,rslave") == Mount("bind", "/a", "/b", True, options)
     assert convert_mounts.bind_of("v:/b").kind == "volume"
-    assert convert_mounts.tmpfs_of("/t", "size=64m,mode=1770,ro") == Mount(
-        "tmpfs", "", "/t", True, (("tmpfs-size", str(64 << 20)), ("tmpfs-mode", "1770"))
-    )
-    for wrong in ("", "/a", "/a:b", "/a:/b:nosuch"):
+    assert convert_mounts.tmpfs_of("/t", "size=64m,mode=1770,ro") == Mount("tmpfs", "", "/t", True, (("short", "size=64m,mode=1770,ro"),))
+    assert convert_mounts.bind_of("/a") == Mount("volume", "", "/a", False, (("short", "/a"),))
+    for wrong in ("", "/a:b", "/a:/b:nosuch"):
         with pytest.raises(InvalidArgument):
             convert_mounts.bind_of(wrong)
 

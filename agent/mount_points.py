@@ -1,0 +1,132 @@
+"""Which mounts a container gets: what the user asked for, other containers' volumes and the image's own, as one list.
+
+Pure. Owns Docker's rules of precedence and the conversion to the runtime's mounts; makes nothing. A Mount's options are
+those of agent/engine/convert_mounts.py; `anonymous` marks a volume that no one named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from posixpath import normpath
+from typing import Final
+
+import msgspec
+
+from agent.records import HostConfig
+from cluster.model.errors import InvalidArgument
+from cluster.model.specs import Mount
+from runtime.spec import Mount as RuntimeMount
+
+ANONYMOUS: Final = ("anonymous", "true")
+SHORT: Final = "short"
+"""The option that keeps how the user wrote a mount (-v a:b:ro, --tmpfs /t:size=1m)."""
+
+_TMPFS_NUMBERS: Final = ("size", "mode", "uid", "gid", "nr_inodes")
+_TMPFS_FLAGS: Final = ("exec", "suid", "dev")
+_TMPFS_DEFAULTS: Final = ("noexec", "nosuid", "nodev", "rw", "ro")
+MountsOf = Callable[[str], Iterable[Mount]]
+
+
+def points(host: HostConfig, volumes: Iterable[str], mounts_of: MountsOf, name: Callable[[], str]) -> tuple[Mount, ...]:
+    """The container's mount points: --volumes-from, then -v, --mount and --tmpfs, then the volumes of image and user for
+    which nothing is mounted yet. `mounts_of`: another container's points (raises for one that is not there); `name` gives
+    the names of anonymous volumes. Raises InvalidArgument.
+    """
+    found: dict[str, Mount] = {}
+    for text in host.volumes_from:
+        reference, mode = _from(text)
+        for mount in mounts_of(reference):
+            if mount.kind != "tmpfs":
+                kept = tuple(option for option in mount.options if option != ANONYMOUS)
+                found[mount.target] = msgspec.structs.replace(mount, read_only=mount.read_only or mode == "ro", options=kept)
+    for mount in host.mounts:
+        target = clean(mount.target)
+        if target == "/":
+            raise InvalidArgument(f"invalid volume specification: '{mount.source}:{mount.target}': invalid mount config for type "
+                                  f"\"{mount.kind}\": invalid specification: destination can't be '/'")  # fmt: skip
+        found[target] = _named(msgspec.structs.replace(mount, target=target), name)
+    for path in volumes:
+        target = clean(path)
+        if target == "/" or not path.startswith("/"):
+            raise InvalidArgument(f"invalid volume specification: '{path}'")
+        if target not in found:
+            found[target] = _named(Mount("volume", "", target), name)
+    return tuple(found.values())
+
+
+def clean(path: str) -> str:
+    """Without dots, doubled and trailing slashes."""
+    return "/" + normpath("/" + path).lstrip("/")
+
+
+def _from(text: str) -> tuple[str, str]:
+    reference, _, mode = text.partition(":")
+    if not reference:
+        raise InvalidArgument(f"invalid volumes-from specification: {text}")
+    if mode not in ("", "ro", "rw", "z", "Z"):
+        raise InvalidArgument(f"invalid mode for volumes-from: {mode}")
+    return reference, mode
+
+
+def _named(mount: Mount, name: Callable[[], str]) -> Mount:
+    if mount.kind != "volume" or mount.source:
+        return mount
+    return msgspec.structs.replace(mount, source=name(), options=(*mount.options, ANONYMOUS))
+
+
+def anonymous_names(mounts: Iterable[Mount]) -> tuple[str, ...]:
+    """The volumes that were made for this container alone (`rm -v` takes them along)."""
+    return tuple(m.source for m in mounts if m.kind == "volume" and ANONYMOUS in m.options)
+
+
+def volume_names(mounts: Iterable[Mount]) -> tuple[str, ...]:
+    return tuple(m.source for m in mounts if m.kind == "volume")
+
+
+def runtime_mounts(mounts: Iterable[Mount], volume: Callable[[Mount], RuntimeMount]) -> tuple[RuntimeMount, ...]:
+    """What the runtime mounts; `volume` says what a volume is on this node."""
+    return tuple(_runtime_mount(mount, volume) for mount in mounts)
+
+
+def _runtime_mount(mount: Mount, volume: Callable[[Mount], RuntimeMount]) -> RuntimeMount:
+    if mount.kind == "volume":
+        return volume(mount)
+    if mount.kind == "tmpfs":
+        return RuntimeMount("tmpfs", mount.target, "", mount.read_only, tmpfs_options(mount))
+    return RuntimeMount("bind", mount.target, mount.source, mount.read_only, propagation(mount))
+
+
+def propagation(mount: Mount) -> tuple[tuple[str, str], ...]:
+    return tuple(option for option in mount.options if option[0] == "propagation")
+
+
+def tmpfs_options(mount: Mount) -> tuple[tuple[str, str], ...]:
+    """The runtime's options of a tmpfs, from either way to ask for one. Raises InvalidArgument."""
+    options = dict(mount.options)
+    if SHORT not in options:
+        named = (("size", options.get("tmpfs-size", "")), ("mode", options.get("tmpfs-mode", "")))
+        return tuple((key, value) for key, value in named if value)
+    return short_tmpfs_options(options[SHORT])
+
+
+def short_tmpfs_options(text: str) -> tuple[tuple[str, str], ...]:
+    """`size=64m,mode=1770,exec` as the runtime's pairs. Raises InvalidArgument in Docker's words."""
+    found: dict[str, str] = {}
+    for word in filter(None, text.split(",")):
+        key, equals, value = word.partition("=")
+        if key in _TMPFS_NUMBERS and equals and value:
+            found[key] = value
+        elif word in _TMPFS_FLAGS:
+            found[word] = ""
+        elif word not in _TMPFS_DEFAULTS and word not in ("async", "sync", "atime", "noatime", "relatime", "diratime", "nodiratime"):
+            raise InvalidArgument(f'invalid tmpfs option ["{word}"]')
+    return tuple(found.items())
+
+
+def inside(folder: Path, subpath: str) -> Path:
+    """A folder of a volume, with its links followed. Raises InvalidArgument when it is not inside or not there."""
+    path = Path(normpath(folder / subpath.lstrip("/"))).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.exists():
+        raise InvalidArgument(f"cannot access path {folder / subpath}: no such file or directory in the volume")
+    return path
