@@ -19,7 +19,7 @@ MASKED = (
 )  # fmt: skip
 READ_ONLY = ("proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger")
 
-_RESOLVE = struct.pack("=3Q", k.O_PATH | k.O_CLOEXEC, 0, k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_MAGICLINKS)
+RESOLVE = struct.pack("=3Q", k.O_PATH | k.O_CLOEXEC, 0, k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_MAGICLINKS)
 _READ_ONLY = struct.pack("=4Q", k.MOUNT_ATTR_RDONLY, 0, 0, 0)
 _HIDDEN = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
 
@@ -31,7 +31,7 @@ def mask(script: Script, bases: dict[str, Register], null: Register, paths: tupl
         script.step = f"mask /{path}"
         base, _, rest = path.partition("/")
         # what exists on the host may be missing here (a file of another namespace): then the mount is left out
-        target = script.keep(Call.OPENAT2, bases[base], rest.encode(), _RESOLVE, 24, tolerate=(k.ENOENT,), skip=6 if folder else 4)
+        target = script.keep(Call.OPENAT2, bases[base], rest.encode(), RESOLVE, 24, tolerate=(k.ENOENT,), skip=6 if folder else 4)
         before = len(script.operations)
         if folder:
             mount = mount_new(script, "tmpfs", _HIDDEN, (("size", "0"),))
@@ -49,7 +49,7 @@ def make_read_only(script: Script, bases: dict[str, Register], paths: tuple[str,
     for path in paths:
         script.step = f"read-only /{path}"
         base, _, rest = path.partition("/")
-        target = script.keep(Call.OPENAT2, bases[base], rest.encode(), _RESOLVE, 24)
+        target = script.keep(Call.OPENAT2, bases[base], rest.encode(), RESOLVE, 24)
         flags = k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH | k.AT_RECURSIVE | k.O_CLOEXEC
         mount = script.keep(Call.OPEN_TREE, target, b"", flags)
         script.call(Call.MOUNT_SETATTR, mount, b"", k.AT_EMPTY_PATH | k.AT_RECURSIVE, _READ_ONLY, k.MOUNT_ATTR_SIZE_BYTES)

@@ -49,12 +49,7 @@ def enter_cgroups(script: Script, procs: tuple[int, ...]) -> None:
 def separate(script: Script, spec: ContainerSpec, opened: Opened) -> None:
     """A new mount namespace; uts, ipc, cgroup and network namespaces as asked; no mount comes back to the host."""
     script.step = "namespaces"
-    flags = k.CLONE_NEWNS
-    flags |= 0 if spec.network_namespace else k.CLONE_NEWNET
-    flags |= k.CLONE_NEWUTS if owns_uts(spec) else 0
-    flags |= k.CLONE_NEWIPC if owns_ipc(spec) else 0
-    flags |= 0 if spec.cgroup_mode == HOST else k.CLONE_NEWCGROUP
-    script.call(Call.UNSHARE, flags)
+    script.call(Call.UNSHARE, new_namespaces(spec) & ~opened.separated)
     if opened.ipc >= 0:
         script.call(Call.SETNS, opened.ipc, k.CLONE_NEWIPC)
     if opened.uts >= 0:
@@ -64,8 +59,26 @@ def separate(script: Script, spec: ContainerSpec, opened: Opened) -> None:
         script.call(Call.SETNS, opened.network, k.CLONE_NEWNET)
     script.step = "namespaces"
     script.call(Call.MOUNT, 0, b"/", 0, k.MS_SLAVE | k.MS_REC, 0)
-    if not spec.network_namespace:
-        _raise_loopback(script)
+    if not spec.network_namespace and not opened.separated & k.CLONE_NEWNET:
+        raise_loopback(script)
+
+
+def new_namespaces(spec: ContainerSpec) -> int:
+    """The flags of those that a container has for itself, the pid namespace left out."""
+    flags = k.CLONE_NEWNS
+    flags |= 0 if spec.network_namespace else k.CLONE_NEWNET
+    flags |= k.CLONE_NEWUTS if owns_uts(spec) else 0
+    flags |= k.CLONE_NEWIPC if owns_ipc(spec) else 0
+    flags |= 0 if spec.cgroup_mode == HOST else k.CLONE_NEWCGROUP
+    return flags
+
+
+def separate_ahead(script: Script, flags: int) -> None:
+    """What a child can do before it knows its container; `Opened.separated` then leaves it out of the list."""
+    guard(script)
+    script.call(Call.UNSHARE, flags)
+    if flags & k.CLONE_NEWNET:
+        raise_loopback(script)
 
 
 def owns_uts(spec: ContainerSpec) -> bool:
@@ -76,7 +89,8 @@ def owns_ipc(spec: ContainerSpec) -> bool:
     return spec.ipc_mode in ("", NONE)
 
 
-def _raise_loopback(script: Script) -> None:
+def raise_loopback(script: Script) -> None:
+    """A new network namespace's own lo."""
     script.step = "loopback interface"
     socket = script.keep(Call.SOCKET, k.AF_INET, k.SOCK_DGRAM | k.O_CLOEXEC, 0)
     script.call(Call.IOCTL, socket, k.SIOCSIFFLAGS, struct.pack("=16sH22x", b"lo", k.IFF_UP))
