@@ -14,6 +14,7 @@ import sys
 from runtime.cgroups.groups import Parents, read_layout
 from runtime.kernel.processes import boot_id
 from runtime.seccomp.filters import filters_of_this_machine
+from runtime.spec import DEFAULT_CAPABILITIES
 from runtime.stem import close, lock, make_folders
 from runtime.supervisor.adoption import adopt_all
 from runtime.supervisor.context import Context
@@ -22,6 +23,7 @@ from runtime.supervisor.loop import Loop
 from runtime.supervisor.places import Places
 from runtime.supervisor.probe import probe_host
 from runtime.supervisor.reaper import Reaper
+from runtime.supervisor.reserve import Reserve
 from runtime.supervisor.server import Server
 
 
@@ -39,26 +41,32 @@ def main(arguments: list[str]) -> int:
     layout = read_layout()
     host = probe_host()
     filters = filters_of_this_machine(host.last_capability)
+    reaper = Reaper(loop, places.exits)
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     context = Context(
         places=places,
         loop=loop,
-        reaper=Reaper(loop, places.exits),
+        reaper=reaper,
         keeper=Keeper(control),
+        reserve=Reserve(loop, reaper, home),
         layout=layout,
         parents=Parents(layout),
         host=host,
         filters=filters,
         boot_id=boot_id(),
-        home=os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC),
+        home=home,
         stem=stem,
         publish=server.publish,
     )
     adopt_all(context)
     server.open(context)
     context.keeper.ready()
+    filters.prepare(DEFAULT_CAPABILITIES)
     gc.collect()
     gc.freeze()
+    loop.when_idle(context.reserve.fill)
     loop.run()
+    context.reserve.close()
     close(places)
     os.close(held)
     return 0
