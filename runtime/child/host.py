@@ -52,6 +52,7 @@ class Opened(NamedTuple):
     devices: tuple[Device, ...] = ()  # of the host, for privileged containers
     folders: frozenset[str] = frozenset()  # those bind sources that are folders
     filter: bytes = b""  # the system call filter (runtime/seccomp), empty for none
+    separated: int = 0  # flags of the namespaces that the child has unshared already
 
 
 class Joined(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
+from mmap import mmap
 from typing import Any, NamedTuple
 
 import _cffi_backend
@@ -25,7 +26,7 @@ class Libc(NamedTuple):
 
     syscall: Callable[..., int]
     errno: Callable[[], int]
-    address_of: Callable[[bytes | bytearray], int]
+    address_of: Callable[[bytes | bytearray | mmap], int]
 
 
 @cache
@@ -37,13 +38,13 @@ def libc() -> Libc:
     character = _cffi_backend.new_primitive_type("char")
     characters = _cffi_backend.new_array_type(_cffi_backend.new_pointer_type(character), None)
 
-    def address_of(memory: bytes | bytearray) -> int:
+    def address_of(memory: bytes | bytearray | mmap) -> int:
         return int(_cffi_backend.cast(long, _cffi_backend.from_buffer(characters, memory)))
 
     return Libc(library.load_function(signature, "syscall"), _cffi_backend.get_errno, address_of)
 
 
-def address_of(memory: bytes | bytearray) -> int:
+def address_of(memory: bytes | bytearray | mmap) -> int:
     """The address of the object's bytes. The caller keeps the object alive and of the same size; bytes objects end
     with a NUL of their own."""
     return libc().address_of(memory)

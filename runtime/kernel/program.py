@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from mmap import mmap
 
 from runtime.kernel.libc import address_of, libc
 from runtime.kernel.operations import Argument, Filter, Operation, Pointers, Register
 
-_Step = tuple[int, list[int], tuple[tuple[int, int], ...], int, tuple[int, ...], int, int]
+Step = tuple[int, list[int], tuple[tuple[int, int], ...], int, tuple[int, ...], int, int]
 
 UNEXPECTED = 71
 """EPROTO: reported for a call that succeeded with another result than the expected one."""
@@ -21,24 +22,37 @@ UNEXPECTED = 71
 class Program:
     """A lowered list. `run` may be called once per process that was forked from this one."""
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation], room: mmap | None = None) -> None:
+        """`room`: shared memory for the strings, for a process that has been forked already. Raises ValueError when
+        they are more than fits."""
         self._memory, places = _lay_out(operations)
-        base = address_of(self._memory)
+        if room is not None and len(self._memory) > len(room):
+            raise ValueError(f"{len(self._memory)} bytes of strings do not fit into {len(room)}")
+        base = address_of(self._memory if room is None else room)
         for offset, target in places.filters:
             struct.pack_into("=Q", self._memory, offset + 8, base + target)
         for offset, targets in places.pointers:
             struct.pack_into(f"={len(targets) + 1}Q", self._memory, offset, *(base + target for target in targets), 0)
-        self._steps = [_lower(operation, base, places.offsets) for operation in operations]
+        if room is not None:
+            room[: len(self._memory)] = bytes(self._memory)
+        self.steps = [_lower(operation, base, places.offsets) for operation in operations]
         self._registers = 1 + max((operation.into for operation in operations), default=-1)
 
+    @classmethod
+    def received(cls, steps: list[Step]) -> Program:
+        """From another process's `steps`, with its registers, whose strings are in memory shared with it."""
+        program = cls(())
+        program.steps = steps
+        return program
+
     def __len__(self) -> int:
-        return len(self._steps)
+        return len(self.steps)
 
     def run(self, start: int, stop: int, registers: list[int]) -> tuple[int, int] | None:
         """Runs operations [start, stop). None when all were run, else (index, errno) of the one that failed.
         `registers` from `new_registers`."""
         door = libc()
-        syscall, errno, steps = door.syscall, door.errno, self._steps
+        syscall, errno, steps = door.syscall, door.errno, self.steps
         index = start
         while index < stop:
             number, arguments, references, into, tolerate, skip, expect = steps[index]
@@ -103,7 +117,7 @@ def _lay_out(operations: Sequence[Operation]) -> tuple[bytearray, _Places]:
     return memory, places
 
 
-def _lower(operation: Operation, base: int, offsets: dict[bytes | Pointers | Filter, int]) -> _Step:
+def _lower(operation: Operation, base: int, offsets: dict[bytes | Pointers | Filter, int]) -> Step:
     arguments: list[int] = []
     references: list[tuple[int, int]] = []
     for position, argument in enumerate(operation.arguments):

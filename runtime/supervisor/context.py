@@ -18,6 +18,7 @@ from runtime.supervisor.loop import Loop
 from runtime.supervisor.messages import Event
 from runtime.supervisor.places import Places
 from runtime.supervisor.reaper import Process, Reaper
+from runtime.supervisor.reserve import Reserve
 from runtime.supervisor.states import Container
 
 
@@ -30,6 +31,7 @@ class Context:
     loop: Loop
     reaper: Reaper
     keeper: Keeper
+    reserve: Reserve
     layout: Layout
     parents: Parents
     host: Host

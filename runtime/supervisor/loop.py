@@ -28,6 +28,7 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
+        self._idle: dict[Callable[[], None], None] = {}
         self._stopping = False
 
     def watch(self, descriptor: int, handler: Handler, events: int = READABLE) -> None:
@@ -49,6 +50,10 @@ class Loop:
         self._number += 1
         heapq.heappush(self._timers, (time.monotonic() + seconds, self._number, action))
 
+    def when_idle(self, action: Callable[[], None]) -> None:
+        """Once, when nothing is ready; the same action is queued only once."""
+        self._idle[action] = None
+
     def stop(self) -> None:
         """Ends `run` after the handler that called this."""
         self._stopping = True
@@ -57,7 +62,12 @@ class Loop:
         """Until `stop`."""
         while not self._stopping:
             timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
-            for descriptor, events in self._epoll.poll(timeout, BATCH_MAX):
+            ready = self._epoll.poll(0 if self._idle else timeout, BATCH_MAX)
+            if self._idle and not ready:
+                action = next(iter(self._idle))
+                del self._idle[action]
+                action()
+            for descriptor, events in ready:
                 handler = self._handlers.get(descriptor)
                 if handler is not None:
                     handler(events)

@@ -88,6 +88,12 @@ class Reaper:
             if name not in wanted:
                 os.unlink(os.path.join(self._exits, name))
 
+    def _remove_record(self, name: str) -> None:
+        try:
+            os.unlink(os.path.join(self._exits, name))
+        except FileNotFoundError:
+            return
+
     def _settle(self, process: Process, events: int) -> None:
         exited = self.take_record(process.pid, process.start_time)
         if exited is None and not events & select.EPOLLHUP and start_time(process.pid) == process.start_time:
@@ -106,7 +112,10 @@ class Reaper:
         names = {change.name for change in read_changes(self._records)}
         for process, _ in list(self._adopted.values()):
             if f"{process.pid}.{process.start_time}" in names:
+                names.discard(f"{process.pid}.{process.start_time}")
                 self._settle(process, select.EPOLLHUP)
+        for name in names:  # of an earlier supervisor's children in reserve: nobody will ask
+            self._remove_record(name)
 
     def _release(self, process: Process) -> None:
         self._loop.forget(process.pidfd)

@@ -26,10 +26,10 @@ FAILED_STATUS = 127
 NOT_FOUND_ERRNO = 2
 
 
-def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1) -> int:
+def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1, drop: tuple[int, ...] = ()) -> int:
     """Forks a child that runs the list and returns its pid. `home`: this process's own pid namespace; `enter`:
     pidfd whose pid namespace the child is born in, -1 for a new one. `errors`: write end of the pipe for the
-    report. Raises OSError."""
+    report. `drop`: what the child must not hold (the other end of its own gate). Raises OSError."""
     program = Program(compiled.operations)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -40,7 +40,8 @@ def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1) -> int
         try:
             pid = os.fork()
             if pid == 0:
-                _become(program, compiled.fork_at, errors)
+                close_all(drop)
+                become(program, program.new_registers(), compiled.fork_at, errors)
         finally:
             children_in(home)
     finally:
@@ -48,10 +49,10 @@ def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1) -> int
     return pid
 
 
-def _become(program: Program, fork_at: int, errors: int) -> NoReturn:
+def become(program: Program, registers: list[int], fork_at: int, errors: int) -> NoReturn:
+    """In the child: runs the list, reports a failure, never returns."""
     try:
         gc.disable()
-        registers = program.new_registers()
         if fork_at >= 0:
             failed = program.run(0, fork_at, registers)
             if failed is None:

@@ -16,12 +16,13 @@ from runtime.child.compile import Compiled, compile_container
 from runtime.child.execution import explain
 from runtime.child.faults import Refused
 from runtime.child.host import Opened
-from runtime.child.namespaces import CONTAINER_PREFIX, HOST, HOST_NETWORK, NO_OTHER
+from runtime.child.namespaces import CONTAINER_PREFIX, HOST, HOST_NETWORK, NO_OTHER, new_namespaces
 from runtime.errors import RuntimeFault, StartFailed
 from runtime.kernel.detached import mount_overlay
 from runtime.spec import ContainerSpec, Exited
 from runtime.supervisor import ending, streams
 from runtime.supervisor.context import Context
+from runtime.supervisor.prepared import Prepared, namespaces_ahead, numbered
 from runtime.supervisor.probe import host_devices
 from runtime.supervisor.reaper import Process
 from runtime.supervisor.spawn import read_report, spawn
@@ -106,8 +107,11 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
     stack.callback(os.close, errors)
     try:
         opened = _open(context, container, gate_reader, stack)
-        compiled = compile_container(spec, context.host, opened)
-        pid = spawn(compiled, errors, home=context.home, enter=_pid_namespace(context, spec))
+        ready = _hand_over(context, spec, opened, errors)
+        compiled = ready[1] if ready is not None else compile_container(spec, context.host, opened)
+        pid = -1
+        if ready is None:
+            pid = spawn(compiled, errors, home=context.home, enter=_pid_namespace(context, spec), drop=(gate, report))
         if container.stdin_ended:
             streams.close_stdin(context, container)
     except (OSError, Refused, RuntimeFault):
@@ -121,9 +125,34 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
         ending.ended(context, container, exited, fault)
         launch.conclude(fault)
 
-    container.process = context.reaper.watch_child(pid, ended)
+    if ready is not None:
+        ready[0].on_exit = ended
+        container.process = ready[0].process
+    else:
+        container.process = context.reaper.watch_child(pid, ended)
     ending.watch_memory(context, container)
     return gate
+
+
+def _hand_over(context: Context, spec: ContainerSpec, opened: Opened, errors: int) -> tuple[Prepared, Compiled] | None:
+    """A child of the reserve that has its list now, and the list; None when there is none that suits. Raises
+    Refused."""
+    if spec.pid_mode:
+        return None
+    flags = namespaces_ahead(new_namespaces(spec))
+    prepared = context.reserve.take(flags)
+    if prepared is None:
+        return None
+    there, descriptors = numbered(opened._replace(separated=flags))
+    try:
+        compiled = compile_container(spec, context.host, there)
+        if prepared.hand_over(compiled, (*descriptors, errors)):
+            return prepared, compiled
+    except Refused:
+        context.reserve.dismiss(prepared)
+        raise
+    context.reserve.dismiss(prepared)
+    return None
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:

@@ -96,8 +96,20 @@ class Machine:
                     found.append(int(name))
         return found
 
-    def pid_of(self, module: str) -> int:
+    def daemons(self) -> list[int]:
+        """Stem and supervisor: children in reserve stand in pid namespaces of their own."""
+        found = []
         for pid in self.processes():
+            try:
+                spaces = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid"))
+            except FileNotFoundError:
+                continue
+            if len(spaces.split()) == 2:
+                found.append(pid)
+        return found
+
+    def pid_of(self, module: str) -> int:
+        for pid in self.daemons():
             if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                 return pid
         raise LookupError(module)
