@@ -13,11 +13,12 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from runtime.errors import BadImage, RegistryFailed, RegistryRefused, RegistryUnreachable, RuntimeFault
@@ -346,5 +347,5 @@ async def _write(blob: Blob, layer: Descriptor, file: partials.Partial, steps: S
 
 
 def _names(name: Reference, digest: str) -> tuple[Reference, ...]:
-    by_digest = replace(name, tag="", digest=digest)
+    by_digest = msgspec.structs.replace(name, tag="", digest=digest)
     return (by_digest,) if name.digest else (name, by_digest)

@@ -12,11 +12,12 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from runtime.errors import NoSuchImage, RegistryFailed, RegistryRefused, RegistryUnreachable
@@ -111,7 +112,7 @@ class Pusher:
         media_type, raw = render((image.id, len(image.raw)), [sent[layer.digest] for layer in layers])
         digest = digest_of(raw)
         await target.put_manifest(name.tag, media_type, raw, digest)
-        await trio.to_thread.run_sync(self._store.add_digest, replace(name, tag="", digest=digest), image.id)
+        await trio.to_thread.run_sync(self._store.add_digest, msgspec.structs.replace(name, tag="", digest=digest), image.id)
         report(Progress(f"{name.tag}: digest: {digest} size: {len(raw)}"))
         return Pushed(name.tag, digest, len(raw))
 

@@ -9,6 +9,7 @@ authentication.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import urllib.request
@@ -364,8 +365,9 @@ def _reason(error: Exception, url: str) -> str:
         if isinstance(cause, ssl.SSLError):
             plain = cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE")
             return "http: server gave HTTP response to HTTPS client" if plain else f"remote error: tls: {(cause.reason or str(cause)).lower()}"
-        if isinstance(cause, OSError) and cause.errno and cause.strerror:
-            return f"dial tcp {where}: connect: {cause.strerror.lower()}" if isinstance(error, httpx.ConnectError) else cause.strerror.lower()
+        if isinstance(cause, OSError) and cause.errno:
+            words = os.strerror(cause.errno).lower()
+            return f"dial tcp {where}: connect: {words}" if isinstance(error, httpx.ConnectError) else words
     if isinstance(error, httpx.ConnectTimeout):
         return f"dial tcp {where}: i/o timeout"
     if isinstance(error, httpx.TimeoutException):

@@ -19,10 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from cluster.model import reference
 from cluster.model.reference import Reference
@@ -248,7 +250,7 @@ class ImageStore:
         lines: Lines = []
         for name in names:
             if name.digest:
-                self._database.set_digest(replace(name, tag="").canonical, image_id)
+                self._database.set_digest(msgspec.structs.replace(name, tag="").canonical, image_id)
                 continue
             before = self._database.named(name.canonical)
             if before and before != image_id:
@@ -280,7 +282,7 @@ class ImageStore:
             return self._by_prefix(text, digits), None
         name = reference.parse(text).with_default_tag()
         if name.digest:
-            name = replace(name, tag="")  # as Docker: the digest says which
+            name = msgspec.structs.replace(name, tag="")  # as Docker: the digest says which
         image_id = self._database.named(name.canonical)
         if image_id:
             return image_id, name
