@@ -18,6 +18,13 @@ DEFAULT_PORT: Final = 2377
 _OURS: Final = ("lo", "docker0", "docker_gwbridge", "veth", "br-", "vxlan")
 
 
+_FORMS: Final = {
+    "advertise": "a non-zero IP address or network interface (with optional port number)",
+    "listen": "an IP address or network interface (with optional port number)",
+    "data path": "a non-zero IP address or network interface (without a port number)",
+}
+
+
 def interfaces() -> tuple[tuple[str, str], ...]:
     """(interface, IPv4 address) of every interface that has one, in the kernel's order."""
     found = []
@@ -57,6 +64,16 @@ def toward(remote: str) -> str:
         return str(probe.getsockname()[0])
 
 
+def own_manager(listen: str) -> str:
+    """host:port at which a node reaches its own manager, which listens at `listen`: what it advertises may be the address of a NAT."""
+    return f"127.0.0.1:{split_port(listen)[1] or DEFAULT_PORT}" if is_any(listen) else listen
+
+
+def is_any(listen: str) -> bool:
+    """Whether `host[:port]` stands for every address of the machine."""
+    return not listen or listen.startswith(("0.0.0.0", ":", "[::]"))  # noqa: S104
+
+
 def choose(asked: str, candidates: tuple[tuple[str, str], ...], what: str = "advertise") -> tuple[str, int]:
     """The address that `asked` means (empty: the only one there is) and its port (0: none given). Raises InvalidArgument in Docker's words."""
     if asked:
@@ -69,13 +86,13 @@ def choose(asked: str, candidates: tuple[tuple[str, str], ...], what: str = "adv
         except ValueError:
             parsed = None
         if parsed is None or parsed.is_unspecified:
-            raise InvalidArgument(f"{what} address must be a non-zero IP address or network interface (with optional port number)")
+            raise InvalidArgument(f"{what} address must be {_FORMS.get(what, _FORMS['advertise'])}")
         return str(parsed), port
     found = usable(candidates)
     if not found:
-        raise InvalidArgument(f"could not find the system's IP address - specify one with --{what}-addr")
+        raise InvalidArgument("could not find the system's IP address")
     if len(found) > 1:
         listed = " and ".join(f"{a} on {n}" for n, a in found[:2])
         many = "multiple addresses on different interfaces" if found[0][0] != found[1][0] else "multiple addresses on interface " + found[0][0]
-        raise InvalidArgument(f"could not choose an IP address to advertise since this system has {many} ({listed}) - specify one with --{what}-addr")
+        raise InvalidArgument(f"could not choose an IP address to advertise since this system has {many} ({listed})")
     return found[0][1], 0

@@ -137,7 +137,7 @@ class Membership:
         self._refuse_member(force=options.force_new_cluster)
         own = addresses.interfaces()
         _, listen_port = addresses.split_port(options.listen_address)
-        listen_host = addresses.choose(options.listen_address, own, "listen")[0] if not _is_any(options.listen_address) else "0.0.0.0"  # noqa: S104
+        listen_host = addresses.choose(options.listen_address, own, "listen")[0] if not addresses.is_any(options.listen_address) else "0.0.0.0"  # noqa: S104
         host, port = addresses.choose(options.advertise_address, own)
         data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
         listen = f"{listen_host}:{listen_port or addresses.DEFAULT_PORT}"
@@ -249,6 +249,7 @@ class Membership:
         session = Session(
             (credentials.certificate_pem, credentials.key_pem, credentials.root_pem), identity.managers, self._description,
             identity.data_path_address or identity.advertise_address,
+            local=(identity.advertise_address, addresses.own_manager(identity.listen_address)) if identity.role == "manager" else ("", ""),
         )  # fmt: skip
         self._identity, self._session, self._worker = identity, session, worker
         self._ended = trio.Event()
@@ -293,10 +294,6 @@ class Membership:
             self.error = ""
         except ManagerFailed as failure:
             self.error = failure.message
-
-
-def _is_any(listen: str) -> bool:
-    return not listen or listen.startswith(("0.0.0.0", ":", "[::]"))  # noqa: S104
 
 
 def _with_port(remote: str) -> str:

@@ -39,9 +39,11 @@ class Sequence(Exception):
 class Session:
     """State: the open connection, and which managers are known."""
 
-    def __init__(self, credentials: tuple[str, str, str], managers: tuple[str, ...], description: NodeDescription, advertise: str) -> None:
+    def __init__(self, credentials: tuple[str, str, str], managers: tuple[str, ...], description: NodeDescription, advertise: str,
+                 local: tuple[str, str] = ("", "")) -> None:  # fmt: skip
+        """`managers`: host:port. `local`: on a manager the host that it advertises, and host:port where it is reached from here."""
         self._context = tls.client_context(*credentials)
-        self._managers, self._description, self._advertise = managers, description, advertise
+        self._managers, self._description, self._advertise, self._local = managers, description, advertise, local
         self._peer: Peer | None = None
         self._open = trio.Event()
         self.state: SessionState | None = None
@@ -64,7 +66,7 @@ class Session:
             address = self._managers[turn % len(self._managers)]
             turn += 1
             try:
-                async with connect(address, self._context, handlers, keepalive_s=KEEPALIVE_S) as peer:
+                async with connect(self._reached_at(address), self._context, handlers, keepalive_s=KEEPALIVE_S) as peer:
                     ended = await self._serve(peer, on_state, on_assignments, reporter)
                 if ended is not None:
                     raise ended
@@ -82,6 +84,11 @@ class Session:
                 delay, self.state = RETRY_FIRST_S, None
             await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter, so that a crowd does not come back at once
             delay = min(delay * 2, RETRY_LAST_S)
+
+    def _reached_at(self, manager: str) -> str:
+        """Where to dial a manager: the one of this node locally."""
+        own, local = self._local
+        return local if own and manager.rpartition(":")[0] == own else manager
 
     async def call(self, name: str, request: object) -> Any:
         """One call over the session. Raises Unavailable when no manager answers within CALL_WAIT_S."""

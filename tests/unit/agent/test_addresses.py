@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.addresses import choose, interfaces, split_port, toward
+from agent.addresses import choose, interfaces, own_manager, split_port, toward
 from cluster.model.errors import InvalidArgument
 
 ONE = (("lo", "127.0.0.1"), ("eth0", "192.168.200.10"), ("docker_gwbridge", "172.18.0.1"))
@@ -18,13 +18,18 @@ def test_several_are_listed() -> None:
         choose("", TWO)
     assert str(caught.value) == (
         "could not choose an IP address to advertise since this system has multiple addresses on different interfaces "
-        "(192.168.200.10 on eth0 and 10.9.0.2 on eth1) - specify one with --advertise-addr"
-    )
+        "(192.168.200.10 on eth0 and 10.9.0.2 on eth1)"
+    ), "the clients add what to do about it"
 
 
 def test_an_interface_or_an_address_with_a_port() -> None:
     assert choose("eth1:4000", TWO) == ("10.9.0.2", 4000)
     assert choose("10.1.1.1", TWO) == ("10.1.1.1", 0)
+
+
+def test_a_manager_is_reached_from_its_own_node_without_what_it_advertises() -> None:
+    assert own_manager("0.0.0.0:2377") == "127.0.0.1:2377"
+    assert own_manager("192.168.200.10:4000") == "192.168.200.10:4000"
 
 
 @pytest.mark.parametrize("text", ["nonsense", "0.0.0.0"])
