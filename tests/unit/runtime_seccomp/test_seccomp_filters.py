@@ -7,7 +7,6 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.runtime_seccomp.seccomp_machine import compiled_by, libseccomp, name_of, run
 
 from runtime.child.faults import Refused
 from runtime.seccomp.bpf import INSTRUCTIONS_MAX, assemble
@@ -17,6 +16,7 @@ from runtime.seccomp.numbers import NATIVE, Architecture
 from runtime.seccomp.policy import ALLOW, ENOSYS, EPERM, ERRNO, KILL_PROCESS, LOG, WHOLE, Compare, Condition, Policy, Rule
 from runtime.seccomp.profile import NAMESPACE_FLAGS, WITH_CAPABILITY, default_policy
 from runtime.spec import DEFAULT_CAPABILITIES
+from tests.unit.runtime_seccomp.seccomp_machine import compiled_by, libseccomp, name_of, run
 
 X86 = NATIVE["x86_64"]
 DENIED = ERRNO | EPERM
