@@ -1,7 +1,7 @@
 """Children in reserve: which, how many, and when they are forked. Owns those that nobody has taken yet.
 
-What is kept ready follows what was asked for last. It is filled up when the event loop has nothing else to do; a child
-that ends by itself is not replaced before the next container asks.
+What is kept ready follows what was asked for last. It is filled up when no start is under way and the event loop has
+nothing else to do; a child that ends by itself is not replaced before the next container asks.
 """
 
 from __future__ import annotations
@@ -33,19 +33,30 @@ class Reserve:
         self._home = home
         self._asked = deque([_USUAL] * AT_REST, maxlen=RESERVE_MAX)
         self._ready: list[Prepared] = []
+        self._starting = 0
 
     def take(self, flags: int) -> Prepared | None:
         """One that has unshared exactly `flags`, now the caller's; None when there is none."""
         self._asked.append(flags)
-        self._loop.when_idle(self.fill)
         for prepared in self._ready:
             if prepared.flags == flags:
                 self._ready.remove(prepared)
                 return prepared
         return None
 
+    def begin(self) -> None:
+        """A start is under way: its report must not wait for a fork."""
+        self._starting += 1
+
+    def done(self) -> None:
+        """It has reported."""
+        self._starting -= 1
+        self._loop.when_idle(self.fill)
+
     def fill(self) -> None:
         """One step towards what was asked for last: lets one go, or forks one."""
+        if self._starting:
+            return
         wanted, ready = Counter(self._asked), Counter(prepared.flags for prepared in self._ready)
         spare = next((prepared for prepared in self._ready if ready[prepared.flags] > wanted[prepared.flags]), None)
         missing = next((flags for flags in wanted if wanted[flags] > ready[flags]), None)

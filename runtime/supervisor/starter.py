@@ -39,6 +39,7 @@ class Launch:
         self._compiled = compiled
         self._errors = errors
         self.fault: StartFailed | None = None
+        context.reserve.begin()
         context.loop.watch(errors, lambda _events: self.settle())
 
     def settle(self) -> None:
@@ -52,6 +53,7 @@ class Launch:
         self._context.loop.forget(self._errors)
         os.close(self._errors)
         self._errors = -1
+        self._context.reserve.done()
         container = self._container
         if report is None:
             container.move(Happening.EXECUTED)
