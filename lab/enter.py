@@ -17,6 +17,7 @@ DEFAULT_NAME = "lab"
 LEAF = "festoon.self"
 """cgroup v2: where processes of a group stand whose children have controllers (the runtime's name for it)."""
 
+USAGE = "Usage:  festoon lab exec [--name LAB] NODE -- COMMAND [ARGUMENT...]"
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWNET = 0x20000, 0x2000000, 0x4000000, 0x40000000
 _EBUSY = 16
 NOT_STARTED_STATUS, NOT_EXECUTABLE_STATUS, NOT_FOUND_STATUS = 125, 126, 127  # as docker exec
@@ -35,8 +36,11 @@ def main(arguments: list[str]) -> int:
         name, rest = (rest[0][7:], rest[1:]) if rest[0].startswith("--name=") else (rest[1] if rest[1:] else "", rest[2:])
     if len(rest) > 1 and rest[1] == "--":
         rest = [rest[0], *rest[2:]]
+    if rest[:1] in (["--help"], ["-h"]):
+        print(USAGE)
+        return 0
     if len(rest) < 2 or rest[0].startswith("-"):
-        print("Usage: festoon lab exec [--name LAB] NODE -- COMMAND [ARGUMENT...]", file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return NOT_STARTED_STATUS
     try:
         machine(name, rest[0])

@@ -10,50 +10,62 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
+from cli.api import Api
+from cli.failures import CliFailure
+from cli.usage import INT, Group, command, option, switch
 from lab import enter, layout, machines, records, swarm
 from lab.layout import LabError, Layout
 
 T = TypeVar("T")
 DEFAULT_NODES, DEFAULT_MANAGERS = 3, 1
 
-_name = click.option("--name", default=layout.DEFAULT_NAME, show_default=True, help="Which lab.")
+_name = option("--name", help="Which lab", default=layout.DEFAULT_NAME)
+
+lab = Group(
+    "lab",
+    summary="A whole cluster on one machine, each node in namespaces of its own",
+    lazy={
+        "up": ("cli.commands.lab:up", "Make the machines and start festoond on them; called again, revive what has died"),
+        "down": ("cli.commands.lab:down", "Kill everything in the lab and remove every trace of it"),
+        "ls": ("cli.commands.lab:ls", "List the machines"),
+        "exec": ("cli.commands.lab:exec_", "Run a command as on that machine; its exit status is ours"),
+        "shell": ("cli.commands.lab:shell", "A shell on that machine"),
+        "logs": ("cli.commands.lab:logs", "What festoond has said on that machine"),
+    },
+)
 
 
-@click.group()
-def lab() -> None:
-    """A whole cluster on one machine, each node in namespaces of its own."""
-
-
-@lab.command()
+@command("up", summary="Make the machines and start festoond on them; called again, revive what has died")
 @_name
-@click.option("--nodes", type=int, help=f"How many machines.  [default: {DEFAULT_NODES}]")
-@click.option("--managers", type=int, help=f"How many of them --swarm makes managers.  [default: {DEFAULT_MANAGERS}]")
-@click.option("--subnet", help=f"The machines' network.  [default: {layout.DEFAULT_SUBNET}]")
-@click.option("--swarm", "form_swarm", is_flag=True, help="Also init a swarm and join all machines.")
-@click.option("--uplink", is_flag=True, help="Let the machines reach the real outside through this host.")
-def up(name: str, nodes: int | None, managers: int | None, subnet: str | None, form_swarm: bool, uplink: bool) -> None:
-    """Make the machines and start festoond on them; called again, revive what has died."""
+@option("--nodes", help=f"How many machines (default {DEFAULT_NODES})", type=INT)
+@option("--managers", help=f"How many of them --swarm makes managers (default {DEFAULT_MANAGERS})", type=INT)
+@option("--subnet", help=f"The machines' network (default {layout.DEFAULT_SUBNET})")
+@switch("--swarm", help="Also init a swarm and join all machines")
+@switch("--uplink", help="Let the machines reach the real outside through this host")
+def up(_api: Api, arguments: tuple[str, ...], name: str, **flags: Any) -> None:
     _needs_root()
     began = time.monotonic()
-    plan = _told(lambda: _plan(name, nodes, managers, subnet, uplink))
+    uplink = bool(flags["uplink"])
+    plan = _told(lambda: _plan(name, flags["nodes"], flags["managers"], flags["subnet"], uplink))
+    if flags["swarm"]:
+        _told(lambda: swarm.check(plan))
     started = _told(lambda: machines.up(plan, uplink=uplink))
     for machine in plan.machines:
         word = "started" if machine.name in started else "up already"
         click.echo(f"{machine.name:<17} {machine.address:<15} {word}")
-    if form_swarm:
+    if flags["swarm"]:
         for joined in _told(lambda: swarm.form(plan)):
             click.echo(f"{joined} is in the swarm")
     _explain(plan, time.monotonic() - began)
 
 
-@lab.command()
+@command("down", summary="Kill everything in the lab and remove every trace of it")
 @_name
-def down(name: str) -> None:
-    """Kill everything in the lab and remove every trace of it."""
+def down(_api: Api, arguments: tuple[str, ...], name: str) -> None:
     _needs_root()
     if _told(lambda: machines.down(name)):
         click.echo(f"The lab {name} is gone.")
@@ -61,10 +73,9 @@ def down(name: str) -> None:
         click.echo(f"There is no lab {name}.")
 
 
-@lab.command()
+@command("ls", summary="List the machines")
 @_name
-def ls(name: str) -> None:
-    """List the machines."""
+def ls(_api: Api, arguments: tuple[str, ...], name: str) -> None:
     _needs_root()
     rows = [("NAME", "ADDRESS", "STATE", "ROLE")]
     rows += [(s.machine.name, s.machine.address, s.state, _role(name, s)) for s in _told(lambda: machines.status(name))]
@@ -73,31 +84,24 @@ def ls(name: str) -> None:
         click.echo("   ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip())
 
 
-@lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@command("exec", "NODE -- COMMAND [ARG...]", summary="Run a command as on that machine; its exit status is ours", least=2, most=None, interspersed=False)
 @_name
-@click.argument("node")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_(name: str, node: str, command: tuple[str, ...]) -> None:
-    """Run a command as on that machine; its exit status is ours."""
-    sys.exit(enter.main([f"--name={name}", node, "--", *command]))
+def exec_(_api: Api, arguments: tuple[str, ...], name: str) -> int:
+    return enter.main([f"--name={name}", *arguments])
 
 
-@lab.command()
+@command("shell", "NODE", summary="A shell on that machine", least=1, most=1)
 @_name
-@click.argument("node")
-def shell(name: str, node: str) -> None:
-    """A shell on that machine."""
-    sys.exit(enter.main([f"--name={name}", node, "--", os.environ.get("SHELL") or "/bin/sh"]))
+def shell(_api: Api, arguments: tuple[str, ...], name: str) -> int:
+    return enter.main([f"--name={name}", arguments[0], "--", os.environ.get("SHELL") or "/bin/sh"])
 
 
-@lab.command()
+@command("logs", "NODE", summary="What festoond has said on that machine", least=1, most=1)
 @_name
-@click.argument("node")
-@click.option("--follow", "-f", is_flag=True, help="Go on as festoond says more.")
-def logs(name: str, node: str, follow: bool) -> None:
-    """What festoond has said on that machine."""
+@switch("--follow", "-f", help="Go on as festoond says more")
+def logs(_api: Api, arguments: tuple[str, ...], name: str, follow: bool | None) -> None:
     _needs_root()
-    path = _told(lambda: machines.log_of(name, node))
+    path = _told(lambda: machines.log_of(name, arguments[0]))
     if follow:
         sys.stdout.flush()
         os.execvp("tail", ["tail", "-n", "+1", "-F", str(path)])  # noqa: S606 (to become it is the point)
@@ -107,12 +111,14 @@ def logs(name: str, node: str, follow: bool) -> None:
 
 def _plan(name: str, nodes: int | None, managers: int | None, subnet: str | None, uplink: bool) -> Layout:
     """What the lab is to be: what it is already where it exists, which explicit options must agree with."""
-    if name not in records.names():
-        return layout.plan(nodes or DEFAULT_NODES, managers or DEFAULT_MANAGERS, subnet or layout.DEFAULT_SUBNET, name)
-    try:
-        record = records.read(name)
-    except LabError:  # an `up` was killed before it had written anything down: machines.up clears that away
-        return layout.plan(nodes or DEFAULT_NODES, managers or DEFAULT_MANAGERS, subnet or layout.DEFAULT_SUBNET, name)
+    record = _record(name)
+    if record is None:
+        return layout.plan(
+            DEFAULT_NODES if nodes is None else nodes,
+            DEFAULT_MANAGERS if managers is None else managers,
+            layout.DEFAULT_SUBNET if subnet is None else subnet,
+            name,
+        )
     there = record.layout
     now = (len(there.machines), sum(m.role == "manager" for m in there.machines), there.subnet, record.uplink)
     if any(want is not None and want != have for want, have in zip((nodes, managers, subnet, uplink or None), now, strict=True)):
@@ -120,6 +126,16 @@ def _plan(name: str, nodes: int | None, managers: int | None, subnet: str | None
             f"the lab {name} is there with {now[0]} nodes, {now[1]} managers, {now[2]}{', --uplink' if now[3] else ''}: take it down first to make another"
         )
     return there
+
+
+def _record(name: str) -> records.Record | None:
+    """None also for what an `up` left that was killed before it had written anything down: machines.up clears that away."""
+    if name not in records.names():
+        return None
+    try:
+        return records.read(name)
+    except LabError:
+        return None
 
 
 def _explain(plan: Layout, seconds: float) -> None:
@@ -155,5 +171,4 @@ def _told(act: Callable[[], T]) -> T:
 
 
 def _fail(sentence: str) -> NoReturn:
-    click.echo(f"festoon lab: {sentence}", err=True)
-    sys.exit(1)
+    raise CliFailure(f"festoon lab: {sentence}")

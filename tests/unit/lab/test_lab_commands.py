@@ -1,0 +1,42 @@
+"""`festoon lab` as it is typed: misuse is said in the house's words with its exit status, and makes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.root import run
+from lab import swarm
+from lab.layout import LabError, plan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (("bogus",), 1, "festoon: unknown command: festoon lab bogus"),
+        (("up", "--bogus"), 125, "unknown flag: --bogus"),
+        (("up", "--nodes", "x"), 125, 'invalid argument "x" for "--nodes" flag'),
+        (("up", "--nodes"), 125, "flag needs an argument: --nodes"),
+        (("up", "three"), 1, "'festoon lab up' accepts no arguments"),
+        (("logs",), 1, "'festoon lab logs' requires 1 argument"),
+        (("shell", "a", "b"), 1, "'festoon lab shell' requires 1 argument"),
+    ],
+)
+def test_misuse_is_said_in_one_sentence(
+    arguments: tuple[str, ...], status: int, sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("festoon", ["lab", *arguments]) == status
+    said = capfd.readouterr().err
+    assert sentence in said
+    assert "Traceback" not in said
+
+
+def test_no_number_stands_for_the_default(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert run("festoon", ["lab", "up", "--name", "no-such-lab", "--nodes", "0"]) == 1
+    assert capfd.readouterr().err == "festoon lab: --nodes 0: a lab has 1 to 64\n"
+
+
+def test_more_managers_than_a_swarm_takes_are_refused_before_anything_is_made() -> None:
+    swarm.check(plan(3, 1))
+    with pytest.raises(LabError, match=r"--managers 3 --swarm: this version of Festoon runs 1 manager in a swarm"):
+        swarm.check(plan(5, 3))
