@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 
+from runtime.kernel.interpreter import execute_sealed, hide, is_sealed
 from runtime.kernel.processes import become_subreaper, exit_status_of, start_time
 from runtime.supervisor.places import Places
 
@@ -73,7 +74,7 @@ class Stem:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.close()
         self._control, self._was_ready = ours, False
-        command = [sys.executable, "-I", "-m", "runtime.supervisor", "--run", self._places.run, "--state", self._places.state]
+        command = ["-I", "-m", "runtime.supervisor", "--run", self._places.run, "--state", self._places.state]
         command += ["--listen", str(self._listener.fileno()), "--control", str(theirs.fileno())]
         self._supervisor = os.fork()
         if self._supervisor == 0:
@@ -81,7 +82,7 @@ class Stem:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 os.set_inheritable(self._listener.fileno(), True)
                 os.set_inheritable(theirs.fileno(), True)
-                os.execv(sys.executable, command)  # noqa: S606  (our own interpreter, a fixed list)
+                execute_sealed(command)
             finally:
                 os._exit(127)
         theirs.close()
@@ -226,6 +227,8 @@ def detach(places: Places) -> None:
 
 def main(arguments: list[str]) -> int:
     """The command. Two starts at once wait for each other; the second finds the first one's stem."""
+    if not is_sealed():
+        execute_sealed(["-I", "-m", "runtime.stem", *arguments])
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     places = Places(options["--run"], options["--state"])
     make_folders(places)
@@ -246,6 +249,7 @@ def main(arguments: list[str]) -> int:
         os.write(ready, b"ready")
         return 0
     detach(places)
+    hide("festoon-stem")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     status = Stem(places, ready).run()

@@ -12,6 +12,7 @@ import socket
 import sys
 
 from runtime.cgroups.groups import Parents, read_layout
+from runtime.kernel.interpreter import hide
 from runtime.kernel.processes import boot_id
 from runtime.seccomp.filters import filters_of_this_machine
 from runtime.spec import DEFAULT_CAPABILITIES
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
     """Runs until it is told to shut down (0)."""
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     stem = os.getppid()
+    hide("festoon-runtime")
     places = Places(options["--run"], options["--state"])
     listener = _inherited(options["--listen"])
     control = _inherited(options["--control"])
