@@ -21,6 +21,8 @@ CWD_STEP = "cwd"
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 ENOEXEC = 8
+FOLDER_IN_ROOT = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
+IN_THE_WAY = (k.EEXIST, k.ENOTDIR, k.ENOENT, k.ELOOP)
 
 
 def candidates(name: str, env: Sequence[str]) -> tuple[str, ...]:
@@ -59,17 +61,26 @@ def go_to(script: Script, cwd: str, create: bool) -> None:
     script.step = CWD_STEP
     if create:
         make_folders(script, cwd)
-    how = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS)
     root = script.keep(Call.OPENAT, k.AT_FDCWD, b"/", k.O_PATH | k.O_CLOEXEC)
-    folder = script.keep(Call.OPENAT2, root, cwd.encode(), how, len(how))
+    folder = script.keep(Call.OPENAT2, root, cwd.encode(), FOLDER_IN_ROOT, len(FOLDER_IN_ROOT))
     script.call(Call.FCHDIR, folder)
 
 
 def make_folders(script: Script, path: str) -> None:
-    """mkdir -p, after the root has become the container's. What is in the way shows itself in the next operation."""
-    parts = [part for part in path.split("/") if part]
-    for count in range(1, len(parts) + 1):
-        script.call(Call.MKDIR, ("/" + "/".join(parts[:count])).encode(), 0o755, tolerate=(k.EEXIST, k.ENOTDIR, k.ENOENT))
+    """mkdir -p, after the root has become the container's; what is in the way shows itself in the next operation. Each
+    parent is resolved inside the root and never through a magic link: a link of the image to /proc/self/fd/N or, in the
+    host's pid namespace, /proc/1/root would make folders outside."""
+    parts = [part.encode() for part in path.split("/") if part]
+    if parts:
+        script.call(Call.MKDIR, b"/" + parts[0], 0o755, tolerate=IN_THE_WAY)
+    if len(parts) < 2:
+        return
+    root = script.keep(Call.OPENAT, k.AT_FDCWD, b"/", k.O_PATH | k.O_CLOEXEC)
+    for count in range(1, len(parts)):
+        parent = script.keep(Call.OPENAT2, root, b"/".join(parts[:count]), FOLDER_IN_ROOT, len(FOLDER_IN_ROOT), tolerate=IN_THE_WAY, skip=2)
+        script.call(Call.MKDIRAT, parent, parts[count], 0o755, tolerate=IN_THE_WAY)
+        script.call(Call.CLOSE, parent)
+    script.call(Call.CLOSE, root)
 
 
 def explain(operations: Sequence[Operation], index: int, error: int, words: str, argv0: str, cwd: str) -> StartFailed:

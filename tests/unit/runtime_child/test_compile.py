@@ -79,9 +79,9 @@ def test_skips_jump_exactly_over_what_needs_the_missing_path() -> None:
     operations = compiled().operations
     for number, operation in enumerate(operations):
         if operation.skip:
-            assert operations[number].step.startswith("mask ")
+            assert operations[number].step.startswith(("mask ", "bind of ", "tmpfs on ", "cwd"))
             after = operations[number + 1 + operation.skip]
-            assert after.step != operation.step
+            assert after.step != operation.step or after.call in (Call.CLOSE, Call.OPENAT2)
             assert all(skipped.step == operation.step for skipped in operations[number : number + 1 + operation.skip])
 
 
