@@ -16,6 +16,7 @@ from cluster.model.errors import ClusterError
 from cluster.version import VERSION
 from netfabric.errors import FabricError
 from runtime.errors import RuntimeFault
+from runtime.images.endpoints import BadSetting, checked
 
 
 def main() -> int:
@@ -25,13 +26,19 @@ def main() -> int:
     parser.add_argument("--run", type=Path, default=Path("/run/festoon"), help="sockets and network namespaces (default: %(default)s)")
     parser.add_argument("--balancing", choices=("auto", "ipvs", "nft"), default="auto", help="how the ingress mesh balances (default: what the kernel has)")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of this engine")
+    parser.add_argument("--registry-mirror", action="append", default=[], metavar="URL", help="ask this registry first for the images of Docker Hub")
+    parser.add_argument("--insecure-registry", action="append", default=[], metavar="REGISTRY", help="a registry (HOST, HOST:PORT or CIDR) without checked TLS")
     parser.add_argument("--ready-fd", type=int, help="a descriptor that gets the line `ready` when the socket answers")
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=f"festoond {VERSION}")
     options = parser.parse_args()
     configure(logging.DEBUG if options.debug else logging.INFO)
     labels = tuple((key, value) for key, _, value in (entry.partition("=") for entry in options.label))
-    settings = Settings(options.root, options.run, options.balancing, options.ready_fd, labels)
+    try:
+        registries = checked(options.registry_mirror, options.insecure_registry)
+    except BadSetting as error:
+        parser.error(str(error))
+    settings = Settings(options.root, options.run, options.balancing, options.ready_fd, labels, registries)
     gc.freeze()
     status = 0
     try:

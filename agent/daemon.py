@@ -26,12 +26,14 @@ from agent.events import EventBus
 from agent.membership import Membership
 from agent.networks import Networks
 from agent.node import Node
+from agent.pulls import Pulls
 from agent.volumes import Volumes
 from cluster.model.errors import Conflict
 from cluster.model.specs import Pairs
 from cluster.version import VERSION
 from netfabric.apply import open_fabric
 from runtime.client import open_supervisor
+from runtime.images.endpoints import AS_DOCKER, Registries
 from runtime.images.store import ImageStore
 from runtime.storage.volumes import VolumeStore
 
@@ -47,6 +49,7 @@ class Settings:
     backend: str = "auto"
     ready_fd: int | None = None
     labels: Pairs = ()
+    registries: Registries = AS_DOCKER
 
 
 async def run_daemon(settings: Settings) -> None:
@@ -92,7 +95,8 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
             if (kept := membership_files.load(settings.root / "node")) is not None:
                 identity = kept[0]
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)
-            containers = Containers(store, images, networks, supervisor, events, volumes)
+            pulls = Pulls(images, settings.root / "images", settings.registries)
+            containers = Containers(store, images, networks, supervisor, events, volumes, pulls)
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
                 networks, Membership(settings.root, settings.run, containers, networks, description), fabric, events, volumes, settings.labels,

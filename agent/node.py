@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from agent.events import EventBus
     from agent.membership import Membership
     from agent.networks import Networks
+    from agent.pulls import Pulls
     from agent.volumes import Volumes
     from cluster.model.objects import NodeDescription
     from netfabric.apply import Fabric
@@ -37,6 +38,11 @@ class Node:
     events: EventBus
     volumes: Volumes
     labels: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def pulls(self) -> Pulls:
+        """Images between registries and here."""
+        return self.containers.pulls
 
     @property
     def backend(self) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from cluster.model.errors import ClusterError, NotLeader
 from cluster.wire.http import Response, json_response
 from netfabric.errors import FabricError
-from runtime.errors import BadImage, ImageInUse, NoSuchContainer, NoSuchImage, RuntimeFault, StartFailed
+from runtime.errors import BadImage, ImageInUse, NoSuchContainer, NoSuchImage, RegistryFailed, RuntimeFault, StartFailed
 
 NO_LEADER: Final = (
     "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online."
@@ -51,6 +51,8 @@ def message_of(error: Fault) -> str:
 def status_of(error: Fault) -> int:
     if isinstance(error, ClusterError):
         return error.status
+    if isinstance(error, RegistryFailed):
+        return error.http_status
     if isinstance(error, StartFailed):
         return 400 if error.exit_status in START_REFUSED else 500
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

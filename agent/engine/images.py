@@ -1,4 +1,4 @@
-"""`/images` and `/distribution`: the local store. Nothing is pulled or pushed here; a missing image says how to load it."""
+"""`/images`: the local store. What is pulled and pushed: agent/engine/registry.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
+from agent.engine import registry
 from agent.engine.answers import JSON_LINES, json_answer, json_line, unserved
 from agent.engine.call import Call, Filters, matches_labels, truth
 from agent.engine.convert import mapping
 from agent.engine.convert_images import history_json, image_json, image_summary_json
-from cluster.model.errors import InvalidArgument, NotFound
-from cluster.model.reference import familiar, parse
+from cluster.model.errors import InvalidArgument
+from cluster.model.reference import parse
 from cluster.wire.http import Request, Response
 from runtime.errors import ImageInUse, NoSuchImage
 from runtime.images.config import Image
@@ -26,7 +27,6 @@ FILTERS: Final = frozenset({"before", "dangling", "label", "reference", "since",
 PRUNE_FILTERS: Final = frozenset({"dangling", "label", "label!", "until"})
 MAX_UPLOAD_BYTES: Final = 64 * 1024**3
 _SAVE: Final = "saving images is not served: copy the archive that was loaded"
-_PUSH: Final = "pushing to a registry is not served: use skopeo or podman"
 
 
 async def list_(call: Call) -> Response:
@@ -116,24 +116,9 @@ async def create(call: Call) -> Response:
     """`docker import` (fromSrc) and what a client asks for before it runs an unknown image (fromImage)."""
     if call.text("fromSrc"):
         return await _import(call)
-    name, label = call.text("fromImage"), call.text("tag")
-    if not name:
+    if not call.text("fromImage"):
         raise InvalidArgument("invalid reference format")
-    separator = "@" if label.startswith("sha256:") else ":"
-    wanted = familiar(parse(f"{name}{separator}{label}" if label else name).with_default_tag().canonical)
-    try:
-        await trio.to_thread.run_sync(call.node.images.get, wanted)
-    except NoSuchImage as error:
-        raise NotFound(missing_sentence(wanted)) from error
-    return Response(200, JSON_LINES, json_line({"status": f"Status: Image is up to date for {wanted}"}))
-
-
-def missing_sentence(name: str) -> str:
-    repository = name.partition("@")[0].rpartition(":")[0] or name
-    return (
-        f"pull access denied for {repository}, repository does not exist or may require 'docker login': denied: this node "
-        f"does not pull from registries; load {name} from an archive (docker load -i, docker import)"
-    )
+    return await registry.pull(call)
 
 
 async def _import(call: Call) -> Response:
@@ -182,14 +167,5 @@ async def save(_call: Call) -> Response:
     return unserved(_SAVE)
 
 
-async def push(_call: Call) -> Response:
-    return unserved(_PUSH)
-
-
 async def search(_call: Call) -> Response:
     return unserved("searching a registry is not served")
-
-
-async def distribution(call: Call) -> Response:
-    """What a registry says of an image: none is asked; clients only warn and use the name as it is."""
-    raise NotFound(f"manifest unknown: {call.names['name']} was not looked up in a registry")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.engine import attach, container_logs, events, extras, images, networks, nodes, secrets, services, swarm, system, tasks, top, volumes
+from agent.engine import attach, container_logs, events, extras, images, networks, nodes, registry, secrets, services, swarm, system, tasks, top, volumes
 from agent.engine import containers as c
 from agent.engine import exec as execs
 from agent.engine.call import Call
@@ -25,7 +25,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/info", system.info),
     ("GET", "/events", events.events),
     ("GET", "/system/df", system.disk_usage),
-    ("POST", "/auth", system.auth),
+    ("POST", "/auth", registry.auth),
     ("POST", "/build/prune", system.build_prune),
     ("POST", "/build", system.build),
     ("POST", "/session", system.build),
@@ -73,9 +73,9 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/images/{name*}/history", images.history),
     ("GET", "/images/{name*}/get", images.save),
     ("POST", "/images/{name*}/tag", images.tag),
-    ("POST", "/images/{name*}/push", images.push),
+    ("POST", "/images/{name*}/push", registry.push),
     ("DELETE", "/images/{name*}", images.remove),
-    ("GET", "/distribution/{name*}/json", images.distribution),
+    ("GET", "/distribution/{name*}/json", registry.distribution),
     ("GET", "/networks", networks.list_),
     ("GET", "/networks/", networks.list_),
     ("POST", "/networks/create", networks.create),

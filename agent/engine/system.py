@@ -213,10 +213,6 @@ async def disk_usage(call: Call) -> Response:
     return json_answer(out)
 
 
-async def auth(_call: Call) -> Response:
-    return unserved("logging in to a registry is not served: this node does not pull from registries")
-
-
 async def build(_call: Call) -> Response:
     return unserved("building images is not served: build with buildah, podman or docker and load the archive (docker load -i)")
 

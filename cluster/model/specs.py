@@ -78,6 +78,7 @@ class HealthCheck(Value, frozen=True):
     timeout_ns: int = 0
     start_period_ns: int = 0
     retries: int = 0
+    start_interval_ns: int = 0
 
 
 class Ulimit(Value, frozen=True):
@@ -115,6 +116,7 @@ class ContainerSpec(Value, frozen=True):
     cap_drop: tuple[str, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()
     isolation: str = ""
+    registry_auth: str = ""  # an X-Registry-Auth, for the nodes that pull; never shown
 
 
 class Resources(Value, frozen=True):

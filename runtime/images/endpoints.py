@@ -30,6 +30,10 @@ class Registries:
     insecure: tuple[str, ...] = ()
 
 
+AS_DOCKER = Registries()
+"""Without any setting."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One way to a registry. `verified`: its certificate is checked; `mirror`: what it lacks may still exist."""

@@ -101,7 +101,7 @@ def proxy(host: str) -> Iterator[Proxy]:
                 return
             upstream = http.client.HTTPConnection(world.host, timeout=20)
             try:
-                headers = {k: v for k, v in self.headers.items() if k.lower() not in ("connection",)}
+                headers = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
                 upstream.request(self.command, self.path, body or None, headers)
                 answer = upstream.getresponse()
                 data = answer.read()
@@ -121,7 +121,7 @@ def proxy(host: str) -> Iterator[Proxy]:
             finally:
                 upstream.close()
 
-        do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = relay
+        do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = relay  # noqa: N815
 
     with _serving(Handler) as address:
         world.address = address
@@ -161,7 +161,7 @@ def hostile(answers: Callable[[Asked], Answer]) -> Iterator[str]:
                     self.wfile.write(b"{" * 65536)
             self.close_connection = answer.endless
 
-        do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = speak
+        do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = speak  # noqa: N815
 
     with _serving(Handler) as address:
         yield address

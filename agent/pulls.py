@@ -1,0 +1,140 @@
+"""Images between registries and this node's store: one pull of an image at a time, shared by all who wait for it; pushes.
+
+Owns who waits for whom. The pull itself belongs to one of those who asked; when that one goes away, the next takes it up
+where it stands. What speaks HTTP is loaded at the first use: a node that never pulls does not pay for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from cluster.model.errors import ClusterError
+from cluster.model.reference import Reference, parse
+from runtime.errors import BadImage, NoSuchImage, RegistryFailed
+from runtime.images import auth
+from runtime.images.auth import ANONYMOUS, Credentials
+from runtime.images.endpoints import Registries
+from runtime.images.progress import Progress, Report
+from runtime.images.store import ImageStore
+
+if TYPE_CHECKING:
+    from runtime.images.manifest import Platform
+    from runtime.images.puller import Found, Pulled, Puller
+    from runtime.images.pusher import Pushed, Pusher
+
+log = logging.getLogger("festoon.pulls")
+PARTIAL = "partial"
+"""Beside the store's own folders."""
+
+Key = tuple[str, str, Credentials]
+
+
+@dataclass(slots=True)
+class _Pull:
+    """One that runs. `said`: the last line of each layer, for those who come later; `outcome` is None when its owner went away."""
+
+    listeners: list[Report] = field(default_factory=list)
+    said: dict[str, Progress] = field(default_factory=dict)
+    done: trio.Event = field(default_factory=trio.Event)
+    outcome: Pulled | RegistryFailed | BadImage | OSError | None = None
+
+    def report(self, step: Progress) -> None:
+        self.said[step.id or step.status] = step
+        for listener in self.listeners:
+            listener(step)
+
+
+class Pulls:
+    """State: the pulls that run, by image, platform and credentials."""
+
+    def __init__(self, images: ImageStore, root: Path, registries: Registries) -> None:
+        self._images, self._partial, self.registries = images, root / PARTIAL, registries
+        self._running: dict[Key, _Pull] = {}
+        self._programs: tuple[Puller, Pusher] | None = None
+
+    async def pull(self, name: Reference, report: Report, credentials: Credentials = ANONYMOUS, platform: Platform | None = None) -> Pulled:
+        """Bring the image here. Raises RegistryFailed, BadImage, OSError; whoever waits for the same pull gets the same. Cancelling the last of them
+        ends it."""
+        name = name.with_default_tag()
+        key = (name.canonical, str(platform or ""), credentials)
+        while True:
+            running = self._running.get(key)
+            if running is None:
+                return await self._lead(key, name, report, credentials, platform)
+            for step in tuple(running.said.values()):
+                report(step)
+            running.listeners.append(report)
+            try:
+                await running.done.wait()
+            finally:
+                running.listeners.remove(report)
+            if isinstance(running.outcome, Exception):
+                raise running.outcome
+            if running.outcome is not None:
+                return running.outcome
+
+    async def _lead(self, key: Key, name: Reference, report: Report, credentials: Credentials, platform: Platform | None) -> Pulled:
+        running = self._running[key] = _Pull([report])
+        try:
+            puller, _ = await self._loaded()
+            running.outcome = await puller.pull(name, running.report, credentials, platform)
+            return running.outcome
+        except (RegistryFailed, BadImage, OSError) as error:
+            running.outcome = error
+            raise
+        finally:
+            del self._running[key]
+            running.done.set()
+
+    async def ensure(self, image: str, registry_auth: str = "") -> None:
+        """For a task: pull the image if it is not here. `registry_auth` is an X-Registry-Auth. Raises NoSuchImage, as when nobody had ever heard
+        of a registry; why is in the log."""
+        try:
+            await trio.to_thread.run_sync(self._images.get, image)
+            return
+        except NoSuchImage as error:
+            missing = error
+        try:
+            await self.pull(parse(image), _unheard, auth.from_header(registry_auth))
+        except (RegistryFailed, BadImage, ClusterError) as error:
+            log.warning("pulling image failed", extra={"fields": {"image": image, "error": str(error)}})
+            raise missing from error
+
+    async def push(self, name: Reference, report: Report, credentials: Credentials) -> Pushed:
+        """Raises NoSuchImage, RegistryFailed, OSError."""
+        _, pusher = await self._loaded()
+        return await pusher.push(name, report, credentials)
+
+    async def look_up(self, name: Reference, credentials: Credentials) -> Found:
+        """What the registry says of a name. Raises RegistryFailed, BadImage."""
+        puller, _ = await self._loaded()
+        return await puller.look_up(name, credentials)
+
+    async def log_in(self, server: str, credentials: Credentials) -> None:
+        """Raises RegistryFailed (401) when the registry does not know them."""
+        puller, _ = await self._loaded()
+        await puller.log_in(server, credentials)
+
+    async def _loaded(self) -> tuple[Puller, Pusher]:
+        if self._programs is None:
+            make = await trio.to_thread.run_sync(_load)
+            if self._programs is None:
+                self._programs = make(self._images, self._partial, self.registries)
+        return self._programs
+
+
+def _load() -> Callable[[ImageStore, Path, Registries], tuple[Puller, Pusher]]:
+    from runtime.images.puller import Puller
+    from runtime.images.pusher import Pusher
+
+    return lambda images, partial, registries: (Puller(images, partial, registries), Pusher(images, registries))
+
+
+def _unheard(_: Progress) -> None:
+    """A task shows no progress."""
