@@ -9,12 +9,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 
 DEFAULT_NAME = "lab"
 DEFAULT_SUBNET = "192.168.200.0/24"
 OUTSIDE = "8.8.8.8"
 """What the lab's bridge answers for on a machine without internet."""
 
+NODE_BRIDGES = MappingProxyType({"docker0": "172.17.0.0/16", "docker_gwbridge": "172.18.0.0/16"})
 GATEWAY_OFFSET = 1
 HOST_OFFSET = 2
 FIRST_NODE_OFFSET = 10
@@ -82,6 +84,11 @@ def plan(nodes: int, managers: int, subnet: str = DEFAULT_SUBNET, name: str = DE
         network = ipaddress.IPv4Network(subnet)
     except ValueError as error:
         raise LabError(f"--subnet {subnet}: {error}") from None
+    if network.is_loopback or network.is_multicast or network.is_reserved or network.is_link_local:
+        raise LabError(f"--subnet {subnet}: no network for machines")
+    used = next((name for name, own in NODE_BRIDGES.items() if network.overlaps(ipaddress.IPv4Network(own))), "")
+    if used:
+        raise LabError(f"--subnet {subnet}: on every node that is the network of {used}")
     if network.num_addresses < FIRST_NODE_OFFSET + nodes + 1:
         raise LabError(f"--subnet {subnet}: too small for {nodes} nodes, whose addresses begin at .{FIRST_NODE_OFFSET}")
     names = [(f"swarm-manager{n if n > 1 else ''}", "manager") for n in range(1, managers + 1)]

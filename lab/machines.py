@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from lab import boot, bridge, groups, images, processes, records
 from lab.layout import LabError, Layout, Machine
 from netfabric.netlink import netns
@@ -304,11 +306,25 @@ def _remove(name: str) -> None:
         try:
             bridge.remove_host_link(record.layout, host)
             if record.uplink:
-                bridge.close_uplink(record.layout, host, record.ip_forward_before)
+                bridge.close_uplink(record.layout, host, _forwarding_to_put_back(record))
         finally:
             os.close(host)
     if folder.is_dir():
         overlay.remove(folder)
+
+
+def _forwarding_to_put_back(record: records.Record) -> str:
+    """The host's ip_forward from before any lab: the last lab with an uplink puts it back, one that goes earlier hands it on and gets nothing."""
+    for name in records.names():
+        try:
+            other = records.read(name)
+        except LabError:
+            continue  # made by an `up` that was killed, or broken: it has no uplink that we know of
+        if other.uplink and other.layout.name != record.layout.name:
+            if record.ip_forward_before == "0":
+                records.write(msgspec.structs.replace(other, ip_forward_before="0"))
+            return ""
+    return record.ip_forward_before
 
 
 def _tidy() -> None:

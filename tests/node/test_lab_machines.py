@@ -252,7 +252,11 @@ enter = "import sys; from lab import enter; sys.exit(enter.main(sys.argv[1:]))"
 ping = ["--name", sys.argv[1], "swarm-manager", "--", "ping", "-c1", "-W3"]
 print(*(subprocess.run([sys.executable, "-I", "-c", enter, *ping, to], capture_output=True, check=False).returncode
         for to in ("203.0.113.1", "8.8.8.8")))
+second = plan(1, 1, "192.168.216.0/24", sys.argv[1] + "b")
+machines.up(second, uplink=True, program=machines.Program(tuple(sys.argv[2:])))
 machines.down(sys.argv[1])
+print(forwarding.read_text().strip(), sys.argv[1] + "b" in rules())
+machines.down(second.name)
 print(forwarding.read_text().strip(), "masquerade" in rules())
 """
 
@@ -262,4 +266,4 @@ def test_an_uplink_leads_out_through_the_host_and_is_put_back(name: str) -> None
     """In a network namespace that plays the host, so that this machine's own forwarding is left alone."""
     command = ["unshare", "--net", sys.executable, "-I", "-c", UPLINK, name, *PROGRAM.argv]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["1", "1 True", "0 1", "0 False"]
+    assert done.stdout.splitlines() == ["1", "1 True", "0 1", "1 True", "0 False"], "the last lab with an uplink puts the forwarding back"
