@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 
+from runtime.cgroups.detect import Layout
 from runtime.cgroups.groups import Parents, read_layout
 from runtime.kernel.interpreter import hide
 from runtime.kernel.processes import boot_id
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
         loop=loop,
         reaper=reaper,
         keeper=Keeper(control),
-        reserve=Reserve(loop, reaper, home),
+        reserve=Reserve(loop, reaper, home, _own_procs(layout)),
         layout=layout,
         parents=Parents(layout),
         host=host,
@@ -72,6 +73,11 @@ def main(arguments: list[str]) -> int:
     close(places)
     os.close(held)
     return 0
+
+
+def _own_procs(layout: Layout) -> str:
+    hierarchies = (*layout.v1, *([layout.v2] if layout.v2 else []))
+    return os.path.join(hierarchies[0].own, "cgroup.procs") if hierarchies else ""
 
 
 def _inherited(number: str) -> socket.socket:

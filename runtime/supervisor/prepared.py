@@ -71,6 +71,14 @@ class Prepared:
         self.close()
         return True
 
+    def announce(self, procs: str) -> None:
+        """A container is about to start. The first move between cgroups after a pause waits for an RCU grace period
+        (0.5 to 15 ms); a move to where the child is already lets that time pass while the list is being made."""
+        try:
+            self.channel.send(procs.encode(), socket.MSG_DONTWAIT)
+        except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+            return
+
     def close(self) -> None:
         """A child that has no list yet ends."""
         self.channel.close()
@@ -114,6 +122,9 @@ def _wait(first: Program, channel: int) -> NoReturn:
             os._exit(1)
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
         data, control, _, _ = receiver.recvmsg(LIST_MAX_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+        while data.startswith(b"/"):
+            _stay(data)
+            data, control, _, _ = receiver.recvmsg(LIST_MAX_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         if not data:
             os._exit(0)
         descriptors = datagrams.received(control)
@@ -124,6 +135,20 @@ def _wait(first: Program, channel: int) -> NoReturn:
         become(Program.received(steps), registers, fork_at, descriptors[-1])
     finally:
         os._exit(1)
+
+
+def _stay(procs: bytes) -> None:
+    """Moves to the group of this file; where that is refused, its wait has passed all the same."""
+    try:
+        file = os.open(procs, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(file, b"0")
+    except OSError:
+        return
+    finally:
+        os.close(file)
 
 
 def numbered(opened: Opened) -> tuple[Opened, tuple[int, ...]]:

@@ -25,12 +25,13 @@ _SIGKILL = 9
 
 
 class Reserve:
-    """`home`: this process's own pid namespace."""
+    """`home`: this process's own pid namespace. `procs`: the cgroup.procs file of a group that it is in, if any."""
 
-    def __init__(self, loop: Loop, reaper: Reaper, home: int) -> None:
+    def __init__(self, loop: Loop, reaper: Reaper, home: int, procs: str = "") -> None:
         self._loop = loop
         self._reaper = reaper
         self._home = home
+        self._procs = procs
         self._asked = deque([_USUAL] * AT_REST, maxlen=RESERVE_MAX)
         self._ready: list[Prepared] = []
         self._starting = 0
@@ -43,6 +44,11 @@ class Reserve:
                 self._ready.remove(prepared)
                 return prepared
         return None
+
+    def announce(self) -> None:
+        """A container's groups exist and it is about to start; see Prepared.announce."""
+        if self._ready and self._procs:
+            self._ready[0].announce(self._procs)
 
     def begin(self) -> None:
         """A start is under way: its report must not wait for a fork."""

@@ -102,8 +102,9 @@ def start(context: Context, container: Container, key: str, outcome: OnStart) ->
 def _fork(context: Context, container: Container, stack: ExitStack) -> int:
     """Forks the child; returns the gate it waits at. Everything that only the child needs is closed with `stack`."""
     spec = container.spec
-    streams.prepare(context, container)
     container.groups = context.parents.make(spec.cgroup_parent, spec.id[:12], spec.limits, spec.privileged)
+    context.reserve.announce()  # not before: it holds the kernel's lock of all cgroups
+    streams.prepare(context, container)
     gate_reader, gate = _pipe(stack)
     report, errors = os.pipe2(os.O_CLOEXEC)
     stack.callback(os.close, errors)
