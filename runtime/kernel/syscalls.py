@@ -48,6 +48,7 @@ class Call(IntEnum):
     PRLIMIT64 = 302
     SETNS = 308
     SECCOMP = 317
+    EXECVEAT = 322
     PIDFD_SEND_SIGNAL = 424
     OPEN_TREE = 428
     MOVE_MOUNT = 429

@@ -1,0 +1,128 @@
+"""What a bundle's list of operations refers to by number, found out and opened in the command's own process.
+
+The descriptors belong to the ExitStack that the caller brings; nothing else is changed here.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+from runtime.cgroups.detect import Layout
+from runtime.cgroups.groups import Groups, open_procs, views_of
+from runtime.child.faults import Refused
+from runtime.errors import StartFailed
+from runtime.oci import console
+from runtime.oci.compile import Opened, Seccomp
+from runtime.oci.values import Bundle, Json, Process
+
+_KINDS = {"pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
+_FILTER_FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,  # there is one thread
+    "SECCOMP_FILTER_FLAG_LOG": 2,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+}
+
+
+def keep(stack: ExitStack, descriptor: int) -> int:
+    """Closed with the stack."""
+    if descriptor >= 0:
+        stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, stack: ExitStack) -> tuple[Opened, int]:
+    """And the terminal's master, -1 without. Raises OSError, StartFailed, Refused."""
+    devpts = master = slave = -1
+    if bundle.process.terminal:
+        devpts, master, slave = (keep(stack, descriptor) for descriptor in console.make(bundle))
+    opened = Opened(
+        last_capability=last_capability(),
+        cgroups=tuple(keep(stack, descriptor) for descriptor in open_procs(groups)),
+        joined=tuple((namespace.kind, keep(stack, open_namespace(namespace.kind, namespace.path))) for namespace in bundle.namespaces if namespace.path),
+        terminal=slave,
+        devpts=devpts,
+        views=views_of(groups, layout),
+        folders=frozenset(mount.source for mount in bundle.mounts if mount.kind == "bind" and _is_folder(mount.source, mount.destination)),
+        hidden_folders=frozenset(path for path in bundle.masked if _hides_folder(path, bundle.root)),
+        seccomp=compile_filter(bundle.seccomp, bundle.process),
+        apparmor=check_profile(bundle.process.apparmor_profile),
+    )
+    return opened, master
+
+
+def last_capability() -> int:
+    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
+        return int(file.read())
+
+
+def open_namespace(kind: str, path: str) -> int:
+    """Raises Refused for a path that is no such namespace, or that would give the host's mounts away."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused(f"the {kind} namespace {path} can't be opened: {error.strerror}") from error
+    try:
+        link = os.readlink(f"/proc/self/fd/{descriptor}")
+        own = os.stat(f"/proc/self/ns/{_KINDS[kind]}")
+        found = os.fstat(descriptor)
+        if found.st_dev != own.st_dev:
+            raise Refused(f"{path} is no namespace but {link}")
+        if kind == "mount" and found.st_ino == own.st_ino:
+            raise Refused("a container in the host's mount namespace is refused: its mounts would be the host's")
+    except Refused:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _is_folder(source: str, destination: str) -> bool:
+    try:
+        os.stat(source)
+    except OSError as error:
+        raise StartFailed(f"error mounting {source!r} to rootfs at {destination!r}: {error.strerror}") from error
+    return os.path.isdir(source)
+
+
+def _hides_folder(path: str, root: str) -> bool:
+    """Below /proc and /sys every mount of this kernel looks alike."""
+    return os.path.isdir(path if path.startswith(("/proc/", "/sys/")) else root + path)
+
+
+def compile_filter(seccomp: Json, process: Process) -> Seccomp | None:
+    """The bundle's policy as BPF. Raises Refused."""
+    if not seccomp:
+        return None
+    from runtime.child.capabilities import NAMES
+    from runtime.seccomp.bpf import assemble
+    from runtime.seccomp.document import policy_of
+    from runtime.seccomp.numbers import NATIVE
+
+    if seccomp.get("listenerPath"):
+        raise Refused("config.json: linux.seccomp.listenerPath is not supported by this runtime")
+    words = seccomp.get("flags") or []
+    flags = 0
+    for word in words if isinstance(words, list) else [words]:
+        if word not in _FILTER_FLAGS:
+            raise Refused(f"config.json: linux.seccomp.flags: {word} is not supported by this runtime")
+        flags |= _FILTER_FLAGS[word]
+    facts = os.uname()
+    native = NATIVE.get(facts.machine, ())
+    if not native:
+        raise Refused(f"config.json: linux.seccomp: there is no table of system calls for {facts.machine}")
+    held = frozenset(name.removeprefix("CAP_") for name in process.capabilities.bounding) & frozenset(NAMES)
+    return Seccomp(assemble(policy_of(seccomp, held, native)), flags)
+
+
+def check_profile(profile: str) -> str:
+    """Raises Refused where the kernel could not keep it."""
+    if profile in ("", "unconfined"):
+        return ""
+    try:
+        with open("/sys/module/apparmor/parameters/enabled", encoding="ascii") as file:
+            enabled = file.read().strip() == "Y"
+    except FileNotFoundError:
+        enabled = False
+    if not enabled:
+        raise Refused(f"config.json: process.apparmorProfile {profile}: AppArmor is not enabled on this host")
+    return profile
