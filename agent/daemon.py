@@ -96,10 +96,11 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
                 identity = kept[0]
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)
             pulls = Pulls(images, settings.root / "images", settings.registries)
-            containers = Containers(store, images, networks, supervisor, events, volumes, pulls)
+            containers = Containers(store, images, networks, supervisor, events, volumes)
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
-                networks, Membership(settings.root, settings.run, containers, networks, description), fabric, events, volumes, settings.labels,
+                networks, Membership(settings.root, settings.run, containers, networks, description, pulls), fabric, events, volumes, pulls,
+                settings.labels,
             )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from runtime.errors import NoSuchImage, RuntimeFault
 
 if TYPE_CHECKING:
     from agent.containers import Containers
+    from agent.pulls import Pulls
     from agent.records import Record
     from agent.reporter import Reporter
 
@@ -34,9 +35,9 @@ KILLED = 128 + 9
 class Executor:
     """State: the task as the managers last sent it, and its status as seen here."""
 
-    def __init__(self, task: Task, node: NodeDescription, node_id: str, containers: Containers, reporter: Reporter) -> None:
+    def __init__(self, task: Task, node: NodeDescription, node_id: str, containers: Containers, pulls: Pulls, reporter: Reporter) -> None:
         self._task, self._node, self._node_id = task, node, node_id
-        self._containers, self._reporter = containers, reporter
+        self._containers, self._pulls, self._reporter = containers, pulls, reporter
         self._changed = trio.Event()
         self.status = task.status
 
@@ -96,7 +97,7 @@ class Executor:
         self._report(TaskState.PREPARING, "preparing")
         if self._containers.by_task(self._task.id) is None:
             wanted = task_container(self._task, self._node, self._node_id)
-            await self._containers.pulls.ensure(wanted.config.image, self._task.spec.container.registry_auth)
+            await self._pulls.ensure(wanted.config.image, self._task.spec.container.registry_auth)
             await self._containers.create(
                 wanted.config, wanted.host, name=wanted.name, networks=wanted.networks, task=(self._task.id, self._node_id, self._task.service_id),
                 mesh_ports=wanted.mesh_ports,

@@ -33,6 +33,7 @@ from cluster.wire.calls import Nothing
 if TYPE_CHECKING:
     from agent.containers import Containers
     from agent.networks import Networks
+from agent.pulls import Pulls
 
 log = logging.getLogger("festoon.membership")
 replace = msgspec.structs.replace
@@ -76,7 +77,8 @@ class JoinOptions:
 class Membership:
     """State: `inactive`, `pending` (joining), `active` or `error`; the identity, session and worker while in a swarm."""
 
-    def __init__(self, root: Path, run: Path, containers: Containers, networks: Networks, description: NodeDescription) -> None:
+    def __init__(self, root: Path, run: Path, containers: Containers, networks: Networks, description: NodeDescription, pulls: Pulls) -> None:
+        self._pulls = pulls
         self._root, self._containers, self._networks, self._description = root, containers, networks, description
         self._manager = ManagerProcess(root, run)
         self._nursery: trio.Nursery | None = None
@@ -245,7 +247,7 @@ class Membership:
         assert kept is not None
         credentials = kept[1]
         reporter = Reporter()
-        worker = Worker(self._containers, self._networks, reporter, self._description, identity.node_id)
+        worker = Worker(self._containers, self._networks, self._pulls, reporter, self._description, identity.node_id)
         session = Session(
             (credentials.certificate_pem, credentials.key_pem, credentials.root_pem), identity.managers, self._description,
             identity.data_path_address or identity.advertise_address,

@@ -37,12 +37,8 @@ class Node:
     fabric: Fabric
     events: EventBus
     volumes: Volumes
+    pulls: Pulls
     labels: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def pulls(self) -> Pulls:
-        """Images between registries and here."""
-        return self.containers.pulls
 
     @property
     def backend(self) -> str:

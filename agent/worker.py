@@ -18,6 +18,7 @@ from cluster.model.objects import NodeDescription, Task
 if TYPE_CHECKING:
     from agent.containers import Containers
     from agent.networks import Networks
+    from agent.pulls import Pulls
     from agent.reporter import Reporter
 
 log = logging.getLogger("festoon.worker")
@@ -27,8 +28,8 @@ Argument = TypeVar("Argument")
 class Worker:
     """State: an executor and its cancel scope per assigned task."""
 
-    def __init__(self, containers: Containers, networks: Networks, reporter: Reporter, node: NodeDescription, node_id: str) -> None:
-        self._containers, self._networks, self._reporter = containers, networks, reporter
+    def __init__(self, containers: Containers, networks: Networks, pulls: Pulls, reporter: Reporter, node: NodeDescription, node_id: str) -> None:
+        self._containers, self._networks, self._pulls, self._reporter = containers, networks, pulls, reporter
         self._node, self._node_id = node, node_id
         self._executors: dict[str, Executor] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -78,7 +79,7 @@ class Worker:
             if task.status.state < executor.status.state:
                 self._reporter.report(task.id, executor.status)  # the managers missed it
             return
-        executor = self._executors[task.id] = Executor(task, self._node, self._node_id, self._containers, self._reporter)
+        executor = self._executors[task.id] = Executor(task, self._node, self._node_id, self._containers, self._pulls, self._reporter)
         self._start_soon(self._run, executor)
 
     async def _run(self, executor: Executor) -> None:

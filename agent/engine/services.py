@@ -18,10 +18,11 @@ from agent.engine.swarm_logs import logs_answer
 from cluster.model.changes import Kind
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Service, Task
-from cluster.model.specs import ServiceModeKind
+from cluster.model.specs import ServiceModeKind, ServiceSpec
 from cluster.model.task_state import TaskState
 from cluster.wire.calls import Ids, Query, Remove, ServiceWrite
 from cluster.wire.http import Response
+from runtime.images import auth
 
 FILTERS: Final = frozenset({"id", "label", "mode", "name", "runtime"})
 JOBS: Final = (ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB)
@@ -69,6 +70,7 @@ async def create(call: Call) -> Response:
     if not spec.name:  # as `docker service create nginx` of the seed
         taken = {service.spec.name for service in (await lookup.query(call.node, Query(Kind.SERVICE))).services}
         spec = msgspec.structs.replace(spec, name=names.generate(os.urandom(names.RANDOM_BYTES), taken))
+    spec = _with_registry_auth(spec, call.request.headers.get("x-registry-auth", ""))
     answer = await call.node.swarm.call("control.service_create", ServiceWrite(spec))
     assert isinstance(answer, Ids)
     return json_answer({"ID": answer.id, "Warnings": list(answer.warnings)}, 201)
@@ -86,10 +88,24 @@ async def update(call: Call) -> Response:
     if rollback not in ("", "none", "previous"):
         raise InvalidArgument(f"unrecognized rollback option {rollback}")
     service = await lookup.service(call.node, call.names["id"])
+    source = call.text("registryAuthFrom", "spec") or "spec"
+    if source not in ("spec", "previous-spec"):
+        raise InvalidArgument(f"unsupported registryAuthFrom {source}")
+    known = service.previous_spec if source == "previous-spec" else service.spec
+    given = call.request.headers.get("x-registry-auth", "")
+    spec = _with_registry_auth(spec, given or (known.task.container.registry_auth if known else ""))
     request = ServiceWrite(spec, service.id, version, rollback=rollback == "previous")
     answer = await call.node.swarm.call("control.service_update", request)
     assert isinstance(answer, Ids)
     return json_answer({"Warnings": list(answer.warnings)})
+
+
+def _with_registry_auth(spec: ServiceSpec, header: str) -> ServiceSpec:
+    """The credentials with which the nodes pull; what says nothing is not kept."""
+    if auth.from_header(header) == auth.ANONYMOUS:
+        return spec
+    container = msgspec.structs.replace(spec.task.container, registry_auth=header)
+    return msgspec.structs.replace(spec, task=msgspec.structs.replace(spec.task, container=container))
 
 
 async def remove(call: Call) -> Response:

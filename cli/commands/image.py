@@ -1,4 +1,4 @@
-"""`festoon image …` and its short forms: ls, load, import, inspect, rm, tag."""
+"""`festoon image …` and its short forms: ls, load, import, inspect, rm, tag; pull and push are in registry.py."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ image = Group(
         "inspect": ("cli.commands.image:inspect", "Display detailed information on one or more images"),
         "load": ("cli.commands.image:load", "Load an image from a tar archive or STDIN"),
         "ls": ("cli.commands.image:ls", "List images"),
+        "pull": ("cli.commands.registry:pull", "Download an image from a registry"),
+        "push": ("cli.commands.registry:push", "Upload an image to a registry"),
         "rm": ("cli.commands.image:rm", "Remove one or more images"),
         "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     },

@@ -1,0 +1,97 @@
+"""Where a user's registry passwords are: Docker's client configuration, `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
+
+Owns that file's `auths` and touches nothing else in it. Passwords are as safe as Docker keeps them without a helper:
+base64 in a file of mode 0600; credential helpers are not used.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from cli.failures import CliFailure
+from cluster.model.reference import DEFAULT_DOMAIN, LEGACY_DOMAIN
+
+HUB: Final = "https://index.docker.io/v1/"
+MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
+_HUB_HOSTS: Final = (DEFAULT_DOMAIN, LEGACY_DOMAIN, "registry-1.docker.io")
+
+
+def server_of(text: str) -> str:
+    """The key under which a registry's credentials are kept."""
+    host = (text.partition("://")[2] or text).partition("/")[0]
+    return HUB if not host or host in _HUB_HOSTS else host
+
+
+def header_for(domain: str) -> tuple[tuple[str, str], ...]:
+    """X-Registry-Auth for a reference's domain; always there, as from Docker's client."""
+    document = find(server_of(domain))
+    return (("X-Registry-Auth", base64.urlsafe_b64encode(json.dumps(document).encode()).decode()),)
+
+
+def find(server: str) -> dict[str, str]:
+    """The AuthConfig of a registry; empty when there is none. Raises CliFailure for a file that can't be read."""
+    entry = _read().get("auths", {}).get(server)
+    if not isinstance(entry, dict):
+        return {}
+    found = {"serveraddress": server}
+    if isinstance(token := entry.get("identitytoken"), str) and token:
+        found["identitytoken"] = token
+    try:
+        username, _, password = base64.b64decode(str(entry.get("auth") or "")).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return found
+    return found | ({"username": username, "password": password.rstrip("\0")} if username else {})
+
+
+def keep(server: str, username: str, password: str, identity_token: str = "") -> Path:
+    """Remember them; returns the file."""
+    document = _read()
+    entry = {"auth": base64.b64encode(f"{username}:{'' if identity_token else password}".encode()).decode()}
+    document.setdefault("auths", {})[server] = entry | ({"identitytoken": identity_token} if identity_token else {})
+    return _write(document)
+
+
+def forget(server: str) -> bool:
+    """False when there was nothing."""
+    document = _read()
+    if document.get("auths", {}).pop(server, None) is None:
+        return False
+    _write(document)
+    return True
+
+
+def path() -> Path:
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+
+
+def _read() -> dict[str, Any]:
+    try:
+        with open(path(), "rb") as file:
+            document = json.loads(file.read(MAX_CONFIG_BYTES))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise CliFailure(f"Error loading config file: {path()}: {(error.strerror or str(error)).lower()}") from error
+    except ValueError as error:
+        raise CliFailure(f"Error loading config file: {path()}: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("auths", {}), dict):
+        raise CliFailure(f"Error loading config file: {path()}: not a client's configuration")
+    return document
+
+
+def _write(document: dict[str, Any]) -> Path:
+    target = path()
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=target.parent, prefix=".config-", delete=False) as file:  # mode 0600
+        json.dump(document, file, indent="\t")
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, target)
+    return target
