@@ -4,6 +4,7 @@ rename, wait, top."""
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -160,6 +161,10 @@ def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
+class _Gone(CliFailure):
+    """What was to be gone is gone already: said, and no failure."""
+
+
 def _each(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
     """Do it to every container, print the names of those that it worked for, and then what went wrong."""
     failures = []
@@ -167,6 +172,8 @@ def _each(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
         try:
             act(name)
             print(name)
+        except _Gone as e:
+            print(e.message, file=sys.stderr)
         except CliFailure as e:
             failures.append(e.message)
     if failures:
@@ -185,7 +192,7 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | No
         except ApiFailure as e:
             if not (force and e.http_status == 404):
                 raise
-            raise CliFailure(e.message) from e
+            raise _Gone(e.message) from e
 
     return _each(arguments, act)
 

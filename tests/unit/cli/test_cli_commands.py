@@ -121,6 +121,13 @@ def test_rm_goes_on_after_a_failure_and_fails_at_the_end(festoon: Callable[..., 
     assert result.err == "Error response from daemon: no such thing: /services/nosuch\n"
 
 
+def test_a_forced_rm_of_what_is_gone_is_said_and_is_no_failure(festoon: Callable[..., Any], engine: Any) -> None:
+    engine.answers["DELETE", "/containers/a"] = Response(204)
+    forced = festoon("container", "rm", "-f", "nosuch", "a")
+    assert (forced.status, forced.out, forced.err) == (0, "a\n", "Error response from daemon: no such thing: /containers/nosuch\n")
+    assert festoon("container", "rm", "nosuch").status == 1
+
+
 def test_service_ps_indents_earlier_tasks_of_a_slot(festoon: Callable[..., Any], engine: Any) -> None:
     def task(name: str, state: str, created: str, err: str = "") -> dict[str, Any]:
         status = {"State": state, "Timestamp": "2020-01-01T00:00:00Z", "Err": err}
