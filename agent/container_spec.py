@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
+from agent import log_settings, security_options
 from agent.records import Config, ExecConfig, HostConfig, Record
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import HealthCheck, Pairs
 from netfabric.view import HostPort, PublishedPort
 from runtime.images.config import ImageConfig
-from runtime.spec import DEFAULT_CAPABILITIES, ContainerSpec, ExecSpec, Limits, Mount, Rlimit, RootFs, User
+from runtime.spec import DEFAULT_CAPABILITIES, ContainerSpec, DeviceNode, ExecSpec, Limits, Mount, Rlimit, RootFs, User
 
+HOST_GATEWAY: Final = "host-gateway"
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PUBLIC_RESOLVERS: Final = ("8.8.8.8", "8.8.4.4")
 ALL_CAPABILITIES: Final = (
@@ -68,15 +71,22 @@ def _capability(name: str) -> str:
     return bare
 
 
-def hosts_file(hostname: str, addresses: Iterable[str], extra: Iterable[str]) -> str:
-    """/etc/hosts: the loopback names, what the user added (`name:address`), the container's own name."""
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", "fe00::\tip6-localnet", "ff00::\tip6-mcastprefix",
+def hosts_file(config: Config, addresses: Iterable[str], extra: Iterable[str], gateway: str = "") -> str:
+    """/etc/hosts: the loopback names, what the user added (`name:address`; host-gateway stands for `gateway`), the container's own name."""
+    hostname = f"{config.hostname}.{config.domainname}" if config.domainname else config.hostname
+    if "." in hostname:
+        hostname = f"{hostname} {hostname.partition('.')[0]}"
+    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", "fe00::0\tip6-localnet", "ff00::0\tip6-mcastprefix",
              "ff02::1\tip6-allnodes", "ff02::2\tip6-allrouters"]  # fmt: skip
-    for entry in extra:
-        name, _, address = entry.partition(":")
-        lines.append(f"{address}\t{name}")
+    lines += [extra_host_line(entry, gateway) for entry in extra]
     lines += [f"{address.partition('/')[0]}\t{hostname}" for address in addresses if address]
     return "\n".join(lines) + "\n"
+
+
+def extra_host_line(entry: str, gateway: str) -> str:
+    """`name:address` as a line of /etc/hosts."""
+    name, _, address = entry.partition(":")
+    return f"{gateway if address == HOST_GATEWAY else address.strip('[]')}\t{name}"
 
 
 def resolv_file(host_text: str, host: HostConfig) -> str:
@@ -123,41 +133,54 @@ def environment(config: Config, home: str) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in merged.items())
 
 
-def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, files: str, log_path: str, namespace: str,
-                      mounts: tuple[Mount, ...]) -> ContainerSpec:  # fmt: skip
-    """The runtime's spec. The folder `files` holds the three files; `namespace` is a netns path, `host`, or empty for one of its own."""
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """As runtime.spec has them: `network` a netns path, host, container:<id> or empty; the others empty, host, none or a container's id."""
+
+    network: str = ""
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+
+
+def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, files: str, log_path: str, namespaces: Namespaces,
+                      mounts: tuple[Mount, ...], numbers: Mapping[str, str] = {}) -> ContainerSpec:  # fmt: skip
+    """The runtime's spec. The folder `files` holds the three files; `numbers` as for `limits_of`."""
     config, host = record.config, record.host
+    security = security_options.parse(host.security_options)
     bound = tuple(Mount("bind", f"/etc/{n}", f"{files}/{n}") for n in ("hostname", "hosts", "resolv.conf"))
-    options = dict(host.log_options)
     return ContainerSpec(
         id=record.id, argv=argv_of(config), env=environment(config, home), rootfs=rootfs, cwd=config.working_dir or "/", user=user, hostname=config.hostname,
-        network_namespace=namespace, mounts=bound + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
-        capabilities=capabilities(host.cap_add, host.cap_drop, privileged=host.privileged), privileged=host.privileged, sysctls=_own_sysctls(host.sysctls),
-        rlimits=tuple(Rlimit(u.name, u.soft, u.hard) for u in host.ulimits), limits=_limits(host),
-        log_path="" if host.log_driver == "none" else log_path, log_max_bytes=_size(options.get("max-size", ""), 20 << 20),
-        log_max_files=int(options.get("max-file", "5")), shm_size_bytes=host.shm_size_bytes, oom_score_adj=host.oom_score_adj,
-        stop_signal=signal_number(config.stop_signal or "TERM"),
+        network_namespace=namespaces.network, mounts=bound + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
+        capabilities=capabilities(host.cap_add, host.cap_drop, privileged=host.privileged), privileged=host.privileged,
+        sysctls=_own_sysctls(record, namespaces),
+        rlimits=tuple(Rlimit(u.name, u.soft, u.hard) for u in host.ulimits), limits=limits_of(host, numbers),
+        log_path="" if host.log_driver == "none" else log_path, log_max_bytes=log_settings.max_bytes(host),
+        log_max_files=log_settings.max_files(host), shm_size_bytes=host.shm_size_bytes, oom_score_adj=host.oom_score_adj,
+        stop_signal=signal_number(config.stop_signal or "TERM"), no_new_privileges=security.no_new_privileges, seccomp=security.seccomp,
+        cgroup_parent=host.cgroup_parent.strip("/"), pid_mode=namespaces.pid, ipc_mode=namespaces.ipc, uts_mode=namespaces.uts,
+        cgroup_mode="host" if host.cgroup_mode == "host" else "", devices=tuple(DeviceNode(d.path, d.target, d.permissions) for d in host.devices),
+        device_rules=host.device_rules, paths_open=security.paths_open or host.system_paths_open,
     )  # fmt: skip
 
 
-def _own_sysctls(sysctls: Pairs) -> Pairs:
-    return tuple((name, value) for name, value in sysctls if not name.startswith("net."))  # net.* belong to the namespace: the fabric sets them
+def _own_sysctls(record: Record, namespaces: Namespaces) -> Pairs:
+    """Those of net.* belong to the network namespace: where there is one of the fabric's, the fabric sets them."""
+    wired = bool(record.attachments)
+    own = tuple((name, value) for name, value in record.host.sysctls if not (wired and name.startswith("net.")))
+    domain = record.config.domainname
+    return (("kernel.domainname", domain), *own) if domain and not namespaces.uts else own
 
 
-def _limits(host: HostConfig) -> Limits:
-    return Limits(host.memory_bytes, host.memory_swap_bytes, host.memory_reservation_bytes, host.nano_cpus, host.cpu_shares, host.cpuset_cpus, host.pids_limit)
-
-
-def _size(text: str, default: int) -> int:
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    bare = text.lower().removesuffix("b")
-    if not bare:
-        return default
-    scale = units.get(bare[-1], 1)
-    number = bare[:-1] if bare[-1] in units else bare
-    if not number.isdigit() or int(number) * scale < 1:
-        raise InvalidArgument(f"invalid value for max-size: {text}")
-    return int(number) * scale
+def limits_of(host: HostConfig, numbers: Mapping[str, str] = {}) -> Limits:
+    """`numbers`: path of a block device -> its "major:minor", for the throttles; a device that is not in there is left out."""
+    swap = host.memory_swap_bytes or host.memory_bytes * 2  # Docker's default: as much swap as memory
+    throttles = tuple((kind, numbers[path], rate) for kind, path, rate in host.throttles if path in numbers)
+    return Limits(
+        host.memory_bytes, swap, host.memory_reservation_bytes, host.nano_cpus, host.cpu_shares, host.cpuset_cpus, host.pids_limit, host.cpu_period_us,
+        host.cpu_quota_us, host.cpuset_mems, host.blkio_weight, -1 if host.memory_swappiness is None else host.memory_swappiness, host.oom_kill_disable,
+        throttles,
+    )  # fmt: skip
 
 
 def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, home: str) -> ExecSpec:
@@ -171,16 +194,26 @@ def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, h
 
 
 def with_image(config: Config, image: ImageConfig, container_id: str) -> Config:
-    """The user's configuration over the image's: an entrypoint of the user's own drops the image's command."""
+    """The user's configuration over the image's: an entrypoint of the user's own drops the image's command; one empty string drops the entrypoint too."""
     own_entrypoint = bool(config.entrypoint)
+    if config.entrypoint == ("",):
+        config, image = msgspec.structs.replace(config, entrypoint=()), msgspec.structs.replace(image, entrypoint=())
     labels = dict(image.labels) | dict(config.labels)
     return msgspec.structs.replace(
         config, hostname=config.hostname or container_id[:12], user=config.user or image.user, env=merge_environment(image.env, config.env),
         entrypoint=config.entrypoint or image.entrypoint, cmd=config.cmd or (() if own_entrypoint else image.cmd),
         working_dir=config.working_dir or image.working_dir,
-        labels=tuple(sorted(labels.items())), stop_signal=config.stop_signal or image.stop_signal, health=config.health or _health(image),
+        labels=tuple(sorted(labels.items())), stop_signal=config.stop_signal or image.stop_signal, health=_with_image_health(config.health, _health(image)),
         exposed_ports=tuple(dict.fromkeys(config.exposed_ports + image.exposed_ports)), volumes=tuple(dict.fromkeys(config.volumes + image.volumes)),
     )  # fmt: skip
+
+
+def _with_image_health(own: HealthCheck | None, image: HealthCheck | None) -> HealthCheck | None:
+    """The image's probe with the user's own times; a probe of the user's own takes nothing from the image but what it leaves open."""
+    if own is None or image is None:
+        return own or image
+    kept = {name: getattr(own, name) or getattr(image, name) for name in HealthCheck.__struct_fields__}
+    return HealthCheck(**kept)
 
 
 def _health(image: ImageConfig) -> HealthCheck | None:
@@ -196,9 +229,4 @@ def mesh_ports(record: Record) -> tuple[PublishedPort, ...]:
 def host_ports(record: Record) -> tuple[HostPort, ...]:
     """The node's ports that are forwarded to its address on a local bridge."""
     address = next((a.address.partition("/")[0] for a in record.attachments if len(a.network_id) == 64 and a.address), "")
-    return tuple(HostPort(p.protocol, p.host_port, address, p.container_port, p.host_ip) for p in record.host.port_bindings if address and p.host_port)
-
-
-def mounts(record: Record) -> tuple[Mount, ...]:
-    """What is mounted beside the three files."""
-    return tuple(Mount(m.kind, m.target, m.source, m.read_only, m.options) for m in record.host.mounts if m.kind in {"bind", "tmpfs"})
+    return tuple(HostPort(p.protocol, p.host_port, address, p.container_port, p.host_ip) for p in record.ports if address)

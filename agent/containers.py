@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import trio
 
-from agent import container_checks, container_spec, mount_points, names, users
+from agent import container_checks, container_spec, machine, mount_points, names, users
 from agent.aftercare import Aftercare
 from agent.container_registry import Registry
 from agent.container_store import ContainerStore
@@ -30,7 +30,7 @@ from cluster.model.specs import Pairs
 from netfabric.errors import FabricError
 from runtime.cgroups.groups import Groups
 from runtime.client import Attached, ExecStarted, Supervisor
-from runtime.errors import NoSuchContainer, NotPaused, RuntimeFault, StartFailed
+from runtime.errors import NoSuchContainer, RuntimeFault, StartFailed
 from runtime.images.store import ImageStore
 from runtime.spec import ContainerSpec, ContainerState, Exited
 
@@ -58,7 +58,8 @@ class Containers:
         self._starting: set[str] = set()
         self._early_exits: dict[str, Exited] = {}
         self._introduced: set[str] = set()
-        self.execs = ExecSessions(supervisor, events, self._publish_of)
+        self._ending: dict[str, trio.Event] = {}
+        self.execs = ExecSessions(supervisor, self._publish_of)
         self._aftercare = Aftercare(self)
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class Containers:
         """
         if name and not NAME.match(name):
             raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-        container_checks.check(config, host, container_checks.node_resources())
+        container_checks.check(config, host, machine.resources())
         self._registry.refuse_taken(name)
         image = await trio.to_thread.run_sync(self._images.get, config.image)
         container_id = os.urandom(32).hex()
@@ -170,8 +171,11 @@ class Containers:
                 state, hint = ("restarting", hint) if restarting else (state, hint)
                 raise Conflict(f"You cannot remove a {state} container {record.id}. {hint} the container before attempting removal or force remove")
             await self._kill_for_good(record)
+        await self._until_gone(record.id)
         if self._registry.get(record.id) is None:
             return
+        self._aftercare.cancel_restart(record.id)
+        self._aftercare.ended(record.id)
         self._registry.drop(record)
         self.execs.forget(record.id)
         if record.id in self._introduced:
@@ -197,7 +201,7 @@ class Containers:
             except (Conflict, NotFound):
                 return  # it has ended in between
         with trio.move_on_after(KILL_WAIT_S):
-            await self._until_exit(record.id)
+            await self._until_stopped(record.id)
 
     def rename(self, container_id: str, name: str) -> None:
         """Give it another name. Raises Conflict when that is taken."""
@@ -239,6 +243,7 @@ class Containers:
         """`start` of a container that does not run, with `restarts` as its count of restarts. Raises as `start`."""
         self._starting.add(container_id)
         try:
+            await self._until_gone(container_id)
             record = replace(self.find(container_id), restart_count=restarts)
             await self._start(record)
         finally:
@@ -281,7 +286,7 @@ class Containers:
         """As before the start, with what went wrong; --rm removes it."""
         await self._tear_down(record)
         self._introduced.discard(record.id)
-        state = replace(record.state, status=record.state.status if record.state.started_at_ns else "created", pid=0, exit_code=status, error=text)
+        state = replace(record.state, status="exited" if record.state.started_at_ns else "created", pid=0, exit_code=status, error=text)
         self._registry.put(replace(self._wiring.detached(record), state=state))
         self._wake(record.id)
         if record.host.auto_remove:
@@ -297,7 +302,7 @@ class Containers:
         mounts = await self._volumes.runtime_mounts(record.mount_points)
         return container_spec.compile_container(
             record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=self._wiring.files(record),
-            log_path=self._store.log_path(record.id), namespaces=namespaces, mounts=mounts, numbers=container_checks.device_numbers(record.host),
+            log_path=self._store.log_path(record.id), namespaces=namespaces, mounts=mounts, numbers=_device_numbers(record.host),
         )  # fmt: skip
 
     async def kill(self, container_id: str, signal: int) -> None:
@@ -316,7 +321,7 @@ class Containers:
             await self._supervisor.signal(record.id, signal)
             if ends and record.state.status == "paused":
                 await self.unpause(record.id)
-        except (NoSuchContainer, NotPaused):
+        except (RuntimeFault, Internal):
             return  # it has exited, and the event is on its way
         self._publish("kill", record, (("signal", str(signal)),))
 
@@ -334,10 +339,10 @@ class Containers:
         self._aftercare.cancel_restart(record.id)
         await self.kill(record.id, signal or container_spec.signal_number(record.config.stop_signal or "TERM"))
         with trio.move_on_after(grace if grace >= 0 else float("inf")) as patience:
-            await self._until_exit(record.id)
+            await self._until_stopped(record.id)
         if patience.cancelled_caught and (still := self._registry.get(record.id)) is not None and self.is_running(still):
             await self.kill(record.id, SIGKILL)
-            await self._until_exit(record.id)
+            await self._until_stopped(record.id)
         self._publish("stop", record)
 
     async def restart(self, container_id: str, timeout_s: int | None = None, signal: int = 0) -> None:
@@ -376,7 +381,7 @@ class Containers:
         """Other limits and another restart policy, from now on. Raises StartFailed with the kernel's refusal; then nothing is changed."""
         record = self.find(container_id)
         if self.is_running(record):
-            await self._supervisor.update(record.id, container_spec.limits_of(host, container_checks.device_numbers(host)))
+            await self._supervisor.update(record.id, container_spec.limits_of(host, _device_numbers(host)))
         if (now := self._registry.get(record.id)) is not None:
             self._registry.put(replace(now, host=host))
             self._publish("update", now)
@@ -400,17 +405,29 @@ class Containers:
         if condition == "removed":
             await self._removals.setdefault(record.id, trio.Event()).wait()
             return self._last_words.pop(record.id, (record.state.exit_code, record.state.error))
-        if condition == "next-exit" or self.is_running(record) or record.id in self._starting:
-            await self._until_exit(record.id)
+        if condition == "next-exit" or record.id in self._starting:
+            await self._until_next_exit(record.id)
+        else:
+            await self._until_stopped(record.id)
         now = self._registry.get(record.id) or record
         return now.state.exit_code, now.state.error
 
-    async def _until_exit(self, container_id: str) -> None:
-        event = self._exits.setdefault(container_id, trio.Event())
-        record = self._registry.get(container_id)
-        if event.is_set() and record is not None and not self.is_running(record):
-            event = self._exits[container_id] = trio.Event()
+    async def _until_next_exit(self, container_id: str) -> None:
+        event, record = self._exits.setdefault(container_id, trio.Event()), self._registry.get(container_id)
+        if event.is_set() and record is not None and not self.is_running(record) and container_id not in self._ending:
+            event = self._exits[container_id] = trio.Event()  # that was the exit of an earlier run
         await event.wait()
+
+    async def _until_stopped(self, container_id: str) -> None:
+        """Until it does not run and nothing of its run is left."""
+        record = self._registry.get(container_id)
+        if record is not None and self.is_running(record):
+            await self._exits.setdefault(container_id, trio.Event()).wait()
+        await self._until_gone(container_id)
+
+    async def _until_gone(self, container_id: str) -> None:
+        if (gone := self._ending.get(container_id)) is not None:
+            await gone.wait()
 
     async def attach(self, container_id: str) -> Attached:
         """The container's live streams from now on; the caller owns the descriptors. One that has not been started is made known to the supervisor first."""
@@ -491,6 +508,10 @@ class Containers:
                 elif event.kind == "oom" and (record := self._registry.get(event.container_id)) is not None:
                     self._publish("oom", record)
 
+    async def end_supervisor(self) -> None:
+        """End the supervisor and its stem, when no container runs; the next start makes new ones."""
+        await self._supervisor.shutdown()
+
     async def recover(self) -> None:
         """After a restart: take running containers over, note what has exited meanwhile, forget what the supervisor holds without a record, and start
         what its policy wants started."""
@@ -532,22 +553,22 @@ class Containers:
             self._early_exits[container_id] = exited
             return
         record = self._registry.get(container_id)
-        if record is None or not self.is_running(record):
+        if record is None or not self.is_running(record) or container_id in self._ending:
             return
         self._aftercare.ended(record.id)
         state = replace(
             record.state, status="exited", pid=0, exit_code=exited.status, oom_killed=exited.oom_killed,
             finished_at_ns=exited.finished_at_ns or time.time_ns(), error="" if exited.known else "the exit status was lost with the supervisor",
         )  # fmt: skip
-        ended = replace(self._wiring.detached(record), state=state)
-        self._starting.add(record.id)  # no other start before everything of this run is gone
+        self._registry.put(replace(self._wiring.detached(record), state=state))
+        gone = self._ending[record.id] = trio.Event()
         try:
-            self._registry.put(ended)
-            self._wake(record.id)
-            self._publish("die", record, (("exitCode", str(exited.status)),))
             await self._tear_down(record)
         finally:
-            self._starting.discard(record.id)
+            del self._ending[record.id]
+            gone.set()
+        self._wake(record.id)
+        self._publish("die", record, (("exitCode", str(exited.status)),))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=False)
         if record.host.auto_remove:
             await self._remove_after(record.id)
@@ -574,3 +595,7 @@ class Containers:
     def _publish(self, action: str, record: Record, more: Pairs = ()) -> None:
         about = (*record.config.labels, *more, ("image", record.config.image), ("name", record.name))
         self._events.publish(Event("container", action, record.id, about))
+
+
+def _device_numbers(host: HostConfig) -> dict[str, str]:
+    return {path: number for _, path, _ in host.throttles if (number := machine.block_device_number(path))}

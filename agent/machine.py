@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,35 @@ def memory_bytes() -> int:
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResources:
+    """`cpus`, `memory_nodes`: which there are, as the kernel writes lists: `0-3`; empty when it does not say."""
+
+    processors: int
+    cpus: str = ""
+    memory_nodes: str = ""
+
+
+def resources() -> NodeResources:
+    return NodeResources(len(os.sched_getaffinity(0)), _line("/sys/devices/system/cpu/online"), _line("/sys/devices/system/node/has_memory"))
+
+
+def _line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def block_device_number(path: str) -> str:
+    """`major:minor` of a block device; empty when it is none."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return ""
+    return f"{os.major(facts.st_rdev)}:{os.minor(facts.st_rdev)}" if stat.S_ISBLK(facts.st_mode) else ""
 
 
 def describe(labels: Pairs) -> NodeDescription:

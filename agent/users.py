@@ -49,8 +49,11 @@ def resolve(text: str, passwd: str, group: str, extra_groups: tuple[str, ...] = 
         groups: tuple[int, ...] = ()
     else:
         groups = tuple(int(g[2]) for g in lines if g[2].isdigit() and name and name in g[3].split(","))
-    groups += tuple(_group(g, lines) for g in extra_groups)
-    return User(uid, gid, tuple(dict.fromkeys(groups))), home
+    try:
+        groups += tuple(_group(g, lines) for g in extra_groups)
+    except InvalidArgument as error:
+        raise InvalidArgument(error.message.replace("unable", "Unable", 1)) from None
+    return User(uid, gid, tuple(dict.fromkeys((gid, *groups)))), home
 
 
 def _is_id(text: str) -> bool:

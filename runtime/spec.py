@@ -52,6 +52,8 @@ class Limits(Spec, frozen=True):
     cpu_quota_us: int = 0
     cpuset_mems: str = ""
     blkio_weight: int = 0  # 10..1000
+    swappiness: int = -1  # 0..100; -1: the host's
+    oom_kill_disable: bool = False
     throttles: tuple[tuple[str, str, int], ...] = ()  # (read_bps | write_bps | read_iops | write_iops, "major:minor", rate per second)
 
 
@@ -66,6 +68,14 @@ DEFAULT_CAPABILITIES: tuple[str, ...] = (
     "AUDIT_WRITE", "SETFCAP",
 )  # fmt: skip
 """Docker's 14 (mask 0xa80425fb)."""
+
+
+class DeviceNode(Spec, frozen=True):
+    """A device of the host (or a folder of them) to use in the container. `target` is below /dev."""
+
+    path: str
+    target: str
+    permissions: str = "rwm"
 
 
 class ContainerSpec(Spec, frozen=True):
@@ -99,6 +109,9 @@ class ContainerSpec(Spec, frozen=True):
     ipc_mode: str = ""  # also "none": of its own and without /dev/shm
     uts_mode: str = ""
     cgroup_mode: str = ""  # empty or "host"
+    devices: tuple[DeviceNode, ...] = ()
+    device_rules: tuple[str, ...] = ()  # further ones of cgroup v1's form: "c 10:229 rwm"
+    paths_open: bool = False  # nothing below /proc and /sys is masked or read-only
 
 
 class ExecSpec(Spec, frozen=True):
