@@ -65,10 +65,11 @@ def _devices() -> list[dict[str, Any]]:
 
 def _mounts() -> list[dict[str, Any]]:
     private = ["nosuid", "noexec", "nodev"]
+    pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
     return [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": private},
         {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
-        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": pts},
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*private, "ro"]},
         {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*private, "ro"]},
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": private},

@@ -2,8 +2,8 @@
 no file's content.
 
 A record is one line (with its newline) of one stream, dated by its first byte; a line over LINE_MAX_BYTES, or one
-without a newline at the end, is a record marked `partial`. Format: runtime/supervisor/frames.py. Following is by
-inotify(7); nothing is polled.
+without a newline at the end, is a record marked `partial`. Both formats are read (runtime/supervisor/logformat.py).
+Following is by inotify(7); nothing is polled.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import trio
 
 from runtime.kernel import constants as k
 from runtime.kernel.inotify import open_watch, read_changes
-from runtime.supervisor.frames import BEGIN, END, STDERR, STDOUT, Frame, frames, frames_backwards, whole_size
+from runtime.supervisor.frames import BEGIN, END, STDERR, STDOUT, Frame
 from runtime.supervisor.logfile import rotated
+from runtime.supervisor.logformat import frames, frames_backwards, whole_size
 
 LINE_MAX_BYTES = 1024 * 1024
 FILES_MAX = 1000

@@ -112,6 +112,7 @@ class ContainerSpec(Spec, frozen=True):
     devices: tuple[DeviceNode, ...] = ()
     device_rules: tuple[str, ...] = ()  # further ones of cgroup v1's form: "c 10:229 rwm"
     paths_open: bool = False  # nothing below /proc and /sys is masked or read-only
+    log_driver: str = "local"  # json-file: Docker's JSON lines; all others: frames
 
 
 class ExecSpec(Spec, frozen=True):

@@ -54,7 +54,7 @@ def prepare(context: Context, container: Container) -> None:
 
 def same_shape(one: ContainerSpec, other: ContainerSpec) -> bool:
     """Whether streams that were made for one specification serve the other."""
-    return (one.tty, one.open_stdin, one.log_path) == (other.tty, other.open_stdin, other.log_path)
+    return (one.tty, one.open_stdin, one.log_path, one.log_driver) == (other.tty, other.open_stdin, other.log_path, other.log_driver)
 
 
 def _give_to_user(container: Container) -> None:
@@ -84,7 +84,7 @@ def take_over(context: Context, container: Container) -> None:
 
 def _new_output(context: Context, container: Container) -> Output:
     spec = container.spec
-    log = LogWriter(spec.log_path, spec.log_max_bytes, spec.log_max_files) if spec.log_path else None
+    log = LogWriter(spec.log_path, spec.log_max_bytes, spec.log_max_files, spec.log_driver) if spec.log_path else None
     return Output(context.loop, log)
 
 

@@ -103,13 +103,22 @@ def test_forwards_and_backwards_agree(tmp_path: Path) -> None:
     assert isinstance(ahead[0], Frame)
 
 
-def test_a_full_disk_loses_output_and_leaves_no_half_frame() -> None:
+@pytest.mark.parametrize("driver", ["local", "json-file"])
+def test_a_full_disk_loses_output_says_so_and_goes_on(tmp_path: Path, driver: str) -> None:
+    writer = LogWriter(str(tmp_path / "log"), 1 << 20, 1, driver)
+    writer.write(STDOUT, 1, b"before\n")
+    file = os.dup(writer._file)
     with open("/dev/full", "wb") as full:
-        writer = LogWriter.__new__(LogWriter)
-        writer._path, writer._max_bytes, writer._max_files, writer.lost_bytes = "/dev/full", 1 << 20, 1, 0
-        writer._file, writer._size = full.fileno(), 0
-        writer.write(STDOUT, 1, b"gone\n")
-        assert writer.lost_bytes == 5
+        os.dup2(full.fileno(), writer._file)
+        writer.write(STDOUT, 2, b"gone\n")
+        writer.write(STDERR, 3, b"gone too\n")
+        assert writer.lost_bytes == 14
+    os.dup2(file, writer._file)
+    os.close(file)
+    writer.write(STDOUT, 4, b"after\n")
+    writer.close()
+    mark = b"[14 bytes of output were lost: no space left on device]\n"
+    assert lines(tmp_path / "log") == [("stdout", 1, b"before\n", False), ("stderr", 4, mark, False), ("stdout", 4, b"after\n", False)]
 
 
 def test_no_log_is_empty(tmp_path: Path) -> None:
