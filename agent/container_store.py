@@ -1,5 +1,5 @@
-"""The containers' folders on disk: `containers/<id>/` with the record, the overlay's upper and work folders and the log; the files bound into /etc are in the
-run folder, because they are made anew at each start.
+"""The containers' folders on disk: `containers/<id>/` with the record, the log and what runtime/storage/overlay.py keeps
+there; the files bound into /etc are in the run folder, because they are made anew at each start.
 
 Owns the folders' layout. A record is written to a new file each time, and the one before the last is removed: no rename over an existing file, which would
 make ext4 flush it (mount option auto_da_alloc, ext4(5)) and cost more than the start of a container. After a power loss the newest whole record counts.
@@ -9,7 +9,10 @@ A folder without a readable record is what a crash left half-made and is removed
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,7 @@ import msgspec
 
 from agent.records import Record
 from runtime.spec import RootFs
+from runtime.storage import overlay
 
 _RECORD: Final = re.compile(r"record\.(\d+)\.json")
 
@@ -29,6 +33,12 @@ class ContainerStore:
         self._numbers: dict[str, int] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o710)
         run.mkdir(parents=True, exist_ok=True, mode=0o710)
+        self._init = overlay.init_layer(root.parent / "init-layer")
+
+    @property
+    def mount_point(self) -> Path:
+        """A folder that others may mount on in namespaces of their own."""
+        return self._run
 
     def folder(self, container_id: str) -> Path:
         return self._root / container_id
@@ -43,7 +53,8 @@ class ContainerStore:
         for folder in self._root.iterdir():
             record = self._read(folder)
             if record is None:
-                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(OSError):  # the next start tries again
+                    overlay.remove(folder)
             else:
                 records.append(record)
         return tuple(sorted(records, key=lambda r: (r.created_at_ns, r.id)))
@@ -52,8 +63,7 @@ class ContainerStore:
         """Make the folder and write the record last: until it is there, the container does not exist."""
         folder = self.folder(record.id)
         folder.mkdir(mode=0o710)
-        (folder / "upper").mkdir(mode=0o755)
-        (folder / "work").mkdir(mode=0o700)
+        overlay.prepare(folder, ())
         self.save(record)
 
     def save(self, record: Record) -> None:
@@ -69,12 +79,33 @@ class ContainerStore:
         number = self._numbers.pop(container_id, 0)
         for name in (number, number - 1):
             (folder / f"record.{name}.json").unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # the next start tries again
+            overlay.remove(folder)
         shutil.rmtree(self.files(container_id), ignore_errors=True)
 
     def rootfs(self, container_id: str, lower: tuple[str, ...], *, read_only: bool) -> RootFs:
-        folder = self.folder(container_id)
-        return RootFs(lower, str(folder / "upper"), str(folder / "work"), read_only)
+        """What the supervisor mounts: the image's layers, and below them the one of the mount points."""
+        return overlay.prepare(self.folder(container_id), self.with_init(lower), read_only=read_only)
+
+    def with_init(self, lower: tuple[str, ...]) -> tuple[str, ...]:
+        return (*lower, self._init)
+
+    def upper(self, container_id: str) -> Path:
+        return overlay.upper(self.folder(container_id))
+
+    def size_bytes(self, container_id: str) -> int:
+        """What the container has written."""
+        return overlay.size_bytes(self.folder(container_id))
+
+    @contextmanager
+    def scratch(self, container_id: str) -> Iterator[str]:
+        """A second work folder, for whoever mounts the container's root beside its own runtime."""
+        folder = self.folder(container_id) / f"work-{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700)
+        try:
+            yield str(folder)
+        finally:
+            overlay.remove(folder)
 
     def log_path(self, container_id: str) -> str:
         return str(self.folder(container_id) / "log")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ import trio
 
 from agent import container_checks, container_spec, machine, mount_points, names, users
 from agent.aftercare import Aftercare
+from agent.container_files import ContainerFiles
 from agent.container_registry import Registry
 from agent.container_store import ContainerStore
 from agent.container_wiring import Wiring, node_hostname
@@ -46,8 +48,10 @@ replace = msgspec.structs.replace
 class Containers:
     """State: records by id, ids by name, who waits for an exit. `run` must be running for exits to be seen."""
 
-    def __init__(self, store: ContainerStore, images: ImageStore, networks: Networks, supervisor: Supervisor, events: EventBus, volumes: Volumes) -> None:
+    def __init__(self, store: ContainerStore, images: ImageStore, networks: Networks, supervisor: Supervisor, events: EventBus, volumes: Volumes,
+                 files: ContainerFiles) -> None:  # fmt: skip
         self._store, self._images, self._networks, self._volumes = store, images, networks, volumes
+        self._files = files
         volumes.users_of = self.users_of_volume
         self._supervisor, self._events = supervisor, events
         self._registry = Registry(store)
@@ -82,7 +86,7 @@ class Containers:
         return self._store.log_path(record.id)
 
     def layers(self, record: Record) -> tuple[str, ...]:
-        return (str(self._store.folder(record.id) / "upper"), *self._images.lower_dirs(record.image_id))
+        return (str(self._store.upper(record.id)), *self._images.lower_dirs(record.image_id))
 
     def uses_image(self, image_id: str) -> str:
         """The id of a container of this image, or an empty string."""
@@ -118,6 +122,8 @@ class Containers:
         argv = container_spec.argv_of(merged)
         container_spec.capabilities(host.cap_add, host.cap_drop, privileged=host.privileged)
         host = self._with_whole_ids(host)
+        if host.memory_bytes > 0 and not host.memory_swap_bytes:
+            host = replace(host, memory_swap_bytes=host.memory_bytes * 2)  # Docker's default: as much swap as memory
         attachments = self._wiring.requested(host, networks)
         points = mount_points.points(host, merged.volumes, lambda reference: self.find(reference).mount_points, lambda: os.urandom(32).hex())
         record = Record(
@@ -154,11 +160,15 @@ class Containers:
             await self._volumes.provide(record.mount_points)
             self._registry.refuse_taken(record.name)
             self._registry.add(record)
+            await self._files.populate(record)
             done = True
         finally:
             self._volumes.settle(record.mount_points)
             if not done:
                 with trio.CancelScope(shield=True):
+                    if self._registry.get(record.id) is not None:
+                        self._registry.drop(record)
+                        await trio.to_thread.run_sync(self._store.remove, record.id)
                     await self._volumes.discard(record.mount_points)
 
     async def remove(self, container_id: str, *, force: bool = False, volumes: bool = False) -> None:
@@ -297,7 +307,7 @@ class Containers:
         return container_spec.Namespaces(wiring.namespace(record), wiring.mode(host.pid_mode), wiring.mode(host.ipc_mode), wiring.mode(host.uts_mode))
 
     async def _compile(self, record: Record, lower: tuple[str, ...], namespaces: container_spec.Namespaces) -> ContainerSpec:
-        passwd, group = (users.read_from_layers((str(self._store.folder(record.id) / "upper"), *lower), n) for n in ("passwd", "group"))
+        passwd, group = (users.read_from_layers((str(self._store.upper(record.id)), *lower), n) for n in ("passwd", "group"))
         user, home = users.resolve(record.config.user, passwd, group, record.host.group_add)
         mounts = await self._volumes.runtime_mounts(record.mount_points)
         return container_spec.compile_container(
@@ -446,12 +456,19 @@ class Containers:
             plain = replace(record, config=replace(record.config, user=""), host=HostConfig(log_driver=record.host.log_driver), mount_points=(), attachments=())
             return await self._compile(plain, lower, container_spec.Namespaces())
 
-    async def end_input(self, container_id: str) -> None:
-        """Its standard input ends when it has read what is there (StdinOnce)."""
-        try:
-            await self._supervisor.close_stdin(container_id)
-        except NoSuchContainer:
-            return  # it has ended
+    def say_attached(self, container_id: str) -> None:
+        self._publish_of(container_id, "attach", ())
+
+    def input_ender(self, container_id: str) -> Callable[[], Awaitable[None]]:
+        """Called: its standard input ends when it has read what is there (StdinOnce)."""
+
+        async def end() -> None:
+            try:
+                await self._supervisor.close_stdin(container_id)
+            except NoSuchContainer:
+                return  # it has ended
+
+        return end
 
     async def resize(self, container_id: str, rows: int, columns: int) -> None:
         """The size of its terminal; nothing happens without one. Raises Conflict when it does not run."""

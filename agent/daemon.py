@@ -19,6 +19,7 @@ from pathlib import Path
 import trio
 
 from agent import machine, membership_files
+from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
 from agent.containers import Containers
 from agent.engine.server import run_engine
@@ -96,10 +97,11 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
                 identity = kept[0]
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)
             pulls = Pulls(images, settings.root / "images", settings.registries)
-            containers = Containers(store, images, networks, supervisor, events, volumes)
+            files = ContainerFiles(store, images, volumes)
+            containers = Containers(store, images, networks, supervisor, events, volumes, files)
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
-                networks, Membership(settings.root, settings.run, containers, networks, description, pulls), fabric, events, volumes, pulls,
+                networks, Membership(settings.root, settings.run, containers, networks, description, pulls), fabric, events, volumes, files, pulls,
                 settings.labels,
             )  # fmt: skip
 

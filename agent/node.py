@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agent.container_files import ContainerFiles
     from agent.containers import Containers
     from agent.events import EventBus
     from agent.membership import Membership
@@ -37,6 +38,7 @@ class Node:
     fabric: Fabric
     events: EventBus
     volumes: Volumes
+    files: ContainerFiles
     pulls: Pulls
     labels: tuple[tuple[str, str], ...] = ()
 

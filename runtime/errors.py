@@ -56,3 +56,11 @@ class RegistryRefused(RegistryFailed):
         super().__init__(message)
         self.code = code
         self.http_status = http_status
+
+
+class TreeFault(RuntimeFault):
+    """A request on a container's files can't be done. `kind`: not-found, not-a-folder, read-only, bad, failed."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind

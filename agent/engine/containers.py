@@ -26,9 +26,10 @@ FILTERS: Final = frozenset(
 )  # fmt: skip
 PRUNE_FILTERS: Final = frozenset({"label", "label!", "until"})
 STATUSES: Final = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
+HEALTHS: Final = ("none", "starting", "healthy", "unhealthy")
+SHOWN: Final = ("running", "paused", "restarting")
+PORTS_DISCARDED: Final = "Published ports are discarded when using host network mode"
 KILL: Final = 9
-_ARCHIVE: Final = "copying files into and out of containers is not served: use exec with tar"
-_UPDATE: Final = "the limits of an existing container can't be changed: make a new one"
 _COMMIT: Final = "images are not made of containers here: build one with another tool and load its archive (docker load -i)"
 
 
@@ -41,10 +42,13 @@ async def list_(call: Call) -> Response:
     for status in filters.get("status", ()):
         if status not in STATUSES:
             raise InvalidArgument(f"invalid filter 'status={status}'")
+    for health in filters.get("health", ()):
+        if health not in HEALTHS:
+            raise InvalidArgument(f"Unrecognised filter value for health: {health}")
     limit = call.integer("limit", 0)
     everything = call.flag("all") or limit > 0 or "status" in filters or "exited" in filters
     records = sorted(call.node.containers.records(), key=lambda r: -r.created_at_ns)
-    chosen = [r for r in records if (everything or call.node.containers.is_running(r)) and _matches(call, r, filters)]
+    chosen = [r for r in records if (everything or r.state.status in SHOWN) and _matches(call, r, filters)]
     if limit > 0:
         chosen = chosen[:limit]
     now_ns, root = time.time_ns(), volumes_root(call.node)
@@ -68,7 +72,7 @@ def _matches(call: Call, record: Record, filters: Filters) -> bool:
         and _is_of(record, filters.get("ancestor", ()))
         and _has_port({f"{b.container_port}/{b.protocol}" for b in record.host.port_bindings}, filters.get("publish", ()))
         and _has_port(set(record.config.exposed_ports), filters.get("expose", ()))
-        and (not filters.get("health") or "none" in filters["health"])
+        and (not filters.get("health") or (record.state.health.status if record.state.health else "none") in filters["health"])
         and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.mount_points))
     )
 
@@ -110,7 +114,8 @@ async def create(call: Call) -> Response:
         record = await call.node.containers.create(wish.config, wish.host, name=name, networks=wish.networks)
     except NoSuchImage as error:
         raise NotFound(str(error)) from error
-    return json_answer({"Id": record.id, "Warnings": []}, 201)
+    discarded = wish.host.network_mode == "host" and bool(wish.host.port_bindings)
+    return json_answer({"Id": record.id, "Warnings": [PORTS_DISCARDED] if discarded else []}, 201)
 
 
 async def inspect(call: Call) -> Response:
@@ -154,26 +159,31 @@ async def stop(call: Call) -> Response:
 
 async def restart(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
-    await call.node.containers.restart(record.id, _patience(call))
+    await call.node.containers.restart(record.id, _patience(call), _signal(call))
     return NO_CONTENT
 
 
 async def kill(call: Call) -> Response:
     """With SIGKILL it answers when the container has ended, as Docker does."""
-    containers = call.node.containers
-    record, signal = containers.find(call.names["id"]), _signal(call) or KILL
+    containers, signal = call.node.containers, _signal(call) or KILL
     try:
+        record = containers.find(call.names["id"])
         await containers.kill(record.id, signal)
-    except Conflict as error:
-        raise Conflict(f"cannot kill container: {call.names['id']}: {error.message.replace('Container', 'container', 1)}") from error
+    except (Conflict, NotFound) as error:
+        raise type(error)(f"Cannot kill container: {call.names['id']}: {error.message}") from error
     if signal == KILL:
         await containers.wait(record.id, "not-running")
     return NO_CONTENT
 
 
 async def pause(call: Call) -> Response:
-    call.node.containers.find(call.names["id"])
-    return unserved("pausing containers is not served: stop the container, or send it SIGSTOP (docker kill -s STOP) and SIGCONT")
+    await call.node.containers.pause(call.names["id"])
+    return NO_CONTENT
+
+
+async def unpause(call: Call) -> Response:
+    await call.node.containers.unpause(call.names["id"])
+    return NO_CONTENT
 
 
 async def rename(call: Call) -> Response:
@@ -214,24 +224,8 @@ async def resize(call: Call) -> Response:
     return Response(200)
 
 
-async def changes_of(_call: Call) -> Response:
-    return unserved("the changes of a container's file system are not listed here: its upper folder is shown by inspect (GraphDriver)")
-
-
-async def stats(_call: Call) -> Response:
-    return unserved("the use of processor and memory is not measured here: read the container's cgroup")
-
-
 async def websocket(_call: Call) -> Response:
     return unserved("attaching by WebSocket is not served: use POST /containers/ID/attach")
-
-
-async def archive(_call: Call) -> Response:
-    return unserved(_ARCHIVE)
-
-
-async def update(_call: Call) -> Response:
-    return unserved(_UPDATE)
 
 
 async def commit(_call: Call) -> Response:

@@ -10,7 +10,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.engine import attach, container_logs, events, extras, images, networks, nodes, registry, secrets, services, swarm, system, tasks, top, volumes
+from agent.engine import (
+    archive,
+    attach,
+    container_logs,
+    events,
+    extras,
+    images,
+    networks,
+    nodes,
+    registry,
+    secrets,
+    services,
+    stats,
+    swarm,
+    system,
+    tasks,
+    top,
+    update,
+    volumes,
+)
 from agent.engine import containers as c
 from agent.engine import exec as execs
 from agent.engine.call import Call
@@ -39,21 +58,21 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/containers/{id}/json", c.inspect),
     ("GET", "/containers/{id}/top", top.top),
     ("GET", "/containers/{id}/logs", container_logs.container_logs),
-    ("GET", "/containers/{id}/changes", c.changes_of),
-    ("GET", "/containers/{id}/export", c.archive),
-    ("GET", "/containers/{id}/stats", c.stats),
+    ("GET", "/containers/{id}/changes", archive.changes),
+    ("GET", "/containers/{id}/export", archive.export),
+    ("GET", "/containers/{id}/stats", stats.stats),
     ("GET", "/containers/{id}/attach/ws", c.websocket),
-    ("HEAD", "/containers/{id}/archive", c.archive),
-    ("GET", "/containers/{id}/archive", c.archive),
-    ("PUT", "/containers/{id}/archive", c.archive),
+    ("HEAD", "/containers/{id}/archive", archive.head),
+    ("GET", "/containers/{id}/archive", archive.get),
+    ("PUT", "/containers/{id}/archive", archive.put),
     ("POST", "/containers/{id}/start", c.start),
     ("POST", "/containers/{id}/stop", c.stop),
     ("POST", "/containers/{id}/restart", c.restart),
     ("POST", "/containers/{id}/kill", c.kill),
     ("POST", "/containers/{id}/pause", c.pause),
-    ("POST", "/containers/{id}/unpause", c.pause),
+    ("POST", "/containers/{id}/unpause", c.unpause),
     ("POST", "/containers/{id}/rename", c.rename),
-    ("POST", "/containers/{id}/update", c.update),
+    ("POST", "/containers/{id}/update", update.update),
     ("POST", "/containers/{id}/resize", c.resize),
     ("POST", "/containers/{id}/wait", attach.wait),
     ("POST", "/containers/{id}/attach", attach.attach),

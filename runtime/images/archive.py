@@ -146,7 +146,10 @@ def _docker(members: _Members) -> list[StagedImage]:
 
 
 def _tag(text: str) -> reference.Reference:
-    name = reference.parse(text)
+    try:
+        name = reference.parse(text)
+    except reference.InvalidReference as error:
+        raise BadImage(f"invalid tag {text!r}: {error}") from None
     if not name.tag:
         raise BadImage(f"invalid tag {text!r}")
     return name

@@ -1,21 +1,34 @@
-"""Readers of compressed streams: gzip, bzip2, xz, or none, told by the first bytes.
+"""Readers of compressed streams: gzip, zstd, bzip2, xz, or none, told by the first bytes.
 
-Owns decompression only; how much may come out is the caller's limit. Damage raises BadImage.
+Owns decompression only; how much may come out is the caller's limit. Damage raises BadImage. gzip goes through ISA-L
+where the machine has it, which is two to four times as fast as zlib.
 """
 
 from __future__ import annotations
 
 import bz2
 import lzma
+import queue
+import threading
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol, cast
+
+import zstandard
+from isal import igzip_lib, isal_zlib
 
 from runtime.errors import BadImage
 
 MAGIC_BYTES = 6
 CHUNK_BYTES = 256 * 1024
+ZSTD_WINDOW_BYTES = 128 * 1024 * 1024  # what `zstd --ultra` takes at most without --long
+ZSTD_INPUT_BYTES = 16 * 1024
+AHEAD_PIECES = 16  # of AHEAD_BYTES each, read before they are asked for
+AHEAD_BYTES = 256 * 1024
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
+
+_ISAL = cast("type[Exception]", igzip_lib.IsalError)  # its stubs call it a value
+_DAMAGE: Final[tuple[type[Exception], ...]] = (zlib.error, _ISAL, zstandard.ZstdError, OSError, lzma.LZMAError)
 
 Read = Callable[[int], bytes]
 
@@ -32,7 +45,7 @@ class _Inflater(Protocol):
 
 class _Gzip:
     def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=31)
+        self._inner = isal_zlib.decompressobj(wbits=31)
 
     @property
     def finished(self) -> bool:
@@ -64,6 +77,31 @@ class _Buffered:
         return self._inner.decompress(data, max_bytes)
 
 
+class _Zstd:
+    """zstandard's decompressor gives all that a piece of input holds: input goes in by small pieces."""
+
+    def __init__(self) -> None:
+        self._inner = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
+        self._ready = b""
+        self._waiting = b""
+
+    @property
+    def finished(self) -> bool:
+        return self._inner.eof and not self._ready
+
+    @property
+    def unused(self) -> bytes:
+        return self._inner.unused_data + self._waiting
+
+    def feed(self, data: bytes, max_bytes: int) -> bytes:
+        self._waiting += data
+        while not self._ready and self._waiting and not self._inner.eof:
+            piece, self._waiting = self._waiting[:ZSTD_INPUT_BYTES], self._waiting[ZSTD_INPUT_BYTES:]
+            self._ready = self._inner.decompress(piece)
+        out, self._ready = self._ready[:max_bytes], self._ready[max_bytes:]
+        return out
+
+
 def reader(read: Read) -> Read:
     """A read function of the uncompressed stream, whatever the stream is. Never holds more than a chunk of either
     side.
@@ -71,9 +109,9 @@ def reader(read: Read) -> Read:
     head = b""
     while len(head) < MAGIC_BYTES and (piece := read(MAGIC_BYTES - len(head))):
         head += piece
-    if head.startswith(_ZSTD):
-        raise BadImage("zstd compression is not supported yet: load the image uncompressed or with gzip")
     source = _Pushback(read, head)
+    if head.startswith(_ZSTD):
+        return _Stream(source.read, _Zstd).read
     if head.startswith(_GZIP):
         return _Stream(source.read, _Gzip).read
     if head.startswith(_BZIP2):
@@ -115,7 +153,7 @@ class _Stream:
                 self._inflater = self._make()
             try:
                 out = self._inflater.feed(data, count)
-            except (zlib.error, OSError, lzma.LZMAError):
+            except _DAMAGE:
                 raise BadImage("the archive's compressed data is damaged") from None
             if out:
                 return out
@@ -124,3 +162,36 @@ class _Stream:
             data = self._read(CHUNK_BYTES)
             if not data:
                 raise BadImage("unexpected EOF")
+
+
+def ahead(read: Read) -> Read:
+    """The same stream, read by a thread of its own: decompressing goes on while the last piece is being used."""
+    return _Ahead(read).read
+
+
+class _Ahead:
+    """The thread ends with the stream; it is a daemon, so a reader that stops early keeps nobody."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._pieces: queue.Queue[bytes | BadImage | OSError] = queue.Queue(AHEAD_PIECES)
+        self._rest = memoryview(b"")
+        self._ended = False
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while piece := self._read(AHEAD_BYTES):
+                self._pieces.put(piece)
+            self._pieces.put(b"")
+        except (BadImage, OSError) as error:
+            self._pieces.put(error)
+
+    def read(self, count: int) -> bytes:
+        if not self._rest and not self._ended:
+            piece = self._pieces.get()
+            if isinstance(piece, Exception):
+                raise piece
+            self._rest, self._ended = memoryview(piece), not piece
+        out, self._rest = self._rest[:count], self._rest[count:]
+        return bytes(out)

@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from runtime.errors import BadImage
+from runtime.images import compression, entries
 from runtime.images.tar import Entry, Kind, Read, TarReader
 
 MAX_LAYER_BYTES = 64 * 1024**3  # content of all files of one layer
 MAX_LAYER_ENTRIES = 2_000_000
 MAX_PATH_DEPTH = 256  # folders
 MAX_LINKS_FOLLOWED = 40  # as the kernel
-MAX_XATTR_BYTES = 65_536
 DRAIN_BYTES = 1024 * 1024
 
 WHITEOUT_PREFIX = ".wh."
 OPAQUE_MARKER = ".wh..wh..opq"
 AUFS_PREFIX = ".wh..wh."
 OPAQUE_XATTR = "trusted.overlay.opaque"
-
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -47,16 +44,19 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Unpacked:
-    """`diff_id` is the digest of the whole uncompressed stream; `size_bytes` the content of the regular files."""
+    """`diff_id` is the digest of the whole uncompressed stream; `size_bytes` the content of the regular files; `opaque`
+    (device, inode) of the folders that hide what is below, which `mark_opaque` is to be told.
+    """
 
     diff_id: str
     size_bytes: int
     entries: int
+    opaque: tuple[tuple[int, int], ...] = ()
 
 
-def unpack(read: Read, folder_fd: int, *, base: bool, limits: Limits = DEFAULT_LIMITS) -> Unpacked:
+def unpack(read: Read, folder_fd: int, *, base: bool, limits: Limits = DEFAULT_LIMITS, ahead: bool = False) -> Unpacked:
     """Write the uncompressed tar stream into the empty folder; a `base` layer hides nothing, so its whiteouts are
-    dropped.
+    dropped. `ahead`: read and hash in a thread of its own, which a failure leaves behind (so in a process that ends).
 
     Raises BadImage for what a layer may not hold and OSError when the file system refuses. What was written stays: the
     caller throws the folder away.
@@ -69,23 +69,37 @@ def unpack(read: Read, folder_fd: int, *, base: bool, limits: Limits = DEFAULT_L
         return piece
 
     layer = _Layer(folder_fd, base)
-    entries = size = 0
-    reader = TarReader(hashed)
+    count = size = 0
+    source = compression.ahead(hashed) if ahead else hashed
+    reader = TarReader(source)
     for entry in reader:
-        entries += 1
+        count += 1
         size += entry.size_bytes
-        if entries > limits.entries:
+        if count > limits.entries:
             raise BadImage(f"a layer of more than {limits.entries} entries")
         if size > limits.layer_bytes:
             raise BadImage(f"a layer of more than {limits.layer_bytes} bytes")
         layer.add(entry, reader.data())
     layer.finish()
     left = limits.layer_bytes
-    while piece := hashed(DRAIN_BYTES):
+    while piece := source(DRAIN_BYTES):
         left -= len(piece)
         if left < 0:
             raise BadImage(f"a layer of more than {limits.layer_bytes} bytes")
-    return Unpacked(f"sha256:{digest.hexdigest()}", size, entries)
+    return Unpacked(f"sha256:{digest.hexdigest()}", size, count, tuple(sorted(layer.opaque)))
+
+
+def mark_opaque(folder_fd: int, opaque: tuple[tuple[int, int], ...]) -> None:
+    """Set overlayfs's attribute on the folders that `unpack` found to hide what is below: that takes a right which the
+    one who unpacks need not have.
+    """
+    wanted = set(opaque)
+    if not wanted:
+        return
+    for _, _, _, fd in os.fwalk(".", dir_fd=folder_fd, follow_symlinks=False):
+        found = os.fstat(fd)
+        if (found.st_dev, found.st_ino) in wanted:
+            os.setxattr(fd, OPAQUE_XATTR, b"y")
 
 
 def components(name: str) -> tuple[str, ...]:
@@ -107,6 +121,7 @@ class _Layer:
         self._root_fd = root_fd
         self._base = base
         self._folder_times: dict[tuple[str, ...], int] = {}
+        self.opaque: set[tuple[int, int]] = set()
 
     def add(self, entry: Entry, data: Iterator[bytes]) -> None:
         parts = components(entry.name)
@@ -147,7 +162,7 @@ class _Layer:
                     continue
                 target = _link_target(stack[-1], part)
                 if target is None:
-                    stack.append(_open_folder(stack[-1], part, create=create))
+                    stack.append(self._open_folder(stack[-1], part, create=create))
                     continue
                 links += 1
                 if links > MAX_LINKS_FOLLOWED:
@@ -165,7 +180,7 @@ class _Layer:
         marker = parts[-1]
         if marker == OPAQUE_MARKER:
             if not self._base:
-                os.setxattr(parent, OPAQUE_XATTR, b"y")
+                self._hide_below(parent)
             return
         if marker.startswith(AUFS_PREFIX):
             return  # aufs's own bookkeeping
@@ -174,42 +189,32 @@ class _Layer:
             raise BadImage(f"invalid name in layer: stray whiteout {'/'.join(parts)!r}")
         if self._base:
             return
-        found = _lstat(parent, hidden)
+        found = entries.lstat(parent, hidden)
         if found is None:
             os.mknod(hidden, 0o600 | stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
         elif stat.S_ISDIR(found.st_mode):  # a whiteout hides lower layers only: what this layer brought stays
-            _make_opaque(parent, hidden)
+            self._make_opaque(parent, hidden)
 
     def _make_room(self, parent: int, parts: tuple[str, ...], entry: Entry) -> None:
-        found = _lstat(parent, parts[-1])
+        found = entries.lstat(parent, parts[-1])
         if found is None or entry.kind is Kind.DIRECTORY:
             return  # _open_folder keeps a folder and replaces anything else
-        if stat.S_ISDIR(found.st_mode):
-            shutil.rmtree(parts[-1], dir_fd=parent)
-        else:
-            os.unlink(parts[-1], dir_fd=parent)
+        entries.remove(parent, parts[-1], found)
 
     def _make(self, parent: int, parts: tuple[str, ...], entry: Entry, data: Iterator[bytes]) -> None:
         name = parts[-1]
         if entry.kind is Kind.DIRECTORY:
-            fd = _open_folder(parent, name, create=True)
+            fd = self._open_folder(parent, name, create=True)
             try:
                 self._dress_folder(fd, parts, entry)
             finally:
                 os.close(fd)
         elif entry.kind is Kind.FILE:
-            _write_file(parent, name, entry, data)
+            entries.write_file(parent, name, entry, data)
         elif entry.kind is Kind.HARDLINK:
             self._hardlink(parent, name, entry)
         else:
-            if entry.kind is Kind.SYMLINK:
-                os.symlink(entry.target, name, dir_fd=parent)
-            else:
-                _make_special(parent, name, entry)
-            os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
-            if entry.kind is not Kind.SYMLINK:
-                os.chmod(name, entry.mode, dir_fd=parent)
-            os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+            entries.make_other(parent, name, entry)
 
     def _hardlink(self, parent: int, name: str, entry: Entry) -> None:
         target = components(entry.target)
@@ -217,7 +222,7 @@ class _Layer:
             raise BadImage(f"invalid hardlink {entry.name!r} -> {entry.target!r}")
         try:
             with self._folder(target[:-1], entry.target, create=False) as source:
-                found = _lstat(source, target[-1])
+                found = entries.lstat(source, target[-1])
                 if found is None or stat.S_ISDIR(found.st_mode):
                     raise BadImage(f"invalid hardlink {entry.name!r} -> {entry.target!r}")
                 os.link(target[-1], name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
@@ -225,82 +230,38 @@ class _Layer:
             raise BadImage(f"invalid hardlink {entry.name!r} -> {entry.target!r}") from None
 
     def _dress_folder(self, fd: int, parts: tuple[str, ...], entry: Entry) -> None:
-        os.fchown(fd, entry.uid, entry.gid)
-        os.fchmod(fd, entry.mode)
-        _set_xattrs(fd, entry)
+        entries.dress_folder(fd, entry)
         self._folder_times[parts] = entry.mtime_ns
 
+    def _hide_below(self, fd: int) -> None:
+        found = os.fstat(fd)
+        self.opaque.add((found.st_dev, found.st_ino))
 
-def _make_opaque(parent: int, name: str) -> None:
-    fd = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
-    try:
-        os.setxattr(fd, OPAQUE_XATTR, b"y")
-    finally:
-        os.close(fd)
+    def _make_opaque(self, parent: int, name: str) -> None:
+        fd = os.open(name, entries.FOLDER_FLAGS, dir_fd=parent)
+        try:
+            self._hide_below(fd)
+        finally:
+            os.close(fd)
 
-
-def _lstat(parent: int, name: str) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
+    def _open_folder(self, parent: int, name: str, *, create: bool) -> int:
+        try:
+            return os.open(name, entries.FOLDER_FLAGS, dir_fd=parent)
+        except FileNotFoundError:
+            if not create:
+                raise
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except NotADirectoryError:
+            if not create:
+                raise
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            os.unlink(name, dir_fd=parent)  # a file where a later entry needs a folder
+            os.mkdir(name, 0o755, dir_fd=parent)
+            if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:  # a whiteout: the new folder must not show what it hid
+                self._make_opaque(parent, name)
+        return os.open(name, entries.FOLDER_FLAGS, dir_fd=parent)
 
 
 def _link_target(parent: int, name: str) -> str | None:
-    found = _lstat(parent, name)
+    found = entries.lstat(parent, name)
     return os.readlink(name, dir_fd=parent) if found is not None and stat.S_ISLNK(found.st_mode) else None
-
-
-def _open_folder(parent: int, name: str, *, create: bool) -> int:
-    try:
-        return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
-    except FileNotFoundError:
-        if not create:
-            raise
-        os.mkdir(name, 0o755, dir_fd=parent)
-    except NotADirectoryError:
-        if not create:
-            raise
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        os.unlink(name, dir_fd=parent)  # a file where a later entry needs a folder
-        os.mkdir(name, 0o755, dir_fd=parent)
-        if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:  # a whiteout: the new folder must not show what it hid
-            _make_opaque(parent, name)
-    return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
-
-
-def _write_file(parent: int, name: str, entry: Entry, data: Iterator[bytes]) -> None:
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
-    try:
-        for piece in data:
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(fd, view) :]
-        os.fchown(fd, entry.uid, entry.gid)
-        os.fchmod(fd, entry.mode)
-        _set_xattrs(fd, entry)  # after chown, which clears security.capability
-        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _make_special(parent: int, name: str, entry: Entry) -> None:
-    if entry.kind is Kind.FIFO:
-        os.mkfifo(name, 0o600, dir_fd=parent)
-        return
-    device = os.makedev(entry.major, entry.minor)
-    if entry.kind is Kind.CHARACTER and device == 0:
-        raise BadImage(f"invalid device in layer: {entry.name!r} is an overlayfs whiteout")
-    kind = stat.S_IFCHR if entry.kind is Kind.CHARACTER else stat.S_IFBLK
-    os.mknod(name, 0o600 | kind, device, dir_fd=parent)
-
-
-def _set_xattrs(fd: int, entry: Entry) -> None:
-    for key, value in entry.xattrs:
-        if key.startswith(("trusted.overlay.", "user.overlay.")):
-            raise BadImage(f"invalid attribute in layer: {entry.name!r} carries {key}")
-        if len(value) > MAX_XATTR_BYTES:
-            raise BadImage(f"invalid attribute in layer: {entry.name!r}: {key} is longer than {MAX_XATTR_BYTES} bytes")
-        if key == "security.capability" or key.startswith("user."):
-            os.setxattr(fd, key, value)

@@ -21,16 +21,18 @@ LAYERS_MAX = 500  # overlayfs's own limit (OVL_MAX_STACK)
 FSCONFIG_STRING_MAX_BYTES = 255
 
 
-def mount_overlay(lower: Sequence[str], upper: str, work: str) -> int:
-    """A detached overlay of folders, `lower` top first. Returns its descriptor (close-on-exec). Raises OSError."""
+def mount_overlay(lower: Sequence[str], upper: str = "", work: str = "") -> int:
+    """A detached overlay of folders, `lower` top first; without `upper` (two lower ones are needed then) nothing can be
+    written. Returns its descriptor (close-on-exec). Raises OSError."""
     assert 0 < len(lower) <= LAYERS_MAX
     with ExitStack() as stack:
         context = call(Call.FSOPEN, b"overlay", k.FSOPEN_CLOEXEC)
         stack.callback(os.close, context)
         _set(context, b"source", b"overlay")
         _set_lower(context, lower, stack)
-        _set(context, b"upperdir", _named(upper, stack))
-        _set(context, b"workdir", _named(work, stack))
+        if upper:
+            _set(context, b"upperdir", _named(upper, stack))
+            _set(context, b"workdir", _named(work, stack))
         call(Call.FSCONFIG, context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
         return call(Call.FSMOUNT, context, k.FSMOUNT_CLOEXEC, 0)
 

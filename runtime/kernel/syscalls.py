@@ -46,6 +46,7 @@ class Call(IntEnum):
     DUP3 = 292
     INOTIFY_INIT1 = 294
     PRLIMIT64 = 302
+    SYNCFS = 306
     SETNS = 308
     SECCOMP = 317
     EXECVEAT = 322

@@ -1,6 +1,7 @@
-"""The folders of one container's root file system: an upper and a work folder beside the image's lower ones.
+"""The folders of one container's root file system: an upper and a work folder beside the image's lower ones, and the
+lowest layer of all, which has what the runtime mounts something on (so that no container's own layer shows it).
 
-Owns `<containers>/<id>/rootfs`; never mounts (the supervisor does, detached) and never touches the image store. Removal
+Owns `upper` and `work` in `<containers>/<id>`; never mounts (the supervisor does, detached) and never touches the image store. Removal
 goes by folder descriptors and stops at mount points, so that a file system that is mounted in a tree being deleted is
 never emptied. Source: kernel Documentation/filesystems/overlayfs.rst.
 """
@@ -15,23 +16,42 @@ from pathlib import Path
 
 from runtime.spec import RootFs
 
-FOLDER = "rootfs"
+MOUNT_FOLDERS = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
+MOUNT_FILES = (".dockerenv", "dev/console", "etc/hostname", "etc/hosts", "etc/resolv.conf")
+MTAB = ("etc/mtab", "/proc/mounts")
 MAX_DEPTH = 128  # folders below each other, each of which costs removal a descriptor
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def upper(container: Path) -> Path:
+    """What the container has written, in overlayfs form."""
+    return container / "upper"
 
 
 def prepare(container: Path, lower: Iterable[str], *, read_only: bool = False) -> RootFs:
     """Make the folders of a container (its own folder is made too); lower folders are top first. Calling it again finds
     what is there.
     """
-    base = container / FOLDER
-    upper, work = base / "upper", base / "work"
+    work = container / "work"
     container.mkdir(mode=0o700, parents=True, exist_ok=True)
-    base.mkdir(mode=0o700, exist_ok=True)
-    upper.mkdir(mode=0o755, exist_ok=True)
-    upper.chmod(0o755)  # the container's own `/` has this mode, whatever our umask is
+    if not upper(container).exists():
+        upper(container).mkdir(mode=0o755)
+        upper(container).chmod(0o755)  # the container's own `/` has this mode, whatever our umask is
     work.mkdir(mode=0o700, exist_ok=True)
-    return RootFs(lower=tuple(lower), upper=str(upper), work=str(work), read_only=read_only)
+    return RootFs(lower=tuple(lower), upper=str(upper(container)), work=str(work), read_only=read_only)
+
+
+def init_layer(folder: Path) -> str:
+    """The lowest layer of every container, as Docker's: empty files and folders at the places of the runtime's mounts. An
+    image's own come before them. Calling it again finds or completes what is there.
+    """
+    for name in MOUNT_FOLDERS:
+        (folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+    for name in MOUNT_FILES:
+        (folder / name).touch(mode=0o755)
+    if not (folder / MTAB[0]).is_symlink():
+        (folder / MTAB[0]).symlink_to(MTAB[1])
+    return str(folder)
 
 
 def remove(container: Path) -> None:
@@ -52,7 +72,7 @@ def remove(container: Path) -> None:
 def size_bytes(container: Path) -> int:
     """What the container has written: the content of the regular files of its upper folder."""
     total = 0
-    for folder, _, names in os.walk(container / FOLDER / "upper"):
+    for folder, _, names in os.walk(upper(container)):
         for name in names:
             found = os.lstat(os.path.join(folder, name))
             total += found.st_size if stat.S_ISREG(found.st_mode) else 0

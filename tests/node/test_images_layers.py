@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import BadImage
-from runtime.images.layers import DEFAULT_LIMITS, Limits, unpack
+from runtime.images.layers import DEFAULT_LIMITS, Limits, mark_opaque, unpack
 from tests.node.image_archives import digest, entry, tar
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="unpacking layers needs root")
@@ -23,7 +23,9 @@ def unpacked(tmp_path: Path, data: bytes, *, base: bool = False, limits: Limits 
     folder.mkdir()
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        assert unpack(io.BytesIO(data).read, fd, base=base, limits=limits).diff_id == digest(data)
+        done = unpack(io.BytesIO(data).read, fd, base=base, limits=limits)
+        assert done.diff_id == digest(data)
+        mark_opaque(fd, done.opaque)
     finally:
         os.close(fd)
     return folder

@@ -1,0 +1,139 @@
+"""The files of a container, whatever it does: looked at, copied out and in, compared with its image, exported.
+
+Brings a record to the storage worker's Tree: a running container's own root (with all its mounts), a stopped one's overlay
+put together for the occasion with its volumes. Owns nothing; raises Docker's words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from agent.container_store import ContainerStore
+from agent.records import Record
+from agent.volumes import Volumes
+from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound, PermissionDenied
+from runtime.errors import TreeFault
+from runtime.images.store import ImageStore
+from runtime.storage import archives, changes
+from runtime.storage.requests import Bind, PathStat, Tree
+
+RUNNING = frozenset({"running", "paused"})
+
+
+class ContainerFiles:
+    def __init__(self, store: ContainerStore, images: ImageStore, volumes: Volumes) -> None:
+        self._store, self._images, self._volumes = store, images, volumes
+
+    async def stat(self, record: Record, path: str, reference: str) -> PathStat:
+        """Raises NotFound `Could not find the file PATH in container REFERENCE`."""
+        async with self._tree(record) as tree:
+            with translated(path, reference):
+                return await archives.stat(tree, path)
+
+    async def packed(self, record: Record, path: str, reference: str) -> tuple[PathStat, AsyncGenerator[bytes, None]]:
+        """What stands there and its tar, which the caller iterates or closes."""
+        found: list[PathStat | None] = []
+        pieces = self._pieces(record, path, reference, found)
+        await anext(pieces)
+        described = found[0]
+        assert described is not None
+        return described, pieces
+
+    async def _pieces(self, record: Record, path: str, reference: str, found: list[PathStat | None]) -> AsyncGenerator[bytes, None]:
+        async with self._tree(record) as tree:
+            with translated(path, reference):
+                async with archives.packed(tree, path) as (described, pieces):
+                    found.append(described)
+                    yield b""
+                    async for piece in pieces:
+                        yield piece
+
+    async def export(self, record: Record) -> AsyncGenerator[bytes, None]:
+        """The container's own tree, without what is mounted in it; running or not. Begins with an empty piece once it
+        is sure to come.
+        """
+        lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
+        with translated("/", record.name):
+            async with archives.packed(self._still(record, lower), "") as (_, pieces):
+                yield b""
+                async for piece in pieces:
+                    yield piece
+
+    async def extract(
+        self, record: Record, path: str, reference: str, pieces: AsyncIterable[bytes], *, keep_kinds: bool, owner: tuple[int, int] | None
+    ) -> None:
+        """Raises NotFound, PermissionDenied for what is read-only, InvalidArgument for a bad archive."""
+        async with self._tree(record, writing=True) as tree:
+            with translated(path, reference):
+                await archives.extract(tree, path, pieces, keep_kinds=keep_kinds, owner=owner)
+
+    async def populate(self, record: Record) -> None:
+        """Fill the container's empty volumes with what its image has there; `nocopy` leaves one empty."""
+        wanted = [m for m in record.mount_points if m.kind == "volume" and not {"volume-nocopy", "volume-subpath"} & dict(m.options).keys()]
+        if not wanted:
+            return
+        lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
+        for mount in wanted:
+            if self._volumes.get(mount.source).options or not changes.may_have(self._store.with_init(lower), mount.target):
+                continue
+            with translated(mount.target, record.name):
+                await archives.populate(self._still(record, lower), mount.target, str(self._volumes.data(mount.source)))
+
+    async def changes(self, record: Record) -> tuple[changes.Change, ...]:
+        """What the container changed of its image's files."""
+        lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
+        return await trio.to_thread.run_sync(changes.changes, str(self._store.upper(record.id)), self._store.with_init(lower))
+
+    async def size_bytes(self, record: Record) -> int:
+        return await trio.to_thread.run_sync(self._store.size_bytes, record.id)
+
+    def upper(self, record: Record) -> str:
+        return str(self._store.upper(record.id))
+
+    def _still(self, record: Record, lower: tuple[str, ...]) -> Tree:
+        """The container's own layer and its image's, for reading only: nothing of a running overlay is touched."""
+        return Tree(lower=(str(self._store.upper(record.id)), *self._store.with_init(lower)), mount_point=str(self._store.mount_point))
+
+    @asynccontextmanager
+    async def _tree(self, record: Record, *, writing: bool = False) -> AsyncIterator[Tree]:
+        mounts = [m for m in await self._volumes.runtime_mounts(record.mount_points) if m.kind == "bind"]
+        binds = tuple(Bind(m.source, m.target, m.read_only) for m in mounts)
+        if record.state.status in RUNNING:
+            yield Tree(pid=record.state.pid, container_id=record.id, binds=binds, read_only=record.host.read_only)
+            return
+        lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
+        if not binds and not writing:
+            yield self._still(record, lower)
+            return
+        with self._store.scratch(record.id) as work:
+            yield Tree(
+                lower=self._store.with_init(lower), upper=str(self._store.upper(record.id)), work=work, binds=binds,
+                mount_point=str(self._store.mount_point), read_only=record.host.read_only,
+            )  # fmt: skip
+
+
+@contextlib.contextmanager
+def translated(path: str, reference: str) -> Iterator[None]:
+    """The worker's refusals in Docker's words."""
+    try:
+        yield
+    except TreeFault as fault:
+        raise _error(fault, path, reference) from fault
+
+
+def _error(fault: TreeFault, path: str, reference: str) -> ClusterError:
+    match fault.kind:
+        case "not-found":
+            return NotFound(f"Could not find the file {path} in container {reference}")
+        case "not-a-folder":
+            return InvalidArgument(f"not a directory: {path}")
+        case "read-only":
+            return PermissionDenied(str(fault))
+        case "bad":
+            return InvalidArgument(str(fault))
+        case _:
+            return Internal(str(fault))

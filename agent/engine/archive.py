@@ -1,0 +1,91 @@
+"""`/containers/ID/archive`, `/changes` and `/export`: the files of containers. agent/container_files.py does it."""
+
+from __future__ import annotations
+
+import base64
+import stat
+from typing import Final
+
+import msgspec
+import trio
+
+from agent import users
+from agent.engine.answers import json_answer
+from agent.engine.call import Call
+from agent.engine.convert import time_text
+from agent.records import Record
+from cluster.model.errors import InvalidArgument
+from cluster.wire.http import Response
+from runtime.storage.requests import PathStat
+
+_TAR: Final = ("Content-Type", "application/x-tar")
+_GO_KINDS: Final = (
+    (stat.S_ISDIR, 1 << 31), (stat.S_ISLNK, 1 << 27), (stat.S_ISBLK, 1 << 26), (stat.S_ISFIFO, 1 << 25), (stat.S_ISSOCK, 1 << 24),
+    (stat.S_ISCHR, 1 << 26 | 1 << 21),
+)  # fmt: skip
+_GO_BITS: Final = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
+
+
+def go_mode(mode: int) -> int:
+    """A file's mode as Go's os.FileMode has it."""
+    out = mode & 0o777
+    out |= sum(bit for test, bit in _GO_KINDS if test(mode))
+    return out | sum(bit for have, bit in _GO_BITS if mode & have)
+
+
+def stat_header(found: PathStat) -> tuple[str, str]:
+    described = {
+        "name": found.name,
+        "size": found.size_bytes,
+        "mode": go_mode(found.mode),
+        "mtime": time_text(found.mtime_ns),
+        "linkTarget": found.link_target,
+    }
+    return "X-Docker-Container-Path-Stat", base64.b64encode(msgspec.json.encode(described)).decode()
+
+
+def _path(call: Call) -> str:
+    path = call.text("path")
+    if not path:
+        raise InvalidArgument("Path cannot be empty")
+    if "\0" in path:
+        raise InvalidArgument("invalid path: it contains a NUL byte")
+    return path
+
+
+async def head(call: Call) -> Response:
+    record, path = call.node.containers.find(call.names["id"]), _path(call)
+    return Response(200, (stat_header(await call.node.files.stat(record, path, call.names["id"])),))
+
+
+async def get(call: Call) -> Response:
+    record, path = call.node.containers.find(call.names["id"]), _path(call)
+    found, pieces = await call.node.files.packed(record, path, call.names["id"])
+    return Response(200, (stat_header(found), _TAR), stream=pieces)
+
+
+async def put(call: Call) -> Response:
+    record, path = call.node.containers.find(call.names["id"]), _path(call)
+    owner = await trio.to_thread.run_sync(_owner, call, record) if call.flag("copyUIDGID") else None
+    keep = call.flag("noOverwriteDirNonDir")
+    await call.node.files.extract(record, path, call.names["id"], call.request.stream(), keep_kinds=keep, owner=owner)
+    return Response(200)
+
+
+def _owner(call: Call, record: Record) -> tuple[int, int]:
+    layers = call.node.containers.layers(record)
+    user, _ = users.resolve(record.config.user, users.read_from_layers(layers, "passwd"), users.read_from_layers(layers, "group"))
+    return user.uid, user.gid
+
+
+async def export(call: Call) -> Response:
+    record = call.node.containers.find(call.names["id"])
+    pieces = call.node.files.export(record)
+    await anext(pieces)
+    return Response(200, (("Content-Type", "application/octet-stream"),), stream=pieces)
+
+
+async def changes(call: Call) -> Response:
+    record = call.node.containers.find(call.names["id"])
+    found = await call.node.files.changes(record)
+    return json_answer([{"Path": change.path, "Kind": change.kind.value} for change in found] or None)

@@ -1,0 +1,107 @@
+"""What the storage worker is asked to do, and what it says: values that cross to a process of its own, as JSON.
+
+Owns shapes only. `Tree` says what becomes the worker's root folder before it touches anything a user gave.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+MAX_ANSWER_BYTES = 1024 * 1024
+
+
+class Bind(msgspec.Struct, frozen=True):
+    """A folder or file of the node at a place of the tree."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """One of: `folder`, a plain folder; `pid`, the running container's own tree (the process must be in a control group
+    named after `container_id`); else an overlay of `lower` (top first) and, where it may be written, `upper` and `work`,
+    put together at `mount_point` in a mount namespace of the worker's own. `read_only`: the user wants its root so.
+    """
+
+    folder: str = ""
+    pid: int = 0
+    container_id: str = ""
+    lower: tuple[str, ...] = ()
+    upper: str = ""
+    work: str = ""
+    binds: tuple[Bind, ...] = ()
+    mount_point: str = ""
+    read_only: bool = False
+
+
+class Stat(msgspec.Struct, frozen=True, tag="stat"):
+    """What stands at a path."""
+
+    tree: Tree
+    path: str
+
+
+class Pack(msgspec.Struct, frozen=True, tag="pack"):
+    """A tar of a path, on standard output; with an empty path of the whole tree, its entries without a folder above."""
+
+    tree: Tree
+    path: str
+
+
+class Extract(msgspec.Struct, frozen=True, tag="extract"):
+    """Unpack the tar on standard input into the folder at `path`. `owner`: (uid, gid) of everything, instead of the tar's."""
+
+    tree: Tree
+    path: str
+    keep_kinds: bool = False  # refuse a folder over a file and a file over a folder
+    owner: tuple[int, int] | None = None
+
+
+class Populate(msgspec.Struct, frozen=True, tag="populate"):
+    """Copy what the tree has at `path` into the empty folder of a volume, its owner and mode too."""
+
+    tree: Tree
+    path: str
+    folder: str
+
+
+class Unpack(msgspec.Struct, frozen=True, tag="unpack"):
+    """Unpack the layer on standard input (compressed or not) into the tree, an empty folder."""
+
+    tree: Tree
+    base: bool
+    layer_bytes: int
+    entries: int
+
+
+Request = Stat | Pack | Extract | Populate | Unpack
+
+
+class PathStat(msgspec.Struct, frozen=True, tag="stat"):
+    """`mode` as the kernel has it; `link_target` where a symbolic link leads to in the end."""
+
+    name: str
+    size_bytes: int
+    mode: int
+    mtime_ns: int
+    link_target: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """`kind`: not-found, not-a-folder, read-only, bad (the archive's fault) or failed (the system's)."""
+
+    kind: str
+    message: str
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """The end. A layer's: its digest, its size, its entries, and the folders (device, inode) that hide what is below."""
+
+    diff_id: str = ""
+    size_bytes: int = 0
+    entries: int = 0
+    opaque: tuple[tuple[int, int], ...] = ()
+
+
+Answer = PathStat | Failed | Done
