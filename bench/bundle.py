@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runtime.child.masks import MASKED, READ_ONLY
+from runtime.seccomp.numbers import NATIVE
+from runtime.seccomp.policy import ALLOW, DATA_MASK, ERRNO, WHOLE, Compare, Condition
+from runtime.seccomp.profile import default_policy
 from runtime.spec import DEFAULT_CAPABILITIES
 
 UNIFIED = "/sys/fs/cgroup/unified"
@@ -54,6 +57,28 @@ def write_bundle(folder: Path, root: Path, argv: tuple[str, ...], cgroup: str, s
         "linux": linux,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def docker_seccomp() -> dict[str, Any]:
+    """Docker's default policy as the runtime has it, in the words of config.json."""
+    policy = default_policy(frozenset(DEFAULT_CAPABILITIES), NATIVE[os.uname().machine])
+    calls: list[dict[str, Any]] = []
+    for rule in policy.rules:
+        call: dict[str, Any] = {"names": list(rule.names), "action": "SCMP_ACT_ALLOW"}
+        if rule.action & ERRNO == ERRNO and rule.action != ALLOW:
+            call |= {"action": "SCMP_ACT_ERRNO", "errnoRet": rule.action & DATA_MASK}
+        if rule.conditions:
+            call["args"] = [_argument(condition) for condition in rule.conditions]
+        calls.append(call)
+    architectures = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+    return {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "architectures": architectures, "syscalls": calls}
+
+
+def _argument(condition: Condition) -> dict[str, Any]:
+    if condition.compare is Compare.EQUAL and condition.mask != WHOLE:
+        return {"index": condition.argument, "op": "SCMP_CMP_MASKED_EQ", "value": condition.mask, "valueTwo": condition.value}
+    operator = {Compare.EQUAL: "SCMP_CMP_EQ", Compare.NOT_EQUAL: "SCMP_CMP_NE"}[condition.compare]
+    return {"index": condition.argument, "op": operator, "value": condition.value}
 
 
 def _devices() -> list[dict[str, Any]]:

@@ -17,8 +17,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from bench.bundle import hide_unified, write_bundle
+from bench.bundle import docker_seccomp, hide_unified, write_bundle
 from bench.report import Report
 from bench.supervisor import RuntimeClient, supervisor
 from runtime.spec import ContainerSpec, ExecSpec, RootFs
@@ -37,7 +38,10 @@ def measure(report: Report, runs: int) -> None:
         _root(base)
         with supervisor(base) as client, contextlib.ExitStack() as stack:
             hide_unified()
-            peers = {name: _Peer(base, name) for name in ("crun", "runc") if shutil.which(name)}
+            seccomp = docker_seccomp()
+            peers = {name: _Peer(base, name, seccomp) for name in ("crun", "runc") if shutil.which(name)}
+            if "crun" in peers:
+                peers["crun, no seccomp"] = _Peer(base, "crun", None)
             running = _spec(base, "sleep", "100000")
             client.create(running)
             client.start(running.id)
@@ -140,16 +144,20 @@ def _spec(base: Path, *argv: str) -> ContainerSpec:
 
 
 class _Peer:
-    """crun or runc with two bundles: one that ends at once, one that runs."""
+    """crun or runc with two bundles: one that ends at once, one that runs. `seccomp`: of config.json, None for none."""
 
-    def __init__(self, base: Path, program: str) -> None:
-        self._program = program
+    def __init__(self, base: Path, program: str, seccomp: dict[str, Any] | None) -> None:
+        self._program = program if seccomp is not None else f"{program}-unfiltered"
         self._base = base
-        self._command = [program, "--root", str(base / f"{program}-root")]
-        self._said = (base / f"{program}.stderr").open("a+b", 0)  # a file: a detached container keeps it
-        self._name = f"bench-{program}-{os.getpid()}"
-        write_bundle(base / f"{program}-true", base / "layer", ("true",), f"/festoon-bench/{self._name}-0")
-        write_bundle(base / f"{program}-sleep", base / "layer", ("sleep", "100000"), f"/festoon-bench/{self._name}-sleep")
+        self._seccomp = seccomp
+        self._command = [program, "--root", str(base / f"{self._program}-root")]
+        self._said = (base / f"{self._program}.stderr").open("a+b", 0)  # a file: a detached container keeps it
+        self._name = f"bench-{self._program}-{os.getpid()}"
+        self._write(f"{self._program}-true", ("true",), "0")
+        self._write(f"{self._program}-sleep", ("sleep", "100000"), "sleep")
+
+    def _write(self, bundle: str, argv: tuple[str, ...], suffix: str) -> None:
+        write_bundle(self._base / bundle, self._base / "layer", argv, f"/festoon-bench/{self._name}-{suffix}", self._seccomp)
 
     def _do(self, *arguments: str) -> None:
         command = [*self._command, *arguments]
@@ -165,9 +173,9 @@ class _Peer:
         self._do("exec", f"{self._name}-sleep", "true")
 
     def worker(self, number: int) -> Callable[[], None]:
-        bundle = self._base / f"{self._program}-true-{number}"
-        write_bundle(bundle, self._base / "layer", ("true",), f"/festoon-bench/{self._name}-{number}")
-        return lambda: self._do("run", "--bundle", str(bundle), f"{self._name}-{number}")
+        bundle = f"{self._program}-true-{number}"
+        self._write(bundle, ("true",), str(number))
+        return lambda: self._do("run", "--bundle", str(self._base / bundle), f"{self._name}-{number}")
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
