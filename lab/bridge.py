@@ -54,9 +54,9 @@ def build(layout: Layout, gateway: int, host: int, *, uplink: bool) -> None:
             outer.request(nl.set_link(index, up=True), nl.add_address(index, f"{layout.host}/{layout.prefix}"))
         if uplink:
             netlink.request(nl.add_route("default", gateway=layout.host))
-    if uplink:
-        with in_namespace(gateway):
-            _FORWARDING.write_text("1")
+    with in_namespace(gateway):
+        _FORWARDING.write_text("1")  # also without a way out: a router says at once that there is none
+        if uplink:
             for scope in ("all", BRIDGE):
                 Path(f"/proc/sys/net/ipv4/conf/{scope}/send_redirects").write_text("0")
 
