@@ -76,12 +76,11 @@ class Folders:
         sync_folder(self.blobs)
 
     def place_layer(self, staged: Path, chain_id: str) -> None:
-        """Make a staged folder, which holds `diff`, the layer of that chain."""
+        """Make a staged folder, which holds `diff` and is on disk already, the layer of that chain."""
         target = self.layers / _hex(chain_id)
         if target.exists():  # renamed by one that was killed before it could record it
             self.discard(target)
-        for folder, _, _ in os.walk(staged):
-            sync_folder(Path(folder))
+        sync_folder(staged)
         os.rename(staged, target)
         sync_folder(self.layers)
 

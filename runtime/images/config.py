@@ -148,6 +148,20 @@ def imported(diff_id: str, changes: Sequence[str], message: str, created: str, a
     return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 
 
+def committed(raw: bytes, diff_id: str, config: dict[str, Any], changes: Sequence[str], step: HistoryEntry) -> bytes:
+    """The configuration of an image made of another one, a new layer and how its container was configured. Raises
+    BadImage.
+    """
+    document = parse(raw)
+    for change in changes:
+        _apply(config, change)
+    document |= {"config": config, "created": step.created, "author": step.author, "comment": step.comment}
+    document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids(document), diff_id]}
+    entry = {"created": step.created, "created_by": step.created_by, "author": step.author, "comment": step.comment}
+    document["history"] = [*(document.get("history") or ()), {k: v for k, v in entry.items() if v}]
+    return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
 def _config(document: dict[str, Any]) -> ImageConfig:
     health = document.get("Healthcheck")
     return ImageConfig(

@@ -108,6 +108,9 @@ class Database:
         )
         return [LayerRow(*row) for row in rows]
 
+    def layers_size_bytes(self) -> int:
+        return int(self._connection.execute("SELECT COALESCE(SUM(size_bytes), 0) FROM layers").fetchone()[0])
+
     def known_blobs(self) -> set[str]:
         return set(self._column("SELECT id FROM images UNION SELECT blob FROM layers"))
 

@@ -32,6 +32,7 @@ from runtime.errors import BadImage, ImageInUse, NoSuchImage
 from runtime.images import archive, blobs, compression, config, layers
 from runtime.images.config import Image
 from runtime.images.database import Database, LayerRow
+from runtime.storage import unpacker
 
 SHORT_ID_CHARACTERS = 12
 _MACHINES = {
@@ -238,6 +239,17 @@ class ImageStore:
         with self._mutex:
             return tuple(archive.StagedBlob(self._folders.blob(row.blob), row.blob) for row in self._database.layers_of(image_id))
 
+    def layers_size_bytes(self) -> int:
+        """What all layers take; one that several images share counts once."""
+        with self._mutex:
+            return self._database.layers_size_bytes()
+
+    def named_in(self, repository: str) -> tuple[str, ...]:
+        """The familiar names of all tags of a repository (`docker.io/library/busybox`)."""
+        with self._mutex:
+            names = [reference.parse(n) for i in self._database.image_ids() for n in self._database.names_of(i)]
+        return tuple(sorted(n.familiar for n in names if n.repository == repository))
+
     def blob_path(self, digest: str) -> Path | None:
         """The file of a blob that is here. Raises BadImage for what is no digest."""
         path = self._folders.blob(digest)
@@ -260,14 +272,11 @@ class ImageStore:
         return lines or [f"Loaded image ID: {image_id}"]
 
     def _unpack(self, layer: archive.StagedBlob, diff_id: str, folder: Path, *, base: bool) -> int:
-        (folder / "diff").mkdir(mode=0o755, parents=True)
-        fd = os.open(folder / "diff", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fchmod(fd, 0o755)
-            with open(layer.path, "rb", buffering=0) as file:
-                unpacked = layers.unpack(compression.reader(file.read), fd, base=base, limits=self._limits)
-        finally:
-            os.close(fd)
+        diff = folder / "diff"
+        diff.mkdir(mode=0o755, parents=True)
+        diff.chmod(0o755)
+        with open(layer.path, "rb", buffering=0) as file:
+            unpacked = unpacker.unpack(file, diff, base=base, limits=self._limits)
         if unpacked.diff_id != diff_id:
             raise BadImage(f"layer {layer.digest} has content {unpacked.diff_id}, but the image's configuration says {diff_id}")
         return unpacked.size_bytes
