@@ -77,10 +77,10 @@ def create(root: str, container_id: str, wishes: Wishes) -> Made:
     undo.callback(state.remove, folder)
     try:
         with ExitStack() as stack:
-            opening.keep(stack, state.lock(folder))
+            held = opening.keep(stack, state.lock(folder))
             with open(os.path.join(folder, state.CONFIG), "xb") as file:
                 file.write(data)
-            made = _make(folder, container_id, path, bundle, wishes, stack, undo)
+            made = _make(folder, container_id, path, bundle, wishes, stack, undo, held)
         undo.pop_all()
     except (RuntimeFault, Refused, OSError):
         undo.close()
@@ -88,7 +88,7 @@ def create(root: str, container_id: str, wishes: Wishes) -> Made:
     return made
 
 
-def _make(folder: str, container_id: str, path: str, bundle: Bundle, wishes: Wishes, stack: ExitStack, undo: ExitStack) -> Made:
+def _make(folder: str, container_id: str, path: str, bundle: Bundle, wishes: Wishes, stack: ExitStack, undo: ExitStack, held: int) -> Made:
     layout = read_layout()
     groups = placing.make(layout, bundle.cgroups_path, container_id, bundle.resources)
     undo.callback(_discard_groups, groups)
@@ -106,7 +106,7 @@ def _make(folder: str, container_id: str, path: str, bundle: Bundle, wishes: Wis
     reader, report = os.pipe2(os.O_CLOEXEC)
     opening.keep(stack, reader)
     proceed_reader, proceed = (opening.keep(stack, end) for end in os.pipe2(os.O_CLOEXEC))
-    pauses = Pauses(report, proceed_reader, _fifo(folder, state.GATE, stack), _fifo(folder, state.REPORT, stack), (proceed,))
+    pauses = Pauses(report, proceed_reader, _fifo(folder, state.GATE, stack), _fifo(folder, state.REPORT, stack), (proceed, held))
     entered = SAME_PIDS if pids is None else next((descriptor for kind, descriptor in opened.joined if kind == "pid"), NEW_PIDS)
     try:
         pid = forking.fork(staged, bundle.process, pauses, _later(bundle, saved), entered)
