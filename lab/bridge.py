@@ -8,6 +8,7 @@ descriptors.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,6 +25,9 @@ from netfabric.netlink.socket import SyncNetlink
 BRIDGE = "lab0"
 NODE_LINK = "eth0"
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_ICMP_RATE = Path("/proc/sys/net/ipv4/icmp_ratelimit")
+_RESOLVER = Path("/etc/resolv.conf")
+MAX_RESOLVERS = 3  # as resolv.conf(5)
 _GONE = (errno.ENODEV, errno.EINVAL)
 
 
@@ -44,7 +48,8 @@ def build(layout: Layout, gateway: int, host: int, *, uplink: bool) -> None:
         bridge = _index(netlink, BRIDGE)
         netlink.request(nl.add_address(bridge, f"{layout.gateway}/{layout.prefix}"))
         if not uplink:
-            netlink.request(nl.add_address(nl.LOOPBACK_INDEX, f"{layouts.OUTSIDE}/32"))
+            outside = {layouts.OUTSIDE, *_resolvers(layout.subnet)}
+            netlink.request(*(nl.add_address(nl.LOOPBACK_INDEX, f"{address}/32") for address in sorted(outside)))
         remove_host_link(layout, host)
         netlink.request(
             new_veth("host", layout.host_link, host, master=bridge, peer_mac=mac_of(layout.host)),
@@ -55,8 +60,9 @@ def build(layout: Layout, gateway: int, host: int, *, uplink: bool) -> None:
         if uplink:
             netlink.request(nl.add_route("default", gateway=layout.host))
     with in_namespace(gateway):
-        _FORWARDING.write_text("1")  # also without a way out: a router says at once that there is none
+        _ICMP_RATE.write_text("0")  # each packet is refused, not one a second: lookups fail at once
         if uplink:
+            _FORWARDING.write_text("1")
             for scope in ("all", BRIDGE):
                 Path(f"/proc/sys/net/ipv4/conf/{scope}/send_redirects").write_text("0")
 
@@ -78,6 +84,21 @@ def attach(layout: Layout, gateway: int, machines: Iterable[tuple[Machine, int]]
                     nl.add_address(index, f"{machine.address}/{layout.prefix}"),
                     nl.add_route("default", gateway=layout.gateway),
                 )
+
+
+def _resolvers(subnet: str) -> list[str]:
+    """The name servers of this host, which is what a machine asks: stood in for as well, or every lookup would wait for its timeout."""
+    own = ipaddress.IPv4Network(subnet)
+    found = []
+    for line in _RESOLVER.read_text(errors="replace").splitlines() if _RESOLVER.exists() else ():
+        word, _, value = line.partition(" ")
+        try:
+            address = ipaddress.IPv4Address(value.strip())
+        except ValueError:
+            continue
+        if word == "nameserver" and address not in own and not (address.is_loopback or address.is_unspecified or address.is_multicast):
+            found.append(str(address))
+    return found[:MAX_RESOLVERS]
 
 
 def remove_host_link(layout: Layout, host: int) -> None:
