@@ -30,7 +30,6 @@ HEALTHS: Final = ("none", "starting", "healthy", "unhealthy")
 SHOWN: Final = ("running", "paused", "restarting")
 PORTS_DISCARDED: Final = "Published ports are discarded when using host network mode"
 KILL: Final = 9
-_COMMIT: Final = "images are not made of containers here: build one with another tool and load its archive (docker load -i)"
 
 
 def volumes_root(node: Node) -> str:
@@ -226,7 +225,3 @@ async def resize(call: Call) -> Response:
 
 async def websocket(_call: Call) -> Response:
     return unserved("attaching by WebSocket is not served: use POST /containers/ID/attach")
-
-
-async def commit(_call: Call) -> Response:
-    return unserved(_COMMIT)

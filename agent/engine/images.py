@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import fnmatch
-import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
-from agent.engine import registry
-from agent.engine.answers import JSON_LINES, json_answer, json_line, unserved
+from agent.engine import image_archives, registry
+from agent.engine.answers import json_answer, unserved
 from agent.engine.call import Call, Filters, matches_labels, truth
-from agent.engine.convert import mapping
+from agent.engine.convert import SECOND_NS, mapping, time_parameter_ns
 from agent.engine.convert_images import history_json, image_json, image_summary_json
-from cluster.model.errors import InvalidArgument
-from cluster.model.reference import parse
-from cluster.wire.http import Request, Response
+from agent.engine.image_events import publish
+from agent.events import Event
+from cluster.model.errors import InvalidArgument, NotFound
+from cluster.wire.http import Response
 from runtime.errors import ImageInUse, NoSuchImage
 from runtime.images.config import Image
 
@@ -25,39 +26,65 @@ if TYPE_CHECKING:
 
 FILTERS: Final = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 PRUNE_FILTERS: Final = frozenset({"dangling", "label", "label!", "until"})
-MAX_UPLOAD_BYTES: Final = 64 * 1024**3
-_SAVE: Final = "saving images is not served: copy the archive that was loaded"
 
 
 async def list_(call: Call) -> Response:
     filters = call.filters(FILTERS)
     images = await trio.to_thread.run_sync(call.node.images.list)
+    bounds = await _bounds(call, filters)
     users = [record.image_id for record in call.node.containers.records()]
-    return json_answer([image_summary_json(i, users.count(i.id)) for i in _selected(images, filters)])
+    return json_answer([image_summary_json(i, users.count(i.id)) for i in _selected(images, filters, bounds)])
 
 
-def _selected(images: tuple[Image, ...], filters: Filters) -> list[Image]:
+Bounds = tuple[tuple[int, ...], tuple[int, ...]]
+"""(created after, created before), Unix seconds."""
+
+
+async def _bounds(call: Call, filters: Filters) -> Bounds:
+    """Of the images that since= and before= name. Raises NoSuchImage."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name in ("since", "before"):
+        images = [await trio.to_thread.run_sync(call.node.images.get, wanted) for wanted in filters.get(name, ())]
+        found[name] = tuple(image.created_unix_s for image in images)
+    until = tuple(time_parameter_ns(text) // SECOND_NS for text in filters.get("until", ()))
+    return found["since"], found["before"] + until
+
+
+def _selected(images: tuple[Image, ...], filters: Filters, bounds: Bounds) -> list[Image]:
+    """With reference= only the names that match are listed."""
     dangling = truth(filters, "dangling")
     patterns = filters.get("reference", ())
-    return [
-        image
-        for image in images
-        if (dangling is None or (not image.references) is dangling)
-        and matches_labels(mapping(image.config.labels), filters.get("label", ()))
-        and (not patterns or any(_matches(name, pattern) for name in image.references for pattern in patterns))
-    ]
+    chosen = []
+    for image in images:
+        shown = image
+        if patterns:
+            names = tuple(name for name in image.references if any(_matches(name, pattern) for pattern in patterns))
+            digests = tuple(name for name in image.repo_digests if any(_matches(name, pattern) for pattern in patterns))
+            shown = msgspec.structs.replace(image, references=names, repo_digests=digests)
+        if (
+            (dangling is None or (not image.references) is dangling)
+            and matches_labels(mapping(image.config.labels), filters.get("label", ()))
+            and (not patterns or shown.references or shown.repo_digests)
+            and all(image.created_unix_s > after for after in bounds[0])
+            and all(image.created_unix_s < before for before in bounds[1])
+        ):
+            chosen.append(shown)
+    return chosen
 
 
 def _matches(reference: str, pattern: str) -> bool:
     """Go's path.Match on the whole name or on the part before the tag: a star does not cross a slash."""
-    repository = reference.rpartition(":")[0] or reference
+    repository = reference.partition("@")[0] if "@" in reference else reference.rpartition(":")[0] or reference
     return any(
         name.count("/") == pattern.count("/") and fnmatch.fnmatchcase(name, pattern) for name in (reference, repository)
     )
 
 
 async def inspect(call: Call) -> Response:
-    return json_answer(image_json(await _get(call)))
+    try:
+        return json_answer(image_json(await _get(call)))
+    except NoSuchImage as error:
+        raise NotFound(f"no such image: {call.names['name']}: {error}") from error
 
 
 async def history(call: Call) -> Response:
@@ -72,16 +99,28 @@ async def tag(call: Call) -> Response:
     repository, label = call.text("repo"), call.text("tag")
     target = f"{repository}:{label}" if label else repository
     await trio.to_thread.run_sync(call.node.images.tag, call.names["name"], target)
+    publish(call.node, "tag", (await _get(call)).id, target)
     return Response(201)
 
 
 async def remove(call: Call) -> Response:
     node, reference, force = call.node, call.names["name"], call.flag("force")
 
-    def work() -> list[tuple[str, str]]:
-        return node.images.remove(reference, force=force, used_by=node.containers.uses_image, running_in=_running_in(node))
+    def work() -> tuple[str, list[tuple[str, str]]]:
+        image_id = node.images.get(reference).id
+        return image_id, node.images.remove(reference, force=force, used_by=node.containers.uses_image, running_in=_running_in(node))
 
-    return json_answer([{what: name} for what, name in await trio.to_thread.run_sync(work)])
+    image_id, gone = await trio.to_thread.run_sync(work)
+    _publish_removal(node, image_id, gone)
+    return json_answer([{what: name} for what, name in gone])
+
+
+def _publish_removal(node: Node, image_id: str, gone: list[tuple[str, str]]) -> None:
+    for what, name in gone:
+        if what == "Untagged":
+            publish(node, "untag", image_id, name)
+        elif name == image_id:
+            publish(node, "delete", image_id, image_id)
 
 
 def _running_in(node: Node) -> Callable[[str], str]:
@@ -89,82 +128,45 @@ def _running_in(node: Node) -> Callable[[str], str]:
     return lambda image_id: next((r.id for r in records if r.image_id == image_id and node.containers.is_running(r)), "")
 
 
-async def load(call: Call) -> Response:
-    """The archive is taken from the body as it comes; the answer begins when it is in the store."""
-    with _spool(call.node) as file:
-        await _receive(call.request, file)
-        loaded = await trio.to_thread.run_sync(call.node.images.load, file)
-    return Response(200, JSON_LINES, b"".join(json_line({"stream": f"{line}\n"}) for line in loaded))
-
-
-def _spool(node: Node) -> BinaryIO:
-    """A nameless file on the state's disk; gone when it is closed."""
-    return tempfile.TemporaryFile(dir=node.root)
-
-
-async def _receive(request: Request, file: BinaryIO) -> None:
-    size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > MAX_UPLOAD_BYTES:
-            raise InvalidArgument(f"the archive is longer than {MAX_UPLOAD_BYTES} bytes")
-        await trio.to_thread.run_sync(file.write, piece)
-    file.seek(0)
-
-
 async def create(call: Call) -> Response:
     """`docker import` (fromSrc) and what a client asks for before it runs an unknown image (fromImage)."""
     if call.text("fromSrc"):
-        return await _import(call)
-    if not call.text("fromImage"):
+        return await image_archives.import_(call)
+    name = call.text("fromImage")
+    first, slash, _ = name.partition("/")
+    if not name:
         raise InvalidArgument("invalid reference format")
+    if slash and first != first.lower() and not {".", ":"} & set(first):  # a registry only for newer clients
+        raise InvalidArgument("invalid reference format: repository name must be lowercase")
     return await registry.pull(call)
-
-
-async def _import(call: Call) -> Response:
-    if call.text("fromSrc") != "-":
-        return unserved("importing from a URL is not served: fetch it and import it from standard input (fromSrc=-)")
-    repository, label = call.text("repo"), call.text("tag")
-    reference = f"{repository}:{label}" if repository and label else repository
-    if reference:
-        parse(reference)
-    with _spool(call.node) as file:
-        await _receive(call.request, file)
-
-        def work() -> str:
-            return call.node.images.import_(file, reference, call.texts("changes"), call.text("message"))
-
-        image_id = await trio.to_thread.run_sync(work)
-    return Response(200, JSON_LINES, json_line({"status": image_id}))
 
 
 async def prune(call: Call) -> Response:
     """Images without a name that no container uses; with dangling=false also named ones."""
-    filters = call.filters(PRUNE_FILTERS)
+    node, filters = call.node, call.filters(PRUNE_FILTERS)
     everything = truth(filters, "dangling") is False
+    until = tuple(time_parameter_ns(text) // SECOND_NS for text in filters.get("until", ()))
     deleted: list[dict[str, str]] = []
-    reclaimed = 0
-    images = await trio.to_thread.run_sync(call.node.images.list)
-    for image in images:
+    before = await trio.to_thread.run_sync(node.images.layers_size_bytes)
+    for image in await trio.to_thread.run_sync(node.images.list):
         labels = mapping(image.config.labels)
         wanted = matches_labels(labels, filters.get("label", ())) and not any(matches_labels(labels, (u,)) for u in filters.get("label!", ()))
-        if (image.references and not everything) or call.node.containers.uses_image(image.id) or not wanted:
+        young = any(image.created_unix_s >= limit for limit in until)
+        if (image.references and not everything) or node.containers.uses_image(image.id) or young or not wanted:
             continue
         try:
-            gone = await trio.to_thread.run_sync(_remove_all, call.node, image)
+            gone = await trio.to_thread.run_sync(_remove_all, node, image)
         except (NoSuchImage, ImageInUse):
             continue  # somebody else was faster
+        _publish_removal(node, image.id, gone)
         deleted += [{what: name} for what, name in gone]
-        reclaimed += image.size_bytes
-    return json_answer({"ImagesDeleted": deleted, "SpaceReclaimed": reclaimed})
+    reclaimed = max(0, before - await trio.to_thread.run_sync(node.images.layers_size_bytes))
+    node.events.publish(Event("image", "prune", "", (("reclaimed", str(reclaimed)),)))
+    return json_answer({"ImagesDeleted": deleted or None, "SpaceReclaimed": reclaimed})
 
 
 def _remove_all(node: Node, image: Image) -> list[tuple[str, str]]:
     return node.images.remove(image.id, force=True, used_by=node.containers.uses_image)
-
-
-async def save(_call: Call) -> Response:
-    return unserved(_SAVE)
 
 
 async def search(_call: Call) -> Response:

@@ -18,12 +18,14 @@ from agent.engine.convert import Json, time_text
 from agent.engine.convert_containers import summary_json
 from agent.engine.convert_images import image_summary_json
 from agent.engine.convert_swarm import cluster_info_json
+from agent.engine.convert_volumes import volume_json
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, NotFound
 from cluster.version import API_VERSION, MIN_API_VERSION
 from cluster.wire.calls import Query
 from cluster.wire.http import Response
 from runtime.images.store import architecture
+from runtime.storage.volumes import Volume
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -204,13 +206,18 @@ async def disk_usage(call: Call) -> Response:
     users = [record.image_id for record in records]
     now_ns, root = time.time_ns(), volumes_root(node)
     out: dict[str, Any] = {
-        "LayersSize": sum(image.size_bytes for image in images),
+        "LayersSize": await trio.to_thread.run_sync(node.images.layers_size_bytes),
         "Images": [image_summary_json(image, users.count(image.id)) for image in images],
-        "Containers": [summary_json(record, now_ns, root) for record in records],
-        "Volumes": [],
+        "Containers": [summary_json(record, now_ns, root) | {"SizeRw": await node.files.size_bytes(record)} for record in records],
+        "Volumes": [await _volume_usage(node, volume) for volume in node.volumes.all()],
         "BuildCache": [],
     }
     return json_answer(out)
+
+
+async def _volume_usage(node: Node, volume: Volume) -> Json:
+    size = await node.volumes.size_bytes(volume.name)
+    return volume_json(volume, str(node.volumes.data(volume.name)), (size, len(node.volumes.users_of(volume.name))))
 
 
 async def build(_call: Call) -> Response:

@@ -1,0 +1,163 @@
+"""`/images/get`, `/images/load`, the import of `/images/create`, and `/commit`: archives of images out and in."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import trio
+
+from agent.engine.answers import JSON_LINES, json_answer, json_line, unserved
+from agent.engine.call import Call
+from agent.engine.convert_containers import config_json
+from agent.engine.image_events import publish
+from agent.events import Event
+from agent.records import Record
+from cluster.model import reference
+from cluster.model.errors import InvalidArgument, NotFound
+from cluster.wire.http import Request, Response
+from runtime.errors import NoSuchImage
+from runtime.images.commit import commit as commit_image
+from runtime.images.config import HistoryEntry
+from runtime.images.save import Chosen, Part, choose, parts
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+MAX_UPLOAD_BYTES: Final = 64 * 1024**3
+PIECE_BYTES: Final = 1024 * 1024
+_TAR: Final = (("Content-Type", "application/x-tar"),)
+
+
+async def save(call: Call) -> Response:
+    """One archive of the named images (`names`, or the path's one)."""
+    node = call.node
+    names = call.texts("names") or tuple(n for n in (call.names.get("name", ""),) if n)
+    if not names:
+        raise InvalidArgument("no images to save")
+    chosen: list[Chosen] = []
+    for name in names:
+        try:
+            chosen += await trio.to_thread.run_sync(choose, node.images, (name,))
+        except NoSuchImage as error:
+            raise NotFound(f"No such image: {name}") from error
+    merged = await trio.to_thread.run_sync(choose, node.images, names)
+    for one in merged:
+        publish(node, "save", one.image.id, one.names[0].familiar if one.names else one.image.id)
+    return Response(200, _TAR, stream=_archive(node, merged))
+
+
+async def _archive(node: Node, chosen: tuple[Chosen, ...]) -> AsyncGenerator[bytes, None]:
+    staging = await trio.to_thread.run_sync(lambda: Path(tempfile.mkdtemp(prefix="save-", dir=node.root)))
+    try:
+        pieces = parts(node.images, chosen, staging)
+        while (part := await trio.to_thread.run_sync(next, pieces, None)) is not None:
+            async for piece in _pieces(part):
+                yield piece
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(shutil.rmtree, staging)
+
+
+async def _pieces(part: Part) -> AsyncGenerator[bytes, None]:
+    if isinstance(part, bytes):
+        yield part
+        return
+    with open(part, "rb", buffering=0) as file:  # noqa: ASYNC230  a regular file on the node's disk; reading is done in threads
+        while piece := await trio.to_thread.run_sync(file.read, PIECE_BYTES):
+            yield piece
+
+
+async def load(call: Call) -> Response:
+    """The archive is taken from the body as it comes; the answer begins when it is in the store."""
+    with _spool(call.node) as file:
+        await _receive(call.request, file)
+        loaded = await trio.to_thread.run_sync(call.node.images.load, file)
+    for line in loaded:
+        name = line.partition(": ")[2]
+        if line.startswith("Loaded image"):
+            image = await trio.to_thread.run_sync(call.node.images.get, name)
+            publish(call.node, "load", image.id, name)
+    return Response(200, JSON_LINES, b"".join(json_line({"stream": f"{line}\n"}) for line in loaded))
+
+
+def _spool(node: Node) -> BinaryIO:
+    """A nameless file on the state's disk; gone when it is closed."""
+    return tempfile.TemporaryFile(dir=node.root)
+
+
+async def _receive(request: Request, file: BinaryIO) -> None:
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > MAX_UPLOAD_BYTES:
+            raise InvalidArgument(f"the archive is longer than {MAX_UPLOAD_BYTES} bytes")
+        await trio.to_thread.run_sync(file.write, piece)
+    file.seek(0)
+
+
+async def import_(call: Call) -> Response:
+    """`docker import`: an image of one file system's tar, which is the body."""
+    if call.text("fromSrc") != "-":
+        return unserved("importing from a URL is not served: fetch it and import it from standard input (fromSrc=-)")
+    name = _name(call)
+    with _spool(call.node) as file:
+        await _receive(call.request, file)
+
+        def work() -> str:
+            return call.node.images.import_(file, name, call.texts("changes"), call.text("message"))
+
+        image_id = await trio.to_thread.run_sync(work)
+    publish(call.node, "import", image_id, name or image_id)
+    return Response(200, JSON_LINES, json_line({"status": image_id}))
+
+
+def _name(call: Call) -> str:
+    """The name that `repo` and `tag` give; checked. Empty when there is none."""
+    repository, label = call.text("repo"), call.text("tag")
+    name = f"{repository}:{label}" if repository and label else repository
+    if name:
+        reference.parse(name)
+    return name
+
+
+async def commit(call: Call) -> Response:
+    """`docker commit`. A running container is paused meanwhile, unless it is asked not to be."""
+    node = call.node
+    record = node.containers.find(call.text("container"))
+    name = _name(call)
+    paused = call.flag("pause", True) and record.state.status == "running"
+    if paused:
+        await node.containers.pause(record.id)
+    try:
+        image_id = await trio.to_thread.run_sync(_commit, call, record, name)
+    finally:
+        if paused:
+            with trio.CancelScope(shield=True):
+                await node.containers.unpause(record.id)
+    about = (("comment", call.text("comment")), ("image", record.config.image), ("imageID", image_id), ("imageRef", name), ("name", record.name))
+    node.events.publish(Event("container", "commit", record.id, about))
+    if name:
+        publish(node, "tag", image_id, name)
+    return json_answer({"Id": image_id}, 201)
+
+
+def _commit(call: Call, record: Record, name: str) -> str:
+    images = call.node.images
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    step = HistoryEntry(
+        created=now, created_by=" ".join(record.config.cmd), author=call.text("author"), comment=call.text("comment")
+    )
+    base = images.get(record.image_id)
+    changes = tuple(_lines(call.texts("changes")))
+    return commit_image(images, base, call.node.files.upper(record), config_json(record.config), changes, step, name)
+
+
+def _lines(changes: tuple[str, ...]) -> Iterator[str]:
+    """Instructions, one a line, however the client sent them."""
+    for text in changes:
+        yield from (line for line in text.split("\n") if line.strip())
