@@ -30,9 +30,9 @@ def _inherit_cpuset(mount: str, folder: str) -> None:
                 files.write(os.path.join(level, name), files.read(os.path.join(above, name)))
 
 
-def restrict_devices(folder: str) -> None:
-    """Docker's default rules. Where the group may not be restricted (a nested cgroup without the right), the call
+def restrict_devices(folder: str, further: tuple[str, ...] = ()) -> None:
+    """Docker's default rules and those of the container. Where the group may not be restricted (a nested cgroup without the right), the call
     raises PermissionError."""
     files.write(os.path.join(folder, "devices.deny"), "a")
-    for rule in DEFAULT_DEVICES:
+    for rule in (*DEFAULT_DEVICES, *further):
         files.write(os.path.join(folder, "devices.allow"), rule)

@@ -99,7 +99,8 @@ def _build_tree(script: Script, spec: ContainerSpec, host: Host, opened: Opened,
     views = rootfs.open_views(script, opened.views)
     root = rootfs.pivot(script, opened)
     proc = rootfs.mount_proc(script, root)
-    dev = devices.make_dev(script, root, opened, devices.SharedMemory(shm, 0 if spec.ipc_mode == namespaces.NONE else spec.shm_size_bytes))
+    memory = devices.SharedMemory(shm, 0 if spec.ipc_mode == namespaces.NONE else spec.shm_size_bytes)
+    dev = devices.make_dev(script, root, opened, memory, core=any(path == "proc/kcore" for path, _ in host.masked))
     sysfs = rootfs.mount_sys(script, root, views, spec.privileged)
     namespaces.set_sysctls(script, spec, proc)
     for mount in ordered:
@@ -107,7 +108,7 @@ def _build_tree(script: Script, spec: ContainerSpec, host: Host, opened: Opened,
             mounts.attach_bind(script, mount, sources[mount], root, mount.source in opened.folders)
         else:
             mounts.mount_tmpfs(script, mount, root)
-    if not spec.privileged:
+    if not spec.privileged and not spec.paths_open:
         bases = {"proc": proc, "sys": sysfs}
         script.step = "masks"
         null = script.keep(Call.OPENAT, dev, b"null", k.O_PATH | k.O_CLOEXEC)

@@ -19,8 +19,11 @@ from runtime.spec import ContainerSpec
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 LINKS = (
     ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"),
-    ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"),
+    ("ptmx", "pts/ptmx"),
 )  # fmt: skip
+CORE = ("core", "/proc/kcore")
+"""Where the kernel has that file."""
+
 _PRIVATE = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
 _DEVPTS = (("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))
 
@@ -51,7 +54,7 @@ def open_shared_memory(script: Script, spec: ContainerSpec, opened: Opened) -> R
     return tree
 
 
-def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemory) -> Register:
+def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemory, *, core: bool = False) -> Register:
     """Mounts /dev and everything in it; the register is its mount's descriptor, which stays open."""
     script.step = "mount of /dev"
     dev = mount_new(script, "tmpfs", k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_STRICTATIME, (("mode", "755"), ("size", "64m")))
@@ -62,7 +65,7 @@ def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemor
         script.call(Call.MKDIRAT, dev, name.encode(), 0o755)
     for name, major, minor in NODES:
         script.call(Call.MKNODAT, dev, name.encode(), k.S_IFCHR | 0o666, device_number(major, minor))
-    for name, target in LINKS:
+    for name, target in (*LINKS, *((CORE,) if core else ())):
         script.call(Call.SYMLINKAT, target.encode(), dev, name.encode())
     _add_host_devices(script, dev, opened)
     script.call(Call.UMASK, 0o022)
@@ -109,6 +112,8 @@ def _add_host_devices(script: Script, dev: Register, opened: Opened) -> None:
                 script.call(Call.MKDIRAT, dev, name.encode(), 0o755, tolerate=(k.EEXIST,))
         number = device_number(device.major, device.minor)
         script.call(Call.MKNODAT, dev, device.path.encode(), device.mode, number, tolerate=(k.EEXIST,))
+        if device.uid or device.gid:
+            script.call(Call.FCHOWNAT, dev, device.path.encode(), device.uid, device.gid, k.AT_SYMLINK_NOFOLLOW)
 
 
 def device_number(major: int, minor: int) -> int:

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 
 class Device(NamedTuple):
-    """A node of the host's /dev, for privileged containers. `path` below /dev; `mode` with the file's type."""
+    """A device node of the host that the container gets. `path` below /dev; `mode` with the file's type."""
 
     path: str
     mode: int
     major: int
     minor: int
+    uid: int = 0
+    gid: int = 0
 
 
 class Host(NamedTuple):

@@ -4,6 +4,7 @@ named as there without the prefix noise."""
 from __future__ import annotations
 
 AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 

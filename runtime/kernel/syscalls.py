@@ -49,6 +49,7 @@ class Call(IntEnum):
     SYNCFS = 306
     SETNS = 308
     SECCOMP = 317
+    BPF = 321
     EXECVEAT = 322
     PIDFD_SEND_SIGNAL = 424
     OPEN_TREE = 428

@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable, Iterator
 
+from runtime.child.devices import LINKS, NODES
 from runtime.child.host import Device, Host
 from runtime.child.masks import MASKED, READ_ONLY
+from runtime.errors import StartFailed
+from runtime.spec import DeviceNode
 
 DEVICES_MAX = 4096
 _OWN_MOUNTS = ("pts", "shm", "mqueue", "console")
+_OCCUPIED = (*_OWN_MOUNTS, *(name for name, _ in LINKS), *(name for name, _, _ in NODES))
 
 
 def probe_host() -> Host:
@@ -33,5 +38,54 @@ def host_devices() -> tuple[Device, ...]:
             facts = os.lstat(os.path.join(folder, name))
             path = name if inner == "." else os.path.join(inner, name)
             if (stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode)) and path not in _OWN_MOUNTS:
-                found.append(Device(path, facts.st_mode, os.major(facts.st_rdev), os.minor(facts.st_rdev)))
+                found.append(_device(path, facts))
     return tuple(found[:DEVICES_MAX])
+
+
+def devices_of(nodes: Iterable[DeviceNode]) -> tuple[tuple[Device, ...], tuple[str, ...]]:
+    """The nodes that a container was given, a folder's one by one, and the rules (cgroup v1's form) that let it use
+    them. Raises StartFailed in Docker's words."""
+    found: list[Device] = []
+    rules: list[str] = []
+    for node in nodes:
+        target = _below_dev(node.target or node.path)
+        for path, inner in _device_files(node.path):
+            facts = os.stat(path)
+            if not stat.S_ISCHR(facts.st_mode) and not stat.S_ISBLK(facts.st_mode):
+                continue
+            device = _device(os.path.join(target, inner) if inner else target, facts)
+            found.append(device)
+            kind = "c" if stat.S_ISCHR(facts.st_mode) else "b"
+            rules.append(f"{kind} {device.major}:{device.minor} {node.permissions or 'rwm'}")
+        if len(found) > DEVICES_MAX:
+            raise StartFailed(f"more than {DEVICES_MAX} devices")
+    return tuple(found), tuple(rules)
+
+
+def _device(path: str, facts: os.stat_result) -> Device:
+    return Device(path, facts.st_mode, os.major(facts.st_rdev), os.minor(facts.st_rdev), facts.st_uid, facts.st_gid)
+
+
+def _below_dev(target: str) -> str:
+    """Raises StartFailed for a place that is not below /dev, or that a link or mount of the container's /dev stands for."""
+    parts = [part for part in target.split("/") if part]
+    if len(parts) < 2 or parts[0] != "dev" or ".." in parts or parts[1] in _OCCUPIED:
+        raise StartFailed(f"a device can't be placed on {target}: only below /dev, and not where the container has its own")
+    return "/".join(parts[1:])
+
+
+def _device_files(path: str) -> Iterator[tuple[str, str]]:
+    """(path, path below the folder that was asked for) of the files to look at; a file is its own only one."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise StartFailed(f'error gathering device information while adding custom device "{path}": {reason}') from error
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        yield path, ""
+    elif stat.S_ISDIR(mode):
+        for folder, _, names in os.walk(path):
+            for name in sorted(names):
+                yield os.path.join(folder, name), os.path.relpath(os.path.join(folder, name), path)
+    else:
+        raise StartFailed(f'error gathering device information while adding custom device "{path}": not a device node')
