@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from lab import boot, bridge, groups, images, processes, records
+from lab import boot, bridge, groups, images, processes, records, registry
 from lab.layout import LabError, Layout, Machine
 from netfabric.netlink import netns
 from runtime.images.store import ImageStore
@@ -41,9 +41,9 @@ class Program:
         return [a.replace("{ready}", str(ready)) for a in self.argv]
 
 
-def festoond() -> Program:
+def festoond(insecure_registry: str) -> Program:
     """The node's program, with the interpreter that runs us."""
-    where = ("--root", "/var/lib/festoon", "--run", "/run/festoon", "--ready-fd", "{ready}")
+    where = ("--root", "/var/lib/festoon", "--run", "/run/festoon", "--ready-fd", "{ready}", "--insecure-registry", insecure_registry)
     return Program((sys.executable, "-I", "-m", "agent", *where))
 
 
@@ -55,11 +55,13 @@ class Status:
     state: str
 
 
-def up(layout: Layout, *, uplink: bool = False, program: Program | None = None) -> tuple[str, ...]:
+def up(layout: Layout, *, uplink: bool = False, program: Program | None = None, with_registry: bool = False) -> tuple[str, ...]:
     """Make the lab, or revive what has died of it; returns the names of the machines whose program was started.
 
     Raises LabError with one sentence. A new lab that does not come up is taken away again; an old one stays as it is.
     """
+    if with_registry:
+        registry.program()
     with records.locked():
         fresh = not (records.lab_folder(layout.name) / "lab.json").exists()
         if fresh:
@@ -70,10 +72,12 @@ def up(layout: Layout, *, uplink: bool = False, program: Program | None = None) 
                 bridge.check_free(layout, host)
                 records.make_mount_point()
                 before = bridge.forwarding() if uplink else ""
-                records.write(records.Record(layout=layout, uplink=uplink, ip_forward_before=before))
+                records.write(records.Record(layout=layout, uplink=uplink, ip_forward_before=before, registry=with_registry))
+            elif with_registry:
+                records.write(msgspec.structs.replace(records.read(layout.name), registry=True))
             done = False
             try:
-                started = _bring_up(records.read(layout.name), host, program or festoond())
+                started = _bring_up(records.read(layout.name), host, program or festoond(registry.address(layout)))
                 done = True
             finally:
                 if fresh and not done:
@@ -127,6 +131,8 @@ def _bring_up(record: records.Record, host: int, program: Program) -> tuple[str,
     with contextlib.ExitStack() as stack:
         gateway, rebuilt = _gateway(record, host)
         stack.callback(os.close, gateway)
+        if record.registry:
+            registry.start(layout, gateway, GATEWAY)
         new: list[tuple[Machine, int]] = []
         attached: list[tuple[Machine, int]] = []
         stopped: list[Machine] = []

@@ -37,6 +37,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout
     uplink: bool = False
     ip_forward_before: str = ""  # the host's, when `--uplink` changed it
+    registry: bool = False
 
 
 def lab_folder(name: str) -> Path:

@@ -17,7 +17,7 @@ import click
 from cli.api import Api
 from cli.failures import CliFailure
 from cli.usage import INT, Group, command, option, switch
-from lab import enter, layout, machines, records, swarm
+from lab import enter, layout, machines, records, registry, swarm
 from lab.layout import LabError, Layout
 
 T = TypeVar("T")
@@ -44,6 +44,7 @@ lab = Group(
 @option("--nodes", help=f"How many machines (default {DEFAULT_NODES})", type=INT)
 @option("--managers", help=f"How many of them --swarm makes managers (default {DEFAULT_MANAGERS})", type=INT)
 @option("--subnet", help=f"The machines' network (default {layout.DEFAULT_SUBNET})")
+@switch("--registry", help="Also run a registry (Debian's docker-registry) at port 5000 of the lab's bridge")
 @switch("--swarm", help="Also init a swarm and join all machines")
 @switch("--uplink", help="Let the machines reach the real outside through this host")
 def up(_api: Api, arguments: tuple[str, ...], name: str, **flags: Any) -> None:
@@ -53,7 +54,7 @@ def up(_api: Api, arguments: tuple[str, ...], name: str, **flags: Any) -> None:
     plan = _told(lambda: _plan(name, flags["nodes"], flags["managers"], flags["subnet"], uplink))
     if flags["swarm"]:
         _told(lambda: swarm.check(plan))
-    started = _told(lambda: machines.up(plan, uplink=uplink))
+    started = _told(lambda: machines.up(plan, uplink=uplink, with_registry=bool(flags["registry"])))
     for machine in plan.machines:
         word = "started" if machine.name in started else "up already"
         click.echo(f"{machine.name:<17} {machine.address:<15} {word}")
@@ -144,6 +145,8 @@ def _explain(plan: Layout, seconds: float) -> None:
     named = "" if plan.name == layout.DEFAULT_NAME else f" --name {plan.name}"
     outside = "leads to the real outside (NAT by this host)" if record.uplink else f"answers for {layout.OUTSIDE}, a stand-in for the outside"
     click.echo(f"\n{len(plan.machines)} machines on {plan.subnet} in {seconds:.1f} s. The way out is {plan.gateway}, which {outside}.")
+    if record.registry:
+        click.echo(f"Its registry is {registry.address(plan)}.")
     click.echo(f"This host is {plan.host}. On a machine: festoon lab exec{named} {first} -- festoon info")
 
 
