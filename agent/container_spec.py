@@ -155,7 +155,7 @@ def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, 
         capabilities=capabilities(host.cap_add, host.cap_drop, privileged=host.privileged), privileged=host.privileged,
         sysctls=_own_sysctls(record, namespaces),
         rlimits=tuple(Rlimit(u.name, u.soft, u.hard) for u in host.ulimits), limits=limits_of(host, numbers),
-        log_path="" if host.log_driver == "none" else log_path, log_max_bytes=log_settings.max_bytes(host),
+        log_path="" if host.log_driver == "none" else log_path, log_driver=host.log_driver, log_max_bytes=log_settings.max_bytes(host),
         log_max_files=log_settings.max_files(host), shm_size_bytes=host.shm_size_bytes, oom_score_adj=host.oom_score_adj,
         stop_signal=signal_number(config.stop_signal or "TERM"), no_new_privileges=security.no_new_privileges, seccomp=security.seccomp,
         cgroup_parent=host.cgroup_parent.strip("/"), pid_mode=namespaces.pid, ipc_mode=namespaces.ipc, uts_mode=namespaces.uts,
@@ -174,12 +174,11 @@ def _own_sysctls(record: Record, namespaces: Namespaces) -> Pairs:
 
 def limits_of(host: HostConfig, numbers: Mapping[str, str] = {}) -> Limits:
     """`numbers`: path of a block device -> its "major:minor", for the throttles; a device that is not in there is left out."""
-    swap = host.memory_swap_bytes or host.memory_bytes * 2  # Docker's default: as much swap as memory
     throttles = tuple((kind, numbers[path], rate) for kind, path, rate in host.throttles if path in numbers)
     return Limits(
-        host.memory_bytes, swap, host.memory_reservation_bytes, host.nano_cpus, host.cpu_shares, host.cpuset_cpus, host.pids_limit, host.cpu_period_us,
-        host.cpu_quota_us, host.cpuset_mems, host.blkio_weight, -1 if host.memory_swappiness is None else host.memory_swappiness, host.oom_kill_disable,
-        throttles,
+        host.memory_bytes, host.memory_swap_bytes, host.memory_reservation_bytes, host.nano_cpus, host.cpu_shares, host.cpuset_cpus,
+        host.pids_limit, host.cpu_period_us, host.cpu_quota_us, host.cpuset_mems, host.blkio_weight,
+        -1 if host.memory_swappiness is None else host.memory_swappiness, host.oom_kill_disable, throttles,
     )  # fmt: skip
 
 

@@ -36,10 +36,7 @@ class Wiring:
     def requested(self, host: HostConfig, networks: tuple[NetworkWish, ...]) -> tuple[Attachment, ...]:
         """The attachments that a new container asks for. Raises NotFound for a network or container that is not there."""
         mode = host.network_mode
-        if mode.startswith(CONTAINER):
-            self._find(mode.removeprefix(CONTAINER))
-            return ()
-        if mode == "none" or (mode == "host" and not networks):
+        if mode.startswith(CONTAINER) or mode == "none" or (mode == "host" and not networks):
             return ()
         asked = networks or ((("bridge" if mode in {"default", ""} else mode), (), ""),)
         requested = []
@@ -106,6 +103,15 @@ class Wiring:
         if other.state.status not in {"running", "paused"}:
             raise Conflict(otherwise.format(other.id))
         return other
+
+    def ipc(self, mode: str) -> str:
+        """As `mode`; Raises Internal when the other container does not share it."""
+        if mode.startswith(CONTAINER):
+            other = self._find(mode.removeprefix(CONTAINER))
+            if other.host.ipc_mode not in ("shareable", "host") and not other.host.ipc_mode.startswith(CONTAINER):
+                hint = "(hint: use IpcMode:shareable for the donor container)"
+                raise Internal(f"can't join IPC of container {other.id}: non-shareable IPC {hint}")
+        return self.mode(mode)
 
     def mode(self, mode: str) -> str:
         """A namespace's mode as runtime.spec has it: empty, host, none, or another container's id. Raises Conflict."""

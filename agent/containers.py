@@ -118,10 +118,12 @@ class Containers:
         container_id = os.urandom(32).hex()
         if host.network_mode == "host" and not config.hostname:
             config = replace(config, hostname=node_hostname())
+        host = self._with_whole_ids(host)
+        if (sharing := self._registry.get(host.network_mode.removeprefix("container:"))) is not None:
+            config = replace(config, hostname=sharing.config.hostname, domainname=sharing.config.domainname)
         merged = container_spec.with_image(config, image.config, container_id)
         argv = container_spec.argv_of(merged)
         container_spec.capabilities(host.cap_add, host.cap_drop, privileged=host.privileged)
-        host = self._with_whole_ids(host)
         if host.memory_bytes > 0 and not host.memory_swap_bytes:
             host = replace(host, memory_swap_bytes=host.memory_bytes * 2)  # Docker's default: as much swap as memory
         attachments = self._wiring.requested(host, networks)
@@ -137,21 +139,16 @@ class Containers:
         return record
 
     def _with_whole_ids(self, host: HostConfig) -> HostConfig:
-        """Other containers are named by their ids from here on: names change. Raises NotFound, Conflict."""
+        """Other containers are named by their ids from here on: names change. One that is not there is missed at the start, as by Docker."""
 
         def whole(mode: str) -> str:
             kind, _, reference = mode.partition(":")
-            return f"container:{self.find(reference).id}" if kind == "container" else mode
+            try:
+                return f"container:{self.find(reference).id}" if kind == "container" else mode
+            except ClusterError:
+                return mode
 
-        if host.ipc_mode.startswith("container:"):
-            other = self.find(host.ipc_mode.partition(":")[2])
-            if other.host.ipc_mode not in ("shareable", "host") and not other.host.ipc_mode.startswith("container:"):
-                hint = "(hint: use IpcMode:shareable for the donor container)"
-                raise Internal(f"can't join IPC of container {other.id}: non-shareable IPC {hint}")
-        network, ipc = whole(host.network_mode), whole(host.ipc_mode)
-        if host.pid_mode.startswith("container:"):
-            self._wiring.running(host.pid_mode, "container {} is not running")
-        return replace(host, network_mode=network, pid_mode=whole(host.pid_mode), ipc_mode=ipc)
+        return replace(host, network_mode=whole(host.network_mode), pid_mode=whole(host.pid_mode), ipc_mode=whole(host.ipc_mode))
 
     async def _add(self, record: Record) -> None:
         """The record and its volumes; both or nothing."""
@@ -194,6 +191,8 @@ class Containers:
         await trio.to_thread.run_sync(self._store.remove, record.id)
         if volumes:
             await self._volumes.discard(record.mount_points)
+        if not self.uses_image(record.image_id):
+            await trio.to_thread.run_sync(self._images.collect, self.uses_image)
         self._publish("destroy", record)
         gone = self._removals.pop(record.id, None)
         if gone is not None:
@@ -256,6 +255,11 @@ class Containers:
             await self._until_gone(container_id)
             record = replace(self.find(container_id), restart_count=restarts)
             await self._start(record)
+        except (ClusterError, RuntimeFault, FabricError):
+            self._starting.discard(container_id)
+            if (failed := self._registry.get(container_id)) is not None and failed.host.auto_remove:
+                await self._remove_after(container_id)
+            raise
         finally:
             self._starting.discard(container_id)
             early = self._early_exits.pop(container_id, None)
@@ -293,18 +297,16 @@ class Containers:
         self._aftercare.started(record.id)
 
     async def _start_failed(self, record: Record, text: str, status: int = 128) -> None:
-        """As before the start, with what went wrong; --rm removes it."""
+        """As before the start, with what went wrong."""
         await self._tear_down(record)
         self._introduced.discard(record.id)
         state = replace(record.state, status="exited" if record.state.started_at_ns else "created", pid=0, exit_code=status, error=text)
         self._registry.put(replace(self._wiring.detached(record), state=state))
         self._wake(record.id)
-        if record.host.auto_remove:
-            await self._remove_after(record.id)
 
     def _namespaces(self, record: Record) -> container_spec.Namespaces:
         host, wiring = record.host, self._wiring
-        return container_spec.Namespaces(wiring.namespace(record), wiring.mode(host.pid_mode), wiring.mode(host.ipc_mode), wiring.mode(host.uts_mode))
+        return container_spec.Namespaces(wiring.namespace(record), wiring.mode(host.pid_mode), wiring.ipc(host.ipc_mode), wiring.mode(host.uts_mode))
 
     async def _compile(self, record: Record, lower: tuple[str, ...], namespaces: container_spec.Namespaces) -> ContainerSpec:
         passwd, group = (users.read_from_layers((str(self._store.upper(record.id)), *lower), n) for n in ("passwd", "group"))

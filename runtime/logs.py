@@ -66,14 +66,14 @@ class Lines:
         self._open.clear()
 
 
-def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None) -> Iterator[Record]:
+def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None, unfinished: bool = True) -> Iterator[Record]:
     """The lines dated since_ns..until_ns (0: no bound), the last `tail` of all lines only (None: all). A log that
-    does not exist is empty."""
+    does not exist is empty. Without `unfinished` a line that a running container has not ended yet is left out."""
     files = _open_all(path)
     lines = Lines()
     try:
         source = _frames_of(files, [whole_size(file) for file in files], tail)
-        records: Iterable[Record] = chain(_joined(source, lines), _last(lines))
+        records: Iterable[Record] = chain(_joined(source, lines), _last(lines) if unfinished else ())
         if tail is not None:
             records = deque(records, maxlen=tail)
         for record in records:

@@ -14,7 +14,7 @@ from agent.engine.convert import Json
 from agent.engine.detach import keys_of
 from agent.engine.framing import content_type
 from agent.engine.streams import Joint, attach_wires
-from cluster.model.errors import ClusterError, InvalidArgument
+from cluster.model.errors import ClusterError, Conflict, InvalidArgument
 from cluster.wire.http import Response, Stream
 
 CONDITIONS: Final = ("not-running", "next-exit", "removed")
@@ -45,9 +45,12 @@ async def attach(call: Call) -> Response:
     tty = record.config.tty
     keys = keys_of(call.text("detachKeys")) if tty else b""
     stdin = call.flag("stdin") and record.config.open_stdin
+    if record.state.status == "paused":
+        raise Conflict(f"container {call.names['id']} is paused, unpause the container before attach")
     attached = await containers.attach(record.id)
     wires = attach_wires(attached, stdin=stdin, stdout=call.flag("stdout"), stderr=call.flag("stderr"), raw=tty, keys=keys)
-    joint = Joint(wires)
+    joint = Joint(wires, containers.input_ender(record.id) if stdin and record.config.stdin_once and not tty else None)
+    containers.say_attached(record.id)
 
     async def hijack(stream: Stream) -> None:
         await joint.join(stream, trio.lowlevel.checkpoint, call.background)

@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from agent import log_settings
 from agent.engine.answers import stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import log_time_text
@@ -27,8 +28,9 @@ async def container_logs(call: Call) -> Response:
     """Following ends when the container has ended and its last line is out."""
     record = call.node.containers.find(call.names["id"])
     options, tty = log_options_of(call), record.config.tty
-    path = call.node.containers.log_path(record)
-    entries = _followed(path, options) if options.follow and call.node.containers.is_running(record) else _written(path, options)
+    log_settings.readable(record.host)
+    path, running = call.node.containers.log_path(record), call.node.containers.is_running(record)
+    entries = _followed(path, options) if options.follow and running else _written(path, options, unfinished=not running)
     return stream_answer(_chosen(entries, options, tty=tty), content_type(call.version, tty=tty))
 
 
@@ -41,9 +43,9 @@ async def _chosen(found: AsyncGenerator[logs.Record, None], options: LogOptions,
                 yield prefix + entry.data if tty else frame(_NUMBERS[entry.stream], prefix + entry.data)
 
 
-async def _written(path: str, options: LogOptions) -> AsyncGenerator[logs.Record, None]:
+async def _written(path: str, options: LogOptions, *, unfinished: bool) -> AsyncGenerator[logs.Record, None]:
     tail = options.tail if options.tail >= 0 else None
-    entries = logs.read(path, since_ns=options.since_ns, until_ns=options.until_ns, tail=tail)
+    entries = logs.read(path, since_ns=options.since_ns, until_ns=options.until_ns, tail=tail, unfinished=unfinished)
 
     def some(source: Iterator[logs.Record]) -> tuple[logs.Record, ...]:
         return tuple(islice(source, READ_LINES))

@@ -11,8 +11,9 @@ from agent.engine.convert import SECOND_NS, Json, filled, mapping, time_text
 from agent.engine.convert_host import exposed_json, host_config_json, port_map_json
 from agent.engine.convert_mounts import mount_points_json
 from agent.engine.convert_task_specs import health_json
-from agent.records import Attachment, Config, ExecRecord, PortBinding, Record, State
+from agent.records import Attachment, Config, ExecRecord, Health, PortBinding, Record, State
 
+_HEALTH: Final = {"starting": "health: starting"}
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 24 * _HOUR
@@ -46,7 +47,8 @@ def status_text(state: State, now_ns: int) -> str:
         return human_duration(max(0, now_ns - time_ns) // SECOND_NS)
 
     if state.status in ("running", "paused"):
-        return f"Up {since(state.started_at_ns)}" + (" (Paused)" if state.status == "paused" else "")
+        health = f" ({_HEALTH.get(state.health.status, state.health.status)})" if state.health else ""
+        return f"Up {since(state.started_at_ns)}" + (" (Paused)" if state.status == "paused" else health)
     if state.status == "restarting":
         return f"Restarting ({state.exit_code}) {since(state.finished_at_ns)} ago"
     if state.status in ("removing", "dead"):
@@ -82,8 +84,8 @@ def summary_json(record: Record, now_ns: int, volumes_root: str) -> Json:
 def _summary_ports(record: Record) -> list[Json]:
     if record.state.status not in ("running", "paused"):
         return []
-    bound = [_summary_port(binding) for binding in record.host.port_bindings]
-    numbers = {(binding.container_port, binding.protocol) for binding in record.host.port_bindings}
+    bound = [_summary_port(binding) for binding in record.ports]
+    numbers = {(binding.container_port, binding.protocol) for binding in record.ports}
     for exposed in record.config.exposed_ports:
         port, _, protocol = exposed.partition("/")
         if port.isdigit() and (int(port), protocol or "tcp") not in numbers:
@@ -163,7 +165,7 @@ def _network_settings(record: Record, sandbox: str) -> Json:
             "Bridge": "",
             "SandboxID": record.id if running else "",
             "SandboxKey": sandbox if running else "",
-            "Ports": port_map_json(record.host.port_bindings, record.config.exposed_ports) if running else {},
+            "Ports": port_map_json(record.ports, record.config.exposed_ports) if running else {},
             "HairpinMode": False,
             "LinkLocalIPv6Address": "",
             "LinkLocalIPv6PrefixLen": 0,
@@ -188,7 +190,12 @@ def state_json(state: State) -> Json:
         "Error": state.error,
         "StartedAt": time_text(state.started_at_ns),
         "FinishedAt": time_text(state.finished_at_ns),
-    }
+    } | ({"Health": health_state_json(state.health)} if state.health else {})
+
+
+def health_state_json(health: Health) -> Json:
+    log = [{"Start": time_text(r.start_ns), "End": time_text(r.end_ns), "ExitCode": r.exit_code, "Output": r.output} for r in health.log]
+    return {"Status": health.status, "FailingStreak": health.failing_streak, "Log": log}
 
 
 def config_json(config: Config) -> Json:
@@ -203,11 +210,11 @@ def config_json(config: Config) -> Json:
         "OpenStdin": config.open_stdin,
         "StdinOnce": config.stdin_once,
         "Env": list(config.env),
-        "Cmd": list(config.cmd),
+        "Cmd": list(config.cmd) or None,
         "Image": config.image,
-        "Volumes": {path: {} for path in config.volumes},
+        "Volumes": {path: {} for path in config.volumes} or None,
         "WorkingDir": config.working_dir,
-        "Entrypoint": list(config.entrypoint),
+        "Entrypoint": list(config.entrypoint) or None,
         "OnBuild": None,
         "Labels": mapping(config.labels),
     }

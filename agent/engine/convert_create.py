@@ -8,6 +8,7 @@ from agent.engine.convert_host import bindings_of, host_config_of, parse_port
 from agent.engine.convert_task_specs import health_of
 from agent.engine.fields import Fields
 from agent.records import Config, ExecConfig, HostConfig
+from cluster.model.errors import InvalidArgument
 
 NetworkWish = tuple[str, tuple[str, ...], str]
 """(network, aliases, address)."""
@@ -23,6 +24,8 @@ class ContainerRequest:
 def container_request_of(fields: Fields) -> ContainerRequest:
     """Raises InvalidArgument. What the image gives is merged in by agent.containers."""
     host = fields.section("HostConfig")
+    if fields.text("MacAddress"):
+        raise InvalidArgument("a MAC address of one's own can't be given: it follows from the IPv4 address (02:42 and its four bytes)")
     return ContainerRequest(config_of(fields), host_config_of(host), _networks_of(fields, host))
 
 
@@ -60,7 +63,8 @@ def _networks_of(fields: Fields, host: Fields) -> tuple[NetworkWish, ...]:
         wishes.append((name, endpoint.strings("Aliases"), endpoint.section("IPAMConfig").text("IPv4Address")))
     mode = host.text("NetworkMode")
     wishes = [(("bridge" if name == "default" else name), aliases, address) for name, aliases, address in wishes]
-    if wishes or mode in ("", "default", "none", "host", "bridge"):
+    wishes = [wish for wish in wishes if wish[0] not in ("none", "host")]
+    if wishes or mode in ("", "default", "none", "host", "bridge") or mode.startswith("container:"):
         return tuple(wishes)
     return ((mode, (), ""),)
 

@@ -7,15 +7,16 @@ from typing import Final
 
 from agent.engine.convert import Json, filled, mapping
 from agent.engine.convert_mounts import bind_of, binds_of, long_form, mount_of, tmpfs_json, tmpfs_of
-from agent.engine.convert_task_specs import ulimits_json, ulimits_of
+from agent.engine.convert_resources import resources_json, resources_of
+from agent.engine.convert_task_specs import ulimits_of
 from agent.engine.fields import Fields
 from agent.records import HostConfig, PortBinding
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import Mount
 
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
-RESTART_NAMES: Final = ("no", "always", "unless-stopped", "on-failure")
-MIN_MEMORY_BYTES: Final = 6 * 1024 * 1024  # as Docker since 20.10
+RUNTIMES: Final = ("", "festoon", "runc", "io.containerd.runc.v2")
+MAX_PORT: Final = 65535
 DEFAULT_SHM_BYTES: Final = 64 * 1024 * 1024
 _MASKED: Final = (
     "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
@@ -27,22 +28,13 @@ _READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/s
 def host_config_of(fields: Fields) -> HostConfig:
     """Raises InvalidArgument in Docker's words for what can't be."""
     restart, log = fields.section("RestartPolicy"), fields.section("LogConfig")
-    name = restart.text("Name") or "no"
-    if name not in RESTART_NAMES:
-        known = "', '".join(RESTART_NAMES)
-        raise InvalidArgument(f"invalid restart policy: unknown policy '{name}'; use one of '{known}'")
-    auto_remove = fields.flag("AutoRemove")
-    if auto_remove and name != "no":
-        raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
-    memory = fields.integer("Memory")
-    if 0 < memory < MIN_MEMORY_BYTES:
-        raise InvalidArgument("Minimum memory limit allowed is 6MB")
+    _refuse_unserved(fields)
     return HostConfig(
         network_mode=fields.text("NetworkMode") or "default",
         port_bindings=bindings_of(fields),
-        restart=name,
-        restart_max=restart.natural("MaximumRetryCount"),
-        auto_remove=auto_remove,
+        restart=restart.text("Name") or "no",
+        restart_max=restart.integer("MaximumRetryCount"),
+        auto_remove=fields.flag("AutoRemove"),
         mounts=_mounts_of(fields),
         cap_add=fields.strings("CapAdd"),
         cap_drop=fields.strings("CapDrop"),
@@ -55,18 +47,20 @@ def host_config_of(fields: Fields) -> HostConfig:
         init=fields.flag("Init"),
         sysctls=fields.pairs("Sysctls"),
         ulimits=ulimits_of(fields, "Ulimits"),
-        memory_bytes=memory,
-        memory_swap_bytes=fields.integer("MemorySwap"),
-        memory_reservation_bytes=fields.integer("MemoryReservation"),
-        nano_cpus=fields.integer("NanoCpus"),
-        cpu_shares=fields.integer("CpuShares"),
-        cpuset_cpus=fields.text("CpusetCpus"),
-        pids_limit=max(0, fields.integer("PidsLimit")),
         shm_size_bytes=fields.natural("ShmSize") or DEFAULT_SHM_BYTES,
         oom_score_adj=fields.integer("OomScoreAdj"),
         log_driver=log.text("Type") or "local",
         log_options=log.pairs("Config"),
         volumes_from=fields.strings("VolumesFrom"),
+        publish_all=fields.flag("PublishAllPorts"),
+        security_options=fields.strings("SecurityOpt"),
+        group_add=fields.strings("GroupAdd"),
+        pid_mode=fields.text("PidMode"),
+        ipc_mode=fields.text("IpcMode"),
+        uts_mode=fields.text("UTSMode"),
+        cgroup_mode=fields.text("CgroupnsMode"),
+        system_paths_open=fields.has("MaskedPaths") and not fields.strings("MaskedPaths"),
+        **resources_of(fields),
     )
 
 
@@ -89,9 +83,13 @@ def bindings_of(fields: Fields) -> tuple[PortBinding, ...]:
         number, protocol = parse_port(port)
         for host in hosts:
             text = host.text("HostPort") or "0"
-            if not text.isdigit() or int(text) > 65535:
+            first, _, last = text.partition("-")
+            if not all(word.isdigit() and int(word) <= MAX_PORT for word in (first, last or first)) or int(last or first) < int(first):
                 raise InvalidArgument(f"invalid hostPort: {text}")
-            bindings.append(PortBinding(container_port=number, protocol=protocol, host_port=int(text), host_ip=host.text("HostIp")))
+            binding = PortBinding(
+                container_port=number, protocol=protocol, host_port=int(first), host_ip=host.text("HostIp"), host_port_last=int(last or "0")
+            )
+            bindings.append(binding)
     return tuple(bindings)
 
 
@@ -103,6 +101,32 @@ def parse_port(text: str) -> tuple[int, str]:
     if (protocol or "tcp") not in PROTOCOLS:
         raise InvalidArgument(f"invalid proto: {protocol}")
     return int(number), protocol or "tcp"
+
+
+def _refuse_unserved(fields: Fields) -> None:
+    """One sentence each for what Docker has and this runtime has not."""
+    runtime, isolation = fields.text("Runtime"), fields.text("Isolation")
+    if runtime not in RUNTIMES:
+        raise InvalidArgument(f"Unknown runtime specified {runtime}")
+    if isolation not in ("", "default"):
+        raise InvalidArgument(f"Invalid isolation: \"{isolation}\" - linux only supports 'default'")
+    if fields.pairs("StorageOpt"):
+        raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+    if fields.strings("Links"):
+        raise InvalidArgument("links are not served: put both containers on one network (docker network create) and use their names")
+    if fields.text("UsernsMode") not in ("", "host"):
+        raise InvalidArgument(f"invalid user namespace mode: {fields.text('UsernsMode')}")
+
+
+def _capability(name: str) -> str:
+    upper = name.upper()
+    return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
+
+
+def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str] | None:
+    if host.privileged:
+        return None
+    return [] if host.system_paths_open or "systempaths=unconfined" in host.security_options else list(paths)
 
 
 def exposed_json(exposed: Iterable[str]) -> Json:
@@ -123,7 +147,8 @@ def port_map_json(bindings: Iterable[PortBinding], exposed: Iterable[str]) -> Js
 def host_config_json(host: HostConfig) -> Json:
     bindings: Json = {}
     for binding in host.port_bindings:
-        bound = {"HostIp": binding.host_ip, "HostPort": str(binding.host_port or "")}
+        port = str(binding.host_port or "") + (f"-{binding.host_port_last}" if binding.host_port_last else "")
+        bound = {"HostIp": binding.host_ip, "HostPort": port}
         bindings.setdefault(f"{binding.container_port}/{binding.protocol}", []).append(bound)
     return (
         {
@@ -137,64 +162,31 @@ def host_config_json(host: HostConfig) -> Json:
             "VolumeDriver": "",
             "VolumesFrom": list(host.volumes_from),
             "ConsoleSize": [0, 0],
-            "CapAdd": list(host.cap_add),
-            "CapDrop": list(host.cap_drop),
-            "CgroupnsMode": "private",
+            "CapAdd": [_capability(c) for c in host.cap_add] or None,
+            "CapDrop": [_capability(c) for c in host.cap_drop] or None,
+            "CgroupnsMode": host.cgroup_mode or "private",
             "Dns": list(host.dns),
             "DnsOptions": list(host.dns_options),
             "DnsSearch": list(host.dns_search),
-            "ExtraHosts": list(host.extra_hosts),
-            "GroupAdd": [],
-            "IpcMode": "private",
+            "ExtraHosts": list(host.extra_hosts) or None,
+            "GroupAdd": list(host.group_add) or None,
+            "IpcMode": host.ipc_mode or "private",
             "Cgroup": "",
-            "Links": [],
+            "Links": None,
             "OomScoreAdj": host.oom_score_adj,
-            "PidMode": "",
+            "PidMode": host.pid_mode,
             "Privileged": host.privileged,
-            "PublishAllPorts": False,
+            "PublishAllPorts": host.publish_all,
             "ReadonlyRootfs": host.read_only,
-            "SecurityOpt": [],
-            "UTSMode": "",
+            "SecurityOpt": list(host.security_options) or None,
+            "UTSMode": host.uts_mode,
             "UsernsMode": "",
             "ShmSize": host.shm_size_bytes,
             "Runtime": "festoon",
             "Isolation": "",
-            "MaskedPaths": [] if host.privileged else list(_MASKED),
-            "ReadonlyPaths": [] if host.privileged else list(_READ_ONLY),
+            "MaskedPaths": _paths(host, _MASKED),
+            "ReadonlyPaths": _paths(host, _READ_ONLY),
         }
-        | _resources_json(host)
+        | resources_json(host)
         | filled({"Mounts": long_form(host.mounts), "Tmpfs": tmpfs_json(host.mounts), "Sysctls": mapping(host.sysctls), "Init": host.init})
     )
-
-
-def _resources_json(host: HostConfig) -> Json:
-    return {
-        "CpuShares": host.cpu_shares,
-        "Memory": host.memory_bytes,
-        "NanoCpus": host.nano_cpus,
-        "CgroupParent": "",
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
-        "CpusetCpus": host.cpuset_cpus,
-        "CpusetMems": "",
-        "Devices": [],
-        "DeviceCgroupRules": [],
-        "DeviceRequests": [],
-        "MemoryReservation": host.memory_reservation_bytes,
-        "MemorySwap": host.memory_swap_bytes,
-        "OomKillDisable": False,
-        "PidsLimit": host.pids_limit or None,
-        "Ulimits": ulimits_json(host.ulimits),
-        "CpuCount": 0,
-        "CpuPercent": 0,
-        "IOMaximumIOps": 0,
-        "IOMaximumBandwidth": 0,
-    }

@@ -88,6 +88,7 @@ def health_of(fields: Fields | None) -> HealthCheck | None:
         timeout_ns=fields.integer("Timeout"),
         start_period_ns=fields.integer("StartPeriod"),
         retries=fields.integer("Retries"),
+        start_interval_ns=fields.integer("StartInterval"),
     )
 
 
@@ -100,6 +101,7 @@ def health_json(health: HealthCheck | None) -> Json | None:
             "Interval": health.interval_ns,
             "Timeout": health.timeout_ns,
             "StartPeriod": health.start_period_ns,
+            "StartInterval": health.start_interval_ns,
             "Retries": health.retries,
         }
     )

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from agent.engine.answers import json_answer
 from agent.engine.call import Call
 from agent.engine.convert_containers import exec_json
 from agent.engine.convert_create import exec_config_of
 from agent.engine.detach import keys_of
-from agent.engine.framing import content_type
+from agent.engine.framing import STDOUT, content_type, frame
 from agent.engine.streams import Joint, exec_wires
 from cluster.model.errors import Conflict, InvalidArgument
 from cluster.wire.http import Response, Stream
+from runtime.errors import StartFailed
+
+PREFIX: Final = "OCI runtime exec failed: exec failed: unable to start container process: "
+SUFFIX: Final = ": unknown"
 
 
 async def create(call: Call) -> Response:
-    config = exec_config_of(await call.fields(), call.node.containers.find(call.names["id"]).id)
+    call.node.containers.find(call.names["id"])
+    config = exec_config_of(await call.fields(), call.names["id"])
     if not config.cmd:
         raise InvalidArgument("No exec command specified")
     keys_of(config.detach_keys)
@@ -33,6 +40,17 @@ async def resize(call: Call) -> Response:
     return Response(200)
 
 
+def _refusal(call: Call, text: str, *, tty: bool) -> Response:
+    """The connection is a stream already when Docker finds out: what went wrong comes on standard output, the status with inspect."""
+    line = f"{text}\r\n".encode()
+
+    async def hijack(stream: Stream) -> None:
+        await stream.send_all(line if tty else frame(STDOUT, line))
+        await stream.send_eof()
+
+    return Response(200, (("Content-Type", content_type(call.version, tty=tty)),), hijack=hijack)
+
+
 async def start(call: Call) -> Response:
     """Detached it answers at once. The program starts before the connection is handed over; its output waits in the pipes."""
     fields = await call.fields()
@@ -40,7 +58,13 @@ async def start(call: Call) -> Response:
     config, detach = record.config, fields.flag("Detach")
     keys = keys_of(config.detach_keys) if config.tty else b""
     size = fields.integers("ConsoleSize")
-    started = await containers.exec_start(record.id)
+    try:
+        started = await containers.exec_start(record.id)
+    except (StartFailed, InvalidArgument) as error:
+        text = PREFIX + str(error) + SUFFIX if isinstance(error, StartFailed) else error.message
+        if detach:
+            raise InvalidArgument(text) from error
+        return _refusal(call, text, tty=config.tty)
     wires = exec_wires(
         started,
         stdin=config.attach_stdin and not detach,

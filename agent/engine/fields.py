@@ -34,6 +34,10 @@ class Fields:
     def has(self, name: str) -> bool:
         return name.lower() in self._values
 
+    def truthy(self, name: str) -> bool:
+        """Whether it is there and anything but false, zero or empty."""
+        return bool(self._values.get(name.lower()))
+
     def _path(self, name: str) -> str:
         return name if self._where == "the body" else f"{self._where}.{name}"
 

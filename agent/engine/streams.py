@@ -21,6 +21,7 @@ from agent.engine.framing import STDERR, STDOUT, frame
 from cluster.wire.http import Stream
 from runtime.client import Attached, ExecStarted
 
+EndInput = Callable[[], Awaitable[object]]
 PIECE_BYTES: Final = 32 * 1024
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
@@ -64,8 +65,10 @@ def _split(out: int, err: int, *, stdout: bool, stderr: bool) -> tuple[tuple[tup
 class Joint:
     """The descriptors of one process as streams, from the moment they are given until the last is closed."""
 
-    def __init__(self, wires: Wires) -> None:
+    def __init__(self, wires: Wires, end_input: EndInput | None = None) -> None:
+        """`end_input`: what else has to be done when the client's half-close has ended the input."""
         self._wires = wires
+        self._end_input = end_input
         for descriptor in wires.spare:
             os.close(descriptor)
         numbers = {*(fd for _, fd in wires.outputs), *wires.ignored, *({wires.input} - {-1})}
@@ -151,3 +154,5 @@ class Joint:
                 return
         if target is not None and wires.close_input:
             await target.aclose()
+        if self._end_input is not None:
+            await self._end_input()

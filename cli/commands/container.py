@@ -24,6 +24,12 @@ container = Group(
     "container",
     summary="Manage containers",
     lazy={
+        "attach": ("cli.commands.container_run:attach", "Attach local standard input, output, and error streams to a running container"),
+        "create": ("cli.commands.container_run:create", "Create a new container"),
+        "run": ("cli.commands.container_run:run", "Create and run a new container from an image"),
+        "stats": ("cli.commands.container_use:stats", "Display a live stream of container(s) resource usage statistics"),
+        "update": ("cli.commands.container_use:update", "Update configuration of one or more containers"),
+        "port": ("cli.commands.container_use:port", "List port mappings or a specific mapping for the container"),
         "exec": ("cli.commands.container_exec:exec_", "Execute a command in a running container"),
         "inspect": ("cli.commands.container:inspect", "Display detailed information on one or more containers"),
         "kill": ("cli.commands.container:kill", "Kill one or more running containers"),
@@ -165,7 +171,7 @@ class _Gone(CliFailure):
     """What was to be gone is gone already: said, and no failure."""
 
 
-def _each(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
+def each(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
     """Do it to every container, print the names of those that it worked for, and then what went wrong."""
     failures = []
     for name in names:
@@ -194,7 +200,7 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | No
                 raise
             raise _Gone(e.message) from e
 
-    return _each(arguments, act)
+    return each(arguments, act)
 
 
 @command("stop", "CONTAINER [CONTAINER...]", summary="Stop one or more running containers", least=1, most=None)
@@ -202,7 +208,7 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | No
 @option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
 def stop(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None) -> int:
     seconds = "" if timeout is None else str(timeout)
-    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/stop", t=seconds, signal=signal))
+    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/stop", t=seconds, signal=signal))
 
 
 @command("restart", "CONTAINER [CONTAINER...]", summary="Restart one or more containers", least=1, most=None)
@@ -210,13 +216,13 @@ def stop(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None)
 @option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
 def restart(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None) -> int:
     seconds = "" if timeout is None else str(timeout)
-    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/restart", t=seconds, signal=signal))
+    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/restart", t=seconds, signal=signal))
 
 
 @command("kill", "CONTAINER [CONTAINER...]", summary="Kill one or more running containers", least=1, most=None)
 @option("--signal", "-s", help="Signal to send to the container", default="")
 def kill(api: Api, arguments: tuple[str, ...], signal: str) -> int:
-    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/kill", signal=signal))
+    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/kill", signal=signal))
 
 
 @command("start", "CONTAINER [CONTAINER...]", summary="Start one or more stopped containers", least=1, most=None)
@@ -232,7 +238,7 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
             failed.pop()
 
         try:
-            return _each(arguments, begin)
+            return each(arguments, begin)
         except CliFailure as e:
             raise CliFailure(f"{e.message}\nError: failed to start containers: {', '.join(failed)}") from e
     if len(arguments) > 1:
@@ -251,12 +257,12 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
 
 @command("pause", "CONTAINER [CONTAINER...]", summary="Pause all processes within one or more containers", least=1, most=None)
 def pause(api: Api, arguments: tuple[str, ...]) -> int:
-    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/pause"))
+    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/pause"))
 
 
 @command("unpause", "CONTAINER [CONTAINER...]", summary="Unpause all processes within one or more containers", least=1, most=None)
 def unpause(api: Api, arguments: tuple[str, ...]) -> int:
-    return _each(arguments, lambda name: api.post(f"/containers/{reference(name)}/unpause"))
+    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/unpause"))
 
 
 @command("rename", "CONTAINER NEW_NAME", summary="Rename a container", least=2, most=2)

@@ -123,6 +123,6 @@ def changed(before: Limits, after: Limits, *, unified: bool) -> tuple[Setting, .
             kept["memory_bytes"], kept["memory_swap_bytes"] = after.memory_bytes, after.memory_swap_bytes
         return settings_v2(Limits(**kept))
     found = settings_v1(Limits(**kept))
-    grows = after.memory_swap_bytes < 0 or (before.memory_swap_bytes >= 0 and after.memory_swap_bytes > before.memory_swap_bytes)
+    grows = before.memory_swap_bytes > 0 and (after.memory_swap_bytes < 0 or after.memory_swap_bytes > before.memory_swap_bytes)
     swap = tuple(s for s in found if s.file == SWAP_FILE_V1)
     return swap + tuple(s for s in found if s not in swap) if grows else found

@@ -1,0 +1,253 @@
+"""`festoon run`, `create` and `attach`: a container made, its streams joined to ours, its exit status ours.
+
+The order of the requests is Docker's: create (pull when the image is missing), attach, wait, start, resize. Source: docker/cli's container commands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from cli import credentials, run_flags, run_spec
+from cli.api import Api, reference
+from cli.failures import MISUSED, ApiFailure, CliFailure
+from cli.service_fields import environment
+from cli.transfer import Transfer
+from cli.usage import command, option, switch
+from cluster.model.reference import InvalidReference, parse
+
+NOT_FOUND: Final = 127
+NOT_EXECUTABLE: Final = 126
+PULLS: Final = ("always", "missing", "never", "")
+FORWARDED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
+
+
+@command(
+    "run", "IMAGE [COMMAND] [ARG...]", summary="Create and run a new container from an image", least=1, most=None, interspersed=False,
+    aliases=["container run", "run"],
+)  # fmt: skip
+@run_flags.flags(run_flags.SHARED, run_flags.RUN)
+def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    if flags["tty"] and flags["interactive"] and not flags["detach"] and not sys.stdin.isatty():
+        raise CliFailure("the input device is not a TTY")
+    body = _body(arguments, flags)
+    container_id = _created(api, body, flags)
+    if flags["detach"]:
+        _start(api, container_id)
+        print(container_id)
+        return 0
+    return _attached_run(api, container_id, body, flags)
+
+
+@command(
+    "create", "IMAGE [COMMAND] [ARG...]", summary="Create a new container", least=1, most=None, interspersed=False,
+    aliases=["container create", "create"],
+)  # fmt: skip
+@run_flags.flags(run_flags.SHARED)
+def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    body = _body(arguments, {**flags, "detach": False})
+    print(_created(api, body, flags))
+    return 0
+
+
+@command("attach", "CONTAINER", summary="Attach local standard input, output, and error streams to a running container", least=1, most=1,
+         aliases=["container attach", "attach"])  # fmt: skip
+@option("--detach-keys", help="Override the key sequence for detaching a container", default="")
+@switch("--no-stdin", help="Do not attach STDIN")
+@switch("--sig-proxy", help="Proxy all received signals to the process (default true)")
+def attach(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    found = api.get(f"/containers/{reference(arguments[0])}/json")
+    state, config = found.get("State") or {}, found.get("Config") or {}
+    if not state.get("Running"):
+        raise CliFailure("You cannot attach to a stopped container, start it first")
+    if state.get("Paused"):
+        raise CliFailure("You cannot attach to a paused container, unpause it first")
+    if state.get("Restarting"):
+        raise CliFailure("You cannot attach to a restarting container, wait until it is running")
+    tty, stdin = bool(config.get("Tty")), bool(config.get("OpenStdin")) and not flags["no_stdin"]
+    if tty and stdin and not sys.stdin.isatty():
+        raise CliFailure("the input device is not a TTY")
+    names = {"stdin": stdin, "stdout": True, "stderr": True}
+    with _Waiting(api, found["Id"], "") as waiting:
+        _join(api, found["Id"], names, tty=tty, flags=flags, begin=None)
+        return waiting.status(running=_runs(api, found["Id"]))
+
+
+def _attached_run(api: Api, container_id: str, body: Mapping[str, Any], flags: Mapping[str, Any]) -> int:
+    names = {name: bool(body[f"Attach{name.capitalize()}"]) for name in ("stdin", "stdout", "stderr")}
+    with _Waiting(api, container_id, "removed" if flags["rm"] else "next-exit") as waiting:
+        try:
+            _join(api, container_id, names, tty=bool(flags["tty"]), flags=flags, begin=lambda: _start(api, container_id))
+        except CliFailure:
+            if flags["rm"]:
+                waiting.status(running=False)
+            raise
+        return waiting.status(running=_runs(api, container_id))
+
+
+def _join(api: Api, container_id: str, names: Mapping[str, bool], *, tty: bool, flags: Mapping[str, Any], begin: Callable[[], None] | None) -> None:
+    """Our streams and its own, from before `begin` until it has said all or the user detaches."""
+    from cli.terminal import attached
+
+    def resize(rows: int, columns: int) -> None:
+        api.post(f"/containers/{container_id}/resize", h=rows, w=columns)
+
+    with ExitStack() as stack:
+        joined = None
+        if any(names.values()):
+            query = {"stream": True, "detachKeys": flags["detach_keys"], **names}
+            joined = stack.enter_context(api.hijack(f"/containers/{container_id}/attach", **query))
+        if flags["sig_proxy"] is not False and not tty:
+            stack.enter_context(_signals_forwarded(api, container_id))
+        if begin is not None:
+            begin()
+        if joined is not None:
+            attached(*joined, tty=tty, interactive=names["stdin"], resize=resize)
+
+
+class _Waiting:
+    """The daemon's answer to `wait`, asked for before the start and read after the end."""
+
+    def __init__(self, api: Api, container_id: str, condition: str) -> None:
+        self._api, self._id, self._condition = api, container_id, condition
+        self._answer: dict[str, Any] = {}
+        self._asked = threading.Event()
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+
+    def __enter__(self) -> _Waiting:
+        self._thread.start()
+        self._asked.wait()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        return None
+
+    def _wait(self) -> None:
+        try:
+            with self._api.stream("POST", f"/containers/{self._id}/wait", condition=self._condition) as answer:
+                self._asked.set()
+                self._answer = json.loads(answer.read() or b"{}")
+        except (CliFailure, ValueError):
+            self._answer = {"StatusCode": MISUSED}
+        finally:
+            self._asked.set()
+
+    def status(self, *, running: bool) -> int:
+        """Its exit status; 0 at once when it runs on without us (detached)."""
+        if running:
+            return 0
+        self._thread.join()
+        return int(self._answer.get("StatusCode", MISUSED))
+
+
+def _runs(api: Api, container_id: str) -> bool:
+    try:
+        return bool((api.get(f"/containers/{container_id}/json").get("State") or {}).get("Running"))
+    except ApiFailure:
+        return False
+
+
+@contextmanager
+def _signals_forwarded(api: Api, container_id: str) -> Iterator[None]:
+    def forward(number: int, _frame: object) -> None:
+        with suppress(CliFailure):  # it has ended
+            api.post(f"/containers/{container_id}/kill", signal=str(number))
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(api: Api, container_id: str) -> None:
+    try:
+        api.post(f"/containers/{container_id}/start")
+    except ApiFailure as e:
+        raise CliFailure(f"festoon: {e.message}", _start_status(e.reason)) from e
+
+
+def _start_status(reason: str) -> int:
+    if any(text in reason for text in ("executable file not found", "no such file or directory")):
+        return NOT_FOUND
+    return NOT_EXECUTABLE if any(text in reason for text in ("permission denied", "is a directory")) else MISUSED
+
+
+def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
+    """The new container's id; a missing image is pulled unless --pull says never."""
+    if flags["pull"] not in PULLS:
+        raise CliFailure(f"festoon: invalid pull option: '{flags['pull']}': must be one of 'always', 'missing' or 'never'", MISUSED)
+    cidfile = flags["cidfile"]
+    if cidfile and os.path.exists(cidfile):
+        raise CliFailure(f"festoon: container ID file found, make sure the other container isn't running or delete {cidfile}", MISUSED)
+    try:
+        if flags["pull"] == "always":
+            _pull(api, body["Image"], flags)
+        try:
+            made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
+        except ApiFailure as e:
+            if not e.reason.startswith("No such image") or flags["pull"] == "never":
+                raise
+            print(f"Unable to find image '{parse(body['Image']).with_default_tag().familiar}' locally", file=sys.stderr)
+            _pull(api, body["Image"], flags)
+            made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
+    except ApiFailure as e:
+        raise CliFailure(f"festoon: {e.message}", MISUSED) from e
+    for warning in made.get("Warnings") or ():
+        print(f"WARNING: {warning}", file=sys.stderr)
+    if cidfile:
+        Path(cidfile).write_text(made["Id"])
+    return str(made["Id"])
+
+
+def _pull(api: Api, image: str, flags: Mapping[str, Any]) -> None:
+    name = parse(image).with_default_tag()
+    query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": flags["platform"]}
+    with api.stream("POST", "/images/create", b"", credentials.header_for(name.domain), **query) as answer:
+        Transfer(sys.stderr, quiet=bool(flags["quiet"])).show(answer.lines())
+
+
+def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        parse(arguments[0])
+    except InvalidReference as e:
+        raise CliFailure(f"festoon: {e}", MISUSED) from e
+    try:
+        files = [line for path in flags["env_file"] for line in _lines(path)]
+        labels = [line for path in flags["label_file"] for line in _lines(path)]
+        options = [_security_option(text) for text in flags["security_opt"]]
+    except OSError as e:
+        raise CliFailure(f"festoon: open {e.filename}: {(e.strerror or '').lower()}", MISUSED) from e
+    found = {name: value for name, _, value in (text.partition("=") for text in (*labels, *flags["label"]))}
+    try:
+        return run_spec.build(arguments[0], arguments[1:], flags, environment((*files, *flags["env"]), os.environ), found, options)
+    except CliFailure as e:
+        raise CliFailure(f"festoon: {e.message}", e.status) if e.status == MISUSED else e from None
+
+
+def _lines(path: str) -> list[str]:
+    return [line for text in Path(path).read_text().splitlines() if (line := text.lstrip()) and not line.startswith("#")]
+
+
+def _security_option(text: str) -> str:
+    """A seccomp profile is sent, not its path."""
+    key, _, value = text.partition("=")
+    if "=" not in text and ":" not in text and text != "no-new-privileges":
+        raise CliFailure(f'festoon: Invalid --security-opt: "{text}"', MISUSED)
+    if key != "seccomp" or value in ("unconfined", "builtin"):
+        return text
+    try:
+        return f"seccomp={json.dumps(json.loads(Path(value).read_text()), separators=(',', ':'))}"
+    except OSError as e:
+        reason = (e.strerror or "").lower()
+        raise CliFailure(f"festoon: opening seccomp profile ({value}) failed: open {value}: {reason}", MISUSED) from e
+    except ValueError as e:
+        raise CliFailure(f"festoon: compacting json for seccomp profile ({value}) failed: {e}", MISUSED) from e

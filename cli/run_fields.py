@@ -1,0 +1,132 @@
+"""The flags of `run` and `create` whose values have a grammar of their own, as parts of what is posted. Owns the grammars and their error texts; pure.
+
+Source: docker/cli's opts package and docker/go-connections' nat.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Final
+
+from cli.units import parse_size
+
+MAX_PORT: Final = 65535
+PROTOCOLS: Final = ("tcp", "udp", "sctp")
+
+
+def parse_publish(text: str) -> list[tuple[str, dict[str, str]]]:
+    """`[[address:][host]:]container[/protocol]`, ports or ranges: ("80/tcp", {"HostIp", "HostPort"}) pairs. Raises ValueError."""
+    ports, _, protocol = text.partition("/")
+    protocol = (protocol or "tcp").lower()
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"invalid proto: {protocol}")
+    address, host, container = _split(ports)
+    if not container:
+        raise ValueError(f"no port specified: {text}<empty>")
+    if address:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise ValueError(f"invalid IP address: {address}") from None
+    targets = _range(container, "containerPort")
+    hosts = _range(host, "hostPort") if host else []
+    if hosts and len(hosts) != len(targets):
+        if len(targets) != 1:
+            raise ValueError(f"invalid ranges specified for container and host Ports: {container} and {host}")
+        return [(f"{targets[0]}/{protocol}", {"HostIp": address, "HostPort": host})]
+    return [(f"{t}/{protocol}", {"HostIp": address, "HostPort": str(hosts[i]) if hosts else ""}) for i, t in enumerate(targets)]
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    if text.startswith("["):
+        address, _, rest = text[1:].partition("]:")
+        host, _, container = rest.rpartition(":")
+        return address, host, container
+    left, _, container = text.rpartition(":")
+    address, _, host = left.rpartition(":")
+    return address, host, container
+
+
+def _range(text: str, what: str) -> list[int]:
+    first, dash, last = text.partition("-")
+    words = (first, last) if dash else (first,)
+    if not all(w.isdigit() and int(w) <= MAX_PORT for w in words) or int(words[-1]) < int(first):
+        raise ValueError(f"invalid {what}: {text}")
+    return list(range(int(first), int(words[-1]) + 1))
+
+
+def parse_device(text: str) -> dict[str, str]:
+    """`/dev/x[:/dev/y][:rwm]`. Raises ValueError."""
+    parts = text.split(":")
+    if len(parts) > 3 or not parts[0]:
+        raise ValueError(f"invalid device specification: {text}")
+    target, permissions = parts[0], "rwm"
+    if len(parts) == 3:
+        target, permissions = parts[1], parts[2]
+        if not _mode(permissions):
+            raise ValueError(f"bad mode specified: {permissions}")
+    elif len(parts) == 2:
+        target, permissions = (parts[0], parts[1]) if _mode(parts[1]) else (parts[1], "rwm")
+    return {"PathOnHost": parts[0], "PathInContainer": target, "CgroupPermissions": permissions}
+
+
+def _mode(text: str) -> bool:
+    return bool(text) and set(text) <= set("rwm") and len(set(text)) == len(text)
+
+
+def parse_throttle(text: str) -> dict[str, Any]:
+    """`/dev/x:1mb`, `/dev/x:100`. Raises ValueError."""
+    path, _, rate = text.rpartition(":")
+    if not path.startswith("/dev/"):
+        raise ValueError(f"bad format for device path: {text}")
+    try:
+        return {"Path": path, "Rate": parse_size(rate)}
+    except ValueError:
+        raise ValueError(f"invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]") from None
+
+
+def parse_swap(text: str) -> int:
+    """Bytes; -1: no limit. Raises ValueError."""
+    return -1 if text == "-1" else parse_size(text)
+
+
+def parse_extra_host(text: str) -> str:
+    """`name:address` (or host-gateway). Raises ValueError."""
+    name, colon, address = text.partition(":")
+    if not colon:
+        name, colon, address = text.partition("=")
+    if not name or not colon:
+        raise ValueError(f'bad format for add-host: "{text}"')
+    bare = address.strip("[]")
+    if bare != "host-gateway":
+        try:
+            ipaddress.ip_address(bare)
+        except ValueError:
+            raise ValueError(f'invalid IP address in add-host: "{address}"') from None
+    return f"{name}:{bare}"
+
+
+def parse_restart(text: str) -> dict[str, Any]:
+    """`on-failure:3`. Raises ValueError."""
+    name, colon, count = text.partition(":")
+    if colon and not name:
+        raise ValueError("invalid restart policy format: no policy provided before colon")
+    if count and not count.lstrip("-").isdigit():
+        raise ValueError("invalid restart policy format: maximum retry count must be an integer")
+    return {"Name": name, "MaximumRetryCount": int(count or 0)}
+
+
+def parse_sysctl(text: str) -> str:
+    """`name=value` of a namespaced one. Raises ValueError."""
+    name, _, _ = text.partition("=")
+    allowed = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced")
+    if "=" not in text or not (name in allowed or name.startswith(("net.", "fs.mqueue."))):
+        raise ValueError(f"sysctl '{text}' is not allowed")
+    return text
+
+
+def parse_attach(text: str) -> str:
+    """Raises ValueError."""
+    if text.lower() not in ("stdin", "stdout", "stderr"):
+        raise ValueError("valid streams are STDIN, STDOUT and STDERR")
+    return text.lower()

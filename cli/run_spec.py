@@ -1,0 +1,148 @@
+"""`run`'s and `create`'s flags as the body of POST /containers/create: what the docker client posts for the same flags. Pure: files have been read.
+
+Source: docker/cli's cli/command/container/opts.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from cli.failures import MISUSED, CliFailure
+from cli.service_fields import pairs
+
+Flags = Mapping[str, Any]
+Body = dict[str, Any]
+_HEALTH: Final = (
+    ("health_interval", "Interval"), ("health_timeout", "Timeout"), ("health_start_period", "StartPeriod"), ("health_start_interval", "StartInterval"),
+    ("health_retries", "Retries"),
+)  # fmt: skip
+_NUMBERS: Final = (
+    ("memory", "Memory"), ("memory_swap", "MemorySwap"), ("memory_reservation", "MemoryReservation"), ("cpus", "NanoCpus"), ("cpu_shares", "CpuShares"),
+    ("cpu_period", "CpuPeriod"), ("cpu_quota", "CpuQuota"), ("blkio_weight", "BlkioWeight"), ("shm_size", "ShmSize"), ("oom_score_adj", "OomScoreAdj"),
+)  # fmt: skip
+_TEXTS: Final = (
+    ("cpuset_cpus", "CpusetCpus"), ("cpuset_mems", "CpusetMems"), ("cgroup_parent", "CgroupParent"), ("pid", "PidMode"), ("ipc", "IpcMode"),
+    ("uts", "UTSMode"), ("cgroupns", "CgroupnsMode"), ("userns", "UsernsMode"), ("volume_driver", "VolumeDriver"), ("runtime", "Runtime"),
+)  # fmt: skip
+_LISTS: Final = (
+    ("cap_add", "CapAdd"), ("cap_drop", "CapDrop"), ("dns_search", "DnsSearch"), ("dns_option", "DnsOptions"), ("group_add", "GroupAdd"),
+    ("volumes_from", "VolumesFrom"), ("add_host", "ExtraHosts"), ("dns", "Dns"), ("device", "Devices"), ("device_cgroup_rule", "DeviceCgroupRules"),
+    ("ulimit", "Ulimits"), ("device_read_bps", "BlkioDeviceReadBps"), ("device_write_bps", "BlkioDeviceWriteBps"),
+    ("device_read_iops", "BlkioDeviceReadIOps"), ("device_write_iops", "BlkioDeviceWriteIOps"), ("mount", "Mounts"),
+)  # fmt: skip
+_SWITCHES: Final = (
+    ("privileged", "Privileged"), ("read_only", "ReadonlyRootfs"), ("publish_all", "PublishAllPorts"), ("rm", "AutoRemove"),
+    ("oom_kill_disable", "OomKillDisable"),
+)  # fmt: skip
+
+
+def build(image: str, arguments: Sequence[str], flags: Flags, environment: Sequence[str], labels: Mapping[str, str], options: Sequence[str]) -> Body:
+    """`environment`, `labels`: complete; `options`: the security options with their files' contents. Raises CliFailure for contradictions."""
+    _check(flags)
+    streams = set(flags["attach"])
+    if not streams and not flags["detach"]:
+        streams = {"stdout", "stderr"} | ({"stdin"} if flags["interactive"] else set())
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for port, binding in (pair for published in flags["publish"] for pair in published):
+        bindings.setdefault(port, []).append(binding)
+    exposed: Body = {port: {} for port in (*bindings, *(p for text in flags["expose"] for p in _exposed(text)))}
+    volumes, binds = _volumes(flags["volume"])
+    body: Body = {
+        "Hostname": flags["hostname"], "Domainname": flags["domainname"], "User": flags["user"], "AttachStdin": "stdin" in streams,
+        "AttachStdout": "stdout" in streams, "AttachStderr": "stderr" in streams, "Tty": bool(flags["tty"]), "OpenStdin": bool(flags["interactive"]),
+        "StdinOnce": bool(flags["interactive"]) and "stdin" in streams, "Env": list(environment), "Cmd": list(arguments), "Image": image,
+        "WorkingDir": flags["workdir"], "Labels": dict(labels), "ExposedPorts": exposed, "Volumes": volumes,
+    }  # fmt: skip
+    if flags["entrypoint"] is not None:
+        body["Entrypoint"] = [flags["entrypoint"]]
+    if flags["stop_signal"]:
+        body["StopSignal"] = flags["stop_signal"]
+    if flags["stop_timeout"] is not None:
+        body["StopTimeout"] = flags["stop_timeout"]
+    if health := _health(flags):
+        body["Healthcheck"] = health
+    body["HostConfig"] = _host(flags, bindings, binds, options)
+    body["NetworkingConfig"] = {"EndpointsConfig": _endpoints(flags)}
+    return body
+
+
+def _check(flags: Flags) -> None:
+    if flags["attach"] and flags["detach"]:
+        raise CliFailure("conflicting options: cannot specify both --attach and --detach")
+    if flags["rm"] and (flags["restart"] or {}).get("Name", "no") not in ("", "no"):
+        raise CliFailure("conflicting options: cannot specify both --restart and --rm", MISUSED)
+    swappiness = flags["memory_swappiness"]
+    if swappiness is not None and not -1 <= swappiness <= 100:
+        raise CliFailure(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100", MISUSED)
+    for name, valid, what in (("pid", ("host",), "PID"), ("uts", ("host",), "UTS"), ("cgroupns", ("host", "private"), "CGROUP"), ("userns", ("host",), "USER")):
+        if flags[name] not in ("", *valid) and not (name == "pid" and flags[name].startswith("container:")):
+            raise CliFailure(f"--{name}: invalid {what} mode", MISUSED)
+    if flags["log_driver"] == "none" and flags["log_opt"]:
+        raise CliFailure("invalid logging opts for driver none", MISUSED)
+
+
+def _exposed(text: str) -> list[str]:
+    numbers, _, protocol = text.partition("/")
+    first, _, last = numbers.partition("-")
+    if not (first.isdigit() and (last or first).isdigit()):
+        raise CliFailure(f"invalid range format for --expose: {text}, error: invalid port range", MISUSED)
+    return [f"{n}/{protocol or 'tcp'}" for n in range(int(first), int(last or first) + 1)]
+
+
+def _volumes(texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Without a colon an anonymous volume, else a bind or a named one."""
+    return {t: {} for t in texts if ":" not in t}, [t for t in texts if ":" in t]
+
+
+def _health(flags: Flags) -> Body:
+    given = {name: flags[flag] for flag, name in _HEALTH if flags[flag] is not None}
+    if flags["no_healthcheck"]:
+        if flags["health_cmd"] is not None or given:
+            raise CliFailure("--no-healthcheck conflicts with --health-* options", MISUSED)
+        return {"Test": ["NONE"]}
+    return ({"Test": ["CMD-SHELL", flags["health_cmd"]]} if flags["health_cmd"] else {}) | given
+
+
+def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: Sequence[str]) -> Body:
+    networks = flags["network"]
+    host: Body = {"Binds": binds or None, "NetworkMode": networks[0].partition(",")[0] if networks else "default", "PortBindings": bindings}
+    host["RestartPolicy"] = flags["restart"] or {"Name": "no", "MaximumRetryCount": 0}
+    host["LogConfig"] = {"Type": flags["log_driver"], "Config": pairs(flags["log_opt"])}
+    host |= {name: flags[flag] for flag, name in _NUMBERS if flags[flag] is not None}
+    host |= {name: flags[flag] for flag, name in _TEXTS if flags[flag]}
+    host |= {name: list(flags[flag]) for flag, name in _LISTS if flags[flag]}
+    host |= {name: bool(flags[flag]) for flag, name in _SWITCHES}
+    if flags["pids_limit"] is not None:
+        host["PidsLimit"] = flags["pids_limit"]
+    if flags["memory_swappiness"] is not None:
+        host["MemorySwappiness"] = flags["memory_swappiness"]
+    if flags["init"] is not None:
+        host["Init"] = bool(flags["init"])
+    if flags["sysctl"]:
+        host["Sysctls"] = pairs(flags["sysctl"])
+    if flags["tmpfs"]:
+        host["Tmpfs"] = {target: words for target, _, words in (text.partition(":") for text in flags["tmpfs"])}
+    kept = [o for o in options if o != "systempaths=unconfined"]
+    if len(kept) != len(options):
+        host |= {"MaskedPaths": [], "ReadonlyPaths": []}
+    if kept:
+        host["SecurityOpt"] = kept
+    return host
+
+
+def _endpoints(flags: Flags) -> Body:
+    found: Body = {}
+    for position, text in enumerate(flags["network"]):
+        name, _, rest = text.partition(",")
+        words = dict(word.partition("=")[::2] for word in rest.split(",") if word)
+        endpoint: Body = {}
+        if aliases := [*([words["alias"]] if "alias" in words else []), *(flags["network_alias"] if position == 0 else ())]:
+            endpoint["Aliases"] = aliases
+        if address := words.get("ip") or (flags["ip"] if position == 0 else ""):
+            endpoint["IPAMConfig"] = {"IPv4Address": address}
+        if endpoint or len(flags["network"]) > 1:
+            found[words.get("name", name)] = endpoint
+    if not found and (flags["ip"] or flags["network_alias"]):
+        found["default"] = {"IPAMConfig": {"IPv4Address": flags["ip"]}} if flags["ip"] else {"Aliases": list(flags["network_alias"])}
+    return found
