@@ -85,7 +85,7 @@ def compile_bundle(bundle: Bundle, opened: Opened) -> Staged:
     built = len(script.operations)
     _enter_root(script, bundle, opened, place)
     _connect(script, opened.terminal)
-    ready = _become(script, process, opened, create_cwd=True)
+    ready = _become(script, process, opened)
     _leave(script, process, opened, profile)
     return Staged(tuple(script.operations), separated, built, ready)
 
@@ -101,7 +101,7 @@ def compile_joining(process: Process, opened: Opened, init: int, flags: int) -> 
     script.call(Call.SETNS, init, flags)
     _new_session(script, opened.new_keyring)
     _connect(script, opened.terminal)
-    ready = _become(script, process, opened, create_cwd=False)
+    ready = _become(script, process, opened)
     _leave(script, process, opened, profile)
     return Staged(tuple(script.operations), 0, 0, ready)
 
@@ -158,6 +158,8 @@ def _enter_root(script: Script, bundle: Bundle, opened: Opened, place: tree.Plac
         script.call(Call.MOUNT, b".", b"/", 0, MS_MOVE, 0)
         script.call(Call.CHROOT, b".")
     script.call(Call.CHDIR, b"/")
+    script.step = execution.CWD_STEP
+    execution.make_folders(script, bundle.process.cwd)
     if bundle.read_only:
         rootfs.make_root_read_only(script)
     propagation, recursive = PROPAGATIONS.get(bundle.root_propagation, (0, False))
@@ -176,13 +178,13 @@ def _connect(script: Script, terminal: int) -> None:
         script.call(Call.DUP3, terminal, number, 0)
 
 
-def _become(script: Script, process: Process, opened: Opened, *, create_cwd: bool) -> int:
+def _become(script: Script, process: Process, opened: Opened) -> int:
     """User, capabilities, limits. The pause comes right after; only a filter that no_new_privileges allows is loaded later."""
     for limit in process.rlimits:
         script.step = f"{limit.name}={limit.soft}:{limit.hard}"
         pair = struct.pack("=2Q", limit.soft & (2**64 - 1), limit.hard & (2**64 - 1))
         script.call(Call.PRLIMIT64, 0, identity.RLIMITS[limit.name.lower().removeprefix("rlimit_")], pair, 0)
-    execution.go_to(script, process.cwd, create=create_cwd)
+    execution.go_to(script, process.cwd, create=False)
     if opened.seccomp is not None and not process.no_new_privileges:
         _load_seccomp(script, opened.seccomp)
     _become_user(script, process, process.capabilities, opened.last_capability)
