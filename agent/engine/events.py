@@ -24,7 +24,7 @@ _NAMED: Final = ("config", "container", "daemon", "network", "node", "plugin", "
 async def events(call: Call) -> Response:
     filters = call.filters(FILTERS)
     since_ns = time_parameter_ns(call.text("since")) if call.text("since") else None
-    until_ns = time_parameter_ns(call.text("until"))
+    until_ns = whole_second(time_parameter_ns(call.text("until")), time.time_ns())
 
     async def lines() -> AsyncIterator[bytes]:
         async with call.node.events.subscribe(since_ns) as found:
@@ -33,6 +33,13 @@ async def events(call: Call) -> Response:
                     yield json_line(event_json(event))
 
     return stream_answer(lines())
+
+
+def whole_second(until_ns: int, now_ns: int) -> int:
+    """Clients say "now" in whole seconds, rounded down: what has happened since in that second counts too. Pure."""
+    if until_ns % SECOND_NS or not until_ns:
+        return until_ns
+    return max(until_ns, min(until_ns + SECOND_NS - 1, now_ns))
 
 
 async def _next_until(found: AsyncIterator[Event], until_ns: int) -> Event | None:
