@@ -19,7 +19,7 @@ MAX_CHALLENGE_CHARACTERS = 8 * 1024
 MAX_TOKEN_CHARACTERS = 64 * 1024
 CLIENT_ID = "festoon"
 
-_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9._~+-]*)(?:\s+|$)(?![=])")
+_SCHEME = re.compile(r"\s*,?\s*([A-Za-z][A-Za-z0-9._~+-]*)(?:\s+(?![\s=])|(?=,)|$)")
 _PARAMETER = re.compile(r"\s*,?\s*([A-Za-z0-9_.-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]+))")
 
 
