@@ -41,6 +41,7 @@ class Opened(NamedTuple):
     """What the parent opened or found out before the fork; -1 and empty where there is none."""
 
     last_capability: int
+    held: int = (1 << 64) - 1  # capabilities that the command itself has: no other can be given, and the specification wants no failure for them
     cgroups: tuple[int, ...] = ()  # cgroup.procs files
     joined: tuple[tuple[str, int], ...] = ()  # namespaces to join by kind; pid's is entered by the parent
     terminal: int = -1
@@ -187,14 +188,15 @@ def _become(script: Script, process: Process, opened: Opened) -> int:
     execution.go_to(script, process.cwd, create=False)
     if opened.seccomp is not None and not process.no_new_privileges:
         _load_seccomp(script, opened.seccomp)
-    _become_user(script, process, process.capabilities, opened.last_capability)
+    _become_user(script, process, process.capabilities, opened)
     if process.no_new_privileges:
         identity.allow_no_new_privileges(script)
     return len(script.operations)
 
 
-def _become_user(script: Script, process: Process, sets: CapabilitySets, last: int) -> None:
-    identity.drop_bounding_set(script, mask_of(sets.bounding, last), last)
+def _become_user(script: Script, process: Process, sets: CapabilitySets, opened: Opened) -> None:
+    last = opened.last_capability
+    identity.drop_bounding_set(script, mask_of(sets.bounding, last) & opened.held, last)
     script.step = "user"
     script.call(Call.UMASK, DEFAULT_UMASK if process.umask is None else process.umask)
     script.call(Call.PRCTL, PR_SET_KEEPCAPS, 1)
@@ -204,7 +206,7 @@ def _become_user(script: Script, process: Process, sets: CapabilitySets, last: i
     script.call(Call.PRCTL, PR_SET_KEEPCAPS, 0)
     script.step = "capabilities"
     effective, permitted, inheritable, ambient = (
-        mask_of(names, last) for names in (sets.effective, sets.permitted, sets.inheritable, sets.ambient)
+        mask_of(names, last) & opened.held for names in (sets.effective, sets.permitted, sets.inheritable, sets.ambient)
     )
     halves = [mask >> shift & 0xFFFF_FFFF for shift in (0, 32) for mask in (effective, permitted, inheritable)]
     header = struct.pack("=Ii", k.LINUX_CAPABILITY_VERSION_3, 0)

@@ -58,6 +58,7 @@ def join(root: str, container_id: str, asked: Asked) -> tuple[int, int]:
         kinds = {fields.text(entry, "type", "") for entry in fields.parts(fields.part(config, "linux", ""), "namespaces", "linux.")}
         opened = Opened(
             last_capability=opening.last_capability(),
+            held=opening.held_capabilities(),
             cgroups=tuple(opening.keep(stack, descriptor) for descriptor in open_procs(saved.groups)),
             terminal=slave,
             preserved=asked.preserved,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -194,7 +195,11 @@ def start(root: str, container_id: str) -> Saved:
             freezing.wait_end(saved.pid)
             raise
         bundle = bundles.parse(state.read_config(folder), saved.bundle)
-    hooks.run_all("poststart", bundle.hooks.get("poststart", ()), state.encode(saved, "running"))
+    for hook in bundle.hooks.get("poststart", ()):
+        try:
+            hooks.run_all("poststart", (hook,), state.encode(saved, "running"))
+        except StartFailed as error:  # the program runs already: the specification wants a warning
+            sys.stderr.write(f"festoon-oci: warning: {error}\n")
     return saved
 
 

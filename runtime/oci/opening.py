@@ -38,6 +38,7 @@ def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, stack: ExitStack
         devpts, master, slave = (keep(stack, descriptor) for descriptor in console.make(bundle))
     opened = Opened(
         last_capability=last_capability(),
+        held=held_capabilities(),
         cgroups=tuple(keep(stack, descriptor) for descriptor in open_procs(groups)),
         joined=tuple((namespace.kind, keep(stack, open_namespace(namespace.kind, namespace.path))) for namespace in bundle.namespaces if namespace.path),
         terminal=slave,
@@ -54,6 +55,12 @@ def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, stack: ExitStack
 def last_capability() -> int:
     with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
         return int(file.read())
+
+
+def held_capabilities() -> int:
+    """The mask of this process's permitted set."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
 
 
 def open_namespace(kind: str, path: str) -> int:

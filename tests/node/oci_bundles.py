@@ -25,7 +25,7 @@ def config(*argv: str, **changes: object) -> dict[str, object]:
         "args": list(argv),
         "env": ["PATH=/bin"],
         "cwd": "/",
-        "capabilities": {name: CAPABILITIES for name in ("bounding", "effective", "permitted")},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
     }
     private = ["nosuid", "noexec", "nodev"]
     linux: dict[str, object] = {

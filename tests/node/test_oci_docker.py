@@ -65,7 +65,8 @@ def docker() -> Iterator[Docker]:
     reader, writer = os.pipe()
     with _network(name):
         daemon = subprocess.Popen(
-            ["unshare", "--mount", "nsenter", f"--net=/run/netns/{name}", "dockerd", "--config-file", str(base / "daemon.json"), "--data-root", str(base / "data"),
+            ["unshare", "--mount", "nsenter", f"--net=/run/netns/{name}", "dockerd",
+             "--config-file", str(base / "daemon.json"), "--data-root", str(base / "data"),
              "--exec-root", str(base / "exec"), "-H", f"unix://{base}/d.sock", "-p", str(base / "pid"), "--add-runtime", f"festoon={PROGRAM}"],
             stdout=writer, stderr=writer, start_new_session=True,
         )  # fmt: skip
