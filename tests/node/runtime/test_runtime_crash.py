@@ -15,6 +15,8 @@ import trio
 from runtime import logs
 from runtime.client import Supervisor
 
+ROUNDS = 4
+
 
 def test_supervisor_killed(machine: Any, killed: Callable[[int], None]) -> None:
     async def body(supervisor: Supervisor) -> None:
@@ -102,6 +104,28 @@ def test_stem_killed_and_then_the_supervisor(machine: Any, killed: Callable[[int
         exited = await supervisor.wait(spec.id)
         # nobody of ours is its parent any more: the kernel tells (6.15), or it is not known
         assert (exited.status, exited.known) in ((5, True), (255, False))
+
+    machine.run(body)
+
+
+def test_stem_and_supervisor_killed_while_containers_start(machine: Any, killed: Callable[[int], None]) -> None:
+    """Nobody is left to open the gates of the children on their way: they must end, not hold the supervisor's sockets."""
+
+    async def body(supervisor: Supervisor) -> None:
+        for round_ in range(ROUNDS):
+            specs = [machine.spec("sleep", "1000") for _ in range(8)]
+            async with trio.open_nursery() as nursery:
+                for spec in specs:
+                    nursery.start_soon(machine.started, supervisor, spec)
+                known = len(machine.cgroup_folders())
+                while len(machine.cgroup_folders()) < known + 1 + round_ % 5:  # the last one is about to be forked, or just was
+                    await trio.lowlevel.checkpoint()
+                killed(machine.pid_of("runtime.stem"))
+                killed(machine.pid_of("runtime.supervisor"))
+            phases = {state.id: state.phase for state in await supervisor.list()}
+            assert {phases[spec.id] for spec in specs} == {"running"}
+            for spec in specs:
+                await supervisor.remove(spec.id)
 
     machine.run(body)
 
