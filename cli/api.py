@@ -63,7 +63,7 @@ class Api:
 
     @contextmanager
     def stream(
-        self, method: str, path: str, body: bytes | Iterable[bytes] = b"", headers: Headers = (), **query: Any
+        self, method: str, path: str, /, body: bytes | Iterable[bytes] = b"", headers: Headers = (), **query: Any
     ) -> Iterator[Answer]:
         """An answer that is read as it comes. Raises ApiFailure before the first byte, CliFailure when it breaks
         off."""

@@ -25,6 +25,9 @@ image = Group(
     "image",
     summary="Manage images",
     lazy={
+        "history": ("cli.commands.image_archive:history", "Show the history of an image"),
+        "prune": ("cli.commands.image_archive:prune", "Remove unused images"),
+        "save": ("cli.commands.image_archive:save", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
         "import": ("cli.commands.image:import_", "Import the contents from a tarball to create a filesystem image"),
         "inspect": ("cli.commands.image:inspect", "Display detailed information on one or more images"),
         "load": ("cli.commands.image:load", "Load an image from a tar archive or STDIN"),

@@ -11,8 +11,8 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cluster.model.reference import DEFAULT_DOMAIN, LEGACY_DOMAIN
 from runtime.errors import RuntimeFault
-from runtime.images.reference import DEFAULT_DOMAIN, LEGACY_DOMAIN
 
 DOCKER_HUB = "registry-1.docker.io"
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))

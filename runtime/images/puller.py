@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import trio
 
+from cluster.model.reference import Reference
 from runtime.errors import BadImage, RegistryFailed, RegistryRefused, RegistryUnreachable, RuntimeFault
 from runtime.images import config, registry
 from runtime.images import partial as partials
@@ -29,7 +30,6 @@ from runtime.images.auth import ANONYMOUS, Credentials
 from runtime.images.endpoints import Endpoint, Registries, endpoints
 from runtime.images.manifest import MAX_INDEX_DEPTH, Descriptor, Index, Manifest, Platform, choose, digest_of, parse
 from runtime.images.progress import Progress, Report, Steps, short
-from runtime.images.reference import Reference
 from runtime.images.registry import Blob, Registry
 from runtime.images.store import FreshLayer, ImageStore, architecture, chain_ids
 

@@ -20,8 +20,10 @@ from typing import Final
 import msgspec
 import trio
 
+from cluster.model import reference
+from cluster.model.reference import Reference
 from runtime.errors import NoSuchImage, RegistryFailed, RegistryRefused, RegistryUnreachable
-from runtime.images import blobs, compression, reference, registry
+from runtime.images import blobs, compression, registry
 from runtime.images.archive import StagedBlob
 from runtime.images.auth import ANONYMOUS, Credentials
 from runtime.images.config import Image
@@ -29,7 +31,6 @@ from runtime.images.endpoints import Registries, endpoints
 from runtime.images.manifest import DOCKER_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor, digest_of, render
 from runtime.images.progress import Progress, Report, Steps, short
 from runtime.images.puller import MAX_FRUITLESS_ATTEMPTS, all_at_once
-from runtime.images.reference import Reference
 from runtime.images.registry import Registry
 from runtime.images.store import ImageStore
 

@@ -21,11 +21,14 @@ MAX_ENTRIES = 2_000_000
 
 
 class Extraction:
-    """One archive into one folder. State: the times of its folders, which are set last."""
+    """One archive into one folder; `top` takes the place of every name's first component (empty: without it). State: the
+    times of its folders, which are set last.
+    """
 
-    def __init__(self, root: int, folder: str, *, keep_kinds: bool, owner: tuple[int, int] | None) -> None:
+    def __init__(self, root: int, folder: str, *, keep_kinds: bool, owner: tuple[int, int] | None, top: str | None = None) -> None:
         self._root, self._folder = root, folder.rstrip("/")
         self._keep_kinds, self._owner = keep_kinds, owner
+        self._top = top
         self._times: dict[tuple[str, ...], int] = {}
 
     def run(self, read: Read) -> None:
@@ -45,8 +48,12 @@ class Extraction:
             finally:
                 os.close(fd)
 
+    def _parts(self, name: str) -> tuple[str, ...]:
+        parts = components(name)
+        return parts if self._top is None or not parts else (*((self._top,) if self._top else ()), *parts[1:])
+
     def _add(self, entry: Entry, reader: TarReader) -> None:
-        parts = components(entry.name)
+        parts = self._parts(entry.name)
         if not parts:
             return  # the folder itself, which is there
         parent = self._parent(parts[:-1])
@@ -77,7 +84,7 @@ class Extraction:
         return is_folder and comes_folder
 
     def _shown(self, entry: Entry) -> str:
-        return f"{self._folder}/{'/'.join(components(entry.name))}"
+        return f"{self._folder}/{'/'.join(self._parts(entry.name))}"
 
     def _dress_folder(self, parent: int, parts: tuple[str, ...], entry: Entry, *, exists: bool) -> None:
         if not exists:
@@ -90,7 +97,7 @@ class Extraction:
         self._times[parts] = entry.mtime_ns
 
     def _link(self, parent: int, name: str, entry: Entry) -> None:
-        target = components(entry.target)
+        target = self._parts(entry.target)
         if not target:
             raise BadImage(f'invalid hardlink "{entry.target}" -> "{entry.name}"')
         try:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import trio
 
+from cluster.model.reference import parse
 from runtime.errors import BadImage, RegistryFailed, RegistryRefused, RuntimeFault
 from runtime.images import manifest, puller
 from runtime.images.auth import ANONYMOUS, Credentials
 from runtime.images.endpoints import Endpoint, Registries
 from runtime.images.puller import Puller
-from runtime.images.reference import parse
 from runtime.images.registry import MAX_REDIRECTS, connect
 from runtime.images.store import ImageStore
 from tests.node.image_archives import configuration, digest, entry, tar

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 import trio
 
+from cluster.model.reference import parse
 from runtime.errors import NoSuchImage, RegistryRefused, RegistryUnreachable
 from runtime.images.auth import ANONYMOUS, Credentials
 from runtime.images.endpoints import Registries
@@ -21,7 +22,6 @@ from runtime.images.manifest import Platform
 from runtime.images.progress import Progress
 from runtime.images.puller import Pulled, Puller
 from runtime.images.pusher import Pushed, Pusher
-from runtime.images.reference import parse
 from runtime.images.store import ImageStore
 from tests.node.image_archives import docker_archive, entry, tar
 from tests.node.registry_world import NEEDS_REGISTRY, PASSWORD, USER, Asked, proxy, registry

@@ -1,0 +1,212 @@
+"""`festoon cp`, `diff`, `export` and `commit`: the files of containers from the command line.
+
+What a container sends is unpacked below the destination by descriptors: no link in it leads anywhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final
+
+from cli.api import Api, reference
+from cli.commands.image_archive import refuse_terminal, write_out
+from cli.failures import ApiFailure, CliFailure
+from cli.usage import command, option, options, switch
+
+PIECE_BYTES: Final = 1024 * 1024
+_TAR: Final = (("Content-Type", "application/x-tar"),)
+_KINDS: Final = {0: "C", 1: "A", 2: "D"}
+_GO_DIR, _GO_LINK = 1 << 31, 1 << 27
+
+
+def split(text: str) -> tuple[str, str]:
+    """(container, path); the container is empty for a path of this machine."""
+    if text.startswith(("/", ".")) or ":" not in text:
+        return "", text
+    container, _, path = text.partition(":")
+    return container, path
+
+
+@command("cp", "CONTAINER:SRC_PATH DEST_PATH|-", summary="Copy files/folders between a container and the local filesystem", least=2, most=2,
+         aliases=["container cp", "cp"])  # fmt: skip
+@switch("--archive", "-a", help="Archive mode (copy all uid/gid information)")
+@switch("--follow-link", "-L", help="Always follow symbol link in SRC_PATH")
+@switch("--quiet", "-q", help="Suppress progress output during copy")
+def cp(api: Api, arguments: tuple[str, ...], archive: bool | None, follow_link: bool | None, quiet: bool | None) -> int:
+    (source_container, source), (target_container, target) = split(arguments[0]), split(arguments[1])
+    if source_container and target_container:
+        raise CliFailure("copying between containers is not supported")
+    if not source_container and not target_container:
+        raise CliFailure("must specify at least one container source")
+    if source_container:
+        _out(api, source_container, source or "/", target, follow=bool(follow_link), archive=bool(archive))
+    else:
+        _in(api, source, target_container, target or "/", follow=bool(follow_link), archive=bool(archive))
+    return 0
+
+
+def _path(container: str) -> str:
+    return f"/containers/{reference(container)}/archive"
+
+
+def _stat(api: Api, container: str, path: str) -> dict[str, Any]:
+    with api.stream("GET", _path(container), path=path) as answer:
+        return dict(json.loads(base64.b64decode(answer.header("X-Docker-Container-Path-Stat"))))
+
+
+def _out(api: Api, container: str, source: str, target: str, *, follow: bool, archive: bool) -> None:
+    if follow and (found := _stat(api, container, source))["mode"] & _GO_LINK:
+        source = found["linkTarget"]
+    with api.stream("GET", _path(container), path=source) as answer:
+        if target == "-":
+            refuse_terminal("")
+            write_out(answer, "")
+            return
+        found = json.loads(base64.b64decode(answer.header("X-Docker-Container-Path-Stat")))
+        folder, top = _destination(target, is_folder=bool(found["mode"] & _GO_DIR), contents=source.endswith("/."))
+        _unpack(_reader(answer.pieces()), folder, top, archive=archive)
+
+
+def _destination(target: str, *, is_folder: bool, contents: bool) -> tuple[str, str | None]:
+    """(folder to unpack in, what takes the place of the archive's first name; None: it keeps its own)."""
+    if os.path.isdir(target):
+        return target, "" if contents and is_folder else None
+    if os.path.lexists(target) and is_folder:
+        raise CliFailure("cannot copy directory")
+    parent, name = os.path.split(os.path.abspath(target))
+    if target.endswith("/") and not is_folder:
+        raise CliFailure("no such directory")
+    if not os.path.isdir(parent):
+        raise CliFailure(f'invalid output path: directory "{parent}" does not exist')
+    return parent, name
+
+
+def _unpack(read: Any, folder: str, top: str | None, *, archive: bool) -> None:
+    from runtime.errors import BadImage
+    from runtime.storage.extract import Extraction
+
+    owner = None if archive else (os.getuid(), os.getgid())
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        Extraction(root, "/", keep_kinds=True, owner=owner, top=top).run(read)
+    except BadImage as e:
+        raise CliFailure(str(e)) from e
+    except OSError as e:
+        raise CliFailure(f"{e.filename or folder}: {(e.strerror or str(e)).lower()}") from e
+    finally:
+        os.close(root)
+
+
+def _reader(pieces: Iterator[bytes]) -> Any:
+    rest = b""
+
+    def read(count: int) -> bytes:
+        nonlocal rest
+        while not rest:
+            piece = next(pieces, None)
+            if piece is None:
+                return b""
+            rest = piece
+        out, rest = rest[:count], rest[count:]
+        return out
+
+    return read
+
+
+def _in(api: Api, source: str, container: str, target: str, *, follow: bool, archive: bool) -> None:
+    found = _found(api, container, target)
+    if found is not None and found["mode"] & _GO_LINK:
+        target = found["linkTarget"]
+        found = _found(api, container, target)
+    is_folder = found is not None and bool(found["mode"] & _GO_DIR)
+    if source == "-":
+        if found is not None and not is_folder:
+            raise CliFailure(f'destination "{container}:{target}" must be a directory')
+        _send(api, container, target, sys.stdin.buffer, archive=archive)
+        return
+    try:
+        facts = os.stat(source) if follow else os.lstat(source)
+    except OSError as e:
+        raise CliFailure(f"lstat {source}: {(e.strerror or str(e)).lower()}") from e
+    name = os.path.basename(os.path.abspath(source))
+    if is_folder:
+        shown = "." if source.endswith("/.") or source == "." else name
+    else:
+        if found is not None and stat.S_ISDIR(facts.st_mode):
+            raise CliFailure("cannot copy directory")
+        if found is None and target.endswith("/") and not stat.S_ISDIR(facts.st_mode):
+            raise CliFailure("no such directory")
+        target, shown = os.path.split(target.rstrip("/") or "/")
+    with tempfile.TemporaryFile() as file:
+        _pack(os.path.realpath(source) if follow else os.path.abspath(source), shown, file)
+        file.seek(0)
+        _send(api, container, target or "/", file, archive=archive)
+
+
+def _found(api: Api, container: str, path: str) -> dict[str, Any] | None:
+    try:
+        return _stat(api, container, path)
+    except ApiFailure as e:
+        if e.http_status == 404 and not e.reason.startswith("No such container"):
+            return None
+        raise
+
+
+def _pack(path: str, shown: str, file: BinaryIO) -> None:
+    from runtime.images import tar_writer
+    from runtime.storage.pack import Packer
+
+    packer = Packer(file.write)
+    if shown == ".":
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        packer.add_all(folder, "./")
+    else:
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        packer.add(folder, os.path.basename(path), shown)
+    os.close(folder)
+    tar_writer.end(file.write)
+
+
+def _send(api: Api, container: str, folder: str, file: BinaryIO, *, archive: bool) -> None:
+    pieces = iter(lambda: file.read(PIECE_BYTES), b"")
+    with api.stream("PUT", _path(container), pieces, _TAR, path=folder, noOverwriteDirNonDir="true", copyUIDGID=archive) as answer:
+        answer.read()
+
+
+@command("diff", "CONTAINER", summary="Inspect changes to files or directories on a container's filesystem", least=1, most=1,
+         aliases=["container diff", "diff"])  # fmt: skip
+def diff(api: Api, arguments: tuple[str, ...]) -> int:
+    for change in api.get(f"/containers/{reference(arguments[0])}/changes") or ():
+        print(f"{_KINDS[change['Kind']]} {change['Path']}")
+    return 0
+
+
+@command("export", "CONTAINER", summary="Export a container's filesystem as a tar archive", least=1, most=1, aliases=["container export", "export"])
+@option("--output", "-o", help="Write to a file, instead of STDOUT", default="")
+def export(api: Api, arguments: tuple[str, ...], output: str) -> int:
+    refuse_terminal(output)
+    with api.stream("GET", f"/containers/{reference(arguments[0])}/export") as answer:
+        write_out(answer, output)
+    return 0
+
+
+@command("commit", "CONTAINER [REPOSITORY[:TAG]]", summary="Create a new image from a container's changes", least=1, most=2,
+         aliases=["container commit", "commit"])  # fmt: skip
+@option("--author", "-a", help='Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")', default="")
+@options("--change", "-c", help="Apply Dockerfile instruction to the created image")
+@option("--message", "-m", help="Commit message", default="")
+@switch("--pause", "-p", help="Pause container during commit (default true)")
+def commit(api: Api, arguments: tuple[str, ...], author: str, change: tuple[str, ...], message: str, pause: bool | None) -> int:
+    repository, colon, label = (arguments[1] if len(arguments) > 1 else "").rpartition(":")
+    if not colon or "/" in label:
+        repository, label = arguments[1] if len(arguments) > 1 else "", ""
+    query: dict[str, Any] = {"container": arguments[0], "repo": repository, "tag": label, "author": author, "comment": message}
+    query |= {"changes": list(change), "pause": "0" if pause is False else "1"}
+    print(api.post("/commit", {}, **query)["Id"])
+    return 0

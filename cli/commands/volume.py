@@ -1,0 +1,120 @@
+"""`festoon volume …`: create, ls, inspect, prune, rm."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cli.api import Api, filters_of, reference
+from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
+from cli.failures import CliFailure
+from cli.listing import Listing
+from cli.output import natural
+from cli.service_flags import LABEL
+from cli.units import human_size
+from cli.usage import FILTER, Group, command, option, options, switch
+
+volume = Group(
+    "volume",
+    summary="Manage volumes",
+    lazy={
+        "create": ("cli.commands.volume:create", "Create a volume"),
+        "inspect": ("cli.commands.volume:inspect", "Display detailed information on one or more volumes"),
+        "ls": ("cli.commands.volume:ls", "List volumes"),
+        "prune": ("cli.commands.volume:prune", "Remove unused local volumes"),
+        "rm": ("cli.commands.volume:rm", "Remove one or more volumes"),
+    },
+    aliases={"list": "ls", "remove": "rm"},
+)
+LISTING: Final = Listing(
+    {
+        "Driver": "DRIVER", "Name": "VOLUME NAME", "Scope": "SCOPE", "Mountpoint": "MOUNTPOINT", "Labels": "LABELS", "Links": "LINKS", "Size": "SIZE",
+        "Availability": "AVAILABILITY", "Group": "GROUP", "Status": "STATUS",
+    },
+    ("Driver", "Name"),
+    "Name",
+)  # fmt: skip
+PRUNE_WARNING: Final = "WARNING! This will remove anonymous local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
+PRUNE_ALL_WARNING: Final = "WARNING! This will remove all local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
+
+
+def pairs(given: tuple[str, ...]) -> dict[str, str]:
+    """`key=value` words; a bare key has an empty value."""
+    return dict(text.partition("=")[::2] for text in given)
+
+
+def confirmed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() == "y"
+    except EOFError:
+        return False
+
+
+@command("create", "[VOLUME]", summary="Create a volume", most=1)
+@option("--driver", "-d", help="Specify volume driver name", default="local")
+@options("--label", help="Set metadata for a volume", type=LABEL)
+@option("--name", help="Specify volume name", default="")
+@options("--opt", "-o", help="Set driver specific options")
+def create(api: Api, arguments: tuple[str, ...], driver: str, label: tuple[str, ...], name: str, opt: tuple[str, ...]) -> int:
+    if arguments and name:
+        raise CliFailure("conflicting options: cannot specify a volume name through both --name and as a positional arg")
+    body = {"Name": arguments[0] if arguments else name, "Driver": driver, "DriverOpts": pairs(opt), "Labels": pairs(label)}
+    print(api.post("/volumes/create", body)["Name"])
+    return 0
+
+
+@command("inspect", "VOLUME [VOLUME...]", summary="Display detailed information on one or more volumes", least=1, most=None)
+@option("--format", "-f", help=FORMAT_HELP, default="")
+def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
+    return inspect_all(arguments, lambda name: api.get(f"/volumes/{reference(name)}"), format)
+
+
+@command("ls", summary="List volumes", aliases=["volume ls", "volume list"])
+@options("--filter", "-f", help='Provide filter values (e.g. "dangling=true")', type=FILTER)
+@option("--format", help=LIST_FORMAT_HELP, default="")
+@switch("--quiet", "-q", help="Only display volume names")
+def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    found = api.get("/volumes", filters=filters_of(flags["filter"]))["Volumes"] or []
+    found.sort(key=lambda v: natural(v["Name"]))
+    rows = [_row(v) for v in found]
+    print(LISTING.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
+    return 0
+
+
+def _row(v: dict[str, Any]) -> dict[str, str]:
+    return {
+        "Driver": v.get("Driver", ""), "Name": v["Name"], "Scope": v.get("Scope", ""), "Mountpoint": v.get("Mountpoint", ""),
+        "Labels": ",".join(f"{k}={value}" for k, value in sorted((v.get("Labels") or {}).items())),
+        "Links": "N/A", "Size": "N/A", "Availability": "N/A", "Group": "N/A", "Status": "N/A",
+    }  # fmt: skip
+
+
+@command("prune", summary="Remove unused local volumes")
+@switch("--all", "-a", help="Remove all unused volumes, not just anonymous ones")
+@options("--filter", help='Provide filter values (e.g. "label=<label>")', type=FILTER)
+@switch("--force", "-f", help="Do not prompt for confirmation")
+def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[str, ...], force: bool | None) -> int:
+    wanted = filters_of(filter) or {}
+    if all:
+        wanted["all"] = ["true"]
+    if not force and not confirmed(PRUNE_ALL_WARNING if all else PRUNE_WARNING):
+        raise CliFailure("volume prune has been cancelled")
+    done = api.post("/volumes/prune", filters=wanted or None)
+    if names := done.get("VolumesDeleted"):
+        print("Deleted Volumes:", *names, "", sep="\n")
+    print(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed', 0))}")
+    return 0
+
+
+@command("rm", "VOLUME [VOLUME...]", summary="Remove one or more volumes", least=1, most=None, aliases=["volume rm", "volume remove"])
+@switch("--force", "-f", help="Force the removal of one or more volumes")
+def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
+    failures = []
+    for name in arguments:
+        try:
+            api.delete(f"/volumes/{reference(name)}", force=bool(force))
+            print(name)
+        except CliFailure as e:
+            failures.append(e.message)
+    if failures:
+        raise CliFailure("\n".join(failures))
+    return 0
