@@ -30,8 +30,8 @@ async def wait(call: Call) -> Response:
     async def body() -> AsyncIterator[bytes]:
         answer: Json
         try:
-            status, error = await call.node.containers.wait(record.id, condition)
-            answer = {"StatusCode": status} | ({"Error": {"Message": error}} if error else {})
+            status, _ = await call.node.containers.wait(record.id, condition)
+            answer = {"StatusCode": status}
         except ClusterError as error:
             answer = {"StatusCode": -1, "Error": {"Message": error.message}}
         yield msgspec.json.encode(answer) + b"\n"

@@ -82,7 +82,7 @@ def resources_json(host: HostConfig) -> Json:
         "DeviceRequests": None,
         "MemoryReservation": host.memory_reservation_bytes,
         "MemorySwap": host.memory_swap_bytes,
-        "MemorySwappiness": host.memory_swappiness,
+        **({} if host.memory_swappiness is None else {"MemorySwappiness": host.memory_swappiness}),
         "OomKillDisable": host.oom_kill_disable,
         "PidsLimit": host.pids_limit or None,
         "Ulimits": ulimits_json(host.ulimits),

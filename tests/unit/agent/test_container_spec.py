@@ -24,7 +24,7 @@ def test_the_users_variables_override_the_images_and_a_bare_name_removes() -> No
 
 
 def test_environment_starts_with_path_and_hostname_and_has_a_home() -> None:
-    spec = cs.compile_container(record(), RootFs((), "u", "w"), User(), "/root", files="/c", log_path="/l", namespace="", mounts=())
+    spec = cs.compile_container(record(), RootFs((), "u", "w"), User(), "/root", files="/c", log_path="/l", namespaces=cs.Namespaces(), mounts=())
     assert spec.env == ("PATH=/bin", "HOSTNAME=box", "A=1", "HOME=/root")
     assert [m.target for m in spec.mounts] == ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]
 
@@ -51,8 +51,8 @@ def test_a_loopback_resolver_of_the_host_is_not_handed_down() -> None:
 
 
 def test_hosts_file_has_extra_names_and_the_own_one() -> None:
-    text = cs.hosts_file("box", ["10.0.1.8/24"], ["db:1.2.3.4"])
-    assert "1.2.3.4\tdb\n" in text
+    text = cs.hosts_file(Config(image="i", hostname="box"), ["10.0.1.8/24"], ["db:1.2.3.4", "up:host-gateway"], "172.17.0.1")
+    assert "1.2.3.4\tdb\n172.17.0.1\tup\n" in text
     assert text.endswith("10.0.1.8\tbox\n")
 
 

@@ -15,12 +15,12 @@ GROUP = "root:x:0:\nstaff:x:50:nobody\n"
 @pytest.mark.parametrize(
     ("text", "user", "home"),
     [
-        ("", User(0, 0, ()), "/root"),
-        ("nobody", User(65534, 65533, (50,)), "/home"),
-        ("65534", User(65534, 65533, (50,)), "/home"),
-        ("nobody:staff", User(65534, 50, ()), "/home"),
-        ("1234", User(1234, 0, ()), "/"),
-        ("1234:77", User(1234, 77, ()), "/"),
+        ("", User(0, 0, (0,)), "/root"),
+        ("nobody", User(65534, 65533, (65533, 50)), "/home"),
+        ("65534", User(65534, 65533, (65533, 50)), "/home"),
+        ("nobody:staff", User(65534, 50, (50,)), "/home"),
+        ("1234", User(1234, 0, (0,)), "/"),
+        ("1234:77", User(1234, 77, (77,)), "/"),
     ],
 )
 def test_resolution(text: str, user: User, home: str) -> None:

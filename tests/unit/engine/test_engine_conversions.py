@@ -311,9 +311,9 @@ def test_a_create_request_names_ports_networks_and_mounts() -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        {"RestartPolicy": {"Name": "nosuch"}},
-        {"AutoRemove": True, "RestartPolicy": {"Name": "always"}},
-        {"Memory": 1},
+        {"Runtime": "nosuch"},
+        {"Links": ["a:b"]},
+        {"KernelMemory": 1},
         {"PortBindings": {"0/tcp": []}},
         {"PortBindings": {"80/icmp": [{}]}},
         {"PortBindings": {"80/tcp": [{"HostPort": "x"}]}},

@@ -11,6 +11,7 @@ import trio
 
 from agent.engine.container_logs import container_logs
 from agent.engine.framing import frame
+from agent.records import HostConfig
 from cluster.model.errors import InvalidArgument
 from runtime import logs
 
@@ -31,7 +32,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, query: dict[str, str], *, tty: bool 
 
     monkeypatch.setattr(logs, "read", read)
     monkeypatch.setattr(logs, "follow", follow)
-    record = SimpleNamespace(id="c", config=SimpleNamespace(tty=tty))
+    record = SimpleNamespace(id="c", config=SimpleNamespace(tty=tty), host=HostConfig())
     containers = SimpleNamespace(find=lambda _: record, log_path=lambda _: str(Path("/x/log")), is_running=lambda _: running)
 
     class Query:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from agent.engine.top import pids_beside, select
+from agent.engine.top import select
 from cluster.model.errors import InvalidArgument
 
 LISTING = """UID          PID    PPID  CMD
@@ -26,12 +24,3 @@ def test_only_the_containers_processes_remain_and_the_command_keeps_its_spaces()
 def test_a_table_without_pids_is_refused(listing: str) -> None:
     with pytest.raises(InvalidArgument, match="Couldn't find PID field"):
         select(listing, frozenset({1}))
-
-
-def test_only_processes_of_the_same_namespace_are_beside_it_and_never_the_nodes(tmp_path: Path) -> None:
-    for name, namespace in (("self", "pid:[1]"), ("5", "pid:[1]"), ("7", "pid:[2]"), ("8", "pid:[2]"), ("9", "pid:[3]")):
-        (tmp_path / name / "ns").mkdir(parents=True)
-        (tmp_path / name / "ns" / "pid").symlink_to(namespace)
-    assert pids_beside(7, str(tmp_path)) == frozenset({7, 8})
-    assert pids_beside(5, str(tmp_path)) == frozenset()
-    assert pids_beside(6, str(tmp_path)) == frozenset()

@@ -1,0 +1,42 @@
+"""The node's ports that a container gets."""
+
+import pytest
+
+from agent import port_bindings as pb
+from agent.records import HostConfig, PortBinding
+from cluster.model.errors import Internal, InvalidArgument
+
+
+def bound(number: int, ip: str = "", protocol: str = "tcp", last: int = 0) -> PortBinding:
+    return PortBinding(container_port=80, protocol=protocol, host_port=number, host_ip=ip, host_port_last=last)
+
+
+def test_a_port_that_another_container_has_is_refused_in_dockers_words() -> None:
+    with pytest.raises(Internal, match="Bind for 0.0.0.0:8080 failed: port is already allocated"):
+        pb.allocate([bound(8080)], [bound(8080, "127.0.0.1")], lambda _: True)
+    with pytest.raises(Internal, match="listen tcp4 0.0.0.0:8080: bind: address already in use"):
+        pb.allocate([bound(8080)], [], lambda _: False)
+
+
+def test_different_addresses_and_protocols_do_not_collide() -> None:
+    taken = [bound(53, "127.0.0.1"), bound(53, protocol="udp")]
+    assert pb.allocate([bound(53, "127.0.0.2")], taken, lambda _: True)[0].host_port == 53
+
+
+def test_any_port_and_ranges_take_the_first_free_one() -> None:
+    found = pb.allocate([bound(0), bound(0), bound(9000, last=9002)], [bound(9000)], lambda b: b.host_port != pb.FREE_FIRST)
+    assert [b.host_port for b in found] == [pb.FREE_FIRST + 1, pb.FREE_FIRST + 2, 9001]
+    with pytest.raises(Internal, match="all ports are allocated"):
+        pb.allocate([bound(9000, last=9001)], [], lambda _: False)
+
+
+def test_publish_all_takes_the_exposed_ports_that_are_not_bound() -> None:
+    host = HostConfig(port_bindings=(bound(8080),), publish_all=True)
+    assert [(b.container_port, b.protocol, b.host_port) for b in pb.wanted(host, ("80/tcp", "81/udp"))] == [(80, "tcp", 8080), (81, "udp", 0)]
+
+
+def test_addresses_are_checked() -> None:
+    with pytest.raises(InvalidArgument, match="invalid IP address: x"):
+        pb.check_address(bound(1, "x"))
+    with pytest.raises(InvalidArgument, match="IPv4 addresses only"):
+        pb.check_address(bound(1, "::1"))
