@@ -9,9 +9,9 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from runtime.cgroups import files, v1, v2
+from runtime.cgroups import device_filter, files, v1, v2
 from runtime.cgroups.detect import Layout, detect
-from runtime.cgroups.limits import Setting, settings_v1, settings_v2
+from runtime.cgroups.limits import DEFAULT_DEVICES, Setting, settings_v1, settings_v2
 from runtime.child.host import CgroupView
 from runtime.errors import StartFailed
 
@@ -48,21 +48,34 @@ class Parents:
         self._layout = layout
         self._made: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {}
 
-    def make(self, parent: str, name: str, limits: Limits, privileged: bool) -> Groups:
+    def make(self, parent: str, name: str, limits: Limits, privileged: bool, device_rules: tuple[str, ...] = ()) -> Groups:
         """A container's groups with their limits. Raises StartFailed for a limit that this host can't keep; leaves
         nothing then."""
         groups = self.find(parent, name)
         try:
             for folder in groups.folders:
                 os.makedirs(folder, exist_ok=True)
-            apply_limits(groups, settings_v2(limits) if self._layout.unified else settings_v1(limits))
+            self.limit(groups, limits)
             devices = groups.folder_of("devices")
-            if devices and not privileged:
-                _restrict(devices)
+            if not privileged and devices:
+                _restrict(devices, device_rules)
+            elif not privileged and groups.unified:
+                device_filter.attach(groups.unified, (*DEFAULT_DEVICES, *device_rules))
         except (OSError, StartFailed):
             remove(groups)
             raise
         return groups
+
+    def limit(self, groups: Groups, limits: Limits) -> None:
+        """Sets what is limited. Raises StartFailed with one sentence."""
+        apply_limits(groups, settings_v2(limits) if self._layout.unified else settings_v1(limits))
+
+    def sweep(self, prefix: str) -> None:
+        """Removes the empty groups of the default parent whose names begin so."""
+        for folder, _ in self._parents(DEFAULT_PARENT):
+            for entry in list(os.scandir(folder)):
+                if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+                    remove_folder(entry.path)
 
     def find(self, parent: str, name: str) -> Groups:
         """The folders that `make` would use; they need not exist."""
@@ -103,9 +116,9 @@ def _inside(path: str, mount: str) -> bool:
     return path.startswith(mount.rstrip("/") + "/")
 
 
-def _restrict(folder: str) -> None:
+def _restrict(folder: str, rules: tuple[str, ...]) -> None:
     try:
-        v1.restrict_devices(folder)
+        v1.restrict_devices(folder, rules)
     except PermissionError:
         return  # a nested cgroup that may not be changed keeps its parent's rules
 

@@ -73,9 +73,11 @@ def new_namespaces(spec: ContainerSpec) -> int:
     return flags
 
 
-def separate_ahead(script: Script, flags: int) -> None:
+def separate_ahead(script: Script, flags: int, procs: tuple[int, ...]) -> None:
     """What a child can do before it knows its container; `Opened.separated` then leaves it out of the list."""
     guard(script)
+    enter_cgroups(script, procs)
+    script.step = "namespaces"
     script.call(Call.UNSHARE, flags)
     if flags & k.CLONE_NEWNET:
         raise_loopback(script)

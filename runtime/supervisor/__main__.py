@@ -10,8 +10,8 @@ import gc
 import os
 import socket
 import sys
+import zlib
 
-from runtime.cgroups.detect import Layout
 from runtime.cgroups.groups import Parents, read_layout
 from runtime.kernel.interpreter import hide
 from runtime.kernel.processes import boot_id
@@ -46,14 +46,16 @@ def main(arguments: list[str]) -> int:
     filters = filters_of_this_machine(host.last_capability)
     reaper = Reaper(loop, places.exits)
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    parents = Parents(layout)
+    prefix = f"{zlib.crc32(os.fsencode(places.state)):08x}-"
     context = Context(
         places=places,
         loop=loop,
         reaper=reaper,
         keeper=Keeper(control),
-        reserve=Reserve(loop, reaper, home, _own_procs(layout)),
+        reserve=Reserve(loop, reaper, home, parents, prefix),
         layout=layout,
-        parents=Parents(layout),
+        parents=parents,
         host=host,
         filters=filters,
         boot_id=boot_id(),
@@ -62,6 +64,7 @@ def main(arguments: list[str]) -> int:
         publish=server.publish,
     )
     adopt_all(context)
+    parents.sweep(prefix)
     server.open(context)
     context.keeper.ready()
     filters.prepare(DEFAULT_CAPABILITIES)
@@ -73,11 +76,6 @@ def main(arguments: list[str]) -> int:
     close(places)
     os.close(held)
     return 0
-
-
-def _own_procs(layout: Layout) -> str:
-    hierarchies = (*layout.v1, *([layout.v2] if layout.v2 else []))
-    return os.path.join(hierarchies[0].own, "cgroup.procs") if hierarchies else ""
 
 
 def _inherited(number: str) -> socket.socket:

@@ -29,6 +29,7 @@ def adopt_all(context: Context) -> None:
         container = Container(spec, folder)
         context.containers[spec.id] = container
         container.started_at_ns, container.start_key = record.started_at_ns, record.start_key
+        container.group = record.group
         _adopt(context, container, record)
     context.reaper.clean_records()
 
@@ -59,14 +60,14 @@ def _undo(context: Context, container: Container, process: ProcessRecord | None)
                 waiting.register(pidfd, select.POLLIN)
                 waiting.poll(KILLED_WAIT_MS)
             os.close(pidfd)
-    container.groups = context.parents.find(container.spec.cgroup_parent, container.spec.id[:12])
+    container.groups = context.parents.find(container.spec.cgroup_parent, container.group_name)
     ending.release(context, container)
     context.save_happened(container)
 
 
 def _adopt_running(context: Context, container: Container, process: ProcessRecord) -> None:
     container.phase = Phase.RUNNING
-    container.groups = context.parents.find(container.spec.cgroup_parent, container.spec.id[:12])
+    container.groups = context.parents.find(container.spec.cgroup_parent, container.group_name)
 
     def ended(exited: Exited) -> None:
         ending.ended(context, container, exited, None)

@@ -64,4 +64,4 @@ class Context:
 
     def _state(self, container: Container) -> StateRecord:
         process = None if container.process is None else self.record_of(container.process)
-        return StateRecord(str(container.phase), process, container.started_at_ns, container.start_key, container.exited)
+        return StateRecord(str(container.phase), process, container.started_at_ns, container.start_key, container.exited, container.group)

@@ -34,7 +34,7 @@ def ended(context: Context, container: Container, exited: Exited, fault: StartFa
     container.process = None
     _end_the_rest(container)
     killed = container.groups is not None and cgroups.oom_kills(container.groups) > 0
-    release(context, container)
+    _release_streams(context, container)
     if fault is not None or container.phase is Phase.STARTING:
         container.move(Happening.FAILED)
         container.started_at_ns, container.exited = 0, None
@@ -49,6 +49,7 @@ def ended(context: Context, container: Container, exited: Exited, fault: StartFa
         for waiter in waiters:
             waiter(container.exited)
         context.publish(Event("exited", container.spec.id, container.exited))
+    release(context, container)  # after the answers: a move between cgroups elsewhere may hold this up for milliseconds
     idle, container.when_idle = container.when_idle, []
     for action in idle:
         action()
@@ -65,13 +66,17 @@ def _end_the_rest(container: Container) -> None:
         container.paused = False
 
 
-def release(context: Context, container: Container) -> None:
-    """Gives back what a run needed: streams, cgroups, watches."""
+def _release_streams(context: Context, container: Container) -> None:
     streams.finish(context, container)
     if container.oom_watch >= 0:
         context.loop.forget(container.oom_watch)
         os.close(container.oom_watch)
         container.oom_watch = -1
+
+
+def release(context: Context, container: Container) -> None:
+    """Gives back what a run needed: streams, cgroups, watches."""
+    _release_streams(context, container)
     if container.groups is not None:
         found, container.groups = container.groups, None
         _remove_groups(context, container, found, lambda: None, 0)
@@ -80,7 +85,7 @@ def release(context: Context, container: Container) -> None:
 def _remove_groups(context: Context, container: Container, found: cgroups.Groups, done: Callable[[], None], tries: int) -> None:
     """Removes the groups as soon as their last process is off them, unless a new run uses them; `done` is called in
     any case."""
-    if container.groups is not None or cgroups.remove(found) or tries >= RMDIR_RETRIES_MAX:
+    if container.groups == found or cgroups.remove(found) or tries >= RMDIR_RETRIES_MAX:
         done()
         return
     context.loop.after(RMDIR_RETRY_S, lambda: _remove_groups(context, container, found, done, tries + 1))
@@ -92,7 +97,7 @@ def remove(context: Context, container: Container, done: Callable[[], None]) -> 
 
     def clear() -> None:
         streams.finish(context, container)
-        found = context.parents.find(container.spec.cgroup_parent, container.spec.id[:12])
+        found = context.parents.find(container.spec.cgroup_parent, container.group_name)
         _remove_groups(context, container, found, forget, 0)
 
     def forget() -> None:

@@ -37,6 +37,7 @@ class StateRecord(msgspec.Struct, frozen=True):
     started_at_ns: int = 0
     start_key: str = ""
     exited: Exited | None = None
+    group: str = ""
 
 
 class ExecRecord(msgspec.Struct, frozen=True):

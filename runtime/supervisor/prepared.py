@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from runtime.cgroups.groups import Groups
 from runtime.child.compile import Compiled
 from runtime.child.host import Opened
 from runtime.child.namespaces import separate_ahead
@@ -46,13 +47,17 @@ _ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS_MAX * struct.calcsize("i"))
 
 @dataclass(slots=True)
 class Prepared:
-    """`flags`: the namespaces that it has unshared already. `on_exit` is called at its end, whenever that is."""
+    """`flags`: the namespaces that it has unshared already; `group`: the name of the `groups` that it is in. `on_exit`
+    is called at its end, whenever that is."""
 
     flags: int
+    group: str
+    groups: Groups
     process: Process
     channel: socket.socket
     room: mmap.mmap
     on_exit: Callable[[Exited], None]
+    used: bool = False
 
     def hand_over(self, compiled: Compiled, descriptors: tuple[int, ...]) -> bool:
         """Sends the list and its descriptors, the error pipe last; the child runs it at once. False when the list is
@@ -69,15 +74,8 @@ class Prepared:
         except (BrokenPipeError, ConnectionResetError):
             return False
         self.close()
+        self.used = True
         return True
-
-    def announce(self, procs: str) -> None:
-        """A container is about to start. The first move between cgroups after a pause waits for an RCU grace period
-        (0.5 to 15 ms); a move to where the child is already lets that time pass while the list is being made."""
-        try:
-            self.channel.send(procs.encode(), socket.MSG_DONTWAIT)
-        except (BrokenPipeError, ConnectionResetError, BlockingIOError):
-            return
 
     def close(self) -> None:
         """A child that has no list yet ends."""
@@ -85,11 +83,12 @@ class Prepared:
         self.room.close()
 
 
-def fork_ahead(flags: int, home: int) -> tuple[int, socket.socket, mmap.mmap]:
-    """Forks pid 1 of a new pid namespace, which unshares `flags` and waits: (pid, channel, shared room). `home`: this
-    process's own pid namespace. Raises OSError."""
+def fork_ahead(flags: int, procs: tuple[int, ...], home: int) -> tuple[int, socket.socket, mmap.mmap]:
+    """Forks pid 1 of a new pid namespace, which enters the groups of `procs` (the first move between cgroups after a
+    pause waits 0.5 to 15 ms for an RCU grace period), unshares `flags` and waits: (pid, channel, shared room). `home`:
+    this process's own pid namespace. Raises OSError."""
     script = Script()
-    separate_ahead(script, flags)
+    separate_ahead(script, flags, procs)
     first = Program(script.operations)
     room = mmap.mmap(-1, ROOM_BYTES)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -116,15 +115,12 @@ def _wait(first: Program, channel: int) -> NoReturn:
     """Lets go of everything that the supervisor has open, separates, and runs what comes."""
     try:
         gc.disable()
-        os.dup2(channel, CHANNEL)
-        call(Call.CLOSE_RANGE, FIRST, 0xFFFF_FFFF, 0)
         if first.run(0, len(first), first.new_registers()) is not None:
             os._exit(1)
+        os.dup2(channel, CHANNEL)
+        call(Call.CLOSE_RANGE, FIRST, 0xFFFF_FFFF, 0)
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
         data, control, _, _ = receiver.recvmsg(LIST_MAX_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
-        while data.startswith(b"/"):
-            _stay(data)
-            data, control, _, _ = receiver.recvmsg(LIST_MAX_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         if not data:
             os._exit(0)
         descriptors = datagrams.received(control)
@@ -135,20 +131,6 @@ def _wait(first: Program, channel: int) -> NoReturn:
         become(Program.received(steps), registers, fork_at, descriptors[-1])
     finally:
         os._exit(1)
-
-
-def _stay(procs: bytes) -> None:
-    """Moves to the group of this file; where that is refused, its wait has passed all the same."""
-    try:
-        file = os.open(procs, os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        os.write(file, b"0")
-    except OSError:
-        return
-    finally:
-        os.close(file)
 
 
 def numbered(opened: Opened) -> tuple[Opened, tuple[int, ...]]:
@@ -171,6 +153,6 @@ def numbered(opened: Opened) -> tuple[Opened, tuple[int, ...]]:
 
 
 def namespaces_ahead(flags: int) -> int:
-    """Those of `flags` that a child can unshare before its container is known. The mount namespace is a copy of its
-    moment and the cgroup namespace starts where the child then is: both wait."""
-    return flags & (k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWNET)
+    """Those of `flags` that a child can unshare before its container is known. The mount namespace is a copy of the
+    host's at its moment: it waits."""
+    return flags & ~k.CLONE_NEWNS

@@ -7,31 +7,39 @@ nothing else to do; a child that ends by itself is not replaced before the next 
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter, deque
 
+from runtime.cgroups.groups import Groups, Parents, open_procs, remove
+from runtime.errors import StartFailed
 from runtime.kernel import constants as k
 from runtime.kernel.processes import send_signal
-from runtime.spec import Exited
+from runtime.spec import Exited, Limits
 from runtime.supervisor.loop import Loop
 from runtime.supervisor.prepared import Prepared, fork_ahead
 from runtime.supervisor.reaper import Reaper
+from runtime.supervisor.spawn import close_all
 
 RESERVE_MAX = 4
 """Children ready at most."""
 AT_REST = 2
 """Children ready before anybody has asked."""
-_USUAL = k.CLONE_NEWUTS | k.CLONE_NEWIPC
+REMOVAL_RETRY_S = 0.005
+REMOVALS_MAX = 200
+"""See ending.RMDIR_RETRIES_MAX."""
+_USUAL = k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWCGROUP
 _SIGKILL = 9
 
 
 class Reserve:
-    """`home`: this process's own pid namespace. `procs`: the cgroup.procs file of a group that it is in, if any."""
+    """`home`: this process's own pid namespace. `prefix`: of the groups' names, for this supervisor's only."""
 
-    def __init__(self, loop: Loop, reaper: Reaper, home: int, procs: str = "") -> None:
+    def __init__(self, loop: Loop, reaper: Reaper, home: int, parents: Parents, prefix: str) -> None:
         self._loop = loop
         self._reaper = reaper
         self._home = home
-        self._procs = procs
+        self._parents = parents
+        self._prefix = prefix
         self._asked = deque([_USUAL] * AT_REST, maxlen=RESERVE_MAX)
         self._ready: list[Prepared] = []
         self._starting = 0
@@ -44,11 +52,6 @@ class Reserve:
                 self._ready.remove(prepared)
                 return prepared
         return None
-
-    def announce(self) -> None:
-        """A container's groups exist and it is about to start; see Prepared.announce."""
-        if self._ready and self._procs:
-            self._ready[0].announce(self._procs)
 
     def begin(self) -> None:
         """A start is under way: its report must not wait for a fork."""
@@ -69,39 +72,51 @@ class Reserve:
         if missing is None:
             return
         if spare is not None:
-            self.dismiss(spare)
+            self._ready.remove(spare)
+            spare.close()
         elif not self._fork(missing):
             return
         self._loop.when_idle(self.fill)
 
     def _fork(self, flags: int) -> bool:
         """False when the kernel has no process to give: the next container that asks tries again."""
+        name = f"{self._prefix}{os.urandom(4).hex()}"
+        groups = self._parents.find("", name)
         try:
-            pid, channel, room = fork_ahead(flags, self._home)
-        except (BlockingIOError, MemoryError):
-            return False
-        except OSError as error:
+            groups = self._parents.make("", name, Limits(), False)
+            procs = open_procs(groups)
+            try:
+                pid, channel, room = fork_ahead(flags, tuple(procs), self._home)
+            finally:
+                close_all(procs)
+        except (OSError, StartFailed) as error:
+            remove(groups)
             os.write(2, f"no child in reserve: {error}\n".encode())
             return False
 
         def ended(exited: Exited) -> None:
             prepared.on_exit(exited)
 
-        prepared = Prepared(flags, self._reaper.watch_child(pid, ended), channel, room, lambda _exited: self._lost(prepared))
+        process = self._reaper.watch_child(pid, ended)
+        prepared = Prepared(flags, name, groups, process, channel, room, lambda _exited: self._lost(prepared))
         self._ready.append(prepared)
         return True
 
     def _lost(self, prepared: Prepared) -> None:
         if prepared in self._ready:
             self._ready.remove(prepared)
-            prepared.close()
-
-    def dismiss(self, prepared: Prepared) -> None:
-        """One that is not wanted, or was taken in vain."""
-        if prepared in self._ready:
-            self._ready.remove(prepared)
-        prepared.on_exit = _forgotten
         prepared.close()
+        self._remove(prepared.groups, 0)
+
+    def _remove(self, groups: Groups, tries: int) -> None:
+        """As soon as the child is off them."""
+        if not remove(groups) and tries < REMOVALS_MAX:
+            self._loop.after(REMOVAL_RETRY_S, lambda: self._remove(groups, tries + 1))
+
+    def give_back(self, prepared: Prepared) -> None:
+        """One that was taken ends if it has been of no use."""
+        if not prepared.used:
+            prepared.close()
 
     def close(self) -> None:
         """Ends and reaps all of them."""
@@ -109,8 +124,8 @@ class Reserve:
             prepared.close()
             send_signal(prepared.process.pidfd, _SIGKILL)
             os.waitid(os.P_PIDFD, prepared.process.pidfd, os.WEXITED)
+            for _ in range(REMOVALS_MAX):
+                if remove(prepared.groups):
+                    break
+                time.sleep(REMOVAL_RETRY_S)  # the supervisor's last act: nobody is kept waiting
         self._ready.clear()
-
-
-def _forgotten(_exited: Exited) -> None:
-    return

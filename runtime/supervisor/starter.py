@@ -23,9 +23,9 @@ from runtime.spec import ContainerSpec, Exited
 from runtime.supervisor import ending, streams
 from runtime.supervisor.context import Context
 from runtime.supervisor.prepared import Prepared, namespaces_ahead, numbered
-from runtime.supervisor.probe import host_devices
+from runtime.supervisor.probe import devices_of, host_devices
 from runtime.supervisor.reaper import Process
-from runtime.supervisor.spawn import read_report, spawn
+from runtime.supervisor.spawn import close_all, read_report, spawn
 from runtime.supervisor.states import Container, Happening, OnStart, Phase
 
 
@@ -100,20 +100,23 @@ def start(context: Context, container: Container, key: str, outcome: OnStart) ->
 
 
 def _fork(context: Context, container: Container, stack: ExitStack) -> int:
-    """Forks the child; returns the gate it waits at. Everything that only the child needs is closed with `stack`."""
+    """Forks the child, or gives the list to one in reserve; returns the gate it waits at. Everything that only the
+    child needs is closed with `stack`."""
     spec = container.spec
-    container.groups = context.parents.make(spec.cgroup_parent, spec.id[:12], spec.limits, spec.privileged)
-    context.reserve.announce()  # not before: it holds the kernel's lock of all cgroups
+    prepared = _take(context, spec, stack)
+    _make_groups(context, container, prepared)
     streams.prepare(context, container)
     gate_reader, gate = _pipe(stack)
     report, errors = os.pipe2(os.O_CLOEXEC)
     stack.callback(os.close, errors)
     try:
         opened = _open(context, container, gate_reader, stack)
-        ready = _hand_over(context, spec, opened, errors)
-        compiled = ready[1] if ready is not None else compile_container(spec, context.host, opened)
+        compiled = _hand_over(context, spec, prepared, opened, errors) if prepared is not None else None
         pid = -1
-        if ready is None:
+        if compiled is None:
+            prepared = None
+            opened = _open_groups(context, container, opened, stack)
+            compiled = compile_container(spec, context.host, opened)
             pid = spawn(compiled, errors, home=context.home, enter=_pid_namespace(context, spec), drop=(gate, report))
         if container.stdin_ended:
             streams.close_stdin(context, container)
@@ -128,34 +131,57 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
         ending.ended(context, container, exited, fault)
         launch.conclude(fault)
 
-    if ready is not None:
-        ready[0].on_exit = ended
-        container.process = ready[0].process
+    if prepared is not None:
+        prepared.on_exit = ended
+        container.process = prepared.process
     else:
         container.process = context.reaper.watch_child(pid, ended)
     ending.watch_memory(context, container)
     return gate
 
 
-def _hand_over(context: Context, spec: ContainerSpec, opened: Opened, errors: int) -> tuple[Prepared, Compiled] | None:
-    """A child of the reserve that has its list now, and the list; None when there is none that suits. Raises
-    Refused."""
-    if spec.pid_mode:
+def _take(context: Context, spec: ContainerSpec, stack: ExitStack) -> Prepared | None:
+    """A child of the reserve for this container, if it is like most; given back with `stack` unless it was used."""
+    if spec.pid_mode or spec.privileged or spec.cgroup_parent or spec.devices or spec.device_rules:
         return None
-    flags = namespaces_ahead(new_namespaces(spec))
-    prepared = context.reserve.take(flags)
+    prepared = context.reserve.take(namespaces_ahead(new_namespaces(spec)))
+    if prepared is not None:
+        stack.callback(context.reserve.give_back, prepared)
+    return prepared
+
+
+def _make_groups(context: Context, container: Container, prepared: Prepared | None) -> None:
+    """The container's groups with their limits: those that the child is in already, or new ones."""
+    spec = container.spec
     if prepared is None:
-        return None
-    there, descriptors = numbered(opened._replace(separated=flags))
-    try:
-        compiled = compile_container(spec, context.host, there)
-        if prepared.hand_over(compiled, (*descriptors, errors)):
-            return prepared, compiled
-    except Refused:
-        context.reserve.dismiss(prepared)
-        raise
-    context.reserve.dismiss(prepared)
-    return None
+        container.group = ""
+        container.groups = context.parents.make(spec.cgroup_parent, container.group_name, spec.limits, spec.privileged, _device_rules(spec))
+    else:
+        container.group, container.groups = prepared.group, prepared.groups
+        context.parents.limit(prepared.groups, spec.limits)
+
+
+def _device_rules(spec: ContainerSpec) -> tuple[str, ...]:
+    """Beyond the default ones. Raises StartFailed."""
+    return (*devices_of(spec.devices)[1], *spec.device_rules)
+
+
+def _open_groups(context: Context, container: Container, opened: Opened, stack: ExitStack) -> Opened:
+    """For a child that is in no group yet. Where one of the reserve was of no use, the container gets groups of its
+    own."""
+    if container.group:
+        _make_groups(context, container, None)
+    assert container.groups is not None
+    procs = cgroups.open_procs(container.groups)
+    stack.callback(close_all, procs)
+    return opened._replace(cgroups=tuple(procs), views=cgroups.views_of(container.groups, context.layout))
+
+
+def _hand_over(context: Context, spec: ContainerSpec, prepared: Prepared, opened: Opened, errors: int) -> Compiled | None:
+    """The list that the child has now; None when it is too large, or the child has gone. Raises Refused."""
+    there, descriptors = numbered(opened._replace(separated=prepared.flags))
+    compiled = compile_container(spec, context.host, there)
+    return compiled if prepared.hand_over(compiled, (*descriptors, errors)) else None
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:
@@ -180,12 +206,12 @@ def _open(context: Context, container: Container, gate: int, stack: ExitStack) -
         root=root,
         mount_point=context.places.mount_point,
         gate=gate,
-        cgroups=tuple(keep(descriptor) for descriptor in cgroups.open_procs(container.groups)),
+        cgroups=(),  # one in reserve is in its groups already; see _open_groups
         network=keep(_open_network(context, spec)) if spec.network_namespace not in ("", HOST_NETWORK) else -1,
         ipc=keep(_open_other(context, spec.ipc_mode, "ipc")) if spec.ipc_mode not in NO_OTHER else -1,
         uts=keep(_open_other(context, spec.uts_mode, "uts")) if spec.uts_mode not in NO_OTHER else -1,
         views=cgroups.views_of(container.groups, context.layout),
-        devices=host_devices() if spec.privileged else (),
+        devices=host_devices() if spec.privileged else devices_of(spec.devices)[0],
         folders=_folders(spec),
         filter=context.filters.find(spec.seccomp, spec.capabilities, spec.privileged),
         **ends,

@@ -82,12 +82,17 @@ class Container:
     stdin_keeper: int = -1  # open_stdin: while it is open the container's input does not end
     stdin_ended: bool = False  # let go of the input as soon as the container has it
     paused: bool = False
+    group: str = ""  # the groups' name in the present or the last run; empty: from the id
     groups: Groups | None = None
     oom_watch: int = -1
     execs: dict[str, RunningExec] = field(default_factory=dict)
     waiters: list[OnEnd] = field(default_factory=list)
     when_started: list[OnStart] = field(default_factory=list)
     when_idle: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def group_name(self) -> str:
+        return self.group or self.spec.id[:12]
 
     def move(self, happening: Happening) -> None:
         """Raises KeyError (our bug) for a happening that this phase can't have."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,11 +78,16 @@ class Machine:
         return await supervisor.wait(spec.id)
 
     def cgroup_folders(self) -> list[str]:
-        """The cgroups of this machine's containers that exist."""
+        """The cgroups of this machine's containers that exist, and of its children in reserve."""
         layout = read_layout()
-        hierarchies = [*layout.v1, *([layout.v2] if layout.v2 else [])]
-        paths = [os.path.join(h.own, "festoon", spec.id[:12]) for h in hierarchies for spec in self.specs]
-        return [path for path in paths if os.path.isdir(path)]
+        prefix = f"{zlib.crc32(os.fsencode(self.places.state)):08x}-"
+        names = {spec.id[:12] for spec in self.specs}
+        found = []
+        for hierarchy in (*layout.v1, *([layout.v2] if layout.v2 else [])):
+            folder = os.path.join(hierarchy.own, "festoon")
+            if os.path.isdir(folder):
+                found += [os.path.join(folder, name) for name in os.listdir(folder) if name in names or name.startswith(prefix)]
+        return found
 
     def processes(self) -> list[int]:
         """Our stem, supervisor, and whatever has this machine's folder in its command line."""

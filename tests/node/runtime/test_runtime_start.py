@@ -176,7 +176,7 @@ def test_binds_of_files_folders_and_tmpfs(machine: Any, tmp_path: Path) -> None:
         lines = machine.output(spec).splitlines()
         assert lines[:2] == ["10.0.0.1 web"] * 2
         assert "refused" in lines
-        assert lines[-1] == "1"
+        assert "1" in lines  # standard error may come after it
         assert (data / "new").read_text() == "new\n"
         assert (Path(spec.rootfs.upper) / "etc/hosts").exists()
 
