@@ -6,7 +6,7 @@ Source: the OCI runtime specification, "Default Devices"; Docker's default mount
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.child.host import Opened
 from runtime.child.mounts import PLAIN_FOLDER, attach, attach_at, mount_new
@@ -14,7 +14,9 @@ from runtime.child.namespaces import NONE
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Register, Script
 from runtime.kernel.syscalls import Call
-from runtime.spec import ContainerSpec
+
+if TYPE_CHECKING:
+    from runtime.spec import ContainerSpec
 
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 LINKS = (

@@ -105,7 +105,10 @@ def update(line: Line) -> int:
     if state.status(root_of(line), saved) == "stopped":
         raise RuntimeFault("container not running")
     wanted = _resources(line)
-    apply_limits(saved.groups, resources.settings(wanted, unified=read_layout().unified))
+    unified = read_layout().unified
+    if unified and wanted.get("devices"):
+        raise Refused("update: device rules can't be changed on cgroup v2 once the container is made")
+    apply_limits(saved.groups, resources.settings(wanted, unified=unified))
     placing.restrict_devices(saved.groups, resources.device_rules(wanted))
     return 0
 

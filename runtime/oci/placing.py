@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from runtime.cgroups import files, v1, v2
+from runtime.cgroups import device_filter, files, v1, v2
 from runtime.cgroups.detect import Hierarchy, Layout
 from runtime.cgroups.groups import Groups, apply_limits, remove
 from runtime.cgroups.members import pids
@@ -33,7 +33,9 @@ def make(layout: Layout, cgroups_path: str, container_id: str, limits: Json) -> 
     try:
         apply_limits(groups, settings)
         restrict_devices(groups, rules)
-    except (OSError, StartFailed):
+        if rules and layout.unified and groups.unified:
+            device_filter.attach(groups.unified, resources.allowed_devices(rules))
+    except (OSError, StartFailed, Refused):
         remove(groups)
         raise
     return groups

@@ -181,3 +181,16 @@ def device_rules(resources: Json) -> tuple[tuple[bool, str], ...]:
     if denied_all:
         rules += [(True, rule) for rule in DEFAULT_DEVICES]
     return tuple(rules)
+
+
+def allowed_devices(rules: tuple[tuple[bool, str], ...]) -> tuple[str, ...]:
+    """The rules as cgroup v2's filter wants them: what is allowed and nothing else. Raises Refused for exceptions from what is allowed."""
+    allowed: list[str] = []
+    for allow, rule in rules:
+        if rule == "a":
+            allowed = ["a"] if allow else []
+        elif allow:
+            allowed.append(rule)
+        elif allowed:
+            raise Refused(f"config.json: linux.resources.devices: {rule} can't be excepted from what was allowed before on cgroup v2")
+    return tuple(allowed)

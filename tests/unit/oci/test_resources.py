@@ -6,7 +6,7 @@ import pytest
 
 from runtime.cgroups.limits import DEFAULT_DEVICES
 from runtime.child.faults import Refused
-from runtime.oci.resources import device_rules, settings
+from runtime.oci.resources import allowed_devices, device_rules, settings
 
 
 def files(resources: dict[str, object], *, unified: bool) -> list[tuple[str, str]]:
@@ -45,3 +45,10 @@ def test_denying_all_leaves_the_default_devices() -> None:
 
 def test_no_rules_no_files() -> None:
     assert device_rules({}) == ()
+
+
+def test_the_allowed_devices_of_v2() -> None:
+    assert allowed_devices(((False, "a"), (True, "c 1:3 rwm"))) == ("c 1:3 rwm",)
+    assert allowed_devices(((True, "a"),)) == ("a",)
+    with pytest.raises(Refused, match="excepted"):
+        allowed_devices(((True, "a"), (False, "c 1:3 rwm")))
