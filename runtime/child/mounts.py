@@ -26,6 +26,8 @@ PLAIN_FOLDER = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, IN_
 _FILE = struct.pack("=3Q", k.O_RDONLY | k.O_CREAT | k.O_NONBLOCK | k.O_NOCTTY | k.O_CLOEXEC, 0o755, IN_ROOT)
 
 _PROPAGATIONS = {"private": (k.MS_PRIVATE, 0), "slave": (k.MS_SLAVE, 0), "rprivate": (k.MS_PRIVATE, 1), "rslave": (k.MS_SLAVE, 1)}
+PROC_FILES = ("proc/cpuinfo", "proc/diskstats", "proc/loadavg", "proc/meminfo", "proc/slabinfo", "proc/stat", "proc/swaps", "proc/uptime")
+"""What may be covered below /proc: statistics (as runc allows)."""
 _TMPFS_OPTIONS = ("size", "mode", "uid", "gid", "nr_inodes")
 _TMPFS_ATTRIBUTES = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
 
@@ -120,6 +122,9 @@ def check_target(mount: Mount) -> None:
         raise Refused(f"invalid mount type '{mount.kind}'")
     if not mount.target.startswith("/"):
         raise Refused(f"invalid mount path: '{mount.target}' mount path must be absolute")
+    parts = [part for part in mount.target.split("/") if part not in ("", ".")]
+    if parts[:1] == ["proc"] and ".." not in parts and "/".join(parts) not in PROC_FILES:
+        raise Refused(f'"{mount.source or mount.kind}" cannot be mounted on {mount.target} because it is inside /proc')
     if not mount.target.strip("/."):
         raise Refused(f"invalid mount target: destination can't be '{mount.target}'")
     if "\0" in mount.target + mount.source:

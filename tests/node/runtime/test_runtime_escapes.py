@@ -353,6 +353,39 @@ def test_a_console_is_not_looked_for_along_the_images_paths(machine: Any, tmp_pa
     machine.run(body)
 
 
+@pytest.mark.parametrize(("options", "mode"), [({}, b"2"), ({"init": True}, b"2"), ({"no_new_privileges": True}, b"2"), (UNCONFINED, b"0")])
+def test_program_and_exec_run_under_the_filter(machine: Any, options: dict[str, Any], mode: bytes) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", "grep -w Seccomp /proc/self/status; read x", open_stdin=True, **options)
+        pid = await machine.started(supervisor, spec)
+        assert (b"Seccomp:\t" + mode + b"\n") in Path(f"/proc/{pid}/status").read_bytes()
+        joined = machine.exec_spec(spec, "grep", "-w", "Seccomp", "/proc/self/status")
+        started = await supervisor.exec(joined)
+        await supervisor.exec_wait(spec.id, joined.exec_id)
+        assert os.read(started.stdout, 100) == b"Seccomp:\t" + mode + b"\n"
+        for descriptor in (started.stdin, started.stdout, started.stderr):
+            if descriptor >= 0:
+                os.close(descriptor)
+        await supervisor.remove(spec.id)
+
+    machine.run(body)
+
+
+def test_a_profile_of_the_user_is_loaded_and_a_wrong_one_refused(machine: Any) -> None:
+    profile = '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}'
+
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", "mkdir /tmp/x 2>&1; touch /tmp/y && echo fine", seccomp=profile)
+        await machine.ran(supervisor, spec)
+        assert machine.output(spec).split("\n")[:2] == ["mkdir: can't create directory '/tmp/x': No space left on device", "fine"]
+        wrong = machine.spec("true", seccomp="{}")
+        await supervisor.create(wrong)
+        with pytest.raises(StartFailed, match="invalid defaultAction"):
+            await supervisor.start(wrong.id)
+
+    machine.run(body)
+
+
 def test_a_working_folder_of_an_exec_does_not_lead_out(machine: Any) -> None:
     async def body(supervisor: Supervisor) -> None:
         spec = machine.spec("sleep", "1000")

@@ -149,6 +149,7 @@ def test_a_user_other_than_root_keeps_no_capability() -> None:
         ({"sysctls": (("net.ipv4.ip_forward", "1"),), "network_namespace": "host"}, "not allowed in host network namespace"),
         ({"mounts": (Mount("bind", "relative", "/s"),)}, "must be absolute"),
         ({"mounts": (Mount("bind", "/", "/s"),)}, "destination can't be '/'"),
+        ({"mounts": (Mount("bind", "/proc/sys", "/s"),)}, "because it is inside /proc"),
         ({"mounts": (Mount("nfs", "/x", "/s"),)}, "invalid mount type 'nfs'"),
         ({"mounts": (Mount("bind", "/x", "/s", options=(("propagation", "sideways"),)),)}, "invalid propagation"),
         ({"mounts": (Mount("tmpfs", "/x", options=(("colour", "red"),)),)}, "invalid tmpfs option"),
