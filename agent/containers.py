@@ -19,11 +19,13 @@ import trio
 from agent import container_checks, container_spec, machine, mount_points, names, users
 from agent.aftercare import Aftercare
 from agent.container_files import ContainerFiles
+from agent.container_launch import Launch, device_numbers
 from agent.container_registry import Registry
 from agent.container_store import ContainerStore
 from agent.container_wiring import Wiring, node_hostname
 from agent.events import Event, EventBus
 from agent.exec_sessions import ExecSessions
+from agent.exits import Exits
 from agent.networks import Networks
 from agent.records import Config, ExecConfig, ExecRecord, Health, HostConfig, PortBinding, Record, State
 from agent.volumes import Volumes
@@ -34,7 +36,7 @@ from runtime.cgroups.groups import Groups
 from runtime.client import Attached, ExecStarted, Supervisor
 from runtime.errors import NoSuchContainer, RuntimeFault, StartFailed
 from runtime.images.store import ImageStore
-from runtime.spec import ContainerSpec, ContainerState, Exited
+from runtime.spec import ContainerState, Exited
 
 DEFAULT_STOP_TIMEOUT_S: Final = 10
 KILL_WAIT_S: Final = 10
@@ -56,13 +58,11 @@ class Containers:
         self._supervisor, self._events = supervisor, events
         self._registry = Registry(store)
         self._wiring = Wiring(networks, store, self._registry.find, self._registry.all)
-        self._exits: dict[str, trio.Event] = {}
-        self._removals: dict[str, trio.Event] = {}
-        self._last_words: dict[str, tuple[int, str]] = {}
+        self._launch = Launch(store, images, self._wiring, volumes)
+        self._exits = Exits()
         self._starting: set[str] = set()
         self._early_exits: dict[str, Exited] = {}
         self._introduced: set[str] = set()
-        self._ending: dict[str, trio.Event] = {}
         self.execs = ExecSessions(supervisor, self._publish_of)
         self._aftercare = Aftercare(self)
 
@@ -178,7 +178,7 @@ class Containers:
                 state, hint = ("restarting", hint) if restarting else (state, hint)
                 raise Conflict(f"You cannot remove a {state} container {record.id}. {hint} the container before attempting removal or force remove")
             await self._kill_for_good(record)
-        await self._until_gone(record.id)
+        await self._exits.until_gone(record.id)
         if self._registry.get(record.id) is None:
             return
         self._aftercare.cancel_restart(record.id)
@@ -194,13 +194,7 @@ class Containers:
         if not self.uses_image(record.image_id):
             await trio.to_thread.run_sync(self._images.collect, self.uses_image)
         self._publish("destroy", record)
-        gone = self._removals.pop(record.id, None)
-        if gone is not None:
-            self._last_words[record.id] = record.state.exit_code, record.state.error
-            gone.set()
-        exited = self._exits.pop(record.id, None)
-        if exited is not None:
-            exited.set()
+        self._exits.removed(record.id, record.state.exit_code, record.state.error)
 
     async def _kill_for_good(self, record: Record) -> None:
         self._aftercare.cancel_restart(record.id)
@@ -252,7 +246,7 @@ class Containers:
         """`start` of a container that does not run, with `restarts` as its count of restarts. Raises as `start`."""
         self._starting.add(container_id)
         try:
-            await self._until_gone(container_id)
+            await self._exits.until_gone(container_id)
             record = replace(self.find(container_id), restart_count=restarts)
             await self._start(record)
         except (ClusterError, RuntimeFault, FabricError):
@@ -268,15 +262,15 @@ class Containers:
 
     async def _start(self, record: Record) -> None:
         try:
-            lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
-            namespaces = self._namespaces(record)
+            lower = await self._launch.lower_dirs(record)
+            namespaces = self._launch.namespaces(record)
             attached = await self._wiring.attach(record)
         except (ClusterError, RuntimeFault, FabricError) as failure:
             await self._start_failed(record, str(failure))
             raise
         try:
             self._wiring.write_files(attached)
-            spec = await self._compile(attached, lower, namespaces)
+            spec = await self._launch.compile(attached, lower, namespaces)
             await self._supervisor.create(spec)
             pid = await self._supervisor.start(record.id)
         except (ClusterError, RuntimeFault) as failure:
@@ -288,8 +282,7 @@ class Containers:
                 self._registry.put(self._wiring.detached(attached))
             raise
         self._introduced.discard(record.id)
-        if self._exits.setdefault(record.id, trio.Event()).is_set():
-            self._exits[record.id] = trio.Event()
+        self._exits.begin(record.id)
         health = Health() if self._aftercare.watches(attached) else None
         self._registry.put(replace(attached, state=State(status="running", pid=pid, started_at_ns=time.time_ns(), health=health)))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=True)
@@ -302,20 +295,7 @@ class Containers:
         self._introduced.discard(record.id)
         state = replace(record.state, status="exited" if record.state.started_at_ns else "created", pid=0, exit_code=status, error=text)
         self._registry.put(replace(self._wiring.detached(record), state=state))
-        self._wake(record.id)
-
-    def _namespaces(self, record: Record) -> container_spec.Namespaces:
-        host, wiring = record.host, self._wiring
-        return container_spec.Namespaces(wiring.namespace(record), wiring.mode(host.pid_mode), wiring.ipc(host.ipc_mode), wiring.mode(host.uts_mode))
-
-    async def _compile(self, record: Record, lower: tuple[str, ...], namespaces: container_spec.Namespaces) -> ContainerSpec:
-        passwd, group = (users.read_from_layers((str(self._store.upper(record.id)), *lower), n) for n in ("passwd", "group"))
-        user, home = users.resolve(record.config.user, passwd, group, record.host.group_add)
-        mounts = await self._volumes.runtime_mounts(record.mount_points)
-        return container_spec.compile_container(
-            record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=self._wiring.files(record),
-            log_path=self._store.log_path(record.id), namespaces=namespaces, mounts=mounts, numbers=_device_numbers(record.host),
-        )  # fmt: skip
+        self._exits.end(record.id)
 
     async def kill(self, container_id: str, signal: int) -> None:
         """Send a signal to its first process. Raises Conflict `Container X is not running` when it does not run."""
@@ -393,7 +373,7 @@ class Containers:
         """Other limits and another restart policy, from now on. Raises StartFailed with the kernel's refusal; then nothing is changed."""
         record = self.find(container_id)
         if self.is_running(record):
-            await self._supervisor.update(record.id, container_spec.limits_of(host, _device_numbers(host)))
+            await self._supervisor.update(record.id, container_spec.limits_of(host, device_numbers(host)))
         if (now := self._registry.get(record.id)) is not None:
             self._registry.put(replace(now, host=host))
             self._publish("update", now)
@@ -415,48 +395,25 @@ class Containers:
         """(exit status, error) once the condition holds: not-running (also true at once), next-exit, removed."""
         record = self.find(container_id)
         if condition == "removed":
-            await self._removals.setdefault(record.id, trio.Event()).wait()
-            return self._last_words.pop(record.id, (record.state.exit_code, record.state.error))
+            return await self._exits.until_removed(record.id)
         if condition == "next-exit" or record.id in self._starting:
-            await self._until_next_exit(record.id)
+            await self._exits.until_next(record.id, running=self.is_running(record))
         else:
             await self._until_stopped(record.id)
         now = self._registry.get(record.id) or record
         return now.state.exit_code, now.state.error
 
-    async def _until_next_exit(self, container_id: str) -> None:
-        event, record = self._exits.setdefault(container_id, trio.Event()), self._registry.get(container_id)
-        if event.is_set() and record is not None and not self.is_running(record) and container_id not in self._ending:
-            event = self._exits[container_id] = trio.Event()  # that was the exit of an earlier run
-        await event.wait()
-
     async def _until_stopped(self, container_id: str) -> None:
-        """Until it does not run and nothing of its run is left."""
         record = self._registry.get(container_id)
-        if record is not None and self.is_running(record):
-            await self._exits.setdefault(container_id, trio.Event()).wait()
-        await self._until_gone(container_id)
-
-    async def _until_gone(self, container_id: str) -> None:
-        if (gone := self._ending.get(container_id)) is not None:
-            await gone.wait()
+        await self._exits.until_stopped(container_id, running=record is not None and self.is_running(record))
 
     async def attach(self, container_id: str) -> Attached:
         """The container's live streams from now on; the caller owns the descriptors. One that has not been started is made known to the supervisor first."""
         record = self.find(container_id)
         if not self.is_running(record) and record.id not in self._starting and record.id not in self._introduced:
-            lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
-            await self._supervisor.create(await self._introduction(record, lower))
+            await self._supervisor.create(await self._launch.introduction(record))
             self._introduced.add(record.id)
         return await self._supervisor.attach(record.id)
-
-    async def _introduction(self, record: Record, lower: tuple[str, ...]) -> ContainerSpec:
-        """Its specification as far as it can be known before the start, which says what is wrong with the rest."""
-        try:
-            return await self._compile(record, lower, self._namespaces(record))
-        except (ClusterError, RuntimeFault):
-            plain = replace(record, config=replace(record.config, user=""), host=HostConfig(log_driver=record.host.log_driver), mount_points=(), attachments=())
-            return await self._compile(plain, lower, container_spec.Namespaces())
 
     def say_attached(self, container_id: str) -> None:
         self._publish_of(container_id, "attach", ())
@@ -560,7 +517,7 @@ class Containers:
 
     def _adopt(self, record: Record, state: ContainerState) -> None:
         self._networks.adopt(record, container_spec.mesh_ports(record), container_spec.host_ports(record))
-        self._exits[record.id] = trio.Event()
+        self._exits.begin(record.id)
         started = record.state.started_at_ns or state.started_at_ns
         status = "paused" if state.paused else "running"
         self._registry.put(replace(record, state=replace(record.state, status=status, pid=state.pid, started_at_ns=started)))
@@ -572,7 +529,7 @@ class Containers:
             self._early_exits[container_id] = exited
             return
         record = self._registry.get(container_id)
-        if record is None or not self.is_running(record) or container_id in self._ending:
+        if record is None or not self.is_running(record) or self._exits.is_ending(container_id):
             return
         self._aftercare.ended(record.id)
         state = replace(
@@ -580,22 +537,18 @@ class Containers:
             finished_at_ns=exited.finished_at_ns or time.time_ns(), error="" if exited.known else "the exit status was lost with the supervisor",
         )  # fmt: skip
         self._registry.put(replace(self._wiring.detached(record), state=state))
-        gone = self._ending[record.id] = trio.Event()
+        self._exits.begin_ending(record.id)
         try:
             await self._tear_down(record)
         finally:
-            del self._ending[record.id]
-            gone.set()
-        self._wake(record.id)
+            self._exits.finish_ending(record.id)
+        self._exits.end(record.id)
         self._publish("die", record, (("exitCode", str(exited.status)),))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=False)
         if record.host.auto_remove:
             await self._remove_after(record.id)
         elif not recovering:
             self._aftercare.consider_restart(record.id)
-
-    def _wake(self, container_id: str) -> None:
-        self._exits.setdefault(container_id, trio.Event()).set()
 
     async def _remove_after(self, container_id: str) -> None:
         try:
@@ -614,7 +567,3 @@ class Containers:
     def _publish(self, action: str, record: Record, more: Pairs = ()) -> None:
         about = (*record.config.labels, *more, ("image", record.config.image), ("name", record.name))
         self._events.publish(Event("container", action, record.id, about))
-
-
-def _device_numbers(host: HostConfig) -> dict[str, str]:
-    return {path: number for _, path, _ in host.throttles if (number := machine.block_device_number(path))}

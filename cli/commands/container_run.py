@@ -25,6 +25,9 @@ from cluster.model.reference import InvalidReference, parse
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
+DETACHED_S: Final = 1.0
+"""A terminal's stream has ended: when no exit comes within this time and the container runs, the user has detached."""
+
 PULLS: Final = ("always", "missing", "never", "")
 FORWARDED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 
@@ -77,7 +80,7 @@ def attach(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     names = {"stdin": stdin, "stdout": True, "stderr": True}
     with _Waiting(api, found["Id"], "") as waiting:
         _join(api, found["Id"], names, tty=tty, flags=flags, begin=None)
-        return waiting.status(running=_runs(api, found["Id"]))
+        return waiting.status(tty=tty)
 
 
 def _attached_run(api: Api, container_id: str, body: Mapping[str, Any], flags: Mapping[str, Any]) -> int:
@@ -87,9 +90,9 @@ def _attached_run(api: Api, container_id: str, body: Mapping[str, Any], flags: M
             _join(api, container_id, names, tty=bool(flags["tty"]), flags=flags, begin=lambda: _start(api, container_id))
         except CliFailure:
             if flags["rm"]:
-                waiting.status(running=False)
+                waiting.status(tty=False)
             raise
-        return waiting.status(running=_runs(api, container_id))
+        return waiting.status(tty=bool(flags["tty"]))
 
 
 def _join(api: Api, container_id: str, names: Mapping[str, bool], *, tty: bool, flags: Mapping[str, Any], begin: Callable[[], None] | None) -> None:
@@ -139,9 +142,10 @@ class _Waiting:
         finally:
             self._asked.set()
 
-    def status(self, *, running: bool) -> int:
-        """Its exit status; 0 at once when it runs on without us (detached)."""
-        if running:
+    def status(self, *, tty: bool) -> int:
+        """Its exit status. A terminal can be detached from: then its stream ends while it runs on, and the status is 0."""
+        self._thread.join(DETACHED_S if tty else None)
+        if self._thread.is_alive() and _runs(self._api, self._id):
             return 0
         self._thread.join()
         return int(self._answer.get("StatusCode", MISUSED))

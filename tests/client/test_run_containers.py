@@ -101,7 +101,8 @@ def test_limits_can_be_changed_and_are_measured(lab: Lab, program: str, names: C
     lab.on("swarm-manager", program, "run", "-d", "--name", name, "--memory", "64m", "busybox", "sleep", "1000")
     done = lab.on("swarm-manager", program, "update", "--memory", "128m", "--memory-swap", "256m", name)
     assert done.stdout.strip() == name, done.stderr
-    limit = lab.on("swarm-manager", program, "exec", name, "sh", "-c", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max")
+    read = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max"
+    limit = lab.on("swarm-manager", program, "exec", name, "sh", "-c", read)
     assert limit.stdout.strip() == str(128 << 20)
     stats = lab.on("swarm-manager", program, "stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", name)
     assert stats.stdout.strip() == f"{name} 1"

@@ -12,9 +12,9 @@ def bound(number: int, ip: str = "", protocol: str = "tcp", last: int = 0) -> Po
 
 
 def test_a_port_that_another_container_has_is_refused_in_dockers_words() -> None:
-    with pytest.raises(Internal, match="Bind for 0.0.0.0:8080 failed: port is already allocated"):
+    with pytest.raises(Internal, match=r"Bind for 0\.0\.0\.0:8080 failed: port is already allocated"):
         pb.allocate([bound(8080)], [bound(8080, "127.0.0.1")], lambda _: True)
-    with pytest.raises(Internal, match="listen tcp4 0.0.0.0:8080: bind: address already in use"):
+    with pytest.raises(Internal, match=r"listen tcp4 0\.0\.0\.0:8080: bind: address already in use"):
         pb.allocate([bound(8080)], [], lambda _: False)
 
 

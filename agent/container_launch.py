@@ -1,0 +1,58 @@
+"""A container's record as the specification that the supervisor runs: its layers, users, namespaces, mounts and devices looked up. Changes no record."""
+
+from __future__ import annotations
+
+import msgspec
+import trio
+
+from agent import container_spec, machine, users
+from agent.container_store import ContainerStore
+from agent.container_wiring import Wiring
+from agent.records import HostConfig, Record
+from agent.volumes import Volumes
+from cluster.model.errors import ClusterError
+from runtime.errors import RuntimeFault
+from runtime.images.store import ImageStore
+from runtime.spec import ContainerSpec
+
+replace = msgspec.structs.replace
+
+
+class Launch:
+    """No state of its own."""
+
+    def __init__(self, store: ContainerStore, images: ImageStore, wiring: Wiring, volumes: Volumes) -> None:
+        self._store, self._images, self._wiring, self._volumes = store, images, wiring, volumes
+
+    async def lower_dirs(self, record: Record) -> tuple[str, ...]:
+        """The image's layers, top first. Raises NoSuchImage."""
+        return await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
+
+    def namespaces(self, record: Record) -> container_spec.Namespaces:
+        """Raises NotFound, Conflict or Internal for another container's that can't be joined."""
+        host, wiring = record.host, self._wiring
+        return container_spec.Namespaces(wiring.namespace(record), wiring.mode(host.pid_mode), wiring.ipc(host.ipc_mode), wiring.mode(host.uts_mode))
+
+    async def compile(self, record: Record, lower: tuple[str, ...], namespaces: container_spec.Namespaces) -> ContainerSpec:
+        """Raises InvalidArgument for a user that the image does not know, and what the volumes raise."""
+        passwd, group = (users.read_from_layers((str(self._store.upper(record.id)), *lower), n) for n in ("passwd", "group"))
+        user, home = users.resolve(record.config.user, passwd, group, record.host.group_add)
+        mounts = await self._volumes.runtime_mounts(record.mount_points)
+        return container_spec.compile_container(
+            record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=self._wiring.files(record),
+            log_path=self._store.log_path(record.id), namespaces=namespaces, mounts=mounts, numbers=device_numbers(record.host),
+        )  # fmt: skip
+
+    async def introduction(self, record: Record) -> ContainerSpec:
+        """Its specification as far as it can be known before the start, which says what is wrong with the rest."""
+        lower = await self.lower_dirs(record)
+        try:
+            return await self.compile(record, lower, self.namespaces(record))
+        except (ClusterError, RuntimeFault):
+            plain = replace(record, config=replace(record.config, user=""), host=HostConfig(log_driver=record.host.log_driver), mount_points=(), attachments=())
+            return await self.compile(plain, lower, container_spec.Namespaces())
+
+
+def device_numbers(host: HostConfig) -> dict[str, str]:
+    """Of the block devices that its throttles name."""
+    return {path: number for _, path, _ in host.throttles if (number := machine.block_device_number(path))}
