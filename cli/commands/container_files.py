@@ -57,7 +57,7 @@ def _path(container: str) -> str:
 
 def _stat(api: Api, container: str, path: str) -> dict[str, Any]:
     with api.stream("GET", _path(container), path=path) as answer:
-        return dict(json.loads(base64.b64decode(answer.header("X-Docker-Container-Path-Stat"))))
+        return dict(json.loads(base64.b64decode(answer.header("x-docker-container-path-stat"))))
 
 
 def _out(api: Api, container: str, source: str, target: str, *, follow: bool, archive: bool) -> None:
@@ -68,7 +68,7 @@ def _out(api: Api, container: str, source: str, target: str, *, follow: bool, ar
             refuse_terminal("")
             write_out(answer, "")
             return
-        found = json.loads(base64.b64decode(answer.header("X-Docker-Container-Path-Stat")))
+        found = json.loads(base64.b64decode(answer.header("x-docker-container-path-stat")))
         folder, top = _destination(target, is_folder=bool(found["mode"] & _GO_DIR), contents=source.endswith("/."))
         _unpack(_reader(answer.pieces()), folder, top, archive=archive)
 

@@ -19,8 +19,8 @@ class Bind(msgspec.Struct, frozen=True):
 
 
 class Tree(msgspec.Struct, frozen=True, kw_only=True):
-    """One of: `folder`, a plain folder; `pid`, the running container's own tree (the process must be in a control group
-    named after `container_id`); else an overlay of `lower` (top first) and, where it may be written, `upper` and `work`,
+    """One of: `folder`, a plain folder; `pid`, the running container's own tree (what the process
+    has mounted must name `container_id`); else an overlay of `lower` (top first) and, where it may be written, `upper` and `work`,
     put together at `mount_point` in a mount namespace of the worker's own. `read_only`: the user wants its root so.
     """
 

@@ -52,9 +52,9 @@ def _root_of_process(pid: int, container_id: str) -> int:
     try:
         folder = os.open(f"/proc/{pid}", _PATH)
         root = os.open("root", _PATH, dir_fd=folder)
-        groups = os.open("cgroup", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-        with open(groups, "rb") as file:
-            if container_id[:12].encode() not in file.read():
+        mounts = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+        with open(mounts, "rb") as file:
+            if container_id.encode() not in file.read():  # its own layer and files are mounted there, by paths with its id
                 raise NotRunning
     except (FileNotFoundError, ProcessLookupError):
         raise NotRunning from None

@@ -1,0 +1,134 @@
+"""Volumes, cp, diff, export, commit and save, driven from outside by both programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.driver import MANAGER, Lab
+
+
+@pytest.fixture
+def box(lab: Lab, program: str) -> Iterator[str]:
+    """A running container with something written and a volume; removed with its anonymous volumes."""
+    name = f"files-{program}"
+    script = "mkdir -p /d/e; echo one > /d/one; ln -s one /d/link; ln -s /etc /d/out; rm /etc/group; touch /ready; sleep 1000"
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", name, "-v", f"vol-{program}:/data", "-v", "/anon", "busybox", "sh", "-c", script)
+    lab.ok(MANAGER, "docker", "exec", name, "sh", "-c", "while [ ! -e /ready ]; do :; done")
+    try:
+        yield name
+    finally:
+        lab.on(MANAGER, "docker", "rm", "-fv", name)
+        lab.on(MANAGER, "docker", "volume", "rm", f"vol-{program}")
+
+
+def test_a_volume_keeps_what_was_written_and_is_not_removed_in_use(lab: Lab, program: str, box: str) -> None:
+    volume = f"vol-{program}"
+    lab.ok(MANAGER, "docker", "exec", box, "sh", "-c", "echo kept > /data/f")
+    assert volume in lab.ok(MANAGER, program, "volume", "ls", "-q").split()
+    refused = lab.on(MANAGER, program, "volume", "rm", volume)
+    assert refused.returncode == 1
+    assert f"remove {volume}: volume is in use - [" in refused.stderr
+    assert lab.ok(MANAGER, "docker", "run", "--rm", "-v", f"{volume}:/x:ro", "busybox", "cat", "/x/f") == "kept\n"
+    lab.ok(MANAGER, program, "rm", "-fv", box)
+    assert lab.ok(MANAGER, program, "volume", "rm", volume) == f"{volume}\n"
+    again = lab.on(MANAGER, program, "volume", "rm", volume)
+    assert f"get {volume}: no such volume" in again.stderr
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_files_go_in_and_out(lab: Lab, program: str, box: str, tmp_path: Path, stopped: bool) -> None:
+    if stopped:
+        lab.ok(MANAGER, "docker", "stop", "-t", "0", box)
+    lab.ok(MANAGER, program, "cp", f"{box}:/d", str(tmp_path / "copy"))
+    assert (tmp_path / "copy" / "one").read_text() == "one\n"
+    assert (tmp_path / "copy" / "link").readlink() == Path("one")
+    lab.ok(MANAGER, program, "cp", "-L", f"{box}:/d/link", str(tmp_path / "followed"))
+    assert (tmp_path / "followed").read_text() == "one\n"
+    (tmp_path / "in").write_text("in\n")
+    lab.ok(MANAGER, program, "cp", str(tmp_path / "in"), f"{box}:/data")
+    lab.ok(MANAGER, program, "cp", f"{box}:/data/in", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "in\n"
+    missing = lab.on(MANAGER, program, "cp", f"{box}:/nosuch", str(tmp_path / "x"))
+    assert missing.returncode == 1
+    assert f"Could not find the file /nosuch in container {box}" in missing.stderr
+    nowhere = lab.on(MANAGER, program, "cp", str(tmp_path / "in"), f"{box}:/nosuchdir/in")
+    assert "Could not find the file /nosuchdir in container" in nowhere.stderr
+
+
+def test_diff_export_and_commit(lab: Lab, program: str, box: str) -> None:
+    changes = set(lab.ok(MANAGER, program, "diff", box).splitlines())
+    assert {"A /d", "A /d/one", "C /etc", "D /etc/group"} <= changes
+    assert not any(line.endswith(("/etc/hosts", "/proc", "/dev")) for line in changes)
+    image = f"made-{program}:1"
+    lab.ok(MANAGER, program, "commit", "-m", "note", "--change", 'CMD ["cat","/d/one"]', box, image)
+    try:
+        assert lab.ok(MANAGER, "docker", "run", "--rm", image) == "one\n"
+        gone = lab.on(MANAGER, "docker", "run", "--rm", image, "ls", "/etc/group")
+        assert "No such file or directory" in gone.stderr
+        assert lab.ok(MANAGER, program, "history", "--format", "{{.Comment}}", image).splitlines()[0] == "note"
+    finally:
+        lab.on(MANAGER, program, "rmi", image)
+
+
+def test_a_link_in_the_container_leads_nowhere_outside(lab: Lab, program: str, box: str, tmp_path: Path) -> None:
+    """/d/out -> /etc: what is written through it must land in the container."""
+    before = set(Path("/etc").iterdir())
+    (tmp_path / "planted").write_text("x")
+    lab.ok(MANAGER, program, "cp", str(tmp_path / "planted"), f"{box}:/d/out/planted")
+    assert set(Path("/etc").iterdir()) == before
+    assert lab.ok(MANAGER, "docker", "exec", box, "cat", "/etc/planted") == "x"
+
+
+def hostile(*members: tuple[str, bytes, str]) -> bytes:
+    """A tar of (name, type, link or content)."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, kind, text in members:
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            if kind == tarfile.REGTYPE:
+                info.size = len(text)
+                tar.addfile(info, io.BytesIO(text.encode()))
+            else:
+                info.linkname = text
+                tar.addfile(info)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "archive",
+    [
+        hostile(("../../../../../../../../tmp/escaped-by-cp", tarfile.REGTYPE, "x")),
+        hostile(("l", tarfile.SYMTYPE, "../../../../../../../../tmp"), ("l/escaped-by-cp", tarfile.REGTYPE, "x")),
+        hostile(("h", tarfile.LNKTYPE, "../../../../../../../../etc/hostname")),
+        hostile(("p", tarfile.SYMTYPE, "/proc/1/root"), ("p/tmp/escaped-by-cp", tarfile.REGTYPE, "x")),
+    ],
+    ids=["dots", "link", "hard link", "link of /proc"],
+)
+def test_hostile_archives_stay_inside(lab: Lab, program: str, box: str, tmp_path: Path, archive: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(archive)
+    lab.on(MANAGER, "sh", "-c", f"{program} cp - {box}:/d < {tmp_path}/a.tar")
+    assert not Path("/tmp/escaped-by-cp").exists()
+    assert lab.on(MANAGER, "ls", "/tmp/escaped-by-cp").returncode != 0
+    assert lab.ok(MANAGER, program, "cp", f"{box}:/d/one", "-")  # and it still works
+
+
+def test_saved_images_are_read_by_skopeo_and_come_back(lab: Lab, program: str, tmp_path: Path) -> None:
+    if shutil.which("skopeo") is None:
+        pytest.skip("needs skopeo")
+    archive, packed = tmp_path / "s.tar", tmp_path / "z.tar"
+    lab.ok(MANAGER, program, "tag", "busybox", f"saved-{program}:1")
+    lab.ok(MANAGER, program, "save", "-o", str(archive), f"saved-{program}:1")
+    assert json.loads(lab.ok(MANAGER, "skopeo", "inspect", f"docker-archive:{archive}"))["Os"] == "linux"
+    lab.ok(MANAGER, "skopeo", "copy", "-q", "--dest-compress", "--dest-compress-format", "zstd", f"oci-archive:{archive}:1", f"oci-archive:{packed}")
+    lab.ok(MANAGER, program, "rmi", f"saved-{program}:1")
+    assert f"Loaded image: saved-{program}:1" in lab.ok(MANAGER, program, "load", "-i", str(archive))
+    assert "Loaded image" in lab.ok(MANAGER, program, "load", "-i", str(packed))
+    lab.ok(MANAGER, program, "rmi", f"saved-{program}:1")

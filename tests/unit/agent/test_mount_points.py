@@ -1,0 +1,63 @@
+"""Which mounts a container gets, and what the runtime is told of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.mount_points import anonymous_names, points, short_tmpfs_options, tmpfs_options
+from agent.records import HostConfig
+from agent.volumes import check
+from cluster.model.errors import InvalidArgument, NotFound
+from cluster.model.specs import Mount
+
+
+def named() -> str:
+    return "n" * 64
+
+
+def test_what_the_user_mounts_comes_before_the_images_volumes() -> None:
+    host = HostConfig(mounts=(Mount("bind", "/src", "/data/", False),))
+    found = points(host, ("/data", "/other/"), lambda _: (), named)
+    assert [(m.kind, m.target) for m in found] == [("bind", "/data"), ("volume", "/other")]
+    assert anonymous_names(found) == (named(),)
+
+
+def test_volumes_from_another_container_are_shared_but_not_owned() -> None:
+    theirs = (Mount("volume", "v", "/v", False, (("anonymous", "true"),)), Mount("tmpfs", "", "/t"))
+    found = points(HostConfig(volumes_from=("other:ro",)), (), lambda name: theirs if name == "other" else (), named)
+    assert found == (Mount("volume", "v", "/v", True, ()),)
+    assert anonymous_names(found) == ()
+
+
+@pytest.mark.parametrize("host", [HostConfig(volumes_from=("c:nosuch",)), HostConfig(mounts=(Mount("volume", "v", "/"),))])
+def test_what_cannot_be_is_refused(host: HostConfig) -> None:
+    with pytest.raises(InvalidArgument):
+        points(host, (), lambda _: (), named)
+
+
+def test_tmpfs_options_of_both_forms() -> None:
+    assert short_tmpfs_options("size=64m,mode=1770,ro,exec") == (("size", "64m"), ("mode", "1770"), ("exec", ""))
+    assert tmpfs_options(Mount("tmpfs", "", "/t", False, (("tmpfs-size", "1024"),))) == (("size", "1024"),)
+    with pytest.raises(InvalidArgument, match="invalid tmpfs option"):
+        short_tmpfs_options("nosuch=1")
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "options", "words"),
+    [
+        ("a b", "local", (), "includes invalid characters for a local volume name"),
+        ("a/b", "local", (), "If you intended to pass a host directory, use absolute path"),
+        ("a", "local", (), "volume name is too short"),
+        ("ok", "local", (("nosuch", "1"),), 'invalid option: "nosuch"'),
+        ("ok", "local", (("type", "tmpfs"),), 'missing required option: "device"'),
+    ],
+)
+def test_a_volume_that_cannot_be_gets_dockers_words(name: str, driver: str, options: tuple[tuple[str, str], ...], words: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        check(name, driver, options)
+    assert words in refused.value.message
+
+
+def test_other_drivers_are_not_found() -> None:
+    with pytest.raises(NotFound, match='plugin "nfs" not found'):
+        check("ok", "nfs", ())
