@@ -21,7 +21,7 @@ class Transfer:
     def __init__(self, out: TextIO, *, quiet: bool = False) -> None:
         self._out, self._quiet = out, quiet
         self._terminal = out.isatty()
-        self._wide = self._terminal and os.get_terminal_size(out.fileno()).columns >= NARROW_COLUMNS
+        self._wide = self._terminal and _columns(out) >= NARROW_COLUMNS
         self._rows: dict[str, int] = {}
         self.aux: dict[str, Any] = {}
 
@@ -64,3 +64,10 @@ class Transfer:
     def _say(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
+
+
+def _columns(out: TextIO) -> int:
+    try:
+        return os.get_terminal_size(out.fileno()).columns
+    except OSError:
+        return 0

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from cluster.model.reference import parse
-from runtime.errors import NoSuchImage, RegistryRefused, RegistryUnreachable
+from runtime.errors import NoSuchImage, RegistryFailed, RegistryRefused, RegistryUnreachable
 from runtime.images.auth import ANONYMOUS, Credentials
 from runtime.images.endpoints import Registries
 from runtime.images.manifest import Platform
@@ -283,3 +283,34 @@ def test_skopeo_reads_what_we_push_and_we_pull_its_index(host: str, make_node: C
     subprocess.run([*copy, "--dest-compress-format=zstd", "--dest-compress", f"oci:{tmp_path}/layout:1", f"docker://{host}/theirs:1"], check=True)
     two.pull(f"{host}/theirs:1")
     assert two.store.get(f"{host}/theirs:1").diff_ids == one.store.get(f"{host}/ours:1").diff_ids
+
+
+def test_a_login_is_the_registrys_word(locked_host: str, host: str, make_node: Callable[[str], Node]) -> None:
+    node = make_node("one")
+    puller = Puller(node.store, node.root / "partial", Registries())
+    trio.run(puller.log_in, locked_host, Credentials(USER, PASSWORD))
+    trio.run(puller.log_in, host, Credentials(USER, "whatever"))  # it asks nobody who they are
+    with pytest.raises(RegistryRefused, match=rf"^login attempt to http://{locked_host}/v2/ failed with status: 401 Unauthorized$") as caught:
+        trio.run(puller.log_in, locked_host, Credentials(USER, "wrong"))
+    assert caught.value.http_status == 401
+    with pytest.raises(RegistryUnreachable, match="connection refused"):
+        trio.run(puller.log_in, "127.0.0.1:1", Credentials(USER, PASSWORD))
+
+
+def test_what_a_registry_has_is_looked_up_without_pulling(host: str, make_node: Callable[[str], Node]) -> None:
+    node = make_node("one")
+    loaded(node, f"{host}/looked-up:1", [BASE])
+    digest = node.push(f"{host}/looked-up:1").digest
+    found = trio.run(Puller(node.store, node.root / "partial", Registries()).look_up, parse(f"{host}/looked-up:1"))
+    assert (found.digest, found.platforms) == (digest, (Platform("linux", "amd64"),))
+
+
+def test_a_mirror_is_asked_first_and_need_not_have_it(host: str, make_node: Callable[[str], Node]) -> None:
+    one, two = make_node("one"), make_node("two")
+    loaded(one, f"{host}/library/mirrored:1", [BASE])
+    one.push(f"{host}/library/mirrored:1")
+    mirrored = Puller(two.store, two.root / "partial", Registries(mirrors=(f"http://{host}",)))
+    trio.run(mirrored.pull, parse("mirrored:1"), two.said.append)
+    assert two.store.get("mirrored:1").references == ("mirrored:1",)
+    with pytest.raises(RegistryFailed, match=r"registry-1\.docker\.io|denied"):  # Docker Hub is asked then, if it can be reached
+        trio.run(mirrored.pull, parse("festoon-nosuch/mirrored:1"), two.said.append)

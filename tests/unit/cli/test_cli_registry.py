@@ -1,0 +1,85 @@
+"""Registries on the command line: where passwords are kept, and how a transfer is shown."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from cli import credentials
+from cli.failures import CliFailure
+from cli.transfer import Transfer
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    return tmp_path / "docker" / "config.json"
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [("", credentials.HUB), ("docker.io", credentials.HUB), ("https://index.docker.io/v1/", credentials.HUB), ("https://r.example:5000/v2/", "r.example:5000")],
+)
+def test_servers(text: str, server: str) -> None:
+    assert credentials.server_of(text) == server
+
+
+def test_credentials_are_kept_beside_what_was_there(home: Path) -> None:
+    home.parent.mkdir()
+    home.write_text('{"psFormat": "table", "auths": {"other": {"auth": "YTpi"}}}')
+    credentials.keep("r.example", "alice", "se:cret")
+    assert home.stat().st_mode & 0o777 == 0o600
+    document = json.loads(home.read_text())
+    assert (document["psFormat"], set(document["auths"])) == ("table", {"other", "r.example"})
+    assert credentials.find("r.example") == {"serveraddress": "r.example", "username": "alice", "password": "se:cret"}
+    assert credentials.forget("r.example")
+    assert not credentials.forget("r.example")
+    assert credentials.find("r.example") == {}
+    assert [p.name for p in home.parent.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"auths": 5}'])
+def test_a_spoilt_file_is_said_and_left_alone(home: Path, content: str) -> None:
+    home.parent.mkdir()
+    home.write_text(content)
+    with pytest.raises(CliFailure, match="Error loading config file"):
+        credentials.keep("r.example", "a", "b")
+    assert home.read_text() == content
+
+
+LINES = [
+    b'{"status":"Pulling from x","id":"1"}',
+    b'{"status":"Pulling fs layer","progressDetail":{},"id":"abc"}',
+    b'{"status":"Downloading","progressDetail":{"current":1,"total":2},"progress":"[=>] 1B/2B","id":"abc"}',
+    b'{"status":"Pull complete","progressDetail":{},"id":"abc"}',
+    b'{"status":"Digest: sha256:1"}',
+]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation
+
+
+def test_without_a_terminal_each_step_is_a_line_and_bars_are_left_out() -> None:
+    out = io.StringIO()
+    Transfer(out).show(LINES)
+    assert out.getvalue() == "1: Pulling from x\nabc: Pulling fs layer\nabc: Pull complete\nDigest: sha256:1\n"
+    quiet = io.StringIO()
+    with pytest.raises(CliFailure, match=r"^denied$"):
+        Transfer(quiet, quiet=True).show([*LINES, b'{"errorDetail":{"message":"denied"},"error":"denied"}'])
+    assert quiet.getvalue() == ""
+
+
+def test_on_a_terminal_a_layers_line_is_rewritten() -> None:
+    out = Terminal()
+    Transfer(out).show(LINES)
+    assert out.getvalue() == (
+        "1: Pulling from x\nabc: Pulling fs layer\n\x1b[1A\r\x1b[2Kabc: Downloading 1B/2B\r\x1b[1B\x1b[1A\r\x1b[2Kabc: Pull complete\r\x1b[1BDigest: sha256:1\n"
+    )
