@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 
+from runtime import logs
 from runtime.client import Supervisor
 from runtime.supervisor.reserve import RESERVE_MAX
 
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.slow
 AT_ONCE = 500
 CYCLES = int(os.environ.get("FESTOON_CYCLES", "10000"))
 MINUTES = 60.0
+LINE = "x" * 99
+FLOOD_BYTES = 100 * 1_000_000
 MEMORY_PER_CYCLE_BYTES = 512
 """Allowed growth: an allocator's noise over 1,000 cycles, far below any record of a container."""
 COST_GROWTH = 2.5
@@ -129,5 +132,22 @@ def test_cycles_leave_nothing(machine: Any) -> None:
         assert traces(machine) == before
         assert resident_bytes(machine) - memory < MEMORY_PER_CYCLE_BYTES * max(CYCLES, 1000)
         assert_flat(costs)
+
+    run(body, machine)
+
+
+@pytest.mark.parametrize("driver", ["local", "json-file"])
+def test_a_flood_of_output_costs_no_memory_and_stays_within_its_files(machine: Any, driver: str) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        await machine.ran(supervisor, machine.spec("true"))
+        before = resident_bytes(machine)
+        spec = machine.spec("sh", "-c", f"yes {LINE} | head -c {FLOOD_BYTES}", log_driver=driver, log_max_bytes=1 << 20, log_max_files=3)
+        await machine.ran(supervisor, spec)
+        assert resident_bytes(machine) - before < 8 * 1024 * 1024
+        folder = Path(spec.log_path).parent
+        sizes = [path.stat().st_size for path in folder.glob("log*")]
+        assert len(sizes) == 3
+        assert max(sizes) <= 1 << 20
+        assert next(iter(logs.read(spec.log_path, tail=2))).data == f"{LINE}\n".encode()
 
     run(body, machine)
