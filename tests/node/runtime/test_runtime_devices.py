@@ -54,6 +54,6 @@ def test_wrong_devices_are_refused_and_leave_nothing(machine: Any, device: Devic
         await supervisor.create(spec)
         with pytest.raises(StartFailed, match=sentence):
             await supervisor.start(spec.id)
-        assert machine.cgroup_folders() == []
+        assert not [folder for folder in machine.cgroup_folders() if folder.endswith(spec.id[:12])]
 
     machine.run(body)
