@@ -313,7 +313,7 @@ def test_events_are_lines_that_filters_choose(tmp_path: Path) -> None:
 
 def test_what_is_not_served_says_so_in_one_sentence(tmp_path: Path) -> None:
     async def body(_node: Any, ask: Ask) -> None:
-        for method, path in (("POST", "/build"), ("POST", "/secrets/create"), ("GET", "/images/get")):
+        for method, path in (("POST", "/build"), ("POST", "/secrets/create")):
             status, text = message(await ask(method, path))
             assert status == 501
             assert text
