@@ -59,6 +59,9 @@ def measure(report: Report, runs: int) -> None:
             report.add("supervisor and reserve, PSS (MB)", "festoon", client.pss_bytes() / 1e6)
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", str(base)], check=False)
+        for group in Path("/sys/fs/cgroup").glob("*/festoon-bench"):  # the peers leave the parent of their groups
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 def _measure_once(report: Report, base: Path, client: RuntimeClient, running: ContainerSpec, peers: dict[str, _Peer]) -> None:
