@@ -123,10 +123,8 @@ def _capability(name: str) -> str:
     return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
 
 
-def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str] | None:
-    if host.privileged:
-        return None
-    return [] if host.system_paths_open or "systempaths=unconfined" in host.security_options else list(paths)
+def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str]:
+    return [] if host.privileged or host.system_paths_open or "systempaths=unconfined" in host.security_options else list(paths)
 
 
 def exposed_json(exposed: Iterable[str]) -> Json:
@@ -162,17 +160,17 @@ def host_config_json(host: HostConfig) -> Json:
             "VolumeDriver": "",
             "VolumesFrom": list(host.volumes_from),
             "ConsoleSize": [0, 0],
-            "CapAdd": list(host.cap_add) or None,
-            "CapDrop": list(host.cap_drop) or None,
+            "CapAdd": list(host.cap_add),
+            "CapDrop": list(host.cap_drop),
             "CgroupnsMode": host.cgroup_mode or "private",
             "Dns": list(host.dns),
             "DnsOptions": list(host.dns_options),
             "DnsSearch": list(host.dns_search),
-            "ExtraHosts": list(host.extra_hosts) or None,
-            "GroupAdd": list(host.group_add) or None,
+            "ExtraHosts": list(host.extra_hosts),
+            "GroupAdd": list(host.group_add),
             "IpcMode": host.ipc_mode or "private",
             "Cgroup": "",
-            "Links": None,
+            "Links": [],
             "OomScoreAdj": host.oom_score_adj,
             "PidMode": host.pid_mode,
             "Privileged": host.privileged,
