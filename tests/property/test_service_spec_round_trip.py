@@ -39,14 +39,16 @@ PAIRS = st.dictionaries(WORD, TEXT, max_size=3).map(lambda d: tuple(d.items()))
 NUMBER = st.integers(0, 2**62)
 MAYBE = st.none() | NUMBER
 
+PATH = st.from_regex(r"/[a-z0-9 .]{1,8}", fullmatch=True)
+VOLUME_NAME = st.from_regex(r"[a-z][a-z0-9_.-]{1,8}", fullmatch=True)
 BINDS = st.builds(
-    Mount, st.just("bind"), WORD, WORD, st.booleans(), st.sampled_from([(), (("propagation", "rslave"),), (("create-mountpoint", "true"),)])
+    Mount, st.just("bind"), PATH, PATH, st.booleans(), st.sampled_from([(), (("propagation", "rslave"),), (("create-mountpoint", "true"),)])
 )
 VOLUMES = st.builds(
-    Mount, st.just("volume"), WORD, WORD, st.booleans(),
+    Mount, st.just("volume"), VOLUME_NAME, PATH, st.booleans(),
     st.sampled_from([(), (("volume-nocopy", "true"), ("volume-label:a", "b"), ("volume-driver", "local"), ("volume-opt:o", "p"))]),
 )  # fmt: skip
-MEMORY = st.builds(Mount, st.just("tmpfs"), st.just(""), WORD, st.booleans(), st.sampled_from([(), (("tmpfs-size", "64"), ("tmpfs-mode", "1770"))]))
+MEMORY = st.builds(Mount, st.just("tmpfs"), st.just(""), PATH, st.booleans(), st.sampled_from([(), (("tmpfs-size", "64"), ("tmpfs-mode", "1770"))]))
 HEALTH = st.none() | st.builds(HealthCheck, WORDS, NUMBER, NUMBER, NUMBER, NUMBER)
 CONTAINER = st.builds(
     ContainerSpec, image=TEXT, command=WORDS, args=WORDS, hostname=TEXT, env=WORDS, dir=TEXT, user=TEXT, groups=WORDS, labels=PAIRS, tty=st.booleans(),

@@ -89,6 +89,17 @@ class Machine:
                 found += [os.path.join(folder, name) for name in os.listdir(folder) if name in names or name.startswith(prefix)]
         return found
 
+    def groups_of(self, pid: int) -> list[str]:
+        """The folders of the cgroups that a process is in, in the hierarchies that we use."""
+        layout = read_layout()
+        owns = {h.own for h in (*layout.v1, *([layout.v2] if layout.v2 else []))}
+        names = {line.rpartition("/")[2] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if "/festoon/" in line}
+        return [path for own in sorted(owns) for name in names if os.path.isdir(path := os.path.join(own, "festoon", name))]
+
+    def idle_groups(self) -> list[str]:
+        """Cgroups in which nothing is: neither a container nor a child in reserve."""
+        return [folder for folder in self.cgroup_folders() if not Path(folder, "cgroup.procs").read_text().strip()]
+
     def processes(self) -> list[int]:
         """Our stem, supervisor, and whatever has this machine's folder in its command line."""
         found = []
