@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.driver import SUBNET, Lab
+from tests.driver import OCTET, OWN_SUBNET, SUBNET, Lab
 
 
 def _need(*programs: str) -> None:
@@ -23,7 +23,7 @@ def _need(*programs: str) -> None:
 def lab() -> Iterator[Lab]:
     """Three nodes in a swarm of their own subnet; taken down at the end, whatever happened."""
     _need("busybox", "nft", "ip")
-    machine = Lab("test")
+    machine = Lab(f"test{OCTET}")
     machine.festoon("down")
     done = machine.festoon("up", "--swarm", "--subnet", f"{SUBNET}.0/24")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -41,10 +41,10 @@ def make_lab() -> Iterator[Callable[..., Lab]]:
     made: list[Lab] = []
 
     def make(name: str, *argv: str) -> Lab:
-        machine = Lab(name)
+        machine = Lab(f"{name}{OCTET}")
         machine.festoon("down")
         made.append(machine)
-        done = machine.festoon("up", "--subnet", "192.168.221.0/24", *argv)
+        done = machine.festoon("up", "--subnet", f"{OWN_SUBNET}.0/24", *argv)
         assert done.returncode == 0, done.stdout + done.stderr
         return machine
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +14,23 @@ from typing import Any, TypeVar
 
 FESTOON = str(Path(sys.executable).with_name("festoon"))
 MANAGER, WORKER1, WORKER2 = "swarm-manager", "swarm-worker1", "swarm-worker2"
-SUBNET = "192.168.220"
+
+
+def _claim_octet() -> int:
+    """An even third octet that no other run of the tests on this machine holds: the descriptor, kept open, is the claim."""
+    for octet in range(220, 254, 2):
+        lock = os.open(f"/tmp/festoon-test-{octet}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return octet
+    raise RuntimeError("seventeen runs of the tests are under way on this machine")
+
+
+OCTET = _claim_octet()
+SUBNET, OWN_SUBNET = f"192.168.{OCTET}", f"192.168.{OCTET + 1}"  # of the session's lab, and of the labs that a test makes for itself
 ADDRESS = {MANAGER: f"{SUBNET}.10", WORKER1: f"{SUBNET}.11", WORKER2: f"{SUBNET}.12"}
 T = TypeVar("T")
 

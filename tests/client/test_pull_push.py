@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.driver import MANAGER, WORKER1, Lab, until
+from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, until
 
 pytestmark = pytest.mark.skipif(shutil.which("docker-registry") is None, reason="Debian's docker-registry is not installed: ./check installs it")
-HOST = "192.168.221.1:5000"
+HOST = f"{OWN_SUBNET}.1:5000"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from tests.cluster.test_survival import pids
-from tests.driver import MANAGER, WORKER1, Lab, until
+from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, until
 
 
 def test_init_finds_its_address_and_leaves_nothing_when_it_leaves(make_lab: Callable[..., Lab]) -> None:
@@ -18,22 +18,22 @@ def test_init_finds_its_address_and_leaves_nothing_when_it_leaves(make_lab: Call
     assert refused.returncode == 1
     assert "advertise address must be a non-zero IP address or network interface" in refused.stderr
     out = lab.ok(MANAGER, "festoon", "swarm", "init")
-    assert "192.168.221.10:2377" in out
+    assert f"{OWN_SUBNET}.10:2377" in out
     kept = lab.ok(MANAGER, "sh", "-c", "ls /var/lib/festoon/node /var/lib/festoon/raft; cat /var/lib/festoon/raft/* | grep -c SWMTKN || true").split()
     assert {"node.key", "node.crt", "root.crt"} <= set(kept)
     assert kept[-1] == "0", "the log on disk shows a join token in clear"
     token = lab.ok(MANAGER, "festoon", "swarm", "join-token", "-q", "worker").strip()
     for bad in (token[:-4] + "aaaa", "SWMTKN-1-nonsense", token.replace(token[9:20], "00000000000")):
-        wrong = lab.on(WORKER1, "festoon", "swarm", "join", "--token", bad, "192.168.221.10:2377")
+        wrong = lab.on(WORKER1, "festoon", "swarm", "join", "--token", bad, f"{OWN_SUBNET}.10:2377")
         assert wrong.returncode == 1
         assert "Error response from daemon" in wrong.stderr
-    nobody = lab.on(WORKER1, "festoon", "swarm", "join", "--token", token, "192.168.221.99:2377")
+    nobody = lab.on(WORKER1, "festoon", "swarm", "join", "--token", token, f"{OWN_SUBNET}.99:2377")
     assert nobody.returncode == 1
     assert "dial tcp 192.168.221.99:2377" in nobody.stderr
-    lab.ok(WORKER1, "festoon", "swarm", "join", "--token", token, "192.168.221.10:2377")
+    lab.ok(WORKER1, "festoon", "swarm", "join", "--token", token, f"{OWN_SUBNET}.10:2377")
     assert lab.ok(WORKER1, "festoon", "swarm", "leave") == "Node left the swarm.\n"
     assert until(lambda: "Down" in lab.ok(MANAGER, "festoon", "node", "ls"))
-    lab.ok(WORKER1, "festoon", "swarm", "join", "--token", token, "192.168.221.10:2377")
+    lab.ok(WORKER1, "festoon", "swarm", "join", "--token", token, f"{OWN_SUBNET}.10:2377")
     lab.ok(MANAGER, "festoon", "swarm", "leave", "--force")
     assert "Swarm: inactive" in lab.ok(MANAGER, "festoon", "info")
     assert lab.ok(MANAGER, "sh", "-c", "ls /var/lib/festoon/raft 2>/dev/null || true") == ""
