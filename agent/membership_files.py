@@ -5,12 +5,13 @@ The private key is 0600 and written first; identity.json last: without it the no
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from cluster.durable import write_atomically
 
 IDENTITY: Final = "identity.json"
 
@@ -33,23 +34,6 @@ class Credentials(msgspec.Struct, frozen=True):
     certificate_pem: str
     key_pem: str
     root_pem: str
-
-
-def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """tmp, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def load(folder: Path) -> tuple[Identity, Credentials] | None:

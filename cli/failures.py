@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Final
 
 FAILED: Final = 1
@@ -27,3 +28,16 @@ class ApiFailure(CliFailure):
         super().__init__(f"Error response from daemon: {reason}")
         self.reason = reason
         self.http_status = http_status
+
+
+def each(names: Iterable[str], act: Callable[[str], object]) -> int:
+    """Do it to every name, also after one that failed; what went wrong is said at the end, all of it, in order. Raises CliFailure."""
+    failures = []
+    for name in names:
+        try:
+            act(name)
+        except CliFailure as e:
+            failures.append(e.message)
+    if failures:
+        raise CliFailure("\n".join(failures))
+    return 0

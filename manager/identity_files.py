@@ -6,12 +6,12 @@ Without identity.json the node is in no swarm, whatever a crash left beside it.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from cluster.durable import write_atomically
 from cluster.model.errors import FailedPrecondition
 
 IDENTITY: Final = "identity.json"
@@ -58,30 +58,13 @@ def load(folder: Path) -> tuple[Identity, Credentials]:
 def save(folder: Path, identity: Identity, credentials: Credentials) -> None:
     """Write everything durably, identity.json last."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(folder / "node.key", credentials.key_pem.encode(), 0o600)
-    _write(folder / "node.crt", credentials.certificate_pem.encode(), 0o644)
-    _write(folder / "root.crt", credentials.root_pem.encode(), 0o644)
-    _write(folder / IDENTITY, msgspec.json.encode(identity), 0o644)
+    write_atomically(folder / "node.key", credentials.key_pem.encode(), 0o600)
+    write_atomically(folder / "node.crt", credentials.certificate_pem.encode())
+    write_atomically(folder / "root.crt", credentials.root_pem.encode())
+    write_atomically(folder / IDENTITY, msgspec.json.encode(identity))
 
 
 def forget(folder: Path) -> None:
     """Take away what an interrupted or failed bootstrap wrote."""
     for name in (IDENTITY, "node.key", "node.crt", "root.crt"):
         (folder / name).unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """A new file, its bytes on disk, then its name, then the name on disk."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
-from cli.failures import ApiFailure, CliFailure
+from cli.failures import ApiFailure, CliFailure, each
 from cli.listing import Listing
 from cli.log_output import copy
 from cli.output import aligned, ellipsis, short_id
@@ -175,20 +175,17 @@ class _Gone(CliFailure):
     """What was to be gone is gone already: said, and no failure."""
 
 
-def each(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
+def named(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
     """Do it to every container, print the names of those that it worked for, and then what went wrong."""
-    failures = []
-    for name in names:
+
+    def one(name: str) -> None:
         try:
             act(name)
             print(name)
         except _Gone as e:
             print(e.message, file=sys.stderr)
-        except CliFailure as e:
-            failures.append(e.message)
-    if failures:
-        raise CliFailure("\n".join(failures))
-    return 0
+
+    return each(names, one)
 
 
 @command("rm", "CONTAINER [CONTAINER...]", summary="Remove one or more containers", least=1, most=None, aliases=["container rm", "container remove", "rm"])
@@ -204,7 +201,7 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | No
                 raise
             raise _Gone(e.message) from e
 
-    return each(arguments, act)
+    return named(arguments, act)
 
 
 @command("stop", "CONTAINER [CONTAINER...]", summary="Stop one or more running containers", least=1, most=None)
@@ -212,7 +209,7 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | No
 @option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
 def stop(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None) -> int:
     seconds = "" if timeout is None else str(timeout)
-    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/stop", t=seconds, signal=signal))
+    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/stop", t=seconds, signal=signal))
 
 
 @command("restart", "CONTAINER [CONTAINER...]", summary="Restart one or more containers", least=1, most=None)
@@ -220,13 +217,13 @@ def stop(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None)
 @option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
 def restart(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None) -> int:
     seconds = "" if timeout is None else str(timeout)
-    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/restart", t=seconds, signal=signal))
+    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/restart", t=seconds, signal=signal))
 
 
 @command("kill", "CONTAINER [CONTAINER...]", summary="Kill one or more running containers", least=1, most=None)
 @option("--signal", "-s", help="Signal to send to the container", default="")
 def kill(api: Api, arguments: tuple[str, ...], signal: str) -> int:
-    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/kill", signal=signal))
+    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/kill", signal=signal))
 
 
 @command("start", "CONTAINER [CONTAINER...]", summary="Start one or more stopped containers", least=1, most=None)
@@ -242,7 +239,7 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
             failed.pop()
 
         try:
-            return each(arguments, begin)
+            return named(arguments, begin)
         except CliFailure as e:
             raise CliFailure(f"{e.message}\nError: failed to start containers: {', '.join(failed)}") from e
     if len(arguments) > 1:
@@ -261,12 +258,12 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
 
 @command("pause", "CONTAINER [CONTAINER...]", summary="Pause all processes within one or more containers", least=1, most=None)
 def pause(api: Api, arguments: tuple[str, ...]) -> int:
-    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/pause"))
+    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/pause"))
 
 
 @command("unpause", "CONTAINER [CONTAINER...]", summary="Unpause all processes within one or more containers", least=1, most=None)
 def unpause(api: Api, arguments: tuple[str, ...]) -> int:
-    return each(arguments, lambda name: api.post(f"/containers/{reference(name)}/unpause"))
+    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/unpause"))
 
 
 @command("rename", "CONTAINER NEW_NAME", summary="Rename a container", least=2, most=2)
@@ -286,16 +283,11 @@ def rename(api: Api, arguments: tuple[str, ...]) -> int:
     most=None,
 )
 def wait(api: Api, arguments: tuple[str, ...]) -> int:
-    failures = []
-    for name in arguments:
-        try:
-            with api.stream("POST", f"/containers/{reference(name)}/wait") as answer:
-                print(json.loads(answer.read())["StatusCode"])
-        except CliFailure as e:
-            failures.append(e.message)
-    if failures:
-        raise CliFailure("\n".join(failures))
-    return 0
+    def wait_for(name: str) -> None:
+        with api.stream("POST", f"/containers/{reference(name)}/wait") as answer:
+            print(json.loads(answer.read())["StatusCode"])
+
+    return each(arguments, wait_for)
 
 
 @command(

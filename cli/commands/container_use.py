@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cli.api import Api, reference
-from cli.commands.container import each
+from cli.commands.container import named
 from cli.commands.system import FORMAT_HELP
 from cli.failures import CliFailure
 from cli.listing import Listing
@@ -108,7 +108,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         for warning in (api.post(f"/containers/{reference(name)}/update", body) or {}).get("Warnings") or ():
             print(warning, file=sys.stderr)
 
-    return each(arguments, act)
+    return named(arguments, act)
 
 
 @command("port", "CONTAINER [PRIVATE_PORT[/PROTO]]", summary="List port mappings or a specific mapping for the container", least=1, most=2,

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
-from cli.failures import ApiFailure, CliFailure
+from cli.failures import ApiFailure, CliFailure, each
 from cli.listing import Listing
 from cli.output import short_id
 from cli.units import human_duration, human_size
@@ -156,16 +156,11 @@ def import_(
 @switch("--force", "-f", help="Force removal of the image")
 @switch("--no-prune", help="Do not delete untagged parents")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None) -> int:
-    failures = []
-    for name in arguments:
-        try:
-            for done in api.delete(f"/images/{reference(name)}", force=bool(force), noprune=bool(no_prune)) or ():
-                print(f"Deleted: {done['Deleted']}" if done.get("Deleted") else f"Untagged: {done.get('Untagged', '')}")
-        except CliFailure as e:
-            failures.append(e.message)
-    if failures:
-        raise CliFailure("\n".join(failures))
-    return 0
+    def remove(name: str) -> None:
+        for done in api.delete(f"/images/{reference(name)}", force=bool(force), noprune=bool(no_prune)) or ():
+            print(f"Deleted: {done['Deleted']}" if done.get("Deleted") else f"Untagged: {done.get('Untagged', '')}")
+
+    return each(arguments, remove)
 
 
 @command(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
-from cli.failures import CliFailure
+from cli.failures import CliFailure, each
 from cli.listing import Listing
 from cli.output import natural
 from cli.units import binary_size, go_time
@@ -235,13 +235,8 @@ def demote(api: Api, arguments: tuple[str, ...]) -> int:
 @command("rm", "NODE [NODE...]", summary="Remove one or more nodes from the swarm", least=1, most=None)
 @switch("--force", "-f", help="Force remove a node from the swarm")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
-    failures = []
-    for name in arguments:
-        try:
-            api.delete(f"/nodes/{reference(name)}", force=bool(force))
-            print(name)
-        except CliFailure as e:
-            failures.append(e.message)
-    if failures:
-        raise CliFailure("\n".join(failures))
-    return 0
+    def remove(name: str) -> None:
+        api.delete(f"/nodes/{reference(name)}", force=bool(force))
+        print(name)
+
+    return each(arguments, remove)

@@ -12,7 +12,7 @@ from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
 from cli.commands.system import LIST_FORMAT_HELP
 from cli.convergence import wait_converged
-from cli.failures import CliFailure
+from cli.failures import CliFailure, each
 from cli.listing import Listing
 from cli.output import natural, short_id
 from cli.service_update import scale as set_scale
@@ -118,16 +118,11 @@ def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 @command("rm", "SERVICE [SERVICE...]", summary="Remove one or more services", least=1, most=None)
 def rm(api: Api, arguments: tuple[str, ...]) -> int:
-    failures = []
-    for name in arguments:
-        try:
-            api.delete(f"/services/{reference(name)}")
-            print(name)
-        except CliFailure as e:
-            failures.append(e.message)
-    if failures:
-        raise CliFailure("\n".join(failures))
-    return 0
+    def remove(name: str) -> None:
+        api.delete(f"/services/{reference(name)}")
+        print(name)
+
+    return each(arguments, remove)
 
 
 @command(

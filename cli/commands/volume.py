@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
-from cli.failures import CliFailure
+from cli.failures import CliFailure, each
 from cli.listing import Listing
 from cli.output import natural
 from cli.service_flags import LABEL
@@ -108,13 +108,8 @@ def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[
 @command("rm", "VOLUME [VOLUME...]", summary="Remove one or more volumes", least=1, most=None, aliases=["volume rm", "volume remove"])
 @switch("--force", "-f", help="Force the removal of one or more volumes")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
-    failures = []
-    for name in arguments:
-        try:
-            api.delete(f"/volumes/{reference(name)}", force=bool(force))
-            print(name)
-        except CliFailure as e:
-            failures.append(e.message)
-    if failures:
-        raise CliFailure("\n".join(failures))
-    return 0
+    def remove(name: str) -> None:
+        api.delete(f"/volumes/{reference(name)}", force=bool(force))
+        print(name)
+
+    return each(arguments, remove)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.durable import sync_folder
 from runtime.errors import BadImage
 
 MAX_BLOB_BYTES = 64 * 1024**3
@@ -128,15 +129,6 @@ def chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
     """What is left of a stream, in pieces."""
     while piece := read(CHUNK_BYTES):
         yield piece
-
-
-def sync_folder(path: Path) -> None:
-    """fsync a folder: the names in it are on disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _hex(digest: str) -> str:

@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from cluster.durable import sync_folder
 from runtime.storage import overlay
 
 NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
@@ -72,7 +73,7 @@ class VolumeStore:
             except OSError:
                 overlay.remove(staged)
                 raise
-            _sync(self._root)
+            sync_folder(self._root)
             self._volumes[volume.name] = volume
             return volume
 
@@ -85,7 +86,7 @@ class VolumeStore:
                 return
             doomed = self._root / f"{_DOOMED}{secrets.token_hex(8)}"
             os.rename(self._root / name, doomed)
-            _sync(self._root)
+            sync_folder(self._root)
             del self._volumes[name]
         overlay.remove(doomed)
 
@@ -110,7 +111,7 @@ class VolumeStore:
             file.write(msgspec.json.encode(volume))
             file.flush()
             os.fsync(fd)
-        _sync(folder)
+        sync_folder(folder)
 
     def _load(self) -> list[Volume]:
         found = []
@@ -129,11 +130,3 @@ class VolumeStore:
             record = Volume(name=folder.name, created_at_ns=folder.stat().st_mtime_ns)
         (folder / DATA).mkdir(mode=0o755, exist_ok=True)
         return msgspec.structs.replace(record, name=folder.name)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
