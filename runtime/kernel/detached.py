@@ -8,6 +8,7 @@ Source: fsopen(2), Documentation/filesystems/overlayfs.rst, devpts(5).
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import struct
 from collections.abc import Sequence
@@ -45,20 +46,37 @@ def _set_lower(context: int, layers: Sequence[str], stack: ExitStack) -> None:
     """One by one (kernel 6.8). On older kernels joined, by descriptor and relative to /proc/self/fd so as to stay
     under 255 bytes; those kernels look the layers up when the file system is created, so the working folder is put
     back when `stack` closes."""
-    try:
-        for layer in layers:
-            _set(context, b"lowerdir+", _named(layer, stack))
-    except OSError as error:
-        if error.errno != k.EINVAL:
-            raise
-    else:
-        return
+    if not _judges_late():
+        try:
+            for layer in layers:
+                _set(context, b"lowerdir+", _named(layer, stack))
+        except OSError as error:
+            if error.errno != k.EINVAL:
+                raise
+        else:
+            return
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     stack.callback(os.close, before)
     numbers = [b"%d" % _open_folder(layer, stack) for layer in layers]
     os.chdir("/proc/self/fd")
     stack.callback(os.fchdir, before)
     _set(context, b"lowerdir", b":".join(numbers))
+
+
+@functools.cache
+def _judges_late() -> bool:
+    """Before 6.5 overlayfs takes any option at first, the unknown ones as well, and refuses them all together when the
+    file system is created."""
+    context = call(Call.FSOPEN, b"overlay", k.FSOPEN_CLOEXEC)
+    try:
+        _set(context, b"festoon-probe", b"1")
+    except OSError as error:
+        if error.errno != k.EINVAL:
+            raise
+        return False
+    finally:
+        os.close(context)
+    return True
 
 
 def _named(path: str, stack: ExitStack) -> bytes:
