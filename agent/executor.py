@@ -23,6 +23,7 @@ from runtime.errors import NoSuchImage, RuntimeFault
 
 if TYPE_CHECKING:
     from agent.containers import Containers
+    from agent.networks import Networks
     from agent.pulls import Pulls
     from agent.records import Record
     from agent.reporter import Reporter
@@ -30,14 +31,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("festoon.executor")
 replace = msgspec.structs.replace
 KILLED = 128 + 9
+SETTLE_S = 2.0  # at most this long do open connections put the stop signal off (Docker: always that long)
 
 
 class Executor:
     """State: the task as the managers last sent it, and its status as seen here."""
 
-    def __init__(self, task: Task, node: NodeDescription, node_id: str, containers: Containers, pulls: Pulls, reporter: Reporter) -> None:
+    def __init__(self, task: Task, node: NodeDescription, node_id: str, containers: Containers, networks: Networks, pulls: Pulls,
+                 reporter: Reporter) -> None:  # fmt: skip
         self._task, self._node, self._node_id = task, node, node_id
-        self._containers, self._pulls, self._reporter = containers, pulls, reporter
+        self._containers, self._networks, self._pulls, self._reporter = containers, networks, pulls, reporter
         self._changed = trio.Event()
         self.status = task.status
 
@@ -142,6 +145,7 @@ class Executor:
         record = self._containers.by_task(self._task.id)
         exit_code = 0
         if record is not None and self._containers.is_running(record):
+            await self._settle(record)
             try:
                 await self._containers.stop(record.id, grace_s(self._task.spec.container))
             except (NotModified, NotFound):
@@ -149,6 +153,19 @@ class Executor:
             record = self._containers.by_task(self._task.id)
             exit_code = record.state.exit_code if record is not None else 0
         self._end(TaskState.SHUTDOWN, "shutdown", "", exit_code)
+
+    async def _settle(self, record: Record) -> None:
+        """Nobody sends the task new connections any more: let those that are open end, for a moment, before its stop signal. Some servers drop them then."""
+        with trio.move_on_after(SETTLE_S):
+            async with trio.open_nursery() as nursery:
+
+                async def until_exit() -> None:
+                    await self._containers.wait(record.id, "not-running")
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until_exit)
+                await self._networks.wait_quiet(record.id, self._task.service_id)
+                nursery.cancel_scope.cancel()
 
     # -- statuses -------------------------------------------------------------------------------------------------
 

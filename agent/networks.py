@@ -186,6 +186,15 @@ class Networks:
             self._uninstall(record.id, record.attachments)
             await self.reconcile()
 
+    async def wait_quiet(self, container_id: str, service_id: str) -> None:
+        """Until the last connection that the mesh has led to the container is over. At once when its service is balanced by nobody (any more)."""
+        if not any(balancer.service_id == service_id for balancer in self._tables.balancers.values()):
+            return
+        try:
+            await self._fabric.wait_quiet(container_id[:12])
+        except OSError as error:
+            log.warning("open connections can't be told", extra={"fields": {"container": container_id[:12], "error": str(error)}})
+
     def namespace(self, container_id: str) -> str:
         return self._fabric.sandbox_path(container_id[:12])
 

@@ -1,4 +1,5 @@
-"""The node's session with the managers: connects, opens the stream of assignments, reports statuses, comes back after a loss.
+"""The node's session with the managers: connects, opens the stream of assignments, acknowledges what is applied, reports statuses,
+comes back after a loss.
 
 Owns the one connection that everything of this node goes through (assignments, statuses, and on managers the engine's control calls).
 """
@@ -9,6 +10,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -18,7 +20,7 @@ from cluster.identity import tls
 from cluster.model.assignments import Assignments, SessionState
 from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
 from cluster.model.objects import NodeDescription
-from cluster.wire.calls import Nothing, OpenSession, UpdateStatuses
+from cluster.wire.calls import Applied, Nothing, OpenSession, UpdateStatuses
 from cluster.wire.peer import Handler, Peer, connect
 
 log = logging.getLogger("festoon.session")
@@ -127,6 +129,16 @@ class Session:
                      on_assignments: Callable[[Assignments], Awaitable[None]], reporter: Reporter) -> Exception | None:  # fmt: skip
         """Until the stream ends; returns what ended it (raised here, it would leave the nurseries around it in a group)."""
         version: int | None = None
+        applied = trio.Event()
+
+        async def acknowledge() -> None:
+            """Tell the manager the newest version that is applied, as often as it gets the answer."""
+            nonlocal applied
+            while True:
+                await applied.wait()
+                applied = trio.Event()
+                if version is not None:
+                    await peer.call("agent.applied", Applied(version))
 
         async def send(batch: UpdateStatuses) -> None:
             await peer.call("agent.statuses", batch)
@@ -141,13 +153,15 @@ class Session:
                 return
             if not message.complete and message.applies_to != version:
                 raise Sequence
-            version = message.results_in
             await on_assignments(message)
+            version = message.results_in
+            applied.set()
 
         ended: Exception | None = None
         async with peer.stream("agent.session", OpenSession(self._description, self._advertise)) as messages:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_report, reporter, send)
+                nursery.start_soon(_until_lost, partial(reporter.run, send))
+                nursery.start_soon(_until_lost, acknowledge)
                 try:
                     async for message in messages:
                         await take(message)
@@ -162,8 +176,8 @@ class Session:
             self._open = trio.Event()
 
 
-async def _report(reporter: Reporter, send: Callable[[UpdateStatuses], Awaitable[None]]) -> None:
+async def _until_lost(telling: Callable[[], Awaitable[None]]) -> None:
     try:
-        await reporter.run(send)
+        await telling()
     except ClusterError:
         pass  # the connection is lost; the stream of messages ends with it, and what was not sent waits

@@ -79,7 +79,7 @@ class Worker:
             if task.status.state < executor.status.state:
                 self._reporter.report(task.id, executor.status)  # the managers missed it
             return
-        executor = self._executors[task.id] = Executor(task, self._node, self._node_id, self._containers, self._pulls, self._reporter)
+        executor = self._executors[task.id] = Executor(task, self._node, self._node_id, self._containers, self._networks, self._pulls, self._reporter)
         self._start_soon(self._run, executor)
 
     async def _run(self, executor: Executor) -> None:

@@ -163,6 +163,7 @@ class _Manager:
             "ca.issue": self._issue,
             "agent.session": self._dispatcher.session,
             "agent.statuses": self._dispatcher.statuses,
+            "agent.applied": self._dispatcher.applied,
             "agent.heartbeat": self._dispatcher.heartbeat,
             "agent.leave": self._dispatcher.leave,
             "control.why": self._why,

@@ -24,6 +24,7 @@ from netfabric.handles import Handles
 from netfabric.netlink import ipvs, netns, sysctls
 from netfabric.netlink.exchange import NetlinkError
 from netfabric.netlink.nftables import NftablesError
+from netfabric.netlink.sockets import wait_quiet
 from netfabric.observe import observe
 from netfabric.perform import Failed, Kernel, perform
 from netfabric.plan import Balancing, Plan, plan
@@ -63,6 +64,19 @@ class Fabric:
     def sandbox_path(self, sandbox_id: str) -> str:
         """Where the namespace of a container is bound (or will be)."""
         return os.path.join(self._folder, sandbox_id)
+
+    async def wait_quiet(self, sandbox_id: str) -> None:
+        """Returns when no connection to a TCP server in the sandbox is open, at once when there is no such sandbox.
+        Raises OSError where the kernel can't tell.
+        """
+        try:
+            namespace = netns.open_named(self.sandbox_path(sandbox_id))
+        except FileNotFoundError:
+            return
+        try:
+            await wait_quiet(namespace)
+        finally:
+            os.close(namespace)
 
     async def reconcile(self, view: View) -> None:
         """Returns when this view, or one that was given later, is applied. The view has to name every sandbox that

@@ -73,6 +73,12 @@ class UpdateStatuses(Body, frozen=True):
     updates: tuple[tuple[str, TaskStatus], ...]  # (task id, status)
 
 
+class Applied(Body, frozen=True):
+    """The node's networks are as of this version (`results_in`) of its session's assignments."""
+
+    version: int
+
+
 # -- control --------------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +215,7 @@ CALLS: Final[dict[str, Call]] = {
         Call("ca.issue", IssueCertificate, IssuedCertificate, _C.ANYONE),
         Call("agent.session", OpenSession, SessionMessage, _C.NODE, stream=True),
         Call("agent.statuses", UpdateStatuses, Nothing, _C.NODE),
+        Call("agent.applied", Applied, Nothing, _C.NODE),
         Call("agent.heartbeat", Nothing, Nothing, _C.NODE),
         Call("agent.leave", Nothing, Nothing, _C.NODE),
         Call("node.logs", LogsOf, LogLine, _C.MANAGER, stream=True, to_agent=True),

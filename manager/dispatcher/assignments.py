@@ -4,7 +4,8 @@ part in.
 A Board is built once from the store's objects and fed every batch of events afterwards; the work is proportional to
 the change and to the number of open sessions that it concerns. It reads no clock and no store, sends nothing, and is
 changed only by the dispatcher that owns it. The fold of what `open` and `take` give for a node is what `open` alone
-would give now.
+would give now. A task that drains is told to its agent only when drains.py lets it go; until then the agent hears
+that it shall run.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import msgspec
 from cluster.model.assignments import Backend, EndpointItem, Item, NetworkItem, TaskItem
 from cluster.model.changes import Object
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.objects import Network, Node, Service, Task
+from cluster.model.objects import Network, Node, NodeState, Service, Task
 from cluster.model.task_state import TaskState
 from manager.dispatcher import tables
+from manager.dispatcher.drains import FIRST, Drains
 from manager.store import Event
 
 
@@ -30,11 +32,12 @@ class Delta(NamedTuple):
 
 
 class _Session:
-    """What one open session has been told of networks, and what is still to be sent (None: remove)."""
+    """What one open session has been told of networks, what is still to be sent (None: remove), and the last version."""
 
-    __slots__ = ("joined", "pending")
+    __slots__ = ("joined", "pending", "version")
 
     def __init__(self) -> None:
+        self.version = 0
         self.joined: dict[NetworkId, NetworkItem] = {}
         self.pending: dict[str, Item | None] = {}
 
@@ -76,6 +79,7 @@ class Board:
         self._backends: dict[tuple[NetworkId, ServiceId], dict[TaskId, Backend]] = {}
         self._sessions: dict[NodeId, _Session] = {}
         self._listeners: dict[NetworkId, dict[NodeId, None]] = {}
+        self._drains = Drains()
         everything = tuple(objects)
         dirty = _Dirty()
         for kind in (Network, Node, Service, Task):
@@ -83,6 +87,9 @@ class Board:
                 if isinstance(item, kind):
                     self._note(dirty, None, item)
         self._settle(dirty)
+        for task in (task for tasks in self._tasks.values() for task in tasks.values()):
+            if self._drains_from_tables(task) and (waits := self._all_who_balance(task)):
+                self._drains.hold(task.id, waits)
 
     def feed(self, events: Iterable[Event]) -> tuple[NodeId, ...]:
         """Take one batch in. Returns the nodes with open sessions that have something to be sent."""
@@ -100,24 +107,82 @@ class Board:
             self._place(session, node_id, network_id)
         items = [item for item in session.pending.values() if item is not None]
         session.pending.clear()
-        return (*(TaskItem(for_agent(task)) for task in self._tasks.get(node_id, {}).values()), *items)
+        return (*(TaskItem(self._as_told(task)) for task in self._tasks.get(node_id, {}).values()), *items)
+
+    def opened(self, node_id: NodeId, version: int) -> None:
+        """What `open` gave is sent as these first versions of the session. To be called before the next `feed`."""
+        if session := self._sessions.get(node_id):
+            session.version = version
+            self._drains.opened(node_id, version)
 
     def take(self, node_id: NodeId) -> Delta:
-        """What has changed for the node since the last time. Empty when nothing has, or when it has no session."""
+        """What has changed for the node since the last time, as its session's next version. Empty when nothing has, or
+        when it has no session."""
         session = self._sessions.get(node_id)
         if session is None or not session.pending:
             return Delta((), ())
         pending, session.pending = session.pending, {}
+        session.version += 1
         return Delta(
             tuple(item for item in pending.values() if item is not None),
             tuple(key for key, item in pending.items() if item is None),
         )
 
-    def close(self, node_id: NodeId) -> None:
+    def close(self, node_id: NodeId) -> tuple[NodeId, ...]:
+        """The node's session is over. Returns the nodes that have something to be sent because of it."""
         session = self._sessions.pop(node_id, None)
-        if session is not None:
-            for network_id in session.joined:
-                self._unlisten(network_id, node_id)
+        if session is None:
+            return ()
+        for network_id in session.joined:
+            self._unlisten(network_id, node_id)
+        return self._let_go(self._drains.forget(node_id))
+
+    # -- draining ---------------------------------------------------------------------------------------------------
+
+    def acknowledge(self, node_id: NodeId, version: int) -> tuple[NodeId, ...]:
+        """The node has brought its kernel to this version. Returns the nodes that have something to be sent."""
+        return self._let_go(self._drains.acknowledge(node_id, version))
+
+    def newly_held(self) -> tuple[TaskId, ...]:
+        """Tasks that wait to be stopped since this was asked the last time."""
+        return self._drains.new()
+
+    def give_up(self, task_id: TaskId) -> tuple[NodeId, ...]:
+        """Wait no longer for those who have not acknowledged that the task drains. Returns as `acknowledge` does."""
+        return self._let_go((task_id,) if self._drains.give_up(task_id) else ())
+
+    def _let_go(self, task_ids: Iterable[TaskId]) -> tuple[NodeId, ...]:
+        touched: dict[NodeId, None] = {}
+        for task_id in task_ids:
+            node_id, task = next(((n, tasks[task_id]) for n, tasks in self._tasks.items() if task_id in tasks), ("", None))
+            session = self._sessions.get(NodeId(node_id))
+            if task is not None and session is not None:
+                item = TaskItem(for_agent(task))
+                session.pending[item.key] = item
+                touched[task.node_id] = None
+        return tuple(touched)
+
+    def _as_told(self, task: Task) -> Task:
+        """The task as its agent may know it now."""
+        told = for_agent(task)
+        return msgspec.structs.replace(told, desired_state=TaskState.RUNNING) if self._drains.holds(task.id) else told
+
+    def _drains_from_tables(self, task: Task) -> bool:
+        """Whether the task still runs, shall not, and a service that is there balances to it."""
+        return task.status.state is TaskState.RUNNING and not tables.may_serve(task) and bool(task.networks) and task.service_id in self._services
+
+    def _waits_of_drain(self, before: Task | None, after: Task) -> dict[NodeId, int]:
+        """Who has to hear that the task drains from now on, when the change is what made it drain."""
+        served = before is not None and before.status.state is TaskState.RUNNING and tables.may_serve(before)
+        if not served or not self._drains_from_tables(after):
+            return {}
+        listeners = dict.fromkeys(node_id for network in after.networks for node_id in self._listeners.get(network.network_id, ()))
+        return {node_id: self._sessions[node_id].version + 1 for node_id in listeners}
+
+    def _all_who_balance(self, task: Task) -> dict[NodeId, int]:
+        """The nodes that take part in the task's networks and are expected to open a session."""
+        ready = (node.id for node in self._nodes.values() if node.status.state is NodeState.READY)
+        return {n: FIRST for n in ready if any(self._network_item(n, network.network_id) for network in task.networks)}
 
     # -- one object -------------------------------------------------------------------------------------------------
 
@@ -139,9 +204,14 @@ class Board:
             if not mine:
                 del self._tasks[before.node_id]
             dirty.tasks.setdefault(before.node_id, {})[f"task/{before.id}"] = None
+            self._drains.give_up(before.id)
         if after is not None and after.node_id:
             self._tasks.setdefault(after.node_id, {})[after.id] = after
-            if before is None or concerns_agent(before, after):
+            if waits := self._waits_of_drain(before, after):
+                self._drains.hold(after.id, waits)
+            held = self._drains.holds(after.id)
+            let_go = held and not self._drains_from_tables(after) and self._drains.give_up(after.id)
+            if let_go or (not held and (before is None or concerns_agent(before, after))):
                 item = TaskItem(for_agent(after))
                 dirty.tasks.setdefault(after.node_id, {})[item.key] = item
         for task, step in ((before, -1), (after, 1)):

@@ -8,6 +8,7 @@ trio's (monotonic), except for the times that go into objects, which `wall_ns` g
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from ipaddress import ip_address
 from typing import Final
@@ -18,9 +19,9 @@ import trio
 from cluster.model.assignments import Assignments, Item, SessionMessage, SessionState
 from cluster.model.changes import Kind, updated
 from cluster.model.errors import ClusterError, InvalidArgument, NotFound, OutOfSequence, PermissionDenied, Unavailable
-from cluster.model.ids import NodeId
+from cluster.model.ids import NodeId, TaskId
 from cluster.model.objects import Node, NodeState, NodeStatus
-from cluster.wire.calls import PROTOCOL_VERSION, Nothing, OpenSession, UpdateStatuses
+from cluster.wire.calls import PROTOCOL_VERSION, Applied, Nothing, OpenSession, UpdateStatuses
 from cluster.wire.peer import Caller
 from manager.dispatcher.assignments import Board
 from manager.dispatcher.liveness import Liveness
@@ -31,6 +32,7 @@ from manager.store import Batch, Store, Watch, WatchLagged
 
 ITEMS_PER_MESSAGE: Final = 4096  # keeps a message below the wire's frame
 NODE_UPDATE_TRIES: Final = 16  # a node's object changed under us this often: give up
+DRAIN_BOUND_S: Final = 2.0  # how long a task that drains is kept for nodes that do not acknowledge (Docker: always that long)
 
 log = logging.getLogger("manager.dispatcher")
 
@@ -47,6 +49,8 @@ class Dispatcher:
         self._liveness_changed = trio.Event()
         self._reports = Reports(store, driver.propose)
         self._watch: Watch = store.watch()
+        self._draining: deque[tuple[float, TaskId]] = deque()  # (when its bound is reached, task), in that order
+        self._drain_begun = trio.Event()
         self._begin()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -56,6 +60,7 @@ class Dispatcher:
                 nursery.start_soon(self._follow)
                 nursery.start_soon(self._reports.run)
                 nursery.start_soon(self._miss)
+                nursery.start_soon(self._bound_drains)
                 task_status.started()
         finally:
             self._watch.close()
@@ -79,10 +84,11 @@ class Dispatcher:
         try:
             told = self._state(node_id)
             yield told
-            version = 0
-            for message in _complete(self._board.open(node_id)):
+            messages = _complete(self._board.open(node_id))
+            version = messages[-1].results_in
+            self._board.opened(node_id, version)
+            for message in messages:
                 yield message
-                version = message.results_in
             while True:
                 await session.wait()
                 if session.state_changed:
@@ -100,6 +106,14 @@ class Dispatcher:
     async def statuses(self, caller: Caller, request: UpdateStatuses) -> Nothing:
         """agent.statuses: answered when the reports are durable."""
         await self._reports.submit(NodeId(caller.node_id), request.updates)
+        return Nothing()
+
+    async def applied(self, caller: Caller, request: Applied) -> Nothing:
+        """agent.applied: the node serves its networks as of this version of its session."""
+        node_id = NodeId(caller.node_id)
+        session = self._sessions.get(node_id)
+        if session is not None and session.peer is caller.peer:
+            self._wake(self._board.acknowledge(node_id, request.version))
         return Nothing()
 
     async def heartbeat(self, caller: Caller, request: Nothing) -> Nothing:
@@ -122,6 +136,7 @@ class Dispatcher:
     def _begin(self) -> None:
         """Look at the whole store. No await between the watch's beginning and this."""
         self._board = Board(item for kind in Kind for item in self._store.all(kind))
+        self._note_drains()
         self._managers = _managers(self._store)
         now_ns = _now_ns()
         for node in self._store.all(Kind.NODE):
@@ -138,9 +153,27 @@ class Dispatcher:
                 self._sessions.end_all(Unavailable("the manager begins anew"))
                 self._begin()
                 continue
-            for node_id in self._board.feed(event for batch in batches for event in batch.events):
-                self._sessions.wake(node_id)
+            self._wake(self._board.feed(event for batch in batches for event in batch.events))
+            self._note_drains()
             self._follow_nodes(batches)
+
+    def _wake(self, node_ids: Iterable[NodeId]) -> None:
+        for node_id in node_ids:
+            self._sessions.wake(node_id)
+
+    def _note_drains(self) -> None:
+        until = trio.current_time() + DRAIN_BOUND_S
+        self._draining.extend((until, task_id) for task_id in self._board.newly_held())
+        self._drain_begun.set()
+
+    async def _bound_drains(self) -> None:
+        """Let tasks go whose bound is reached."""
+        while True:
+            self._drain_begun = trio.Event()
+            with trio.move_on_at(self._draining[0][0] if self._draining else float("inf")):
+                await self._drain_begun.wait()
+            while self._draining and self._draining[0][0] <= trio.current_time():
+                self._wake(self._board.give_up(self._draining.popleft()[1]))
 
     def _follow_nodes(self, batches: Iterable[Batch]) -> None:
         """Sessions whose SessionState may have changed look again; those of removed nodes end."""
@@ -219,7 +252,7 @@ class Dispatcher:
 
     def _closed(self, session: Session) -> None:
         if self._sessions.close(session):
-            self._board.close(session.node_id)
+            self._wake(self._board.close(session.node_id))
             if self._store.get(Kind.NODE, session.node_id) is not None:
                 self._liveness.closed(session.node_id, _now_ns())
                 self._liveness_changed.set()
@@ -263,8 +296,7 @@ def _managers(store: Store) -> tuple[str, ...]:
     return tuple(m.address for m in sorted(known, key=lambda m: not m.leader))
 
 
-def _complete(items: tuple[Item, ...]) -> Iterable[Assignments]:
+def _complete(items: tuple[Item, ...]) -> tuple[Assignments, ...]:
     """The complete set as one message; what is more than a message holds follows as deltas."""
-    yield Assignments(True, 0, 1, items[:ITEMS_PER_MESSAGE])
-    for number, start in enumerate(range(ITEMS_PER_MESSAGE, len(items), ITEMS_PER_MESSAGE), start=1):
-        yield Assignments(False, number, number + 1, items[start : start + ITEMS_PER_MESSAGE])
+    starts = range(0, max(len(items), 1), ITEMS_PER_MESSAGE)
+    return tuple(Assignments(start == 0, number, number + 1, items[start : start + ITEMS_PER_MESSAGE]) for number, start in enumerate(starts))

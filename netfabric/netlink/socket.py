@@ -19,7 +19,7 @@ from netfabric.netlink.messages import NETLINK_ROUTE, Message
 from netfabric.netlink.netns import in_namespace
 
 _SOL_NETLINK = 270
-_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
+_NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
 _SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 READ_BYTES = 256 * 1024
@@ -49,6 +49,19 @@ def _answers(pending: Sequence[Pending], tolerate: Collection[int]) -> list[Answ
         if one.error is not None and one.error.errno not in tolerate:
             raise one.error
     return [tuple(one.parts) for one in pending]
+
+
+def subscribe(namespace: int, protocol: int, groups: Collection[int]) -> trio.socket.SocketType:
+    """A socket that only listens: to what the kernel sends to these multicast groups. Raises OSError."""
+    raw = _open(namespace, protocol)
+    try:
+        for group in groups:
+            raw.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+    except OSError:
+        raw.close()
+        raise
+    raw.setblocking(False)
+    return trio.socket.from_stdlib_socket(raw)
 
 
 class NetlinkSocket:

@@ -23,7 +23,7 @@ from cluster.model.assignments import Assignments, Item, SessionState, TaskItem
 from cluster.model.objects import NodeDescription, Task, TaskStatus
 from cluster.model.specs import ContainerSpec, Platform, Resources, ServiceMode, ServiceModeKind, ServiceSpec, TaskSpec
 from cluster.model.task_state import TaskState, is_final
-from cluster.wire.calls import IssueCertificate, IssuedCertificate, LogLine, LogsOf, Nothing, OpenSession, UpdateStatuses
+from cluster.wire.calls import Applied, IssueCertificate, IssuedCertificate, LogLine, LogsOf, Nothing, OpenSession, UpdateStatuses
 from cluster.wire.peer import Caller, Peer, connect
 
 PATIENCE_S = 20.0
@@ -149,6 +149,7 @@ class FakeAgent:
                         version = message.results_in
                         self._take(message)
                         await self._report(peer)
+                        await peer.call("agent.applied", Applied(version))
                         if message.complete:
                             task_status.started()
                     self.changed.set()

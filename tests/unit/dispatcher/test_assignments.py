@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 import msgspec
@@ -86,21 +87,38 @@ class World:
         self.store.apply(1, tuple(created(o) for o in objects))
         self.board = Board(o for kind in Kind for o in self.store.all(kind))
         self.told: dict[NodeId, dict[str, Item]] = {}
+        self.version: dict[NodeId, int] = {}
 
     def open(self, number: int) -> dict[str, Item]:
-        self.told[NODES[number]] = {item.key: item for item in self.board.open(NODES[number])}
-        return self.told[NODES[number]]
+        node_id = NODES[number]
+        self.told[node_id] = {item.key: item for item in self.board.open(node_id)}
+        self.board.opened(node_id, 1)
+        self.version[node_id] = 1
+        return self.told[node_id]
 
     def apply(self, *changes: Change) -> dict[NodeId, tuple[tuple[Item, ...], tuple[str, ...]]]:
         batch = self.store.apply(self.store.index + 1, changes)
+        return self.send(self.board.feed(batch.events))
+
+    def send(self, nodes: Iterable[NodeId]) -> dict[NodeId, tuple[tuple[Item, ...], tuple[str, ...]]]:
         deltas = {}
-        for node_id in self.board.feed(batch.events):
+        for node_id in nodes:
             delta = self.board.take(node_id)
             for key in delta.removals:
                 self.told[node_id].pop(key, None)
             self.told[node_id].update({item.key: item for item in delta.upserts})
             deltas[node_id] = (delta.upserts, delta.removals)
+            self.version[node_id] += 1
         return deltas
+
+    def acknowledge(self, number: int) -> dict[NodeId, tuple[tuple[Item, ...], tuple[str, ...]]]:
+        return self.send(self.board.acknowledge(NODES[number], self.version[NODES[number]]))
+
+    def desired(self, number: int, where: int) -> TaskState:
+        """What the agent of node `where` believes that the task shall do."""
+        item = self.told[NODES[where]][f"task/task{number}"]
+        assert isinstance(item, TaskItem)
+        return item.task.desired_state
 
     def update(self, item: Object, **what: object) -> Change:
         current = self.store.get(Kind[type(item).__name__.upper()], item.id)
@@ -166,6 +184,81 @@ def test_backends_run_drain_and_go() -> None:
     world.apply(status_of("task2", TaskStatus(TaskState.SHUTDOWN, 6)))
     assert live() == (first,)
     assert "endpoint/net/10.0.1.4/24" not in told
+
+
+def balanced() -> World:
+    """Two tasks behind one service, on nodes that have sessions; a third node has nothing to do with them."""
+    world = World(node(0), node(1), node(2), network(), service(), task(1, 0), task(2, 1))
+    for number in range(3):
+        world.open(number)
+    return world
+
+
+def test_a_task_is_stopped_when_every_node_has_acknowledged_that_it_drains() -> None:
+    world = balanced()
+    assert set(world.apply(world.update(task(2, 1), desired_state=TaskState.SHUTDOWN))) == {NODES[0], NODES[1]}
+    assert world.board.newly_held() == ("task2",)
+    assert world.desired(2, 1) is TaskState.RUNNING
+    assert world.acknowledge(1) == {}
+    assert world.acknowledge(2) == {}
+    assert list(world.acknowledge(0)) == [NODES[1]]
+    assert world.desired(2, 1) is TaskState.SHUTDOWN
+
+
+def test_an_acknowledgement_of_an_older_version_does_not_count() -> None:
+    world = balanced()
+    world.apply(world.update(task(2, 1), desired_state=TaskState.SHUTDOWN))
+    for number in (0, 1):
+        assert world.board.acknowledge(NODES[number], 1) == ()
+    assert world.desired(2, 1) is TaskState.RUNNING
+
+
+def test_a_node_that_goes_is_not_waited_for_and_a_silent_one_not_for_ever() -> None:
+    world = balanced()
+    world.apply(world.update(task(2, 1), desired_state=TaskState.SHUTDOWN), world.update(task(1, 0), desired_state=TaskState.SHUTDOWN))
+    world.acknowledge(1)
+    world.send(world.board.give_up(TaskId("task1")))
+    assert (world.desired(1, 0), world.desired(2, 1)) == (TaskState.SHUTDOWN, TaskState.RUNNING)
+    world.send(world.board.close(NODES[0]))
+    assert world.desired(2, 1) is TaskState.SHUTDOWN
+    assert world.board.give_up(TaskId("task2")) == ()
+
+
+def test_a_held_task_that_ends_by_itself_is_told_at_once() -> None:
+    world = balanced()
+    world.apply(world.update(task(2, 1), desired_state=TaskState.SHUTDOWN))
+    world.apply(status_of("task2", TaskStatus(TaskState.FAILED, 5)))
+    assert world.desired(2, 1) is TaskState.SHUTDOWN
+
+
+def test_a_task_that_nobody_balances_to_is_stopped_at_once() -> None:
+    world = World(node(0), node(1), network(), task(1, 0), task(2, 1))
+    world.open(1)
+    world.apply(world.update(task(2, 1), desired_state=TaskState.SHUTDOWN))
+    assert world.desired(2, 1) is TaskState.SHUTDOWN
+
+
+def test_an_agent_that_comes_back_hears_of_a_held_task_as_running() -> None:
+    world = balanced()
+    world.apply(world.update(task(2, 1), desired_state=TaskState.SHUTDOWN))
+    world.board.close(NODES[1])
+    world.open(1)
+    assert world.desired(2, 1) is TaskState.RUNNING
+    world.acknowledge(0)
+    assert world.desired(2, 1) is TaskState.SHUTDOWN
+
+
+def test_after_a_managers_start_draining_goes_on_where_it_was() -> None:
+    world = balanced()
+    world.apply(world.update(task(2, 1), desired_state=TaskState.SHUTDOWN))
+    world.board = Board(o for kind in Kind for o in world.store.all(kind))
+    assert world.board.newly_held() == ("task2",)
+    world.open(1)
+    assert world.desired(2, 1) is TaskState.RUNNING
+    world.acknowledge(1)
+    world.open(0)
+    world.acknowledge(0)
+    assert world.desired(2, 1) is TaskState.SHUTDOWN
 
 
 def test_an_agent_does_not_hear_its_own_reports() -> None:
@@ -275,7 +368,12 @@ def test_the_fold_of_the_deltas_is_the_full_set(seed: int, steps: int) -> None:
         change = one_step(world, rng)
         if change is not None:
             world.apply(change)
+            if rng.random() < 0.5:
+                world.acknowledge(rng.randrange(3))
     fresh = Board(o for kind in Kind for o in world.store.all(kind))
+    for task_id in (*fresh.newly_held(), *world.board.newly_held()):
+        fresh.give_up(task_id)
+        world.send(world.board.give_up(task_id))
     for node_id in NODES:
         full = {item.key: as_told(item) for item in fresh.open(node_id)}
         assert {key: as_told(item) for key, item in world.told[node_id].items()} == full
