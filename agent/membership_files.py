@@ -47,6 +47,7 @@ def load(folder: Path) -> tuple[Identity, Credentials] | None:
 
 
 def save(folder: Path, identity: Identity, credentials: Credentials | None = None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     if credentials is not None:
         write_atomically(folder / "node.key", credentials.key_pem.encode(), 0o600)
         write_atomically(folder / "node.crt", credentials.certificate_pem.encode())
