@@ -171,7 +171,7 @@ class Supervisor:
         pidfds = [pidfd for pid in self._link.processes if (pidfd := _pidfd(pid)) >= 0]
         try:
             try:
-                await self._link.ask(messages.Shutdown(), repeatable=False)
+                await self._link.ask(messages.Shutdown(), repeatable=True)
             except SupervisorGone:
                 pass  # it ended before its answer was read
             for pidfd in pidfds:

@@ -63,10 +63,7 @@ class Link:
         pending = self._pending[number] = Pending(call, repeatable)
         received = False
         try:
-            if self._socket is not None:
-                await self._transmit(self._socket, number, call)
-            else:
-                self._wake.set()
+            await self._put(number, pending)
             await pending.done.wait()
             received = True
         finally:
@@ -80,21 +77,36 @@ class Link:
             raise _fault(pending.answer)
         return pending
 
-    async def _transmit(self, socket: trio.socket.SocketType, number: int, call: messages.Call) -> None:
-        """A lost connection is no error here: the reader sees it too and decides what becomes of the request."""
+    async def _put(self, number: int, pending: Pending) -> None:
+        """To the supervisor that there is, or to the next one."""
+        while (socket := self._socket) is not None:
+            if await self._transmit(socket, number, pending.call):
+                return
+            pending.repeatable = True  # it has reached nobody
+            if pending.gone and not self.ending:
+                pending.gone, pending.done = "", trio.Event()
+            if self._socket is socket:
+                return  # the reader notices next, and everything that waits goes to the next supervisor
+        self._wake.set()
+
+    async def _transmit(self, socket: trio.socket.SocketType, number: int, call: messages.Call) -> bool:
+        """False when the connection is lost and the request has not gone out: the reader sees that too and connects again."""
         datagram, memfd = datagrams.pack(msgspec.msgpack.encode(messages.Request(number, call)))
         try:
             await socket.sendmsg([datagram], datagrams.ancillary([memfd] if memfd >= 0 else []))
         except (BrokenPipeError, ConnectionResetError, trio.ClosedResourceError):
-            return
+            return False
         finally:
             if memfd >= 0:
                 os.close(memfd)
+        return True
 
     async def connect(self) -> None:
         """Connects, starting the stem when nobody listens. Raises SupervisorGone."""
         for remaining in reversed(range(CONNECT_TRIES_MAX)):
             socket = await _open_socket(self._places)
+            if socket is None and self.ending:
+                raise SupervisorGone("the container supervisor was shut down")
             if socket is None:
                 await _start_stem(self._places)
                 socket = await _open_socket(self._places)
@@ -136,29 +148,27 @@ class Link:
             finally:
                 self._socket.close()
                 self._socket = None
-            self._drop("the container supervisor ended in the middle of a request", everything=self.ending)
+            self._drop("the container supervisor ended in the middle of a request", everything=False)
             await self._reconnect()
 
     async def _reconnect(self) -> None:
         while self._socket is None:
-            if self.ending or not (self._pending or self.readers):
+            if not (self._pending or self.readers):
                 await self._wake.wait()
             self._wake = trio.Event()
-            if self.ending:
-                self._drop("the container supervisor was shut down", everything=True)
-                continue
             try:
                 await self.connect()
             except SupervisorGone as error:
                 self._drop(str(error), everything=True)
         for number, pending in list(self._pending.items()):
-            await self._transmit(self._socket, number, pending.call)
+            if not pending.done.is_set():
+                await self._transmit(self._socket, number, pending.call)
         if self.readers:
             await self._transmit(self._socket, 0, messages.Subscribe())
 
     def _drop(self, text: str, *, everything: bool) -> None:
         for pending in self._pending.values():
-            if everything or not pending.repeatable:
+            if not pending.done.is_set() and (everything or not pending.repeatable):
                 pending.gone = text
                 pending.done.set()
         if everything:
@@ -182,6 +192,9 @@ class Link:
         if pending is None or pending.done.is_set():
             for descriptor in descriptors:
                 os.close(descriptor)
+            return
+        if isinstance(reply.answer, messages.Again):
+            pending.repeatable = True  # this supervisor's end is next
             return
         pending.answer = reply.answer
         pending.descriptors = list(descriptors)

@@ -5,7 +5,9 @@ must survive it, the exit records of processes that it inherited. Never: knows c
 to nothing: it must not fail.
 
 The command returns 0 as soon as a supervisor answers (also when one did before); the stem itself goes on in a session
-of its own. Source: prctl(2) PR_SET_CHILD_SUBREAPER, waitid(2), unix(7).
+of its own. When the stem dies, the supervisor becomes the stem: it executes this program in its own place, as parent
+of its containers, with `--listen`, `--lock` and `--kept` for what it hands over (supervisor/succession.py).
+Source: prctl(2) PR_SET_CHILD_SUBREAPER, waitid(2), unix(7), execve(2).
 """
 
 from __future__ import annotations
@@ -39,15 +41,15 @@ found <name> (with a descriptor) for each that is kept, then end."""
 class Stem:
     """The running stem. Its loop has two sources: SIGCHLD and the supervisor's control socket."""
 
-    def __init__(self, places: Places, ready: int) -> None:
+    def __init__(self, places: Places, ready: int, listener: socket.socket, kept: dict[bytes, int]) -> None:
         self._places = places
         self._ready = ready
-        self._kept: dict[bytes, int] = {}
+        self._kept = kept
         self._failures = 0
         self._was_ready = False
         self._supervisor = -1
         self._control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)[0]
-        self._listener = listen(places)
+        self._listener = listener
         self._woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -57,6 +59,9 @@ class Stem:
         """Until the supervisor ends on purpose (0) or can't be started (1)."""
         self._spawn()
         while True:
+            status = self._reap()
+            if status is not None and not self._restart(status):
+                return 0 if status == 0 else 1
             poll = select.poll()
             poll.register(self._woken, select.POLLIN)
             if self._control.fileno() >= 0:
@@ -66,9 +71,6 @@ class Stem:
                     os.read(self._woken, MESSAGE_BYTES)
                 else:
                     self._listen_to_supervisor()
-            status = self._reap()
-            if status is not None and not self._restart(status):
-                return 0 if status == 0 else 1
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -226,11 +228,38 @@ def detach(places: Places) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The command. Two starts at once wait for each other; the second finds the first one's stem."""
+    """The command."""
     if not is_sealed():
         execute_sealed(["-I", "-m", "runtime.stem", *arguments])
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     places = Places(options["--run"], options["--state"])
+    if "--kept" in options:
+        return _succeed(places, options)
+    return _start(places)
+
+
+def _succeed(places: Places, options: dict[str, str]) -> int:
+    """This process was the supervisor. The lock stays held for as long as its descriptor is open."""
+    for name in ("--listen", "--lock"):
+        os.set_inheritable(int(options[name]), False)
+    kept: dict[bytes, int] = {}
+    with open(int(options["--kept"]), "rb") as file:
+        for line in file:
+            key, _, descriptor = line.rpartition(b" ")
+            kept[key] = int(descriptor)
+            os.set_inheritable(kept[key], False)
+    return _serve(places, -1, socket.socket(fileno=int(options["--listen"])), kept)
+
+
+def _serve(places: Places, ready: int, listener: socket.socket, kept: dict[bytes, int]) -> int:
+    hide("festoon-stem")
+    status = Stem(places, ready, listener, kept).run()
+    close(places)
+    return status
+
+
+def _start(places: Places) -> int:
+    """Two starts at once wait for each other; the second finds the first one's stem."""
     make_folders(places)
     starting = lock(places.stem_lock + ".start", wait=True)
     told, ready = os.pipe2(os.O_CLOEXEC)
@@ -249,12 +278,9 @@ def main(arguments: list[str]) -> int:
         os.write(ready, b"ready")
         return 0
     detach(places)
-    hide("festoon-stem")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    status = Stem(places, ready).run()
-    close(places)
-    return status
+    return _serve(places, ready, listen(places), {})
 
 
 if __name__ == "__main__":

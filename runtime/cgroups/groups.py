@@ -106,10 +106,24 @@ class Parents:
 
     def remove_all(self) -> None:
         """Removes the parents that have become empty; one that another node uses stays."""
-        for parents in self._made.values():
+        for name, parents in self._made.items():
             for folder, _ in parents:
-                remove_folder(folder)
+                _remove_levels(folder, name.count("/") + 1)
         self._made.clear()
+
+
+def _remove_levels(folder: str, levels: int) -> None:
+    """The group and those above it, as many as there are empty ones."""
+    for _ in range(levels):
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                raise
+            return
+        folder = os.path.dirname(folder)
 
 
 def _inside(path: str, mount: str) -> bool:

@@ -36,6 +36,31 @@ def exit_status_of(waited: os.waitid_result) -> int:
     return waited.si_status if waited.si_code == os.CLD_EXITED else 128 + waited.si_status
 
 
+def status_of_zombie(pid: int, started: int) -> int | None:
+    """The exit status of a process that has ended and is not reaped yet, whoever its parent is (field 52 of stat, shown to
+    CAP_SYS_PTRACE); None when it is none, or another one. Source: proc(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    if fields[0] != b"Z" or int(fields[19]) != started:
+        return None
+    return _status(int(fields[49]))
+
+
+def may_trace() -> bool:
+    """Whether this process has CAP_SYS_PTRACE: what the kernel shows of other processes is then the truth."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        held = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
+    return bool(held >> k.CAP_SYS_PTRACE & 1)
+
+
+def _status(status: int) -> int:
+    """0..255, 128 + n for signal n, of a status as wait(2) gives it."""
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
 def status_from_pidfd(pidfd: int) -> int | None:
     """The exit status of a reaped process that need not be our child (kernel 6.15); None where the kernel does not
     tell."""
@@ -47,8 +72,7 @@ def status_from_pidfd(pidfd: int) -> int | None:
         return None
     if not struct.unpack_from("=Q", info, 0)[0] & k.PIDFD_INFO_EXIT:
         return None
-    status: int = struct.unpack_from("=i", info, 60)[0]
-    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    return _status(struct.unpack_from("=i", info, 60)[0])
 
 
 def send_signal(pidfd: int, number: int) -> bool:

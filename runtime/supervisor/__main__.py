@@ -27,6 +27,7 @@ from runtime.supervisor.probe import probe_host
 from runtime.supervisor.reaper import Reaper
 from runtime.supervisor.reserve import Reserve
 from runtime.supervisor.server import Server
+from runtime.supervisor.succession import watch_stem
 
 
 def main(arguments: list[str]) -> int:
@@ -67,12 +68,14 @@ def main(arguments: list[str]) -> int:
     parents.sweep(prefix)
     server.open(context)
     context.keeper.ready()
+    watch_stem(context, server, listener)
     filters.prepare(DEFAULT_CAPABILITIES)
     gc.collect()
     gc.freeze()
     loop.when_idle(context.reserve.fill)
     loop.run()
     context.reserve.close()
+    parents.remove_all()
     close(places)
     os.close(held)
     return 0

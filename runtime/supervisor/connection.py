@@ -67,8 +67,19 @@ class Connection:
     def _ready(self, events: int) -> None:
         if events & WRITABLE:
             self._flush()
+        if not self.closed:
+            self._receive()
+
+    def retire(self) -> None:
+        """Hears out what the client has sent already, then closes; what it sends later fails at once."""
         if self.closed:
             return
+        self._socket.shutdown(socket.SHUT_RD)
+        while not self.closed:
+            self._receive()
+
+    def _receive(self) -> None:
+        """One request; the end of them closes the connection."""
         try:
             data, control, flags, _ = self._socket.recvmsg(datagrams.RECEIVE_BYTES, datagrams.ANCILLARY_BYTES, datagrams.RECEIVE_FLAGS)
         except BlockingIOError:

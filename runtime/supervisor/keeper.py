@@ -1,5 +1,5 @@
 """The supervisor's end of the stem's control socket: descriptors that must outlive a crash. Owns the socket and
-what it found at the start."""
+what it found at the start; knows which descriptors are kept, for when this process becomes the stem itself."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Keeper:
         """Takes over what an earlier supervisor left with the stem."""
         self._control = control
         self._found: dict[str, int] = {}
+        self.kept: dict[str, int] = {}
         self._alone = False
         while True:
             message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
@@ -29,6 +30,15 @@ class Keeper:
                 self._found[message[1:].decode()] = descriptors[0]
         control.settimeout(SEND_TIMEOUT_S)
 
+    @property
+    def control(self) -> int:
+        """Hangs up when the stem dies; it says nothing any more."""
+        return self._control.fileno()
+
+    def alone(self) -> None:
+        """The stem is dead."""
+        self._alone = True
+
     def ready(self) -> None:
         """Every container has been adopted; lets go of what none of them claimed."""
         for name, descriptor in self._found.items():
@@ -38,15 +48,20 @@ class Keeper:
         self._send(READY, [])
 
     def keep(self, name: str, descriptor: int) -> None:
-        """The stem holds a duplicate until `drop`."""
+        """The stem holds a duplicate until `drop`; the caller leaves its own open until then."""
+        self.kept[name] = descriptor
         self._send(KEEP + name.encode(), [descriptor])
 
     def drop(self, name: str) -> None:
+        self.kept.pop(name, None)
         self._send(DROP + name.encode(), [])
 
     def claim(self, name: str) -> int:
-        """A descriptor that was kept, now the caller's; -1 when there is none."""
-        return self._found.pop(name, -1)
+        """A descriptor that was kept and still is, now the caller's; -1 when there is none."""
+        descriptor = self._found.pop(name, -1)
+        if descriptor >= 0:
+            self.kept[name] = descriptor
+        return descriptor
 
     def _send(self, message: bytes, descriptors: list[int]) -> None:
         if self._alone:

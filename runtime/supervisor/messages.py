@@ -134,6 +134,10 @@ class Done(Message, frozen=True):
     """Nothing to say."""
 
 
+class Again(Message, frozen=True):
+    """Nothing has been done: this supervisor makes way for another, ask that one."""
+
+
 class Welcome(Message, frozen=True):
     """`stem`: the stem's pid, 0 when it has died."""
 
@@ -186,7 +190,7 @@ class Event(Message, frozen=True):
     exited: Exited | None = None
 
 
-Answer = Done | Welcome | Started | Ended | Listed | Cgroups | Streams | Failed | Event
+Answer = Done | Again | Welcome | Started | Ended | Listed | Cgroups | Streams | Failed | Event
 
 
 class Reply(msgspec.Struct, frozen=True):

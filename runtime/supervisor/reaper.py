@@ -1,8 +1,9 @@
 """When processes end and how. Owns pidfds from `watch` to the end; children are waited for, adopted processes are
 settled from the stem's records.
 
-An adopted process is not our child: its pidfd tells when it has ended, the stem's record how; without a stem the
-kernel is asked (6.15), and an older kernel leaves the status unknown. Source: pidfd_open(2), waitid(2).
+An adopted process is not our child: its pidfd tells when it has ended; how, its remains in /proc until its parent has
+reaped it, then the stem's record, then the kernel (6.15). Where none of them tells, the status is unknown. Source:
+pidfd_open(2), waitid(2), proc(5).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from runtime.kernel import constants as k
 from runtime.kernel.inotify import open_watch, read_changes
-from runtime.kernel.processes import exit_status_of, start_time, status_from_pidfd
+from runtime.kernel.processes import exit_status_of, may_trace, start_time, status_from_pidfd, status_of_zombie
 from runtime.spec import Exited
 from runtime.supervisor.loop import Loop
 
@@ -40,6 +41,7 @@ class Reaper:
         self._loop = loop
         self._exits = exits
         self._adopted: dict[int, tuple[Process, OnExit]] = {}
+        self._sees_remains = may_trace()
         self._records = open_watch(exits, k.IN_MOVED_TO)
         loop.watch(self._records, self._records_changed)
 
@@ -95,7 +97,7 @@ class Reaper:
             return
 
     def _settle(self, process: Process, events: int) -> None:
-        exited = self.take_record(process.pid, process.start_time)
+        exited = self.take_record(process.pid, process.start_time) or self._remains(process)
         if exited is None and not events & select.EPOLLHUP and start_time(process.pid) == process.start_time:
             # ended but not reaped: the stem writes its record first; wait for that or for the hang-up
             self._loop.change(process.pidfd, 0)
@@ -108,13 +110,18 @@ class Reaper:
         self._release(process)
         on_exit(exited)
 
+    def _remains(self, process: Process) -> Exited | None:
+        """Whoever its parent is now may be slow to reap it: nobody waits for that."""
+        status = status_of_zombie(process.pid, process.start_time) if self._sees_remains else None
+        return None if status is None else Exited(status, finished_at_ns=time.time_ns())
+
     def _records_changed(self, _events: int) -> None:
         names = {change.name for change in read_changes(self._records)}
         for process, _ in list(self._adopted.values()):
             if f"{process.pid}.{process.start_time}" in names:
                 names.discard(f"{process.pid}.{process.start_time}")
                 self._settle(process, select.EPOLLHUP)
-        for name in names:  # of an earlier supervisor's children in reserve: nobody will ask
+        for name in names:  # of an earlier supervisor's children in reserve, or settled already: nobody will ask
             self._remove_record(name)
 
     def _release(self, process: Process) -> None:

@@ -20,6 +20,8 @@ from runtime.supervisor.messages import Answer, Done, Ended, Event, Failed, Requ
 from runtime.supervisor.states import Container, Phase
 
 CONNECTIONS_MAX = 256
+UNFINISHED = (messages.Start, messages.Exec, messages.Pause, messages.Unpause, messages.Update, messages.Shutdown)
+"""What is brought to its end before this supervisor makes way for another: it could not be repeated, or at a price."""
 ID_LENGTH = 64
 
 
@@ -30,6 +32,8 @@ class Server:
         self._listener = listener
         self._connections: set[Connection] = set()
         self._context: Context | None = None
+        self._unfinished = 0
+        self._successor: Callable[[], None] | None = None
 
     def open(self, context: Context) -> None:
         """Begins to accept."""
@@ -42,6 +46,27 @@ class Server:
         for connection in list(self._connections):
             if connection.subscribed:
                 connection.send(0, event)
+
+    def retire(self, then: Callable[[], None]) -> None:
+        """Begins nothing any more; calls `then` when what is under way has been answered and nobody is connected."""
+        assert self._context is not None
+        self._successor = then
+        self._context.loop.forget(self._listener.fileno())
+        self._make_way()
+
+    def _make_way(self) -> None:
+        if self._successor is None or self._unfinished:
+            return
+        for connection in list(self._connections):
+            connection.retire()
+        if not self._unfinished:  # nobody has asked for the end of everything at the last moment
+            self._successor()
+
+    def finished(self) -> None:
+        """One of those that had to be brought to their end. The answer goes out first."""
+        assert self._context is not None
+        self._unfinished -= 1
+        self._context.loop.when_idle(self._make_way)
 
     def _accept(self, _events: int) -> None:
         assert self._context is not None
@@ -56,7 +81,11 @@ class Server:
 
     def _request(self, connection: Connection, request: Request) -> None:
         assert self._context is not None
-        ask = Ask(self._context, connection, request.number)
+        if self._successor is not None and not isinstance(request.call, messages.Shutdown):
+            connection.send(request.number, messages.Again())
+            return
+        ask = Ask(self._context, connection, request.number, self.finished if isinstance(request.call, UNFINISHED) else None)
+        self._unfinished += isinstance(request.call, UNFINISHED)
         try:
             CALLS[type(request.call)](ask, request.call)
         except RuntimeFault as fault:
@@ -68,13 +97,16 @@ class Server:
 class Ask:
     """One request under way: how its call answers, now or later."""
 
-    def __init__(self, context: Context, connection: Connection, number: int) -> None:
+    def __init__(self, context: Context, connection: Connection, number: int, finished: Callable[[], None] | None) -> None:
         self.context = context
         self.connection = connection
         self._number = number
+        self._finished = finished
 
     def answer(self, answer: Answer, descriptors: tuple[int, ...] = ()) -> None:
         self.connection.send(self._number, answer, descriptors)
+        if self._finished is not None:
+            self._finished()
 
     def streams(self, opened: dict[str, int], pid: int = 0) -> None:
         """Descriptors by name, handed over."""
@@ -252,7 +284,6 @@ def shutdown(ask: Ask, _call: messages.Shutdown) -> None:
 
     def finish() -> None:
         if not left:
-            context.parents.remove_all()
             ask.answer(Done())
             context.loop.stop()
 

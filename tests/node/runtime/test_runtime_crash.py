@@ -89,6 +89,86 @@ def test_exec_status_survives_the_supervisor(machine: Any, killed: Callable[[int
     machine.run(body)
 
 
+def test_a_killed_stem_is_replaced_by_the_supervisor(machine: Any, killed: Callable[[int], None]) -> None:
+    """The containers' parent stays: whatever dies next, their statuses are known."""
+
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", "echo one; while ! test -e /tmp/go; do sleep 0.05; done; echo two; exit 5")
+        shell = machine.spec("sh", tty=True, open_stdin=True)
+        pid = await machine.started(supervisor, spec)
+        await machine.started(supervisor, shell)
+        parent = machine.pid_of("runtime.supervisor")
+        await stem_replaced(machine, killed)
+        assert parent_of(pid) == parent == machine.pid_of("runtime.stem")
+        killed(machine.pid_of("runtime.supervisor"))
+        assert {state.phase for state in await supervisor.list()} == {"running"}
+        assert parent_of(pid) == parent == machine.pid_of("runtime.stem") == parent_of(machine.pid_of("runtime.supervisor"))
+        attached = await supervisor.attach(shell.id)
+        os.write(attached.stdin, b"exit 8\n")
+        assert (await supervisor.wait(shell.id)).status == 8
+        os.close(attached.stdin)
+        os.close(attached.stdout)
+        with open(f"/proc/{pid}/root/tmp/go", "w"):
+            pass
+        exited = await supervisor.wait(spec.id)
+        assert (exited.status, exited.known) == (5, True)
+        assert machine.output(spec) == "one\ntwo\n"
+
+    machine.run(body)
+
+
+async def stem_replaced(machine: Any, killed: Callable[[int], None]) -> None:
+    """Kills the stem; returns when there are two again."""
+    stem = machine.pid_of("runtime.stem")
+    killed(stem)
+    with trio.fail_after(20):
+        while stem in machine.daemons() or len(machine.daemons()) != 2:
+            await trio.sleep(0.01)
+
+
+def parent_of(pid: int) -> int:
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
+def test_nothing_fails_while_stems_are_killed_under_load(machine: Any, killed: Callable[[int], None]) -> None:
+    """Starts, execs and their ends in flight: each is answered, with its status."""
+
+    async def body(supervisor: Supervisor) -> None:
+        busy = machine.spec("sleep", "1000")
+        await machine.started(supervisor, busy)
+        running = True
+
+        async def live(status: int) -> None:
+            while running:
+                spec = machine.spec("sh", "-c", f"echo {status}; exit {status}")
+                exited = await machine.ran(supervisor, spec)
+                assert (exited.status, exited.known) == (status, True)
+                assert machine.output(spec) == f"{status}\n"
+                await supervisor.remove(spec.id)
+
+        async def enter(status: int) -> None:
+            while running:
+                call = machine.exec_spec(busy, "sh", "-c", f"exit {status}")
+                started = await supervisor.exec(call)
+                os.close(started.stdout)
+                os.close(started.stderr)
+                exited = await supervisor.exec_wait(busy.id, call.exec_id)
+                assert (exited.status, exited.known) == (status, True)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(2):
+                nursery.start_soon(live, number)
+                nursery.start_soon(enter, number + 2)
+            for _ in range(ROUNDS):
+                await supervisor.list()
+                await trio.sleep(0.2)
+                await stem_replaced(machine, killed)
+            running = False
+
+    machine.run(body)
+
+
 def test_stem_killed_and_then_the_supervisor(machine: Any, killed: Callable[[int], None]) -> None:
     async def body(supervisor: Supervisor) -> None:
         spec = machine.spec("sh", "-c", "while ! test -e /tmp/go; do sleep 0.05; done; exit 5")
@@ -102,7 +182,7 @@ def test_stem_killed_and_then_the_supervisor(machine: Any, killed: Callable[[int
         with open(f"/proc/{pid}/root/tmp/go", "w"):
             pass
         exited = await supervisor.wait(spec.id)
-        # nobody of ours is its parent any more: the kernel tells (6.15), or it is not known
+        # nobody of ours is its parent any more: its remains tell, or the kernel (6.15)
         assert (exited.status, exited.known) in ((5, True), (255, False))
 
     machine.run(body)
