@@ -13,7 +13,7 @@ import trio
 from runtime.cgroups.groups import Groups
 from runtime.errors import SupervisorGone
 from runtime.link import Link
-from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited, Limits
+from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited, IdRange, Limits
 from runtime.supervisor import messages
 from runtime.supervisor.messages import Event
 from runtime.supervisor.places import Places
@@ -137,6 +137,12 @@ class Supervisor:
         answer = await self._link.ask(messages.Where(container_id), repeatable=True)
         assert isinstance(answer, messages.Cgroups)
         return Groups(answer.folders, answer.by_controller, answer.unified)
+
+    async def new_network(self, ids: IdRange) -> int:
+        """A descriptor, the caller's, of a network namespace that belongs to a new user namespace with these ids: a container that is started in it
+        gets that user namespace. Raises RuntimeFault."""
+        pending = await self._link.send(messages.NewNetwork(ids), repeatable=True)
+        return pending.descriptors[0]
 
     async def resize(self, container_id: str, rows: int, columns: int) -> None:
         """Sets the terminal's size; nothing happens to a container without one."""

@@ -27,6 +27,7 @@ class Mount(Spec, frozen=True):
     source: str = ""
     read_only: bool = False
     options: tuple[tuple[str, str], ...] = ()  # tmpfs: size, mode; bind: propagation
+    shifted: bool = False  # bind: in a user namespace the owners of its files are meant as the container sees them (ContainerSpec.ids)
 
 
 class RootFs(Spec, frozen=True):
@@ -61,6 +62,13 @@ class Rlimit(Spec, frozen=True):
     name: str  # nofile, nproc, core, ...
     soft: int
     hard: int
+
+
+class IdRange(Spec, frozen=True):
+    """`count` users and groups of the host from `base` on: what ids from 0 on in a user namespace are outside."""
+
+    base: int
+    count: int
 
 
 DEFAULT_CAPABILITIES: tuple[str, ...] = (
@@ -113,6 +121,11 @@ class ContainerSpec(Spec, frozen=True):
     device_rules: tuple[str, ...] = ()  # further ones of cgroup v1's form: "c 10:229 rwm"
     paths_open: bool = False  # nothing below /proc and /sys is masked or read-only
     log_driver: str = "local"  # json-file: Docker's JSON lines; all others: frames
+    ids: IdRange | None = None  # a user namespace with these ids; without: the host's
+
+    def outside(self, number: int) -> int:
+        """The host's number of one of the container's users or groups."""
+        return number if self.ids is None else self.ids.base + number
 
 
 class ExecSpec(Spec, frozen=True):

@@ -34,6 +34,8 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     namespaces.separate(script, spec, opened)
     namespaces.new_session(script)
     _adjust_oom_score(script, spec.oom_score_adj)
+    if spec.ids is not None:
+        identity.make_files_as(script, spec.ids.base)
     _build_tree(script, spec, host, opened, shm)
     if namespaces.owns_uts(spec):
         namespaces.set_hostname(script, spec.hostname or spec.id[:12])
@@ -42,6 +44,8 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     execution.go_to(script, spec.cwd, create=True)
     if spec.rootfs.read_only:
         rootfs.make_root_read_only(script)
+    if opened.user >= 0:
+        namespaces.enter_user(script, opened.user, namespaces.new_namespaces(spec) & k.CLONE_NEWCGROUP)
     _wait_at_gate(script, opened.gate)
     capabilities = identity.capabilities_of(spec.capabilities, spec.privileged, host.last_capability)
     if not spec.no_new_privileges:
@@ -61,12 +65,12 @@ def compile_exec(exec_spec: ExecSpec, spec: ContainerSpec, host: Host, joined: J
     script = Script()
     namespaces.guard(script)
     namespaces.enter_cgroups(script, joined.cgroups)
-    namespaces.join(script, joined)
+    identity.limit_resources(script, spec.rlimits)  # a user namespace has no right to raise them
+    namespaces.join(script, spec, joined)
     namespaces.new_session(script)
     script.step = "umask"
     script.call(Call.UMASK, 0o022)
     _connect(script, joined)
-    identity.limit_resources(script, spec.rlimits)
     execution.go_to(script, exec_spec.cwd, create=False)
     _wait_at_gate(script, joined.gate)
     privileged = exec_spec.privileged or spec.privileged
@@ -95,19 +99,19 @@ def _build_tree(script: Script, spec: ContainerSpec, host: Host, opened: Opened,
     ordered = mounts.depth_first_order(spec.mounts)
     for mount in ordered:
         mounts.check_target(mount)
-    sources = {mount: mounts.open_bind(script, mount) for mount in ordered if mount.kind == "bind"}
+    sources = {mount: mounts.open_bind(script, mount, opened.user if mount.shifted else -1) for mount in ordered if mount.kind == "bind"}
     views = rootfs.open_views(script, opened.views)
     root = rootfs.pivot(script, opened)
     proc = rootfs.mount_proc(script, root)
     memory = devices.SharedMemory(shm, 0 if spec.ipc_mode == namespaces.NONE else spec.shm_size_bytes)
-    dev = devices.make_dev(script, root, opened, memory, core=any(path == "proc/kcore" for path, _ in host.masked))
+    dev = devices.make_dev(script, root, opened, memory, spec.outside(0), core=any(path == "proc/kcore" for path, _ in host.masked))
     sysfs = rootfs.mount_sys(script, root, views, spec.privileged)
     namespaces.set_sysctls(script, spec, proc)
     for mount in ordered:
         if mount.kind == "bind":
             mounts.attach_bind(script, mount, sources[mount], root, mount.source in opened.folders)
         else:
-            mounts.mount_tmpfs(script, mount, root)
+            mounts.mount_tmpfs(script, mount, root, spec.outside(0))
     if not spec.privileged and not spec.paths_open:
         bases = {"proc": proc, "sys": sysfs}
         script.step = "masks"

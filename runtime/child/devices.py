@@ -27,7 +27,8 @@ CORE = ("core", "/proc/kcore")
 """Where the kernel has that file."""
 
 _PRIVATE = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
-_DEVPTS = (("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))
+_TTY_GID = 5
+_DEVPTS = (("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"))
 
 
 class SharedMemory(NamedTuple):
@@ -56,8 +57,9 @@ def open_shared_memory(script: Script, spec: ContainerSpec, opened: Opened) -> R
     return tree
 
 
-def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemory, *, core: bool = False) -> Register:
-    """Mounts /dev and everything in it; the register is its mount's descriptor, which stays open."""
+def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemory, first_id: int = 0, *, core: bool = False) -> Register:
+    """Mounts /dev and everything in it; the register is its mount's descriptor, which stays open. `first_id`: the host's number of the container's
+    user 0."""
     script.step = "mount of /dev"
     dev = mount_new(script, "tmpfs", k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_STRICTATIME, (("mode", "755"), ("size", "64m")))
     attach_at(script, dev, root, "dev")
@@ -69,18 +71,18 @@ def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemor
         script.call(Call.MKNODAT, dev, name.encode(), k.S_IFCHR | 0o666, device_number(major, minor))
     for name, target in (*LINKS, *((CORE,) if core else ())):
         script.call(Call.SYMLINKAT, target.encode(), dev, name.encode())
-    _add_host_devices(script, dev, opened)
+    _add_host_devices(script, dev, opened, first_id)
     script.call(Call.UMASK, 0o022)
-    _mount_inside(script, dev, opened, memory)
+    _mount_inside(script, dev, opened, memory, first_id)
     return dev
 
 
-def _mount_inside(script: Script, dev: Register, opened: Opened, memory: SharedMemory) -> None:
+def _mount_inside(script: Script, dev: Register, opened: Opened, memory: SharedMemory, first_id: int) -> None:
     script.step = "mount of /dev/pts"
     if opened.devpts >= 0:
         attach_at(script, opened.devpts, dev, "pts")
     else:
-        pts = mount_new(script, "devpts", k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOEXEC, _DEVPTS)
+        pts = mount_new(script, "devpts", k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOEXEC, (*_DEVPTS, ("gid", str(first_id + _TTY_GID))))
         attach_at(script, pts, dev, "pts")
         script.call(Call.CLOSE, pts)
     script.step = "mount of /dev/shm"
@@ -102,7 +104,7 @@ def _mount_inside(script: Script, dev: Register, opened: Opened, memory: SharedM
         script.call(Call.CLOSE, console)
 
 
-def _add_host_devices(script: Script, dev: Register, opened: Opened) -> None:
+def _add_host_devices(script: Script, dev: Register, opened: Opened, first_id: int) -> None:
     made: set[str] = set()
     for device in opened.devices:
         folder = device.path.rpartition("/")[0]
@@ -115,7 +117,7 @@ def _add_host_devices(script: Script, dev: Register, opened: Opened) -> None:
         number = device_number(device.major, device.minor)
         script.call(Call.MKNODAT, dev, device.path.encode(), device.mode, number, tolerate=(k.EEXIST,))
         if device.uid or device.gid:
-            script.call(Call.FCHOWNAT, dev, device.path.encode(), device.uid, device.gid, k.AT_SYMLINK_NOFOLLOW)
+            script.call(Call.FCHOWNAT, dev, device.path.encode(), first_id + device.uid, first_id + device.gid, k.AT_SYMLINK_NOFOLLOW)
 
 
 def device_number(major: int, minor: int) -> int:

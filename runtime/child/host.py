@@ -43,8 +43,8 @@ class Opened(NamedTuple):
     gate: int  # the child reads one byte here and only then goes on
     cgroups: tuple[int, ...] = ()  # cgroup.procs files
     network: int = -1  # a network namespace to join, or the pidfd of a process in it
-    ipc: int = -1  # pidfd of a process whose ipc namespace and /dev/shm are joined
-    uts: int = -1  # pidfd of a process whose uts namespace is joined
+    ipc: int = -1  # pidfd of a process whose ipc namespace and /dev/shm are joined; or an ipc namespace
+    uts: int = -1  # pidfd of a process whose uts namespace is joined; or a uts namespace
     stdin: int = -1  # -1: /dev/null
     stdout: int = -1
     stderr: int = -1
@@ -55,6 +55,7 @@ class Opened(NamedTuple):
     folders: frozenset[str] = frozenset()  # those bind sources that are folders
     filter: bytes = b""  # the system call filter (runtime/seccomp), empty for none
     separated: int = 0  # flags of the namespaces that the child has unshared already
+    user: int = -1  # a user namespace to end up in; it owns the network, ipc and uts namespaces above
 
 
 class Joined(NamedTuple):

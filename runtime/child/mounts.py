@@ -64,12 +64,15 @@ def depth_first_order(mounts: tuple[Mount, ...]) -> list[Mount]:
     return sorted(mounts, key=lambda mount: len([part for part in mount.target.split("/") if part]))
 
 
-def open_bind(script: Script, mount: Mount) -> Register:
-    """Clones the source's tree (host paths are still visible) with its attributes and propagation set."""
+def open_bind(script: Script, mount: Mount, user: int = -1) -> Register:
+    """Clones the source's tree (host paths are still visible) with its attributes and propagation set. `user`: the user namespace that shifts the
+    owners of its files."""
     script.step = f"bind of {mount.source} on {mount.target}"
     propagation, recursive = _propagation(mount)
     flags = k.OPEN_TREE_CLONE | k.O_CLOEXEC | k.AT_RECURSIVE
     tree = script.keep(Call.OPEN_TREE, k.AT_FDCWD, mount.source.encode(), flags)
+    if user >= 0:
+        script.call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH, struct.pack("=4Q", k.MOUNT_ATTR_IDMAP, 0, 0, user), k.MOUNT_ATTR_SIZE_BYTES)
     attributes = struct.pack("=4Q", k.MOUNT_ATTR_RDONLY if mount.read_only else 0, 0, 0, 0)
     if mount.read_only:
         script.call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH | k.AT_RECURSIVE, attributes, k.MOUNT_ATTR_SIZE_BYTES)
@@ -97,8 +100,8 @@ def attach_bind(script: Script, mount: Mount, tree: Register, root: Register, fo
     script.call(Call.CLOSE, tree)
 
 
-def mount_tmpfs(script: Script, mount: Mount, root: Register) -> None:
-    """Empty, nosuid, nodev, noexec, mode 1777 unless the options say so."""
+def mount_tmpfs(script: Script, mount: Mount, root: Register, first_id: int = 0) -> None:
+    """Empty, nosuid, nodev, noexec, mode 1777 unless the options say so. `first_id`: the host's number of the container's user 0."""
     script.step = f"tmpfs on {mount.target}"
     options = dict(mount.options)
     attributes = _TMPFS_ATTRIBUTES | (k.MOUNT_ATTR_RDONLY if mount.read_only else 0)
@@ -110,6 +113,9 @@ def mount_tmpfs(script: Script, mount: Mount, root: Register) -> None:
     if unknown:
         raise Refused(f"invalid tmpfs option ['{unknown[0]}'] of the mount on {mount.target}")
     options.setdefault("mode", "1777")
+    for key in ("uid", "gid"):
+        if first_id and options.get(key, "").isdigit():
+            options[key] = str(first_id + int(options[key]))
     make_folders(script, mount.target)
     created = mount_new(script, "tmpfs", attributes, tuple(options.items()))
     attach_at(script, created, root, mount.target)

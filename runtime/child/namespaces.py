@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HOST_NETWORK = "host"
 HOST = "host"
 NONE = "none"
+OWNED = k.CLONE_NEWNET | k.CLONE_NEWUTS | k.CLONE_NEWIPC
+"""Kinds that a container in a user namespace does not make itself."""
 NO_OTHER = ("", HOST, NONE)
 """Modes of a namespace that name no other container."""
 
@@ -47,9 +49,11 @@ def enter_cgroups(script: Script, procs: tuple[int, ...]) -> None:
 
 
 def separate(script: Script, spec: ContainerSpec, opened: Opened) -> None:
-    """A new mount namespace; uts, ipc, cgroup and network namespaces as asked; no mount comes back to the host."""
+    """A new mount namespace; uts, ipc, cgroup and network namespaces as asked; no mount comes back to the host. Those that are to belong to a user
+    namespace have been made (runtime/kernel/userns.py) or come when it is entered."""
     script.step = "namespaces"
-    script.call(Call.UNSHARE, new_namespaces(spec) & ~opened.separated)
+    fresh = new_namespaces(spec) & ~opened.separated
+    script.call(Call.UNSHARE, fresh if opened.user < 0 else fresh & ~(OWNED | k.CLONE_NEWCGROUP))
     if opened.ipc >= 0:
         script.call(Call.SETNS, opened.ipc, k.CLONE_NEWIPC)
     if opened.uts >= 0:
@@ -106,11 +110,19 @@ def new_session(script: Script) -> None:
     script.call(Call.KEYCTL, k.KEYCTL_JOIN_SESSION_KEYRING, 0, tolerate=(k.ENOSYS, k.EDQUOT, k.EPERM, k.EACCES))
 
 
-def join(script: Script, joined: Joined) -> None:
+def join(script: Script, spec: ContainerSpec, joined: Joined) -> None:
     """All namespaces of a running container but the pid namespace."""
     script.step = "join of the container's namespaces"
     flags = k.CLONE_NEWNS | k.CLONE_NEWUTS | k.CLONE_NEWIPC | k.CLONE_NEWNET | k.CLONE_NEWCGROUP
-    script.call(Call.SETNS, joined.init, flags)
+    script.call(Call.SETNS, joined.init, flags | (0 if spec.ids is None else k.CLONE_NEWUSER))
+
+
+def enter_user(script: Script, user: int, fresh: int) -> None:
+    """For good: from here on no right over anything of the host is left, whatever the capabilities say. The mounts, made with the host's rights, are
+    copied into a namespace of its own, where each is locked: not even SYS_ADMIN takes a mask or a read-only path away. `fresh`: what else is made anew."""
+    script.step = "user namespace"
+    script.call(Call.SETNS, user, k.CLONE_NEWUSER)
+    script.call(Call.UNSHARE, k.CLONE_NEWNS | fresh)
 
 
 def set_hostname(script: Script, hostname: str) -> None:

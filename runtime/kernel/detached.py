@@ -11,21 +11,33 @@ import fcntl
 import functools
 import os
 import struct
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 from runtime.kernel import constants as k
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
 
+
+class Shift(NamedTuple):
+    """Files as a user namespace sees them, whatever the disk says: `user` is open, `root` the host's id of its root."""
+
+    user: int
+    root: int
+
+
 LAYERS_MAX = 500  # overlayfs's own limit (OVL_MAX_STACK)
 FSCONFIG_STRING_MAX_BYTES = 255
+TTY_GID = 5
 
 
-def mount_overlay(lower: Sequence[str], upper: str = "", work: str = "") -> int:
+def mount_overlay(lower: Sequence[str], upper: str = "", work: str = "", shift: Shift | None = None) -> int:
     """A detached overlay of folders, `lower` top first; without `upper` (two lower ones are needed then) nothing can be
     written. Returns its descriptor (close-on-exec). Raises OSError."""
     assert 0 < len(lower) <= LAYERS_MAX
+    if shift is not None:
+        return _mount_shifted(lower, upper, work, shift)
     with ExitStack() as stack:
         context = call(Call.FSOPEN, b"overlay", k.FSOPEN_CLOEXEC)
         stack.callback(os.close, context)
@@ -36,6 +48,59 @@ def mount_overlay(lower: Sequence[str], upper: str = "", work: str = "") -> int:
             _set(context, b"workdir", _named(work, stack))
         call(Call.FSCONFIG, context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
         return call(Call.FSMOUNT, context, k.FSMOUNT_CLOEXEC, 0)
+
+
+def _mount_shifted(lower: Sequence[str], upper: str, work: str, shift: Shift) -> int:
+    """Every layer through an id-mapped clone of its own: on disk the owners stay those that the container sees. `upper` and `work` stand in one
+    folder, as overlayfs wants them on one mount. Raises OSError in words where the kernel or a layer's file system can't (5.12, overlay 6.13)."""
+    assert os.path.dirname(upper) == os.path.dirname(work)
+    with ExitStack() as stack:
+        context = call(Call.FSOPEN, b"overlay", k.FSOPEN_CLOEXEC)
+        stack.callback(os.close, context)
+        _set(context, b"source", b"overlay")
+        for layer in lower:
+            _set_descriptor(context, b"lowerdir+", id_mapped(layer, shift.user, stack))
+        both = id_mapped(os.path.dirname(upper), shift.user, stack)
+        for key, path in ((b"upperdir", upper), (b"workdir", work)):
+            descriptor = os.open(os.path.basename(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=both)
+            stack.callback(os.close, descriptor)
+            _set_descriptor(context, key, descriptor)
+        with files_made_as(shift.root):  # overlayfs works with its maker's ids, and only the container's are in the map
+            call(Call.FSCONFIG, context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
+        return call(Call.FSMOUNT, context, k.FSMOUNT_CLOEXEC, 0)
+
+
+def id_mapped(path: str, user: int, stack: ExitStack) -> int:
+    """A clone of the mount at `path` whose owners are shifted by the user namespace's map. Raises OSError in words."""
+    tree = call(Call.OPEN_TREE, k.AT_FDCWD, os.fsencode(path), k.OPEN_TREE_CLONE | k.O_CLOEXEC)
+    stack.callback(os.close, tree)
+    attributes = struct.pack("=4Q", k.MOUNT_ATTR_IDMAP, 0, 0, user)
+    try:
+        call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH, attributes, k.MOUNT_ATTR_SIZE_BYTES)
+    except OSError as error:
+        raise OSError(error.errno, f"user namespaces need a file system with id-mapped mounts, and that of {path} has none: {error.strerror}") from error
+    return tree
+
+
+def _set_descriptor(context: int, key: bytes, descriptor: int) -> None:
+    try:
+        call(Call.FSCONFIG, context, k.FSCONFIG_SET_FD, key, 0, descriptor)
+    except OSError as error:
+        raise OSError(error.errno, f"user namespaces need a kernel whose overlayfs takes id-mapped layers (6.13 or newer): {error.strerror}") from error
+
+
+@contextmanager
+def files_made_as(owner: int) -> Generator[None]:
+    """This process makes files as that user and group, with all its capabilities. Raises OSError."""
+    call(Call.PRCTL, k.PR_SET_SECUREBITS, k.SECBIT_NO_SETUID_FIXUP)
+    try:
+        call(Call.SETFSGID, owner)
+        call(Call.SETFSUID, owner)
+        yield
+    finally:
+        call(Call.SETFSUID, os.geteuid())
+        call(Call.SETFSGID, os.getegid())
+        call(Call.PRCTL, k.PR_SET_SECUREBITS, 0)
 
 
 def _set(context: int, key: bytes, value: bytes) -> None:
@@ -91,12 +156,12 @@ def _open_folder(path: str, stack: ExitStack) -> int:
     return descriptor
 
 
-def mount_devpts() -> int:
-    """A private devpts instance, detached: the descriptor of its mount."""
+def mount_devpts(group: int = TTY_GID) -> int:
+    """A private devpts instance, detached: the descriptor of its mount. `group`: of its terminals."""
     context = call(Call.FSOPEN, b"devpts", k.FSOPEN_CLOEXEC)
     try:
         call(Call.FSCONFIG, context, k.FSCONFIG_SET_FLAG, b"newinstance", 0, 0)
-        for key, value in ((b"ptmxmode", b"0666"), (b"mode", b"0620"), (b"gid", b"5")):
+        for key, value in ((b"ptmxmode", b"0666"), (b"mode", b"0620"), (b"gid", b"%d" % group)):
             _set(context, key, value)
         call(Call.FSCONFIG, context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
         return call(Call.FSMOUNT, context, k.FSMOUNT_CLOEXEC, k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NOEXEC)

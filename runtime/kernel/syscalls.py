@@ -26,6 +26,8 @@ class Call(IntEnum):
     SETGROUPS = 116
     SETRESUID = 117
     SETRESGID = 119
+    SETFSUID = 122
+    SETFSGID = 123
     CAPSET = 126
     FSTATFS = 138
     PIVOT_ROOT = 155

@@ -14,15 +14,14 @@ from runtime.child.execution import explain
 from runtime.child.faults import Refused
 from runtime.child.host import Joined
 from runtime.errors import NoSuchContainer, RuntimeFault, StartFailed
-from runtime.kernel.detached import open_container_ptmx, open_terminal, resize_terminal
-from runtime.spec import ExecSpec, Exited
+from runtime.kernel.detached import TTY_GID, open_container_ptmx, open_terminal, resize_terminal
+from runtime.spec import ContainerSpec, ExecSpec, Exited
 from runtime.supervisor import journal
 from runtime.supervisor.context import Context
 from runtime.supervisor.journal import EXEC_PREFIX, ExecRecord
 from runtime.supervisor.reaper import Process
 from runtime.supervisor.spawn import close_all, read_report, spawn
 from runtime.supervisor.states import Container, Phase, RunningExec
-from runtime.supervisor.streams import TTY_GID
 
 FINISHED_MAX = 100
 """Records of ended execs kept for each container."""
@@ -60,7 +59,7 @@ def _begin(
     """Forks the child, writes its record, opens its gate. What only the child needs is closed with `stack`."""
     process = container.process
     assert process is not None
-    theirs = _streams(process.pid, spec, ours, stack)
+    theirs = _streams(process.pid, container.spec, spec, ours, stack)
     gate_reader, gate = os.pipe2(os.O_CLOEXEC)
     stack.callback(close_all, (gate_reader, gate))
     procs = cgroups.open_procs(container.groups) if container.groups is not None else []
@@ -132,7 +131,7 @@ class _Joining:
             self.outcome(self.fault, 0, {})
 
 
-def _streams(init: int, spec: ExecSpec, ours: dict[str, int], stack: ExitStack) -> dict[str, int]:
+def _streams(init: int, whole: ContainerSpec, spec: ExecSpec, ours: dict[str, int], stack: ExitStack) -> dict[str, int]:
     """Fills `ours` with the client's ends; the process's ends are returned by their names in Joined and closed with
     `stack`."""
     theirs: dict[str, int] = {}
@@ -144,7 +143,7 @@ def _streams(init: int, spec: ExecSpec, ours: dict[str, int], stack: ExitStack) 
     if spec.tty:
         ours["tty"] = open_container_ptmx(init)
         keep("terminal", open_terminal(ours["tty"]))
-        os.fchown(theirs["terminal"], spec.user.uid, TTY_GID)
+        os.fchown(theirs["terminal"], whole.outside(spec.user.uid), whole.outside(TTY_GID))
         if spec.rows and spec.columns:
             resize_terminal(ours["tty"], spec.rows, spec.columns)
         return theirs
@@ -155,7 +154,7 @@ def _streams(init: int, spec: ExecSpec, ours: dict[str, int], stack: ExitStack) 
         keep("stdin", os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
     for name in ("stdout", "stderr"):
         ours[name], writer = os.pipe2(os.O_CLOEXEC)
-        os.fchown(writer, spec.user.uid, spec.user.gid)
+        os.fchown(writer, whole.outside(spec.user.uid), whole.outside(spec.user.gid))
         keep(name, writer)
     return theirs
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited, Limits
+from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited, IdRange, Limits
 
 VERSION = 1
 
@@ -89,6 +89,12 @@ class Where(Message, frozen=True):
     container_id: str
 
 
+class NewNetwork(Message, frozen=True):
+    """A network namespace that belongs to a new user namespace with these ids: one descriptor, `network`."""
+
+    ids: IdRange
+
+
 class Exec(Message, frozen=True):
     spec: ExecSpec
 
@@ -121,7 +127,7 @@ class Shutdown(Message, frozen=True):
 
 Call = (
     Hello | Create | Start | Signal | Wait | Remove | List | Attach | CloseStdin | Resize
-    | Pause | Unpause | Update | Where | Exec | ExecWait | ExecSignal | ExecResize | Subscribe | Shutdown
+    | Pause | Unpause | Update | Where | NewNetwork | Exec | ExecWait | ExecSignal | ExecResize | Subscribe | Shutdown
 )  # fmt: skip
 
 
@@ -167,7 +173,7 @@ class Cgroups(Message, frozen=True):
 
 
 class Streams(Message, frozen=True):
-    """`names` of the descriptors that come with this message, in order: stdin, stdout, stderr, tty. `pid` of an
+    """`names` of the descriptors that come with this message, in order: stdin, stdout, stderr, tty; network. `pid` of an
     exec."""
 
     names: tuple[str, ...]

@@ -13,7 +13,7 @@ from runtime.errors import NoSuchContainer, NotPaused, RuntimeFault, StartFailed
 from runtime.kernel.detached import resize_terminal
 from runtime.kernel.processes import send_signal
 from runtime.spec import Exited
-from runtime.supervisor import control, ending, execs, journal, messages, starter, streams
+from runtime.supervisor import control, ending, execs, journal, messages, spaces, starter, streams
 from runtime.supervisor.connection import Connection, peer_uid
 from runtime.supervisor.context import Context
 from runtime.supervisor.messages import Answer, Done, Ended, Event, Failed, Request, Started
@@ -232,6 +232,10 @@ def where(ask: Ask, call: messages.Where) -> None:
     ask.answer(messages.Cgroups(*found) if found is not None else messages.Cgroups())
 
 
+def new_network(ask: Ask, call: messages.NewNetwork) -> None:
+    ask.streams({"network": spaces.new_network(call.ids)})
+
+
 def exec_(ask: Ask, call: messages.Exec) -> None:
     def outcome(fault: RuntimeFault | None, pid: int, opened: dict[str, int]) -> None:
         if fault is not None:
@@ -307,6 +311,7 @@ CALLS: dict[type, Callable[[Ask, Any], None]] = {
     messages.Unpause: unpause,
     messages.Update: update,
     messages.Where: where,
+    messages.NewNetwork: new_network,
     messages.Exec: exec_,
     messages.ExecWait: exec_wait,
     messages.ExecSignal: exec_signal,

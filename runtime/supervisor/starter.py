@@ -16,15 +16,16 @@ from runtime.child.compile import Compiled, compile_container
 from runtime.child.execution import explain
 from runtime.child.faults import Refused
 from runtime.child.host import Opened
-from runtime.child.namespaces import CONTAINER_PREFIX, HOST, HOST_NETWORK, NO_OTHER, new_namespaces
+from runtime.child.namespaces import new_namespaces
 from runtime.errors import RuntimeFault, StartFailed
-from runtime.kernel.detached import mount_overlay
+from runtime.kernel import constants as k
+from runtime.kernel.detached import Shift, mount_overlay
 from runtime.spec import ContainerSpec, Exited
 from runtime.supervisor import ending, streams
 from runtime.supervisor.context import Context
 from runtime.supervisor.prepared import Prepared, namespaces_ahead, numbered
 from runtime.supervisor.probe import devices_of, host_devices
-from runtime.supervisor.reaper import Process
+from runtime.supervisor.spaces import open_namespaces, pid_namespace
 from runtime.supervisor.spawn import close_all, read_report, spawn
 from runtime.supervisor.states import Container, Happening, OnStart, Phase
 
@@ -117,7 +118,7 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
             prepared = None
             opened = _open_groups(context, container, opened, stack)
             compiled = compile_container(spec, context.host, opened)
-            pid = spawn(compiled, errors, home=context.home, enter=_pid_namespace(context, spec), drop=(gate, report))
+            pid = spawn(compiled, errors, home=context.home, enter=pid_namespace(context, spec), drop=(gate, report))
         if container.stdin_ended:
             streams.close_stdin(context, container)
     except (OSError, Refused, RuntimeFault):
@@ -142,7 +143,7 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
 
 def _take(context: Context, spec: ContainerSpec, stack: ExitStack) -> Prepared | None:
     """A child of the reserve for this container, if it is like most; given back with `stack` unless it was used."""
-    if spec.pid_mode or spec.privileged or spec.cgroup_parent or spec.devices or spec.device_rules:
+    if spec.pid_mode or spec.privileged or spec.cgroup_parent or spec.devices or spec.device_rules or spec.ids is not None:
         return None
     prepared = context.reserve.take(namespaces_ahead(new_namespaces(spec)))
     if prepared is not None:
@@ -200,50 +201,26 @@ def _open(context: Context, container: Container, gate: int, stack: ExitStack) -
         return descriptor
 
     assert container.groups is not None
-    root = keep(mount_overlay(spec.rootfs.lower, spec.rootfs.upper, spec.rootfs.work))
+    spaces = {flag: keep(descriptor) for flag, descriptor in open_namespaces(context, spec).items()}
+    user = spaces.get(k.CLONE_NEWUSER, -1)
+    shift = Shift(user, spec.outside(0)) if spec.ids is not None else None
+    root = keep(mount_overlay(spec.rootfs.lower, spec.rootfs.upper, spec.rootfs.work, shift))
     ends = {name: keep(descriptor) for name, descriptor in streams.open_for_child(container).items()}
     return Opened(
         root=root,
         mount_point=context.places.mount_point,
         gate=gate,
         cgroups=(),  # one in reserve is in its groups already; see _open_groups
-        network=keep(_open_network(context, spec)) if spec.network_namespace not in ("", HOST_NETWORK) else -1,
-        ipc=keep(_open_other(context, spec.ipc_mode, "ipc")) if spec.ipc_mode not in NO_OTHER else -1,
-        uts=keep(_open_other(context, spec.uts_mode, "uts")) if spec.uts_mode not in NO_OTHER else -1,
+        network=spaces.get(k.CLONE_NEWNET, -1),
+        ipc=spaces.get(k.CLONE_NEWIPC, -1),
+        uts=spaces.get(k.CLONE_NEWUTS, -1),
+        user=user,
         views=cgroups.views_of(container.groups, context.layout),
         devices=host_devices() if spec.privileged else devices_of(spec.devices)[0],
         folders=_folders(spec),
         filter=context.filters.find(spec.seccomp, spec.capabilities, spec.privileged),
         **ends,
     )
-
-
-def _pid_namespace(context: Context, spec: ContainerSpec) -> int:
-    """For spawn: what the child is born in; -1 a new one."""
-    if spec.pid_mode in NO_OTHER:
-        return context.home if spec.pid_mode == HOST else -1
-    return _other(context, spec.pid_mode, "pid").pidfd
-
-
-def _other(context: Context, container_id: str, what: str) -> Process:
-    """The first process of a container whose namespace is joined. Raises StartFailed."""
-    other = context.containers.get(container_id)
-    if other is None or other.process is None or other.phase is not Phase.RUNNING:
-        raise StartFailed(f"cannot join {what} namespace of a non running container: {container_id}")
-    return other.process
-
-
-def _open_other(context: Context, container_id: str, what: str) -> int:
-    return os.dup(_other(context, container_id, what).pidfd)
-
-
-def _open_network(context: Context, spec: ContainerSpec) -> int:
-    if spec.network_namespace.startswith(CONTAINER_PREFIX):
-        return _open_other(context, spec.network_namespace.removeprefix(CONTAINER_PREFIX), "network")
-    try:
-        return os.open(spec.network_namespace, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise StartFailed(f"the network namespace {spec.network_namespace} does not exist") from error
 
 
 def _folders(spec: ContainerSpec) -> frozenset[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from runtime.kernel.detached import mount_devpts, open_terminal
+from runtime.kernel.detached import TTY_GID, mount_devpts, open_terminal
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
 from runtime.spec import ContainerSpec
@@ -22,7 +22,6 @@ from runtime.supervisor.output import Output
 from runtime.supervisor.spawn import close_all
 from runtime.supervisor.states import Container
 
-TTY_GID = 5
 _FIFO = os.O_RDWR | os.O_CLOEXEC
 _READER = _FIFO | os.O_NONBLOCK
 _OUTPUTS = ((STDOUT, "stdout"), (STDERR, "stderr"))
@@ -36,11 +35,11 @@ def prepare(context: Context, container: Container) -> None:
     output = _new_output(context, container)
     output.begin()
     if container.spec.tty:
-        container.devpts = mount_devpts()
+        container.devpts = mount_devpts(container.spec.outside(TTY_GID))
         ptmx = call(Call.OPENAT, container.devpts, b"ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         context.keeper.keep(f"{container.spec.id}/master", ptmx)
         _use_terminal(container, output, ptmx)
-        os.fchown(container.slave, container.spec.user.uid, TTY_GID)
+        _give_to_user(container)
     else:
         for _, name in _OUTPUTS:
             _make_fifo(container, name)
@@ -59,14 +58,14 @@ def same_shape(one: ContainerSpec, other: ContainerSpec) -> bool:
 
 def _give_to_user(container: Container) -> None:
     """The user may have been another when somebody attached first."""
-    user = container.spec.user
-    if container.spec.tty:
-        os.fchown(container.slave, user.uid, TTY_GID)
+    spec = container.spec
+    if spec.tty:
+        os.fchown(container.slave, spec.outside(spec.user.uid), spec.outside(TTY_GID))
         return
     for name in ("stdin", "stdout", "stderr"):
         path = os.path.join(container.folder, name)
         if os.path.lexists(path):
-            os.chown(path, user.uid, user.gid)
+            os.chown(path, spec.outside(spec.user.uid), spec.outside(spec.user.gid))
 
 
 def take_over(context: Context, container: Container) -> None:
@@ -97,11 +96,11 @@ def _use_terminal(container: Container, output: Output, ptmx: int) -> None:
 
 def _make_fifo(container: Container, name: str) -> None:
     """Fresh for each run, owned by the container's user, who may open /dev/stdout again."""
-    path = os.path.join(container.folder, name)
+    path, spec = os.path.join(container.folder, name), container.spec
     if os.path.lexists(path):
         os.unlink(path)
     os.mkfifo(path, 0o600)
-    os.chown(path, container.spec.user.uid, container.spec.user.gid)
+    os.chown(path, spec.outside(spec.user.uid), spec.outside(spec.user.gid))
 
 
 def _read_fifos(context: Context, container: Container, output: Output) -> None:

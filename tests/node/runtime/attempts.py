@@ -17,7 +17,10 @@ from typing import Any
 from runtime.cgroups import groups as cgroups
 from runtime.child.compile import Compiled, compile_container
 from runtime.child.host import Opened
-from runtime.kernel.detached import mount_overlay
+from runtime.child.namespaces import OWNED
+from runtime.kernel import constants as k
+from runtime.kernel import userns
+from runtime.kernel.detached import Shift, mount_overlay
 from runtime.kernel.operations import Operation
 from runtime.kernel.syscalls import Call
 from runtime.seccomp.filters import filters_of_this_machine
@@ -99,12 +102,20 @@ def start(machine: Any, spec: ContainerSpec, change: Change | None = None, *, ho
         gate_reader, gate = os.pipe2(os.O_CLOEXEC)
         report, errors = os.pipe2(os.O_CLOEXEC)
         stdin_reader, stdin = os.pipe2(os.O_CLOEXEC)
-        root = mount_overlay(spec.rootfs.lower, spec.rootfs.upper, spec.rootfs.work)
+        spaces: dict[int, int] = {}
+        if spec.ids is not None:
+            ids = (userns.Mapping(0, spec.ids.base, spec.ids.count),)
+            spaces = userns.new_user_namespace(ids, ids, OWNED)
+        shift = Shift(spaces[k.CLONE_NEWUSER], spec.outside(0)) if spaces else None
+        root = mount_overlay(spec.rootfs.lower, spec.rootfs.upper, spec.rootfs.work, shift)
+        os.fchown(output.fileno(), spec.outside(0), spec.outside(0))
         procs = cgroups.open_procs(groups)
         opened = Opened(
             root=root, mount_point=mount_point, gate=gate_reader, cgroups=tuple(procs), stdin=stdin_reader, stdout=output.fileno(),
             stderr=output.fileno(), views=cgroups.views_of(groups, layout),
             folders=frozenset(mount.source for mount in spec.mounts if os.path.isdir(mount.source)),
+            user=spaces.get(k.CLONE_NEWUSER, -1), network=spaces.get(k.CLONE_NEWNET, -1),
+            ipc=spaces.get(k.CLONE_NEWIPC, -1), uts=spaces.get(k.CLONE_NEWUTS, -1),
             filter=filters_of_this_machine(host.last_capability).find(spec.seccomp, spec.capabilities, spec.privileged),
         )  # fmt: skip
         compiled = compile_container(spec, host, opened)
@@ -114,7 +125,7 @@ def start(machine: Any, spec: ContainerSpec, change: Change | None = None, *, ho
             compiled = compiled._replace(operations=changed)
         pid = spawn(compiled, errors, home=home)
         os.write(gate, b"\1")
-        for descriptor in (gate_reader, gate, errors, root, stdin_reader, *procs):
+        for descriptor in (gate_reader, gate, errors, root, stdin_reader, *procs, *spaces.values()):
             closing.callback(os.close, descriptor)
         closing.close()
         stack.callback(os.close, report)
@@ -137,7 +148,6 @@ def isolated(body: Callable[[], bool]) -> bool:
     if pid == 0:
         status = 2
         try:
-            from runtime.kernel import constants as k
             from runtime.kernel.libc import call
 
             call(Call.UNSHARE, k.CLONE_NEWNS)
