@@ -1,0 +1,77 @@
+"""A task that is taken away behind the mesh is missed by nobody: an honest client counts every request that fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cluster import walkthrough as walk
+from tests.driver import ADDRESS, FESTOON, MANAGER, WORKER1, WORKER2, Lab, until
+
+SERVER = "echo served to the end >/tmp/index.html; trap 'exit 0' TERM; httpd -f -p 80 -h /tmp & wait"  # the stop signal ends it in the middle of a request
+CLIENT = """
+import json, socket, sys, threading
+host, port, stop, failures, served = sys.argv[1], int(sys.argv[2]), threading.Event(), [], []
+def work():
+    while not stop.is_set():
+        answer = b""
+        try:
+            with socket.create_connection((host, port), timeout=5) as connection:
+                connection.sendall(b"GET / HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n")
+                while part := connection.recv(4096):
+                    answer += part
+        except OSError as error:
+            failures.append(repr(error))
+        (served if b"served to the end" in answer else failures).append(answer.decode())
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+sys.stdin.read()
+stop.set()
+[thread.join() for thread in threads]
+print(json.dumps([len(served), failures[:5]]))
+"""
+
+
+@contextmanager
+def asking(lab: Lab, node: str, port: int) -> Iterator[list[tuple[int, list[str]]]]:
+    """New connections from `node` to the port of another node all the time; at the end (requests served, failures) is in the list."""
+    command = [FESTOON, "lab", "exec", "--name", lab.name, node, "--", "python3", "-I", "-c", CLIENT, ADDRESS[WORKER2], str(port)]
+    found: list[tuple[int, list[str]]] = []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        out: list[str] = []
+        reader = threading.Thread(target=lambda: out.extend(client.stdout or ()))
+        reader.start()
+        try:
+            yield found
+        finally:
+            assert client.stdin is not None
+            client.stdin.close()
+            reader.join()
+    served, failures = json.loads("".join(out))
+    found.append((served, failures))
+
+
+@pytest.mark.parametrize("taken", [1, 4])
+def test_taking_tasks_away_fails_no_request(lab: Lab, taken: int) -> None:
+    name, port = f"shrink{taken}", 8090 + taken
+    lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", name, "--replicas", "10", "-p", f"{port}:80", "busybox", "sh", "-c", SERVER)
+    assert until(lambda: len(lab.running("festoon", name)) == 10)
+    url = f"http://{ADDRESS[WORKER2]}:{port}/"
+    assert until(lambda: all("to the end" in walk.fetch(lab, WORKER1, url) for _ in range(10)))
+    with asking(lab, WORKER1, port) as counted:
+        lab.ok(MANAGER, "festoon", "service", "scale", "-d", f"{name}={10 - taken}")
+        assert until(lambda: _containers(lab, name) == 10 - taken)
+    ((served, failures),) = counted
+    assert failures == []
+    assert served > 100
+    lab.ok(MANAGER, "festoon", "service", "rm", name)
+
+
+def _containers(lab: Lab, service: str) -> int:
+    rows = [row for node in ADDRESS for row in lab.rows(node, "festoon", "container", "ls")]
+    return sum(row["Names"].startswith(f"{service}.") for row in rows)
