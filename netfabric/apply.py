@@ -182,7 +182,7 @@ async def open_fabric(run_dir: str, *, backend: str = "auto", namespace: int | N
     `namespace`. `run_dir`/netns will hold its namespaces.
 
     `backend` is "auto", "ipvs" or "nft". Leaving the block lets go of held ports and leaves everything else as it
-    is, so that containers keep their networks. Raises BackendUnavailable when IPVS is asked for and not there,
+    is, so that containers keep their networks; only relayed connections end. Raises BackendUnavailable when IPVS is asked for and not there,
     OSError when the folder can't be made.
     """
     folder = os.path.join(run_dir, NAMESPACES)
@@ -193,6 +193,7 @@ async def open_fabric(run_dir: str, *, backend: str = "auto", namespace: int | N
         balancing = await _probe(node, folder, backend, kernel)
         fabric = Fabric(node, folder, balancing, kernel, bridge_netfilter=_filters_bridges(node))
         async with trio.open_nursery() as nursery:
+            kernel.nursery = nursery
             nursery.start_soon(fabric.run)
             try:
                 yield fabric

@@ -200,8 +200,8 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
     yield from _entries(name, wanted.forwarding, before.forwarding, lost)
     known = {s.key: s.value for s in before.sysctls if not is_of_link(s.key) or link_of(s.key) not in lost}
     yield from (Put(name, sysctl) for sysctl in wanted.sysctls if known.get(sysctl.key) != sysctl.value)
-    tables, old_tables = {t.name: t for t in wanted.tables}, {t.name: t for t in before.tables}
-    for table in tables.keys() | old_tables.keys():
+    tables, old_tables = ({(t.family, t.name): t for t in some.tables} for some in (wanted, before))
+    for table in sorted(tables.keys() | old_tables.keys()):
         if commands := nftables.changes(old_tables.get(table), tables.get(table)):
             yield Transact(name, commands)
     yield from _balanced(name, wanted, before)

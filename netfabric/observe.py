@@ -12,12 +12,13 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import socket
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from netfabric.firewall.nftables import Table, blocks, recognised, whole
-from netfabric.firewall.rules import TABLE
+from netfabric.firewall.rules import FAMILIES, TABLE
 from netfabric.handles import Handles
 from netfabric.indexes import Indexes
 from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_NOARP, NUD_PERMANENT, dump_forwarding, dump_neighbours
@@ -46,6 +47,7 @@ from netfabric.state import (
 )
 
 _NDA_MASTER = 9
+_IP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 @dataclass(slots=True)
@@ -149,12 +151,13 @@ def _as_wanted(link: SeenLink, master: str, peer: End | None = None) -> Link:
 
 
 def seen_addresses(answer: Answer) -> Iterable[tuple[int, str]]:
-    """(number of the link, CIDR) of a dump of addresses."""
+    """(number of the link, CIDR) of a dump of addresses; without those that IPv6 makes by itself for a link."""
     for _, payload in answer:
-        _, prefix, _, _, index = struct.unpack_from("=BBBBi", payload)
+        family, prefix, _, scope, index = struct.unpack_from("=BBBBi", payload)
         found = dict(attributes(payload, 8))
-        if messages.IFA_LOCAL in found:
-            yield index, f"{_ip(found[messages.IFA_LOCAL])}/{prefix}"
+        address = found.get(messages.IFA_LOCAL) or found.get(messages.IFA_ADDRESS)
+        if address is not None and (family == socket.AF_INET or scope == messages.RT_SCOPE_UNIVERSE):
+            yield index, f"{_ip(address)}/{prefix}"
 
 
 def _addresses(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Address]:
@@ -165,7 +168,9 @@ def _addresses(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Address]:
 
 def _routes(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Route]:
     for _, payload in answer:
-        _, prefix, _, _, table, protocol, _, _, _ = struct.unpack_from("=BBBBBBBBI", payload)
+        family, prefix, _, _, table, protocol, _, _, _ = struct.unpack_from("=BBBBBBBBI", payload)
+        if family not in _IP_FAMILIES:
+            continue
         found = dict(attributes(payload, 12))
         index = number(found.get(messages.RTA_OIF, b""))
         if table == messages.RT_TABLE_MAIN and protocol == messages.RTPROT_STATIC and index in ours:
@@ -176,7 +181,9 @@ def _routes(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Route]:
 
 def _neighbours(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Neighbour]:
     for _, payload in answer:
-        _, index, state, _, _ = struct.unpack_from("=BxxxiHBB", payload)
+        family, index, state, _, _ = struct.unpack_from("=BxxxiHBB", payload)
+        if family not in _IP_FAMILIES:
+            continue
         found = dict(attributes(payload, 12))
         if state & NUD_PERMANENT and index in ours and ours[index].kind is LinkKind.VXLAN and NDA_LLADDR in found:
             yield Neighbour(ours[index].name, _ip(found[NDA_DST]), messages.mac_text(found[NDA_LLADDR]))
@@ -203,7 +210,7 @@ def _forwarding(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Forwarding
 
 
 def _ip(value: bytes) -> str:
-    return str(ipaddress.IPv4Address(value))
+    return str(ipaddress.ip_address(value))
 
 
 def _sysctls(namespace: int, wanted: Iterable[Sysctl]) -> tuple[Sysctl, ...]:
@@ -242,14 +249,20 @@ class _Scratch:
 
 
 def _tables(nftables: Nftables, wanted: tuple[Table, ...], scratch: _Scratch) -> tuple[Table, ...]:
-    try:
-        listing = nftables.run(f"list table ip {TABLE}", stateless=True)
-    except NftablesError:
-        return ()
-    for table in wanted:
-        spelled = scratch.spelled(table)
-        return (table if spelled == listing else recognised(table, blocks(spelled), blocks(listing)),)
-    return (Table(TABLE),)
+    by_family = {table.family: table for table in wanted}
+    found = []
+    for family in FAMILIES:
+        try:
+            listing = nftables.run(f"list table {family} {TABLE}", stateless=True)
+        except NftablesError:
+            continue
+        table = by_family.get(family)
+        if table is None:
+            found.append(Table(TABLE, family=family))
+        else:
+            spelled = scratch.spelled(table)
+            found.append(table if spelled == listing else recognised(table, blocks(spelled), blocks(listing)))
+    return tuple(found)
 
 
 async def _services(handles: Handles, name: str, wanted: Namespace, family: int) -> tuple[tuple[VirtualService, ...], frozenset[RealServer]]:

@@ -27,6 +27,7 @@ from netfabric.netlink.conntrack import deletions, dump_connections
 from netfabric.netlink.messages import Message
 from netfabric.netlink.nftables import NftablesError
 from netfabric.netlink.socket import SyncNetlink
+from netfabric.relay import Relay
 from netfabric.state import (
     NODE,
     Address,
@@ -56,19 +57,27 @@ class Failed:
 
 @dataclass(slots=True)
 class Kernel:
-    """What the fabric keeps of the kernel between passes: numbers of links, the sockets of held ports, the IPVS
-    family (0: none).
+    """What the fabric keeps of the kernel between passes: numbers of links, the sockets of held ports and what relays
+    them (in `nursery`; None: ports are held only), the IPVS family (0: none).
     """
 
     indexes: Indexes = field(default_factory=Indexes)
     held: dict[HeldPort, socket.socket] = field(default_factory=dict)
     ipvs_family: int = 0
+    relays: dict[HeldPort, Relay] = field(default_factory=dict)
+    nursery: trio.Nursery | None = None
+
+    def let_go(self, port: HeldPort) -> None:
+        """Frees a held port; one that is not held is no error."""
+        if port in self.relays:
+            self.relays.pop(port).close()
+        if port in self.held:
+            self.held.pop(port).close()
 
     def close(self) -> None:
         """Lets go of the held ports. Namespaces, links and rules stay."""
-        for one in self.held.values():
-            one.close()
-        self.held.clear()
+        for port in tuple(self.held):
+            self.let_go(port)
 
 
 async def perform(kernel: Kernel, handles: Handles, operations: Sequence[Operation]) -> tuple[Failed, ...]:
@@ -212,12 +221,15 @@ async def _hold(kernel: Kernel, handles: Handles, namespace: str, batch: list[Op
         port = operation.item
         assert isinstance(port, HeldPort)
         if isinstance(operation, Drop):
-            if port in kernel.held:
-                kernel.held.pop(port).close()
+            kernel.let_go(port)
             continue
         try:
             with netns.in_namespace(handles.descriptor(namespace)):
-                kernel.held[port] = ports.hold(port)
+                kernel.held[port] = held = ports.hold(port)
+            if port.target is not None and kernel.nursery is not None:
+                held.setblocking(False)
+                kernel.relays[port] = Relay(port, held.dup(), handles.descriptor(NODE))
+                kernel.nursery.start_soon(kernel.relays[port].run)
         except OSError as error:
             message = ports.refusal(port, error)
             if port.required:

@@ -3,19 +3,18 @@
 The anatomy is Docker's: per overlay a namespace with a bridge and a VXLAN link, a sandbox for its balancer (on the
 ingress network ingress_sbox, which stands on the gateway bridge too), and a sandbox per container. A namespace
 whose inputs have not changed since the plan before is that plan's value itself, so that a diff passes over it.
-Shape left for later: a resolver per sandbox, encryption of overlays, IPv6.
+Shape left for later: a resolver per sandbox, encryption of overlays.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import ipaddress
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from netfabric.firewall.rules import node_table, task_table
+from netfabric.firewall.rules import node_table, node_table6, task_table
 from netfabric.ingress import ipvs, nft
 from netfabric.ingress.vips import virtual_addresses
 from netfabric.links.veth import mac_of
@@ -46,7 +45,12 @@ NO_IPV6 = (
     Sysctl("net.ipv6.conf.all.disable_ipv6", "1", optional=True),
     Sysctl("net.ipv6.conf.default.disable_ipv6", "1", optional=True),
 )
+IPV6 = (
+    Sysctl("net.ipv6.conf.all.disable_ipv6", "0", optional=True),
+    Sysctl("net.ipv6.conf.default.disable_ipv6", "0", optional=True),
+)
 FORWARDING = (Sysctl("net.ipv4.ip_forward", "1"),)
+FORWARDING6 = (Sysctl("net.ipv6.conf.all.forwarding", "1", optional=True),)
 NO_REDIRECTS = (Sysctl("net.ipv4.conf.all.send_redirects", "0"), Sysctl("net.ipv4.conf.default.send_redirects", "0"))
 
 
@@ -85,9 +89,24 @@ def balancer_sandbox(overlay: Overlay) -> str:
     return INGRESS_SANDBOX if overlay.ingress else f"lb_{overlay.id[:9]}"
 
 
+def overlay_mtu(view: View, overlay: Overlay) -> int:
+    """What the underlay leaves for the overlay's packets; less where the user wants less."""
+    room = view.underlay_mtu - VXLAN_OVERHEAD_BYTES
+    return min(overlay.mtu, room) if overlay.mtu else room
+
+
 def plain(cidr: str) -> str:
     """ "10.0.1.8/24" -> "10.0.1.8"."""
     return cidr.partition("/")[0]
+
+
+def with_prefix(address: str, subnet: str) -> str:
+    """("10.0.1.1", "10.0.1.0/24") -> "10.0.1.1/24"; empty without an address."""
+    return f"{address}/{subnet.partition('/')[2]}" if address else ""
+
+
+def mac(interface: Interface) -> str:
+    return interface.mac or mac_of(plain(interface.address))
 
 
 def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, bridge_netfilter: bool = False) -> Plan:
@@ -105,7 +124,8 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
             if interface.network not in overlays and interface.network not in bridges:
                 raise UnknownNetwork(f"interface {interface.name} of {sandbox.id} is on network {interface.network}, which is not known")
             attachments[interface.network].append(_Attachment(sandbox.id, interface))
-    mtu = view.underlay_mtu - VXLAN_OVERHEAD_BYTES
+    sizes = {overlay.id: overlay_mtu(view, overlay) for overlay in view.overlays}
+    sizes |= {name: bridge.mtu or BRIDGE_MTU_BYTES for name, bridge in bridges.items()}
     build = _Builder(previous)
 
     ingress = next((overlay for overlay in view.overlays if overlay.ingress), None)
@@ -116,10 +136,11 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
     for overlay in view.overlays:
         name = overlay_namespace(overlay.id)
         attached = tuple(attachments[overlay.id])
-        size = (mtu, view.vxlan_port, overlay.vni)
-        build(name, _overlay, size, overlay.subnet, overlay.gateway, overlay.remotes, attached)
+        size = (sizes[overlay.id], view.vxlan_port, overlay.vni)
+        gateways = (with_prefix(overlay.gateway, overlay.subnet), with_prefix(overlay.gateway6, overlay.subnet6))
+        build(name, _overlay, size, gateways, overlay.remotes, attached)
     for sandbox in sandboxes:
-        kinds = tuple((i, mtu if i.network in overlays else BRIDGE_MTU_BYTES) for i in sandbox.interfaces)
+        kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
         balanced = next((o for o in view.overlays if balancer_sandbox(o) == sandbox.id), None)
         if balanced is not None:
             build(sandbox.id, _balancer, kinds, balanced.subnet, balanced.balancers, balancing)
@@ -175,7 +196,7 @@ def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int) -> tuple[Li
             LinkKind.VETH,
             mtu=mtu,
             master=bridge,
-            peer=End(a.sandbox, a.interface.name, mac_of(plain(a.interface.address))),
+            peer=End(a.sandbox, a.interface.name, mac(a.interface)),
         )
         for a in attached
     )
@@ -206,58 +227,72 @@ def _node(
     bridges = tuple(bridge for bridge, _ in on_bridges)
     own = tuple(Link(b.name, LinkKind.BRIDGE, mac=mac_of(plain(b.gateway))) for b in bridges)
     ports: list[Link] = []
-    targets = {mac_of(port.address) for port in host_ports}
+    forwarded = {port.address for port in host_ports}
     for bridge, attached in on_bridges:
-        for port in _ports(attached, bridge.name, BRIDGE_MTU_BYTES):
+        targets = {mac(a.interface) for a in attached if plain(a.interface.address) in forwarded}
+        for port in _ports(attached, bridge.name, bridge.mtu or BRIDGE_MTU_BYTES):
             if bridge_netfilter and port.peer is not None and port.peer.mac in targets:
                 ports.append(_returning(port))
             else:
                 ports.append(_isolated(port) if bridge.isolate and not bridge_netfilter else port)
     held = {HeldPort(p.protocol, p.published, required=False) for p in ingress_ports if ingress_address}
-    owners = {plain(a.interface.address): a.sandbox for _, attached in on_bridges for a in attached}
-    held |= {HeldPort(p.protocol, p.published, p.host_address, owner=owners.get(p.address, "")) for p in host_ports}
+    owners = {plain(cidr): a.sandbox for _, attached in on_bridges for a in attached for cidr in (a.interface.address, a.interface.address6)}
+    held |= {_held(port, owners.get(port.address, "")) for port in host_ports}
+    sysctls = [*FORWARDING, *(Sysctl(f"net.ipv4.conf.{b.name}.route_localnet", "1") for b in bridges)]
+    ports4 = tuple(port for port in host_ports if ":" not in port.address and ":" not in port.host_address)
+    tables = [node_table(bridges, gateway_bridge, ports4, ingress_ports if ingress_address else (), ingress_address)]
+    bridges6 = tuple(b for b in bridges if b.gateway6)
+    if bridges6:
+        sysctls += [*FORWARDING6, *(Sysctl(f"net.ipv6.conf.{b.name}.disable_ipv6", "0", optional=True) for b in bridges6)]
+        tables.append(node_table6(bridges6, tuple(port for port in host_ports if ":" in port.address)))
     return Namespace(
         links=(*own, *ports),
-        addresses=tuple(Address(b.name, b.gateway) for b in bridges),
-        sysctls=(*FORWARDING, *(Sysctl(f"net.ipv4.conf.{b.name}.route_localnet", "1") for b in bridges)),
-        tables=(node_table(bridges, gateway_bridge, host_ports, ingress_ports if ingress_address else (), ingress_address),),
-        targets=frozenset(Target(port.address) for port in host_ports),
+        addresses=(*(Address(b.name, b.gateway) for b in bridges), *(Address(b.name, b.gateway6) for b in bridges6)),
+        sysctls=tuple(sysctls),
+        tables=tuple(tables),
+        targets=frozenset(Target(port.address) for port in host_ports if ":" not in port.address),
         ports=frozenset(held),
     )
+
+
+def _held(port: HostPort, owner: str) -> HeldPort:
+    """The socket that holds a forwarded port; between the families it is a relay's."""
+    relayed = ":" in port.host_address and ":" not in port.address
+    target = (port.address, port.target) if relayed else None
+    return HeldPort(port.protocol, port.published, port.host_address, target, owner=owner)
 
 
 def _overlay(
     _name: str,
     size: tuple[int, int, int],
-    subnet: str,
-    gateway: str,
+    gateways: tuple[str, str],
     remotes: tuple[Remote, ...],
     attached: tuple[_Attachment, ...],
 ) -> Namespace:
     mtu, port, vni = size
-    prefix = ipaddress.IPv4Network(subnet).prefixlen
-    bridge = Link(OVERLAY_BRIDGE, LinkKind.BRIDGE, mac=mac_of(gateway))
+    bridge = Link(OVERLAY_BRIDGE, LinkKind.BRIDGE, mac=mac_of(plain(gateways[0])))
     tunnel = Link(OVERLAY_TUNNEL, LinkKind.VXLAN, mtu=mtu, master=OVERLAY_BRIDGE, vni=vni, port=port, learning=False)
     forwarding = set()
     for remote in remotes:
-        mac = mac_of(remote.address)
-        forwarding |= {Forwarding(OVERLAY_TUNNEL, mac, remote.vtep), Forwarding(OVERLAY_TUNNEL, mac)}
+        there = mac_of(remote.address)
+        forwarding |= {Forwarding(OVERLAY_TUNNEL, there, remote.vtep), Forwarding(OVERLAY_TUNNEL, there)}
+    known = ((address, mac_of(r.address)) for r in remotes for address in (r.address, r.address6) if address)
     return Namespace(
         links=(LOOPBACK, bridge, tunnel, *_ports(attached, OVERLAY_BRIDGE, mtu)),
-        addresses=(Address(OVERLAY_BRIDGE, f"{gateway}/{prefix}"),),
-        neighbours=frozenset(Neighbour(OVERLAY_TUNNEL, r.address, mac_of(r.address)) for r in remotes),
+        addresses=tuple(Address(OVERLAY_BRIDGE, gateway) for gateway in gateways if gateway),
+        neighbours=frozenset(Neighbour(OVERLAY_TUNNEL, address, there) for address, there in known),
         forwarding=frozenset(forwarding),
-        sysctls=NO_IPV6,
+        sysctls=IPV6 if gateways[1] else NO_IPV6,
     )
 
 
 def _sandbox(kinds: tuple[tuple[Interface, int], ...]) -> Namespace:
     """What every sandbox has: its links, addresses and the way out."""
     return Namespace(
-        links=(LOOPBACK, *(Link(i.name, LinkKind.PEER, mtu=mtu, mac=mac_of(plain(i.address))) for i, mtu in kinds)),
-        addresses=tuple(Address(i.name, i.address) for i, _ in kinds),
-        routes=tuple(Route(i.name, "default", i.default_gateway) for i, _ in kinds if i.default_gateway),
-        sysctls=NO_IPV6,
+        links=(LOOPBACK, *(Link(i.name, LinkKind.PEER, mtu=mtu, mac=mac(i)) for i, mtu in kinds)),
+        addresses=tuple(Address(i.name, cidr) for i, _ in kinds for cidr in (i.address, i.address6, *i.further) if cidr),
+        routes=tuple(Route(i.name, "default", gateway) for i, _ in kinds for gateway in (i.default_gateway, i.default_gateway6) if gateway),
+        sysctls=IPV6 if any(i.address6 for i, _ in kinds) else NO_IPV6,
     )
 
 

@@ -1,5 +1,5 @@
-"""Sockets that hold a node's published ports, so that nobody else takes them. Nothing is ever accepted on them: the
-rules take packets before.
+"""Sockets that hold a node's published ports, so that nobody else takes them. Nothing is ever accepted on them (the
+rules take packets before) but on those that netfabric/relay.py serves.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from netfabric.state import HeldPort
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 LISTEN_BACKLOG = 1
+RELAY_BACKLOG = 128
 _PROTOCOLS = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
     "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
@@ -20,11 +21,14 @@ _PROTOCOLS = {
 def hold(port: HeldPort) -> socket.socket:
     """Binds the port in the thread's network namespace. Raises OSError."""
     kind, protocol = _PROTOCOLS[port.protocol]
-    one = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC, protocol)
+    wide = ":" in port.address
+    one = socket.socket(socket.AF_INET6 if wide else socket.AF_INET, kind | socket.SOCK_CLOEXEC, protocol)
     try:
+        if wide:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         one.bind((port.address or ANY_ADDRESS, port.port))
         if kind == socket.SOCK_STREAM:
-            one.listen(LISTEN_BACKLOG)  # a port that is only bound can be taken by who reuses addresses
+            one.listen(RELAY_BACKLOG if port.target else LISTEN_BACKLOG)  # a port that is only bound can be taken by who reuses addresses
     except OSError:
         one.close()
         raise
@@ -33,4 +37,5 @@ def hold(port: HeldPort) -> socket.socket:
 
 def refusal(port: HeldPort, error: OSError) -> str:
     """Why a port could not be held, in Docker's words."""
-    return f"listen {port.protocol}4 {port.address or ANY_ADDRESS}:{port.port}: bind: {(error.strerror or '').lower()}"
+    where = f"{port.protocol}6 [{port.address}]" if ":" in port.address else f"{port.protocol}4 {port.address or ANY_ADDRESS}"
+    return f"listen {where}:{port.port}: bind: {(error.strerror or '').lower()}"

@@ -126,11 +126,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class HeldPort:
-    """A port of the node that is bound so that nobody else takes it. `address` empty: all."""
+    """A port of the node that is bound so that nobody else takes it. `address` empty: all of IPv4, "::": all of IPv6.
+
+    With `target` (address, port) what comes in is relayed there (netfabric/relay.py).
+    """
 
     protocol: str
     port: int
     address: str = ""
+    target: tuple[str, int] | None = None
     required: bool = field(default=True, compare=False)
     """False: when somebody else has it, that is only logged (the mesh still gets its packets, as in Docker)."""
     owner: str = field(default="", compare=False)

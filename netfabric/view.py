@@ -16,6 +16,7 @@ class Remote:
 
     address: str  # plain
     vtep: str  # plain
+    address6: str = ""  # plain; the endpoint's IPv6 address where its overlay has those
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class Overlay:
     internal: bool = False
     remotes: tuple[Remote, ...] = ()
     balancers: tuple[Balancer, ...] = ()
+    subnet6: str = ""  # CIDR; empty: no IPv6 on it
+    gateway6: str = ""  # plain
+    mtu: int = 0  # as the user wants it; 0: what the underlay leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,10 @@ class Interface:
     network: str
     address: str  # CIDR
     default_gateway: str = ""  # plain; set on the interface that has the default route
+    address6: str = ""  # CIDR
+    default_gateway6: str = ""  # plain
+    mac: str = ""  # empty: it follows from the address
+    further: tuple[str, ...] = ()  # more addresses, CIDR
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +93,24 @@ class Bridge:
     gateway: str  # CIDR, address of the bridge itself
     masquerade: bool = True
     isolate: bool = False  # no traffic between its containers (docker_gwbridge)
+    subnet6: str = ""  # CIDR; empty: no IPv6 on it
+    gateway6: str = ""  # CIDR
+    internal: bool = False  # nothing from outside comes in, nothing goes out
+    mtu: int = 0  # of its containers' interfaces; 0: Ethernet's
 
 
 @dataclass(frozen=True, slots=True)
 class HostPort:
-    """A port of the node forwarded to one container on a bridge (published in host mode, or by docker run -p)."""
+    """A port of the node forwarded to one container on a bridge (published in host mode, or by docker run -p).
+
+    An IPv6 `host_address` before an IPv4 `address` is relayed by this process: no rule can translate between the two.
+    """
 
     protocol: str
     published: int
     address: str  # plain, of the container on its bridge
     target: int
-    host_address: str = ""  # plain; empty: all
+    host_address: str = ""  # plain; empty: all of IPv4; "::": all of IPv6
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from netfabric.firewall.nftables import Chain, Table
 from netfabric.view import Bridge, HostPort, PublishedPort
 
 TABLE = "festoon"
+FAMILIES = ("ip", "ip6")
+"""The nftables families in which there may be a table of that name."""
 DOCKER_INGRESS = "DOCKER-INGRESS"
 DOCKER = "DOCKER"
 PREROUTING = "type nat hook prerouting priority dstnat; policy accept;"
@@ -49,11 +51,32 @@ def node_table(
     )
 
 
+def node_table6(bridges: Sequence[Bridge], host_ports: Iterable[HostPort]) -> Table:
+    """IPv6's table of the node's namespace. `bridges` are those that have IPv6 addresses, `host_ports` those that lead
+    to such an address; the mesh is IPv4's.
+    """
+    to_containers = "fib daddr type local counter jump DOCKER"
+    return Table(
+        TABLE,
+        (
+            Chain(DOCKER, tuple(_to_container(port) for port in host_ports)),
+            Chain("PREROUTING", (to_containers,), PREROUTING),
+            Chain("OUTPUT", (to_containers,), OUTPUT),
+            Chain("POSTROUTING", tuple(_leaving6(bridges)), POSTROUTING),
+            Chain("FORWARD", tuple(_forwarding(bridges)), "type filter hook forward priority filter; policy accept;"),
+        ),
+        family="ip6",
+    )
+
+
 def _to_sandbox(port: PublishedPort, sandbox: str) -> str:
     return f"{port.protocol} dport {port.published} counter dnat to {sandbox}:{port.published}"
 
 
 def _to_container(port: HostPort) -> str:
+    if ":" in port.address:
+        here = f"ip6 daddr {port.host_address} " if port.host_address != "::" else ""
+        return f"{here}{port.protocol} dport {port.published} counter dnat to [{port.address}]:{port.target}"
     here = f"ip daddr {port.host_address} " if port.host_address else ""
     return f"{here}{port.protocol} dport {port.published} counter dnat to {port.address}:{port.target}"
 
@@ -74,11 +97,24 @@ def _leaving(bridges: Sequence[Bridge], gateway_bridge: Bridge | None) -> Iterab
         yield f'ip saddr {bridge.subnet} oifname "{bridge.name}" ct status dnat counter masquerade'
 
 
+def _leaving6(bridges: Sequence[Bridge]) -> Iterable[str]:
+    for bridge in bridges:
+        if bridge.masquerade:
+            yield f'ip6 saddr {bridge.subnet6} oifname != "{bridge.name}" counter masquerade'
+        yield f'ip6 saddr {bridge.subnet6} oifname "{bridge.name}" ct status dnat counter masquerade'
+
+
 def _forwarding(bridges: Sequence[Bridge]) -> Iterable[str]:
     """To containers only: answers, forwarded ports, and neighbours where the bridge does not isolate them. From
-    containers outwards: everything.
+    containers outwards: everything, but nothing from an internal bridge.
     """
+    if not bridges:
+        return
     names = _names(bridges)
+    for bridge in bridges:
+        if bridge.internal:
+            yield f'iifname "{bridge.name}" oifname != "{bridge.name}" counter drop'
+            yield f'iifname != "{bridge.name}" oifname "{bridge.name}" counter drop'
     yield "ct state established,related counter accept"
     yield f"oifname {names} ct status dnat counter accept"
     for bridge in bridges:

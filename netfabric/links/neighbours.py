@@ -34,17 +34,21 @@ def _body(family: int, index: int, state: int, flags: int, *, mac: str, address:
     return packed + attribute(NDA_LLADDR, mac_bytes(mac))
 
 
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def put_neighbour(index: int, address: str, mac: str) -> Message:
     return Message(
         RTM_NEWNEIGH,
         PUT,
-        _body(socket.AF_INET, index, NUD_PERMANENT, 0, mac=mac, address=address),
+        _body(_family(address), index, NUD_PERMANENT, 0, mac=mac, address=address),
         f"neighbour {address}",
     )
 
 
 def delete_neighbour(index: int, address: str, mac: str) -> Message:
-    body = _body(socket.AF_INET, index, NUD_PERMANENT, 0, mac=mac, address=address)
+    body = _body(_family(address), index, NUD_PERMANENT, 0, mac=mac, address=address)
     return Message(RTM_DELNEIGH, CHANGE, body, f"delete neighbour {address}")
 
 
@@ -70,7 +74,8 @@ def delete_bridge_entry(index: int, mac: str) -> Message:
 
 
 def dump_neighbours() -> Message:
-    body = struct.pack("=BxHiHBB", socket.AF_INET, 0, 0, 0, 0, 0)
+    """Of both families; bridges' entries, which the kernel lists with them, are told by their family."""
+    body = struct.pack("=BxHiHBB", socket.AF_UNSPEC, 0, 0, 0, 0, 0)
     return Message(RTM_GETNEIGH, NLM_F_REQUEST | NLM_F_DUMP, body, "list neighbours")
 
 

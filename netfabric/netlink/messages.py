@@ -30,7 +30,8 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_PROTINFO, IFLA_LINKINFO = 1, 3, 4, 5, 10, 12, 18
 IFLA_GROUP, IFLA_NET_NS_FD = 27, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 1, 2, 5
-IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
+IFA_F_NODAD = 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
 IFF_UP = 0x1
 LOOPBACK_INDEX = 1
@@ -101,7 +102,7 @@ def attributes(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def address_bytes(address: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET, address)
+    return ipaddress.ip_address(address).packed
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -190,9 +191,12 @@ def dump_links() -> Message:
 
 
 def _address_body(index: int, cidr: str) -> bytes:
-    interface = ipaddress.IPv4Interface(cidr)
+    interface = ipaddress.ip_interface(cidr)
     packed = interface.ip.packed
     prefix = interface.network.prefixlen
+    if interface.version == 6:  # usable at once: the cluster and the node give addresses out, nobody else has this one
+        body = struct.pack("=BBBBi", socket.AF_INET6, prefix, 0, RT_SCOPE_UNIVERSE, index)
+        return body + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed) + u32(IFA_FLAGS, IFA_F_NODAD)
     body = struct.pack("=BBBBi", socket.AF_INET, prefix, 0, RT_SCOPE_UNIVERSE, index)
     body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
     if prefix < _POINT_TO_POINT_PREFIX:
@@ -210,14 +214,16 @@ def delete_address(index: int, cidr: str) -> Message:
 
 
 def dump_addresses() -> Message:
-    body = struct.pack("=BBBBi", socket.AF_INET, 0, 0, 0, 0)
+    body = struct.pack("=BBBBi", socket.AF_UNSPEC, 0, 0, 0, 0)
     return Message(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, body, "list addresses")
 
 
 def _route_body(destination: str, gateway: str, index: int) -> bytes:
-    network = ipaddress.IPv4Network("0.0.0.0/0" if destination == "default" else destination)
-    scope = RT_SCOPE_UNIVERSE if gateway else RT_SCOPE_LINK
-    body = struct.pack("=BBBBBBBBI", socket.AF_INET, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
+    everything = "::/0" if ":" in gateway else "0.0.0.0/0"
+    network = ipaddress.ip_network(everything if destination == "default" else destination)
+    scope = RT_SCOPE_UNIVERSE if gateway or network.version == 6 else RT_SCOPE_LINK
+    family = socket.AF_INET6 if network.version == 6 else socket.AF_INET
+    body = struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
     if network.prefixlen:
         body += attribute(RTA_DST, network.network_address.packed)
     if gateway:
@@ -239,5 +245,5 @@ def delete_route(destination: str, *, gateway: str = "", index: int = 0) -> Mess
 
 
 def dump_routes() -> Message:
-    body = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
+    body = struct.pack("=BBBBBBBBI", socket.AF_UNSPEC, 0, 0, 0, RT_TABLE_MAIN, 0, 0, 0, 0)
     return Message(RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, body, "list routes")
