@@ -53,6 +53,7 @@ class Runs:
         self.starting: set[str] = set()
         self.introduced: set[str] = set()
         self._early_exits: dict[str, Exited] = {}
+        self._turned: dict[str, trio.Event] = {}
         self.aftercare: Aftercare
 
     def _publish(self, action: str, record: Record, more: Pairs = ()) -> None:
@@ -62,6 +63,9 @@ class Runs:
 
     def is_running(self, record: Record) -> bool:
         return record.state.status in LIVE
+
+    def is_starting(self, record: Record) -> bool:
+        return record.id in self.starting
 
     def running(self, reference: str) -> Record:
         """Raises Conflict when it does not run."""
@@ -129,6 +133,7 @@ class Runs:
         self._registry.put(replace(attached, state=State(status="running", pid=pid, started_at_ns=time.time_ns(), health=health)))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=True)
         self._publish("start", attached)
+        self._say_turned(record.id)
         self.aftercare.started(record.id)
 
     async def _start_failed(self, record: Record, text: str, status: int = 128) -> None:
@@ -228,6 +233,15 @@ class Runs:
         self._registry.put(replace(record, state=replace(record.state, health=health)))
         if health.status != record.state.health.status:
             self._publish(f"health_status: {health.status}", record)
+            self._say_turned(record.id)
+
+    def turned(self, container_id: str) -> trio.Event:
+        """Set when it has been started, or its probes say something else than now."""
+        return self._turned.setdefault(container_id, trio.Event())
+
+    def _say_turned(self, container_id: str) -> None:
+        if (event := self._turned.pop(container_id, None)) is not None:
+            event.set()
 
     def set_restarting(self, container_id: str, *, restarting: bool) -> None:
         """The pause before a restart begins, or is given up."""
@@ -351,6 +365,7 @@ class Runs:
         finally:
             self.exits.finish_ending(record.id)
         self.exits.end(record.id)
+        self._say_turned(record.id)
         self._publish("die", record, (("exitCode", str(exited.status)),))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=False)
         if record.host.auto_remove:

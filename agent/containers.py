@@ -55,12 +55,12 @@ class Containers:
         launch = Launch(store, images, self._wiring, volumes)
         self.execs = ExecSessions(supervisor, self._publish_of)
         self.runs = runs = Runs(self._registry, launch, self._wiring, networks, supervisor, volumes, self._publish, self.remove, self.execs.bind)
-        self.is_running, self.start, self.bring_up, self.kill, self.stop, self.restart = (
-            runs.is_running, runs.start, runs.bring_up, runs.kill, runs.stop, runs.restart,
+        self.is_running, self.is_starting, self.start, self.bring_up, self.kill, self.stop, self.restart = (
+            runs.is_running, runs.is_starting, runs.start, runs.bring_up, runs.kill, runs.stop, runs.restart,
         )  # fmt: skip
         self.pause, self.unpause, self.update, self.wait, self.attach, self.resize = runs.pause, runs.unpause, runs.update, runs.wait, runs.attach, runs.resize
-        self.say_attached, self.input_ender, self.set_health, self.set_restarting = (
-            runs.say_attached, runs.input_ender, runs.set_health, runs.set_restarting,
+        self.say_attached, self.input_ender, self.set_health, self.set_restarting, self.turned = (
+            runs.say_attached, runs.input_ender, runs.set_health, runs.set_restarting, runs.turned,
         )  # fmt: skip
         self.run, self.recover, self.end_supervisor = runs.run, runs.recover, runs.end_supervisor
         self._aftercare = runs.aftercare = Aftercare(self)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from agent.step import Action, step
+from agent import health
+from agent.step import Action, Seen, step
 from agent.task_container import grace_s, task_container
 from cluster.model.errors import ClusterError, NotFound, NotModified
 from cluster.model.objects import NodeDescription, Task, TaskStatus
@@ -32,6 +33,8 @@ log = logging.getLogger("festoon.executor")
 replace = msgspec.structs.replace
 KILLED = 128 + 9
 SETTLE_S = 2.0  # at most this long do open connections put the stop signal off (Docker: always that long)
+UNHEALTHY = "dockerexec: unhealthy container"
+_SEEN = {health.STARTING: Seen.PROVING, health.HEALTHY: Seen.WELL, health.UNHEALTHY: Seen.UNHEALTHY}
 
 
 class Executor:
@@ -59,7 +62,7 @@ class Executor:
         """Advance until the task has come to rest, then wait for what else is wanted of it."""
         self._resume()
         while True:
-            action = step(self.status.state, self._task.desired_state)
+            action = step(self.status.state, self._task.desired_state, self._seen())
             try:
                 await self._perform(action)
             except NoSuchImage as error:
@@ -86,8 +89,14 @@ class Executor:
                 await self._prepare()
             case Action.START:
                 await self._start()
-            case Action.WATCH:
-                await self._watch()
+            case Action.PROVE | Action.WATCH:
+                await self._until_news()
+            case Action.CONFIRM:
+                self._confirm(self._record())
+            case Action.CONDEMN:
+                await self._condemn()
+            case Action.CONCLUDE:
+                self._conclude()
             case Action.STOP:
                 await self._stop()
             case Action.RELEASE:
@@ -113,46 +122,61 @@ class Executor:
         try:
             await self._containers.start(record.id)
         except NotModified:
-            pass  # found running again after a restart of this node
-        running = self._record()
-        if running.state.status == "exited":
-            self._exited(running)
-            return
+            return  # found running again after a restart of this node, or somebody else is just starting it
+
+    def _confirm(self, running: Record) -> None:
         ports = tuple(p for p in self._task.endpoint.ports if p.publish_mode is PublishMode.HOST) if self._task.endpoint else ()
         self._report(TaskState.RUNNING, "started", running, host_ports=ports)
 
-    async def _watch(self) -> None:
+    async def _until_news(self) -> None:
+        """Until its container ends, or runs, or its probes say something else, or the managers do."""
         record = self._containers.by_task(self._task.id)
         if record is None:
-            self._end(TaskState.FAILED, "started", "task: non-zero exit (137)", KILLED)
             return
+        turned = self._containers.turned(record.id)
         async with trio.open_nursery() as nursery:
 
             async def until_exit() -> None:
                 await self._containers.wait(record.id, "not-running")
                 nursery.cancel_scope.cancel()
 
+            async def until_turned() -> None:
+                await turned.wait()
+                nursery.cancel_scope.cancel()
+
             nursery.start_soon(until_exit)
+            nursery.start_soon(until_turned)
             await self._until_changed()
             nursery.cancel_scope.cancel()
-        now = self._containers.by_task(self._task.id)
-        if now is None:
+
+    async def _condemn(self) -> None:
+        code = await self._stop_container()
+        self._end(TaskState.FAILED, "started", f"task: non-zero exit ({code}): {UNHEALTHY}" if code else f"task: {UNHEALTHY}", code)
+
+    def _conclude(self) -> None:
+        record = self._containers.by_task(self._task.id)
+        if record is None:
             self._end(TaskState.FAILED, "started", f"task: non-zero exit ({KILLED})", KILLED)
-        elif not self._containers.is_running(now):
-            self._exited(now)
+        else:
+            self._exited(record)
 
     async def _stop(self) -> None:
         record = self._containers.by_task(self._task.id)
-        exit_code = 0
         if record is not None and self._containers.is_running(record):
             await self._settle(record)
-            try:
-                await self._containers.stop(record.id, grace_s(self._task.spec.container))
-            except (NotModified, NotFound):
-                pass  # it ended by itself at the same moment
-            record = self._containers.by_task(self._task.id)
-            exit_code = record.state.exit_code if record is not None else 0
-        self._end(TaskState.SHUTDOWN, "shutdown", "", exit_code)
+        self._end(TaskState.SHUTDOWN, "shutdown", "", await self._stop_container())
+
+    async def _stop_container(self) -> int:
+        """Its exit status; 0 when it did not run."""
+        record = self._containers.by_task(self._task.id)
+        if record is None or not self._containers.is_running(record):
+            return 0
+        try:
+            await self._containers.stop(record.id, grace_s(self._task.spec.container))
+        except (NotModified, NotFound):
+            pass  # it ended by itself at the same moment
+        record = self._containers.by_task(self._task.id)
+        return record.state.exit_code if record is not None else 0
 
     async def _settle(self, record: Record) -> None:
         """Nobody sends the task new connections any more: let those that are open end, for a moment, before its stop signal. Some servers drop them then."""
@@ -175,12 +199,24 @@ class Executor:
         if record is None or self.status.state > TaskState.RUNNING:
             return
         if self._containers.is_running(record):
-            if self.status.state != TaskState.RUNNING or self.status.container_id != record.id:
-                self._report(TaskState.RUNNING, "started", record)
+            if self._seen() is Seen.WELL and (self.status.state != TaskState.RUNNING or self.status.container_id != record.id):
+                self._confirm(record)
+            elif self.status.state < TaskState.STARTING:
+                self._report(TaskState.STARTING, "starting", record)
         elif record.state.status == "exited":
             self._exited(record)
         elif self.status.state > TaskState.READY:
             self.status = replace(self.status, state=TaskState.READY)  # it was about to be started: start it again
+
+    def _seen(self) -> Seen:
+        record = self._containers.by_task(self._task.id)
+        if record is None:
+            return Seen.NOTHING
+        if self._containers.is_starting(record):
+            return Seen.PROVING
+        if self._containers.is_running(record):
+            return _SEEN[record.state.health.status] if record.state.health is not None else Seen.WELL
+        return Seen.ENDED if record.state.status == "exited" else Seen.NOTHING
 
     def _record(self) -> Record:
         record = self._containers.by_task(self._task.id)

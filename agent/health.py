@@ -37,10 +37,11 @@ def timeout_ns(check: HealthCheck) -> int:
 
 
 def interval_ns(check: HealthCheck, health: Health, since_start_ns: int) -> int:
-    """The pause before the next probe; shorter ones while it is starting within a start period."""
+    """The pause before the next probe; shorter ones (never longer) while it is starting within a start period."""
+    usual_ns = check.interval_ns or DEFAULT_INTERVAL_NS
     if health.status == STARTING and since_start_ns < check.start_period_ns:
-        return check.start_interval_ns or DEFAULT_START_INTERVAL_NS
-    return check.interval_ns or DEFAULT_INTERVAL_NS
+        return check.start_interval_ns or min(DEFAULT_START_INTERVAL_NS, usual_ns)
+    return usual_ns
 
 
 def after(health: Health, result: HealthResult, check: HealthCheck, started_at_ns: int) -> Health:

@@ -38,6 +38,8 @@ def test_failures_in_the_start_period_do_not_count() -> None:
     assert health.after(early, result(1, 11), check, 0).status == "unhealthy"
     assert health.interval_ns(check, early, 5 * S) == health.DEFAULT_START_INTERVAL_NS
     assert health.interval_ns(check, early, 11 * S) == health.DEFAULT_INTERVAL_NS
+    often = HealthCheck(("CMD", "x"), interval_ns=S, start_period_ns=10 * S)
+    assert health.interval_ns(often, early, 5 * S) == S
 
 
 def test_only_the_last_results_and_the_beginning_of_their_output_are_kept() -> None:
