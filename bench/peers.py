@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import os
 import re
 import shutil
 import subprocess
@@ -14,16 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.engine import Engine
+from lab.layout import DEFAULT_SUBNET, FIRST_NODE_OFFSET
 
 FESTOON = str(Path(sys.executable).with_name("festoon"))
-LAB = "bench"
+LAB = os.environ.get("BENCH_LAB", "bench")
+SUBNET = os.environ.get("BENCH_SUBNET", DEFAULT_SUBNET)
+"""Of the lab; dockerd's namespace has the same addresses."""
 OURS = re.compile(rb"-m\0(agent|manager|runtime\.stem|runtime\.supervisor)\0")
-NETNS = "festoon-bench-docker"
+NETNS = f"festoon-{LAB}-docker"
+NODE = f"{ipaddress.IPv4Network(SUBNET)[FIRST_NODE_OFFSET]}"
 
 
 @dataclass(frozen=True)
 class Daemon:
     engine: Engine
+    socket: Path
     processes: Callable[[], list[int]]  # pids that belong to the daemon, containers' programs left out
 
 
@@ -43,7 +50,7 @@ def daemons() -> Iterator[dict[str, Daemon]]:
         if shutil.which("dockerd"):
             found["docker"] = stack.enter_context(_docker())
         for daemon in found.values():
-            daemon.engine.request("POST", "/swarm/init", {"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": "192.168.200.10"})
+            daemon.engine.request("POST", "/swarm/init", {"ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": NODE})
         yield found
 
 
@@ -55,11 +62,11 @@ def peers() -> Iterator[dict[str, Engine]]:
 
 @contextlib.contextmanager
 def _festoon() -> Iterator[Daemon]:
-    run(FESTOON, "lab", "up", "--nodes", "1", "--name", LAB)
+    run(FESTOON, "lab", "up", "--nodes", "1", "--name", LAB, "--subnet", SUBNET)
     try:
         node = _members(LAB)
-        engine = Engine(f"/proc/{node[0]}/root/run/festoon/festoon.sock")
-        yield Daemon(engine, lambda: _members(LAB))
+        path = Path(f"/proc/{node[0]}/root/run/festoon/festoon.sock")
+        yield Daemon(Engine(str(path)), path, lambda: _members(LAB))
     finally:
         run(FESTOON, "lab", "down", "--name", LAB)
 
@@ -83,7 +90,7 @@ def _docker() -> Iterator[Daemon]:
     root = Path(tempfile.mkdtemp(prefix="bench-docker-"))
     subprocess.run(["ip", "netns", "del", NETNS], capture_output=True, check=False)  # left by a run that was killed
     run("ip", "netns", "add", NETNS)
-    for words in ("link set lo up", "link add eth0 type veth peer name peer0", "link set peer0 up", "addr add 192.168.200.10/24 dev eth0", "link set eth0 up"):
+    for words in ("link set lo up", "link add eth0 type veth peer name peer0", "link set peer0 up", f"addr add {NODE}/24 dev eth0", "link set eth0 up"):
         run("ip", "-n", NETNS, *words.split())
     (root / "daemon.json").write_text("{}")
     script = (
@@ -95,7 +102,7 @@ def _docker() -> Iterator[Daemon]:
         engine = _answering(str(root / "docker.sock"), root / "log")
         archive = Path("/bin/busybox")
         engine.request("POST", "/images/create?fromSrc=-&repo=busybox&tag=latest", raw=_root_archive(archive), kind="application/x-tar")
-        yield Daemon(engine, lambda: _docker_processes(root))
+        yield Daemon(engine, root / "docker.sock", lambda: _docker_processes(root))
     finally:
         daemon.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

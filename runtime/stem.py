@@ -27,6 +27,8 @@ from runtime.supervisor.places import Places
 
 FAILURES_MAX = 5
 """Supervisors in a row that died before they were ready; then the stem gives up."""
+KEPT_AT_ONCE = 4
+"""Descriptors in one message."""
 KEPT_MAX = 16_384
 """Descriptors kept for the supervisor."""
 LISTEN_BACKLOG = 128
@@ -34,7 +36,7 @@ MESSAGE_BYTES = 4096
 JOURNAL_MAX_BYTES = 1024 * 1024
 
 READY, KEEP, DROP, FOUND, END = b"R", b"K", b"D", b"F", b"."
-"""On the control socket. From the supervisor: ready; keep <name> (with a descriptor); drop <name>. To a new one:
+"""On the control socket. From the supervisor: ready; keep <names>, one a line, with a descriptor for each; drop <names>. To a new one:
 found <name> (with a descriptor) for each that is kept, then end."""
 
 
@@ -97,21 +99,23 @@ class Stem:
 
     def _listen_to_supervisor(self) -> None:
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, 1)
+            message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, KEPT_AT_ONCE)
         except ConnectionResetError:
             message, descriptors = b"", []
-        kind, name = message[:1], message[1:]
+        kind, names = message[:1], message[1:].split(b"\n")
         if not message:
             self._control.close()
         elif kind == READY:
             self._was_ready, self._failures = True, 0
             self._tell(b"ready")
-        elif kind == KEEP and descriptors and (name in self._kept or len(self._kept) < KEPT_MAX):
-            self._forget(name)
-            self._kept[name] = descriptors.pop()
-            os.set_inheritable(self._kept[name], False)
+        elif kind == KEEP and len(descriptors) == len(names) and len(self._kept) + len(names) <= KEPT_MAX:
+            for name in names:
+                self._forget(name)
+                self._kept[name] = descriptors.pop(0)
+                os.set_inheritable(self._kept[name], False)
         elif kind == DROP:
-            self._forget(name)
+            for name in names:
+                self._forget(name)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -193,7 +197,7 @@ def close(places: Places) -> None:
 
 def make_folders(places: Places) -> None:
     """All that stem and supervisor need to begin; private to their user."""
-    for folder in (places.folder, places.state, places.exits, places.mount_point):
+    for folder in (places.folder, places.state, places.exits, places.mount_point, places.streams):
         os.makedirs(folder, mode=0o700, exist_ok=True)
     os.chmod(places.folder, 0o700)
     os.chmod(places.state, 0o700)

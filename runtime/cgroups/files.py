@@ -7,13 +7,15 @@ import os
 READ_BYTES = 64 * 1024
 
 
-def write(path: str, text: str) -> None:
-    """One write(2), as the kernel wants it. Raises OSError with the path."""
+def write(path: str, *texts: str) -> None:
+    """One write(2) for each, as the kernel wants it. Raises OSError with the path."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(descriptor, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, f'write of "{text}": {error.strerror}', path) from None
+        for text in texts:
+            try:
+                os.write(descriptor, text.encode())
+            except OSError as error:
+                raise OSError(error.errno, f'write of "{text}": {error.strerror}', path) from None
     finally:
         os.close(descriptor)
 

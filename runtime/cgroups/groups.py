@@ -53,8 +53,12 @@ class Parents:
         nothing then."""
         groups = self.find(parent, name)
         try:
-            for folder in groups.folders:
-                os.makedirs(folder, exist_ok=True)
+            try:
+                _make_folders(groups)
+            except FileNotFoundError:  # another node of this machine has removed the parent that both use
+                self._made.clear()
+                groups = self.find(parent, name)
+                _make_folders(groups)
             self.limit(groups, limits)
             devices = groups.folder_of("devices")
             if not privileged and devices:
@@ -126,6 +130,14 @@ def _remove_levels(folder: str, levels: int) -> None:
         folder = os.path.dirname(folder)
 
 
+def _make_folders(groups: Groups) -> None:
+    for folder in groups.folders:
+        try:
+            os.mkdir(folder)
+        except FileExistsError:
+            continue
+
+
 def _inside(path: str, mount: str) -> bool:
     return path.startswith(mount.rstrip("/") + "/")
 
@@ -152,17 +164,31 @@ def apply_limits(groups: Groups, settings: tuple[Setting, ...]) -> None:
             raise StartFailed(f"the {setting.what} of {setting.value} is refused by the kernel: {error.strerror}") from error
 
 
-def open_procs(groups: Groups) -> list[int]:
-    """The cgroup.procs files, for a child to write itself into. The caller closes them. Raises OSError when a group
-    is gone."""
+def open_procs(groups: Groups, *, born: bool = False) -> list[int]:
+    """The files that a child of one thread writes itself into. The caller closes them. `born`: it comes to life in the
+    unified group already (`open_unified`). Raises OSError when a group is gone.
+
+    On cgroup v1 that is `tasks`: a thread that moves itself takes no lock, where the first move of a process after a
+    pause, by cgroup.procs, waits 6 to 15 ms for an RCU grace period. Source: cgroup_procs_write_start in the kernel's
+    kernel/cgroup/cgroup.c (5.19)."""
     opened: list[int] = []
     try:
-        opened.extend(os.open(os.path.join(path, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC) for path in groups.folders)
+        for path in groups.folders:
+            if path != groups.unified:
+                opened.append(os.open(os.path.join(path, "tasks"), os.O_WRONLY | os.O_CLOEXEC))
+            elif not born:
+                opened.append(os.open(os.path.join(path, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC))
     except OSError:
         for descriptor in opened:
             os.close(descriptor)
         raise
     return opened
+
+
+def open_unified(groups: Groups) -> int:
+    """The unified group's folder, for a child to be born in (kernel.processes.fork): nothing waits then. -1 when there
+    is none. The caller closes it. Raises OSError when the group is gone."""
+    return os.open(groups.unified, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if groups.unified else -1
 
 
 def views_of(groups: Groups, layout: Layout) -> tuple[CgroupView, ...]:

@@ -34,5 +34,4 @@ def restrict_devices(folder: str, further: tuple[str, ...] = ()) -> None:
     """Docker's default rules and those of the container. Where the group may not be restricted (a nested cgroup without the right), the call
     raises PermissionError."""
     files.write(os.path.join(folder, "devices.deny"), "a")
-    for rule in (*DEFAULT_DEVICES, *further):
-        files.write(os.path.join(folder, "devices.allow"), rule)
+    files.write(os.path.join(folder, "devices.allow"), *DEFAULT_DEVICES, *further)

@@ -41,7 +41,7 @@ class Opened(NamedTuple):
     root: int  # detached overlay mount
     mount_point: str  # an empty folder on the host, where the root is attached for a moment in the private mount namespace
     gate: int  # the child reads one byte here and only then goes on
-    cgroups: tuple[int, ...] = ()  # cgroup.procs files
+    cgroups: tuple[int, ...] = ()  # the tasks (v1) and cgroup.procs files that the child writes itself into
     network: int = -1  # a network namespace to join, or the pidfd of a process in it
     ipc: int = -1  # pidfd of a process whose ipc namespace and /dev/shm are joined; or an ipc namespace
     uts: int = -1  # pidfd of a process whose uts namespace is joined; or a uts namespace

@@ -42,7 +42,7 @@ def guard(script: Script) -> None:
 
 
 def enter_cgroups(script: Script, procs: tuple[int, ...]) -> None:
-    """Writes "0" (myself) to each cgroup.procs."""
+    """Writes "0" (myself) to each tasks or cgroup.procs."""
     script.step = "cgroups"
     for descriptor in procs:
         script.call(Call.WRITE, descriptor, b"0", 1)

@@ -1,7 +1,7 @@
 """Processes and namespaces as the kernel shows them: who is it, has it ended, enter and leave a pid namespace. Owns
 no process.
 
-Source: proc(5), pidfd_open(2), setns(2), include/uapi/linux/pidfd.h.
+Source: proc(5), pidfd_open(2), setns(2), clone(2), include/uapi/linux/pidfd.h.
 """
 
 from __future__ import annotations
@@ -87,6 +87,14 @@ def send_signal(pidfd: int, number: int) -> bool:
 def become_subreaper() -> None:
     """Orphaned descendants become children of this process."""
     call(Call.PRCTL, k.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def fork(group: int = -1) -> int:
+    """As os.fork, for a process of one thread, without Python's handlers. `group`: descriptor of a cgroup v2 folder that
+    the child is born in (clone3 has that; a move waits for a grace period of the kernel). Raises OSError."""
+    flags, cgroup = (k.CLONE_INTO_CGROUP, group) if group >= 0 else (0, 0)
+    arguments = struct.pack(k.CLONE_ARGS, flags, 0, 0, 0, k.SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+    return call(Call.CLONE3, arguments, len(arguments))
 
 
 def children_in_new_pid_namespace() -> None:

@@ -59,6 +59,7 @@ class Call(IntEnum):
     FSOPEN = 430
     FSCONFIG = 431
     FSMOUNT = 432
+    CLONE3 = 435
     CLOSE_RANGE = 436
     OPENAT2 = 437
     MOUNT_SETATTR = 442

@@ -16,7 +16,7 @@ from runtime.kernel.processes import send_signal, start_time
 from runtime.spec import Exited
 from runtime.supervisor import ending, execs, journal, streams
 from runtime.supervisor.context import Context
-from runtime.supervisor.journal import ExecRecord, ProcessRecord, StateRecord
+from runtime.supervisor.journal import ExecRecord, Kept, ProcessRecord
 from runtime.supervisor.reaper import LOST_STATUS
 from runtime.supervisor.states import Container, Phase, RunningExec
 
@@ -25,16 +25,19 @@ KILLED_WAIT_MS = 10_000
 
 def adopt_all(context: Context) -> None:
     """Fills context.containers from the journal. Raises OSError when the state folder can't be read."""
-    for folder, spec, record in list(journal.containers(context.places.state)):
-        container = Container(spec, folder)
-        context.containers[spec.id] = container
-        container.started_at_ns, container.start_key = record.started_at_ns, record.start_key
-        container.group = record.group
-        _adopt(context, container, record)
+    for file, kept in list(journal.containers(context.places.state)):
+        assert kept.spec is not None
+        container = Container(kept.spec, file)
+        context.containers[kept.spec.id] = container
+        container.started_at_ns, container.start_key = kept.state.started_at_ns, kept.state.start_key
+        container.group = kept.state.group
+        _adopt(context, container, kept)
     context.reaper.clean_records()
+    streams.sweep(context)
 
 
-def _adopt(context: Context, container: Container, record: StateRecord) -> None:
+def _adopt(context: Context, container: Container, kept: Kept) -> None:
+    record = kept.state
     phase = Phase(record.phase)
     if phase is Phase.STARTING:
         _undo(context, container, record.process)
@@ -42,8 +45,10 @@ def _adopt(context: Context, container: Container, record: StateRecord) -> None:
         _adopt_running(context, container, record.process)
     elif phase is Phase.EXITED:
         container.phase, container.exited = phase, record.exited
-    for exec_id, exec_record in journal.execs(container.folder):
-        _adopt_exec(context, container, exec_id, exec_record)
+        container.groups = context.parents.find(container.spec.cgroup_parent, container.group_name)  # if their removal was interrupted
+        ending.release(context, container)
+    for exec_record in kept.execs.values():
+        _adopt_exec(context, container, exec_record)
 
 
 def _undo(context: Context, container: Container, process: ProcessRecord | None) -> None:
@@ -86,12 +91,12 @@ def _adopt_running(context: Context, container: Container, process: ProcessRecor
     ended(exited or Exited(LOST_STATUS, known=False))
 
 
-def _adopt_exec(context: Context, container: Container, exec_id: str, record: ExecRecord) -> None:
+def _adopt_exec(context: Context, container: Container, record: ExecRecord) -> None:
+    exec_id, process = record.exec_id, record.process
     running = RunningExec(None, None, exited=record.exited)
     container.execs[exec_id] = running
-    if record.exited is not None:
+    if record.exited is not None or process is None:
         return
-    process = record.process
     if process.boot_id == context.boot_id:
         running.process = context.reaper.adopt(process.pid, process.start_time, lambda exited: execs.finish(container, exec_id, running, exited))
         if running.process is not None:

@@ -29,6 +29,7 @@ class Connection:
         self._on_request = on_request
         self._on_close = on_close
         self._queue: deque[tuple[bytes, list[int]]] = deque()
+        self._full = False
         self.closed = False
         self.subscribed = False
         sock.setblocking(False)
@@ -54,6 +55,7 @@ class Connection:
             try:
                 self._socket.sendmsg([datagram], datagrams.ancillary(descriptors))
             except BlockingIOError:
+                self._full = True
                 self._loop.change(self._socket.fileno(), READABLE | WRITABLE)
                 return
             except (BrokenPipeError, ConnectionResetError):
@@ -62,7 +64,9 @@ class Connection:
             self._queue.popleft()
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._loop.change(self._socket.fileno(), READABLE)
+        if self._full:
+            self._full = False
+            self._loop.change(self._socket.fileno(), READABLE)
 
     def _ready(self, events: int) -> None:
         if events & WRITABLE:

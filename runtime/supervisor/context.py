@@ -54,13 +54,13 @@ class Context:
 
     def save(self, container: Container) -> None:
         """The container's state, before something happens. Raises OSError."""
-        journal.write(container.folder, journal.STATE, self._state(container), durable=False)
+        journal.append(container.file, self._state(container), durable=False)
 
     def save_happened(self, container: Container) -> None:
         """The container's state, after something has happened. Only an end must survive the machine: a running
         process does not either."""
         durable = container.exited is not None
-        journal.write_if_possible(container.folder, journal.STATE, self._state(container), durable=durable)
+        journal.append_if_possible(container.file, self._state(container), durable=durable)
 
     def _state(self, container: Container) -> StateRecord:
         process = None if container.process is None else self.record_of(container.process)

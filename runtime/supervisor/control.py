@@ -13,6 +13,7 @@ from runtime.errors import NotPaused, RuntimeFault
 from runtime.spec import Limits
 from runtime.supervisor import journal
 from runtime.supervisor.context import Context
+from runtime.supervisor.journal import SpecRecord
 from runtime.supervisor.states import Container, Phase
 
 FREEZE_RETRY_S = 0.001
@@ -68,7 +69,7 @@ def update(context: Context, container: Container, limits: Limits) -> None:
             _restore(container.groups, before, limits, unified=unified)
             raise
     container.spec = msgspec.structs.replace(container.spec, limits=limits)
-    journal.write(container.folder, journal.SPEC, container.spec)
+    journal.append(container.file, SpecRecord(container.spec))
 
 
 def _restore(found: groups.Groups, before: Limits, limits: Limits, *, unified: bool) -> None:

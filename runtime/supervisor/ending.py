@@ -79,16 +79,21 @@ def release(context: Context, container: Container) -> None:
     _release_streams(context, container)
     if container.groups is not None:
         found, container.groups = container.groups, None
-        _remove_groups(context, container, found, lambda: None, 0)
+        container.leaving += 1
+        _remove_groups(context, container, found, 0)
 
 
-def _remove_groups(context: Context, container: Container, found: cgroups.Groups, done: Callable[[], None], tries: int) -> None:
-    """Removes the groups as soon as their last process is off them, unless a new run uses them; `done` is called in
-    any case."""
-    if container.groups == found or cgroups.remove(found) or tries >= RMDIR_RETRIES_MAX:
-        done()
+def _remove_groups(context: Context, container: Container, found: cgroups.Groups, tries: int) -> None:
+    """Removes the groups as soon as their last process is off them, unless a new run uses them; then whoever waits for
+    that is called."""
+    if container.groups != found and not cgroups.remove(found) and tries < RMDIR_RETRIES_MAX:
+        context.loop.after(RMDIR_RETRY_S, lambda: _remove_groups(context, container, found, tries + 1))
         return
-    context.loop.after(RMDIR_RETRY_S, lambda: _remove_groups(context, container, found, done, tries + 1))
+    container.leaving -= 1
+    if not container.leaving:
+        waiting, container.when_left = container.when_left, []
+        for action in waiting:
+            action()
 
 
 def remove(context: Context, container: Container, done: Callable[[], None]) -> None:
@@ -96,13 +101,15 @@ def remove(context: Context, container: Container, done: Callable[[], None]) -> 
     container.move(Happening.REMOVE)
 
     def clear() -> None:
-        streams.finish(context, container)
-        found = context.parents.find(container.spec.cgroup_parent, container.group_name)
-        _remove_groups(context, container, found, forget, 0)
+        release(context, container)
+        if container.leaving:
+            container.when_left.append(forget)
+        else:
+            forget()
 
     def forget() -> None:
         if context.containers.get(container.spec.id) is container:
-            journal.remove(container.folder)
+            journal.remove(container.file)
             del context.containers[container.spec.id]
         for waiter in container.waiters:
             waiter(Exited(LOST_STATUS, known=False))

@@ -18,7 +18,7 @@ from runtime.kernel.detached import TTY_GID, open_container_ptmx, open_terminal,
 from runtime.spec import ContainerSpec, ExecSpec, Exited
 from runtime.supervisor import journal
 from runtime.supervisor.context import Context
-from runtime.supervisor.journal import EXEC_PREFIX, ExecRecord
+from runtime.supervisor.journal import ExecRecord
 from runtime.supervisor.reaper import Process
 from runtime.supervisor.spawn import close_all, read_report, spawn
 from runtime.supervisor.states import Container, Phase, RunningExec
@@ -62,7 +62,9 @@ def _begin(
     theirs = _streams(process.pid, container.spec, spec, ours, stack)
     gate_reader, gate = os.pipe2(os.O_CLOEXEC)
     stack.callback(close_all, (gate_reader, gate))
-    procs = cgroups.open_procs(container.groups) if container.groups is not None else []
+    group = cgroups.open_unified(container.groups) if container.groups is not None else -1
+    stack.callback(close_all, (group,))
+    procs = cgroups.open_procs(container.groups, born=True) if container.groups is not None else []
     stack.callback(close_all, procs)
     whole = container.spec
     code = context.filters.find(whole.seccomp, whole.capabilities, whole.privileged)
@@ -72,7 +74,7 @@ def _begin(
     report, errors = os.pipe2(os.O_CLOEXEC)
     stack.callback(os.close, errors)
     try:
-        pid = spawn(compiled, errors, home=context.home, enter=process.pidfd)
+        pid = spawn(compiled, errors, home=context.home, enter=process.pidfd, group=group)
     except OSError:
         close_all((report, terminal))
         raise
@@ -80,8 +82,8 @@ def _begin(
     running = container.execs[spec.exec_id] = RunningExec(spec, None, terminal)
     joining = _Joining(context, container, running, spec, compiled, report, outcome, ours)
     running.process = joining.watch(pid)
-    record = ExecRecord(context.record_of(running.process))
-    journal.write_if_possible(container.folder, EXEC_PREFIX + spec.exec_id, record, durable=False)
+    record = ExecRecord(spec.exec_id, context.record_of(running.process))
+    journal.append_if_possible(container.file, record, durable=False)
     os.write(gate, b"\1")
 
 
@@ -126,7 +128,7 @@ class _Joining:
         finish(self.container, self.spec.exec_id, self.running, exited)
         if self.fault is not None:
             del self.container.execs[self.spec.exec_id]
-            journal.forget_exec(self.container.folder, self.spec.exec_id)
+            journal.append_if_possible(self.container.file, ExecRecord(self.spec.exec_id), durable=False)
             close_all(tuple(self.ours.values()))
             self.outcome(self.fault, 0, {})
 
@@ -164,14 +166,11 @@ def finish(container: Container, exec_id: str, running: RunningExec, exited: Exi
     running.process, running.exited = None, exited
     close_all((running.terminal,))
     running.terminal = -1
-    kept = journal.read(container.folder, EXEC_PREFIX + exec_id, ExecRecord)
-    if kept is not None:
-        record = ExecRecord(kept.process, exited)
-        journal.write_if_possible(container.folder, EXEC_PREFIX + exec_id, record, durable=False)
+    journal.append_if_possible(container.file, ExecRecord(exec_id, None, exited), durable=False)
     waiters, running.waiters = running.waiters, []
     for waiter in waiters:
         waiter(exited)
     finished = [name for name, other in container.execs.items() if other.exited is not None]
     for name in finished[: max(0, len(finished) - FINISHED_MAX)]:
         del container.execs[name]
-        journal.forget_exec(container.folder, name)
+        journal.append_if_possible(container.file, ExecRecord(name), durable=False)

@@ -43,18 +43,20 @@ class Keeper:
         """Every container has been adopted; lets go of what none of them claimed."""
         for name, descriptor in self._found.items():
             os.close(descriptor)
-            self.drop(name)
+            self.drop((name,))
         self._found.clear()
         self._send(READY, [])
 
-    def keep(self, name: str, descriptor: int) -> None:
-        """The stem holds a duplicate until `drop`; the caller leaves its own open until then."""
-        self.kept[name] = descriptor
-        self._send(KEEP + name.encode(), [descriptor])
+    def keep(self, descriptors: dict[str, int]) -> None:
+        """The stem holds duplicates until `drop`, at most KEPT_AT_ONCE in one call; the caller leaves its own open until
+        then."""
+        self.kept |= descriptors
+        self._send(KEEP + "\n".join(descriptors).encode(), list(descriptors.values()))
 
-    def drop(self, name: str) -> None:
-        self.kept.pop(name, None)
-        self._send(DROP + name.encode(), [])
+    def drop(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            self.kept.pop(name, None)
+        self._send(DROP + "\n".join(names).encode(), [])
 
     def claim(self, name: str) -> int:
         """A descriptor that was kept and still is, now the caller's; -1 when there is none."""

@@ -1,7 +1,7 @@
 """Where the runtime keeps its things below a node's run and state folders. Paths only.
 
-`run`: sockets, locks, the folder that roots are attached to; gone with the machine. `state`: one folder per container,
-exit records; survives.
+`run`: sockets, locks, FIFOs, the folder that roots are attached to; gone with the machine. `state`: one file per
+container, exit records; survives.
 """
 
 from __future__ import annotations
@@ -45,5 +45,14 @@ class Places(NamedTuple):
         """Exit records of processes that the stem inherited, named <pid>.<start time>."""
         return os.path.join(self.state, "exits")
 
+    @property
+    def streams(self) -> str:
+        """FIFOs named <container>.<stream>."""
+        return os.path.join(self.folder, "streams")
+
+    def stream(self, container_id: str, name: str) -> str:
+        return os.path.join(self.streams, f"{container_id}.{name}")
+
     def container(self, container_id: str) -> str:
+        """Its journal."""
         return os.path.join(self.state, container_id)

@@ -26,7 +26,7 @@ from runtime.child.namespaces import separate_ahead
 from runtime.kernel import constants as k
 from runtime.kernel.libc import call
 from runtime.kernel.operations import Script
-from runtime.kernel.processes import children_in, children_in_new_pid_namespace
+from runtime.kernel.processes import children_in, children_in_new_pid_namespace, fork
 from runtime.kernel.program import Program
 from runtime.kernel.syscalls import Call
 from runtime.spec import Exited
@@ -83,10 +83,9 @@ class Prepared:
         self.room.close()
 
 
-def fork_ahead(flags: int, procs: tuple[int, ...], home: int) -> tuple[int, socket.socket, mmap.mmap]:
-    """Forks pid 1 of a new pid namespace, which enters the groups of `procs` (the first move between cgroups after a
-    pause waits 0.5 to 15 ms for an RCU grace period), unshares `flags` and waits: (pid, channel, shared room). `home`:
-    this process's own pid namespace. Raises OSError."""
+def fork_ahead(flags: int, procs: tuple[int, ...], group: int, home: int) -> tuple[int, socket.socket, mmap.mmap]:
+    """Forks pid 1 of a new pid namespace, which is born in the unified `group`, enters the groups of `procs`,
+    unshares `flags` and waits: (pid, channel, shared room). `home`: this process's own pid namespace. Raises OSError."""
     script = Script()
     separate_ahead(script, flags, procs)
     first = Program(script.operations)
@@ -96,7 +95,7 @@ def fork_ahead(flags: int, procs: tuple[int, ...], home: int) -> tuple[int, sock
     try:
         children_in_new_pid_namespace()
         try:
-            pid = os.fork()
+            pid = fork(group)
             if pid == 0:
                 _wait(first, theirs.fileno())
         finally:

@@ -10,7 +10,7 @@ import os
 import time
 from collections import Counter, deque
 
-from runtime.cgroups.groups import Groups, Parents, open_procs, remove
+from runtime.cgroups.groups import Groups, Parents, open_procs, open_unified, remove
 from runtime.errors import StartFailed
 from runtime.kernel import constants as k
 from runtime.kernel.processes import send_signal
@@ -84,11 +84,12 @@ class Reserve:
         groups = self._parents.find("", name)
         try:
             groups = self._parents.make("", name, Limits(), False)
-            procs = open_procs(groups)
+            doors = [open_unified(groups)]
             try:
-                pid, channel, room = fork_ahead(flags, tuple(procs), self._home)
+                doors += open_procs(groups, born=True)
+                pid, channel, room = fork_ahead(flags, tuple(doors[1:]), doors[0], self._home)
             finally:
-                close_all(procs)
+                close_all(doors)
         except (OSError, StartFailed) as error:
             remove(groups)
             os.write(2, f"no child in reserve: {error}\n".encode())

@@ -133,14 +133,14 @@ def create(ask: Ask, call: messages.Create) -> None:
         raise RuntimeFault(f"invalid container id: {spec.id}")
     known = context.containers.get(spec.id)
     if known is not None and known.spec != spec and known.phase is Phase.CREATED and streams.same_shape(known.spec, spec):
-        journal.write(known.folder, journal.SPEC, spec)
+        journal.append(known.file, journal.SpecRecord(spec))
         known.spec = spec
     if known is not None and (known.spec != spec or known.phase is Phase.REMOVING):
         raise RuntimeFault(f"Conflict. The container id {spec.id} is already in use")
     if known is None:
-        folder = context.places.container(spec.id)
-        journal.create(folder, spec)
-        context.containers[spec.id] = Container(spec, folder)
+        file = context.places.container(spec.id)
+        journal.create(file, spec)
+        context.containers[spec.id] = Container(spec, file)
     ask.answer(Done())
 
 

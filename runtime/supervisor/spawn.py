@@ -16,7 +16,7 @@ from typing import NoReturn
 from runtime.child.compile import Compiled
 from runtime.kernel import constants as k
 from runtime.kernel.libc import call
-from runtime.kernel.processes import children_in, children_in_new_pid_namespace, exit_status_of
+from runtime.kernel.processes import children_in, children_in_new_pid_namespace, exit_status_of, fork
 from runtime.kernel.program import Program
 from runtime.kernel.syscalls import Call
 
@@ -26,9 +26,9 @@ FAILED_STATUS = 127
 NOT_FOUND_ERRNO = 2
 
 
-def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1, drop: tuple[int, ...] = ()) -> int:
+def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1, group: int = -1, drop: tuple[int, ...] = ()) -> int:
     """Forks a child that runs the list and returns its pid. `home`: this process's own pid namespace; `enter`:
-    pidfd whose pid namespace the child is born in, -1 for a new one. `errors`: write end of the pipe for the
+    pidfd whose pid namespace the child is born in, -1 for a new one. `group`: as in kernel.processes.fork. `errors`: write end of the pipe for the
     report. `drop`: what the child must not hold (the other end of its own gate). Raises OSError."""
     program = Program(compiled.operations)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -38,7 +38,7 @@ def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1, drop: 
         else:
             children_in_new_pid_namespace()
         try:
-            pid = os.fork()
+            pid = fork(group)
             if pid == 0:
                 close_all(drop)
                 become(program, program.new_registers(), compiled.fork_at, errors)

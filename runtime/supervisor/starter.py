@@ -116,9 +116,9 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
         pid = -1
         if compiled is None:
             prepared = None
-            opened = _open_groups(context, container, opened, stack)
+            opened, group = _open_groups(context, container, opened, stack)
             compiled = compile_container(spec, context.host, opened)
-            pid = spawn(compiled, errors, home=context.home, enter=pid_namespace(context, spec), drop=(gate, report))
+            pid = spawn(compiled, errors, home=context.home, enter=pid_namespace(context, spec), group=group, drop=(gate, report))
         if container.stdin_ended:
             streams.close_stdin(context, container)
     except (OSError, Refused, RuntimeFault):
@@ -167,15 +167,17 @@ def _device_rules(spec: ContainerSpec) -> tuple[str, ...]:
     return (*devices_of(spec.devices)[1], *spec.device_rules)
 
 
-def _open_groups(context: Context, container: Container, opened: Opened, stack: ExitStack) -> Opened:
-    """For a child that is in no group yet. Where one of the reserve was of no use, the container gets groups of its
-    own."""
+def _open_groups(context: Context, container: Container, opened: Opened, stack: ExitStack) -> tuple[Opened, int]:
+    """For a child that is in no group yet; the second is what it is born in. Where one of the reserve was of no use,
+    the container gets groups of its own."""
     if container.group:
         _make_groups(context, container, None)
     assert container.groups is not None
-    procs = cgroups.open_procs(container.groups)
+    group = cgroups.open_unified(container.groups)
+    stack.callback(close_all, (group,))
+    procs = cgroups.open_procs(container.groups, born=True)
     stack.callback(close_all, procs)
-    return opened._replace(cgroups=tuple(procs), views=cgroups.views_of(container.groups, context.layout))
+    return opened._replace(cgroups=tuple(procs), views=cgroups.views_of(container.groups, context.layout)), group
 
 
 def _hand_over(context: Context, spec: ContainerSpec, prepared: Prepared, opened: Opened, errors: int) -> Compiled | None:
@@ -205,7 +207,7 @@ def _open(context: Context, container: Container, gate: int, stack: ExitStack) -
     user = spaces.get(k.CLONE_NEWUSER, -1)
     shift = Shift(user, spec.outside(0)) if spec.ids is not None else None
     root = keep(mount_overlay(spec.rootfs.lower, spec.rootfs.upper, spec.rootfs.work, shift))
-    ends = {name: keep(descriptor) for name, descriptor in streams.open_for_child(container).items()}
+    ends = {name: keep(descriptor) for name, descriptor in streams.open_for_child(context, container).items()}
     return Opened(
         root=root,
         mount_point=context.places.mount_point,

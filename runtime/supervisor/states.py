@@ -69,7 +69,7 @@ class RunningExec:
 @dataclass(slots=True)
 class Container:
     spec: ContainerSpec
-    folder: str
+    file: str  # its journal
     phase: Phase = Phase.CREATED
     process: Process | None = None
     started_at_ns: int = 0
@@ -84,11 +84,13 @@ class Container:
     paused: bool = False
     group: str = ""  # the groups' name in the present or the last run; empty: from the id
     groups: Groups | None = None
+    leaving: int = 0  # groups of ended runs that are still there
     oom_watch: int = -1
     execs: dict[str, RunningExec] = field(default_factory=dict)
     waiters: list[OnEnd] = field(default_factory=list)
     when_started: list[OnStart] = field(default_factory=list)
     when_idle: list[Callable[[], None]] = field(default_factory=list)
+    when_left: list[Callable[[], None]] = field(default_factory=list)  # once no groups are leaving
 
     @property
     def group_name(self) -> str:

@@ -1,4 +1,4 @@
-"""A container's standard streams before, during and after a run: FIFOs in its folder or a terminal of its own
+"""A container's standard streams before, during and after a run: FIFOs in the run folder or a terminal of its own
 devpts. Owns their making.
 
 A FIFO is opened for reading and writing on both sides: the container never gets SIGPIPE, and after a crash of
@@ -20,7 +20,7 @@ from runtime.supervisor.frames import STDERR, STDOUT
 from runtime.supervisor.logfile import LogWriter
 from runtime.supervisor.output import Output
 from runtime.supervisor.spawn import close_all
-from runtime.supervisor.states import Container
+from runtime.supervisor.states import Container, Phase
 
 _FIFO = os.O_RDWR | os.O_CLOEXEC
 _READER = _FIFO | os.O_NONBLOCK
@@ -30,25 +30,39 @@ _OUTPUTS = ((STDOUT, "stdout"), (STDERR, "stderr"))
 def prepare(context: Context, container: Container) -> None:
     """Makes the streams of the next run, once: at its first attach or at its start. Raises OSError."""
     if container.output is not None:
-        _give_to_user(container)
+        _give_to_user(context, container)
         return
-    output = _new_output(context, container)
-    output.begin()
-    if container.spec.tty:
-        container.devpts = mount_devpts(container.spec.outside(TTY_GID))
+    container.output = _new_output(context, container)
+    try:
+        container.output.begin()
+        _make(context, container, container.output)
+    except OSError:
+        finish(context, container)
+        raise
+
+
+def _make(context: Context, container: Container, output: Output) -> None:
+    spec = container.spec
+    if spec.tty:
+        container.devpts = mount_devpts(spec.outside(TTY_GID))
         ptmx = call(Call.OPENAT, container.devpts, b"ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        context.keeper.keep(f"{container.spec.id}/master", ptmx)
         _use_terminal(container, output, ptmx)
-        _give_to_user(container)
-    else:
-        for _, name in _OUTPUTS:
-            _make_fifo(container, name)
-        _read_fifos(context, container, output)
-        if container.spec.open_stdin:
-            _make_fifo(container, "stdin")
-            container.stdin_keeper = os.open(os.path.join(container.folder, "stdin"), _FIFO)
-            context.keeper.keep(f"{container.spec.id}/stdin", container.stdin_keeper)
-    container.output = output
+        context.keeper.keep({f"{spec.id}/master": ptmx})
+        _give_to_user(context, container)
+        return
+    for name in _fifos(container):
+        _make_fifo(context, container, name)
+    kept = {f"{spec.id}/{name}": _read_fifo(context, container, output, stream, name) for stream, name in _OUTPUTS}
+    if spec.open_stdin:
+        container.stdin_keeper = os.open(context.places.stream(spec.id, "stdin"), _FIFO)
+        kept[f"{spec.id}/stdin"] = container.stdin_keeper
+    context.keeper.keep(kept)
+
+
+def _fifos(container: Container) -> tuple[str, ...]:
+    if container.spec.tty:
+        return ()
+    return ("stdout", "stderr", "stdin") if container.spec.open_stdin else ("stdout", "stderr")
 
 
 def same_shape(one: ContainerSpec, other: ContainerSpec) -> bool:
@@ -56,16 +70,14 @@ def same_shape(one: ContainerSpec, other: ContainerSpec) -> bool:
     return (one.tty, one.open_stdin, one.log_path, one.log_driver) == (other.tty, other.open_stdin, other.log_path, other.log_driver)
 
 
-def _give_to_user(container: Container) -> None:
+def _give_to_user(context: Context, container: Container) -> None:
     """The user may have been another when somebody attached first."""
     spec = container.spec
     if spec.tty:
         os.fchown(container.slave, spec.outside(spec.user.uid), spec.outside(TTY_GID))
         return
-    for name in ("stdin", "stdout", "stderr"):
-        path = os.path.join(container.folder, name)
-        if os.path.lexists(path):
-            os.chown(path, spec.outside(spec.user.uid), spec.outside(spec.user.gid))
+    for name in _fifos(container):
+        os.chown(context.places.stream(spec.id, name), spec.outside(spec.user.uid), spec.outside(spec.user.gid))
 
 
 def take_over(context: Context, container: Container) -> None:
@@ -76,7 +88,12 @@ def take_over(context: Context, container: Container) -> None:
         if ptmx >= 0:
             _use_terminal(container, output, ptmx)
     else:
-        _read_fifos(context, container, output)
+        for stream, name in _OUTPUTS:
+            reader = context.keeper.claim(f"{container.spec.id}/{name}")
+            if reader >= 0:
+                output.add_source(stream, reader)
+            else:
+                context.keeper.keep({f"{container.spec.id}/{name}": _read_fifo(context, container, output, stream, name)})
         container.stdin_keeper = context.keeper.claim(f"{container.spec.id}/stdin")
     container.output = output
 
@@ -94,25 +111,24 @@ def _use_terminal(container: Container, output: Output, ptmx: int) -> None:
     output.add_source(STDOUT, os.dup(ptmx))
 
 
-def _make_fifo(container: Container, name: str) -> None:
+def _make_fifo(context: Context, container: Container, name: str) -> None:
     """Fresh for each run, owned by the container's user, who may open /dev/stdout again."""
-    path, spec = os.path.join(container.folder, name), container.spec
-    if os.path.lexists(path):
+    path, spec = context.places.stream(container.spec.id, name), container.spec
+    try:
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
         os.unlink(path)
-    os.mkfifo(path, 0o600)
+        os.mkfifo(path, 0o600)
     os.chown(path, spec.outside(spec.user.uid), spec.outside(spec.user.gid))
 
 
-def _read_fifos(context: Context, container: Container, output: Output) -> None:
-    for stream, name in _OUTPUTS:
-        reader = context.keeper.claim(f"{container.spec.id}/{name}")
-        if reader < 0:
-            reader = os.open(os.path.join(container.folder, name), _READER)
-            context.keeper.keep(f"{container.spec.id}/{name}", reader)
-        output.add_source(stream, reader)
+def _read_fifo(context: Context, container: Container, output: Output, stream: int, name: str) -> int:
+    reader = os.open(context.places.stream(container.spec.id, name), _READER)
+    output.add_source(stream, reader)
+    return reader
 
 
-def open_for_child(container: Container) -> dict[str, int]:
+def open_for_child(context: Context, container: Container) -> dict[str, int]:
     """The container's ends, by the names of child.host.Opened; the caller closes them after the fork. Raises
     OSError."""
     if container.spec.tty:
@@ -120,9 +136,9 @@ def open_for_child(container: Container) -> dict[str, int]:
     opened: dict[str, int] = {}
     try:
         for name in ("stdout", "stderr"):
-            opened[name] = os.open(os.path.join(container.folder, name), _FIFO)
+            opened[name] = os.open(context.places.stream(container.spec.id, name), _FIFO)
         if container.spec.open_stdin:
-            opened["stdin"] = os.open(os.path.join(container.folder, "stdin"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            opened["stdin"] = os.open(context.places.stream(container.spec.id, "stdin"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             os.set_blocking(opened["stdin"], True)
     except OSError:
         close_all(tuple(opened.values()))
@@ -141,7 +157,7 @@ def attach(context: Context, container: Container) -> dict[str, int]:
                 names["stdin"] = os.dup(container.master)
         else:
             if container.stdin_keeper >= 0:
-                path = os.path.join(container.folder, "stdin")
+                path = context.places.stream(container.spec.id, "stdin")
                 names["stdin"] = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             names["stderr"] = container.output.attach(STDERR)
         names["stdout"] = container.output.attach(STDOUT)
@@ -162,24 +178,31 @@ def close_stdin(context: Context, container: Container) -> None:
     if container.stdin_keeper >= 0:
         os.close(container.stdin_keeper)
         container.stdin_keeper = -1
-        context.keeper.drop(f"{container.spec.id}/stdin")
+        context.keeper.drop((f"{container.spec.id}/stdin",))
 
 
 def finish(context: Context, container: Container) -> None:
-    """After the run: output drained to the log, everything closed, the FIFOs removed."""
+    """After the run: output drained to the log, everything closed, the FIFOs removed. Nothing to do when there has been
+    no run."""
     if container.output is not None:
         container.output.close()
         container.output = None
-        if not container.spec.tty:
-            for _, name in _OUTPUTS:
-                context.keeper.drop(f"{container.spec.id}/{name}")
-    if container.master >= 0:
-        context.keeper.drop(f"{container.spec.id}/master")
+        for name in _fifos(container):
+            try:
+                os.unlink(context.places.stream(container.spec.id, name))
+            except FileNotFoundError:
+                continue
+        names = ("master",) if container.spec.tty else tuple(name for _, name in _OUTPUTS)
+        context.keeper.drop(tuple(f"{container.spec.id}/{name}" for name in names))
     close_stdin(context, container)
     container.stdin_ended = False
     close_all((container.master, container.slave, container.devpts))
     container.master = container.slave = container.devpts = -1
-    for name in ("stdin", "stdout", "stderr"):
-        path = os.path.join(container.folder, name)
-        if os.path.lexists(path):
-            os.unlink(path)
+
+
+def sweep(context: Context) -> None:
+    """Removes the FIFOs that no run uses: an end or a removal was interrupted."""
+    for name in os.listdir(context.places.streams):
+        container = context.containers.get(name.partition(".")[0])
+        if container is None or container.phase is not Phase.RUNNING:
+            os.unlink(os.path.join(context.places.streams, name))
