@@ -1,0 +1,75 @@
+"""`python -m vm run`: what it promises to whoever calls it, and that nothing stays of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.driver import until
+from vm.machine import QEMU, VIRTIOFSD, missing
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no guest: {', '.join(missing())} missing, and ./check could not install it")
+
+
+def vm(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "vm", *argv], cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+
+
+def guests_of(parent: int) -> set[int]:
+    """The processes that a driver has started, by pid."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent_of = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                program = os.readlink(entry / "exe")
+            except (OSError, ValueError):
+                continue
+            if parent_of == parent and (program.endswith(QEMU) or program in {os.path.realpath(path) for path in VIRTIOFSD}):
+                found.add(int(entry.name))
+    return found
+
+
+def test_a_command_has_its_input_output_and_exit_status() -> None:
+    done = vm("run", "--", "sh", "-c", "cat; echo aside >&2; pwd; exit 7", stdin="from outside\n")
+    assert (done.returncode, done.stdout, done.stderr) == (7, f"from outside\n{ROOT}\n", "aside\n")
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    done = vm("run", "--", "no-such-program")
+    assert done.returncode == 127
+    assert "no-such-program: executable file not found in $PATH" in done.stderr
+
+
+def test_the_guest_writes_nothing_on_the_host() -> None:
+    target = ROOT / "written-in-a-guest"
+    done = vm("run", "--", "sh", "-c", f"echo x >{target} && cat {target}")
+    assert (done.returncode, done.stdout) == (0, "x\n")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(("layout", "shown"), [
+    ("v2", "cgroup2 /sys/fs/cgroup"),
+    ("v1", "cgroup /sys/fs/cgroup/memory"),
+    ("hybrid", "cgroup2 /sys/fs/cgroup/unified"),
+])  # fmt: skip
+def test_cgroups_are_as_asked_for(layout: str, shown: str) -> None:
+    done = vm("run", "--cgroup", layout, "--memory", "512", "--", "awk", '$3 ~ /^cgroup/ { print $3, $2 }', "/proc/mounts")
+    assert shown in done.stdout.splitlines()
+    assert (layout == "v2") == ("cgroup2 /sys/fs/cgroup" in done.stdout.splitlines())
+
+
+def test_a_killed_driver_leaves_nothing_behind() -> None:
+    driver = subprocess.Popen([sys.executable, "-m", "vm", "run", "--", "sleep", "1000"], cwd=ROOT, stdin=subprocess.DEVNULL)
+    children = until(lambda: len(found := guests_of(driver.pid)) == 2 and found)
+    assert children
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
