@@ -1,17 +1,18 @@
 """Raft as a value machine: tick, step and propose go in, Ready comes out and says what must be on disk before what is
 sent.
 
-Owns one member's role, term and vote, and decides elections, replication and commitment. Never touches a clock (time
-comes as ticks), a socket, a disk or the randomness of the machine (a generator comes in). Source: Ongaro and
-Ousterhout's paper; pre-vote, check-quorum and leases as in Ongaro's thesis, sections 6.2 and 9.6; the interface in
-the shape of etcd's raft.
+Owns one member's role, term and vote, decides elections, and follows; what a leader does is in leadership.py. Never
+touches a clock (time comes as ticks), a socket, a disk or the randomness of the machine (a generator comes in).
+Source: Ongaro and Ousterhout's paper; pre-vote, check-quorum and leases as in Ongaro's thesis, sections 6.2 and 9.6;
+the interface in the shape of etcd's raft.
 
     FOLLOWER --timeout--> PRE_CANDIDATE --majority would vote--> CANDIDATE --majority votes--> LEADER
     any --higher term--> FOLLOWER        LEADER --no majority heard for an election timeout--> FOLLOWER
 
 Storage is asynchronous: any number of Readys may be under way, and `persisted(number)` says that all up to that one
 are durable. A member alone in its cluster is its own majority: it leads as soon as it starts, and an entry is
-committed when it is on its disk.
+committed when it is on its disk. A learner follows and never stands; a member whose removal is committed is told so
+by any other (`removed`), and does nothing any more.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from collections.abc import Sequence
 from random import Random
 
 from cluster.model.errors import NotLeader
-from manager.raft.log import Entry, Log
+from manager.raft.leadership import Leadership
+from manager.raft.log import Log
+from manager.raft.membership import Membership
 from manager.raft.messages import Message, MessageKind
-from manager.raft.progress import Mode, Progress
-from manager.raft.ready import NOBODY, Config, HardState, Ready
-from manager.raft.votes import Outcome, Votes, majority_index, quorum
+from manager.raft.progress import Progress
+from manager.raft.ready import NOBODY, Config, HardState, Ready, SnapshotPoint
+from manager.raft.votes import Outcome, Votes
+
+_FROM_LEADER = (MessageKind.APPEND, MessageKind.HEARTBEAT, MessageKind.SNAPSHOT)
 
 
 class Role(enum.Enum):
@@ -39,54 +44,67 @@ class Raft:
     """One member."""
 
     def __init__(self, config: Config, hard_state: HardState, log: Log, rng: Random) -> None:
-        assert config.id in config.members
         self.config = config
         self.log = log
         self.term, self.vote = hard_state
         self.role = Role.FOLLOWER
         self.leader = NOBODY
+        self.removed = log.memberships.at(log.committed).was_removed(config.id)
         self._rng = rng
         self._saved = hard_state
         self._ready_number = 0
         self._outbox: list[Message] = []
         self._outbox_after: list[Message] = []
-        self._progress: dict[int, Progress] = {}
+        self._snapshot: SnapshotPoint | None = None
+        self._leadership: Leadership | None = None
         self._votes = Votes(())
         self._elapsed_ticks = 0
-        self._heartbeat_elapsed_ticks = 0
         self._timeout_ticks = 0
         self._draw_timeout()
+
+    @property
+    def membership(self) -> Membership:
+        """The latest that is in the log, committed or not."""
+        return self.log.membership
+
+    @property
+    def progress(self) -> dict[int, Progress]:
+        """What the leader knows of the others; empty on who does not lead."""
+        return self._leadership.progress if self._leadership else {}
 
     # -- what the shell calls
 
     def start(self) -> None:
         """Begin. A member that is alone leads at once; others wait for a leader or a timeout."""
-        if self.config.members == (self.config.id,):
+        if self.membership.voters == (self.config.id,):
             self.campaign()
 
     def tick(self) -> None:
         """One tick of time has passed."""
         self._elapsed_ticks += 1
-        if self.role is Role.LEADER:
-            self._tick_leader()
+        if self._leadership is not None:
+            if not self._leadership.tick():
+                self._become_follower(self.term, NOBODY)
         elif self._elapsed_ticks >= self._timeout_ticks:
             self.campaign()
 
     def campaign(self) -> None:
         """Stand for election: first ask whether a majority would vote, so that a member that was cut off disturbs no
-        one.
+        one. Who has no vote does not stand: it only asks. All members are asked, because any may know of a removal.
         """
-        if self.role is Role.LEADER:
+        if self.role is Role.LEADER or self.removed:
             return
         self._reset(self.term, NOBODY)
-        if len(self.config.members) == 1:
+        if self.membership.voters == (self.config.id,):
             self._become_candidate()
             return
-        self.role = Role.PRE_CANDIDATE
-        self._votes = Votes(self.config.members)
-        self._votes.record(self.config.id, True)
-        for member in self._others():
-            self._outbox.append(self._vote_request(MessageKind.PRE_VOTE, member, self.term + 1))
+        for member in self.membership.ids:
+            if member != self.config.id:
+                self._outbox.append(self._vote_request(MessageKind.PRE_VOTE, member, self.term + 1))
+        if self._may_stand():
+            self.role = Role.PRE_CANDIDATE
+            self._votes = Votes(self.membership.voters)
+            self._votes.record(self.config.id, True)
 
     def propose(self, payloads: Sequence[bytes]) -> int:
         """Append one entry for each payload; the index of the first. Its fate is known when the entry at that index
@@ -95,38 +113,85 @@ class Raft:
         Raises NotLeader.
         """
         assert all(payloads), "an empty entry is the leader's own"
-        if self.role is not Role.LEADER:
-            raise NotLeader("")
-        first = self.log.last + 1
-        self.log.append(self.term, payloads)
-        self._send_appends()
-        return first
+        return self._leading().propose(payloads)
+
+    def propose_membership(self, new: Membership) -> int:
+        """Append a membership that differs from the last in at most one vote; the index of its entry.
+
+        Raises NotLeader; FailedPrecondition when another change is under way, the new voter lags behind, or too few
+        voters would be left alive.
+        """
+        return self._leading().propose_membership(new)
+
+    def read(self, request: int) -> None:
+        """Ask for the index that a store must have reached to answer a linearizable read; it comes with a Ready.
+        Requests are forgotten when the leadership ends. Raises NotLeader.
+        """
+        self._leading().read(request)
+
+    def transfer(self, to: int = NOBODY) -> int:
+        """Hand the leadership to a voter (NOBODY: the most suitable); to whom, NOBODY when there is no such voter.
+        Until it is done, for at most one election timeout, nothing can be proposed. Raises NotLeader.
+        """
+        return self._leading().transfer(to)
+
+    def has_caught_up(self, member: int) -> bool:
+        """Whether a learner may be given its vote. Raises NotLeader."""
+        return self._leading().has_caught_up(member)
 
     def persisted(self, number: int) -> None:
         """All that Readys up to `number` asked to write is durable."""
         self.log.wrote(number)
-        if self.role is Role.LEADER:
-            self._commit()
+        if self._leadership is not None:
+            self._leadership.commit()
+            self._after_commit()
+
+    def snapshot_message(self, to: int, point: SnapshotPoint) -> Message:
+        """What follows the contents of a snapshot on their way to a member. Raises NotLeader."""
+        self._leading()
+        here, kind = self.config.id, MessageKind.SNAPSHOT
+        return Message(kind, here, to, self.term, point.index, point.term, membership=point.membership)
+
+    def snapshot_ended(self, member: int, index: int | None) -> None:
+        """The member was handed the snapshot up to `index`, or (None) that failed."""
+        if self._leadership is not None:
+            self._leadership.snapshot_ended(member, index)
 
     def ready(self) -> Ready | None:
         """What there is to do since the last call, None when nothing is."""
+        reads: tuple[tuple[int, int], ...] = ()
+        wanted: tuple[int, ...] = ()
+        if self._leadership is not None:
+            self._leadership.start_round()
+            reads, wanted = tuple(self._leadership.reads_ready), tuple(self._leadership.snapshots_wanted)
+            self._leadership.reads_ready.clear()
+            self._leadership.snapshots_wanted.clear()
         hard_state = HardState(self.term, self.vote)
         changed = hard_state if hard_state != self._saved else None
         committed = self.log.take_committed()
-        if not (changed or committed or self.log.has_unwritten or self._outbox or self._outbox_after):
+        has_messages = self._outbox or self._outbox_after
+        if not (changed or committed or self.log.has_unwritten or has_messages or self._snapshot or reads or wanted):
             return None
         self._ready_number += 1
         number = self._ready_number
         entries = self.log.take_unwritten(number)
         messages, messages_after = tuple(self._outbox), tuple(self._outbox_after)
+        snapshot, self._snapshot = self._snapshot, None
         self._saved = hard_state
         self._outbox.clear()
         self._outbox_after.clear()
-        return Ready(number, messages, changed, entries, self.log.committed, messages_after, committed)
+        commit = self.log.committed
+        return Ready(number, messages, changed, entries, commit, messages_after, committed, snapshot, reads, wanted)
 
     def step(self, message: Message) -> None:
-        """A message came in. One of a stranger is ignored."""
-        if message.sender not in self._others() or message.to != self.config.id:
+        """A message came in. Who was removed is told so; a member that is newer than this log is heard."""
+        if message.to != self.config.id or message.sender == self.config.id or self.removed:
+            return
+        if message.kind is MessageKind.REMOVED:
+            self._on_removed(message)
+            return
+        if self.log.memberships.at(self.log.committed).was_removed(message.sender):
+            self._outbox.append(Message(MessageKind.REMOVED, self.config.id, message.sender, self.term))
             return
         if message.term > self.term:
             if not self._meet_higher_term(message):
@@ -139,28 +204,42 @@ class Raft:
                 self._on_vote_request(message)
             case MessageKind.PRE_VOTE_REPLY | MessageKind.VOTE_REPLY:
                 self._on_vote_reply(message)
-            case MessageKind.APPEND | MessageKind.HEARTBEAT:
+            case MessageKind.APPEND | MessageKind.HEARTBEAT | MessageKind.SNAPSHOT:
                 self._follow(message)
             case MessageKind.APPEND_REPLY | MessageKind.HEARTBEAT_REPLY:
                 self._on_follower_reply(message)
+            case MessageKind.CAMPAIGN_NOW:
+                if self.role is Role.FOLLOWER and self._may_stand():
+                    self._become_candidate(transfer=True)
 
     # -- terms and roles
+
+    def _leading(self) -> Leadership:
+        if self._leadership is None:
+            raise NotLeader("")
+        return self._leadership
+
+    def _may_stand(self) -> bool:
+        """Voters stand, and so does one whose removal is in its log but not known to be committed: it may hold the
+        only complete log (thesis, 4.2.2).
+        """
+        settled = self.log.memberships.at(self.log.committed)
+        return not self.removed and self.config.id in {*self.membership.voters, *settled.voters}
 
     def _meet_higher_term(self, message: Message) -> bool:
         """Deal with a term above ours; whether the message is to be looked at further."""
         kind = message.kind
-        if kind in (MessageKind.PRE_VOTE, MessageKind.VOTE):
+        if kind in (MessageKind.PRE_VOTE, MessageKind.VOTE) and not message.transfer:
             in_lease = self.leader != NOBODY and self._elapsed_ticks < self.config.election_ticks
-            if in_lease:
+            if in_lease or self.role is Role.LEADER:
                 return False  # a leader lives: whoever asks was cut off from it
         if kind is MessageKind.PRE_VOTE or (kind is MessageKind.PRE_VOTE_REPLY and not message.reject):
             return True  # these speak of a term that has not begun
-        leader = message.sender if kind in (MessageKind.APPEND, MessageKind.HEARTBEAT) else NOBODY
-        self._become_follower(message.term, leader)
+        self._become_follower(message.term, message.sender if kind in _FROM_LEADER else NOBODY)
         return True
 
     def _answer_old_term(self, message: Message) -> None:
-        if message.kind in (MessageKind.APPEND, MessageKind.HEARTBEAT):
+        if message.kind in _FROM_LEADER:
             self._reply(message, MessageKind.APPEND_REPLY)  # its leader learns that its term is over
         elif message.kind is MessageKind.PRE_VOTE:
             self._reply(message, MessageKind.PRE_VOTE_REPLY, reject=True)
@@ -169,57 +248,55 @@ class Raft:
         self._reset(term, leader)
         self.role = Role.FOLLOWER
 
-    def _become_candidate(self) -> None:
+    def _become_candidate(self, *, transfer: bool = False) -> None:
         self._reset(self.term + 1, NOBODY)
         self.role = Role.CANDIDATE
         self.vote = self.config.id
-        self._votes = Votes(self.config.members)
+        self._votes = Votes(self.membership.voters)
         if self._votes.record(self.config.id, True) is Outcome.WON:
             self._become_leader()
             return
-        for member in self._others():
-            self._outbox_after.append(self._vote_request(MessageKind.VOTE, member, self.term))
+        for member in self.membership.voters:
+            if member != self.config.id:
+                self._outbox_after.append(self._vote_request(MessageKind.VOTE, member, self.term, transfer=transfer))
 
     def _become_leader(self) -> None:
         self._reset(self.term, self.config.id)
         self.role = Role.LEADER
-        window = self.config.max_inflight_appends
-        self._progress = {member: Progress(self.log.last + 1, window) for member in self._others()}
-        self.log.append(self.term, (b"",))  # entries of earlier terms commit with this one only (5.4.2)
-        self._send_appends()
+        self._leadership = Leadership(self.config, self.term, self.log, self._outbox.append)
 
     def _reset(self, term: int, leader: int) -> None:
         if term != self.term:
             self.term, self.vote = term, NOBODY
         self.leader = leader
-        self._progress = {}
-        self._elapsed_ticks = self._heartbeat_elapsed_ticks = 0
+        self._leadership = None
+        self._elapsed_ticks = 0
         self._draw_timeout()
 
     def _draw_timeout(self) -> None:
         ticks = self.config.election_ticks
         self._timeout_ticks = ticks + self._rng.randrange(ticks)
 
-    def _tick_leader(self) -> None:
-        self._heartbeat_elapsed_ticks += 1
-        if self._elapsed_ticks >= self.config.election_ticks:
-            self._elapsed_ticks = 0
-            active = 1 + sum(progress.recently_active for progress in self._progress.values())
-            if active < quorum(len(self.config.members)):
-                self._become_follower(self.term, NOBODY)
-                return
-            for progress in self._progress.values():
-                progress.recently_active = False
-        if self._heartbeat_elapsed_ticks >= self.config.heartbeat_ticks:
-            self._heartbeat_elapsed_ticks = 0
-            for member, progress in self._progress.items():
-                commit = min(progress.match, self.log.committed)
-                self._outbox.append(self._message(MessageKind.HEARTBEAT, member, commit=commit))
+    def _on_removed(self, message: Message) -> None:
+        """A member says that this one is none any more. Ids are never used again, so it stays true."""
+        if message.sender in self.membership.ids or not self.membership.ids:
+            self._become_follower(self.term, NOBODY)
+            self.removed = True
+
+    def _after_commit(self) -> None:
+        """Who was removed takes part until that is committed, also as leader, and no longer."""
+        known = self.log.memberships.at(self.log.committed)
+        if known.was_removed(self.config.id):
+            self._become_follower(self.term, NOBODY)
+            self.removed = True
+        elif known.was_removed(self.leader):
+            self.leader = NOBODY  # nobody waits for it to come back
 
     # -- elections
 
-    def _vote_request(self, kind: MessageKind, to: int, term: int) -> Message:
-        return Message(kind, self.config.id, to, term, index=self.log.last, log_term=self.log.last_term)
+    def _vote_request(self, kind: MessageKind, to: int, term: int, *, transfer: bool = False) -> Message:
+        last, last_term = self.log.last, self.log.last_term
+        return Message(kind, self.config.id, to, term, index=last, log_term=last_term, transfer=transfer)
 
     def _on_vote_request(self, message: Message) -> None:
         pre = message.kind is MessageKind.PRE_VOTE
@@ -251,7 +328,7 @@ class Raft:
         elif outcome is Outcome.WON:
             self._become_leader()
 
-    # -- replication, as follower
+    # -- following
 
     def _follow(self, message: Message) -> None:
         assert self.role is not Role.LEADER, "two leaders in one term"
@@ -259,10 +336,16 @@ class Raft:
             self._become_follower(self.term, message.sender)
         self.leader = message.sender
         self._elapsed_ticks = 0
-        if message.kind is MessageKind.HEARTBEAT:
-            self._advance_commit(message.commit)
-            self._reply(message, MessageKind.HEARTBEAT_REPLY)
-            return
+        match message.kind:
+            case MessageKind.HEARTBEAT:
+                self._advance_commit(message.commit)
+                self._reply(message, MessageKind.HEARTBEAT_REPLY, read=message.read)
+            case MessageKind.SNAPSHOT:
+                self._on_snapshot(message)
+            case _:
+                self._on_append(message)
+
+    def _on_append(self, message: Message) -> None:
         agreed = self.log.accept(message.index, message.log_term, message.entries)
         if agreed is None:
             hint, term = self.log.conflict_hint(message.index, message.log_term)
@@ -271,91 +354,34 @@ class Raft:
         self._advance_commit(min(message.commit, agreed))
         self._reply(message, MessageKind.APPEND_REPLY, index=agreed)
 
+    def _on_snapshot(self, message: Message) -> None:
+        """The log begins anew behind the snapshot, unless it holds as much by itself."""
+        assert message.membership is not None
+        if message.index > self.log.committed:
+            if self.log.term(message.index) == message.log_term:
+                self._advance_commit(message.index)
+            else:
+                self.log.restore(message.index, message.log_term, message.membership)
+                self._snapshot = SnapshotPoint(message.index, message.log_term, message.membership)
+                self._after_commit()
+        self._reply(message, MessageKind.APPEND_REPLY, index=self.log.committed)
+
     def _advance_commit(self, commit: int) -> None:
         self.log.committed = max(self.log.committed, min(commit, self.log.last))
+        self._after_commit()
 
-    # -- replication, as leader
+    # -- leading
 
     def _on_follower_reply(self, message: Message) -> None:
-        if self.role is not Role.LEADER:
+        if self._leadership is None or message.sender not in self._leadership.progress:
             return
-        member = message.sender
-        progress = self._progress[member]
-        progress.recently_active = True
         if message.kind is MessageKind.HEARTBEAT_REPLY:
-            progress.answered_heartbeat()
-            if progress.match < self.log.last:
-                self._send_append(member)
-            return
-        if message.reject:
-            hint, _ = self.log.conflict_hint(message.hint, message.log_term)
-            if progress.rejected(message.index, hint):
-                self._send_append(member)
-            return
-        was_paused = progress.paused
-        if progress.acknowledged(message.index):
-            self._commit()
-        if was_paused or progress.next <= self.log.last:
-            self._send_append(member, even_empty=False)
-
-    def _commit(self) -> None:
-        """Commit what a majority has, if it is of this term, and tell the followers."""
-        index = majority_index([self.log.stable, *(progress.match for progress in self._progress.values())])
-        if index > self.log.committed and self.log.term(index) == self.term:
-            self.log.committed = index
-            for member in self._progress:
-                self._send_append(member)
-
-    def _send_appends(self) -> None:
-        for member in self._progress:
-            self._send_append(member)
-
-    def _send_append(self, member: int, *, even_empty: bool = True) -> None:
-        """Send the follower what it lacks, in as many appends as its window lets; an empty one carries the commit
-        index only.
-
-        A follower that lacks entries which are compacted here is not sent any: it needs a snapshot.
-        """
-        progress = self._progress[member]
-        while not progress.paused:
-            before = progress.next - 1
-            before_term = self.log.term(before)
-            if before_term is None:
-                return
-            entries: tuple[Entry, ...] = ()
-            if progress.next <= self.log.last:
-                entries = self.log.between(progress.next, self.log.last, self.config.max_append_bytes)
-            elif not even_empty:
-                return
-            commit = self.log.committed
-            self._outbox.append(
-                self._message(
-                    MessageKind.APPEND, member, index=before, log_term=before_term, entries=entries, commit=commit
-                )
-            )
-            progress.sent(before + len(entries), len(entries))
-            even_empty = False
-            if progress.mode is Mode.PROBE:
-                return
+            self._leadership.on_heartbeat_reply(message)
+        else:
+            self._leadership.on_append_reply(message)
+            self._after_commit()
 
     # -- messages
-
-    def _others(self) -> tuple[int, ...]:
-        return tuple(member for member in self.config.members if member != self.config.id)
-
-    def _message(
-        self,
-        kind: MessageKind,
-        to: int,
-        *,
-        index: int = 0,
-        log_term: int = 0,
-        entries: tuple[Entry, ...] = (),
-        commit: int = 0,
-        reject: bool = False,
-        hint: int = 0,
-    ) -> Message:
-        return Message(kind, self.config.id, to, self.term, index, log_term, entries, commit, reject, hint)
 
     def _reply(
         self,
@@ -366,8 +392,11 @@ class Raft:
         log_term: int = 0,
         reject: bool = False,
         hint: int = 0,
+        read: int = 0,
     ) -> None:
         """Answer, once what the answer promises is on disk."""
         self._outbox_after.append(
-            self._message(kind, message.sender, index=index, log_term=log_term, reject=reject, hint=hint)
+            Message(
+                kind, self.config.id, message.sender, self.term, index, log_term, reject=reject, hint=hint, read=read
+            )
         )

@@ -25,6 +25,7 @@ from cluster.model.specs import ClusterSpec
 from cluster.wire.codec import decode_changes, encode_changes
 from manager.raft.core import Raft, Role
 from manager.raft.log import Entry, Log
+from manager.raft.membership import of_voters
 from manager.raft.ready import Config, HardState, Ready
 from manager.raft_storage import directory, key, snapshots
 from manager.raft_storage.faults import Damaged, LogFull
@@ -284,8 +285,8 @@ def _recover(path: Path, wal: Wal, snapshot: Snapshot | None, raft_id: int, rng:
     entries = tuple(entry for entry in recovered.entries if entry.index > offset)
     if entries and entries[0].index != offset + 1:
         raise Damaged(str(path), f"the log starts at entry {entries[0].index}, the snapshot ends at {offset}")
-    log = Log(entries, offset, offset_term, recovered.commit)
-    return Raft(Config(raft_id, (raft_id,)), HardState(recovered.term, recovered.vote), log, rng)
+    log = Log(entries, offset, offset_term, recovered.commit, of_voters(raft_id))
+    return Raft(Config(raft_id), HardState(recovered.term, recovered.vote), log, rng)
 
 
 @asynccontextmanager

@@ -10,30 +10,54 @@ was handed out to be written
 
 from __future__ import annotations
 
+import enum
 from collections import deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from manager.raft import membership
+from manager.raft.membership import History, Membership
+
+
+class EntryKind(enum.IntEnum):
+    """Numbers on disk and on the wire. Never renumber."""
+
+    CHANGES = 0
+    MEMBERSHIP = 1
+
 
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One entry. Empty data is the entry with which a leader opens its term."""
+    """One entry. CHANGES with empty data is the entry with which a leader opens its term; the data of MEMBERSHIP is the
+    whole new Membership.
+    """
 
     index: int
     term: int
     data: bytes
+    kind: EntryKind = EntryKind.CHANGES
 
 
 class Log:
-    """Entries `offset + 1` to `last`. The entry at `offset` itself is known by its term only: it is in the snapshot."""
+    """Entries `offset + 1` to `last`. The entry at `offset` itself is known by its term only: it is in the snapshot.
+
+    `base` is the membership at `offset`.
+    """
 
     def __init__(
-        self, entries: Sequence[Entry] = (), offset: int = 0, offset_term: int = 0, committed: int = 0
+        self,
+        entries: Sequence[Entry] = (),
+        offset: int = 0,
+        offset_term: int = 0,
+        committed: int = 0,
+        base: Membership | None = None,
     ) -> None:
         assert not entries or entries[0].index == offset + 1, "the log starts after its offset"
         self.offset = offset
         self.offset_term = offset_term
-        self._entries = list(entries)
+        self.memberships = History(base or Membership(), offset)
+        self._entries: list[Entry] = []
+        self._extend(entries)
         self.committed = max(offset, min(committed, self.last))
         self.applied = offset
         self.stable = self.last
@@ -55,6 +79,11 @@ class Log:
         if self.offset < index <= self.last:
             return self._entries[index - self.offset - 1].term
         return None
+
+    @property
+    def membership(self) -> Membership:
+        """The latest, committed or not: a membership holds as soon as it is in the log."""
+        return self.memberships.latest
 
     def is_up_to_date(self, index: int, term: int) -> bool:
         """Whether a log that ends with (index, term) holds all that this one may have committed (5.4.1)."""
@@ -78,6 +107,16 @@ class Log:
         start = self.last + 1
         self._entries.extend(Entry(start + place, term, data) for place, data in enumerate(payloads))
 
+    def append_membership(self, term: int, new: Membership) -> None:
+        """As leader: a new membership, which holds from now on."""
+        self._extend((Entry(self.last + 1, term, membership.encode(new), EntryKind.MEMBERSHIP),))
+
+    def _extend(self, entries: Sequence[Entry]) -> None:
+        self._entries.extend(entries)
+        for entry in entries:
+            if entry.kind is EntryKind.MEMBERSHIP:
+                self.memberships.put(entry.index, membership.decode(entry.data))
+
     def accept(self, before: int, before_term: int, entries: Sequence[Entry]) -> int | None:
         """As follower: take the leader's entries that follow (before, before_term); the index up to which the logs
         now agree.
@@ -95,7 +134,7 @@ class Log:
             if known != entry.term:
                 if known is not None:
                     self._cut(entry.index)
-                self._entries.extend(entries[place:])
+                self._extend(entries[place:])
                 break
         return before + len(entries)
 
@@ -103,6 +142,7 @@ class Log:
         """Drop the entries from `index` on. What is on its way to the disk no longer counts for them."""
         assert index > self.committed, "a committed entry is never cut"
         del self._entries[index - self.offset - 1 :]
+        self.memberships.cut(index)
         self.stable = min(self.stable, index - 1)
         self._written = min(self._written, index - 1)
         self._writes = deque((number, min(last, index - 1)) for number, last in self._writes)
@@ -150,3 +190,13 @@ class Log:
         assert term is not None
         del self._entries[: index - self.offset]
         self.offset, self.offset_term = index, term
+        self.memberships.compact(index)
+
+    def restore(self, index: int, term: int, base: Membership) -> None:
+        """Begin anew after a leader's snapshot, which holds more than this log has committed."""
+        assert index > self.committed, "a snapshot never takes back what is committed"
+        self._entries.clear()
+        self._writes.clear()
+        self.memberships = History(base, index)
+        self.offset = self.committed = self.applied = self.stable = self._written = index
+        self.offset_term = term

@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from manager.raft.log import Entry
+from manager.raft.membership import Membership
 
 
 class MessageKind(enum.IntEnum):
@@ -20,14 +21,20 @@ class MessageKind(enum.IntEnum):
     APPEND_REPLY = 6
     HEARTBEAT = 7
     HEARTBEAT_REPLY = 8
+    SNAPSHOT = 9
+    CAMPAIGN_NOW = 10
+    REMOVED = 11
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One message. What `index` and `log_term` mean depends on the kind:
 
-    votes: the end of the candidate's log. APPEND: the entry before `entries`. APPEND_REPLY: the index up to which the
-    logs agree; when `reject`, the entry that was missing, with `hint` and `log_term` naming the latest place where
-    the logs may agree.
+    votes: the end of the candidate's log, `transfer` when the leader itself asked for the election. APPEND: the entry
+    before `entries`. APPEND_REPLY: the index up to which the logs agree; when `reject`, the entry that was missing,
+    with `hint` and `log_term` naming the latest place where the logs may agree. HEARTBEAT and its reply: `read` is the
+    leader's last round of reads. SNAPSHOT: the last entry that the snapshot holds, and the membership there; whoever
+    steps it has all of the snapshot already. CAMPAIGN_NOW: the leader hands over. REMOVED: the sender knows that the
+    receiver is no member any more.
     """
 
     kind: MessageKind
@@ -40,3 +47,6 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     commit: int = 0
     reject: bool = False
     hint: int = 0
+    read: int = 0
+    transfer: bool = False
+    membership: Membership | None = None

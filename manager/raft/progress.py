@@ -2,7 +2,8 @@
 notes on Progress.
 
 PROBE: the follower's log is not known; one append at a time, each answered before the next. REPLICATE: the logs agree
-up to `match`; appends are sent ahead, at most `window` of them unanswered. Only this file changes these fields.
+up to `match`; appends are sent ahead, at most `window` of them unanswered. SNAPSHOT: what the follower lacks is
+compacted; it gets nothing else until the snapshot has come through. Only this file changes these fields.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 class Mode(enum.Enum):
     PROBE = "probe"
     REPLICATE = "replicate"
+    SNAPSHOT = "snapshot"
 
 
 class Progress:
@@ -33,6 +35,8 @@ class Progress:
         """Whether an append has to wait for an answer."""
         if self.mode is Mode.PROBE:
             return self._probe_sent
+        if self.mode is Mode.SNAPSHOT:
+            return True
         return len(self._inflight) >= self._window
 
     def sent(self, last_index: int, count: int) -> None:
@@ -50,7 +54,9 @@ class Progress:
         self.next = max(self.next, index + 1)
         while self._inflight and self._inflight[0] <= index:
             self._inflight.popleft()
-        if self.mode is Mode.PROBE and (news or self.match == index):
+        if self.mode is Mode.SNAPSHOT and not news:
+            return False
+        if self.mode is not Mode.REPLICATE and (news or self.match == index):
             self.mode = Mode.REPLICATE
             self._probe_sent = False
             self._inflight.clear()
@@ -66,7 +72,7 @@ class Progress:
                 return False  # an old answer that was overtaken
             self._probe(self.match + 1)
             return True
-        if before != self.next - 1:
+        if self.mode is Mode.SNAPSHOT or before != self.next - 1:
             return False
         self._probe(max(min(before, hint + 1), self.match + 1))
         return True
@@ -79,6 +85,17 @@ class Progress:
         self._probe_sent = False
         if self.mode is Mode.REPLICATE and len(self._inflight) >= self._window:
             self._inflight.popleft()
+
+    def lacks_compacted(self) -> None:
+        """What comes next for it is no longer in the log."""
+        self.mode = Mode.SNAPSHOT
+        self._inflight.clear()
+
+    def snapshot_ended(self, index: int | None) -> None:
+        """The follower was handed a snapshot up to `index`, or (None) that failed: find out what it has."""
+        if self.mode is Mode.SNAPSHOT:
+            self._probe(max(self.match, index or 0) + 1)
+            self._probe_sent = True  # its acknowledgement, or after a failure its next heartbeat's answer, goes on
 
     def _probe(self, next_index: int) -> None:
         self.mode = Mode.PROBE

@@ -7,8 +7,8 @@ the next segment (LogFull) leaves everything as it was. Each opening starts a ne
 for one process only (frames.py).
 
 A record carries the member's term, vote and commit index and the entries that became part of its log; an entry whose
-index is there already replaces it and all behind it. The first record of each segment carries no entry, so that older
-segments can go without taking the vote with them.
+index is there already replaces it and all behind it, and a snapshot of the leader's replaces them all. The first record
+of each segment carries no entry, so that older segments can go without taking the vote with them.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ ENTRY_OVERHEAD_BYTES: Final = 32
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
-    """One frame's payload. New fields go last and have defaults."""
+    """One frame's payload. New fields go last and have defaults. `restored`: the index of a snapshot, durable already,
+    behind which the log begins anew (0: it does not).
+    """
 
     term: int
     vote: int
     commit: int
     entries: tuple[Entry, ...] = ()
+    restored: int = 0
 
 
 class Recovered(NamedTuple):
@@ -69,6 +72,8 @@ def fold(records: Iterable[Record], directory: str) -> Recovered:
     entries: list[Entry] = []
     for record in records:
         term, vote, commit = record.term, record.vote, record.commit
+        if record.restored:
+            entries.clear()
         for entry in record.entries:
             if entries and entry.index > entries[-1].index + 1:
                 raise Damaged(directory, f"the log has no entry {entries[-1].index + 1}")

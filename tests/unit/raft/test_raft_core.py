@@ -10,66 +10,10 @@ import pytest
 
 from cluster.model.errors import NotLeader
 from manager.raft.core import Raft, Role
-from manager.raft.log import Entry, Log
+from manager.raft.log import Entry
 from manager.raft.messages import Message, MessageKind
 from manager.raft.ready import Config, HardState
-
-MEMBERS = (1, 2, 3)
-
-
-class Group:
-    """Members, the messages between them, and a disk each that is as fast as the script says."""
-
-    def __init__(self, logs: dict[int, tuple[HardState, Log]] | None = None, members: tuple[int, ...] = MEMBERS) -> None:
-        logs = logs or {}
-        self.rafts = {
-            member: Raft(Config(member, members), *logs.get(member, (HardState(), Log())), Random(member))
-            for member in members
-        }
-        self.applied: dict[int, list[bytes]] = {member: [] for member in members}
-        self.cut: set[tuple[int, int]] = set()
-        self.wire: list[Message] = []
-
-    def pump(self, member: int) -> None:
-        """Do all that the member's Readys ask for."""
-        raft = self.rafts[member]
-        while (ready := raft.ready()) is not None:
-            self.wire += ready.messages
-            raft.persisted(ready.number)
-            self.wire += ready.messages_after
-            self.applied[member] += [entry.data for entry in ready.committed if entry.data]
-
-    def run(self) -> None:
-        """Deliver until all is quiet."""
-        for member in self.rafts:
-            self.pump(member)
-        while self.wire:
-            message = self.wire.pop(0)
-            if (message.sender, message.to) in self.cut:
-                continue
-            self.rafts[message.to].step(message)
-            self.pump(message.to)
-
-    def elect(self, member: int) -> Raft:
-        self.rafts[member].campaign()
-        self.run()
-        assert self.rafts[member].role is Role.LEADER
-        return self.rafts[member]
-
-    def tick(self, member: int, ticks: int = 1) -> None:
-        for _ in range(ticks):
-            self.rafts[member].tick()
-
-    def isolate(self, member: int) -> None:
-        self.cut |= {(member, other) for other in self.rafts} | {(other, member) for other in self.rafts}
-
-    def heal(self) -> None:
-        self.cut.clear()
-
-
-def log_of(*terms: int) -> Log:
-    """A log whose entries have these terms, from index 1."""
-    return Log([Entry(index, term, b"x%d" % index) for index, term in enumerate(terms, 1)])
+from tests.unit.raft.group import MEMBERS, Group, empty, log_of
 
 
 def terms_of(raft: Raft) -> list[int]:
@@ -77,7 +21,7 @@ def terms_of(raft: Raft) -> list[int]:
 
 
 def test_a_single_member_leads_at_once_and_commits_what_is_on_its_disk() -> None:
-    raft = Raft(Config(1, (1,)), HardState(), Log(), Random(0))
+    raft = Raft(Config(1), HardState(), empty(1), Random(0))
     raft.start()
     assert raft.role is Role.LEADER
     raft.propose([b"a"])
@@ -95,7 +39,7 @@ def test_a_single_member_leads_at_once_and_commits_what_is_on_its_disk() -> None
 
 
 def test_a_single_member_that_restarts_commits_its_old_entries_in_a_new_term() -> None:
-    raft = Raft(Config(1, (1,)), HardState(4, 1), log_of(3, 4), Random(0))
+    raft = Raft(Config(1), HardState(4, 1), log_of(3, 4, members=(1,)), Random(0))
     raft.start()
     ready = raft.ready()
     assert ready is not None
@@ -212,7 +156,7 @@ def test_a_followers_conflicting_tail_is_replaced_figure_7() -> None:
     }
     for name, terms in follower_logs.items():
         group = Group({
-            1: (HardState(8), log_of(*leader_log)), 2: (HardState(7), log_of(*terms)), 3: (HardState(7), Log()),
+            1: (HardState(8), log_of(*leader_log)), 2: (HardState(7), log_of(*terms)), 3: (HardState(7), empty(*MEMBERS)),
         })  # fmt: skip
         group.cut = {(1, 2), (2, 1)}
         leader = group.elect(1)
@@ -340,7 +284,7 @@ def test_duplicated_and_reordered_messages_change_nothing() -> None:
 
 def test_the_window_limits_unanswered_appends() -> None:
     rafts = Group()
-    rafts.rafts[1] = Raft(Config(1, MEMBERS, max_inflight_appends=4), HardState(), Log(), Random(1))
+    rafts.rafts[1] = Raft(Config(1, max_inflight_appends=4), HardState(), empty(*MEMBERS), Random(1))
     leader = rafts.elect(1)
     for number in range(10):
         leader.propose([b"%d" % number])
@@ -355,7 +299,7 @@ def test_the_window_limits_unanswered_appends() -> None:
 
 def test_large_entries_are_split_over_appends() -> None:
     group = Group()
-    group.rafts[1] = Raft(Config(1, MEMBERS, max_append_bytes=100), HardState(), Log(), Random(1))
+    group.rafts[1] = Raft(Config(1, max_append_bytes=100), HardState(), empty(*MEMBERS), Random(1))
     leader = group.elect(1)
     leader.propose([b"x" * 60, b"y" * 60, b"z" * 500])
     ready = leader.ready()
@@ -366,7 +310,7 @@ def test_large_entries_are_split_over_appends() -> None:
 
 def test_a_write_that_was_overtaken_does_not_vouch_for_what_replaced_it() -> None:
     """The ABA race of asynchronous storage: entry 1 is written, cut, replaced, and only the first write is done."""
-    raft = Raft(Config(1, MEMBERS), HardState(), Log(), Random(1))
+    raft = Raft(Config(1), HardState(), empty(*MEMBERS), Random(1))
     raft.step(Message(MessageKind.APPEND, 2, 1, 1, entries=(Entry(1, 1, b"a"),)))
     first = raft.ready()
     raft.step(Message(MessageKind.APPEND, 3, 1, 2, entries=(Entry(1, 2, b"b"),)))
@@ -385,14 +329,8 @@ def test_a_write_that_was_overtaken_does_not_vouch_for_what_replaced_it() -> Non
     assert [entry.data for entry in done.committed] == [b"b"]
 
 
-def test_strangers_are_ignored() -> None:
-    group = Group()
-    group.rafts[1].step(Message(MessageKind.HEARTBEAT, 9, 1, 50))
-    assert group.rafts[1].term == 0
-
-
 def test_a_log_forgets_what_a_snapshot_holds_and_goes_on() -> None:
-    raft = Raft(Config(1, (1,)), HardState(), Log(), Random(0))
+    raft = Raft(Config(1), HardState(), empty(1), Random(0))
     raft.start()
     raft.propose([b"a", b"b", b"c"])
     ready = raft.ready()
@@ -406,13 +344,13 @@ def test_a_log_forgets_what_a_snapshot_holds_and_goes_on() -> None:
 
 def test_a_follower_commits_only_what_it_knows_to_agree_with_the_leader() -> None:
     """Its stale tail is longer than what the append covers, and the leader has committed past both."""
-    raft = Raft(Config(1, MEMBERS), HardState(1), log_of(1, 1, 1), Random(1))
+    raft = Raft(Config(1), HardState(1), log_of(1, 1, 1), Random(1))
     raft.step(Message(MessageKind.APPEND, 2, 1, 2, index=1, log_term=1, commit=3))
     assert raft.log.committed == 1
 
 
 def test_what_replaced_a_durable_entry_is_applied_when_it_is_durable_itself() -> None:
-    raft = Raft(Config(1, MEMBERS), HardState(1), log_of(1), Random(1))
+    raft = Raft(Config(1), HardState(1), log_of(1), Random(1))
     assert raft.log.stable == 1
     raft.step(Message(MessageKind.APPEND, 2, 1, 2, entries=(Entry(1, 2, b"new"),), commit=1))
     ready = raft.ready()
@@ -425,7 +363,7 @@ def test_what_replaced_a_durable_entry_is_applied_when_it_is_durable_itself() ->
 
 
 def test_an_answer_to_an_earlier_question_is_no_vote() -> None:
-    raft = Raft(Config(1, MEMBERS), HardState(4), Log(), Random(1))
+    raft = Raft(Config(1), HardState(4), empty(*MEMBERS), Random(1))
     raft.campaign()
     raft.step(Message(MessageKind.PRE_VOTE_REPLY, 2, 1, 9))
     before = raft.role
