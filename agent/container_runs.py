@@ -320,6 +320,7 @@ class Runs:
             if state is not None and state.phase == "running":
                 self._adopt(record, state)
         await self._networks.reconcile()
+        await self._networks.names.adopt(tuple(r for r in self._registry.all() if self.is_running(r)))
         for record in self._registry.all():
             state = states.pop(record.id, None)
             if self.is_running(record) and (state is None or state.phase != "running"):

@@ -89,16 +89,19 @@ def extra_host_line(entry: str, gateway: str) -> str:
     return f"{gateway if address == HOST_GATEWAY else address.strip('[]')}\t{name}"
 
 
-def resolv_file(host_text: str, host: HostConfig) -> str:
-    """/etc/resolv.conf: the user's servers, else the host's that a container can reach, else public ones (Docker's rule)."""
+def resolv_file(host_text: str, host: HostConfig, resolver: str = "") -> str:
+    """/etc/resolv.conf: the container's own `resolver` if it has one, else the user's servers, the host's that a container can reach, or public ones
+    (Docker's rule)."""
     kept: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
     for line in host_text.splitlines():
         words = line.split()
         if len(words) > 1 and words[0] in kept:
             kept[words[0]] += words[1:2] if words[0] == "nameserver" else words[1:]
-    servers = list(host.dns) or [s for s in kept["nameserver"] if not _is_loopback(s)] or list(PUBLIC_RESOLVERS)
+    servers = [resolver] if resolver else list(host.dns) or [s for s in kept["nameserver"] if not _is_loopback(s)] or list(PUBLIC_RESOLVERS)
     search = list(host.dns_search) or kept["search"]
     options = list(host.dns_options) or kept["options"]
+    if resolver and not any(option.startswith("ndots:") for option in options):
+        options.append("ndots:0")
     lines = [f"nameserver {server}" for server in servers]
     if search and search != ["."]:
         lines.insert(0, "search " + " ".join(search))

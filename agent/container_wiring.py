@@ -13,11 +13,12 @@ from typing import Final
 
 import msgspec
 
-from agent import container_spec, port_bindings
+from agent import container_spec, naming, port_bindings
 from agent.container_store import ContainerStore
 from agent.networks import Networks, Wanted
 from agent.records import Attachment, HostConfig, PortBinding, Record
 from cluster.model.errors import Conflict, Internal, InvalidArgument
+from netfabric.firewall.resolver import ADDRESS
 
 HOST_RESOLV_CONF: Final = Path("/etc/resolv.conf")
 HOST_HOSTS: Final = Path("/etc/hosts")
@@ -66,6 +67,7 @@ class Wiring:
         except BaseException:
             await self._networks.detach(attached)
             raise
+        self._networks.names.open(attached)
         return attached
 
     def _allocate(self, record: Record) -> tuple[PortBinding, ...]:
@@ -142,7 +144,9 @@ class Wiring:
     def _resolv(self, record: Record) -> str:
         text = _text(HOST_RESOLV_CONF)
         own = record.host.dns or record.host.dns_search or record.host.dns_options
-        return text if record.host.network_mode == "host" and not own else container_spec.resolv_file(text, record.host)
+        if record.host.network_mode == "host" and not own:
+            return text
+        return container_spec.resolv_file(text, record.host, ADDRESS if naming.resolves(record.attachments) else "")
 
 
 def can_listen(binding: PortBinding) -> bool:

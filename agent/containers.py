@@ -213,6 +213,8 @@ class Containers:
             raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
         self._registry.refuse_taken(name)
         self._registry.put(replace(record, name=name))
+        if self.is_running(record):
+            self._networks.names.open(self.find(record.id))
         self._publish("rename", self.find(record.id), (("oldName", f"/{record.name}"),))
 
     # -- execs ----------------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ async def _serve(node: Node, settings: Settings) -> None:
     """Until a signal asks for the end."""
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await nursery.start(node.networks.names.run)
             await nursery.start(node.containers.run)
             await node.containers.recover()
             await nursery.start(node.swarm.run)
@@ -92,7 +93,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     volumes = Volumes(await trio.to_thread.run_sync(VolumeStore, settings.root / "volumes"), events)
     async with open_supervisor(settings.run, settings.root / "runtime") as supervisor:
         async with open_fabric(str(settings.run), backend=settings.backend) as fabric:
-            networks = Networks(settings.root, fabric)
+            networks = Networks(settings.root, fabric, supervisor)
             if (kept := membership_files.load(settings.root / "node")) is not None:
                 identity = kept[0]
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agent import naming
 from agent.local_networks import INGRESS_SANDBOX_HOST, LocalNetworks
+from agent.name_service import NameService
 from agent.records import Attachment, LocalNetwork, Record
 from agent.view import EMPTY_TABLES, ClusterTables, fold, interface_order, overlays
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
@@ -26,6 +28,7 @@ from netfabric.errors import FabricError
 
 if TYPE_CHECKING:
     from netfabric.apply import Fabric
+    from runtime.client import Supervisor
 
 log = logging.getLogger("festoon.networks")
 _ITEMS = msgspec.msgpack.Decoder(tuple[TaskItem | NetworkItem | EndpointItem | BalancerItem, ...])
@@ -48,8 +51,9 @@ def mac_of(address: str) -> str:
 class Networks:
     """State: local networks, the cluster's tables, one sandbox and its host ports per running container, the node's VTEP."""
 
-    def __init__(self, root: Path, fabric: Fabric) -> None:
+    def __init__(self, root: Path, fabric: Fabric, supervisor: Supervisor) -> None:
         self.locals = LocalNetworks(root / "networks.json", time.time_ns())
+        self.names = NameService(supervisor, self.locals, self.namespace)
         self._fabric = fabric
         self._tables_path = root / "node" / "tables"
         self._tables = EMPTY_TABLES
@@ -108,6 +112,7 @@ class Networks:
             except msgspec.DecodeError:
                 items = ()  # half-written by a power loss: the manager sends them again
             self._use(fold(EMPTY_TABLES, items, (), complete=True))
+            self.names.publish(self._tables)
 
     def enter_swarm(self, node_id: str, vtep: str, vxlan_port: int) -> None:
         self.node_id, self.vtep, self.vxlan_port = node_id, vtep, vxlan_port
@@ -117,21 +122,26 @@ class Networks:
         """Drop every overlay. The caller has removed the tasks' containers."""
         self.node_id = self.vtep = ""
         self._use(EMPTY_TABLES)
+        self.names.publish(self._tables)
         self._tables_path.unlink(missing_ok=True)
         await self.reconcile()
 
     async def assign(self, upserts: tuple[Item, ...], removals: tuple[str, ...], *, complete: bool) -> None:
-        """Take over one message of the session and bring the kernel to it."""
+        """Take over one message of the session and bring names and kernel to it: a name goes before its address does, and comes after it."""
         tables = self._keep_used(fold(self._tables, upserts, removals, complete=complete))
         if tables == self._tables:
             return
         self._use(tables)
+        self.names.retract(tables)
         items = (*tables.networks.values(), *tables.endpoints.values(), *tables.balancers.values())
         self._tables_path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._tables_path.with_suffix(".tmp")
         temporary.write_bytes(msgspec.msgpack.encode(items))
         temporary.replace(self._tables_path)
-        await self.reconcile()
+        try:
+            await self.reconcile()
+        finally:  # cancelled, the kernel is brought there all the same
+            self.names.publish(tables)
 
     def _keep_used(self, tables: ClusterTables) -> ClusterTables:
         """A network that the managers no longer assign stays while a container here is still attached to it."""
@@ -146,6 +156,7 @@ class Networks:
             self._doomed -= gone
             networks = {n: item for n, item in self._tables.networks.items() if n not in gone}
             self._use(ClusterTables(networks, self._tables.endpoints, self._tables.balancers))
+            self.names.publish(self._tables)
 
     def _use(self, tables: ClusterTables) -> None:
         self._tables = tables
@@ -181,7 +192,8 @@ class Networks:
         self._install(record.id, record.attachments, ingress_ports, host_ports, record.host.sysctls)
 
     async def detach(self, record: Record) -> None:
-        """Take the container's namespace down and give its addresses back."""
+        """Take the container's names away, its namespace down, and give its addresses back."""
+        self.names.close(record.id)
         if record.id in self._sandboxes:
             self._uninstall(record.id, record.attachments)
             await self.reconcile()
@@ -277,7 +289,7 @@ class Networks:
                 self._bridge_users.setdefault(network, set()).add(container_id)
                 network = self.locals.find(network).interface
             interfaces.append(view.Interface(attachment.interface, network, attachment.address, attachment.gateway))
-        self._sandboxes[container_id] = view.Sandbox(container_id[:12], tuple(interfaces), ingress_ports, sysctls)
+        self._sandboxes[container_id] = view.Sandbox(container_id[:12], tuple(interfaces), ingress_ports, sysctls, naming.resolves(attachments))
         if host_ports:
             self._host_ports[container_id] = host_ports
 

@@ -1,25 +1,21 @@
-"""From a task to the container that runs it: pure. Also the placeholders that a service may use in its environment, hostname and mounts.
-
-Source: swarm-mode templates (`{{.Service.Name}}`, `{{.Node.Hostname}}`, `{{.Task.Slot}}`, ...) and the labels that Docker puts on a task's container.
+"""From a task to the container that runs it: pure. Source: the labels that Docker puts on a task's container.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from agent.records import Config, HostConfig, PortBinding
-from cluster.model.errors import InvalidArgument
+from cluster.model import placeholders
 from cluster.model.objects import NodeDescription, Task, container_name, task_name
+from cluster.model.placeholders import expand
 from cluster.model.specs import ContainerSpec, PortConfig, PublishMode, Resources
 
 NS_PER_S: Final = 1_000_000_000
 DEFAULT_STOP_GRACE_S: Final = 10
-_PLACEHOLDER: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}")
-_LABEL: Final = re.compile(r'^index \.(Service|Node)\.Labels "([^"]+)"$')
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,32 +27,10 @@ class TaskContainer:
     mesh_ports: tuple[PortBinding, ...]
 
 
-def expand(text: str, values: Mapping[str, str], labels: Mapping[str, str]) -> str:
-    """The text with its placeholders filled in. Raises InvalidArgument for one that does not exist."""
-
-    def fill(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in values:
-            return values[name]
-        if labelled := _LABEL.match(name):
-            return labels.get(f"{labelled[1]}.{labelled[2]}", "")
-        if name.startswith((".Service.Labels.", ".Node.Labels.")):
-            kind, _, label = name[1:].partition(".Labels.")
-            return labels.get(f"{kind}.{label}", "")
-        raise InvalidArgument(f"expanding template failed: unknown placeholder {{{{{name}}}}}")
-
-    return _PLACEHOLDER.sub(fill, text) if "{{" in text else text
-
-
 def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskContainer:
     """What `agent/containers.py` is asked to make. Raises InvalidArgument for a bad placeholder."""
     spec = task.spec.container
-    values = {
-        ".Service.ID": task.service_id, ".Service.Name": task.service_name, ".Node.ID": node_id, ".Node.Hostname": node.hostname,
-        ".Node.Platform.Architecture": node.platform.architecture, ".Node.Platform.OS": node.platform.os, ".Task.ID": task.id,
-        ".Task.Name": container_name(task), ".Task.Slot": str(task.slot or node_id),
-    }  # fmt: skip
-    labels = {f"Service.{k}": v for k, v in task.service_labels}
+    values, labels = placeholders.of_task(task, node, node_id)
     config = Config(
         image=spec.image, hostname=expand(spec.hostname, values, labels), user=spec.user, env=tuple(expand(e, values, labels) for e in spec.env),
         entrypoint=spec.command, cmd=spec.args, working_dir=spec.dir, labels=_labels(task, node_id), tty=spec.tty, open_stdin=spec.open_stdin,

@@ -3,7 +3,7 @@
 The anatomy is Docker's: per overlay a namespace with a bridge and a VXLAN link, a sandbox for its balancer (on the
 ingress network ingress_sbox, which stands on the gateway bridge too), and a sandbox per container. A namespace
 whose inputs have not changed since the plan before is that plan's value itself, so that a diff passes over it.
-Shape left for later: a resolver per sandbox, encryption of overlays.
+Shape left for later: encryption of overlays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from netfabric.firewall.rules import node_table, node_table6, task_table
+from netfabric.firewall import resolver
+from netfabric.firewall.nftables import Table
+from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
 from netfabric.ingress import ipvs, nft
 from netfabric.ingress.vips import virtual_addresses
 from netfabric.links.veth import mac_of
@@ -315,10 +317,12 @@ def _balancer(_name: str, kinds: tuple[tuple[Interface, int], ...], subnet: str,
 
 def _task(_name: str, sandbox: Sandbox, kinds: tuple[tuple[Interface, int], ...], on_ingress: str) -> Namespace:
     base = _sandbox(kinds)
-    guarded = on_ingress and sandbox.ingress_ports
+    chains = resolver.CHAINS if sandbox.resolver else ()
+    if on_ingress and sandbox.ingress_ports:
+        chains = (*task_table(on_ingress, sandbox.ingress_ports).chains, *chains)
     own = (Sysctl(key, value) for key, value in sandbox.sysctls if key.startswith("net."))
     return dataclasses.replace(
         base,
         sysctls=tuple({one.key: one for one in (*base.sysctls, *own)}.values()),
-        tables=(task_table(on_ingress, sandbox.ingress_ports),) if guarded else (),
+        tables=(Table(TABLE, chains),) if chains else (),
     )

@@ -76,12 +76,14 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The network namespace of one container: <run>/netns/<id>. `ingress_ports`: what it accepts on its ingress address, published -> target."""
+    """The network namespace of one container: <run>/netns/<id>. `ingress_ports`: what it accepts on its ingress address, published -> target.
+    `resolver`: it has one at 127.0.0.11 (netfabric/dns)."""
 
     id: str  # 12 characters
     interfaces: tuple[Interface, ...]
     ingress_ports: tuple[PublishedPort, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
+    resolver: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,24 @@ class Supervisor:
         pending = await self._link.send(messages.NewNetwork(ids), repeatable=True)
         return pending.descriptors[0]
 
+    async def keep(self, name: str, descriptors: tuple[int, ...]) -> None:
+        """Duplicates of the descriptors live on with supervisor and stem under `name`, also when this process ends. Raises RuntimeFault."""
+        await self._link.ask(messages.Keep(name), repeatable=True, along=descriptors)
+
+    async def kept(self) -> tuple[str, ...]:
+        """The names under which descriptors are kept."""
+        answer = await self._link.ask(messages.Kept(), repeatable=True)
+        assert isinstance(answer, messages.Names)
+        return answer.names
+
+    async def take(self, name: str) -> tuple[int, ...]:
+        """Duplicates of what is kept under a name, the caller's to close; they stay kept. Empty when there is nothing."""
+        return tuple((await self._link.send(messages.Take(name), repeatable=True)).descriptors)
+
+    async def drop(self, name: str) -> None:
+        """No longer kept. A name that is not known is no error."""
+        await self._link.ask(messages.Drop(name), repeatable=True)
+
     async def resize(self, container_id: str, rows: int, columns: int) -> None:
         """Sets the terminal's size; nothing happens to a container without one."""
         await self._link.ask(messages.Resize(container_id, rows, columns), repeatable=True)

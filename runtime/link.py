@@ -30,6 +30,7 @@ CONNECT_TRIES_MAX = 3
 class Pending:
     call: messages.Call
     repeatable: bool
+    along: tuple[int, ...] = ()  # descriptors sent with it; they stay the caller's
     done: trio.Event = field(default_factory=trio.Event)
     answer: messages.Answer | None = None
     descriptors: list[int] = field(default_factory=list)
@@ -49,18 +50,18 @@ class Link:
         self._number = 0
         self._wake = trio.Event()
 
-    async def ask(self, call: messages.Call, *, repeatable: bool) -> messages.Answer:
-        pending = await self.send(call, repeatable=repeatable)
+    async def ask(self, call: messages.Call, *, repeatable: bool, along: tuple[int, ...] = ()) -> messages.Answer:
+        pending = await self.send(call, repeatable=repeatable, along=along)
         for descriptor in pending.descriptors:
             os.close(descriptor)
         assert pending.answer is not None
         return pending.answer
 
-    async def send(self, call: messages.Call, *, repeatable: bool) -> Pending:
-        """Sends one request and waits for its answer. Raises what the answer says."""
+    async def send(self, call: messages.Call, *, repeatable: bool, along: tuple[int, ...] = ()) -> Pending:
+        """Sends one request, with duplicates of the descriptors `along`, and waits for its answer. Raises what the answer says."""
         self._number += 1
         number = self._number
-        pending = self._pending[number] = Pending(call, repeatable)
+        pending = self._pending[number] = Pending(call, repeatable, along)
         received = False
         try:
             await self._put(number, pending)
@@ -80,7 +81,7 @@ class Link:
     async def _put(self, number: int, pending: Pending) -> None:
         """To the supervisor that there is, or to the next one."""
         while (socket := self._socket) is not None:
-            if await self._transmit(socket, number, pending.call):
+            if await self._transmit(socket, number, pending.call, pending.along):
                 return
             pending.repeatable = True  # it has reached nobody
             if pending.gone and not self.ending:
@@ -89,11 +90,11 @@ class Link:
                 return  # the reader notices next, and everything that waits goes to the next supervisor
         self._wake.set()
 
-    async def _transmit(self, socket: trio.socket.SocketType, number: int, call: messages.Call) -> bool:
+    async def _transmit(self, socket: trio.socket.SocketType, number: int, call: messages.Call, along: tuple[int, ...] = ()) -> bool:
         """False when the connection is lost and the request has not gone out: the reader sees that too and connects again."""
         datagram, memfd = datagrams.pack(msgspec.msgpack.encode(messages.Request(number, call)))
         try:
-            await socket.sendmsg([datagram], datagrams.ancillary([memfd] if memfd >= 0 else []))
+            await socket.sendmsg([datagram], datagrams.ancillary([memfd, *along] if memfd >= 0 else along))
         except (BrokenPipeError, ConnectionResetError, trio.ClosedResourceError):
             return False
         finally:
@@ -162,7 +163,7 @@ class Link:
                 self._drop(str(error), everything=True)
         for number, pending in list(self._pending.items()):
             if not pending.done.is_set():
-                await self._transmit(self._socket, number, pending.call)
+                await self._transmit(self._socket, number, pending.call, pending.along)
         if self.readers:
             await self._transmit(self._socket, 0, messages.Subscribe())
 

@@ -45,6 +45,7 @@ class EndpointItem(_Item, frozen=True):
     node_id: NodeId
     node_address: str
     task_id: TaskId = TaskId("")
+    names: tuple[str, ...] = ()  # of the task while it is live: its container's name, the container's short id, its hostname
 
     @property
     def key(self) -> str:
@@ -68,6 +69,7 @@ class BalancerItem(_Item, frozen=True):
     ports: tuple[PortConfig, ...] = ()
     backends: tuple[Backend, ...] = ()
     aliases: tuple[str, ...] = ()
+    declared: tuple[PortConfig, ...] = ()  # all ports of the service, on every network: SRV records speak of them
 
     @property
     def key(self) -> str:

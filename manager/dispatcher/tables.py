@@ -8,12 +8,17 @@ objects.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from cluster.model.assignments import Backend, BalancerItem, EndpointItem
+from cluster.model.errors import InvalidArgument
 from cluster.model.ids import NetworkId
-from cluster.model.objects import Network, Node, Service, Task, VirtualIp
+from cluster.model.objects import Network, Node, Service, Task, TaskNetwork, VirtualIp, container_name
+from cluster.model.placeholders import expand, of_task
 from cluster.model.specs import PortConfig, PublishMode
 from cluster.model.task_state import TaskState, is_final
+
+SHORT_ID: Final = 12  # characters of a container's id that are a name of it
 
 
 def holds_networks(task: Task) -> bool:
@@ -41,7 +46,26 @@ def task_endpoints(task: Task, node: Node | None) -> Iterator[EndpointItem]:
     if node is None or not node.status.address or not has_endpoint(task):
         return
     for attachment in task.networks:
-        yield EndpointItem(attachment.network_id, attachment.address, node.id, node.status.address, task.id)
+        yield EndpointItem(attachment.network_id, attachment.address, node.id, node.status.address, task.id, _names(task, attachment, node))
+
+
+def _names(task: Task, attachment: TaskNetwork, node: Node) -> tuple[str, ...]:
+    """What the task is called on a network while it is live. A service's aliases stand for the service, a container's own for itself."""
+    if task.status.state is not TaskState.RUNNING or not may_serve(task):
+        return ()
+    aliases = () if task.service_id else attachment.aliases
+    return tuple(name for name in (container_name(task), *aliases, task.status.container_id[:SHORT_ID], _hostname(task, node)) if name)
+
+
+def _hostname(task: Task, node: Node) -> str:
+    """Empty where the container has none of its own, or one that can't be made out."""
+    text = task.spec.container.hostname
+    if "{{" not in text:
+        return text
+    try:
+        return expand(text, *of_task(task, node.description, node.id))
+    except InvalidArgument:
+        return ""
 
 
 def node_endpoints(node: Node) -> Iterator[EndpointItem]:
@@ -76,6 +100,7 @@ def balancer(service: Service, network: Network | None, vip: VirtualIp, live: It
         ports=_ingress_ports(service) if ingress else (),
         backends=tuple(sorted(live, key=lambda b: (b.address, b.task_id))),
         aliases=tuple(alias for a in service.spec.task.networks if a.target == vip.network_id for alias in a.aliases),
+        declared=service.endpoint.ports if service.endpoint is not None else (),
     )
 
 

@@ -18,6 +18,7 @@ from runtime.kernel.processes import boot_id
 from runtime.seccomp.filters import filters_of_this_machine
 from runtime.spec import DEFAULT_CAPABILITIES
 from runtime.stem import close, lock, make_folders
+from runtime.supervisor import shelf
 from runtime.supervisor.adoption import adopt_all
 from runtime.supervisor.context import Context
 from runtime.supervisor.keeper import Keeper
@@ -65,6 +66,7 @@ def main(arguments: list[str]) -> int:
         publish=server.publish,
     )
     adopt_all(context)
+    shelf.recover(context)
     parents.sweep(prefix)
     server.open(context)
     context.keeper.ready()

@@ -17,7 +17,8 @@ from runtime.supervisor.messages import Answer, Reply, Request
 QUEUED_MAX = 10_000
 """Messages that a client may leave unread before it is disconnected."""
 
-OnRequest = Callable[["Connection", Request], None]
+OnRequest = Callable[["Connection", Request, list[int]], None]
+"""The descriptors that came with a request are then the callee's."""
 
 
 class Connection:
@@ -95,13 +96,17 @@ class Connection:
             return
         try:
             message, descriptors = datagrams.unpack(data, control, flags)
-            for descriptor in descriptors:  # no request comes with descriptors of its own
-                os.close(descriptor)
-            request = msgspec.msgpack.decode(message, type=Request)
-        except (datagrams.BadDatagram, msgspec.MsgspecError):
+        except datagrams.BadDatagram:
             self.close()
             return
-        self._on_request(self, request)
+        try:
+            request = msgspec.msgpack.decode(message, type=Request)
+        except msgspec.MsgspecError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self.close()
+            return
+        self._on_request(self, request, descriptors)
 
     def close(self) -> None:
         """Also drops what is queued."""

@@ -65,6 +65,10 @@ class Keeper:
             self.kept[name] = descriptor
         return descriptor
 
+    def names(self) -> tuple[str, ...]:
+        """What was kept and has not been claimed."""
+        return tuple(self._found)
+
     def _send(self, message: bytes, descriptors: list[int]) -> None:
         if self._alone:
             return

@@ -11,7 +11,7 @@ import msgspec
 
 from runtime.spec import ContainerSpec, ContainerState, ExecSpec, Exited, IdRange, Limits
 
-VERSION = 1
+VERSION = 2
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -117,6 +117,26 @@ class ExecResize(Message, frozen=True):
     columns: int
 
 
+class Keep(Message, frozen=True):
+    """The descriptors that come with this message, under `name`, in place of those before."""
+
+    name: str
+
+
+class Kept(Message, frozen=True):
+    """Answered with Names."""
+
+
+class Take(Message, frozen=True):
+    """Duplicates of what is kept under `name`: answered with Streams, empty when nothing is. It stays kept."""
+
+    name: str
+
+
+class Drop(Message, frozen=True):
+    name: str
+
+
 class Subscribe(Message, frozen=True):
     """Events from now on, after the exits that are already known."""
 
@@ -127,7 +147,7 @@ class Shutdown(Message, frozen=True):
 
 Call = (
     Hello | Create | Start | Signal | Wait | Remove | List | Attach | CloseStdin | Resize
-    | Pause | Unpause | Update | Where | NewNetwork | Exec | ExecWait | ExecSignal | ExecResize | Subscribe | Shutdown
+    | Pause | Unpause | Update | Where | NewNetwork | Exec | ExecWait | ExecSignal | ExecResize | Keep | Kept | Take | Drop | Subscribe | Shutdown
 )  # fmt: skip
 
 
@@ -172,6 +192,10 @@ class Cgroups(Message, frozen=True):
     unified: str = ""
 
 
+class Names(Message, frozen=True):
+    names: tuple[str, ...]
+
+
 class Streams(Message, frozen=True):
     """`names` of the descriptors that come with this message, in order: stdin, stdout, stderr, tty; network. `pid` of an
     exec."""
@@ -196,7 +220,7 @@ class Event(Message, frozen=True):
     exited: Exited | None = None
 
 
-Answer = Done | Again | Welcome | Started | Ended | Listed | Cgroups | Streams | Failed | Event
+Answer = Done | Again | Welcome | Started | Ended | Listed | Cgroups | Names | Streams | Failed | Event
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from runtime.errors import NoSuchContainer, NotPaused, RuntimeFault, StartFailed
 from runtime.kernel.detached import resize_terminal
 from runtime.kernel.processes import send_signal
 from runtime.spec import Exited
-from runtime.supervisor import control, ending, execs, journal, messages, spaces, starter, streams
+from runtime.supervisor import control, ending, execs, journal, messages, shelf, spaces, starter, streams
 from runtime.supervisor.connection import Connection, peer_uid
 from runtime.supervisor.context import Context
 from runtime.supervisor.messages import Answer, Done, Ended, Event, Failed, Request, Started
@@ -79,12 +79,13 @@ class Server:
             return
         self._connections.add(Connection(self._context.loop, sock, self._request, self._connections.discard))
 
-    def _request(self, connection: Connection, request: Request) -> None:
+    def _request(self, connection: Connection, request: Request, descriptors: list[int]) -> None:
         assert self._context is not None
         if self._successor is not None and not isinstance(request.call, messages.Shutdown):
+            _close(descriptors)
             connection.send(request.number, messages.Again())
             return
-        ask = Ask(self._context, connection, request.number, self.finished if isinstance(request.call, UNFINISHED) else None)
+        ask = Ask(self._context, connection, request.number, descriptors, self.finished if isinstance(request.call, UNFINISHED) else None)
         self._unfinished += isinstance(request.call, UNFINISHED)
         try:
             CALLS[type(request.call)](ask, request.call)
@@ -92,14 +93,24 @@ class Server:
             ask.fail(fault)
         except OSError as error:
             ask.fail(RuntimeFault(str(error)))
+        finally:
+            _close(ask.descriptors)  # those that nobody has taken over
+            ask.descriptors = []
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class Ask:
     """One request under way: how its call answers, now or later."""
 
-    def __init__(self, context: Context, connection: Connection, number: int, finished: Callable[[], None] | None) -> None:
+    def __init__(self, context: Context, connection: Connection, number: int, descriptors: list[int], finished: Callable[[], None] | None) -> None:
+        """`descriptors` came with the request; who takes them over empties the list."""
         self.context = context
         self.connection = connection
+        self.descriptors = descriptors
         self._number = number
         self._finished = finished
 
@@ -268,6 +279,26 @@ def exec_resize(ask: Ask, call: messages.ExecResize) -> None:
     ask.answer(Done())
 
 
+def keep(ask: Ask, call: messages.Keep) -> None:
+    taken, ask.descriptors = ask.descriptors, []
+    shelf.keep(ask.context, call.name, taken)
+    ask.answer(Done())
+
+
+def kept(ask: Ask, _call: messages.Kept) -> None:
+    ask.answer(messages.Names(tuple(ask.context.kept)))
+
+
+def take(ask: Ask, call: messages.Take) -> None:
+    duplicates = [os.dup(descriptor) for descriptor in ask.context.kept.get(call.name, ())]
+    ask.streams({str(number): descriptor for number, descriptor in enumerate(duplicates)})
+
+
+def drop(ask: Ask, call: messages.Drop) -> None:
+    shelf.drop(ask.context, call.name)
+    ask.answer(Done())
+
+
 def subscribe(ask: Ask, _call: messages.Subscribe) -> None:
     """Known exits first, so that a client that was away misses none."""
     ask.connection.subscribed = True
@@ -316,6 +347,10 @@ CALLS: dict[type, Callable[[Ask, Any], None]] = {
     messages.ExecWait: exec_wait,
     messages.ExecSignal: exec_signal,
     messages.ExecResize: exec_resize,
+    messages.Keep: keep,
+    messages.Kept: kept,
+    messages.Take: take,
+    messages.Drop: drop,
     messages.Subscribe: subscribe,
     messages.Shutdown: shutdown,
 }
