@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import socket
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -145,7 +146,7 @@ def _index(netlink: SyncNetlink, name: str) -> int:
 
 def _destinations(routes: Iterable[tuple[int, bytes]]) -> Iterable[str]:
     for kind, payload in routes:
-        if kind != nl.RTM_NEWROUTE:
+        if kind != nl.RTM_NEWROUTE or payload[0] != socket.AF_INET:
             continue
         prefix = payload[1]
         for name, value in nl.attributes(payload, 12):

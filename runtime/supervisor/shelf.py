@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from runtime.errors import RuntimeFault
+from runtime.stem import KEPT_AT_ONCE
 from runtime.supervisor.context import Context
 
 NAMES_MAX: Final = 4096
@@ -19,20 +20,23 @@ _PREFIX: Final = "node:"
 
 def keep(context: Context, name: str, descriptors: Sequence[int]) -> None:
     """Takes the descriptors over, in place of those that the name had. Raises RuntimeFault; they are closed then."""
-    if len(name.encode()) > NAME_MAX_BYTES or (name not in context.kept and len(context.kept) >= NAMES_MAX):
+    room = name in context.kept or len(context.kept) < NAMES_MAX
+    if not room or len(name.encode()) > NAME_MAX_BYTES or not name.isprintable() or len(descriptors) > KEPT_AT_ONCE:
         for descriptor in descriptors:
             os.close(descriptor)
         raise RuntimeFault(f"no room to keep descriptors for {name[:NAME_MAX_BYTES]}")
     drop(context, name)
     context.kept[name] = tuple(descriptors)
-    for number, descriptor in enumerate(descriptors):
-        context.keeper.keep(f"{_PREFIX}{number}:{name}", descriptor)
+    context.keeper.keep({f"{_PREFIX}{number}:{name}": descriptor for number, descriptor in enumerate(descriptors)})
 
 
 def drop(context: Context, name: str) -> None:
     """A name that is not known is no error."""
-    for number, descriptor in enumerate(context.kept.pop(name, ())):
-        context.keeper.drop(f"{_PREFIX}{number}:{name}")
+    descriptors = context.kept.pop(name, ())
+    if not descriptors:
+        return
+    context.keeper.drop(tuple(f"{_PREFIX}{number}:{name}" for number in range(len(descriptors))))
+    for descriptor in descriptors:
         os.close(descriptor)
 
 
