@@ -6,11 +6,12 @@ come first and docker_gwbridge last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
 from cluster.model.ids import NetworkId
+from cluster.model.port_labels import PortSettings
 from cluster.model.specs import PortConfig, PublishMode
 from netfabric import view
 
@@ -24,6 +25,7 @@ class ClusterTables:
     balancers: dict[str, BalancerItem]
 
 
+AFFINITY_MARKS = 0x10000  # added to a service's mark (16 bits, manager/allocator/ports.py) for its second balancer
 EMPTY_TABLES = ClusterTables({}, {}, {})
 
 
@@ -60,13 +62,10 @@ def overlays(tables: ClusterTables, node_id: str) -> tuple[view.Overlay, ...]:
     remotes: dict[NetworkId, list[view.Remote]] = {}
     for endpoint in tables.endpoints.values():
         if endpoint.node_id != node_id and endpoint.node_address:
-            remotes.setdefault(endpoint.network_id, []).append(view.Remote(_plain(endpoint.address), endpoint.node_address))
+            remotes.setdefault(endpoint.network_id, []).append(view.Remote(_plain(endpoint.address), endpoint.node_address, balancer=not endpoint.task_id))
     balancers: dict[NetworkId, list[view.Balancer]] = {}
-    for balancer in tables.balancers.values():
-        backends = tuple(view.Backend(b.address, b.weight) for b in balancer.backends)
-        balancers.setdefault(balancer.network_id, []).append(
-            view.Balancer(balancer.service_name, balancer.virtual_ip, balancer.mark, backends, published(balancer.ports))
-        )
+    for balancer in (balancer for balancer in tables.balancers.values() if balancer.mark):  # without one it is for names only (dnsrr)
+        balancers.setdefault(balancer.network_id, []).extend(_balancers(balancer))
     found = []
     for network_id, item in sorted(tables.networks.items()):
         network = item.network
@@ -79,6 +78,21 @@ def overlays(tables: ClusterTables, node_id: str) -> tuple[view.Overlay, ...]:
         )  # fmt: skip
         found.append(overlay)
     return tuple(found)
+
+
+def _balancers(item: BalancerItem) -> Iterator[view.Balancer]:
+    """The service's balancer, and one more for the ports at which clients stay with their task: how it chooses is a virtual service's."""
+    backends = tuple(view.Backend(b.address, b.weight) for b in item.backends)
+    settings = item.settings or tuple(PortSettings() for _ in item.ports)
+    ports = {
+        affine: tuple(
+            replace(port, masquerade=s.masquerade) for p, s in zip(item.ports, settings, strict=True) for port in published((p,)) if s.affinity is affine
+        )
+        for affine in (False, True)
+    }
+    yield view.Balancer(item.service_name, item.virtual_ip, item.mark, backends, ports[False])
+    if ports[True]:
+        yield view.Balancer(item.service_name, "", item.mark + AFFINITY_MARKS, backends, ports[True], affinity=True)
 
 
 def interface_order(names: Iterable[tuple[str, bool]], gateway: bool) -> tuple[str, ...]:

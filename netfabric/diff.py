@@ -23,17 +23,19 @@ from netfabric.state import (
     Namespace,
     Neighbour,
     RealServer,
+    ReturnPath,
     Route,
     State,
     Sysctl,
     Target,
+    Timeouts,
     VirtualService,
     is_of_link,
     link_of,
 )
 
 Entry = TypeVar("Entry", Neighbour, Forwarding)
-Item = Link | Address | Route | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | Target | HeldPort
+Item = Link | Address | Route | ReturnPath | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | Timeouts | Target | HeldPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,8 @@ Operations = tuple[Operation, ...]
 
 _MAKE_NAMESPACE, _MAKE_SYSCTL, _MAKE_RULES, _DROP, _DROP_LINK, _MAKE_LINK, _CONFIGURE, _LATE, _REMOVE_NAMESPACE = range(9)
 _LINK_RANK = {LinkKind.LOOPBACK: 0, LinkKind.BRIDGE: 0, LinkKind.VXLAN: 1, LinkKind.VETH: 2}
-_CONFIGURED = (Link, Address, Route, Neighbour, Forwarding, Sysctl)
-_LATE_RANK: dict[type, int] = {VirtualService: 1, RealServer: 2, HeldPort: 3}
+_CONFIGURED = (Link, Address, Route, ReturnPath, Neighbour, Forwarding, Sysctl)
+_LATE_RANK: dict[type, int] = {Timeouts: 0, VirtualService: 1, RealServer: 2, HeldPort: 3}
 
 
 def diff(desired: State, observed: State) -> Operations:
@@ -196,6 +198,9 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
                 yield Change(name, old, link)
     yield from _standing(name, wanted.addresses, [a for a in before.addresses if a.link not in lost])
     yield from _standing(name, wanted.routes, [r for r in before.routes if r.link not in lost])
+    yield from (Drop(name, path) for path in sorted(before.returns - wanted.returns, key=repr))  # its rule outlives its link
+    kept_returns = {path for path in before.returns if path.link not in lost}
+    yield from (Put(name, path) for path in sorted(wanted.returns - kept_returns, key=repr))
     yield from _entries(name, wanted.neighbours, before.neighbours, lost)
     yield from _entries(name, wanted.forwarding, before.forwarding, lost)
     known = {s.key: s.value for s in before.sysctls if not is_of_link(s.key) or link_of(s.key) not in lost}
@@ -204,6 +209,8 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
     for table in sorted(tables.keys() | old_tables.keys()):
         if commands := nftables.changes(old_tables.get(table), tables.get(table)):
             yield Transact(name, commands)
+    if wanted.timeouts is not None and wanted.timeouts != before.timeouts:
+        yield Put(name, wanted.timeouts)
     yield from _balanced(name, wanted, before)
     yield from (Drop(name, target) for target in sorted(before.targets - wanted.targets, key=repr))
     yield from _standing(name, sorted(wanted.ports, key=repr), sorted(before.ports, key=repr))

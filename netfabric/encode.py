@@ -11,7 +11,7 @@ from netfabric.indexes import LOOPBACK_INDEX, Indexes
 from netfabric.links import neighbours
 from netfabric.links.bridge import new_bridge, set_port
 from netfabric.links.veth import new_veth
-from netfabric.netlink import ipvs, messages
+from netfabric.netlink import ipvs, messages, policy
 from netfabric.netlink.messages import Message
 from netfabric.state import (
     FABRIC_GROUP,
@@ -21,7 +21,9 @@ from netfabric.state import (
     LinkKind,
     Neighbour,
     RealServer,
+    ReturnPath,
     Route,
+    Timeouts,
     VirtualService,
 )
 
@@ -47,6 +49,9 @@ def configuring(indexes: Indexes, descriptor: Descriptor, operation: Operation) 
                 yield messages.delete_route(destination, gateway=gateway, index=index)
             else:
                 yield messages.add_route(destination, gateway=gateway, index=index)
+        case ReturnPath():
+            act_on = policy.delete_return if isinstance(operation, Drop) else policy.add_return
+            yield from act_on(indexes.of(namespace, item.link), item.gateway, item.mark, item.table)
         case Neighbour() | Forwarding():
             yield _entry(indexes.of(namespace, item.link), item, drop=isinstance(operation, Drop))
         case _:
@@ -103,6 +108,8 @@ def balancing(family: int, operation: Operation) -> Message:
     assert isinstance(operation, Put | Change | Drop)
     change = isinstance(operation, Change)
     match operation:
+        case Put(item=Timeouts(tcp_s=tcp_s, tcp_fin_s=tcp_fin_s, udp_s=udp_s)):
+            return ipvs.put_timeouts(family, tcp_s, tcp_fin_s, udp_s)
         case Drop(item=VirtualService(mark=mark)):
             return ipvs.delete_service(family, mark)
         case Drop(item=RealServer(mark=mark, address=address)):

@@ -23,7 +23,7 @@ from netfabric.handles import Handles
 from netfabric.indexes import Indexes
 from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_NOARP, NUD_PERMANENT, dump_forwarding, dump_neighbours
 from netfabric.links.seen import SeenLink, number, seen_link
-from netfabric.netlink import ipvs, messages, netns, sysctls
+from netfabric.netlink import ipvs, messages, netns, policy, sysctls
 from netfabric.netlink.exchange import Answer
 from netfabric.netlink.messages import attributes
 from netfabric.netlink.nftables import Nftables, NftablesError
@@ -39,9 +39,11 @@ from netfabric.state import (
     Namespace,
     Neighbour,
     RealServer,
+    ReturnPath,
     Route,
     State,
     Sysctl,
+    Timeouts,
     VirtualService,
     port_name,
 )
@@ -77,17 +79,19 @@ async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: I
             taken = [link.index for link in one.links if name != NODE or link.group == FABRIC_GROUP]
             indexes.learn(name, numbers, max(taken, default=0))
             wanted = desired.get(name, Namespace())
-            services, servers = await _services(handles, name, wanted, ipvs_family)
+            services, servers, timeouts = await _services(handles, name, wanted, ipvs_family)
             state[name] = Namespace(
                 links=tuple(ours[name].values()),
                 addresses=tuple(_addresses(one.addresses, ours[name])),
                 routes=tuple(_routes(one.routes, ours[name])),
+                returns=await _returns(handles, name, ours[name]) if name != NODE else frozenset(),
                 neighbours=frozenset(_neighbours(one.neighbours, ours[name])),
                 forwarding=frozenset(_forwarding(one.forwarding, ours[name])),
                 sysctls=_sysctls(handles.descriptor(name), wanted.sysctls),
                 tables=_tables(handles.nftables(name), wanted.tables, scratch),
                 services=services,
                 servers=servers,
+                timeouts=timeouts,
                 targets=wanted.targets,  # a connection says nothing of what was wanted
                 ports=frozenset(held) if name == NODE else frozenset(),
             )
@@ -265,14 +269,32 @@ def _tables(nftables: Nftables, wanted: tuple[Table, ...], scratch: _Scratch) ->
     return tuple(found)
 
 
-async def _services(handles: Handles, name: str, wanted: Namespace, family: int) -> tuple[tuple[VirtualService, ...], frozenset[RealServer]]:
-    if not family or not wanted.services:
-        return (), frozenset()
+async def _returns(handles: Handles, name: str, ours: Mapping[int, Link]) -> frozenset[ReturnPath]:
+    """Rules by mark and the routes they lead to; of a pair that has lost one, the other is told as not whole."""
+    rules, routes = await handles.route(name).request(policy.dump_rules(), policy.dump_tables())
+    tables = {table: (ours[index].name if index in ours else "", gateway) for table, index, gateway in policy.seen_routes(routes)}
+    marks = {table: mark for mark, table in policy.seen_rules(rules)}
+    found = set()
+    for table in tables.keys() | marks.keys():
+        link, gateway = tables.get(table, ("", str(ipaddress.IPv4Address(table))))
+        path = ReturnPath(link, gateway)
+        whole = (path.mark, path.table) == (marks.get(table), table) and table in tables
+        found.add(path if whole else ReturnPath(link, gateway, whole=False))
+    return frozenset(found)
+
+
+async def _services(
+    handles: Handles, name: str, wanted: Namespace, family: int
+) -> tuple[tuple[VirtualService, ...], frozenset[RealServer], Timeouts | None]:
+    if not family or wanted.timeouts is None:  # no balancer's sandbox
+        return (), frozenset(), None
     generic = handles.generic(name)
-    (answer,) = await generic.request(ipvs.dump_services(family))
+    answer, configured = await generic.request(ipvs.dump_services(family), ipvs.get_timeouts(family))
+    idle = ipvs.timeouts_of(configured)
     services = ipvs.services_of(answer)
     servers = set()
     for service in services:
         (answer,) = await generic.request(ipvs.dump_servers(family, service.mark))
         servers |= {RealServer(service.mark, one.address, one.weight) for one in ipvs.servers_of(answer)}
-    return tuple(VirtualService(one.mark, one.scheduler) for one in services), frozenset(servers)
+    timeouts = Timeouts(*idle) if idle is not None else None
+    return tuple(VirtualService(one.mark, one.scheduler) for one in services), frozenset(servers), timeouts

@@ -35,9 +35,11 @@ from netfabric.state import (
     Link,
     LinkKind,
     RealServer,
+    ReturnPath,
     Route,
     Sysctl,
     Target,
+    Timeouts,
     VirtualService,
 )
 
@@ -112,7 +114,7 @@ def _manner(operation: Operation) -> tuple[str, str]:
             return "hold", operation.namespace
         case Drop(item=Target()):
             return "forget", operation.namespace
-        case Put(item=item) | Change(item=item) | Drop(item=item) if isinstance(item, VirtualService | RealServer):
+        case Put(item=item) | Change(item=item) | Drop(item=item) if isinstance(item, VirtualService | RealServer | Timeouts):
             return "balance", operation.namespace
     return "configure", operation.namespace
 
@@ -277,7 +279,7 @@ async def _configure(kernel: Kernel, handles: Handles, namespace: str, batch: li
 def _harmless(operation: Operation, code: int | None) -> bool:
     if isinstance(operation, Drop):
         return code in _GONE
-    return isinstance(operation, Put) and isinstance(operation.item, Address | Route) and code == errno.EEXIST
+    return isinstance(operation, Put) and isinstance(operation.item, Address | Route | ReturnPath) and code == errno.EEXIST
 
 
 _MANNERS = {

@@ -18,7 +18,7 @@ from netfabric.firewall import resolver
 from netfabric.firewall.nftables import Table
 from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
 from netfabric.ingress import ipvs, nft
-from netfabric.ingress.vips import virtual_addresses
+from netfabric.ingress.vips import source_chain, virtual_addresses
 from netfabric.links.veth import mac_of
 from netfabric.state import (
     NODE,
@@ -30,6 +30,7 @@ from netfabric.state import (
     LinkKind,
     Namespace,
     Neighbour,
+    ReturnPath,
     Route,
     State,
     Sysctl,
@@ -141,14 +142,16 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
         size = (sizes[overlay.id], view.vxlan_port, overlay.vni)
         gateways = (with_prefix(overlay.gateway, overlay.subnet), with_prefix(overlay.gateway6, overlay.subnet6))
         build(name, _overlay, size, gateways, overlay.remotes, attached)
+    ways_back = _ways_back(ingress) if ingress else ()
     for sandbox in sandboxes:
         kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
         balanced = next((o for o in view.overlays if balancer_sandbox(o) == sandbox.id), None)
         if balanced is not None:
-            build(sandbox.id, _balancer, kinds, balanced.subnet, balanced.balancers, balancing)
+            local = _local_sources(view) if balanced.ingress else ()
+            build(sandbox.id, _balancer, kinds, balanced.subnet, balanced.balancers, balancing, local)
         else:
             on_ingress = next((i for i in sandbox.interfaces if ingress and i.network == ingress.id), None)
-            build(sandbox.id, _task, sandbox, kinds, plain(on_ingress.address) if on_ingress else "")
+            build(sandbox.id, _task, sandbox, kinds, on_ingress, ways_back if on_ingress else ())
     return build.plan()
 
 
@@ -174,6 +177,18 @@ class _Builder:
 
 def _bridges(view: View) -> tuple[Bridge, ...]:
     return (*((view.gateway_bridge,) if view.gateway_bridge else ()), *view.bridges)
+
+
+def _local_sources(view: View) -> tuple[str, ...]:
+    """The subnets whose addresses mean something else on every node, or inside a task: as a client's they are hidden."""
+    bridges = (bridge.subnet for bridge in _bridges(view))
+    return tuple(sorted({*bridges, *(overlay.subnet for overlay in view.overlays)}))
+
+
+def _ways_back(ingress: Overlay) -> tuple[str, ...]:
+    """The balancers' addresses on the ingress network, this node's and the others'."""
+    remotes = (remote.address for remote in ingress.remotes if remote.balancer)
+    return tuple(sorted({plain(ingress.lb_address), *remotes} - {""}))
 
 
 def _balancer_sandboxes(view: View) -> list[Sandbox]:
@@ -298,12 +313,16 @@ def _sandbox(kinds: tuple[tuple[Interface, int], ...]) -> Namespace:
     )
 
 
-def _balancer(_name: str, kinds: tuple[tuple[Interface, int], ...], subnet: str, balancers: tuple[Balancer, ...], balancing: Balancing) -> Namespace:
+def _balancer(
+    _name: str, kinds: tuple[tuple[Interface, int], ...], subnet: str, balancers: tuple[Balancer, ...], balancing: Balancing, local_sources: tuple[str, ...]
+) -> Namespace:
+    """`local_sources` is empty where no client keeps its address: on every network but the ingress."""
     base = _sandbox(kinds)
     own = plain(kinds[0][0].address)
     aliases = tuple(Address("eth0", cidr) for cidr in virtual_addresses(balancers))
     by_ipvs = balancing is Balancing.IPVS
-    table = (ipvs if by_ipvs else nft).balancer_table(balancers, subnet, own)
+    sources = source_chain(balancers, subnet, own, local_sources)
+    table = (ipvs if by_ipvs else nft).balancer_table(balancers, sources)
     return dataclasses.replace(
         base,
         addresses=(*base.addresses, *aliases),
@@ -311,15 +330,23 @@ def _balancer(_name: str, kinds: tuple[tuple[Interface, int], ...], subnet: str,
         tables=(table,),
         services=ipvs.services(balancers) if by_ipvs else (),
         servers=ipvs.servers(balancers) if by_ipvs else frozenset(),
+        timeouts=ipvs.TIMEOUTS if by_ipvs else None,
         targets=frozenset(Target(backend.address) for b in balancers for backend in b.backends),
     )
 
 
-def _task(_name: str, sandbox: Sandbox, kinds: tuple[tuple[Interface, int], ...], on_ingress: str) -> Namespace:
+def _task(
+    _name: str, sandbox: Sandbox, kinds: tuple[tuple[Interface, int], ...], on_ingress: Interface | None, ways_back: tuple[str, ...]
+) -> Namespace:
     base = _sandbox(kinds)
     chains = resolver.CHAINS if sandbox.resolver else ()
-    if on_ingress and sandbox.ingress_ports:
-        chains = (*task_table(on_ingress, sandbox.ingress_ports).chains, *chains)
+    if on_ingress is not None and sandbox.ingress_ports:
+        chains = (*task_table(on_ingress.name, plain(on_ingress.address), sandbox.ingress_ports).chains, *chains)
+        base = dataclasses.replace(
+            base,
+            sysctls=(*base.sysctls, *(Sysctl(f"net.ipv4.conf.{link}.rp_filter", "0") for link in ("all", on_ingress.name))),
+            returns=frozenset(ReturnPath(on_ingress.name, address) for address in ways_back),
+        )
     own = (Sysctl(key, value) for key, value in sandbox.sysctls if key.startswith("net."))
     return dataclasses.replace(
         base,

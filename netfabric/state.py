@@ -9,6 +9,8 @@ other one its file name under <run>/netns.
 from __future__ import annotations
 
 import enum
+import socket
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -74,6 +76,27 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnPath:
+    """Answers to what came in from `gateway` leave by it again, whatever the other routes say: packets that carry its
+    mark do. `whole` is False for one that was seen in part.
+    """
+
+    link: str
+    gateway: str
+    whole: bool = True
+
+    @property
+    def mark(self) -> int:
+        """The gateway's address as the kernel's raw load of it from a frame gives it."""
+        return int.from_bytes(socket.inet_aton(self.gateway), sys.byteorder)
+
+    @property
+    def table(self) -> int:
+        """The routing table with the way back; above all tables that the system has itself."""
+        return int.from_bytes(socket.inet_aton(self.gateway), "big")
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbour:
     """A permanent neighbour: it answers ARP for a remote address."""
 
@@ -116,6 +139,15 @@ class RealServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long IPVS keeps a connection without packets; seconds."""
+
+    tcp_s: int
+    tcp_fin_s: int
+    udp_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """An address to which this namespace translates connections. When it goes, those that are tracked go too; there
     is nothing to make.
@@ -148,12 +180,14 @@ class Namespace:
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
+    returns: frozenset[ReturnPath] = frozenset()
     neighbours: frozenset[Neighbour] = frozenset()
     forwarding: frozenset[Forwarding] = frozenset()
     sysctls: tuple[Sysctl, ...] = ()
     tables: tuple[Table, ...] = ()
     services: tuple[VirtualService, ...] = ()
     servers: frozenset[RealServer] = frozenset()
+    timeouts: Timeouts | None = None
     targets: frozenset[Target] = frozenset()
     ports: frozenset[HeldPort] = frozenset()
 

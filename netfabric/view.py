@@ -17,6 +17,7 @@ class Remote:
     address: str  # plain
     vtep: str  # plain
     address6: str = ""  # plain; the endpoint's IPv6 address where its overlay has those
+    balancer: bool = False  # of another node's balancer, not of a task
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class PublishedPort:
     protocol: str  # tcp, udp, sctp
     published: int
     target: int
+    masquerade: bool = False  # tasks see the ingress node's address instead of the client's
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Balancer:
     mark: int
     backends: tuple[Backend, ...]
     ports: tuple[PublishedPort, ...] = ()
+    affinity: bool = False  # a client's connections all go to the same backend, as long as it is there
 
 
 @dataclass(frozen=True, slots=True)

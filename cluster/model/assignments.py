@@ -11,6 +11,7 @@ import msgspec
 
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Network, Task
+from cluster.model.port_labels import PortSettings
 from cluster.model.specs import PortConfig
 
 
@@ -59,7 +60,8 @@ class Backend(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class BalancerItem(_Item, frozen=True):
-    """One service on one network: its virtual address, firewall mark and live tasks. On ingress also its published ports."""
+    """One service on one network: its virtual address, firewall mark and live tasks. On ingress also its published ports, and in the same order
+    what the service's labels say of them."""
 
     network_id: NetworkId
     service_id: ServiceId
@@ -70,6 +72,7 @@ class BalancerItem(_Item, frozen=True):
     backends: tuple[Backend, ...] = ()
     aliases: tuple[str, ...] = ()
     declared: tuple[PortConfig, ...] = ()  # all ports of the service, on every network: SRV records speak of them
+    settings: tuple[PortSettings, ...] = ()
 
     @property
     def key(self) -> str:

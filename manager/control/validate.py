@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from cluster.model import reference
+from cluster.model import port_labels, reference
 from cluster.model.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from cluster.model.specs import (
     ClusterSpec,
@@ -70,6 +70,10 @@ def service_spec(spec: ServiceSpec) -> None:
     _update_config(spec.rollback)
     if spec.endpoint is not None:
         endpoint_spec(spec.endpoint)
+    try:
+        port_labels.check(spec.labels)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
 
 
 def _task_spec(spec: TaskSpec) -> None:

@@ -15,6 +15,7 @@ from cluster.model.errors import InvalidArgument
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network, Node, Service, Task, TaskNetwork, VirtualIp, container_name
 from cluster.model.placeholders import expand, of_task
+from cluster.model.port_labels import settings
 from cluster.model.specs import PortConfig, PublishMode
 from cluster.model.task_state import TaskState, is_final
 
@@ -90,17 +91,18 @@ def virtual_ips(service: Service | None) -> tuple[VirtualIp, ...]:
 def balancer(service: Service, network: Network | None, vip: VirtualIp, live: Iterable[Backend]) -> BalancerItem:
     """The service on one network. Its published ports are the ingress network's only. Backends come sorted by
     address."""
-    ingress = network is not None and network.spec.ingress
+    ports = _ingress_ports(service) if network is not None and network.spec.ingress else ()
     return BalancerItem(
         network_id=vip.network_id,
         service_id=service.id,
         service_name=service.spec.name,
         virtual_ip=_plain(vip.address),
         mark=vip.mark,
-        ports=_ingress_ports(service) if ingress else (),
+        ports=ports,
         backends=tuple(sorted(live, key=lambda b: (b.address, b.task_id))),
         aliases=tuple(alias for a in service.spec.task.networks if a.target == vip.network_id for alias in a.aliases),
         declared=service.endpoint.ports if service.endpoint is not None else (),
+        settings=tuple(settings(service.spec.labels, port) for port in ports),
     )
 
 

@@ -20,6 +20,8 @@ DOCKER_INGRESS = "DOCKER-INGRESS"
 DOCKER = "DOCKER"
 PREROUTING = "type nat hook prerouting priority dstnat; policy accept;"
 OUTPUT = "type nat hook output priority -100; policy accept;"
+ARRIVAL = "type filter hook prerouting priority mangle; policy accept;"
+SOURCE_MAC_TAIL = "@ll,64,32"
 POSTROUTING = "type nat hook postrouting priority srcnat; policy accept;"
 
 
@@ -129,9 +131,10 @@ def _foreign_loopback(bridges: Sequence[Bridge]) -> Iterable[str]:
     yield f"iifname {_names(bridges)} ip saddr 127.0.0.0/8 counter drop"
 
 
-def task_table(address: str, ports: Sequence[PublishedPort]) -> Table:
+def task_table(link: str, address: str, ports: Sequence[PublishedPort]) -> Table:
     """The table of a task on the ingress network: `address` (plain) takes published ports, hands them to their
-    targets and accepts nothing else.
+    targets and accepts nothing else. What comes in on `link` is answered by the sandbox that sent it: the last four
+    bytes of its MAC, which are its address, are the connection's mark, and marks have routes (state.ReturnPath).
     """
     redirects = tuple(f"ip daddr {address} {p.protocol} dport {p.published} counter redirect to :{p.target}" for p in ports)
     targets = sorted({(p.protocol, p.target) for p in ports})
@@ -141,6 +144,8 @@ def task_table(address: str, ports: Sequence[PublishedPort]) -> Table:
     return Table(
         TABLE,
         (
+            Chain("ARRIVAL", (f'iifname "{link}" ct direction original ct mark set {SOURCE_MAC_TAIL}',), ARRIVAL),
+            Chain("RETURN", ("ct direction reply ct mark != 0 meta mark set ct mark",), "type route hook output priority mangle; policy accept;"),
             Chain("PREROUTING", redirects, PREROUTING),
             Chain("INPUT", (*accepted, f"ip daddr {address} {rest}"), "type filter hook input priority filter; policy accept;"),
             Chain("OUTPUT", (*answered, f"ip saddr {address} {rest}"), "type filter hook output priority filter; policy accept;"),

@@ -1,5 +1,5 @@
 """Balancing by IPVS: a virtual service per firewall mark, a real server per task, masquerading; nftables only marks
-and translates the source. Pure.
+and translates the source. Clients that stay with their server are found again by source hashing. Pure.
 
 The kernel's messages are in netlink/ipvs.py. Sources: ipvsadm(8), kernel Documentation/networking/ipvs-sysctl.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netfabric.firewall.nftables import Table
+from netfabric.firewall.nftables import Chain, Table
 from netfabric.firewall.rules import TABLE
-from netfabric.ingress.vips import marking_chain, source_chain
-from netfabric.state import RealServer, Sysctl, VirtualService
+from netfabric.ingress.vips import marking_chain
+from netfabric.state import RealServer, Sysctl, Timeouts, VirtualService
 from netfabric.view import Balancer
 
 SYSCTLS = (
@@ -22,13 +22,17 @@ SYSCTLS = (
 )
 
 
-def balancer_table(balancers: Sequence[Balancer], subnet: str, own_address: str) -> Table:
-    """The table of a balancer's sandbox. `subnet` in CIDR form, `own_address` plain."""
-    return Table(TABLE, (marking_chain(balancers), source_chain(subnet, own_address)))
+TIMEOUTS = Timeouts(tcp_s=7200, tcp_fin_s=120, udp_s=300)
+"""The kernel's 900 s for TCP break idle connections that keep-alives of two hours would hold (moby#31208); the others are its own."""
+
+
+def balancer_table(balancers: Sequence[Balancer], sources: Chain) -> Table:
+    """The table of a balancer's sandbox; `sources` is vips.source_chain's."""
+    return Table(TABLE, (marking_chain(balancers), sources))
 
 
 def services(balancers: Sequence[Balancer]) -> tuple[VirtualService, ...]:
-    return tuple(VirtualService(b.mark) for b in balancers)
+    return tuple(VirtualService(b.mark, "sh" if b.affinity else "rr") for b in balancers)
 
 
 def servers(balancers: Sequence[Balancer]) -> frozenset[RealServer]:

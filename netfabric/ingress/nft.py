@@ -3,41 +3,47 @@
 A map from mark to the service's chain; a chain per service that counts up and picks a chain per real server, which
 counts and translates. So a change of one service touches its own chain, and a real server's counter outlives
 changes of its neighbours. A draining server (weight 0) keeps its chain but is not picked; its connections live on
-in conntrack. Sources: nft(8) numgen, vmap.
+in conntrack. Where clients stay with their server their address is hashed instead of counted. Sources: nft(8) numgen,
+jhash, vmap.
 """
 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Sequence
 
 from netfabric.firewall.nftables import Chain, Map, Table
 from netfabric.firewall.rules import PREROUTING, TABLE
-from netfabric.ingress.vips import marking_chain, source_chain
+from netfabric.ingress.vips import marking_chain
 from netfabric.view import Backend, Balancer
 
 SERVICES = "services"
 ONLY_BALANCED = "type filter hook forward priority filter; policy drop;"
 """A balancer's sandbox is no router between the networks that it stands on."""
+AFFINITY_SLOTS = 256
+"""Into how many groups clients are hashed where they stay with their server."""
+HASH_SEED = 0x46535459
+"""The same on every node, so that a client meets the same server through each of them."""
 WEIGHT_SLOTS = 1024
 """Most entries of a service's wheel; heavier weights are scaled down to it."""
 
 
-def balancer_table(balancers: Sequence[Balancer], subnet: str, own_address: str) -> Table:
-    """The table of a balancer's sandbox. `subnet` in CIDR form, `own_address` plain."""
+def balancer_table(balancers: Sequence[Balancer], sources: Chain) -> Table:
+    """The table of a balancer's sandbox; `sources` is vips.source_chain's."""
     chains: list[Chain] = []
     elements: set[tuple[str, str]] = set()
     for balancer in balancers:
         chains += [Chain(server_chain(balancer.mark, b.address), (f"counter dnat to {b.address}",)) for b in balancer.backends]
-        picked = wheel(balancer.backends)
+        picked = ring(balancer.backends) if balancer.affinity else wheel(balancer.backends)
         if picked:
-            chains.append(Chain(service_chain(balancer.mark), (_pick(balancer.mark, picked),)))
+            chains.append(Chain(service_chain(balancer.mark), (_pick(balancer.mark, picked, affinity=balancer.affinity),)))
             elements.add((f"{balancer.mark:#x}", f"goto {service_chain(balancer.mark)}"))
     marking = marking_chain(balancers, first=("ct state established,related accept",))
     dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
     forward = Chain("FORWARD", ("ct state established,related accept", "meta mark != 0 accept"), ONLY_BALANCED)
     services = Map(SERVICES, "type mark : verdict;", frozenset(elements))
-    return Table(TABLE, (*chains, marking, dispatch, source_chain(subnet, own_address), forward), (services,))
+    return Table(TABLE, (*chains, marking, dispatch, sources, forward), (services,))
 
 
 def service_chain(mark: int) -> str:
@@ -48,9 +54,20 @@ def server_chain(mark: int, address: str) -> str:
     return f"FWM-{mark}-{address}"
 
 
-def _pick(mark: int, addresses: Sequence[str]) -> str:
+def _pick(mark: int, addresses: Sequence[str], *, affinity: bool) -> str:
+    chosen = f"jhash ip saddr mod {len(addresses)} seed {HASH_SEED:#x}" if affinity else f"numgen inc mod {len(addresses)}"
     verdicts = ", ".join(f"{slot} : goto {server_chain(mark, address)}" for slot, address in enumerate(addresses))
-    return f"counter numgen inc mod {len(addresses)} vmap {{ {verdicts} }}"
+    return f"counter {chosen} vmap {{ {verdicts} }}"
+
+
+def ring(backends: Sequence[Backend]) -> tuple[str, ...]:
+    """Which address each hash of a client leads to: the same on every node, and when a backend goes only its own
+    clients move (rendezvous hashing over a fixed number of slots). Weights count as there or not.
+    """
+    live = sorted(b.address for b in backends if b.weight > 0)
+    if not live:
+        return ()
+    return tuple(max(live, key=lambda address: zlib.crc32(f"{slot}/{address}".encode())) for slot in range(AFFINITY_SLOTS))
 
 
 def wheel(backends: Sequence[Backend]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 Every virtual service has a firewall mark. Packets to its virtual address, and on the ingress network to its
 published ports, are marked as they come in; what the mark selects is the backend's (ingress/ipvs.py,
-ingress/nft.py). What goes on to a task leaves with the sandbox's own address, so that the answer comes back here.
+ingress/nft.py). The answer must come back here: either what goes on to a task leaves with the sandbox's own address,
+or (from outside, through the ingress) the task knows by which sandbox it came.
 Source: moby libnetwork service_linux.go.
 """
 
@@ -29,9 +30,19 @@ def marking_chain(balancers: Sequence[Balancer], *, first: Sequence[str] = ()) -
     return Chain(MARKING.name, (*first, *by_port, *by_address), MARKING.hook)
 
 
-def source_chain(subnet: str, own_address: str) -> Chain:
-    """Gives balanced connections the sandbox's own address; `subnet` is the overlay's."""
-    return Chain(SOURCE.name, (f"ip daddr {subnet} meta mark != 0 counter snat to {own_address}",), SOURCE.hook)
+def source_chain(balancers: Sequence[Balancer], subnet: str, own_address: str, local_sources: Sequence[str]) -> Chain:
+    """Gives balanced connections the sandbox's own address; `subnet` is the overlay's.
+
+    With `local_sources` only those get it whose own address would be misunderstood by a task, and those to ports that
+    hide their clients. The others keep it: the task sends its answers back here all the same (firewall/rules.py).
+    """
+    balanced = f"ip daddr {subnet} meta mark != 0"
+    translated = f"counter snat to {own_address}"
+    if not local_sources:
+        return Chain(SOURCE.name, (f"{balanced} {translated}",), SOURCE.hook)
+    hidden = sorted({(p.protocol, p.published) for b in balancers for p in b.ports if p.masquerade})
+    by_port = (f"{balanced} {protocol} dport {port} {translated}" for protocol, port in hidden)
+    return Chain(SOURCE.name, (f"{balanced} ip saddr {{ {', '.join(local_sources)} }} {translated}", *by_port), SOURCE.hook)
 
 
 def _mark(balancer: Balancer) -> str:

@@ -13,20 +13,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from netfabric.netlink.exchange import Answer
-from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, attributes, text
+from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, attributes, text, u32
 
 FAMILY_NAME = "IPVS"
 IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_SERVICE, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_SERVICE = 1, 2, 3, 4
+IPVS_CMD_SET_CONFIG, IPVS_CMD_GET_CONFIG = 12, 13
 IPVS_CMD_NEW_DEST, IPVS_CMD_SET_DEST, IPVS_CMD_DEL_DEST, IPVS_CMD_GET_DEST = 5, 6, 7, 8
 _GENL_ID_CTRL, _CTRL_CMD_GETFAMILY = 16, 3
 _CTRL_ATTR_FAMILY_ID, _CTRL_ATTR_FAMILY_NAME = 1, 2
 _GENL_HEADER_BYTES = 4
 _IPVS_VERSION = 1
 _MASQUERADE = 0
-_CMD_ATTR_SERVICE, _CMD_ATTR_DEST = 1, 2
+_CMD_ATTR_SERVICE, _CMD_ATTR_DEST, _CMD_ATTR_TIMEOUT_TCP, _CMD_ATTR_TIMEOUT_TCP_FIN, _CMD_ATTR_TIMEOUT_UDP = 1, 2, 4, 5, 6
 _SVC_FWMARK, _SVC_SCHED_NAME = 5, 6
 _DEST_ADDR, _DEST_WEIGHT, _DEST_ACTIVE, _DEST_INACTIVE, _DEST_STATS = 1, 4, 7, 8, 10
 _STATS_CONNS = 1
+_SH_FALLBACK = 0x8  # source hashing: a client whose server drains gets another one instead of a refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def put_service(family: int, mark: int, scheduler: str, *, change: bool = False)
     service = [
         *_service_key(mark),
         ("IPVS_SVC_ATTR_SCHED_NAME", scheduler),
-        ("IPVS_SVC_ATTR_FLAGS", {"flags": 0, "mask": 0xFFFFFFFF}),
+        ("IPVS_SVC_ATTR_FLAGS", {"flags": _SH_FALLBACK if scheduler == "sh" else 0, "mask": 0xFFFFFFFF}),
         ("IPVS_SVC_ATTR_TIMEOUT", 0),
         ("IPVS_SVC_ATTR_NETMASK", "255.255.255.255"),
     ]
@@ -96,6 +98,28 @@ def put_server(family: int, mark: int, address: str, weight: int, *, change: boo
 def delete_server(family: int, mark: int, address: str) -> Message:
     what = f"delete real server {address} of FWM {mark}"
     return _message(family, IPVS_CMD_DEL_DEST, CHANGE, what, _service_key(mark), _server_key(address))
+
+
+def put_timeouts(family: int, tcp_s: int, tcp_fin_s: int, udp_s: int) -> Message:
+    """How long the namespace keeps idle connections (pyroute2 has no words for it)."""
+    body = struct.pack("=BBH", IPVS_CMD_SET_CONFIG, _IPVS_VERSION, 0)
+    body += u32(_CMD_ATTR_TIMEOUT_TCP, tcp_s) + u32(_CMD_ATTR_TIMEOUT_TCP_FIN, tcp_fin_s) + u32(_CMD_ATTR_TIMEOUT_UDP, udp_s)
+    return Message(family, CHANGE, body, "set IPVS timeouts")
+
+
+def get_timeouts(family: int) -> Message:
+    return Message(family, CHANGE, struct.pack("=BBH", IPVS_CMD_GET_CONFIG, _IPVS_VERSION, 0), "read IPVS timeouts")
+
+
+def timeouts_of(answer: Answer) -> tuple[int, int, int] | None:
+    """(tcp, tcp after FIN, udp) in seconds; None when the answer does not say."""
+    for _, payload in answer:
+        found = dict(attributes(payload, _GENL_HEADER_BYTES))
+        kinds = (_CMD_ATTR_TIMEOUT_TCP, _CMD_ATTR_TIMEOUT_TCP_FIN, _CMD_ATTR_TIMEOUT_UDP)
+        if all(kind in found for kind in kinds):
+            tcp, fin, udp = (_number(found[kind]) for kind in kinds)
+            return tcp, fin, udp
+    return None
 
 
 def dump_services(family: int) -> Message:

@@ -70,8 +70,8 @@ def view(node: int, tasks: Sequence[Task], *, draining: Sequence[str] = (), publ
     ingress_backends = tuple(Backend(t.on_ingress, 0 if t.id in draining else 1) for t in tasks)
     mynet_backends = tuple(Backend(t.on_mynet, 0 if t.id in draining else 1) for t in tasks)
     others = [other for other in NODES if other != node]
-    ingress_remotes = [Remote(f"10.0.0.{1 + other}", vtep(other)) for other in others]
-    mynet_remotes = [Remote(f"10.0.1.{1 + other}", vtep(other)) for other in others]
+    ingress_remotes = [Remote(f"10.0.0.{1 + other}", vtep(other), balancer=True) for other in others]
+    mynet_remotes = [Remote(f"10.0.1.{1 + other}", vtep(other), balancer=True) for other in others]
     for task in tasks:
         if task.node != node:
             ingress_remotes.append(Remote(task.on_ingress, vtep(task.node)))

@@ -54,7 +54,7 @@ def overlays(draw: st.DrawFn, number: int) -> Overlay:
         gateway=f"10.0.{number}.1",
         lb_address=draw(st.sampled_from([f"10.0.{number}.2/24", f"10.0.{number}.2/24", ""])),
         ingress=number == 0,
-        remotes=tuple(Remote(f"10.0.{number}.{host}", vtep) for host, vtep in remotes.items()),
+        remotes=tuple(Remote(f"10.0.{number}.{host}", vtep, balancer=host > 31) for host, vtep in remotes.items()),
         balancers=tuple(balancers),
     )
 
@@ -113,6 +113,7 @@ def test_damage_is_found_and_mended(old: View, new: View, balancing: Balancing, 
         choose = random.random
         namespace.addresses = {a for a in sorted(namespace.addresses, key=repr) if choose() < 0.8}
         namespace.routes = {r for r in sorted(namespace.routes, key=repr) if choose() < 0.8}
+        namespace.returns = {g: p if choose() < 0.8 else dataclasses.replace(p, link="", whole=False) for g, p in namespace.returns.items() if choose() < 0.8}
         namespace.neighbours = {k: n for k, n in namespace.neighbours.items() if choose() < 0.8}
         namespace.forwarding = {k: f for k, f in namespace.forwarding.items() if choose() < 0.8}
         for name, link in list(namespace.links.items()):

@@ -24,17 +24,19 @@ from netfabric.state import (
     Namespace,
     Neighbour,
     RealServer,
+    ReturnPath,
     Route,
     State,
     Sysctl,
     Target,
+    Timeouts,
     VirtualService,
     is_of_link,
     link_of,
 )
 
 _REFERENCE = re.compile(r"(?:jump|goto) ([\w.-]+)")
-_MAP_REFERENCE = re.compile(r"@([\w.-]+)")
+_MAP_REFERENCE = re.compile(r"@(?!ll,)([\w.-]+)")
 
 
 @dataclass
@@ -102,6 +104,8 @@ class ModelNamespace:
     tables: dict[str, ModelTable] = field(default_factory=dict)
     services: dict[int, VirtualService] = field(default_factory=dict)
     servers: dict[tuple[int, str], RealServer] = field(default_factory=dict)
+    returns: dict[str, ReturnPath] = field(default_factory=dict)
+    timeouts: Timeouts | None = None
     ports: set[HeldPort] = field(default_factory=set)
     forgotten: list[str] = field(default_factory=list)
 
@@ -109,6 +113,9 @@ class ModelNamespace:
         del self.links[link]
         self.addresses = {a for a in self.addresses if a.link != link}
         self.routes = {r for r in self.routes if r.link != link}
+        for gateway, path in self.returns.items():  # the rule stays, its route goes
+            if path.link == link:
+                self.returns[gateway] = ReturnPath("", gateway, whole=False)
         self.neighbours = {k: n for k, n in self.neighbours.items() if n.link != link}
         self.forwarding = {k: f for k, f in self.forwarding.items() if f.link != link}
         self.sysctls = {k: s for k, s in self.sysctls.items() if not is_of_link(k) or link_of(k) != link}
@@ -167,6 +174,8 @@ class ModelKernel:
                 there.addresses.remove(address)
             case Route() as route:
                 there.routes.remove(route)
+            case ReturnPath(gateway=gateway):
+                del there.returns[gateway]
             case Neighbour() as one:
                 del there.neighbours[one.link, one.address]
             case Forwarding() as one:
@@ -193,6 +202,12 @@ class ModelKernel:
                 assert there.links[route.link].up, "network is down"
                 assert route not in there.routes
                 there.routes.add(route)
+            case ReturnPath() as path:
+                assert there.links[path.link].up, "network is down"
+                assert path.gateway not in there.returns or not there.returns[path.gateway].whole
+                there.returns[path.gateway] = path
+            case Timeouts() as timeouts:
+                there.timeouts = timeouts
             case Neighbour() as one:
                 assert one.link in there.links
                 there.neighbours[one.link, one.address] = one
@@ -236,6 +251,8 @@ class ModelKernel:
                 links=tuple(one.links.values()),
                 addresses=tuple(one.addresses),
                 routes=tuple(one.routes),
+                returns=frozenset(one.returns.values()),
+                timeouts=one.timeouts,
                 neighbours=frozenset(one.neighbours.values()),
                 forwarding=frozenset(one.forwarding.values()),
                 sysctls=tuple(one.sysctls.values()),
@@ -257,6 +274,7 @@ def unordered(state: State) -> dict[str, dict[str, object]]:
             "links": frozenset(one.links),
             "addresses": frozenset(one.addresses),
             "routes": frozenset(one.routes),
+            "returns": one.returns,
             "neighbours": one.neighbours,
             "forwarding": one.forwarding,
             "tables": {t.name: (frozenset(t.chains), frozenset(t.maps)) for t in one.tables},

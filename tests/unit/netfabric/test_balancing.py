@@ -7,10 +7,12 @@ import struct
 
 import pytest
 
-from netfabric.ingress.nft import WEIGHT_SLOTS, balancer_table, wheel
+from netfabric.firewall.nftables import Chain
+from netfabric.ingress.ipvs import services
+from netfabric.ingress.nft import WEIGHT_SLOTS, balancer_table, ring, wheel
 from netfabric.netlink import ipvs
 from netfabric.netlink.messages import CHANGE, Message, attributes
-from netfabric.view import Backend, Balancer
+from netfabric.view import Backend, Balancer, PublishedPort
 
 FAMILY = 33
 
@@ -38,11 +40,37 @@ def test_the_wheel_is_bounded_and_still_has_everyone() -> None:
 
 
 def test_a_service_without_live_servers_has_no_way_but_keeps_those_that_drain() -> None:
-    table = balancer_table([Balancer("web", "10.0.0.5", 256, (Backend("10.0.0.6", 0),))], "10.0.0.0/24", "10.0.0.2")
+    table = balancer_table([Balancer("web", "10.0.0.5", 256, (Backend("10.0.0.6", 0),))], Chain("POSTROUTING"))
     names = {chain.name for chain in table.chains}
     assert "FWM-256" not in names
     assert "FWM-256-10.0.0.6" in names
     assert table.maps[0].elements == frozenset()
+
+
+def test_only_the_clients_of_a_server_that_goes_meet_another_one() -> None:
+    four = [Backend(f"10.0.0.{host}") for host in (6, 7, 8, 9)]
+    before, after = ring(four), ring([*four[:3], Backend("10.0.0.9", 0)])
+    assert set(before) == {backend.address for backend in four}
+    assert all(new == old for old, new in zip(before, after, strict=True) if old != "10.0.0.9")
+    assert set(after) == {"10.0.0.6", "10.0.0.7", "10.0.0.8"}
+    assert max(map(before.count, set(before))) < 2 * min(map(before.count, set(before)))
+    assert ring(four[::-1]) == before
+    assert ring([Backend("10.0.0.6", 0)]) == ()
+
+
+def test_clients_that_stay_are_hashed_alike_on_every_node() -> None:
+    sticky = Balancer("web", "", 0x10100, (Backend("10.0.0.6"),), (PublishedPort("tcp", 8080, 80),), affinity=True)
+    (rule,) = next(chain.rules for chain in balancer_table([sticky], Chain("POSTROUTING")).chains if chain.name == "FWM-65792")
+    assert "jhash ip saddr mod 256 seed 0x46535459 vmap" in rule
+    (service,) = services([sticky])
+    assert service.scheduler == "sh"
+    assert within(ipvs.put_service(FAMILY, service.mark, service.scheduler), 1)[7] == struct.pack("=II", 0x8, 0xFFFFFFFF)
+
+
+def test_timeouts_are_read_back() -> None:
+    message = ipvs.put_timeouts(FAMILY, 7200, 120, 300)
+    assert (message.body[0], ipvs.timeouts_of(((FAMILY, message.body),))) == (12, (7200, 120, 300))
+    assert ipvs.timeouts_of(((FAMILY, ipvs.get_timeouts(FAMILY).body),)) is None
 
 
 def within(message: Message, kind: int) -> dict[int, bytes]:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from netfabric.plan import Balancing, UnknownNetwork, plan
-from netfabric.state import NODE, Address, End, Forwarding, HeldPort, Link, LinkKind, Neighbour, RealServer, Route, Sysctl
+from netfabric.state import NODE, Address, End, Forwarding, HeldPort, Link, LinkKind, Neighbour, RealServer, ReturnPath, Route, Sysctl
 from netfabric.state import VirtualService as Service
 from netfabric.view import (
     Backend,
@@ -142,7 +142,29 @@ def test_ingress_sandbox_marks_picks_in_turn_and_answers_for_the_tasks() -> None
     )
     assert rules["FWM-256"] == ("counter numgen inc mod 2 vmap { 0 : goto FWM-256-10.0.0.6, 1 : goto FWM-256-10.0.0.7 }",)
     assert rules["FWM-256-10.0.0.7"] == ("counter dnat to 10.0.0.7",)
-    assert rules["POSTROUTING"] == ("ip daddr 10.0.0.0/24 meta mark != 0 counter snat to 10.0.0.2",)
+    local = "{ 10.0.0.0/24, 10.0.1.0/24, 172.18.0.0/16 }"
+    assert rules["POSTROUTING"] == (f"ip daddr 10.0.0.0/24 meta mark != 0 ip saddr {local} counter snat to 10.0.0.2",)
+
+
+def test_a_port_that_hides_its_clients_has_the_sandbox_s_address_for_all_of_them() -> None:
+    (ingress, *rest) = VIEW.overlays
+    (web,) = ingress.balancers
+    ports = (PublishedPort("udp", 53, 53, masquerade=True), PublishedPort("tcp", 8080, 80))
+    hidden = dataclasses.replace(ingress, balancers=(dataclasses.replace(web, ports=ports),))
+    rules = chains("ingress_sbox", dataclasses.replace(VIEW, overlays=(hidden, *rest)))["POSTROUTING"]
+    assert rules[1:] == ("ip daddr 10.0.0.0/24 meta mark != 0 udp dport 53 counter snat to 10.0.0.2",)
+
+
+def test_a_task_answers_by_the_sandbox_of_the_node_that_sent_it_the_client() -> None:
+    (ingress, *rest) = VIEW.overlays
+    remotes = (*ingress.remotes, Remote("10.0.0.3", "192.0.2.2", balancer=True))
+    task = plan(dataclasses.replace(VIEW, overlays=(dataclasses.replace(ingress, remotes=remotes), *rest)), Balancing.NFT).state["c83ee052787a"]
+    assert task.returns == {ReturnPath("eth0", "10.0.0.2"), ReturnPath("eth0", "10.0.0.3")}
+    assert {path.table for path in task.returns} == {0x0A000002, 0x0A000003}
+    assert Sysctl("net.ipv4.conf.eth0.rp_filter", "0") in task.sysctls
+    rules = {chain.name: chain.rules for chain in task.tables[0].chains}
+    assert rules["ARRIVAL"] == ('iifname "eth0" ct direction original ct mark set @ll,64,32',)
+    assert rules["RETURN"] == ("ct direction reply ct mark != 0 meta mark set ct mark",)
 
 
 def test_with_ipvs_services_and_servers_replace_the_picking_chains() -> None:
