@@ -45,6 +45,7 @@ class Call(IntEnum):
     FCHOWNAT = 260
     SYMLINKAT = 266
     UNSHARE = 272
+    TEE = 276
     DUP3 = 292
     INOTIFY_INIT1 = 294
     PRLIMIT64 = 302

@@ -20,6 +20,7 @@ from runtime.spec import DEFAULT_CAPABILITIES
 from runtime.stem import close, lock, make_folders
 from runtime.supervisor import shelf
 from runtime.supervisor.adoption import adopt_all
+from runtime.supervisor.chunks import Chunks
 from runtime.supervisor.context import Context
 from runtime.supervisor.keeper import Keeper
 from runtime.supervisor.loop import Loop
@@ -49,12 +50,14 @@ def main(arguments: list[str]) -> int:
     reaper = Reaper(loop, places.exits)
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     parents = Parents(layout)
+    keeper = Keeper(control)
     prefix = f"{zlib.crc32(os.fsencode(places.state)):08x}-"
     context = Context(
         places=places,
         loop=loop,
         reaper=reaper,
-        keeper=Keeper(control),
+        keeper=keeper,
+        chunks=Chunks(keeper, places.chunk_note),
         reserve=Reserve(loop, reaper, home, parents, prefix),
         layout=layout,
         parents=parents,
@@ -68,6 +71,7 @@ def main(arguments: list[str]) -> int:
     adopt_all(context)
     shelf.recover(context)
     parents.sweep(prefix)
+    context.chunks.settle()  # of a container that is gone
     server.open(context)
     context.keeper.ready()
     watch_stem(context, server, listener)

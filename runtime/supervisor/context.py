@@ -12,6 +12,7 @@ from runtime.child.host import Host
 from runtime.errors import NoSuchContainer
 from runtime.seccomp.filters import Filters
 from runtime.supervisor import journal
+from runtime.supervisor.chunks import Chunks
 from runtime.supervisor.journal import ProcessRecord, StateRecord
 from runtime.supervisor.keeper import Keeper
 from runtime.supervisor.loop import Loop
@@ -31,6 +32,7 @@ class Context:
     loop: Loop
     reaper: Reaper
     keeper: Keeper
+    chunks: Chunks
     reserve: Reserve
     layout: Layout
     parents: Parents

@@ -20,6 +20,9 @@ from runtime.supervisor.frames import BEGIN, END, READ_BYTES, STDERR, STDOUT, Fr
 
 RECORD_MAX_BYTES = 16 * 1024
 """Of a line, in one record (Docker's figure)."""
+MARKS = tuple(map(chr, range(0xFDD0, 0xFDD8)))
+"""Noncharacters of Unicode: text that is exchanged has none."""
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LINE_MAX_BYTES = 8 * RECORD_MAX_BYTES + 1024
 """Of a record as JSON: every byte may become an escape of six."""
 FIRST_BYTE = b"{"
@@ -39,24 +42,42 @@ class JsonLines:
     def __init__(self) -> None:
         self._decoders = {number: codecs.getincrementaldecoder("utf-8")("replace") for number in (STDOUT, STDERR)}
 
-    def encode(self, stream: int, timestamp_ns: int, payload: bytes) -> Iterator[bytes]:
+    def encode(self, stream: int, timestamp_ns: int, payload: bytes) -> bytes:
         """The records of one chunk, each with its newline."""
         when = format_time(timestamp_ns)
-        if stream not in self._decoders:
-            for number, decoder in self._decoders.items():
-                rest = decoder.decode(b"", True)
-                if rest:
-                    yield _record(rest, number, when)
-            yield _record("", stream, when)
-            return
-        decoder = self._decoders[stream]
-        begin = 0
-        while begin < len(payload):
-            end = payload.find(b"\n", begin, begin + RECORD_MAX_BYTES) + 1 or min(begin + RECORD_MAX_BYTES, len(payload))
-            text = decoder.decode(payload[begin:end])
-            if text:
-                yield _record(text, stream, when)
-            begin = end
+        if stream in self._decoders:
+            return _records(self._decoders[stream].decode(payload), stream, when)
+        rests = ((number, decoder.decode(b"", True)) for number, decoder in self._decoders.items())
+        return b"".join(_record(rest, number, when) for number, rest in rests if rest) + _record("", stream, when)
+
+
+def _records(text: str, stream: int, when: str) -> bytes:
+    """Lines are encoded together, with a character that no line has between them; it becomes what stands between two records."""
+    if _may_have_long_lines(text):
+        return b"".join(_record(piece, stream, when) for piece in _pieces(text.split("\n")))
+    whole, newline, rest = text.rpartition("\n")
+    last = _record(rest, stream, when) if rest else b""
+    if not newline:
+        return last
+    mark = next((mark for mark in MARKS if mark not in whole), "")
+    if not mark:
+        mark, whole = MARKS[0], whole.replace(MARKS[0], REPLACEMENT)
+    end = f'\\n","stream":"{NAMES[stream]}","time":"{when}"}}\n'.encode()
+    encoded = msgspec.json.encode(whole.replace("\n", mark))
+    return b'{"log":' + encoded[:-1].replace(mark.encode(), end + b'{"log":"') + end + last
+
+
+def _may_have_long_lines(text: str) -> bool:
+    """A line that is too long fills one of these windows."""
+    window = RECORD_MAX_BYTES // 2
+    return any(text.find("\n", begin, begin + window) < 0 for begin in range(0, len(text) - window, window))
+
+
+def _pieces(lines: list[str]) -> Iterator[str]:
+    """Lines with their newlines (the last has none), none longer than a record may be."""
+    for number, line in enumerate(lines, 1):
+        whole = line if number == len(lines) else f"{line}\n"
+        yield from (whole[begin : begin + RECORD_MAX_BYTES] for begin in range(0, len(whole), RECORD_MAX_BYTES))
 
 
 def _record(text: str, stream: int, when: str) -> bytes:

@@ -15,6 +15,8 @@ from runtime.supervisor.jsonlines import JsonLines
 from runtime.supervisor.logformat import whole_size
 
 JSON_FILE = "json-file"
+ROOM_BYTES = 256 * 1024
+"""Free on the disk before a log goes on that found it full."""
 
 
 def rotated(path: str, number: int) -> str:
@@ -34,11 +36,19 @@ class LogWriter:
         self._json = JsonLines() if driver == JSON_FILE else None
         self.lost_bytes = 0
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        self._file, self._size = _open(path)
+        self._file, self._size, self._inode = _open(path)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """(inode, size) of the newest file: where the next record begins, unless a rotation comes first."""
+        return self._inode, self._size
 
     def write(self, stream: int, timestamp_ns: int, payload: bytes) -> None:
         """One chunk as it was read, after a rotation when the file would grow over its size."""
         assert len(payload) <= PAYLOAD_MAX_BYTES
+        if self.lost_bytes and payload and not self._has_room():
+            self.lost_bytes += len(payload)
+            return
         if self.lost_bytes:
             mark = f"[{self.lost_bytes} bytes of output were lost: no space left on device]\n".encode()
             if not self._append_all(STDERR, timestamp_ns, mark):
@@ -48,20 +58,29 @@ class LogWriter:
         if not self._append_all(stream, timestamp_ns, payload):
             self.lost_bytes += len(payload)
 
+    def _has_room(self) -> bool:
+        """For more than the line that says what was lost."""
+        status = os.fstatvfs(self._file)
+        return status.f_bavail * status.f_frsize >= ROOM_BYTES
+
     def _append_all(self, stream: int, timestamp_ns: int, payload: bytes) -> bool:
         if self._json is None:
             length = OVERHEAD_BYTES + len(payload)
             return self._append((encode_header(stream, len(payload), timestamp_ns), payload, TRAILER.pack(length)), length)
-        batch: list[bytes] = []
-        length = 0
-        for record in self._json.encode(stream, timestamp_ns, payload):
-            if batch and self._size + length + len(record) > self._max_bytes:
-                if not self._append((b"".join(batch),), length):
-                    return False
-                batch, length = [], 0
-            batch.append(record)
-            length += len(record)
-        return self._append((b"".join(batch),), length) if batch else True
+        records = self._json.encode(stream, timestamp_ns, payload)
+        while records:
+            length = self._fitting(records)
+            if not self._append((records[:length],), length):
+                return False
+            records = records[length:]
+        return True
+
+    def _fitting(self, records: bytes) -> int:
+        """Length of the records that go to the present file, or to the next one if none does; one at least."""
+        room = self._max_bytes - self._size
+        if len(records) <= room:
+            return len(records)
+        return (records.rfind(b"\n", 0, max(room, 0)) + 1) or (records.rfind(b"\n", 0, self._max_bytes) + 1) or (records.find(b"\n") + 1)
 
     def _append(self, parts: tuple[bytes, ...], length: int) -> bool:
         """Whole or not at all: False when the disk is full."""
@@ -81,22 +100,38 @@ class LogWriter:
 
     def _rotate(self) -> None:
         os.close(self._file)
-        if self._max_files == 1:
-            os.unlink(self._path)
+        if self._max_files == 1:  # another file while the old one still exists: its inode is another one too
+            os.rename(self._path, rotated(self._path, 1))
         for number in range(self._max_files - 1, 0, -1):
             source = rotated(self._path, number - 1)
             if os.path.exists(source):
                 os.rename(source, rotated(self._path, number))
-        self._file, self._size = _open(self._path)
+        self._file, self._size, self._inode = _open(self._path)
+        if self._max_files == 1:
+            os.unlink(rotated(self._path, 1))
 
     def close(self) -> None:
         os.close(self._file)
 
 
-def _open(path: str) -> tuple[int, int]:
-    """The file for appending and its size, without the half record that a power failure may have left."""
+def set_back(path: str, inode: int, size: int) -> None:
+    """Takes back what was written after the newest file had this inode and size; files that are newer become empty. Raises
+    OSError."""
+    number = 0
+    while os.path.exists(file := rotated(path, number)):
+        found = os.stat(file)
+        if found.st_ino == inode:
+            if found.st_size > size:
+                os.truncate(file, size)
+            return
+        os.truncate(file, 0)
+        number += 1
+
+
+def _open(path: str) -> tuple[int, int, int]:
+    """The file for appending, its size and its inode, without the half record that a power failure may have left."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-    size, whole = os.fstat(descriptor).st_size, whole_size(descriptor)
-    if whole != size:
+    status, whole = os.fstat(descriptor), whole_size(descriptor)
+    if whole != status.st_size:
         os.ftruncate(descriptor, whole)
-    return descriptor, whole
+    return descriptor, whole, status.st_ino

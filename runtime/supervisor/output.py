@@ -11,11 +11,11 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from runtime.supervisor.chunks import CHUNK_BYTES, Chunks
 from runtime.supervisor.frames import BEGIN, END, STDERR, STDOUT
 from runtime.supervisor.logfile import LogWriter
 from runtime.supervisor.loop import ENDED, READABLE, WRITABLE, Loop
 
-CHUNK_BYTES = 64 * 1024
 ATTACHED_MAX = 64
 """Listeners on one container's stream."""
 
@@ -30,9 +30,11 @@ class _Sink:
 class Output:
     """The streams of one run of a container. `close` after the container's end drains them."""
 
-    def __init__(self, loop: Loop, log: LogWriter | None) -> None:
+    def __init__(self, loop: Loop, log: LogWriter | None, chunks: Chunks, container_id: str) -> None:
         self._loop = loop
         self._log = log
+        self._chunks = chunks
+        self._container_id = container_id
         self._sources: dict[int, int] = {}
         self._sinks: dict[int, list[_Sink]] = {STDOUT: [], STDERR: []}
 
@@ -40,6 +42,12 @@ class Output:
         """Marks in the log where a new run begins."""
         if self._log is not None:
             self._log.write(BEGIN, time.time_ns(), b"")
+
+    def go_on(self, stream: int, data: bytes) -> None:
+        """Brings to its end what an earlier supervisor began."""
+        if self._log is not None and data:
+            self._log.write(stream, time.time_ns(), data)
+            self._chunks.settle()
 
     def add_source(self, stream: int, descriptor: int) -> None:
         """Takes over a non-blocking descriptor and reads it from now on."""
@@ -65,7 +73,7 @@ class Output:
     def _pump(self, stream: int) -> bool:
         """One chunk; False when nothing was there."""
         try:
-            data = os.read(self._sources[stream], CHUNK_BYTES)
+            data = self._take(stream)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -76,12 +84,18 @@ class Output:
             return False
         if self._log is not None:
             self._log.write(stream, time.time_ns(), data)
+            self._chunks.settle()
         for sink in list(self._sinks[stream]):
             sink.pending.extend(data)
             self._flush(stream, sink)
         if any(sink.pending for sink in self._sinks[stream]):
             self._loop.change(self._sources[stream], 0)
         return True
+
+    def _take(self, stream: int) -> bytes:
+        if self._log is None:
+            return os.read(self._sources[stream], CHUNK_BYTES)
+        return self._chunks.take(self._sources[stream], self._container_id, stream, self._log)
 
     def _flush(self, stream: int, sink: _Sink) -> None:
         try:

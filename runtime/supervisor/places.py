@@ -41,6 +41,11 @@ class Places(NamedTuple):
         return os.path.join(self.folder, "root")
 
     @property
+    def chunk_note(self) -> str:
+        """Where the chunk of output goes that is being written."""
+        return os.path.join(self.folder, "chunk")
+
+    @property
     def exits(self) -> str:
         """Exit records of processes that the stem inherited, named <pid>.<start time>."""
         return os.path.join(self.state, "exits")

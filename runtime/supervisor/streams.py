@@ -82,7 +82,9 @@ def _give_to_user(context: Context, container: Container) -> None:
 
 def take_over(context: Context, container: Container) -> None:
     """The streams of a container that an earlier supervisor started. Raises OSError when a FIFO is gone."""
+    stream, data = context.chunks.left_for(container.spec.id, container.spec.log_path)
     output = _new_output(context, container)
+    output.go_on(stream, data)
     if container.spec.tty:
         ptmx = context.keeper.claim(f"{container.spec.id}/master")
         if ptmx >= 0:
@@ -101,7 +103,7 @@ def take_over(context: Context, container: Container) -> None:
 def _new_output(context: Context, container: Container) -> Output:
     spec = container.spec
     log = LogWriter(spec.log_path, spec.log_max_bytes, spec.log_max_files, spec.log_driver) if spec.log_path else None
-    return Output(context.loop, log)
+    return Output(context.loop, log, context.chunks, spec.id)
 
 
 def _use_terminal(container: Container, output: Output, ptmx: int) -> None:

@@ -23,7 +23,7 @@ from runtime.supervisor.places import Places
 
 APPLETS = (
     "sh", "true", "false", "cat", "ls", "id", "sleep", "echo", "mount", "hostname", "ps", "tty", "grep", "kill", "stty", "env", "pwd",
-    "head", "dd", "wc", "yes", "touch", "mkdir", "readlink", "ip", "stat", "tail", "test", "printf", "mknod",
+    "head", "dd", "seq", "wc", "yes", "touch", "mkdir", "readlink", "ip", "stat", "tail", "test", "printf", "mknod",
 )  # fmt: skip
 
 

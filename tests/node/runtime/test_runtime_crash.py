@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import trio
 
 from runtime import logs
 from runtime.client import Supervisor
 
 ROUNDS = 4
+LINES = 1_000_000
+KILLS = 6
 
 
 def test_supervisor_killed(machine: Any, killed: Callable[[int], None]) -> None:
@@ -200,8 +203,9 @@ def test_stem_and_supervisor_killed_while_containers_start(machine: Any, killed:
                 known = len(machine.cgroup_folders())
                 while len(machine.cgroup_folders()) < known + 1 + round_ % 5:  # the last one is about to be forked, or just was
                     await trio.lowlevel.checkpoint()
-                killed(machine.pid_of("runtime.stem"))
-                killed(machine.pid_of("runtime.supervisor"))
+                both = machine.pid_of("runtime.stem"), machine.pid_of("runtime.supervisor")
+                for pid in both:
+                    killed(pid)
             phases = {state.id: state.phase for state in await supervisor.list()}
             assert {phases[spec.id] for spec in specs} == {"running"}
             for spec in specs:
@@ -308,5 +312,26 @@ def test_many_requests_at_once(machine: Any) -> None:
             for number in range(20):
                 nursery.start_soon(one, number)
         assert await supervisor.list() == ()
+
+    machine.run(body)
+
+
+@pytest.mark.parametrize("driver", ["local", "json-file"])
+@pytest.mark.parametrize("victim", ["supervisor", "stem"])
+def test_no_line_is_lost_and_none_comes_twice_when_the_reader_is_killed(machine: Any, killed: Callable[[int], None], driver: str, victim: str) -> None:
+    """The container writes as fast as it can: the supervisor is killed with a chunk in its hands."""
+
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", f"seq {LINES}; printf tail", log_driver=driver, log_max_bytes=200_000_000)
+        await machine.started(supervisor, spec)
+        for _ in range(KILLS):
+            await supervisor.list()
+            if victim == "stem":
+                await stem_replaced(machine, killed)
+            else:
+                killed(machine.pid_of("runtime.supervisor"))
+        assert (await supervisor.wait(spec.id)).known
+        found = b"".join(record.data for record in logs.read(spec.log_path)).decode()
+        assert found == "".join(f"{number}\n" for number in range(1, LINES + 1)) + "tail"
 
     machine.run(body)

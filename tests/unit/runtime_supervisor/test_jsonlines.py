@@ -35,6 +35,22 @@ def test_records_are_dockers(tmp_path: Path) -> None:
     ]
 
 
+@given(st.lists(st.text(alphabet='a",\\\n{}é\x00', max_size=12).filter(lambda text: "\n" not in text), max_size=20))
+def test_whatever_is_in_lines_each_is_one_record(lines: list[str]) -> None:
+    """Also what looks like the end of a record."""
+    data = "".join(f"{line}\n" for line in lines).encode()
+    records = jsonlines.JsonLines().encode(STDOUT, SECOND, data).split(b"\n")[:-1] if lines else []
+    assert [json.loads(record)["log"] for record in records] == [f"{line}\n" for line in lines]
+
+
+def test_characters_that_mark_the_ends_of_lines_inside_are_text_outside(tmp_path: Path) -> None:
+    one = jsonlines.MARKS[0]
+    assert [entry["log"] for entry in written(tmp_path / "one", [(STDOUT, 1, f"{one}\n{one}x\n".encode())])] == [f"{one}\n", f"{one}x\n"]
+    every = "".join(jsonlines.MARKS)
+    entries = written(tmp_path / "all", [(STDOUT, 1, f"{every}\nx\n".encode())])
+    assert [entry["log"] for entry in entries] == [f"{jsonlines.REPLACEMENT}{every[1:]}\n", "x\n"]
+
+
 def test_partial_lines_are_whole_again_when_read(tmp_path: Path) -> None:
     path = tmp_path / "log"
     written(path, [(BEGIN, 1, b""), (STDOUT, 2, b"on"), (STDERR, 3, b"x\n"), (STDOUT, 4, b"e\ntwo"), (END, 5, b"")])

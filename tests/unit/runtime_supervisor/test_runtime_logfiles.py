@@ -12,7 +12,7 @@ import trio
 
 from runtime import logs
 from runtime.supervisor.frames import BEGIN, END, OVERHEAD_BYTES, STDERR, STDOUT, Frame, frames, frames_backwards, whole_size
-from runtime.supervisor.logfile import LogWriter
+from runtime.supervisor.logfile import LogWriter, set_back
 
 
 def write(path: Path, chunks: Sequence[tuple[int, int, bytes]], max_bytes: int = 1 << 20, max_files: int = 5) -> None:
@@ -73,6 +73,22 @@ def test_rotation_at_frame_boundaries_keeps_the_newest(tmp_path: Path) -> None:
             assert whole % size == 0
     assert [line[2] for line in lines(path)] == [b"%09d\n" % number for number in range(90, 100)]
     assert [line[2] for line in lines(path, tail=4)] == [b"%09d\n" % number for number in range(96, 100)]
+
+
+@pytest.mark.parametrize("max_files", [1, 2, 5])
+@pytest.mark.parametrize("size", [10, 50, 60, 90])
+def test_a_log_is_set_back_to_where_a_chunk_began_over_rotations_too(tmp_path: Path, max_files: int, size: int) -> None:
+    path = tmp_path / "log"
+    writer = LogWriter(str(path), 200, max_files)
+    writer.write(STDOUT, 1, b"first\n")
+    position = writer.position  # what follows is one chunk
+    for number in range(0, size, 10):
+        writer.write(STDOUT, 2, b"%09d\n" % number)
+    writer.close()
+    set_back(str(path), *position)
+    assert lines(path) == ([("stdout", 1, b"first\n", False)] if max_files > 1 or size <= 50 else [])  # one file: it is gone
+    write(path, [(STDOUT, 3, b"second\n")], max_bytes=200, max_files=max_files)
+    assert lines(path)[-1] == ("stdout", 3, b"second\n", False)
 
 
 def test_a_single_file_starts_over(tmp_path: Path) -> None:
