@@ -53,7 +53,7 @@ def test_a_flood_of_output_costs_no_memory(machine: Any, driver: str, line: str)
         sizes = [path.stat().st_size for path in Path(spec.log_path).parent.glob("log*")]
         assert len(sizes) == 3
         assert max(sizes) <= MIB
-        assert [record.data for record in logs.read(spec.log_path, tail=1)][0].strip() == line.encode()
+        assert next(record.data for record in logs.read(spec.log_path, tail=1)).strip() == line.encode()
 
     machine.run(body)
 
