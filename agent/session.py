@@ -25,7 +25,8 @@ from cluster.wire.peer import Handler, Peer, connect
 
 log = logging.getLogger("festoon.session")
 RETRY_FIRST_S: Final = 0.05
-RETRY_LAST_S: Final = 2.0
+RETRY_LAST_S: Final = 0.5
+DIAL_TIMEOUT_S: Final = 1.0  # the kernel's own second try comes later: after a partition it would be waited for
 KEEPALIVE_S: Final = 1.0
 CALL_WAIT_S: Final = 5.0  # how long a control call waits for a session before it says that no manager answers
 
@@ -68,7 +69,7 @@ class Session:
             address = self._managers[turn % len(self._managers)]
             turn += 1
             try:
-                async with connect(self._reached_at(address), self._context, handlers, keepalive_s=KEEPALIVE_S) as peer:
+                async with connect(self._reached_at(address), self._context, handlers, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
                     ended = await self._serve(peer, on_state, on_assignments, reporter)
                 if ended is not None:
                     raise ended

@@ -326,6 +326,7 @@ async def connect(
     *,
     server_name: str | None = None,
     keepalive_s: float = KEEPALIVE_INTERVAL_S,
+    dial_timeout_s: float = transport.CONNECT_TIMEOUT_S,
 ) -> AsyncIterator[Peer]:
     """An open connection to `host:port`; closed when the block is left. `server_name` is the name that the server's
     certificate must have when the context checks names (default: swarm-manager). Raises Unavailable when nobody
@@ -333,7 +334,7 @@ async def connect(
     goes on: see Peer.closed."""
     if context.check_hostname and server_name is None:
         server_name = subject.MANAGER_NAME
-    stream = await transport.dial(address, context, server_name)
+    stream = await transport.dial(address, context, server_name, timeout_s=dial_timeout_s)
     peer = Peer(stream, handlers or {}, keepalive_s)
     try:
         async with trio.open_nursery() as nursery:

@@ -20,12 +20,12 @@ HANDSHAKE_TIMEOUT_S: Final = 5.0
 Tls = trio.SSLStream[trio.SocketStream]
 
 
-async def dial(address: str, context: ssl.SSLContext, server_name: str | None) -> Tls:
-    """A connection to `host:port` with TLS up. Raises Unavailable when nobody answers in time, PermissionDenied when
+async def dial(address: str, context: ssl.SSLContext, server_name: str | None, *, timeout_s: float = CONNECT_TIMEOUT_S) -> Tls:
+    """A connection to `host:port` with TLS up; `timeout_s` is for the connection alone. Raises Unavailable when nobody answers in time, PermissionDenied when
     the server's certificate is refused. Cancellation closes it."""
     host, port = split_address(address)
     try:
-        with trio.fail_after(CONNECT_TIMEOUT_S):
+        with trio.fail_after(timeout_s):
             connected = await trio.open_tcp_stream(host, port)
     except trio.TooSlowError as e:
         raise Unavailable(f"dial tcp {address}: i/o timeout") from e

@@ -52,8 +52,13 @@ class _Served:
     datagrams: socket.socket
     streams: socket.socket
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    begun: bool = False
     forwarded: int = 0
     connected: int = 0
+
+    def close(self) -> None:
+        self.datagrams.close()
+        self.streams.close()
 
 
 class NameServer:
@@ -76,13 +81,12 @@ class NameServer:
                 await trio.sleep_forever()
         finally:
             self._nursery = None
-            for name in tuple(self._served):
-                self.close(name)
+            self._served.clear()
 
     def open(self, name: str, namespace: str, client: Client, kept: tuple[int, int] | None = None) -> tuple[int, int]:
-        """Serves the sandbox whose namespace is bound to the path, on `kept` (datagrams, streams: descriptors that become ours) or on new sockets.
-        Returns their descriptors, which stay ours. Raises OSError."""
-        self.close(name)
+        """Serves a sandbox that is not served yet, whose namespace is bound to the path, on `kept` (datagrams, streams: descriptors that become ours)
+        or on new sockets. Returns their descriptors, which stay ours. Raises OSError."""
+        assert name not in self._served
         datagrams, streams = _adopt(kept) if kept is not None else _make(namespace)
         served = self._served[name] = _Served(client, datagrams, streams)
         if self._nursery is not None:
@@ -97,23 +101,26 @@ class NameServer:
         return True
 
     def close(self, name: str) -> None:
-        """One that is not served is no error."""
+        """Its sockets close as soon as nothing waits on them. One that is not served is no error."""
         served = self._served.pop(name, None)
         if served is not None:
             served.scope.cancel()
-            for sock in (served.datagrams, served.streams):
-                trio.lowlevel.notify_closing(sock)
-                sock.close()
+            if not served.begun:
+                served.close()
 
     def _begin(self, served: _Served) -> None:
         assert self._nursery is not None
+        served.begun = True
         self._nursery.start_soon(self._serve, served)
 
     async def _serve(self, served: _Served) -> None:
-        with served.scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read_datagrams, served, nursery)
-                nursery.start_soon(self._accept, served, nursery)
+        try:
+            with served.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read_datagrams, served, nursery)
+                    nursery.start_soon(self._accept, served, nursery)
+        finally:
+            served.close()
 
     # -- datagrams ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,154 @@
+"""Names across nodes: they are the live tasks on every node, at once, after a restart of a node's process and after a partition."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.cluster.test_survival import pids
+from tests.driver import MANAGER, WORKER1, WORKER2, Lab, until
+
+NODES = (MANAGER, WORKER1, WORKER2)
+PARTITION_S = 30
+
+
+def address_of(answer: str) -> frozenset[str]:
+    """What `nslookup -type=a` printed after the resolver's own address."""
+    return frozenset(re.findall(r"^Address: ([0-9.]+)$", answer, re.MULTILINE))
+
+
+class Names:
+    """A task of `look` on every node, on the network `names`, from which names are asked for."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        lab.ok(MANAGER, "festoon", "network", "create", "-d", "overlay", "names")
+        lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "look", "--mode", "global", "--network", "names", "busybox", "sleep", "100000")
+        assert until(lambda: len(lab.running("festoon", "look")) == len(NODES))
+
+    def asked(self, node: str, *question: str) -> str:
+        box = self.lab.ok(node, "festoon", "container", "ls", "-q", "--filter", "name=look.").split()[0]
+        return self.lab.on(node, "festoon", "exec", box, "nslookup", *question).stdout
+
+    def addresses(self, node: str, name: str) -> frozenset[str]:
+        return address_of(self.asked(node, "-type=a", name))
+
+    def live(self, service: str) -> frozenset[str]:
+        """The addresses of the tasks that run, as the managers have them."""
+        ids = [t["ID"] for t in self.lab.running("festoon", service)]
+        if not ids:
+            return frozenset()
+        shape = '{{range .NetworksAttachments}}{{if eq .Network.Spec.Name "names"}}{{range .Addresses}}{{.}} {{end}}{{end}}{{end}}'
+        return frozenset(a.partition("/")[0] for a in self.lab.ok(MANAGER, "docker", "inspect", "--type", "task", "-f", shape, *ids).split())
+
+
+@pytest.fixture(scope="module")
+def names(lab: Lab) -> Iterator[Names]:
+    made = Names(lab)
+    yield made
+    for service in ("look", "app", "rr"):
+        lab.on(MANAGER, "festoon", "service", "rm", service)
+    assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "names").returncode == 0)
+
+
+def create(names: Names, name: str, *argv: str) -> None:
+    names.lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", name, *argv, "busybox", "sleep", "100000")
+
+
+def test_names_are_exactly_the_live_tasks_on_every_node(names: Names) -> None:
+    create(names, "app", "--network", "name=names,alias=other", "--replicas", "2", "-p", "8099:8080")
+    for replicas in (2, 5, 1):
+        names.lab.ok(MANAGER, "festoon", "service", "scale", "-d", f"app={replicas}")
+        assert until(lambda n=replicas: len(names.lab.running("festoon", "app")) == n)  # type: ignore[misc]
+        live = names.live("app")
+        assert len(live) == replicas
+        for node in NODES:  # the first question must be answered right: nothing is waited for
+            assert names.addresses(node, "tasks.app") == live
+            assert names.addresses(node, "tasks.other") == live
+    virtual = names.addresses(WORKER2, "app")
+    assert len(virtual) == 1
+    assert not virtual & live
+    assert names.addresses(WORKER1, "other") == names.addresses(WORKER1, "app.names") == virtual
+    (task,) = names.lab.running("festoon", "app")
+    full = f"{task['Name']}.{task['ID']}"
+    assert names.addresses(WORKER1, full) == live
+    (address,) = live
+    assert f"{full}.names" in names.asked(WORKER2, address)
+    assert re.search(r"service = 0 0 8080 app$", names.asked(MANAGER, "-type=srv", "_8080._tcp.app"), re.MULTILINE)
+
+
+def test_a_service_without_tasks_has_no_name(names: Names) -> None:
+    names.lab.ok(MANAGER, "festoon", "service", "scale", "-d", "app=0")
+    assert until(lambda: not names.lab.running("festoon", "app"))
+    for node in NODES:
+        assert "NXDOMAIN" in names.asked(node, "-type=a", "app")
+    names.lab.ok(MANAGER, "festoon", "service", "rm", "app")
+
+
+def test_a_dnsrr_service_is_its_tasks(names: Names) -> None:
+    create(names, "rr", "--network", "names", "--endpoint-mode", "dnsrr", "--replicas", "3", "--hostname", "box-{{.Task.Slot}}")
+    assert until(lambda: len(names.lab.running("festoon", "rr")) == 3)
+    live = names.live("rr")
+    for node in NODES:
+        assert names.addresses(node, "rr") == names.addresses(node, "tasks.rr") == live
+    assert frozenset().union(*(names.addresses(MANAGER, f"box-{n}") for n in (1, 2, 3))) == live
+
+
+def test_a_container_of_another_network_does_not_know_the_names(names: Names) -> None:
+    lab = names.lab
+    lab.ok(MANAGER, "festoon", "network", "create", "elsewhere")
+    try:
+        done = lab.on(MANAGER, "festoon", "run", "--rm", "--network", "elsewhere", "busybox", "nslookup", "-type=a", "look", timeout_s=90)
+        assert done.returncode != 0
+        assert address_of(done.stdout) == frozenset()
+    finally:
+        lab.ok(MANAGER, "festoon", "network", "rm", "elsewhere")
+
+
+def test_no_question_is_lost_when_a_nodes_process_is_killed(names: Names) -> None:
+    lab = names.lab
+    lab.ok(WORKER1, "festoon", "network", "create", "here")
+    ask = "while :; do nslookup -type=a peer >/dev/null 2>&1 && echo right || echo wrong; done"
+    try:
+        lab.ok(WORKER1, "festoon", "run", "-d", "--name", "peer", "--network", "here", "busybox", "sleep", "100000")
+        lab.ok(WORKER1, "festoon", "run", "-d", "--name", "asker", "--network", "here", "busybox", "sh", "-c", ask)
+
+        def answers() -> list[str]:
+            return lab.on(WORKER1, "festoon", "logs", "asker").stdout.split()
+
+        assert until(lambda: len(answers()) > 5)
+        for pid in pids(lab, WORKER1, "node"):
+            os.kill(pid, signal.SIGKILL)
+        assert lab.festoon("up").returncode == 0
+        assert until(lambda: lab.on(WORKER1, "festoon", "info").returncode == 0)
+        before = len(answers())
+        assert until(lambda: len(answers()) > before + 5)
+        assert set(answers()) == {"right"}
+        live = names.live("rr")
+        assert names.addresses(WORKER1, "rr") == live
+    finally:
+        lab.on(WORKER1, "festoon", "rm", "-f", "asker", "peer")
+        lab.on(WORKER1, "festoon", "network", "rm", "here")
+
+
+def test_every_name_is_right_on_every_node_after_a_partition(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("cut", "--swarm")
+    names = Names(lab)
+    create(names, "app", "--network", "names", "--replicas", "3")
+    assert until(lambda: len(lab.running("festoon", "app")) == 3)
+    before = names.live("app")
+    cut = "table inet cut { chain in { type filter hook prerouting priority -400; policy drop; iifname != eth0 accept; }; }"
+    lab.ok(WORKER1, "nft", cut.replace("table inet cut", "add table inet cut; table inet cut", 1))
+    healed = time.monotonic() + PARTITION_S
+    moved = until(lambda: (live := names.live("app")) != before and len(live) == 3, PARTITION_S)
+    assert moved, "the managers have not noticed the partition"
+    assert names.addresses(WORKER2, "tasks.app") == names.live("app")
+    time.sleep(max(0.0, healed - time.monotonic()))
+    lab.ok(WORKER1, "nft", "delete table inet cut")
+    seen = until(lambda: [names.addresses(node, "tasks.app") for node in NODES] == [names.live("app")] * len(NODES), 10)
+    assert seen, [names.addresses(node, "tasks.app") for node in NODES]
