@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
+from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, PortSettings, TaskItem
 from cluster.model.ids import NetworkId
-from cluster.model.port_labels import PortSettings
 from cluster.model.specs import PortConfig, PublishMode
 from netfabric import view
 

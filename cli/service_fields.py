@@ -9,11 +9,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from cli.units import parse_size
+from cluster.model import port_labels
 
+SETTINGS: Final = "festoon settings"
 MAX_PORTS_IN_RANGE: Final = 65535
 _RANGE: Final = re.compile(r"(\d+)(?:-(\d+))?")
 _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
@@ -23,7 +25,8 @@ _MOUNT_TYPES: Final = frozenset({"bind", "volume", "tmpfs", "npipe", "cluster", 
 
 def parse_port(text: str) -> list[dict[str, Any]]:
     """`8080:80`, `53:53/udp`, `90-91:90-91`, `80`, or `mode=host,published=8080,target=80,protocol=udp`:
-    PortConfigs. Raises ValueError."""
+    PortConfigs. The long form also takes `affinity=client-ip` and `source-ip=preserve|masquerade` of a port in mode
+    ingress: they are kept beside it (SETTINGS) for `split_settings`. Raises ValueError."""
     if "=" in text:
         return [_long_port(text)]
     ports, _, protocol = text.partition("/")
@@ -42,6 +45,7 @@ def parse_port(text: str) -> list[dict[str, Any]]:
 
 def _long_port(text: str) -> dict[str, Any]:
     protocol, mode, target, published = "tcp", "ingress", 0, 0
+    settings: dict[str, str] = {}
     for field in text.split(","):
         key, equals, value = field.partition("=")
         if not equals or not value:
@@ -58,11 +62,29 @@ def _long_port(text: str) -> dict[str, Any]:
         elif key in {"target", "published"}:
             number = _port_number(value, f"invalid {key} port ({value}): value must be an integer")
             target, published = (number, published) if key == "target" else (target, number)
+        elif key in port_labels.VALUES:
+            port_labels.refuse(key, value)
+            settings[key] = value
         else:
             raise ValueError(f"invalid field key: {key}")
     if not target:
         raise ValueError('missing mandatory field "target"')
-    return _port(protocol, target, published, mode)
+    made = _port(protocol, target, published, mode)
+    if settings and mode == "host":
+        raise ValueError(f"invalid field: {next(iter(settings))}: only ports in ingress mode are balanced")
+    if settings and not published:
+        raise ValueError(f"invalid field: {next(iter(settings))}: needs a published port")
+    return made | ({SETTINGS: settings} if settings else {})
+
+
+def split_settings(ports: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The ports as the API has them, and the labels that say the rest."""
+    plain, labels = [], {}
+    for port in ports:
+        for name, value in port.get(SETTINGS, {}).items():
+            labels[port_labels.key(port["PublishedPort"], port["Protocol"], name)] = value
+        plain.append({key: value for key, value in port.items() if key != SETTINGS})
+    return plain, labels
 
 
 def _port(protocol: str, target: int, published: int, mode: str) -> dict[str, Any]:

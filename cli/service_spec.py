@@ -61,12 +61,12 @@ def build(image: str, arguments: Sequence[str], flags: Flags, environment: Seque
         task["LogDriver"] = _given(Name=flags["log_driver"], Options=fields.pairs(flags["log_opt"]))
     task["ForceUpdate"] = 0
     spec: Spec = {"Name": flags["name"]} if flags["name"] else {}
-    spec |= {"Labels": fields.pairs(flags["label"]), "TaskTemplate": task, "Mode": _mode(flags)}
+    ports, settings = fields.split_settings(port for parsed in flags["publish"] for port in parsed)
+    spec |= {"Labels": fields.pairs(flags["label"]) | settings, "TaskTemplate": task, "Mode": _mode(flags)}
     for kind, name in (("update", "UpdateConfig"), ("rollback", "RollbackConfig")):
         made = policy(flags, kind, _POLICY, POLICY_DEFAULTS)
         if made:
             spec[name] = made
-    ports = [port for parsed in flags["publish"] for port in parsed]
     spec["EndpointSpec"] = {"Mode": flags["endpoint_mode"] or "vip"} | _given(Ports=ports)
     return spec
 

@@ -12,6 +12,7 @@ from typing import Any
 from cli import service_fields as fields
 from cli import service_spec
 from cli.failures import CliFailure
+from cluster.model import port_labels
 
 Flags = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -151,9 +152,12 @@ def _endpoint(spec: Spec, flags: Flags) -> None:
         spec["EndpointSpec"] = endpoint
     if not flags["publish_add"] and not flags["publish_rm"]:
         return
-    removed = [_removed_port(text) for text in flags["publish_rm"]]
-    ports = [p for p in endpoint.get("Ports") or () if not any(_port_matches(p, r) for r in removed)]
-    for port in (port for parsed in flags["publish_add"] for port in parsed):
+    removed = [one for text in flags["publish_rm"] for one in _removed_ports(text)]
+    had = endpoint.get("Ports") or ()
+    ports = [p for p in had if not any(_port_matches(p, r) for r in removed)]
+    added, settings = fields.split_settings(port for parsed in flags["publish_add"] for port in parsed)
+    _port_settings(spec, [p for p in had if p not in ports], settings)
+    for port in added:
         clash = next((p for p in ports if _port_key(p) == _port_key(port)), None)
         if clash is None:
             ports.append(port)
@@ -161,17 +165,24 @@ def _endpoint(spec: Spec, flags: Flags) -> None:
     spec["EndpointSpec"] = endpoint
 
 
-def _removed_port(text: str) -> tuple[int, str, int]:
-    """(target, protocol, published) of `80`, `80/udp`, `8080:80`; empty parts match anything."""
+def _port_settings(spec: Spec, gone: Sequence[Mapping[str, Any]], added: Mapping[str, str]) -> None:
+    """The labels of ports go with them, those of new ones come."""
+    labels: Spec = spec.get("Labels") or {}
+    over = {port_labels.key(p.get("PublishedPort", 0), p.get("Protocol", "tcp"), name) for p in gone for name in port_labels.VALUES}
+    if added or over & labels.keys():
+        spec["Labels"] = {key: value for key, value in labels.items() if key not in over} | dict(added)
+
+
+def _removed_ports(text: str) -> list[tuple[int, str, int]]:
+    """(target, protocol, published) of `80`, `80/udp`, `8080:80`, `90-91:90-91`; empty parts match anything."""
     if text.isdigit():
-        return int(text), "", 0
+        return [(int(text), "", 0)]
     try:
         parsed = fields.parse_port(text)
     except ValueError as e:
         raise CliFailure(str(e)) from e
-    port = parsed[0]
-    protocol = port["Protocol"] if "/" in text or "protocol=" in text else ""
-    return port["TargetPort"], protocol, port.get("PublishedPort", 0)
+    named = "/" in text or "protocol=" in text
+    return [(port["TargetPort"], port["Protocol"] if named else "", port.get("PublishedPort", 0)) for port in parsed]
 
 
 def _port_matches(port: Mapping[str, Any], removed: tuple[int, str, int]) -> bool:

@@ -11,7 +11,6 @@ import msgspec
 
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Network, Task
-from cluster.model.port_labels import PortSettings
 from cluster.model.specs import PortConfig
 
 
@@ -57,6 +56,13 @@ class Backend(msgspec.Struct, array_like=True, frozen=True, gc=False):
     address: str  # plain
     weight: int = 1  # 0: draining
     task_id: TaskId = TaskId("")
+
+
+class PortSettings(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """`affinity`: a client's connections go to one task. `masquerade`: tasks see the ingress node instead of the client."""
+
+    affinity: bool = False
+    masquerade: bool = False
 
 
 class BalancerItem(_Item, frozen=True):

@@ -8,22 +8,12 @@ that are not published mean nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Final
-
-import msgspec
-
-from cluster.model.specs import Pairs, PortConfig
 
 PREFIX: Final = "festoon.port."
 VALUES: Final[dict[str, tuple[str, ...]]] = {"affinity": ("client-ip", "none"), "source-ip": ("preserve", "masquerade")}
 _LABEL: Final = re.compile(r"festoon\.port\.([0-9]{1,5}(?:/(?:tcp|udp|sctp))?)\.([a-z-]+)")
-
-
-class PortSettings(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """`affinity`: a client's connections go to one task. `masquerade`: tasks see the ingress node instead of the client."""
-
-    affinity: bool = False
-    masquerade: bool = False
 
 
 def key(port: int, protocol: str, name: str) -> str:
@@ -31,7 +21,7 @@ def key(port: int, protocol: str, name: str) -> str:
     return f"{PREFIX}{port}{'' if protocol == 'tcp' else f'/{protocol}'}.{name}"
 
 
-def check(labels: Pairs) -> None:
+def check(labels: Iterable[tuple[str, str]]) -> None:
     """Raises ValueError with one sentence for a reserved label that says nothing."""
     for label, value in labels:
         if label.startswith(PREFIX):
@@ -47,13 +37,6 @@ def refuse(name: str, value: str) -> None:
         raise ValueError(f"invalid {name} value '{value}': it is one of {', '.join(VALUES[name])}")
 
 
-def settings(labels: Pairs, port: PortConfig) -> PortSettings:
-    """What holds for the port. Clients' addresses are kept, but for UDP: a server that is bound to no address answers from another one."""
-    said = dict(labels)
-
-    def of(name: str, default: str) -> str:
-        plain = said.get(f"{PREFIX}{port.published_port}.{name}", default)
-        return said.get(f"{PREFIX}{port.published_port}/{port.protocol}.{name}", plain)
-
-    source = of("source-ip", "masquerade" if port.protocol == "udp" else "preserve")
-    return PortSettings(of("affinity", "none") == "client-ip", source == "masquerade")
+def said(labels: Mapping[str, str], port: int, protocol: str, name: str, default: str) -> str:
+    """What the labels say of a published port."""
+    return labels.get(f"{PREFIX}{port}/{protocol}.{name}", labels.get(f"{PREFIX}{port}.{name}", default))

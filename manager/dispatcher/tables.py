@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from cluster.model.assignments import Backend, BalancerItem, EndpointItem
+from cluster.model.assignments import Backend, BalancerItem, EndpointItem, PortSettings
 from cluster.model.errors import InvalidArgument
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network, Node, Service, Task, TaskNetwork, VirtualIp, container_name
 from cluster.model.placeholders import expand, of_task
-from cluster.model.port_labels import settings
+from cluster.model.port_labels import said
 from cluster.model.specs import PortConfig, PublishMode
 from cluster.model.task_state import TaskState, is_final
 
@@ -102,8 +102,15 @@ def balancer(service: Service, network: Network | None, vip: VirtualIp, live: It
         backends=tuple(sorted(live, key=lambda b: (b.address, b.task_id))),
         aliases=tuple(alias for a in service.spec.task.networks if a.target == vip.network_id for alias in a.aliases),
         declared=service.endpoint.ports if service.endpoint is not None else (),
-        settings=tuple(settings(service.spec.labels, port) for port in ports),
+        settings=tuple(_settings(dict(service.spec.labels), port) for port in ports),
     )
+
+
+def _settings(labels: dict[str, str], port: PortConfig) -> PortSettings:
+    """What the service's labels say of its port. Clients' addresses are kept, but for UDP: a server that is bound to no
+    address answers from another one."""
+    source = said(labels, port.published_port, port.protocol, "source-ip", "masquerade" if port.protocol == "udp" else "preserve")
+    return PortSettings(said(labels, port.published_port, port.protocol, "affinity", "none") == "client-ip", source == "masquerade")
 
 
 def _ingress_ports(service: Service) -> tuple[PortConfig, ...]:

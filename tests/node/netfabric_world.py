@@ -23,6 +23,8 @@ from netfabric.apply import Fabric, open_fabric
 from netfabric.links.bridge import new_bridge
 from netfabric.links.veth import new_veth
 from netfabric.netlink import messages, netns, sysctls
+from netfabric.netlink.exchange import NetlinkError
+from netfabric.netlink.ipvs import get_family
 from netfabric.netlink.socket import SyncNetlink
 from netfabric.view import Backend, Balancer, Bridge, Interface, Overlay, PublishedPort, Remote, Sandbox, View
 
@@ -117,6 +119,7 @@ class World:
     underlay: int
     nodes: dict[int, int]
     client: int
+    backend: str = "nft"
     fabrics: dict[int, Fabric] = field(default_factory=dict)
 
     def run_dir(self, node: int) -> str:
@@ -141,10 +144,10 @@ class World:
             os.close(descriptor)
 
     @contextlib.asynccontextmanager
-    async def open(self, *nodes: int, backend: str = "nft") -> AsyncIterator[None]:
+    async def open(self, *nodes: int, backend: str = "") -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for node in nodes or NODES:
-                opened = open_fabric(self.run_dir(node), backend=backend, namespace=self.nodes[node])
+                opened = open_fabric(self.run_dir(node), backend=backend or self.backend, namespace=self.nodes[node])
                 self.fabrics[node] = await stack.enter_async_context(opened)
             try:
                 yield
@@ -192,6 +195,16 @@ def build() -> World:
     return world
 
 
+def has_ipvs() -> bool:
+    """Whether this kernel has IPVS, or a module that it loads now."""
+    with SyncNetlink(None, messages.NETLINK_GENERIC) as generic:
+        try:
+            generic.request(get_family())
+        except NetlinkError:
+            return False
+    return True
+
+
 def stream_socket(namespace: int) -> trio.socket.SocketType:
     with netns.in_namespace(namespace):
         return trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -215,9 +228,11 @@ async def serve(namespace: int, port: int, name: str, *, task_status: trio.TaskS
                 await connection.send(f"{name} {peer[0]}".encode())
 
 
-async def ask(namespace: int, address: str, port: int, *, within_s: float = 5) -> tuple[str, str]:
+async def ask(namespace: int, address: str, port: int, *, within_s: float = 5, source: str = "") -> tuple[str, str]:
     """(name of the answering task, address that it saw). Raises OSError, or TooSlowError after that many seconds."""
     with trio.fail_after(within_s), stream_socket(namespace) as sock:
+        if source:
+            await sock.bind((source, 0))
         await sock.connect((address, port))
         answer = b""
         while part := await sock.recv(200):

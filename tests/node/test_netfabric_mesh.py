@@ -23,9 +23,13 @@ A, B = w.Task("aaaaaaaaaaaa", 1, 1), w.Task("bbbbbbbbbbbb", 2, 2)
 TASKS = (A, B)
 
 
-@pytest.fixture
-def world() -> Iterator[w.World]:
+@pytest.fixture(params=["nft", "ipvs"])
+def world(request: pytest.FixtureRequest) -> Iterator[w.World]:
+    """Both backends have to behave alike."""
+    if request.param == "ipvs" and not w.has_ipvs():
+        pytest.skip("this kernel has no IPVS: python -m vm run runs these tests on one that has")
     made = w.build()
+    made.backend = request.param
     try:
         yield made
     finally:
@@ -217,6 +221,80 @@ def test_a_stream_of_datagrams_leaves_a_server_that_is_gone(world: w.World) -> N
                         assert await second.recv(100) == b"two"
 
     trio.run(main)
+
+
+def published_as(view: View, **what: object) -> View:
+    """The view with its web port balanced in another way; `what` are fields of its balancer or of its port."""
+    ingress, *rest = view.overlays
+    (web,) = ingress.balancers
+    if "masquerade" in what:
+        changed = replace(web, ports=(replace(w.WEB, masquerade=True),))
+    else:
+        changed = replace(web, mark=web.mark + 0x10000, virtual_ip="", affinity=True)
+    return replace(view, overlays=(replace(ingress, balancers=(changed,)), *rest))
+
+
+def test_a_port_may_hide_its_clients(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        for node, fabric in world.fabrics.items():
+            await fabric.reconcile(published_as(w.view(node, TASKS), masquerade=True))
+        assert {await w.ask(world.client, w.vtep(3), 8080) for _ in range(2)} == {(A.id, "10.0.0.4"), (B.id, "10.0.0.4")}
+
+    run(world, story)
+
+
+def test_sources_that_mean_something_else_elsewhere_are_hidden(world: w.World) -> None:
+    """A client whose address lies in the subnet of an overlay, and the node itself."""
+
+    async def story(_: dict[str, int]) -> None:
+        await w.output(world.client, "ip", "addr", "add", "10.0.1.99/32", "dev", "eth0")
+        await w.output(world.nodes[3], "ip", "route", "add", "10.0.1.99", "dev", "eth0")
+        assert (await w.ask(world.client, w.vtep(3), 8080, source="10.0.1.99"))[1] == "10.0.0.4"
+        assert (await w.ask(world.nodes[3], w.vtep(3), 8080))[1] == "10.0.0.4"
+
+    run(world, story)
+
+
+def test_a_client_may_stay_with_its_task(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        for node, fabric in world.fabrics.items():
+            await fabric.reconcile(published_as(w.view(node, TASKS), affinity=True))
+        clients = [f"192.0.2.{100 + n}" for n in range(8)]
+        for address in clients[1:]:
+            await w.output(world.client, "ip", "addr", "add", f"{address}/24", "dev", "eth0")
+        chosen = {}
+        for address in clients:
+            through = w.NODES if world.backend == "nft" else (1, 1)  # IPVS hashes by the order in which a node heard of servers
+            seen = {(await w.ask(world.client, w.vtep(node), 8080, source=address))[0] for node in through}
+            assert len(seen) == 1
+            chosen[address] = seen.pop()
+        assert set(chosen.values()) == {A.id, B.id}
+        left = A.id
+        for node, fabric in world.fabrics.items():
+            await fabric.reconcile(published_as(w.view(node, TASKS, draining=[B.id]), affinity=True))
+        for address in clients:
+            assert (await w.ask(world.client, w.vtep(1), 8080, source=address))[0] == left
+
+    run(world, story)
+
+
+def test_idle_connections_are_kept_for_hours(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        with world.sandbox(3, "ingress_sbox") as sandbox:
+            with netns.in_namespace(sandbox):
+                assert int(sysctls.read("net.netfilter.nf_conntrack_tcp_timeout_established")) >= 7200
+            if world.backend == "ipvs":
+                assert "Timeout (tcp tcpfin udp): 7200 120 300" in await w.output(sandbox, "ipvsadm", "-L", "--timeout")
+
+    run(world, story)
+
+
+def test_nothing_deviates_after_an_application(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        for node, fabric in world.fabrics.items():
+            assert await fabric.difference(w.view(node, TASKS)) == ()
+
+    run(world, story)
 
 
 def test_an_unpublished_port_is_refused_and_free_again(world: w.World) -> None:

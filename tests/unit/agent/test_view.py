@@ -1,10 +1,13 @@
 """From assignments to the fabric's input; interface order as in the seed."""
 
+import msgspec
+
 from agent.view import EMPTY_TABLES, fold, interface_order, overlays, published
-from cluster.model.assignments import Backend, BalancerItem, EndpointItem, NetworkItem
+from cluster.model.assignments import Backend, BalancerItem, EndpointItem, NetworkItem, PortSettings
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Network
 from cluster.model.specs import NetworkSpec, PortConfig, PublishMode
+from netfabric.view import PublishedPort
 
 NET = NetworkId("n" * 25)
 NETWORK = NetworkItem(Network(NET, NetworkSpec("mynet"), vni=4097, subnet="10.0.1.0/24", gateway="10.0.1.1"), "10.0.1.4/24")
@@ -34,6 +37,21 @@ def test_an_unallocated_network_waits() -> None:
 
 def test_host_mode_ports_do_not_go_through_the_mesh() -> None:
     assert published((PortConfig("tcp", 80, 80, PublishMode.HOST), PortConfig("tcp", 80, 0))) == ()
+
+
+def test_ports_whose_clients_stay_have_a_balancer_of_their_own() -> None:
+    ports = (PortConfig("tcp", 80, 8080), PortConfig("udp", 53, 53))
+    item = msgspec.structs.replace(WEB, ports=ports, settings=(PortSettings(affinity=True), PortSettings(masquerade=True)))
+    (overlay,) = overlays(fold(EMPTY_TABLES, (NETWORK, item), (), complete=True), "me")
+    plain, sticky = overlay.balancers
+    assert (plain.mark, plain.virtual_ip, plain.affinity, plain.ports) == (256, "10.0.1.5", False, (PublishedPort("udp", 53, 53, masquerade=True),))
+    assert (sticky.mark, sticky.virtual_ip, sticky.affinity, sticky.ports) == (65792, "", True, (PublishedPort("tcp", 8080, 80),))
+
+
+def test_a_service_that_is_only_a_name_is_not_balanced() -> None:
+    names_only = msgspec.structs.replace(WEB, virtual_ip="", mark=0)
+    (overlay,) = overlays(fold(EMPTY_TABLES, (NETWORK, names_only), (), complete=True), "me")
+    assert overlay.balancers == ()
 
 
 def test_interface_order_is_the_seeds() -> None:

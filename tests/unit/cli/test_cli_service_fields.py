@@ -30,6 +30,18 @@ def test_ports(text: str, ports: list[dict[str, Any]]) -> None:
     assert fields.parse_port(text) == ports
 
 
+def test_what_the_api_has_no_field_for_becomes_labels_of_the_port() -> None:
+    ports = fields.parse_port("published=8080,target=80,affinity=client-ip,source-ip=masquerade") + fields.parse_port("53:53/udp")
+    ports += fields.parse_port("published=54,target=53,protocol=udp,source-ip=preserve")
+    plain, labels = fields.split_settings(ports)
+    assert plain == [port(80, 8080), port(53, 53, "udp"), port(53, 54, "udp")]
+    assert labels == {
+        "festoon.port.8080.affinity": "client-ip",
+        "festoon.port.8080.source-ip": "masquerade",
+        "festoon.port.54/udp.source-ip": "preserve",
+    }
+
+
 def test_mounts() -> None:
     assert fields.parse_mount("type=volume,target=/a,source=v,readonly") == {"Type": "volume", "Source": "v", "Target": "/a", "ReadOnly": True}
     assert fields.parse_mount("type=bind,src=/x,dst=/y,bind-propagation=rshared") == {
@@ -58,6 +70,9 @@ def test_networks_hosts_and_ulimits() -> None:
         (fields.parse_port, "x", "invalid containerPort: x"),
         (fields.parse_port, "99999:80", "invalid hostPort: 99999"),
         (fields.parse_port, "mode=nosuch,target=80", "invalid publish mode value (nosuch): must be either 'ingress' or 'host'"),
+        (fields.parse_port, "target=80,published=80,affinity=x", "invalid affinity value 'x': it is one of client-ip, none"),
+        (fields.parse_port, "target=80,affinity=client-ip", "invalid field: affinity: needs a published port"),
+        (fields.parse_port, "mode=host,target=1,published=1,source-ip=preserve", "invalid field: source-ip: only ports in ingress mode are balanced"),
         (fields.parse_mount, "type=foo", "target is required"),
         (fields.parse_mount, "type=bind,volume-nocopy,target=/x", "cannot mix 'volume-*' options with mount type 'bind'"),
         (fields.parse_mount, "type=volume,foo=bar,target=/x", "unexpected key 'foo' in 'foo=bar'"),

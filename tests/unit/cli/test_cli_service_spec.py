@@ -187,3 +187,25 @@ def test_scale_changes_the_number_of_tasks_only(services: Any, festoon: Callable
     assert result.err == "nosuch: Error response from daemon: no such thing: /services/nosuch\n"
     posted = json.loads(services.bodies("POST", f"/services/{ID}/update")[0])
     assert posted == {**web()["Spec"], "Mode": {"Replicated": {"Replicas": 5}}}
+
+
+def test_labels_of_a_port_come_and_go_with_it(services: Any, festoon: Callable[..., Any]) -> None:
+    before = web()
+    before["Spec"]["Labels"] |= {"festoon.port.8080.affinity": "client-ip", "festoon.port.9.affinity": "none"}
+    services.answers["GET", "/services/web"] = before
+    result = festoon("service", "update", "-d", "--publish-rm", "8080:80", "--publish-add", "published=81,target=80,source-ip=masquerade", "web")
+    assert result.status == 0, result.err
+    spec = json.loads(services.bodies("POST", f"/services/{ID}/update")[0])
+    assert spec["Labels"] == {"l": "1", "festoon.port.9.affinity": "none", "festoon.port.81.source-ip": "masquerade"}
+    assert [p["PublishedPort"] for p in spec["EndpointSpec"]["Ports"]] == [81]
+
+
+def test_a_range_of_ports_is_removed_whole(services: Any, festoon: Callable[..., Any]) -> None:
+    before = web()
+    before["Spec"]["EndpointSpec"]["Ports"] = [
+        {"Protocol": "tcp", "TargetPort": 80 + n, "PublishedPort": 8000 + n, "PublishMode": "ingress"} for n in range(4)
+    ]
+    services.answers["GET", "/services/web"] = before
+    assert festoon("service", "update", "-d", "--publish-rm", "8000-8002:80-82", "web").status == 0
+    spec = json.loads(services.bodies("POST", f"/services/{ID}/update")[0])
+    assert [p["PublishedPort"] for p in spec["EndpointSpec"]["Ports"]] == [8003]

@@ -104,6 +104,11 @@ def world() -> World:
             spec(endpoint=published(port(81), mode=EndpointMode.DNSRR)),
             "EndpointSpec: port published with ingress mode can't be used with dnsrr mode",
         ),
+        (spec(labels=(("festoon.port.80.affinity", "x"),)), "invalid affinity value 'x': it is one of client-ip, none"),
+        (
+            spec(labels=(("festoon.port.web.affinity", "none"),)),
+            "invalid label 'festoon.port.web.affinity': labels of ports are festoon.port.PORT[/PROTOCOL].affinity and .source-ip",
+        ),
         (spec(endpoint=published(port(81), port(81))), "EndpointSpec: duplicate published ports provided"),
         (
             spec(update=UpdateConfig(max_failure_ratio=1.5)),

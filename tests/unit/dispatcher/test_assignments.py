@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.model.assignments import Backend, BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
+from cluster.model.assignments import Backend, BalancerItem, EndpointItem, Item, NetworkItem, PortSettings, TaskItem
 from cluster.model.changes import Change, Kind, Object, created, deleted, status_of, updated
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import (
@@ -156,6 +156,18 @@ def test_every_node_takes_part_in_the_ingress_network() -> None:
     item = told["balancer/ingress/svc"]
     assert isinstance(item, BalancerItem)
     assert (item.virtual_ip, item.mark, item.ports) == ("10.0.0.5", 256, (PortConfig(target_port=80, published_port=8080),))
+
+
+def test_reserved_labels_say_how_a_port_is_balanced() -> None:
+    said = (("festoon.port.8080.affinity", "client-ip"), ("festoon.port.53.source-ip", "masquerade"), ("festoon.port.53/udp.source-ip", "preserve"))
+    ports = (PortConfig("tcp", 80, 8080), PortConfig("tcp", 53, 53), PortConfig("udp", 53, 53), PortConfig("udp", 69, 69))
+    labelled = msgspec.structs.replace(
+        service(), spec=ServiceSpec("web", SPEC, labels=said), endpoint=Endpoint(ports, (VirtualIp(INGRESS, "10.0.0.5/24", 256),))
+    )
+    world = World(node(0), network(INGRESS, ingress=True), labelled)
+    item = world.open(0)["balancer/ingress/svc"]
+    assert isinstance(item, BalancerItem)
+    assert item.settings == (PortSettings(affinity=True), PortSettings(masquerade=True), PortSettings(), PortSettings(masquerade=True))
 
 
 def test_a_network_waits_for_the_nodes_own_address() -> None:
