@@ -271,7 +271,8 @@ def _tables(nftables: Nftables, wanted: tuple[Table, ...], scratch: _Scratch) ->
 
 async def _returns(handles: Handles, name: str, ours: Mapping[int, Link]) -> frozenset[ReturnPath]:
     """Rules by mark and the routes they lead to; of a pair that has lost one, the other is told as not whole."""
-    rules, routes = await handles.route(name).request(policy.dump_rules(), policy.dump_tables())
+    (rules,) = await handles.route(name).request(policy.dump_rules())  # a socket carries out one dump at a time
+    (routes,) = await handles.route(name).request(policy.dump_tables())
     tables = {table: (ours[index].name if index in ours else "", gateway) for table, index, gateway in policy.seen_routes(routes)}
     marks = {table: mark for mark, table in policy.seen_rules(rules)}
     found = set()

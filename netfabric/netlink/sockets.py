@@ -29,7 +29,7 @@ async def wait_quiet(namespace: int) -> None:
     where the kernel has no sock_diag. Cancellation leaves nothing behind.
     """
     with subscribe(namespace, NETLINK_SOCK_DIAG, _TCP_DESTROYED) as endings, NetlinkSocket(namespace, NETLINK_SOCK_DIAG) as asked:
-        while _served(await asked.request(_dump(socket.AF_INET), _dump(socket.AF_INET6))):
+        while _served([*await asked.request(_dump(socket.AF_INET)), *await asked.request(_dump(socket.AF_INET6))]):
             await endings.recv(READ_BYTES)
 
 
