@@ -25,10 +25,12 @@ OOM_SCORE: Final = (-1000, 1000)
 CONTAINER: Final = "container:"
 
 
-def check(config: Config, host: HostConfig, node: NodeResources) -> None:
-    """Raises InvalidArgument; Internal for a log driver that is not there."""
+def check(config: Config, host: HostConfig, node: NodeResources, *, remapped: bool = False) -> None:
+    """`remapped`: it gets a user namespace. Raises InvalidArgument; Internal for a log driver that is not there."""
     _check_config(config)
     _check_namespaces(config, host)
+    if remapped:
+        _check_user_namespace(host)
     _check_restart(host)
     check_limits(host, node)
     security_options.parse(host.security_options)
@@ -78,6 +80,17 @@ def _check_namespaces(config: Config, host: HostConfig) -> None:
         raise InvalidArgument(f"invalid UTS mode: {host.uts_mode}")
     if host.cgroup_mode not in ("", "private", "host"):
         raise InvalidArgument(f"invalid cgroup namespace mode: {host.cgroup_mode}")
+
+
+def _check_user_namespace(host: HostConfig) -> None:
+    """What is the host's can't be had without the host's rights."""
+    if host.privileged:
+        raise InvalidArgument("privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running "
+                              "privileged mode")  # fmt: skip
+    if host.network_mode == "host":
+        raise InvalidArgument("cannot share the host's network namespace when user namespaces are enabled")
+    if host.pid_mode == "host":
+        raise InvalidArgument("cannot share the host PID namespace when user namespaces are enabled")
 
 
 def _check_shared_network(config: Config, host: HostConfig) -> None:

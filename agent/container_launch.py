@@ -9,11 +9,12 @@ from agent import container_spec, machine, users
 from agent.container_store import ContainerStore
 from agent.container_wiring import Wiring
 from agent.records import HostConfig, Record
+from agent.user_namespaces import UserNamespaces
 from agent.volumes import Volumes
 from cluster.model.errors import ClusterError
 from runtime.errors import RuntimeFault
 from runtime.images.store import ImageStore
-from runtime.spec import ContainerSpec
+from runtime.spec import ContainerSpec, IdRange
 
 replace = msgspec.structs.replace
 
@@ -21,12 +22,16 @@ replace = msgspec.structs.replace
 class Launch:
     """No state of its own."""
 
-    def __init__(self, store: ContainerStore, images: ImageStore, wiring: Wiring, volumes: Volumes) -> None:
-        self._store, self._images, self._wiring, self._volumes = store, images, wiring, volumes
+    def __init__(self, store: ContainerStore, images: ImageStore, wiring: Wiring, volumes: Volumes, user_namespaces: UserNamespaces) -> None:
+        self._store, self._images, self._wiring, self._volumes, self._user_namespaces = store, images, wiring, volumes, user_namespaces
 
     async def lower_dirs(self, record: Record) -> tuple[str, ...]:
         """The image's layers, top first. Raises NoSuchImage."""
         return await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
+
+    def ids(self, record: Record) -> IdRange | None:
+        """Of its user namespace; None without."""
+        return self._user_namespaces.ids(record.host)
 
     def namespaces(self, record: Record) -> container_spec.Namespaces:
         """Raises NotFound, Conflict or Internal for another container's that can't be joined."""
@@ -41,6 +46,7 @@ class Launch:
         return container_spec.compile_container(
             record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=self._wiring.files(record),
             log_path=self._store.log_path(record.id), namespaces=namespaces, mounts=mounts, numbers=device_numbers(record.host),
+            ids=self.ids(record),
         )  # fmt: skip
 
     async def introduction(self, record: Record) -> ContainerSpec:

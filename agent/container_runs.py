@@ -5,6 +5,7 @@ With agent/containers.py the only module that changes a Record. What follows an 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -110,7 +111,7 @@ class Runs:
         try:
             lower = await self._launch.lower_dirs(record)
             namespaces = self._launch.namespaces(record)
-            attached = await self._wiring.attach(record)
+            attached = await self._attach(record)
         except (ClusterError, RuntimeFault, FabricError) as failure:
             await self._start_failed(record, str(failure))
             raise
@@ -135,6 +136,17 @@ class Runs:
         self._publish("start", attached)
         self._say_turned(record.id)
         self.aftercare.started(record.id)
+
+    async def _attach(self, record: Record) -> Record:
+        """Wired; a container with a user namespace gets a network that belongs to it."""
+        ids = self._launch.ids(record)
+        if ids is None or not record.attachments:
+            return await self._wiring.attach(record)
+        network = await self._supervisor.new_network(ids)
+        try:
+            return await self._wiring.attach(record, network)
+        finally:
+            os.close(network)
 
     async def _start_failed(self, record: Record, text: str, status: int = 128) -> None:
         """As before the start, with what went wrong."""

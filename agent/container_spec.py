@@ -18,7 +18,7 @@ from cluster.model.errors import InvalidArgument
 from cluster.model.specs import HealthCheck, Pairs
 from netfabric.view import HostPort, PublishedPort
 from runtime.images.config import ImageConfig
-from runtime.spec import DEFAULT_CAPABILITIES, ContainerSpec, DeviceNode, ExecSpec, Limits, Mount, Rlimit, RootFs, User
+from runtime.spec import DEFAULT_CAPABILITIES, ContainerSpec, DeviceNode, ExecSpec, IdRange, Limits, Mount, Rlimit, RootFs, User
 
 HOST_GATEWAY: Final = "host-gateway"
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -147,11 +147,12 @@ class Namespaces:
 
 
 def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, files: str, log_path: str, namespaces: Namespaces,
-                      mounts: tuple[Mount, ...], numbers: Mapping[str, str] = {}) -> ContainerSpec:  # fmt: skip
-    """The runtime's spec. The folder `files` holds the three files; `numbers` as for `limits_of`."""
+                      mounts: tuple[Mount, ...], numbers: Mapping[str, str] = {}, ids: IdRange | None = None) -> ContainerSpec:  # fmt: skip
+    """The runtime's spec. The folder `files` holds the three files; `numbers` as for `limits_of`; `ids`: of its user
+    namespace."""
     config, host = record.config, record.host
     security = security_options.parse(host.security_options)
-    bound = tuple(Mount("bind", f"/etc/{n}", f"{files}/{n}") for n in ("hostname", "hosts", "resolv.conf"))
+    bound = tuple(Mount("bind", f"/etc/{n}", f"{files}/{n}", shifted=True) for n in ("hostname", "hosts", "resolv.conf"))
     return ContainerSpec(
         id=record.id, argv=argv_of(config), env=environment(config, home), rootfs=rootfs, cwd=config.working_dir or "/", user=user, hostname=config.hostname,
         network_namespace=namespaces.network, mounts=bound + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
@@ -163,7 +164,7 @@ def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, 
         stop_signal=signal_number(config.stop_signal or "TERM"), no_new_privileges=security.no_new_privileges, seccomp=security.seccomp,
         cgroup_parent=host.cgroup_parent.strip("/"), pid_mode=namespaces.pid, ipc_mode=namespaces.ipc, uts_mode=namespaces.uts,
         cgroup_mode="host" if host.cgroup_mode == "host" else "", devices=tuple(DeviceNode(d.path, d.target, d.permissions) for d in host.devices),
-        device_rules=host.device_rules, paths_open=security.paths_open or host.system_paths_open,
+        device_rules=host.device_rules, paths_open=security.paths_open or host.system_paths_open, ids=ids,
     )  # fmt: skip
 
 

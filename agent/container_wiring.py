@@ -52,13 +52,14 @@ class Wiring:
                 requested.append(Attachment(network_id=network.id, network_name=network.name, interface="", address=address, aliases=aliases))
         return tuple(requested)
 
-    async def attach(self, record: Record) -> Record:
-        """The record with its addresses and ports, once its namespace is wired. Raises Conflict, Internal, FabricError; nothing stays leased then."""
+    async def attach(self, record: Record, namespace: int = -1) -> Record:
+        """The record with its addresses and ports, once its namespace is wired (`namespace`: a descriptor of one that has been made for it). Raises
+        Conflict, Internal, FabricError; nothing stays leased then."""
         if not record.attachments:
             return record
         wanted = tuple(Wanted(a.network_id, a.address, a.aliases) for a in record.attachments if not a.hidden)
         sysctls = tuple((k, v) for k, v in record.host.sysctls if k.startswith("net."))
-        attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls)
+        attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls, namespace=namespace)
         attached = replace(record, attachments=attachments)
         try:
             attached = replace(attached, ports=self._allocate(attached))

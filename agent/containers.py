@@ -28,6 +28,7 @@ from agent.events import Event, EventBus
 from agent.exec_sessions import ExecSessions
 from agent.networks import Networks
 from agent.records import Config, ExecConfig, ExecRecord, HostConfig, PortBinding, Record, State
+from agent.user_namespaces import UserNamespaces
 from agent.volumes import Volumes
 from cluster.model.errors import ClusterError, Conflict, InvalidArgument, NotFound
 from cluster.model.specs import Pairs
@@ -45,14 +46,14 @@ class Containers:
     """State: the records. What is done with runs is `runs`' (the attributes that are set here). `run` must be running for exits to be seen."""
 
     def __init__(self, store: ContainerStore, images: ImageStore, networks: Networks, supervisor: Supervisor, events: EventBus, volumes: Volumes,
-                 files: ContainerFiles) -> None:  # fmt: skip
+                 files: ContainerFiles, user_namespaces: UserNamespaces) -> None:  # fmt: skip
         self._store, self._images, self._networks, self._volumes = store, images, networks, volumes
-        self._files = files
+        self._files, self.user_namespaces = files, user_namespaces
         volumes.users_of = self.users_of_volume
         self._supervisor, self._events = supervisor, events
         self._registry = Registry(store)
         self._wiring = Wiring(networks, store, self._registry.find, self._registry.all)
-        launch = Launch(store, images, self._wiring, volumes)
+        launch = Launch(store, images, self._wiring, volumes, user_namespaces)
         self.execs = ExecSessions(supervisor, self._publish_of)
         self.runs = runs = Runs(self._registry, launch, self._wiring, networks, supervisor, volumes, self._publish, self.remove, self.execs.bind)
         self.is_running, self.is_starting, self.start, self.bring_up, self.kill, self.stop, self.restart = (
@@ -111,7 +112,7 @@ class Containers:
         """
         if name and not NAME.match(name):
             raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-        container_checks.check(config, host, machine.resources())
+        container_checks.check(config, host, machine.resources(), remapped=self.user_namespaces.ids(host) is not None)
         self._registry.refuse_taken(name)
         image = await trio.to_thread.run_sync(self._images.get, config.image)
         container_id = os.urandom(32).hex()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import trio
 
-from agent import machine, membership_files
+from agent import machine, membership_files, user_namespaces
 from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
 from agent.containers import Containers
@@ -43,7 +43,7 @@ log = logging.getLogger("festoon.daemon")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`backend` forces how the mesh balances: auto, ipvs or nft."""
+    """`backend` forces how the mesh balances: auto, ipvs or nft. `userns_remap`: see agent/user_namespaces.py."""
 
     root: Path
     run: Path
@@ -51,6 +51,7 @@ class Settings:
     ready_fd: int | None = None
     labels: Pairs = ()
     registries: Registries = AS_DOCKER
+    userns_remap: str = ""
 
 
 async def run_daemon(settings: Settings) -> None:
@@ -88,6 +89,7 @@ async def _serve(node: Node, settings: Settings) -> None:
 async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     description = machine.describe(settings.labels)
     events = EventBus()
+    remapping = await trio.to_thread.run_sync(user_namespaces.load, settings.root, settings.userns_remap)
     images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")
     store = ContainerStore(settings.root / "containers", settings.run / "containers")
     volumes = Volumes(await trio.to_thread.run_sync(VolumeStore, settings.root / "volumes"), events)
@@ -99,7 +101,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)
             pulls = Pulls(images, settings.root / "images", settings.registries)
             files = ContainerFiles(store, images, volumes)
-            containers = Containers(store, images, networks, supervisor, events, volumes, files)
+            containers = Containers(store, images, networks, supervisor, events, volumes, files, remapping)
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
                 networks, Membership(settings.root, settings.run, containers, networks, description, pulls), fabric, events, volumes, files, pulls,

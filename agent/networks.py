@@ -165,15 +165,17 @@ class Networks:
     # -- containers -----------------------------------------------------------------------------------------------
 
     async def attach(self, container_id: str, wanted: tuple[Wanted, ...], *, ingress_ports: tuple[view.PublishedPort, ...] = (),
-                     sysctls: tuple[tuple[str, str], ...] = ()) -> tuple[Attachment, ...]:  # fmt: skip
-        """Lease the addresses, build the container's namespace and wire it. Returns its attachments in interface order.
+                     sysctls: tuple[tuple[str, str], ...] = (), namespace: int = -1) -> tuple[Attachment, ...]:  # fmt: skip
+        """Lease the addresses, build the container's namespace and wire it. Returns its attachments in interface order. `namespace`: a descriptor of
+        the one to use instead of a new one.
 
         Raises NotFound for an unknown network, Conflict when addresses have run out, FabricError when the kernel refuses. Nothing stays leased after a failure.
         """
         attachments = self._lease(wanted)
         try:
             self._install(container_id, attachments, ingress_ports, (), sysctls)
-            await self._reconcile(container_id)
+            with self._fabric.offering(container_id[:12], namespace):
+                await self._reconcile(container_id)
         except BaseException:
             self._uninstall(container_id, attachments)
             raise

@@ -92,6 +92,7 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     ipc_mode: str = ""  # "", private, shareable, none, host, container:X
     uts_mode: str = ""  # "", host
     cgroup_mode: str = ""  # "", private, host
+    userns_mode: str = ""  # "" the node's default, host, remap
     cpu_period_us: int = 0
     cpu_quota_us: int = 0
     cpuset_mems: str = ""

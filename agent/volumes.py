@@ -157,7 +157,7 @@ class Volumes:
         folder = self._store.data(volume.name)
         if subpath := dict(mount.options).get("volume-subpath"):
             folder = mount_points.inside(folder, subpath)
-        return RuntimeMount("bind", mount.target, str(folder), mount.read_only, mount_points.propagation(mount))
+        return RuntimeMount("bind", mount.target, str(folder), mount.read_only, mount_points.propagation(mount), shifted=True)
 
     def publish_mounted(self, container_id: str, mounts: Iterable[Mount], *, mounted: bool) -> None:
         for mount in mounts:

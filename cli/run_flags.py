@@ -100,7 +100,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     switch("--tty", "-t", help="Allocate a pseudo-TTY"),
     options("--ulimit", help="Ulimit options", type=ULIMIT),
     option("--user", "-u", help="Username or UID (format: <name|uid>[:<group|gid>])", default=""),
-    option("--userns", help="User namespace to use", default=""),
+    option("--userns", help="User namespace to use (host, remap)", default=""),
     option("--uts", help="UTS namespace to use", default=""),
     options("--volume", "-v", help="Bind mount a volume"),
     option("--volume-driver", help="Optional volume driver for the container", default=""),

@@ -67,6 +67,11 @@ def build(image: str, arguments: Sequence[str], flags: Flags, environment: Seque
     return body
 
 
+_MODES = (
+    ("pid", ("host",), "PID"), ("uts", ("host",), "UTS"), ("cgroupns", ("host", "private"), "CGROUP"), ("userns", ("host", "remap"), "USER"),
+)  # fmt: skip
+
+
 def _check(flags: Flags) -> None:
     if flags["attach"] and flags["detach"]:
         raise CliFailure("conflicting options: cannot specify both --attach and --detach")
@@ -75,7 +80,7 @@ def _check(flags: Flags) -> None:
     swappiness = flags["memory_swappiness"]
     if swappiness is not None and not -1 <= swappiness <= 100:
         raise CliFailure(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100", MISUSED)
-    for name, valid, what in (("pid", ("host",), "PID"), ("uts", ("host",), "UTS"), ("cgroupns", ("host", "private"), "CGROUP"), ("userns", ("host",), "USER")):
+    for name, valid, what in _MODES:
         if flags[name] not in ("", *valid) and not (name == "pid" and flags[name].startswith("container:")):
             raise CliFailure(f"--{name}: invalid {what} mode", MISUSED)
     if flags["log_driver"] == "none" and flags["log_opt"]:

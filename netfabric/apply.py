@@ -9,10 +9,11 @@ the fabric.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -77,6 +78,18 @@ class Fabric:
             await wait_quiet(namespace)
         finally:
             os.close(namespace)
+
+    @contextlib.contextmanager
+    def offering(self, sandbox_id: str, namespace: int) -> Iterator[None]:
+        """While the block lasts, a sandbox of this id that has no namespace yet gets the one behind the descriptor (-1: a
+        new one); it may belong to a user namespace. The descriptor stays the caller's.
+        """
+        if namespace >= 0:
+            self._kernel.offered[sandbox_id] = namespace
+        try:
+            yield
+        finally:
+            self._kernel.offered.pop(sandbox_id, None)
 
     async def reconcile(self, view: View) -> None:
         """Returns when this view, or one that was given later, is applied. The view has to name every sandbox that

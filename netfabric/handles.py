@@ -45,15 +45,17 @@ class Handles:
         """The files in the folder, whether or not they are namespaces."""
         return netns.names(self.folder)
 
-    def create(self, namespace: str) -> None:
-        """Makes a namespace; a file that a crash left under its name, bound to nothing, goes first. Raises OSError."""
+    def create(self, namespace: str, made: int = -1) -> None:
+        """Makes a namespace, or names the one behind the descriptor `made`; a file that a crash left under its name, bound to nothing, goes first.
+        Raises OSError.
+        """
         try:
-            self._descriptors[namespace] = netns.create(self.path(namespace))
+            self._descriptors[namespace] = netns.create(self.path(namespace), made)
         except FileExistsError:
             if self.there(namespace):
                 return
             netns.remove(self.path(namespace))
-            self._descriptors[namespace] = netns.create(self.path(namespace))
+            self._descriptors[namespace] = netns.create(self.path(namespace), made)
 
     def remove(self, namespace: str) -> None:
         """Takes the namespace's name away and lets go of it. Raises OSError."""

@@ -66,6 +66,8 @@ class Kernel:
     indexes: Indexes = field(default_factory=Indexes)
     held: dict[HeldPort, socket.socket] = field(default_factory=dict)
     ipvs_family: int = 0
+    offered: dict[str, int] = field(default_factory=dict)
+    """Namespaces that somebody else has made, to be named instead of a new one: descriptors, which stay theirs."""
     relays: dict[HeldPort, Relay] = field(default_factory=dict)
     nursery: trio.Nursery | None = None
 
@@ -122,7 +124,7 @@ def _manner(operation: Operation) -> tuple[str, str]:
 async def _create(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
     (operation,) = batch
     assert isinstance(operation, CreateNamespace)
-    handles.create(namespace)
+    handles.create(namespace, kernel.offered.get(namespace, -1))
     (answer,) = await handles.route(namespace).request(messages.dump_links())  # tunnel modules put links into every namespace
     links = [seen_link(payload) for _, payload in answer]
     loopback = {link.name: link.index for link in links if link.index == LOOPBACK_INDEX}

@@ -59,6 +59,7 @@ def host_config_of(fields: Fields) -> HostConfig:
         ipc_mode=fields.text("IpcMode") or "private",
         uts_mode=fields.text("UTSMode"),
         cgroup_mode=fields.text("CgroupnsMode") or "private",
+        userns_mode=fields.text("UsernsMode"),
         system_paths_open=fields.has("MaskedPaths") and not fields.strings("MaskedPaths"),
         **resources_of(fields),
     )
@@ -114,7 +115,7 @@ def _refuse_unserved(fields: Fields) -> None:
         raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
     if fields.strings("Links"):
         raise InvalidArgument("links are not served: put both containers on one network (docker network create) and use their names")
-    if fields.text("UsernsMode") not in ("", "host"):
+    if fields.text("UsernsMode") not in ("", "host", "remap"):
         raise InvalidArgument(f"invalid user namespace mode: {fields.text('UsernsMode')}")
 
 
@@ -178,7 +179,7 @@ def host_config_json(host: HostConfig) -> Json:
             "ReadonlyRootfs": host.read_only,
             "SecurityOpt": list(host.security_options),
             "UTSMode": host.uts_mode,
-            "UsernsMode": "",
+            "UsernsMode": host.userns_mode,
             "ShmSize": host.shm_size_bytes,
             "Runtime": "festoon",
             "Isolation": "",

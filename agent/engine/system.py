@@ -166,7 +166,7 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "ContainerdCommit": {"ID": ""},
             "RuncCommit": {"ID": ""},
             "InitCommit": {"ID": ""},
-            "SecurityOptions": [],
+            "SecurityOptions": ["name=userns"] if node.containers.user_namespaces.default else [],
             "FirewallBackend": {"Driver": "nftables"},
             "CDISpecDirs": [],
             "Warnings": [],

@@ -63,15 +63,16 @@ def create_anonymous() -> int:
         os.close(home)
 
 
-def create(path: str) -> int:
-    """Makes a network namespace, binds it to `path` (whose folder exists) and returns a descriptor of it.
+def create(path: str, made: int = -1) -> int:
+    """Makes a network namespace, binds it to `path` (whose folder exists) and returns a descriptor of it. `made`: a
+    descriptor of the one to bind instead, which stays the caller's.
 
     Raises FileExistsError when the path is taken. A failure leaves no file behind; a crash in the middle may leave
     an empty one, which open_named() does not take for a namespace and remove() removes.
     """
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
     try:
-        descriptor = create_anonymous()
+        descriptor = create_anonymous() if made < 0 else os.dup(made)
         try:
             libc.bind_mount(f"/proc/self/fd/{descriptor}", path)
         except OSError:

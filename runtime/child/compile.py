@@ -47,7 +47,7 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     if opened.user >= 0:
         namespaces.enter_user(script, opened.user, namespaces.new_namespaces(spec) & k.CLONE_NEWCGROUP)
     _wait_at_gate(script, opened.gate)
-    capabilities = identity.capabilities_of(spec.capabilities, spec.privileged, host.last_capability)
+    capabilities = identity.capabilities_of(spec.capabilities, spec.privileged, host)
     if not spec.no_new_privileges:
         load_seccomp(script, opened.filter)
     identity.drop_bounding_set(script, capabilities, host.last_capability)
@@ -74,7 +74,7 @@ def compile_exec(exec_spec: ExecSpec, spec: ContainerSpec, host: Host, joined: J
     execution.go_to(script, exec_spec.cwd, create=False)
     _wait_at_gate(script, joined.gate)
     privileged = exec_spec.privileged or spec.privileged
-    capabilities = identity.capabilities_of(spec.capabilities, privileged, host.last_capability)
+    capabilities = identity.capabilities_of(spec.capabilities, privileged, host)
     if not spec.no_new_privileges:
         load_seccomp(script, joined.filter)
     identity.drop_bounding_set(script, capabilities, host.last_capability)

@@ -24,6 +24,7 @@ class Host(NamedTuple):
     last_capability: int
     masked: tuple[tuple[str, bool], ...]
     read_only: tuple[str, ...]
+    held: int = (1 << 64) - 1  # capabilities that the runtime itself has: no other can be given
 
 
 class CgroupView(NamedTuple):

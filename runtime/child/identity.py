@@ -13,6 +13,7 @@ from runtime.kernel.operations import Script
 from runtime.kernel.syscalls import Call
 
 if TYPE_CHECKING:
+    from runtime.child.host import Host
     from runtime.spec import Rlimit, User
 
 RLIMITS = {
@@ -80,6 +81,6 @@ def reset_signals(script: Script) -> None:
     script.call(Call.RT_SIGPROCMASK, 2, bytes(SIGNAL_SET_BYTES), 0, SIGNAL_SET_BYTES)
 
 
-def capabilities_of(names: tuple[str, ...], privileged: bool, last: int) -> int:
-    """The mask that a process gets; a privileged one gets all."""
-    return mask_of(("ALL",) if privileged else names, last)
+def capabilities_of(names: tuple[str, ...], privileged: bool, host: Host) -> int:
+    """The mask that a process gets; a privileged one gets all that there are."""
+    return mask_of(("ALL",) if privileged else names, host.last_capability) & host.held

@@ -15,6 +15,7 @@ import struct
 from runtime.child.capabilities import capset_data, mask_of
 from runtime.child.mounts import IN_ROOT
 from runtime.kernel import constants as k
+from runtime.kernel import userns
 from runtime.kernel.detached import mount_overlay
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
@@ -31,12 +32,16 @@ class NotRunning(Exception):
     """The process is not the container's (any more)."""
 
 
-def open_tree(tree: Tree) -> int:
-    """A descriptor of the tree's root. Raises OSError, NotRunning."""
+def open_tree(tree: Tree) -> tuple[int, int]:
+    """Descriptors of the tree's root, and of the user namespace in which its owners are meant (-1: the host's). Raises OSError, NotRunning."""
     if tree.folder:
-        return os.open(tree.folder, _PATH | os.O_NOFOLLOW)
+        return os.open(tree.folder, _PATH | os.O_NOFOLLOW), -1
     if tree.pid:
         return _root_of_process(tree.pid, tree.container_id)
+    return _put_together(tree), -1
+
+
+def _put_together(tree: Tree) -> int:
     call(Call.UNSHARE, k.CLONE_NEWNS)
     call(Call.MOUNT, b"none", b"/", 0, k.MS_REC | k.MS_PRIVATE, 0)
     mount = mount_overlay(tree.lower, tree.upper, tree.work)
@@ -47,11 +52,12 @@ def open_tree(tree: Tree) -> int:
     return root
 
 
-def _root_of_process(pid: int, container_id: str) -> int:
-    """Through the process's own folder in /proc, which never becomes another process's."""
+def _root_of_process(pid: int, container_id: str) -> tuple[int, int]:
+    """And its user namespace, through the process's own folder in /proc, which never becomes another process's."""
     try:
         folder = os.open(f"/proc/{pid}", _PATH)
         root = os.open("root", _PATH, dir_fd=folder)
+        user = os.open("ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
         mounts = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
         with open(mounts, "rb") as file:
             if container_id.encode() not in file.read():  # its own layer and files are mounted there, by paths with its id
@@ -59,7 +65,10 @@ def _root_of_process(pid: int, container_id: str) -> int:
     except (FileNotFoundError, ProcessLookupError):
         raise NotRunning from None
     os.close(folder)
-    return root
+    if userns.is_own(user):
+        os.close(user)
+        user = -1
+    return root, user
 
 
 def _bind(root: int, bind: Bind) -> None:
@@ -101,10 +110,16 @@ def open_in_root(root: int, path: str, flags: int, resolve: int = IN_ROOT) -> in
     return call(Call.OPENAT2, root, os.fsencode(path), how, len(how))
 
 
-def confine(root: int) -> None:
-    """Make the tree the root of this process, for good, and keep only the rights that files need."""
+def confine(root: int, user: int) -> None:
+    """Make the tree the root of this process, for good, and keep only the rights that files need; in the user namespace, where there is one, as its
+    root: owners are then those that the container sees."""
     os.fchdir(root)
     os.chroot(".")
+    if user >= 0:
+        call(Call.SETNS, user, k.CLONE_NEWUSER)
+        os.setgroups(())
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
     os.umask(0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     call(Call.PRCTL, k.PR_SET_DUMPABLE, 0)

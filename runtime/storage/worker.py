@@ -63,8 +63,8 @@ def say(answers: int, answer: Answer) -> None:
 
 def _perform(request: Request, answers: int) -> None:
     volume = os.open(request.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if isinstance(request, Populate) else -1
-    root = open_tree(request.tree)
-    confine(root)
+    root, user = open_tree(request.tree)
+    confine(root, user)
     match request:
         case Stat(path=path):
             say(answers, _stat(root, path))

@@ -24,7 +24,9 @@ def probe_host() -> Host:
         last = int(file.read())
     masked = tuple((path, os.path.isdir(f"/{path}")) for path in MASKED if os.path.lexists(f"/{path}"))
     read_only = tuple(path for path in READ_ONLY if os.path.lexists(f"/{path}"))
-    return Host(last, masked, read_only)
+    with open("/proc/self/status", encoding="ascii") as file:
+        held = next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
+    return Host(last, masked, read_only, held)
 
 
 def host_devices() -> tuple[Device, ...]:
