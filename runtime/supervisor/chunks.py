@@ -45,7 +45,7 @@ class Chunks:
             self._pipe = os.open(f"/proc/self/fd/{reader}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             os.close(reader)
             os.close(writer)
-            keeper.keep(KEPT_AS, self._pipe)
+            keeper.keep({KEPT_AS: self._pipe})
 
     def take(self, source: int, container_id: str, stream: int, log: LogWriter) -> bytes:
         """The next chunk; `settle` when it is in the log. Raises what reading the source raises, BlockingIOError when nothing
