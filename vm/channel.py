@@ -76,20 +76,24 @@ def wait_ready(machine: Machine, timeout_s: float = BOOT_TIMEOUT_S) -> Channel:
     return channel
 
 
-def start(channel: Channel, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], tty: tuple[int, int] | None = None, session: int = 1) -> None:
-    """Ask for a command. `tty`: rows and columns of the terminal that it gets."""
+def start(
+    channel: Channel, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], tty: tuple[int, int] | None = None, session: int = 1, node: str = "",
+) -> None:  # fmt: skip
+    """Ask for a command. `tty`: rows and columns of the terminal that it gets; `node`: which machine, where a keeper listens."""
     request: dict[str, Any] = {"argv": list(argv), "cwd": cwd, "env": dict(env), "tty": tty}
+    if node:
+        request["node"] = node
     channel.send(agent.START, session, json.dumps(request).encode())
 
 
 def run(
     channel: Channel, argv: Sequence[str], *, cwd: str = "/", env: Mapping[str, str], stdin: int | None = None, tty: tuple[int, int] | None = None,
-    output: Callable[[int, bytes], None],
+    output: Callable[[int, bytes], None], node: str = "",
 ) -> int:  # fmt: skip
     """A command's exit status; `output(1 or 2, bytes)` gets what it writes as it comes; `stdin` is a descriptor that it reads.
     Raises Ended.
     """
-    start(channel, argv, cwd=cwd, env=env, tty=tty)
+    start(channel, argv, cwd=cwd, env=env, tty=tty, node=node)
     if stdin is None:
         channel.send(agent.INPUT, 1)
     may_send = stdin is not None

@@ -7,6 +7,7 @@ vhost-user and PVH boot protocols.
 
 from __future__ import annotations
 
+import compileall
 import os
 import shlex
 import shutil
@@ -120,6 +121,7 @@ def start(settings: Settings) -> Machine:
     if absent:
         raise VmError(f"guests need {', '.join(absent)}: `.ci/install` installs them on Debian and Ubuntu")
     chosen = kernel.ready()
+    _compile()
     ours: list[socket.socket] = []
     with ExitStack() as stack:  # what only the children need
         share = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -143,6 +145,13 @@ def start(settings: Settings) -> Machine:
 
 def _virtiofsd() -> str:
     return next((path for path in VIRTIOFSD if os.access(path, os.X_OK)), "")
+
+
+def _compile() -> None:
+    """The checkout's bytecode, up to date: compiling in a guest takes ten times as long, in each guest again."""
+    for entry in os.scandir(_GUEST.parents[1]):
+        if entry.is_dir() and not entry.name.startswith("."):
+            compileall.compile_dir(entry.path, quiet=2)
 
 
 def _spawn(command: list[str], descriptors: list[int], errors: int) -> subprocess.Popen[bytes]:
