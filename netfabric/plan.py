@@ -252,7 +252,7 @@ def _node(
                 ports.append(_returning(port))
             else:
                 ports.append(_isolated(port) if bridge.isolate and not bridge_netfilter else port)
-    held = {HeldPort(p.protocol, p.published, required=False) for p in ingress_ports if ingress_address}
+    held = {one for port in ingress_ports if ingress_address for one in _held_for_mesh(port, ingress_address)}
     owners = {plain(cidr): a.sandbox for _, attached in on_bridges for a in attached for cidr in (a.interface.address, a.interface.address6)}
     held |= {_held(port, owners.get(port.address, "")) for port in host_ports}
     sysctls = [*FORWARDING, *(Sysctl(f"net.ipv4.conf.{b.name}.route_localnet", "1") for b in bridges)]
@@ -269,6 +269,14 @@ def _node(
         tables=tuple(tables),
         targets=frozenset(Target(port.address) for port in host_ports if ":" not in port.address),
         ports=frozenset(held),
+    )
+
+
+def _held_for_mesh(port: PublishedPort, sandbox: str) -> tuple[HeldPort, HeldPort]:
+    """IPv4's is held only, IPv6's is relayed into the mesh: the ingress network has no IPv6 addresses."""
+    return (
+        HeldPort(port.protocol, port.published, required=False),
+        HeldPort(port.protocol, port.published, "::", (sandbox, port.published), required=False),
     )
 
 

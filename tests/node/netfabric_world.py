@@ -230,7 +230,9 @@ async def serve(namespace: int, port: int, name: str, *, task_status: trio.TaskS
 
 async def ask(namespace: int, address: str, port: int, *, within_s: float = 5, source: str = "") -> tuple[str, str]:
     """(name of the answering task, address that it saw). Raises OSError, or TooSlowError after that many seconds."""
-    with trio.fail_after(within_s), stream_socket(namespace) as sock:
+    with netns.in_namespace(namespace):
+        sock = trio.socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    with trio.fail_after(within_s), sock:
         if source:
             await sock.bind((source, 0))
         await sock.connect((address, port))

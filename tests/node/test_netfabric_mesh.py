@@ -140,6 +140,45 @@ def test_a_published_port_answers_on_the_node_itself(world: w.World, address: st
     run(world, story)
 
 
+def test_a_published_port_answers_over_ipv6(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        assert in_turn(await answers(world.nodes[3], "::1", 8080, 4))
+
+    run(world, story)
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+def test_a_port_in_both_protocols_leads_each_to_its_target(world: w.World, protocol: str) -> None:
+    both = (PublishedPort("udp", 5300, 53, masquerade=True), PublishedPort("tcp", 5300, 53))
+
+    def view(node: int) -> View:
+        some = w.view(node, (A,))
+        balancers = tuple(replace(b, ports=both) for b in some.overlays[0].balancers)
+        sandboxes = tuple(replace(sandbox, ingress_ports=both) for sandbox in some.sandboxes)
+        return replace(some, overlays=(replace(some.overlays[0], balancers=balancers), *some.overlays[1:]), sandboxes=sandboxes)
+
+    async def main() -> None:
+        async with world.open(1, 2):
+            for node in (1, 2):
+                await world.fabrics[node].reconcile(view(node))
+            with world.sandbox(1, A.id) as a, w.datagram_socket(a) as server, w.datagram_socket(world.client) as client:
+                await server.bind(("0.0.0.0", 53))
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(w.serve, a, 53, A.id)
+                    with trio.fail_after(5):
+                        if protocol == "tcp":
+                            assert await w.ask(world.client, w.vtep(2), 5300) == (A.id, w.CLIENT)
+                        else:
+                            await client.sendto(b"question", (w.vtep(2), 5300))
+                            question, sender = await server.recvfrom(100)
+                            assert (question, sender[0]) == (b"question", "10.0.0.3")
+                            await server.sendto(b"answer", sender)
+                            assert await client.recvfrom(100) == (b"answer", (w.vtep(2), 5300))
+                    nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
 @pytest.mark.parametrize("bridge_netfilter", ["0", "1"])
 def test_a_container_reaches_its_own_node_s_published_port(world: w.World, bridge_netfilter: str) -> None:
     world.set_bridge_netfilter(1, bridge_netfilter)

@@ -187,7 +187,7 @@ def test_node_sends_published_ports_to_the_ingress_sandbox_and_holds_them() -> N
     assert "fib daddr type local counter jump DOCKER-INGRESS" in rules["OUTPUT"]
     assert 'ip saddr 172.18.0.0/16 oifname != "docker_gwbridge" counter masquerade' in rules["POSTROUTING"]
     node = plan(VIEW, Balancing.NFT).state[NODE]
-    assert node.ports == {HeldPort("tcp", 8080)}
+    assert node.ports == {HeldPort("tcp", 8080), HeldPort("tcp", 8080, "::", ("172.18.0.2", 8080))}
     assert Sysctl("net.ipv4.conf.docker_gwbridge.route_localnet", "1") in node.sysctls
 
 
