@@ -1,4 +1,4 @@
-"""The node's own addresses: which one to advertise. `choose` is pure; `interfaces` asks the kernel (SIOCGIFADDR, netdevice(7)).
+"""The node's own addresses and routes: which one to advertise, which are taken. `choose` is pure; the others ask the kernel (SIOCGIFADDR, netdevice(7)).
 
 Docker's rules: an address or an interface's name, with an optional port; without one the only candidate is taken, several are listed.
 """
@@ -9,11 +9,14 @@ import fcntl
 import ipaddress
 import socket
 import struct
+from pathlib import Path
 from typing import Final
 
 from cluster.model.errors import InvalidArgument
 
 SIOCGIFADDR: Final = 0x8915
+SIOCGIFMTU: Final = 0x8921
+ETHERNET_MTU_BYTES: Final = 1500
 DEFAULT_PORT: Final = 2377
 _OURS: Final = ("lo", "docker0", "docker_gwbridge", "veth", "br-", "vxlan")
 
@@ -36,6 +39,27 @@ def interfaces() -> tuple[tuple[str, str], ...]:
                 continue  # the interface has no IPv4 address
             found.append((name, socket.inet_ntoa(answer[20:24])))
     return tuple(found)
+
+
+def mtu_toward(address: str) -> int:
+    """The MTU of the interface that has this address: what an overlay's packets have to fit into. Ethernet's when it has none of ours."""
+    for name, own in interfaces():
+        if own == address:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                answer = fcntl.ioctl(probe, SIOCGIFMTU, struct.pack("256s", name.encode()[:15]))
+            return int(struct.unpack_from("=16xi", answer)[0])
+    return ETHERNET_MTU_BYTES
+
+
+def routes() -> tuple[str, ...]:
+    """Where this node's own routes lead (CIDR), without the default route and those of our bridges. Source: proc(5), /proc/net/route."""
+    found = []
+    for line in Path("/proc/thread-self/net/route").read_text(encoding="ascii").splitlines()[1:]:
+        name, destination, _, _, _, _, _, mask = line.split()[:8]
+        if int(mask, 16) and not name.startswith(_OURS):
+            packed = (struct.pack("<I", int(number, 16)) for number in (destination, mask))
+            found.append("/".join(map(socket.inet_ntoa, packed)))
+    return tuple(str(ipaddress.ip_network(one)) for one in found)
 
 
 def split_port(text: str) -> tuple[str, int]:

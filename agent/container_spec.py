@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from agent import log_settings, security_options
-from agent.records import Config, ExecConfig, HostConfig, Record
+from agent.records import Attachment, Config, ExecConfig, HostConfig, PortBinding, Record
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import HealthCheck, Pairs
 from netfabric.view import HostPort, PublishedPort
@@ -21,6 +21,7 @@ from runtime.images.config import ImageConfig
 from runtime.spec import DEFAULT_CAPABILITIES, ContainerSpec, DeviceNode, ExecSpec, IdRange, Limits, Mount, Rlimit, RootFs, User
 
 HOST_GATEWAY: Final = "host-gateway"
+ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PUBLIC_RESOLVERS: Final = ("8.8.8.8", "8.8.4.4")
 ALL_CAPABILITIES: Final = (
@@ -170,8 +171,7 @@ def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, 
 
 def _own_sysctls(record: Record, namespaces: Namespaces) -> Pairs:
     """Those of net.* belong to the network namespace: where there is one of the fabric's, the fabric sets them."""
-    wired = bool(record.attachments)
-    own = tuple((name, value) for name, value in record.host.sysctls if not (wired and name.startswith("net.")))
+    own = tuple((name, value) for name, value in record.host.sysctls if not (wired(record) and name.startswith("net.")))
     domain = record.config.domainname
     return (("kernel.domainname", domain), *own) if domain and not namespaces.uts else own
 
@@ -224,12 +224,30 @@ def _health(image: ImageConfig) -> HealthCheck | None:
     return HealthCheck(check.test, check.interval_ns, check.timeout_ns, check.start_period_ns, check.retries) if check else None
 
 
+def wired(record: Record) -> bool:
+    """Whether the fabric makes its network namespace: not for the node's own network, for none, or for another container's."""
+    return any(a.network_name not in ("host", "none") for a in record.attachments)
+
+
 def mesh_ports(record: Record) -> tuple[PublishedPort, ...]:
     """The ports that it accepts on its ingress address."""
     return tuple(PublishedPort(p.protocol, p.host_port, p.container_port) for p in record.mesh_ports)
 
 
+def publishing(record: Record) -> Attachment | None:
+    """The attachment that the node's ports lead to: the one by which the container reaches the outside."""
+    return next((a for a in record.attachments if a.gateway and a.default_route), None)
+
+
 def host_ports(record: Record) -> tuple[HostPort, ...]:
-    """The node's ports that are forwarded to its address on a local bridge."""
-    address = next((a.address.partition("/")[0] for a in record.attachments if len(a.network_id) == 64 and a.address), "")
-    return tuple(HostPort(p.protocol, p.host_port, address, p.container_port, p.host_ip) for p in record.ports if address)
+    """The node's ports that are forwarded to its address on a local bridge; IPv6 ports to its IPv6 address where it has one."""
+    bridged = publishing(record)
+    if bridged is None:
+        return ()
+    address, address6 = (cidr.partition("/")[0] for cidr in (bridged.address, bridged.address6))
+
+    def port(p: PortBinding) -> HostPort:
+        own = (address6 or address) if ":" in p.host_ip else address
+        return HostPort(p.protocol, p.host_port, own, p.container_port, "" if p.host_ip == ANY_ADDRESS else p.host_ip)
+
+    return tuple(port(p) for p in record.ports)

@@ -5,6 +5,8 @@ Changes no record: it returns what the record becomes. Decides nothing about the
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterable
@@ -15,16 +17,15 @@ import msgspec
 
 from agent import container_spec, naming, port_bindings
 from agent.container_store import ContainerStore
-from agent.networks import Networks, Wanted
-from agent.records import Attachment, HostConfig, PortBinding, Record
-from cluster.model.errors import Conflict, Internal, InvalidArgument
+from agent.leases import is_local
+from agent.networks import Networks
+from agent.records import Attachment, HostConfig, NetworkWish, PortBinding, Record
+from cluster.model.errors import Conflict, Internal, InvalidArgument, NotFound
 from netfabric.firewall.resolver import ADDRESS
 
 HOST_RESOLV_CONF: Final = Path("/etc/resolv.conf")
 HOST_HOSTS: Final = Path("/etc/hosts")
 CONTAINER: Final = "container:"
-LOCAL_ID_LENGTH: Final = 64  # ids of this node's own networks; the cluster's are shorter
-NetworkWish = tuple[str, tuple[str, ...], str]
 replace = msgspec.structs.replace
 
 
@@ -34,30 +35,37 @@ class Wiring:
     def __init__(self, networks: Networks, store: ContainerStore, find: Callable[[str], Record], records: Callable[[], Iterable[Record]]) -> None:
         self._networks, self._store, self._find, self._records = networks, store, find, records
 
-    def requested(self, host: HostConfig, networks: tuple[NetworkWish, ...]) -> tuple[Attachment, ...]:
-        """The attachments that a new container asks for. Raises NotFound for a network or container that is not there."""
+    def requested(self, host: HostConfig, wishes: tuple[NetworkWish, ...]) -> tuple[Attachment, ...]:
+        """The attachments that a new container asks for; a network that is not there is missed at the start, as by Docker."""
         mode = host.network_mode
-        if mode.startswith(CONTAINER) or mode == "none" or (mode == "host" and not networks):
+        if mode.startswith(CONTAINER):
             return ()
-        asked = networks or ((("bridge" if mode in {"default", ""} else mode), (), ""),)
-        requested = []
-        for reference, aliases, address in asked:
-            if address and "/" in address:  # a task's overlay: the cluster gave the address
-                requested.append(Attachment(network_id=reference, network_name="", interface="", address=address, aliases=aliases))
-                continue
-            network = self._networks.find(reference)
-            if address and network.name == "bridge":
-                raise InvalidArgument("user specified IP address is supported on user defined networks only")
-            if network.driver == "bridge":
-                requested.append(Attachment(network_id=network.id, network_name=network.name, interface="", address=address, aliases=aliases))
-        return tuple(requested)
+        for wish in wishes:
+            if "/" not in wish.address:
+                check_addresses(wish, "invalid", "")
+        return tuple(self.wished(wish) for wish in wishes or (NetworkWish(network="bridge" if mode in {"default", ""} else mode),))
+
+    def wished(self, wish: NetworkWish) -> Attachment:
+        """One of them, not leased yet."""
+        cluster = self._networks.assigned_or_none(wish.network)
+        found: tuple[str, str] | None = (cluster.id, cluster.spec.name) if cluster is not None else None
+        if "/" not in wish.address:  # else a task's overlay: the cluster gave the address
+            with contextlib.suppress(NotFound):
+                local = self._networks.find(wish.network)
+                found = (local.id, local.name)
+        address = wish.address if "/" in wish.address else ""
+        network_id, name = found or (wish.network if address else "", wish.network)
+        return Attachment(network_id=network_id, network_name=name, interface="", address=address, aliases=wish.aliases, asked=wish)
 
     async def attach(self, record: Record, namespace: int = -1) -> Record:
         """The record with its addresses and ports, once its namespace is wired (`namespace`: a descriptor of one that has been made for it). Raises
         Conflict, Internal, FabricError; nothing stays leased then."""
-        if not record.attachments:
+        for attachment in record.attachments:
+            if attachment.asked is not None:
+                self._networks.check_wish(attachment.asked)
+        if not container_spec.wired(record):
             return record
-        wanted = tuple(Wanted(a.network_id, a.address, a.aliases) for a in record.attachments if not a.hidden)
+        wanted = tuple(_wish(a) for a in record.attachments if not a.hidden)
         sysctls = tuple((k, v) for k, v in record.host.sysctls if k.startswith("net."))
         attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls, namespace=namespace)
         attached = replace(record, attachments=attachments)
@@ -72,33 +80,38 @@ class Wiring:
         return attached
 
     def _allocate(self, record: Record) -> tuple[PortBinding, ...]:
-        if not any(len(a.network_id) == LOCAL_ID_LENGTH and a.address for a in record.attachments):
+        publishing = container_spec.publishing(record)
+        if publishing is None:
             return ()
-        bindings = port_bindings.wanted(record.host, record.config.exposed_ports)
+        default = self._networks.locals.host_address(publishing.network_id)
+        bindings = port_bindings.wanted(record.host, record.config.exposed_ports, default)
         for binding in bindings:
             port_bindings.check_address(binding)
         taken = [b for other in self._records() if other.id != record.id for b in other.ports]
         try:
-            return port_bindings.allocate(bindings, taken, can_listen)
+            return port_bindings.allocate(bindings, taken, listening_refused, ipv6=has_ipv6())
         except Internal as error:
-            endpoint = next(a.endpoint_id for a in record.attachments if a.endpoint_id)
-            text = f"driver failed programming external connectivity on endpoint {record.name} ({endpoint}): {error.message}"
+            text = f"driver failed programming external connectivity on endpoint {record.name} ({publishing.endpoint_id}): {error.message}"
             raise Internal(text) from error
 
     def detached(self, record: Record) -> Record:
         """The record with the leased addresses of local networks dropped; the hidden gateway bridge is asked for again at the next start."""
-        asked = {a.network_id: a.address for a in record.attachments if len(a.network_id) != LOCAL_ID_LENGTH}
-        kept = tuple(replace(a, address=asked.get(a.network_id, ""), gateway="", mac="") for a in record.attachments if not a.hidden)
-        return replace(record, attachments=kept, ports=())
+
+        def plain(a: Attachment) -> Attachment:
+            address = "" if is_local(a.network_id) or a.task_id else a.address
+            return replace(a, address=address, gateway="", mac="", address6="", gateway6="", endpoint_id="", task_id="", interface="")
+
+        return replace(record, attachments=tuple(plain(a) for a in record.attachments if not a.hidden), ports=())
 
     def namespace(self, record: Record) -> str:
         """As runtime.spec's network_namespace. Raises Conflict when it is that of a container that does not run."""
         mode = record.host.network_mode
         if mode.startswith(CONTAINER):
             return CONTAINER + self.running(mode, "cannot join network of a non running container: {}").id
-        if mode == "host" and not record.attachments:
+        wired = container_spec.wired(record)
+        if mode == "host" and not wired:
             return "host"
-        return self._networks.namespace(record.id) if record.attachments else ""
+        return self._networks.namespace(record.id) if wired else ""
 
     def running(self, mode: str, otherwise: str) -> Record:
         """The container that `container:X` names. Raises Conflict with `otherwise` when it does not run."""
@@ -136,7 +149,7 @@ class Wiring:
 
     def _hosts(self, record: Record) -> str:
         gateway = self._networks.find("bridge").gateway
-        if record.host.network_mode == "host" and not record.attachments:
+        if record.host.network_mode == "host" and not container_spec.wired(record):
             extra = "".join(f"{container_spec.extra_host_line(e, gateway)}\n" for e in record.host.extra_hosts)
             return _text(HOST_HOSTS) + extra
         addresses = [a.address for a in record.attachments if not a.hidden and a.interface]
@@ -150,19 +163,48 @@ class Wiring:
         return container_spec.resolv_file(text, record.host, ADDRESS if naming.resolves(record.attachments) else "")
 
 
-def can_listen(binding: PortBinding) -> bool:
-    """Whether no program of this node has the port: bound for a moment."""
+def check_addresses(wish: NetworkWish, beginning: str, end: str) -> None:
+    """Raises InvalidArgument for what is no address; how Docker's sentence begins and ends depends on the request."""
+    for family, kind, address in ((4, ipaddress.IPv4Address, wish.address), (6, ipaddress.IPv6Address, wish.address6)):
+        try:
+            if address:
+                kind(address)
+        except ValueError:
+            raise InvalidArgument(f"{beginning} IPv{family} address: {address}{end}") from None
+
+
+def listening_refused(binding: PortBinding) -> str:
+    """Why no program of this node could listen on the port (bound for a moment); empty when one could."""
     kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}.get(binding.protocol)
     if kind is None:
-        return True
-    with socket.socket(socket.AF_INET, kind) as probe:
+        return ""
+    wide = ":" in binding.host_ip
+    with socket.socket(socket.AF_INET6 if wide else socket.AF_INET, kind) as probe:
+        if wide:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((binding.host_ip or port_bindings.ANY_ADDRESS, binding.host_port))
-        except OSError:
-            return False
+        except OSError as error:
+            return (error.strerror or str(error)).lower()
+    return ""
+
+
+def has_ipv6() -> bool:
+    """Whether a program of this node can listen on IPv6 addresses at all."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind((port_bindings.ANY_ADDRESS6, 0))
+    except OSError:
+        return False
     return True
+
+
+def _wish(attachment: Attachment) -> NetworkWish:
+    """How an attachment is asked for at a start: on the network that it had, by its id as long as that is there."""
+    asked = attachment.asked or NetworkWish(network=attachment.network_id, aliases=attachment.aliases)
+    return replace(asked, network=attachment.network_id or asked.network, address=attachment.address or asked.address)
 
 
 def _text(path: Path) -> str:

@@ -18,6 +18,7 @@ import trio
 
 from agent import container_checks, container_spec, machine, mount_points, names, users
 from agent.aftercare import Aftercare
+from agent.connections import Connections
 from agent.container_files import ContainerFiles
 from agent.container_launch import Launch
 from agent.container_registry import Registry
@@ -27,7 +28,7 @@ from agent.container_wiring import Wiring, node_hostname
 from agent.events import Event, EventBus
 from agent.exec_sessions import ExecSessions
 from agent.networks import Networks
-from agent.records import Config, ExecConfig, ExecRecord, HostConfig, PortBinding, Record, State
+from agent.records import Config, ExecConfig, ExecRecord, HostConfig, NetworkWish, PortBinding, Record, State
 from agent.user_namespaces import UserNamespaces
 from agent.volumes import Volumes
 from cluster.model.errors import ClusterError, Conflict, InvalidArgument, NotFound
@@ -53,6 +54,7 @@ class Containers:
         self._supervisor, self._events = supervisor, events
         self._registry = Registry(store)
         self._wiring = Wiring(networks, store, self._registry.find, self._registry.all)
+        self.connections = Connections(self._registry, self._wiring, networks, events)
         launch = Launch(store, images, self._wiring, volumes, user_namespaces)
         self.execs = ExecSessions(supervisor, self._publish_of)
         self.runs = runs = Runs(self._registry, launch, self._wiring, networks, supervisor, volumes, self._publish, self.remove, self.execs.bind)
@@ -103,9 +105,9 @@ class Containers:
 
     # -- making and removing --------------------------------------------------------------------------------------
 
-    async def create(self, config: Config, host: HostConfig, *, name: str = "", networks: tuple[tuple[str, tuple[str, ...], str], ...] = (),
+    async def create(self, config: Config, host: HostConfig, *, name: str = "", networks: tuple[NetworkWish, ...] = (),
                      task: tuple[str, str, str] = ("", "", ""), mesh_ports: tuple[PortBinding, ...] = ()) -> Record:  # fmt: skip
-        """Make a container of a local image. `networks`: (id or name, aliases, address); `task`: (task, node, service ids).
+        """Make a container of a local image. `task`: (task, node, service ids).
 
         Raises NoSuchImage or NotFound for an image or network that is not there, Conflict for a taken name, InvalidArgument for what can't be.
         Nothing is left after a failure.

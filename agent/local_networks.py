@@ -1,44 +1,56 @@
 """The networks of this node alone: bridge, host, none, docker_gwbridge and those that a user made. Owns their file and their addresses.
 
-Addresses are leased from a pool per bridge, in memory: who runs is known from the containers' records, which hold their leases.
+Addresses are leased from a pool per bridge and family, in memory: who runs is known from the containers' records, which hold their leases.
+What a user may ask for is judged in agent/network_requests.py.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from agent import network_requests
+from agent.network_requests import DEFAULT_POOLS, HOST_BINDING, ICC, MASQUERADE, MTU, Subnets, options_of
 from agent.records import LocalNetwork
+from cluster.durable import write_atomically
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
-from cluster.model.specs import Pairs
+from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
 from netfabric import ipam
 from netfabric.view import Bridge
 
 GATEWAY_BRIDGE: Final = "docker_gwbridge"
 DEFAULT_BRIDGE: Final = "bridge"
-DEFAULT_POOLS: Final = tuple(f"172.{n}.0.0/16" for n in range(17, 32)) + tuple(f"192.168.{n}.0/20" for n in range(0, 256, 16))
 PREDEFINED: Final = ("bridge", "host", "none")
 INGRESS_SANDBOX_HOST: Final = 2  # ingress_sbox is always the second address of docker_gwbridge: 172.18.0.2
+_DEFAULT_OPTIONS: Final = (
+    ("com.docker.network.bridge.default_bridge", "true"), (ICC, "true"), (MASQUERADE, "true"), (HOST_BINDING, "0.0.0.0"),  # noqa: S104
+    ("com.docker.network.bridge.name", "docker0"), (MTU, "1500"),
+)  # fmt: skip
+replace = msgspec.structs.replace
 
 
 class LocalNetworks:
-    """State: the networks by id, and one address pool per bridge."""
+    """State: the networks by id, and an address pool per bridge and family."""
 
     def __init__(self, path: Path, now_ns: int) -> None:
         self._path = path
         self._networks: dict[str, LocalNetwork] = {}
-        self._pools: dict[str, ipam.Pool] = {}
+        self._pools: dict[tuple[str, int], ipam.Pool] = {}
         if path.exists():
             for network in msgspec.json.decode(path.read_bytes(), type=tuple[LocalNetwork, ...]):
                 self._networks[network.id] = network
-        for name, driver in (("bridge", "bridge"), ("host", "host"), ("none", "null")):
-            if not any(n.name == name for n in self._networks.values()):
-                subnet = DEFAULT_POOLS[0] if driver == "bridge" else ""
-                self._add(name, driver, now_ns, subnet, "docker0" if driver == "bridge" else "")
+        known = {n.name for n in self._networks.values()}
+        if "bridge" not in known:
+            subnet = ipaddress.ip_network(DEFAULT_POOLS[0])
+            self._add(_made("bridge", "bridge", now_ns, Subnets(str(subnet), str(subnet[1])), interface="docker0", options=_DEFAULT_OPTIONS))
+        for name, driver in (("host", "host"), ("none", "null")):
+            if name not in known:
+                self._add(_made(name, driver, now_ns, Subnets()))
         self._save()
 
     def all(self) -> tuple[LocalNetwork, ...]:
@@ -60,35 +72,52 @@ class LocalNetworks:
             raise NotFound(f"network {reference} not found")
         return matches[0]
 
-    def create(self, name: str, now_ns: int, *, subnet: str = "", gateway: str = "", labels: Pairs = (), options: Pairs = (),
-               internal: bool = False, attachable: bool = False) -> LocalNetwork:  # fmt: skip
-        """A user's bridge network. Raises Conflict for a taken name, PermissionDenied for a subnet that overlaps."""
-        if any(n.name == name for n in self._networks.values()):
-            raise Conflict(f"network with name {name} already exists")
-        if subnet:
-            self._refuse_overlap(subnet)
-        network = self._add(name, "bridge", now_ns, subnet or self._free_subnet(), "", gateway, labels, options, internal, attachable)
+    def create(self, spec: NetworkSpec, now_ns: int, routes: Iterable[str], *, config_only: bool = False, config_from: str = "") -> LocalNetwork:
+        """A user's bridge network. `routes`: destinations of the node's routes, which no default pool may hide.
+
+        Raises Conflict for a taken name, PermissionDenied for a subnet or bridge that others have, InvalidArgument for what can't be.
+        """
+        if any(n.name == spec.name for n in self._networks.values()):
+            raise Conflict(f"network with name {spec.name} already exists")
+        if config_from:
+            taken = network_requests.config_of(self._networks.values(), config_from)
+            spec = replace(spec, ipam=taken.ipam, ipv6=taken.ipv6, internal=taken.internal, attachable=taken.attachable, driver_opts=taken.options,
+                           labels=(*taken.labels, *spec.labels))  # fmt: skip
+        options = options_of(spec.driver_opts)
+        subnets = Subnets() if config_only else network_requests.choose(spec, self._networks.values(), routes)
+        made = _made(spec.name, "null" if config_only else "bridge", now_ns, subnets, interface=options.name, options=spec.driver_opts)
+        for other in self._networks.values():
+            if made.interface and made.interface == other.interface:
+                this, that = f"{made.id} ({made.interface})", f"{other.id} ({other.interface})"
+                raise PermissionDenied(f"cannot create network {this}: conflicts with network {that}: networks have same bridge name")
+        made = replace(made, internal=spec.internal, attachable=spec.attachable, labels=spec.labels, ipv6=spec.ipv6, ipam=spec.ipam,
+                       ipam_options=spec.ipam_options, config_only=config_only, config_from=config_from)  # fmt: skip
+        self._add(made)
         self._save()
-        return network
+        return made
 
     def remove(self, network_id: str) -> LocalNetwork:
-        """Forget it. Raises PermissionDenied for a predefined one."""
+        """Forget it. Raises PermissionDenied for a predefined one, or a configuration that others use."""
         network = self._networks[network_id]
         if network.name in PREDEFINED:
             raise PermissionDenied(f"{network.name} is a pre-defined network and cannot be removed")
+        if network.config_only and any(n.config_from == network.name for n in self._networks.values()):
+            raise PermissionDenied(f"configuration network {network.name!r} is in use")
         del self._networks[network_id]
-        self._pools.pop(network_id, None)
+        for family in (4, 6):
+            self._pools.pop((network_id, family), None)
         self._save()
         return network
 
-    def ensure_gateway_bridge(self, now_ns: int) -> LocalNetwork:
+    def ensure_gateway_bridge(self, now_ns: int, routes: Iterable[str]) -> LocalNetwork:
         """docker_gwbridge, made when the node enters its first swarm (172.18.0.0/16 where that is free)."""
         for network in self._networks.values():
             if network.name == GATEWAY_BRIDGE:
                 return network
-        options = (("com.docker.network.bridge.enable_icc", "false"), ("com.docker.network.bridge.enable_ip_masquerade", "true"),
-                   ("com.docker.network.bridge.name", GATEWAY_BRIDGE))  # fmt: skip
-        network = self._add(GATEWAY_BRIDGE, "bridge", now_ns, self._free_subnet(), GATEWAY_BRIDGE, options=options)
+        options = ((ICC, "false"), (MASQUERADE, "true"), ("com.docker.network.bridge.name", GATEWAY_BRIDGE))
+        subnets = network_requests.choose(NetworkSpec(GATEWAY_BRIDGE), self._networks.values(), routes)
+        network = _made(GATEWAY_BRIDGE, "bridge", now_ns, subnets, interface=GATEWAY_BRIDGE, options=options)
+        self._add(network)
         self._save()
         return network
 
@@ -97,73 +126,73 @@ class LocalNetworks:
 
     # -- addresses ------------------------------------------------------------------------------------------------
 
-    def lease(self, network: LocalNetwork, address: str = "") -> str:
+    def lease(self, network: LocalNetwork, address: str = "", family: int = 4) -> str:
         """A free address of the network in CIDR form; `address` (plain) asks for that one. Raises Conflict when there is none."""
-        pool = self._pool(network)
+        pool = self._pool(network, family)
         try:
             if address:
-                self._pools[network.id], chosen = ipam.take(pool, address), address
+                pool, chosen = ipam.take(pool, address), address
             else:
-                self._pools[network.id], chosen = ipam.allocate(pool, serial=network.name != GATEWAY_BRIDGE)
+                pool, chosen = ipam.allocate(pool)
         except ipam.PoolExhausted:
-            raise Conflict(f"no available IPv4 addresses on this network's address pools: {network.name} ({network.id})") from None
+            raise Conflict(f"no available IPv{family} addresses on this network's address pools: {network.name} ({network.id})") from None
         except ipam.AddressTaken:
             raise Conflict("Address already in use") from None
-        except ipam.PoolError as error:
-            raise InvalidArgument(str(error)) from None
+        except ipam.PoolError:
+            if ipaddress.ip_address(address) in pool.subnet:  # the network's own or its broadcast address
+                raise Conflict("Address already in use") from None
+            raise InvalidArgument(f"Invalid address {address}: It does not belong to any of this network's subnets") from None
+        self._pools[network.id, family] = pool
         return pool.cidr(chosen)
 
     def release(self, network_id: str, address: str) -> None:
         """Give a leased address (CIDR) back; one that is not leased is ignored."""
-        if network := self._networks.get(network_id):
-            self._pools[network_id] = ipam.release(self._pool(network), address.partition("/")[0])
+        family = 6 if ":" in address else 4
+        if address and (network := self._networks.get(network_id)):
+            self._pools[network_id, family] = ipam.release(self._pool(network, family), address.partition("/")[0])
+
+    def has_own_subnet(self, network: LocalNetwork, family: int) -> bool:
+        """Whether its user chose the subnet: only there addresses may be asked for."""
+        return any(c.subnet and (":" in c.subnet) == (family == 6) for c in network.ipam) and bool(network.subnet6 if family == 6 else network.subnet)
+
+    def host_address(self, network_id: str) -> str:
+        """Where ports of its containers are published that name no address; empty: everywhere."""
+        return options_of(self._networks[network_id].options).host_address
 
     def bridge(self, network: LocalNetwork) -> Bridge:
         """What the fabric has to build for it."""
-        prefix = ipaddress.ip_network(network.subnet).prefixlen
-        gateway = network.name == GATEWAY_BRIDGE
-        return Bridge(network.interface, network.subnet, f"{network.gateway}/{prefix}", masquerade=not network.internal, isolate=gateway)
+        options = options_of(network.options)
+        gateway6 = _with_prefix(network.gateway6, network.subnet6)
+        return Bridge(network.interface, network.subnet, _with_prefix(network.gateway, network.subnet), options.masquerade and not network.internal,
+                      not options.icc, network.subnet6, gateway6, network.internal, options.mtu)  # fmt: skip
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _pool(self, network: LocalNetwork) -> ipam.Pool:
-        pool = self._pools.get(network.id)
+    def _pool(self, network: LocalNetwork, family: int) -> ipam.Pool:
+        pool = self._pools.get((network.id, family))
         if pool is None:
-            reserved = [network.gateway]
+            subnet, gateway = (network.subnet6, network.gateway6) if family == 6 else (network.subnet, network.gateway)
+            config = next((c for c in network.ipam if (":" in c.subnet) == (family == 6)), IpamConfig())
+            reserved = [gateway, *(address for _, address in config.reserved)]
             if network.name == GATEWAY_BRIDGE:
-                reserved.append(str(ipaddress.ip_network(network.subnet)[INGRESS_SANDBOX_HOST]))
-            pool = self._pools[network.id] = ipam.pool(network.subnet, reserved=reserved)
+                reserved.append(str(ipaddress.ip_network(subnet)[INGRESS_SANDBOX_HOST]))
+            pool = self._pools[network.id, family] = ipam.pool(subnet, reserved=reserved, part=config.ip_range)
         return pool
 
-    def _add(self, name: str, driver: str, now_ns: int, subnet: str, interface: str, gateway: str = "", labels: Pairs = (), options: Pairs = (),
-             internal: bool = False, attachable: bool = False) -> LocalNetwork:  # fmt: skip
-        network_id = os.urandom(32).hex()
-        if driver == "bridge":
-            gateway = gateway or str(ipaddress.ip_network(subnet)[1])
-            interface = interface or f"br-{network_id[:12]}"
-        network = LocalNetwork(id=network_id, name=name, driver=driver, created_at_ns=now_ns, subnet=subnet, gateway=gateway, interface=interface,
-                               internal=internal, attachable=attachable, labels=labels, options=options)  # fmt: skip
-        self._networks[network_id] = network
-        return network
-
-    def _free_subnet(self) -> str:
-        used = [ipaddress.ip_network(n.subnet) for n in self._networks.values() if n.subnet]
-        for candidate in DEFAULT_POOLS:
-            if not any(ipaddress.ip_network(candidate).overlaps(u) for u in used):
-                return candidate
-        raise Conflict("could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network")
-
-    def _refuse_overlap(self, subnet: str) -> None:
-        try:
-            asked = ipaddress.ip_network(subnet)
-        except ValueError as error:
-            raise InvalidArgument(f"invalid subnet {subnet}: {error}") from None
-        for network in self._networks.values():
-            if network.subnet and asked.overlaps(ipaddress.ip_network(network.subnet)):
-                raise PermissionDenied("Pool overlaps with other one on this address space")
+    def _add(self, network: LocalNetwork) -> None:
+        self._networks[network.id] = network
 
     def _save(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode(self.all()))
-        temporary.replace(self._path)
+        write_atomically(self._path, msgspec.json.encode(self.all()))
+
+
+def _with_prefix(address: str, subnet: str) -> str:
+    return f"{address}/{subnet.partition('/')[2]}" if address else ""
+
+
+def _made(name: str, driver: str, now_ns: int, subnets: Subnets, *, interface: str = "", options: Pairs = ()) -> LocalNetwork:
+    network_id = os.urandom(32).hex()
+    interface = interface or (f"br-{network_id[:12]}" if driver == "bridge" else "")
+    return LocalNetwork(id=network_id, name=name, driver=driver, created_at_ns=now_ns, subnet=subnets.subnet, gateway=subnets.gateway,
+                        subnet6=subnets.subnet6, gateway6=subnets.gateway6, interface=interface, options=options)  # fmt: skip

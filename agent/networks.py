@@ -9,20 +9,25 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
+import trio
 
-from agent import naming
-from agent.local_networks import INGRESS_SANDBOX_HOST, LocalNetworks
+from agent import addresses, naming
+from agent.leases import Leases, Wanted, is_local, mac_of
+from agent.local_networks import DEFAULT_BRIDGE, GATEWAY_BRIDGE, INGRESS_SANDBOX_HOST, LocalNetworks
 from agent.name_service import NameService
-from agent.records import Attachment, LocalNetwork, Record
-from agent.view import EMPTY_TABLES, ClusterTables, fold, interface_order, overlays
+from agent.records import Attachment, LocalNetwork, NetworkWish, Record
+from agent.view import EMPTY_TABLES, ClusterTables, fold, overlays
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
-from cluster.model.errors import InvalidArgument, NotFound, PermissionDenied
+from cluster.model.errors import Internal, NotFound, PermissionDenied
 from cluster.model.ids import NetworkId
+from cluster.model.objects import Network
+from cluster.model.specs import NetworkSpec
+from cluster.wire.calls import Attached
 from netfabric import view
 from netfabric.errors import FabricError
 
@@ -30,22 +35,18 @@ if TYPE_CHECKING:
     from netfabric.apply import Fabric
     from runtime.client import Supervisor
 
+LINK_LOCAL_PREFIX: Final = 16
+_MADE_WHEN_USED: Final = (DEFAULT_BRIDGE, GATEWAY_BRIDGE)  # names that another program on the node may own
 log = logging.getLogger("festoon.networks")
 _ITEMS = msgspec.msgpack.Decoder(tuple[TaskItem | NetworkItem | EndpointItem | BalancerItem, ...])
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A network that a container asks for: an overlay's id with the address that the cluster gave, or a local network's name."""
+class Attacher(Protocol):
+    """The cluster, which gives containers of one's own their addresses on attachable overlays."""
 
-    network: str
-    address: str = ""  # CIDR for overlays; plain or empty for local ones
-    aliases: tuple[str, ...] = ()
+    async def attach(self, container_id: str, wish: NetworkWish) -> Attached: ...
 
-
-def mac_of(address: str) -> str:
-    """02:42 and the four bytes of an IPv4 address: Docker's MAC of an interface."""
-    return "02:42:" + ":".join(f"{int(part):02x}" for part in address.partition("/")[0].split("."))
+    async def detach(self, task_id: str) -> None: ...
 
 
 class Networks:
@@ -62,6 +63,11 @@ class Networks:
         self._host_ports: dict[str, tuple[view.HostPort, ...]] = {}
         self._bridge_users: dict[str, set[str]] = {}
         self._doomed: set[NetworkId] = set()
+        self._leases = Leases(self.locals)
+        self._last_interface: dict[str, int] = {}
+        self._assigned = trio.Event()
+        self._underlay_mtu = addresses.ETHERNET_MTU_BYTES
+        self.cluster: Attacher | None = None
         self.node_id = ""
         self.vtep = ""
         self.vxlan_port = 4789
@@ -87,11 +93,32 @@ class Networks:
                 return item
         raise NotFound(f"network {reference} not found")
 
-    async def create(self, name: str, *, subnet: str = "", gateway: str = "", labels: tuple[tuple[str, str], ...] = (),
-                     options: tuple[tuple[str, str], ...] = (), internal: bool = False, attachable: bool = False) -> LocalNetwork:  # fmt: skip
-        return self.locals.create(
-            name, time.time_ns(), subnet=subnet, gateway=gateway, labels=labels, options=options, internal=internal, attachable=attachable
-        )
+    def check_wish(self, wish: NetworkWish) -> None:
+        """Raises InvalidArgument in Docker's words where a local network gives no address of one's own; what is not known yet is checked at the start."""
+        try:
+            network = self.locals.find(wish.network)
+        except NotFound:
+            return
+        self._leases.check(network, wish)
+
+    def assigned_or_none(self, reference: str) -> Network | None:
+        try:
+            return self.assigned_to(reference).network
+        except NotFound:
+            return None
+
+    async def create(self, spec: NetworkSpec, *, config_only: bool = False, config_from: str = "") -> LocalNetwork:
+        """A user's local network, with its bridge. Raises Conflict, PermissionDenied, InvalidArgument, or Internal when the kernel refuses; nothing stays."""
+        network = self.locals.create(spec, time.time_ns(), addresses.routes(), config_only=config_only, config_from=config_from)
+        try:
+            await self._fabric.reconcile(self.desired())
+        except FabricError as error:
+            concerning = [f.message for f in error.failures if network.interface and network.interface in f.message]
+            if concerning:
+                self.locals.remove(network.id)
+                await self.reconcile()
+                raise Internal(f"Failed to create network {spec.name}: {concerning[0]}") from error
+        return network
 
     async def remove(self, network_id: str) -> None:
         """Forget a user's local network and take its bridge down. Raises PermissionDenied while containers use it."""
@@ -116,7 +143,8 @@ class Networks:
 
     def enter_swarm(self, node_id: str, vtep: str, vxlan_port: int) -> None:
         self.node_id, self.vtep, self.vxlan_port = node_id, vtep, vxlan_port
-        self.locals.ensure_gateway_bridge(time.time_ns())
+        self._underlay_mtu = addresses.mtu_toward(vtep)
+        self.locals.ensure_gateway_bridge(time.time_ns(), addresses.routes())
 
     async def leave_swarm(self) -> None:
         """Drop every overlay. The caller has removed the tasks' containers."""
@@ -133,6 +161,8 @@ class Networks:
             return
         self._use(tables)
         self.names.retract(tables)
+        self._assigned.set()
+        self._assigned = trio.Event()
         items = (*tables.networks.values(), *tables.endpoints.values(), *tables.balancers.values())
         self._tables_path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._tables_path.with_suffix(".tmp")
@@ -164,22 +194,116 @@ class Networks:
 
     # -- containers -----------------------------------------------------------------------------------------------
 
-    async def attach(self, container_id: str, wanted: tuple[Wanted, ...], *, ingress_ports: tuple[view.PublishedPort, ...] = (),
+    async def attach(self, container_id: str, wishes: tuple[NetworkWish, ...], *, ingress_ports: tuple[view.PublishedPort, ...] = (),
                      sysctls: tuple[tuple[str, str], ...] = (), namespace: int = -1) -> tuple[Attachment, ...]:  # fmt: skip
         """Lease the addresses, build the container's namespace and wire it. Returns its attachments in interface order. `namespace`: a descriptor of
         the one to use instead of a new one.
 
         Raises NotFound for an unknown network, Conflict when addresses have run out, FabricError when the kernel refuses. Nothing stays leased after a failure.
         """
-        attachments = self._lease(wanted)
+        wanted = await self._find_all(container_id, wishes)
+        attachments: tuple[Attachment, ...] = ()
         try:
+            attachments = self._leases.take(wanted)
             self._install(container_id, attachments, ingress_ports, (), sysctls)
             with self._fabric.offering(container_id[:12], namespace):
                 await self._reconcile(container_id)
         except BaseException:
             self._uninstall(container_id, attachments)
+            await self._give_up(one.task_id for one in wanted)
             raise
         return attachments
+
+    async def connect(self, record: Record, wish: NetworkWish) -> tuple[Attachment, ...]:
+        """Put a running container on one more network. Returns all its attachments. Raises as `attach`; everything is as before then."""
+        before = self._sandboxes.get(record.id)
+        if before is None:
+            self._fabric.adopt(record.id[:12], record.state.pid)
+            before = self._sandboxes[record.id] = view.Sandbox(record.id[:12], ())
+        (wanted,) = await self._find_all(record.id, (wish,))
+        added: tuple[Attachment, ...] = ()
+        try:
+            added = (self._leases.one(wanted, self._next_interface(record)),)
+            attachments = self._settled(record, (*record.attachments, *added))
+            self._rewire(record.id, attachments, before)
+            await self._reconcile(record.id)
+        except BaseException:
+            self._leases.give_back(added)
+            self._rewire(record.id, record.attachments, before)
+            with trio.CancelScope(shield=True):
+                await self.reconcile()
+                await self._give_up((wanted.task_id,))
+            raise
+        return attachments
+
+    async def disconnect(self, record: Record, network_id: str) -> tuple[Attachment, ...]:
+        """Take a running container off a network. Returns the attachments that it has left."""
+        gone = tuple(a for a in record.attachments if a.network_id == network_id)
+        attachments = self._settled(record, tuple(a for a in record.attachments if a.network_id != network_id))
+        self._leases.give_back(gone)
+        if (before := self._sandboxes.get(record.id)) is not None:
+            self._rewire(record.id, attachments, before)
+        if self._doomed:
+            self._drop_doomed()
+        await self.reconcile()
+        await self._give_up(a.task_id for a in gone)
+        return attachments
+
+    def _rewire(self, container_id: str, attachments: tuple[Attachment, ...], before: view.Sandbox) -> None:
+        for users in self._bridge_users.values():
+            users.discard(container_id)
+        self._install(container_id, attachments, before.ingress_ports, self._host_ports.get(container_id, ()), before.sysctls)
+
+    def _settled(self, record: Record, attachments: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
+        networks = tuple(self._known(a.network_id) for a in attachments if not a.hidden)
+        return self._leases.settled(attachments, networks, lambda: self._next_interface(record))
+
+    def _next_interface(self, record: Record) -> int:
+        """Numbers go on for as long as the container runs: one that was somebody's comes back with the next start only."""
+        used = [int(a.interface.removeprefix("eth")) for a in record.attachments if a.interface]
+        number = max((*used, self._last_interface.get(record.id, -1))) + 1
+        self._last_interface[record.id] = number
+        return number
+
+    async def _find_all(self, container_id: str, wishes: tuple[NetworkWish, ...]) -> tuple[Wanted, ...]:
+        """The networks asked for; on an overlay without an address of the cluster's, one is asked for. Raises NotFound, what the cluster says."""
+        found: list[Wanted] = []
+        try:
+            for wish in wishes:
+                found += [await self._find_one(container_id, wish)]
+        except BaseException:
+            await self._give_up(one.task_id for one in found)
+            raise
+        return tuple(found)
+
+    async def _find_one(self, container_id: str, wish: NetworkWish) -> Wanted:
+        item = self._tables.networks.get(NetworkId(wish.network))
+        if item is not None and "/" in wish.address:
+            return Wanted(wish, item)
+        try:
+            return Wanted(wish, self.locals.find(wish.network))
+        except NotFound:
+            if self.cluster is None or not self.node_id:
+                raise
+        given = await self.cluster.attach(container_id, wish)
+        try:
+            while (item := self._tables.networks.get(NetworkId(given.network_id))) is None or not item.lb_address:
+                await self._assigned.wait()
+        except BaseException:
+            await self._give_up((given.task_id,))
+            raise
+        return Wanted(msgspec.structs.replace(wish, address=given.address, address6=given.address6), item, given.task_id)
+
+    async def _give_up(self, task_ids: Iterable[str]) -> None:
+        """Tell the cluster that these attachments of it are over, also when what asked for them was cancelled."""
+        with trio.CancelScope(shield=True):
+            for task_id in task_ids:
+                if task_id and self.cluster is not None:
+                    await self.cluster.detach(task_id)
+
+    def _known(self, network_id: str) -> LocalNetwork | NetworkItem:
+        """Raises NotFound."""
+        return self._tables.networks.get(NetworkId(network_id)) or self.locals.find(network_id)
 
     async def publish(self, container_id: str, host_ports: tuple[view.HostPort, ...]) -> None:
         """Forward ports of the node to an attached container."""
@@ -189,9 +313,10 @@ class Networks:
     def adopt(self, record: Record, ingress_ports: tuple[view.PublishedPort, ...], host_ports: tuple[view.HostPort, ...]) -> None:
         """A running container found at start: take its leases over without touching the kernel yet."""
         for attachment in record.attachments:
-            if self._is_local(attachment.network_id):
-                self.locals.lease(self.locals.find(attachment.network_id), attachment.address.partition("/")[0])
-        self._install(record.id, record.attachments, ingress_ports, host_ports, record.host.sysctls)
+            if is_local(attachment.network_id):
+                self._leases.again(attachment)
+        if record.attachments or os.path.exists(self.namespace(record.id)):
+            self._install(record.id, record.attachments, ingress_ports, host_ports, record.host.sysctls)
 
     async def detach(self, record: Record) -> None:
         """Take the container's names away, its namespace down, and give its addresses back."""
@@ -199,6 +324,7 @@ class Networks:
         if record.id in self._sandboxes:
             self._uninstall(record.id, record.attachments)
             await self.reconcile()
+            await self._give_up(a.task_id for a in record.attachments)
 
     async def wait_quiet(self, container_id: str, service_id: str) -> None:
         """Until the last connection that the mesh has led to the container is over. At once when its service is balanced by nobody (any more)."""
@@ -229,68 +355,34 @@ class Networks:
     def desired(self) -> view.View:
         """What the fabric has to serve now."""
         gateway = self.locals.gateway_bridge() if self.vtep else None
-        bridges = tuple(self.locals.bridge(n) for n in self.locals.all() if self._bridge_users.get(n.id) and n != gateway)
+        standing = (n for n in self.locals.all() if n.interface and (self._bridge_users.get(n.id) or n.name not in _MADE_WHEN_USED))
+        bridges = tuple(self.locals.bridge(n) for n in standing if gateway is None or n.id != gateway.id)
         sandbox_address = "172.18.0.2/16"
         if gateway is not None:
             prefix = gateway.subnet.partition("/")[2]
             base = gateway.gateway.rpartition(".")[0]
             sandbox_address = f"{base}.{INGRESS_SANDBOX_HOST}/{prefix}"
         return view.View(
-            vtep=self.vtep, vxlan_port=self.vxlan_port, gateway_bridge=self.locals.bridge(gateway) if gateway else None, bridges=bridges,
+            vtep=self.vtep, underlay_mtu=self._underlay_mtu, vxlan_port=self.vxlan_port,
+            gateway_bridge=self.locals.bridge(gateway) if gateway else None, bridges=bridges,
             overlays=self._overlays, sandboxes=tuple(self._sandboxes.values()),
             host_ports=tuple(p for ports in self._host_ports.values() for p in ports), ingress_sandbox_address=sandbox_address,
         )  # fmt: skip
 
-    def _is_local(self, network_id: str) -> bool:
-        return len(network_id) == 64
-
-    def _lease(self, wanted: tuple[Wanted, ...]) -> tuple[Attachment, ...]:
-        by_id: dict[str, tuple[Wanted, LocalNetwork | NetworkItem]] = {}
-        for want in wanted:
-            item = self._tables.networks.get(NetworkId(want.network))
-            found = item if item is not None else self.locals.find(want.network)
-            by_id[found.network.id if isinstance(found, NetworkItem) else found.id] = (want, found)
-        swarm = [(i, f.network.spec.ingress) for i, (_, f) in by_id.items() if isinstance(f, NetworkItem)]
-        local = [(i, False) for i, (_, f) in by_id.items() if isinstance(f, LocalNetwork)]
-        gateway = self.locals.gateway_bridge() if swarm and not local else None
-        leased: list[Attachment] = []
-        try:
-            for index, network_id in enumerate(interface_order(swarm + local, gateway is not None)):
-                if not network_id:
-                    assert gateway is not None
-                    leased.append(self._lease_local(gateway, Wanted(gateway.id), index, default=True, hidden=True))
-                    continue
-                want, found = by_id[network_id]
-                if isinstance(found, LocalNetwork):
-                    leased.append(self._lease_local(found, want, index, default=not any(a.gateway for a in leased)))
-                else:
-                    if not want.address:
-                        raise InvalidArgument(f"network {found.network.spec.name} gives addresses to tasks only; use a service")
-                    leased.append(_attachment(found, want, index))
-        except BaseException:
-            self._release(leased)
-            raise
-        return tuple(leased)
-
-    def _lease_local(self, network: LocalNetwork, want: Wanted, index: int, *, default: bool, hidden: bool = False) -> Attachment:
-        if network.driver != "bridge":
-            return Attachment(network_id=network.id, network_name=network.name, interface="", address="", hidden=hidden)
-        address = self.locals.lease(network, want.address)
-        return Attachment(network_id=network.id, network_name=network.name, interface=f"eth{index}", address=address, mac=mac_of(address),
-                          gateway=network.gateway if default and not network.internal else "", aliases=want.aliases, endpoint_id=os.urandom(32).hex(),
-                          hidden=hidden)  # fmt: skip
-
     def _install(self, container_id: str, attachments: tuple[Attachment, ...], ingress_ports: tuple[view.PublishedPort, ...],
                  host_ports: tuple[view.HostPort, ...], sysctls: tuple[tuple[str, str], ...]) -> None:  # fmt: skip
         interfaces = []
-        for attachment in attachments:
-            if not attachment.interface:
+        for a in attachments:
+            if not a.interface:
                 continue
-            network = attachment.network_id
-            if self._is_local(network):
+            network = a.network_id
+            if is_local(network):
                 self._bridge_users.setdefault(network, set()).add(container_id)
                 network = self.locals.find(network).interface
-            interfaces.append(view.Interface(attachment.interface, network, attachment.address, attachment.gateway))
+            gateways = (a.gateway, a.gateway6) if a.default_route else ("", "")
+            further = tuple(f"{address}/{LINK_LOCAL_PREFIX}" for address in (a.asked.link_local if a.asked else ()))
+            mac = "" if a.mac == mac_of(a.address) else a.mac
+            interfaces.append(view.Interface(a.interface, network, a.address, gateways[0], a.address6, gateways[1], mac, further))
         self._sandboxes[container_id] = view.Sandbox(container_id[:12], tuple(interfaces), ingress_ports, sysctls, naming.resolves(attachments))
         if host_ports:
             self._host_ports[container_id] = host_ports
@@ -298,20 +390,9 @@ class Networks:
     def _uninstall(self, container_id: str, attachments: tuple[Attachment, ...]) -> None:
         self._sandboxes.pop(container_id, None)
         self._host_ports.pop(container_id, None)
+        self._last_interface.pop(container_id, None)
         for users in self._bridge_users.values():
             users.discard(container_id)
-        self._release(attachments)
+        self._leases.give_back(attachments)
         if self._doomed:
             self._drop_doomed()
-
-    def _release(self, attachments: tuple[Attachment, ...] | list[Attachment]) -> None:
-        for attachment in attachments:
-            if attachment.address and self._is_local(attachment.network_id):
-                self.locals.release(attachment.network_id, attachment.address)
-
-
-def _attachment(item: NetworkItem, want: Wanted, index: int) -> Attachment:
-    return Attachment(
-        network_id=item.network.id, network_name=item.network.spec.name, interface=f"eth{index}", address=want.address, mac=mac_of(want.address),
-        aliases=want.aliases, endpoint_id=os.urandom(32).hex(),
-    )  # fmt: skip

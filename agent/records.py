@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cluster.model.specs import HealthCheck, Mount, Pairs, Ulimit
+from cluster.model.specs import HealthCheck, IpamConfig, Mount, Pairs, Ulimit
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +105,20 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     volumes_from: tuple[str, ...] = ()  # container[:ro|rw]
 
 
+class NetworkWish(Kept, frozen=True, kw_only=True):
+    """A network that a container shall be on, as its user or its task asks for it. All addresses are plain, but that of a task's overlay, which the
+    cluster gave in CIDR form."""
+
+    network: str  # id or name
+    aliases: tuple[str, ...] = ()
+    address: str = ""
+    address6: str = ""
+    mac: str = ""
+    links: tuple[str, ...] = ()  # container:alias
+    link_local: tuple[str, ...] = ()
+    driver_opts: Pairs = ()
+
+
 class Attachment(Kept, frozen=True, kw_only=True):
     """One network of a container, with what was allocated there."""
 
@@ -117,6 +131,11 @@ class Attachment(Kept, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     endpoint_id: str = ""  # 64 hex digits
     hidden: bool = False  # docker_gwbridge: not shown in `inspect` of the container
+    address6: str = ""  # CIDR
+    gateway6: str = ""
+    asked: NetworkWish | None = None  # None: nothing in particular
+    default_route: bool = True  # whether the container's way out leads through `gateway`
+    task_id: str = ""  # of the cluster's task that holds the address, where it is a container's of one's own
 
 
 class HealthResult(Kept, frozen=True, kw_only=True):
@@ -204,3 +223,10 @@ class LocalNetwork(Kept, frozen=True, kw_only=True):
     attachable: bool = False
     labels: Pairs = ()
     options: Pairs = ()
+    ipv6: bool = False
+    subnet6: str = ""
+    gateway6: str = ""
+    ipam: tuple[IpamConfig, ...] = ()  # as the user asked for it
+    ipam_options: Pairs = ()
+    config_only: bool = False
+    config_from: str = ""

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.records import Config, HostConfig, PortBinding
+from agent.records import Config, HostConfig, NetworkWish, PortBinding
 from cluster.model import placeholders
-from cluster.model.objects import NodeDescription, Task, container_name, task_name
+from cluster.model.objects import NodeDescription, Task, TaskNetwork, container_name, task_name
 from cluster.model.placeholders import expand
 from cluster.model.specs import ContainerSpec, PortConfig, PublishMode, Resources
 
@@ -23,7 +23,7 @@ class TaskContainer:
     name: str
     config: Config
     host: HostConfig
-    networks: tuple[tuple[str, tuple[str, ...], str], ...]  # (network id, aliases, CIDR)
+    networks: tuple[NetworkWish, ...]
     mesh_ports: tuple[PortBinding, ...]
 
 
@@ -40,9 +40,13 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
     ports = task.endpoint.ports if task.endpoint else ()
     bound = {mode: tuple(_binding(p) for p in ports if p.publish_mode is mode) for mode in PublishMode}
     return TaskContainer(
-        container_name(task), config, _host(task, bound[PublishMode.HOST], values, labels), tuple((n.network_id, n.aliases, n.address) for n in task.networks),
+        container_name(task), config, _host(task, bound[PublishMode.HOST], values, labels), tuple(_wish(n) for n in task.networks),
         bound[PublishMode.INGRESS],
     )  # fmt: skip
+
+
+def _wish(network: TaskNetwork) -> NetworkWish:
+    return NetworkWish(network=network.network_id, aliases=network.aliases, address=network.address, address6=network.address6)
 
 
 def _binding(port: PortConfig) -> PortBinding:

@@ -66,6 +66,10 @@ class Fabric:
         """Where the namespace of a container is bound (or will be)."""
         return os.path.join(self._folder, sandbox_id)
 
+    def adopt(self, sandbox_id: str, pid: int) -> None:
+        """Takes the network namespace of a running process over as the sandbox's. Raises OSError."""
+        netns.name_of_process(self.sandbox_path(sandbox_id), pid)
+
     async def wait_quiet(self, sandbox_id: str) -> None:
         """Returns when no connection to a TCP server in the sandbox is open, at once when there is no such sandbox.
         Raises OSError where the kernel can't tell.

@@ -1,5 +1,5 @@
-"""Pools of IPv4 addresses, and the cutting of large ones into subnets. Pure: a pool is a value, every change makes
-a new one.
+"""Pools of addresses of either family, and the cutting of large IPv4 ones into subnets. Pure: a pool is a value, every
+change makes a new one.
 
 Used by the agent for its bridges and by the manager for overlays. Allocation is deterministic: the lowest free
 address, or the lowest one after the last given (round again at the end), which keeps an address that was just
@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-_POINT_TO_POINT_PREFIX = 31
+Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class PoolError(ValueError):
@@ -29,11 +29,14 @@ class AddressTaken(PoolError):
 
 @dataclass(frozen=True)
 class Pool:
-    """The addresses of one subnet. `taken` and `last` are numbers within the subnet (0 is its network address)."""
+    """The addresses of one subnet. `taken` and `last` are numbers within the subnet (0 is its network address), `given`
+    the first number that is given out by itself and the one after the last.
+    """
 
-    subnet: ipaddress.IPv4Network
+    subnet: Subnet
     taken: frozenset[int] = frozenset()
     last: int = 0
+    given: tuple[int, int] = (0, 0)
 
     def cidr(self, address: str) -> str:
         """ "10.0.1.8" -> "10.0.1.8/24"."""
@@ -45,22 +48,32 @@ class Pool:
 
     def free(self) -> int:
         """How many addresses can still be had."""
-        first, end = _range(self.subnet)
+        first, end = self.given
         return end - first - sum(1 for number in self.taken if first <= number < end)
 
     def _number(self, address: str) -> int:
-        parsed = ipaddress.IPv4Address(address)
+        parsed = ipaddress.ip_address(address)
         if parsed not in self.subnet:
             raise PoolError(f"address {address} is not in subnet {self.subnet}")
         return int(parsed) - int(self.subnet.network_address)
 
 
-def pool(subnet: str, *, reserved: Iterable[str] = ()) -> Pool:
-    """A pool of the subnet ("10.0.1.0/24") without the plain addresses in `reserved` (gateways). Raises PoolError
-    for a subnet that is none.
+def pool(subnet: str, *, reserved: Iterable[str] = (), part: str = "") -> Pool:
+    """A pool of the subnet ("10.0.1.0/24") without the plain addresses in `reserved` (gateways); what is not asked for
+    by name comes from `part` of it ("10.0.1.128/25"). Raises PoolError for a subnet that is none.
     """
-    empty = Pool(network(subnet))
+    whole = network(subnet) if ":" not in subnet else _network6(subnet)
+    empty = Pool(whole, given=_given(whole, part))
     return replace(empty, taken=frozenset(empty._number(address) for address in reserved))
+
+
+def _given(whole: Subnet, part: str) -> tuple[int, int]:
+    first, end = _range(whole)
+    if not part:
+        return first, end
+    some = ipaddress.ip_network(part, strict=False)
+    start = int(some.network_address) - int(whole.network_address)
+    return max(first, start), min(end, start + some.num_addresses)
 
 
 def network(subnet: str) -> ipaddress.IPv4Network:
@@ -71,16 +84,23 @@ def network(subnet: str) -> ipaddress.IPv4Network:
         raise PoolError(f"invalid subnet {subnet}: {error}") from error
 
 
-def _range(subnet: ipaddress.IPv4Network) -> tuple[int, int]:
-    """The numbers that hosts may have: not the network's and the broadcast address."""
-    if subnet.prefixlen >= _POINT_TO_POINT_PREFIX:
+def _network6(subnet: str) -> ipaddress.IPv6Network:
+    try:
+        return ipaddress.IPv6Network(subnet)
+    except ValueError as error:
+        raise PoolError(f"invalid subnet {subnet}: {error}") from error
+
+
+def _range(subnet: Subnet) -> tuple[int, int]:
+    """The numbers that hosts may have: not the network's (IPv6: the routers') and the broadcast address."""
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
         return 0, subnet.num_addresses
     return 1, subnet.num_addresses - 1
 
 
 def allocate(pool: Pool, *, serial: bool = False) -> tuple[Pool, str]:
     """The lowest free address (plain), or with `serial` the lowest one after the last given. Raises PoolExhausted."""
-    first, end = _range(pool.subnet)
+    first, end = pool.given
     start = max(first, pool.last + 1) if serial else first
     for numbers in (range(start, end), range(first, min(start, end))):
         for number in numbers:

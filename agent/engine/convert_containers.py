@@ -105,10 +105,17 @@ def _networks_json(record: Record) -> dict[str, Json]:
 
 def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
     address, _, prefix = attachment.address.partition("/")
+    address6, _, prefix6 = attachment.address6.partition("/")
+    asked = attachment.asked
+    ipam = {"IPv4Address": attachment.address.partition("/")[0]} if attachment.task_id else {}
+    if asked is not None:
+        own, own6 = (cidr.partition("/")[0] for cidr in (asked.address, asked.address6))
+        ipam |= filled({"IPv4Address": own, "IPv6Address": own6, "LinkLocalIPs": list(asked.link_local)})
+    user_defined = attachment.network_name not in ("bridge", "host", "none") and names
     return {
-        "IPAMConfig": {},
-        "Links": [],
-        "Aliases": list(attachment.aliases),
+        "IPAMConfig": ipam or None,
+        "Links": list(asked.links) if asked is not None else [],
+        "Aliases": [*attachment.aliases, names[-1]] if user_defined else list(attachment.aliases),
         "MacAddress": attachment.mac,
         "DriverOpts": None,
         "GwPriority": 0,
@@ -117,9 +124,9 @@ def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
         "Gateway": attachment.gateway,
         "IPAddress": address,
         "IPPrefixLen": int(prefix or 0),
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "IPv6Gateway": attachment.gateway6,
+        "GlobalIPv6Address": address6,
+        "GlobalIPv6PrefixLen": int(prefix6 or 0),
         "DNSNames": [*names, *(alias for alias in attachment.aliases if alias not in names)] if attachment.aliases else [],
     }
 

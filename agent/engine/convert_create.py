@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
+
+import msgspec
 
 from agent.engine.convert_host import bindings_of, host_config_of, parse_port
 from agent.engine.convert_task_specs import health_of
 from agent.engine.fields import Fields
-from agent.records import Config, ExecConfig, HostConfig
+from agent.records import Config, ExecConfig, HostConfig, NetworkWish
 from cluster.model.errors import InvalidArgument
 
-NetworkWish = tuple[str, tuple[str, ...], str]
-"""(network, aliases, address)."""
+_MAC: Final = re.compile(r"^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,6 @@ class ContainerRequest:
 def container_request_of(fields: Fields) -> ContainerRequest:
     """Raises InvalidArgument. What the image gives is merged in by agent.containers."""
     host = fields.section("HostConfig")
-    if fields.text("MacAddress"):
-        raise InvalidArgument("a MAC address of one's own can't be given: it follows from the IPv4 address (02:42 and its four bytes)")
     return ContainerRequest(config_of(fields), host_config_of(host), _networks_of(fields, host))
 
 
@@ -57,16 +58,38 @@ def config_of(fields: Fields) -> Config:
 
 
 def _networks_of(fields: Fields, host: Fields) -> tuple[NetworkWish, ...]:
-    """The endpoints that the user configured; without any, the network that NetworkMode names is the container's own business."""
-    wishes = []
-    for name, endpoint in fields.section("NetworkingConfig").sections("EndpointsConfig"):
-        wishes.append((name, endpoint.strings("Aliases"), endpoint.section("IPAMConfig").text("IPv4Address")))
+    """The endpoints that the user configured, that of NetworkMode first. A MAC address for the container as a whole is that one's."""
     mode = host.text("NetworkMode")
-    wishes = [(("bridge" if name == "default" else name), aliases, address) for name, aliases, address in wishes]
-    wishes = [wish for wish in wishes if wish[0] not in ("none", "host")]
-    if wishes or mode in ("", "default", "none", "host", "bridge") or mode.startswith("container:"):
-        return tuple(wishes)
-    return ((mode, (), ""),)
+    if mode.startswith("container:"):
+        return ()
+    first = "bridge" if mode in ("", "default") else mode
+    asked = (wish_of(name, endpoint) for name, endpoint in fields.section("NetworkingConfig").sections("EndpointsConfig"))
+    wishes = {first: NetworkWish(network=first)} | {wish.network: wish for wish in asked}
+    mac = _mac_of(fields.text("MacAddress"))
+    if mac and not wishes[first].mac:
+        wishes[first] = msgspec.structs.replace(wishes[first], mac=mac)
+    return tuple(wishes.values())
+
+
+def wish_of(network: str, endpoint: Fields) -> NetworkWish:
+    """An EndpointSettings, as `docker run` and `docker network connect` send it. Raises InvalidArgument for a MAC address that is none."""
+    ipam = endpoint.section("IPAMConfig")
+    return NetworkWish(
+        network="bridge" if network == "default" else network,
+        aliases=endpoint.strings("Aliases"),
+        address=ipam.text("IPv4Address"),
+        address6=ipam.text("IPv6Address"),
+        mac=_mac_of(endpoint.text("MacAddress")),
+        links=endpoint.strings("Links"),
+        link_local=ipam.strings("LinkLocalIPs"),
+        driver_opts=endpoint.pairs("DriverOpts"),
+    )
+
+
+def _mac_of(text: str) -> str:
+    if text and not _MAC.match(text):
+        raise InvalidArgument(f"invalid MAC address: {text}")
+    return text.lower().replace("-", ":")
 
 
 def exec_config_of(fields: Fields, container_id: str) -> ExecConfig:

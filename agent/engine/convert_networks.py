@@ -16,6 +16,7 @@ from cluster.model.objects import Network
 from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
 
 GATEWAY_BRIDGE: Final = "docker_gwbridge"
+PREDEFINED: Final = ("bridge", "host", "none")
 INGRESS_ENDPOINT: Final = "ingress-sbox"
 VNI_OPTION: Final = "com.docker.network.driver.overlay.vxlanid_list"
 
@@ -30,6 +31,8 @@ class NetworkRequest:
     spec: NetworkSpec
     driver: str
     scope: str
+    config_only: bool = False
+    config_from: str = ""
 
 
 def network_request_of(fields: Fields) -> NetworkRequest:
@@ -46,8 +49,10 @@ def network_request_of(fields: Fields) -> NetworkRequest:
         ingress=fields.flag("Ingress"),
         ipam_driver=ipam.text("Driver") or "default",
         ipam=tuple(_ipam_of(item) for item in ipam.objects("Config")),
+        ipam_options=ipam.pairs("Options"),
     )
-    return NetworkRequest(spec, driver or "bridge", fields.text("Scope"))
+    source = fields.section("ConfigFrom").text("Network")
+    return NetworkRequest(spec, driver or "bridge", fields.text("Scope"), fields.flag("ConfigOnly"), source)
 
 
 def _ipam_of(fields: Fields) -> IpamConfig:
@@ -100,7 +105,6 @@ def network_json(network: Network, members: Members | None = None, peers: Mappin
 
 
 def local_network_json(network: LocalNetwork, members: Members = ()) -> Json:
-    config = filled({"Subnet": network.subnet, "Gateway": network.gateway})
     return {
         "Name": network.name,
         "Id": network.id,
@@ -108,17 +112,25 @@ def local_network_json(network: LocalNetwork, members: Members = ()) -> Json:
         "Scope": "local",
         "Driver": network.driver,
         "EnableIPv4": True,
-        "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Options": {}, "Config": [config] if config else []},
+        "EnableIPv6": network.ipv6,
+        "IPAM": {"Driver": "default", "Options": mapping(network.ipam_options), "Config": _local_ipam(network)},
         "Internal": network.internal,
         "Attachable": network.attachable,
         "Ingress": False,
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
+        "ConfigFrom": {"Network": network.config_from},
+        "ConfigOnly": network.config_only,
         "Containers": members_json(members, network.name),
         "Options": mapping(network.options),
         "Labels": mapping(network.labels),
     }
+
+
+def _local_ipam(network: LocalNetwork) -> list[Json]:
+    """What was asked for, as it was asked for; a subnet that was chosen here is shown with its gateway."""
+    asked = [_ipam_json(config) for config in network.ipam]
+    if network.subnet and not any(config.subnet and ":" not in config.subnet for config in network.ipam):
+        asked.insert(0, {"Subnet": network.subnet, "Gateway": network.gateway})
+    return [config for config in asked if config]
 
 
 def members_json(members: Members, network_name: str, *, ingress: bool = False) -> dict[str, Json]:
@@ -137,7 +149,7 @@ def members_json(members: Members, network_name: str, *, ingress: bool = False) 
             "EndpointID": attachment.endpoint_id,
             "MacAddress": attachment.mac,
             "IPv4Address": attachment.address,
-            "IPv6Address": "",
+            "IPv6Address": attachment.address6,
         }
     return out
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from agent.engine import lookup
-from agent.engine.answers import json_answer, unserved
-from agent.engine.call import Call, Filters, matches_labels, matches_prefix, truth
+from agent.engine.answers import json_answer
+from agent.engine.call import Call, Filters, matches_labels, matches_prefix
 from agent.engine.convert import Json, mapping
-from agent.engine.convert_networks import GATEWAY_BRIDGE, Members, local_network_json, network_json, network_request_of
+from agent.engine.convert_create import wish_of
+from agent.engine.convert_networks import GATEWAY_BRIDGE, PREDEFINED, Members, NetworkRequest, local_network_json, network_json, network_request_of
+from agent.events import Event
+from agent.network_requests import config_of, subnet_of
 from agent.records import Attachment, LocalNetwork
 from cluster.model.assignments import NetworkItem
 from cluster.model.changes import Kind
@@ -23,16 +29,15 @@ if TYPE_CHECKING:
 
 FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_FILTERS: Final = frozenset({"label", "label!", "until"})
-PREDEFINED: Final = ("bridge", "host", "none")
 TYPES: Final = ("builtin", "custom")
-_CONNECT: Final = "networks of an existing container can't be changed yet: name them when it is created (--network)"
+_TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 async def list_(call: Call) -> Response:
     filters = call.filters(FILTERS)
     for kind in filters.get("type", ()):
         if kind not in TYPES:
-            raise InvalidArgument(f"invalid filter 'type={kind}'")
+            raise InvalidArgument(f"invalid filter: 'type'='{kind}'")
     users = _users(call.node)
     found: list[Json] = []
     found += [
@@ -64,16 +69,33 @@ def _matches(
 ) -> bool:
     builtin = name in (*PREDEFINED, GATEWAY_BRIDGE, "ingress")
     names = filters.get("name", ())
-    dangling = truth(filters, "dangling")
+    dangling = _dangling(filters)
     return (
         matches_prefix(identifier, filters.get("id", ()))
-        and (not names or any(wanted in name for wanted in names))
+        and (not names or any(_named(name, wanted) for wanted in names))
         and (not filters.get("driver") or driver in filters["driver"])
         and (not filters.get("scope") or scope in filters["scope"])
         and (not filters.get("type") or ("builtin" if name in PREDEFINED else "custom") in filters["type"])
         and matches_labels(labels, filters.get("label", ()))
         and (dangling is None or (not used and not builtin) is dangling)
     )
+
+
+def _dangling(filters: Filters) -> bool | None:
+    values = filters.get("dangling")
+    if not values:
+        return None
+    if len(values) == 1 and values[0] in _TRUTHS:
+        return _TRUTHS[values[0]]
+    raise InvalidArgument('invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")')
+
+
+def _named(name: str, wanted: str) -> bool:
+    """A part of the name or, as in Docker, a pattern that is found in it."""
+    try:
+        return wanted in name or re.search(wanted, name) is not None
+    except re.error:
+        return False
 
 
 async def inspect(call: Call) -> Response:
@@ -133,34 +155,52 @@ def _sandbox_attachment(network_id: str, name: str, address: str) -> Attachment:
 
 async def create(call: Call) -> Response:
     request = network_request_of(await call.fields())
-    if not request.spec.name:
-        raise InvalidArgument("network name cannot be empty")
-    if any(network.name == request.spec.name for network in call.node.networks.local()) and request.spec.name not in PREDEFINED:
-        raise Conflict(f"network with name {request.spec.name} already exists")
-    if request.driver == "overlay":
-        answer = await call.node.swarm.call("control.network_create", NetworkWrite(request.spec))
-        assert isinstance(answer, Ids)
-        return json_answer({"Id": answer.id, "Warning": " ".join(answer.warnings)}, 201)
-    if request.spec.name in PREDEFINED:
-        raise PermissionDenied(f"operation is not permitted on predefined {request.spec.name} network ")
+    spec = request.spec
+    local_names = {network.name for network in call.node.networks.local()}
+    if request.driver == "overlay" and request.scope == "local":
+        raise PermissionDenied("cannot downgrade network scope for overlay networks")
+    swarm = request.driver == "overlay" or request.scope not in ("", "local")
+    if not spec.name or (spec.name in local_names and (swarm or spec.name not in PREDEFINED)):
+        raise Conflict(f"network with name {spec.name} already exists")
+    if swarm:
+        return await _create_in_cluster(call, request)
+    if spec.name in (*PREDEFINED, "default"):
+        raise PermissionDenied(f"operation is not permitted on predefined {spec.name} network ")
+    if spec.ingress:
+        raise PermissionDenied("Ingress network can only be global scope network")
     if request.driver in ("host", "null"):
         raise PermissionDenied(f'only one instance of "{request.driver}" network is allowed')
-    if request.driver != "bridge":
-        raise NotFound(f'could not find plugin {request.driver} in v2 plugin registry: plugin "{request.driver}" not found')
-    if await _cluster_has(call.node, request.spec.name):
-        raise Conflict(f"network with name {request.spec.name} already exists")
-    spec = request.spec
-    ipam = spec.ipam[0] if spec.ipam else None
-    network = await call.node.networks.create(
-        spec.name,
-        subnet=ipam.subnet if ipam else "",
-        gateway=ipam.gateway if ipam else "",
-        labels=spec.labels,
-        options=spec.driver_opts,
-        internal=spec.internal,
-        attachable=spec.attachable,
-    )
+    for plugin in (request.driver if request.driver != "bridge" else "", spec.ipam_driver if spec.ipam_driver != "default" else ""):
+        if plugin:
+            raise NotFound(f'plugin "{plugin}" not found')
+    if await _cluster_has(call.node, spec.name):
+        raise Conflict(f"network with name {spec.name} already exists")
+    network = await call.node.networks.create(spec, config_only=request.config_only, config_from=request.config_from)
+    call.node.events.publish(Event("network", "create", network.id, (("name", network.name), ("type", network.driver))))
     return json_answer({"Id": network.id, "Warning": ""}, 201)
+
+
+async def _create_in_cluster(call: Call, request: NetworkRequest) -> Response:
+    if request.scope not in ("", "swarm"):
+        await call.node.swarm.call("control.query", Query(Kind.NETWORK, ids=("none",)))  # says what keeps this node from being asked
+    if request.scope == "swarm" and not call.node.swarm.node_id:
+        raise InvalidArgument("cannot create a swarm scoped network when swarm is not active")
+    if request.driver not in ("overlay", "bridge", "host", "null", "macvlan", "ipvlan"):
+        raise NotFound(f'plugin "{request.driver}" not found')
+    if request.driver != "overlay":
+        raise InvalidArgument(f"swarm-scoped networks of the {request.driver} driver are not served: use the overlay driver")
+    if request.spec.ipam_driver != "default":
+        raise NotFound(f"error during lookup of plugin {request.spec.ipam_driver}")
+    spec = request.spec
+    if request.config_from:
+        taken = config_of(call.node.networks.local(), request.config_from)
+        spec = msgspec.structs.replace(spec, ipam=taken.ipam, ipv6=taken.ipv6, internal=taken.internal, driver_opts=taken.options)
+    for config in spec.ipam:
+        if config.subnet:
+            subnet_of(config.subnet)
+    answer = await call.node.swarm.call("control.network_create", NetworkWrite(spec))
+    assert isinstance(answer, Ids)
+    return json_answer({"Id": answer.id, "Warning": " ".join(answer.warnings)}, 201)
 
 
 async def _cluster_has(node: Node, name: str) -> bool:
@@ -178,6 +218,7 @@ async def remove(call: Call) -> Response:
     found = await find(call.node, call.names["id"])
     if isinstance(found, LocalNetwork):
         await call.node.networks.remove(found.id)
+        call.node.events.publish(Event("network", "destroy", found.id, (("name", found.name), ("type", found.driver))))
     else:
         await call.node.swarm.call("control.network_remove", Remove(found.id))
     return Response(204)
@@ -218,5 +259,13 @@ def _prunable(labels: dict[str, str], filters: Filters) -> bool:
     return matches_labels(labels, filters.get("label", ())) and not any(matches_labels(labels, (u,)) for u in unwanted)
 
 
-async def connect(_call: Call) -> Response:
-    return unserved(_CONNECT)
+async def connect(call: Call) -> Response:
+    fields = await call.fields()
+    await call.node.containers.connections.connect(fields.text("Container"), wish_of(call.names["id"], fields.section("EndpointConfig")))
+    return Response(200)
+
+
+async def disconnect(call: Call) -> Response:
+    fields = await call.fields()
+    await call.node.containers.connections.disconnect(call.names["id"], fields.text("Container"), force=fields.flag("Force"))
+    return Response(200)

@@ -103,7 +103,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/networks/{id}", networks.inspect),
     ("DELETE", "/networks/{id}", networks.remove),
     ("POST", "/networks/{id}/connect", networks.connect),
-    ("POST", "/networks/{id}/disconnect", networks.connect),
+    ("POST", "/networks/{id}/disconnect", networks.disconnect),
     ("GET", "/volumes", volumes.list_),
     ("POST", "/volumes/create", volumes.create),
     ("POST", "/volumes/prune", volumes.prune),

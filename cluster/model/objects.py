@@ -124,6 +124,7 @@ class TaskNetwork(Value, frozen=True):
     network_id: NetworkId
     address: str  # CIDR
     aliases: tuple[str, ...] = ()
+    address6: str = ""  # CIDR; where the network has IPv6
 
 
 class Task(Value, frozen=True):

@@ -229,6 +229,7 @@ class NetworkSpec(Value, frozen=True):
     ingress: bool = False
     ipam_driver: str = "default"
     ipam: tuple[IpamConfig, ...] = ()
+    ipam_options: Pairs = ()
 
 
 class ClusterSpec(Value, frozen=True):

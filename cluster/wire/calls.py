@@ -141,6 +141,25 @@ class Ids(Body, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+class Attach(Body, frozen=True):
+    """A container of a node's own (none of a task) that shall be on an attachable overlay of the cluster's."""
+
+    container_id: str
+    network: str  # id, name or id prefix
+    address: str = ""  # plain; empty: any
+    address6: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+class Attached(Body, frozen=True):
+    """What the cluster gave: the task that holds it, and the addresses in CIDR form."""
+
+    task_id: str
+    network_id: str
+    address: str
+    address6: str = ""
+
+
 class Why(Body, frozen=True):
     reference: str  # a task or service: id, prefix or name (`test`, `test.1`, `test.1.<id>`)
 

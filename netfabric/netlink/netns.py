@@ -84,6 +84,19 @@ def create(path: str, made: int = -1) -> int:
     return descriptor
 
 
+def name_of_process(path: str, pid: int) -> None:
+    """Binds the network namespace of a process to `path` (whose folder exists); a leftover there goes first. Raises
+    OSError.
+    """
+    remove(path)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    try:
+        libc.bind_mount(f"/proc/{pid}/ns/net", path)
+    except OSError:
+        os.unlink(path)
+        raise
+
+
 def open_named(path: str) -> int:
     """A descriptor of the namespace bound to `path`. Raises FileNotFoundError when there is none, also when the
     file is no network namespace.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from agent.records import NetworkWish
 from agent.task_container import task_container
 from cluster.model.errors import InvalidArgument
 from cluster.model.ids import NetworkId, ServiceId, TaskId
@@ -22,7 +23,7 @@ def test_name_labels_networks_and_ports() -> None:
     made = task_container(task(args=("ping", "8.8.8.8")), NODE, "node1")
     assert made.name == "web.2." + "t" * 25
     assert dict(made.config.labels)["com.docker.swarm.task.name"] == made.name
-    assert made.networks == (("n" * 25, ("alias",), "10.0.1.8/24"),)
+    assert made.networks == (NetworkWish(network="n" * 25, aliases=("alias",), address="10.0.1.8/24"),)
     assert [(p.host_port, p.container_port) for p in made.mesh_ports] == [(8080, 80)]
     assert [(p.host_port, p.protocol) for p in made.host.port_bindings] == [(53, "udp")]
     assert (made.config.cmd, made.config.entrypoint) == (("ping", "8.8.8.8"), ())

@@ -12,7 +12,7 @@ from agent.engine.convert_nodes import node_spec_json, node_spec_of
 from agent.engine.convert_services import service_spec_json, service_spec_of, with_defaults
 from agent.engine.convert_swarm import cluster_spec_json, cluster_spec_of
 from agent.engine.fields import Fields
-from agent.records import State
+from agent.records import NetworkWish, State
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import ClusterSpec, Mount, ServiceMode, ServiceModeKind
 
@@ -303,7 +303,7 @@ def test_a_create_request_names_ports_networks_and_mounts() -> None:
     )
     assert request.config.cmd == ("true",)
     assert request.config.exposed_ports == ("90/udp", "80/tcp")
-    assert request.networks == (("n2", ("al",), "10.0.0.9"),)
+    assert request.networks == (NetworkWish(network="n2", aliases=("al",), address="10.0.0.9"),)
     assert [m.target for m in request.host.mounts] == ["/b", "/t"]
     assert request.host.port_bindings[0].host_port == 8080
 

@@ -1,0 +1,122 @@
+"""A container's networks changed after it was made: connect and disconnect, while it runs or not.
+
+Beside agent/containers.py and agent/container_runs.py the only module that changes a Record. Decides nothing about the kernel (agent/networks.py does).
+Source: moby's daemon/container_operations.go and runconfig/errors.go for the rules and their sentences.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import trio
+
+from agent import container_spec
+from agent.container_registry import Registry
+from agent.container_wiring import CONTAINER, Wiring, check_addresses
+from agent.events import Event, EventBus
+from agent.networks import Networks
+from agent.records import NetworkWish, Record
+from cluster.model.errors import Internal, NotFound, PermissionDenied
+
+SHARED: Final = "container sharing network namespace with another container or host cannot be connected to any other network"
+HOST: Final = "container cannot be disconnected from host network or connected to host network"
+NONE: Final = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+LIVE: Final = frozenset({"running", "paused"})
+replace = msgspec.structs.replace
+
+
+class Connections:
+    """State: one change at a time for each container."""
+
+    def __init__(self, registry: Registry, wiring: Wiring, networks: Networks, events: EventBus) -> None:
+        self._registry, self._wiring, self._networks, self._events = registry, wiring, networks, events
+        self._locks: dict[str, trio.Lock] = {}
+
+    async def connect(self, reference: str, wish: NetworkWish) -> None:
+        """Put a container on a network. Raises NotFound, PermissionDenied, InvalidArgument, Conflict or FabricError; it is as before then."""
+        check_addresses(wish, "Invalid", ")")
+        container_id = self._registry.find(reference).id
+        async with self._lock(container_id):
+            record = self._registry.find(container_id)
+            wanted = self._wiring.wished(wish)
+            if not wanted.network_id and not self._networks.node_id and record.state.status in LIVE:
+                raise NotFound(f"network {wish.network} not found")
+            self._refuse(record, wanted.network_name)
+            self._networks.check_wish(wish)
+            there = any(a.network_id and a.network_id == wanted.network_id for a in record.attachments if not a.hidden)
+            if record.state.status not in LIVE:
+                others = tuple(a for a in record.attachments if not (a.network_id == wanted.network_id and a.network_name == wanted.network_name))
+                self._registry.put(replace(record, attachments=(*others, wanted)))
+                return
+            if there:
+                raise PermissionDenied(f"endpoint with name {record.name} already exists in network {wanted.network_name}")
+            attachments = await self._networks.connect(record, wish)
+            await self._changed(container_id, replace(record, attachments=attachments), attachments[-1].network_name)
+        self._tell("connect", wish.network, container_id)
+
+    async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
+        """Take a container off a network. Raises NotFound, PermissionDenied or Internal."""
+        if not force:
+            self._must_be_known(network)
+        try:
+            container_id = self._registry.find(reference).id
+        except NotFound:
+            if force:
+                raise Internal(f"endpoint {reference} not found") from None
+            raise
+        async with self._lock(container_id):
+            record = self._registry.find(container_id)
+            wanted = self._wiring.wished(NetworkWish(network=network))
+            mine = [a for a in record.attachments if not a.hidden and wanted.network_name == a.network_name]
+            if record.state.status in LIVE and record.host.network_mode == "host" and wanted.network_name == "host":
+                raise PermissionDenied(HOST)
+            if not mine:
+                article = "" if record.state.status in LIVE else "the "
+                raise PermissionDenied(f"container {record.id} is not connected to {article}network {wanted.network_name}")
+            if record.state.status in LIVE and mine[0].interface:
+                attachments = await self._networks.disconnect(record, mine[0].network_id)
+                await self._changed(container_id, replace(record, attachments=attachments), "")
+            else:
+                self._registry.put(replace(record, attachments=tuple(a for a in record.attachments if a not in mine)))
+        self._tell("disconnect", network, container_id)
+
+    async def _changed(self, container_id: str, record: Record, network_name: str) -> None:
+        """The record, /etc/hosts, names and published ports follow the change, unless the container has ended meanwhile."""
+        now = self._registry.get(container_id)
+        if now is None or now.state.status not in LIVE:
+            await self._networks.detach(record)
+            return
+        record = replace(now, attachments=record.attachments)
+        self._registry.put(record)
+        self._wiring.write_files(record)
+        self._networks.names.open(record)
+        if record.ports:
+            await self._networks.publish(record.id, container_spec.host_ports(record))
+
+    def _refuse(self, record: Record, network_name: str) -> None:
+        mode = record.host.network_mode
+        attached = {a.network_name for a in record.attachments}
+        if mode.startswith(CONTAINER) or "host" in attached:
+            raise PermissionDenied(SHARED if network_name != "host" else HOST)
+        if network_name == "host":
+            raise PermissionDenied(HOST)
+        if (network_name == "none" and attached - {"none"}) or ("none" in attached and network_name != "none"):
+            raise PermissionDenied(NONE)
+
+    def _must_be_known(self, network: str) -> None:
+        if self._networks.assigned_or_none(network) is None:
+            self._networks.find(network)
+
+    def _lock(self, container_id: str) -> trio.Lock:
+        self._locks = {i: lock for i, lock in self._locks.items() if lock.locked() or lock.statistics().tasks_waiting}
+        return self._locks.setdefault(container_id, trio.Lock())
+
+    def _tell(self, action: str, network: str, container_id: str) -> None:
+        try:
+            found = self._networks.find(network)
+        except NotFound:
+            return
+        self._events.publish(Event("network", action, found.id, (("container", container_id), ("name", found.name), ("type", found.driver))))
+
+

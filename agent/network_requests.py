@@ -1,0 +1,160 @@
+"""What a user asks of a new network of this node, judged: address pools and the bridge driver's options. Pure.
+
+Sources: moby's libnetwork (network.go, drivers/bridge, ipam) for the rules and the sentences.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from agent.records import LocalNetwork
+from cluster.model.errors import Conflict, Internal, InvalidArgument, NotFound, PermissionDenied
+from cluster.model.specs import IpamConfig, NetworkSpec
+
+BRIDGE_NAME: Final = "com.docker.network.bridge.name"
+ICC: Final = "com.docker.network.bridge.enable_icc"
+MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
+HOST_BINDING: Final = "com.docker.network.bridge.host_binding_ipv4"
+MTU: Final = "com.docker.network.driver.mtu"
+DEFAULT_POOLS: Final = tuple(f"172.{n}.0.0/16" for n in range(17, 32)) + tuple(f"192.168.{n}.0/20" for n in range(0, 256, 16))
+NO_POOL: Final = "could not find an available, non-overlapping IPv{} address pool among the defaults to assign to the network"
+OVERLAP: Final = "Pool overlaps with other one on this address space"
+LINK_NAME_BYTES: Final = 15
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Subnets:
+    """CIDR and plain gateway of each family; empty where there is none."""
+
+    subnet: str = ""
+    gateway: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeOptions:
+    """The bridge driver's options with their defaults."""
+
+    name: str = ""
+    icc: bool = True
+    masquerade: bool = True
+    host_address: str = ""  # where ports are published that name no address
+    mtu: int = 0
+
+
+def options_of(options: Iterable[tuple[str, str]]) -> BridgeOptions:
+    """Raises InvalidArgument for a value that can't be read; options that nobody knows are kept and mean nothing."""
+    found = dict(options)
+    address = found.get(HOST_BINDING, "")
+    if address:
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError:
+            raise InvalidArgument(f"failed to parse {HOST_BINDING} value: {address} (nil ip)") from None
+    name = found.get(BRIDGE_NAME, "")
+    if len(name.encode()) > LINK_NAME_BYTES or "/" in name or name in {".", ".."} or any(c.isspace() for c in name):
+        raise InvalidArgument(f"invalid bridge name {name!r}: a name of at most {LINK_NAME_BYTES} bytes without spaces and slashes")
+    return BridgeOptions(name, _flag(found, ICC), _flag(found, MASQUERADE), "" if address == "0.0.0.0" else address, _number(found, MTU))  # noqa: S104
+
+
+def _flag(options: dict[str, str], key: str) -> bool:
+    text = options.get(key, "true")
+    if text not in _TRUE | _FALSE:
+        raise InvalidArgument(f'failed to parse {key} value: {text} (strconv.ParseBool: parsing "{text}": invalid syntax)')
+    return text in _TRUE
+
+
+def _number(options: dict[str, str], key: str) -> int:
+    text = options.get(key, "0")
+    if not text.isascii() or not text.isdigit() or len(text) > 5:
+        raise InvalidArgument(f'failed to parse {key} value: {text} (strconv.Atoi: parsing "{text}": invalid syntax)')
+    return int(text)
+
+
+def subnet_of(text: str) -> Subnet:
+    """Raises InvalidArgument in Docker's words for what is no subnet."""
+    try:
+        if "/" not in text:
+            raise ValueError
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise InvalidArgument(f"Invalid subnet {text} : invalid CIDR address: {text}") from None
+
+
+def config_of(networks: Iterable[LocalNetwork], name: str) -> LocalNetwork:
+    """The configuration-only network of that name. Raises NotFound, PermissionDenied."""
+    for network in networks:
+        if network.name == name:
+            if not network.config_only:
+                raise PermissionDenied(f"{name} is not a configuration only network")
+            return network
+    raise NotFound(f"configuration network {name!r} does not exist")
+
+
+def choose(spec: NetworkSpec, networks: Iterable[LocalNetwork], routes: Iterable[str]) -> Subnets:
+    """The subnets and gateways of a new bridge network. `routes`: destinations (CIDR) of the node's routes, which no default pool may hide.
+
+    Raises InvalidArgument, PermissionDenied (a subnet that overlaps) or Conflict (no default pool is left) in Docker's words.
+    """
+    used = [ipaddress.ip_network(s, strict=False) for n in networks for s in (n.subnet, n.subnet6) if s]
+    by_family = {4: [c for c in spec.ipam if ":" not in c.subnet], 6: [c for c in spec.ipam if ":" in c.subnet]}
+    for configs in by_family.values():
+        for config in configs:
+            if config.subnet:
+                subnet_of(config.subnet)
+        if len(configs) > 1:
+            raise PermissionDenied("bridge driver doesn't support multiple subnets")
+    own, own6 = (next(iter(by_family[family]), None) for family in (4, 6))
+    if spec.ipv6 and (own6 is None or not own6.subnet):
+        raise Conflict(NO_POOL.format(6))
+    subnet = _asked(own, used) if own is not None and own.subnet else _free(used, routes)
+    subnet6 = _asked(own6, used) if own6 is not None and spec.ipv6 else None
+    return Subnets(str(subnet), _gateway(own, subnet), str(subnet6) if subnet6 else "", _gateway(own6, subnet6) if subnet6 else "")
+
+
+def _asked(config: IpamConfig, used: list[Subnet]) -> Subnet:
+    subnet = subnet_of(config.subnet)
+    if not subnet.prefixlen or any(subnet.version == u.version and subnet.overlaps(u) for u in used):
+        raise PermissionDenied(OVERLAP)
+    if config.ip_range and not _inside(subnet_of(config.ip_range), subnet):
+        raise InvalidArgument(f"invalid ip-range {config.ip_range}: it is not within subnet {subnet}")
+    return subnet
+
+
+def _inside(part: Subnet, whole: Subnet) -> bool:
+    return part.version == whole.version and part.network_address in whole and part.broadcast_address in whole
+
+
+def _free(used: list[Subnet], routes: Iterable[str]) -> Subnet:
+    taken = [u for u in (*used, *map(ipaddress.ip_network, routes)) if u.version == 4]
+    for candidate in map(ipaddress.ip_network, DEFAULT_POOLS):
+        if not any(candidate.overlaps(u) for u in taken):
+            return candidate
+    raise Conflict(NO_POOL.format(4))
+
+
+def _gateway(config: IpamConfig | None, subnet: Subnet) -> str:
+    """The gateway asked for, else the first free address: of the range where there is one."""
+    try:
+        reserved = {ipaddress.ip_address(address) for _, address in config.reserved} if config is not None else set()
+        if config is not None and config.gateway:
+            gateway = ipaddress.ip_address(config.gateway)
+            if gateway not in subnet:
+                raise InvalidArgument(f"no matching subnet for gateway {config.gateway}")
+            return str(gateway)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid address: {error}") from None
+    part = subnet_of(config.ip_range) if config is not None and config.ip_range else subnet
+    last = int(subnet.broadcast_address)
+    for number in range(max(int(subnet.network_address) + 1, int(part.network_address)), min(last, int(part.broadcast_address) + 1)):
+        if ipaddress.ip_address(number) not in reserved or subnet.version == 6:
+            return str(ipaddress.IPv4Address(number) if subnet.version == 4 else ipaddress.IPv6Address(number))
+    raise Internal("failed to allocate gateway (): No available addresses on this pool")
