@@ -18,7 +18,7 @@ import msgspec
 from agent import container_spec, naming, port_bindings
 from agent.container_store import ContainerStore
 from agent.leases import is_local
-from agent.networks import Networks
+from agent.networks import Networks, own_names
 from agent.records import Attachment, HostConfig, NetworkWish, PortBinding, Record
 from cluster.model.errors import Conflict, Internal, InvalidArgument, NotFound
 from netfabric.firewall.resolver import ADDRESS
@@ -67,7 +67,8 @@ class Wiring:
             return record
         wanted = tuple(_wish(a) for a in record.attachments if not a.hidden)
         sysctls = tuple((k, v) for k, v in record.host.sysctls if k.startswith("net."))
-        attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls, namespace=namespace)
+        attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls, namespace=namespace,
+                                                  names=own_names(record))  # fmt: skip
         attached = replace(record, attachments=attachments)
         try:
             attached = replace(attached, ports=self._allocate(attached))

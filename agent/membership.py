@@ -25,10 +25,10 @@ from agent.session import Session
 from agent.task_logs import serve_logs
 from agent.worker import Worker
 from cluster.model.assignments import SessionState
-from cluster.model.errors import InvalidArgument, Unavailable
+from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
 from cluster.model.objects import NodeDescription
 from cluster.model.specs import ClusterSpec
-from cluster.wire.calls import Nothing
+from cluster.wire.calls import Attach, Attached, KeepAttachments, Nothing, Text
 
 if TYPE_CHECKING:
     from agent.containers import Containers
@@ -87,6 +87,8 @@ class Membership:
         self._identity: Identity | None = None
         self._session: Session | None = None
         self._worker: Worker | None = None
+        self._background: trio.Nursery | None = None
+        networks.cluster = self
         self._busy = False
         self.error = ""
 
@@ -224,6 +226,25 @@ class Membership:
         """A control call. Raises Unavailable in Docker's words on a node that is no manager, or when no manager answers."""
         return await self._manager_session().call(name, request)
 
+    async def attach(self, request: Attach) -> Attached:
+        """Ask for an address on an attachable overlay for a container of this node's own. Raises what the managers say, Unavailable."""
+        if self._session is None:
+            raise Unavailable(NOT_IN_SWARM)
+        answer = await self._session.call("agent.attach", request)
+        assert isinstance(answer, Attached)
+        return answer
+
+    def detach(self, attachment_id: str) -> None:
+        """Say that it is over, in the background: without a manager the next session's beginning says so."""
+        if self._session is not None and self._background is not None:
+            self._background.start_soon(self._tell, self._session, "agent.detach", Text(attachment_id))
+
+    async def _tell(self, session: Session, name: str, request: object) -> None:
+        try:
+            await session.call(name, request)
+        except ClusterError as error:
+            log.info("not told to the managers", extra={"fields": {"call": name, "error": error.message}})
+
     @asynccontextmanager
     async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
         async with self._manager_session().stream(name, request) as items:
@@ -261,6 +282,8 @@ class Membership:
     async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, resume: bool, *,
                     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:  # fmt: skip
         async def on_state(state: SessionState) -> None:
+            if self._background is not None:  # what ended while no manager listened ends now
+                self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.held_attachments()))
             if self._identity is not None and state.managers and state.managers != self._identity.managers:
                 self._identity = replace(self._identity, managers=state.managers)
                 await trio.to_thread.run_sync(membership_files.save, self._root / "node", self._identity)
@@ -268,6 +291,7 @@ class Membership:
         try:
             with trio.CancelScope() as self._scope:
                 async with trio.open_nursery() as nursery:
+                    self._background = nursery
                     await nursery.start(worker.run)
                     handlers = {"node.logs": serve_logs(self._containers, identity.node_id, nursery)}
                     if identity.role == "manager":
@@ -275,6 +299,7 @@ class Membership:
                     nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers)
                     task_status.started()
         finally:
+            self._background = None
             self._ended.set()
 
     async def _keep_manager(self, identity: Identity, resume: bool) -> None:

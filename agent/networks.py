@@ -24,10 +24,10 @@ from agent.records import Attachment, LocalNetwork, NetworkWish, Record
 from agent.view import EMPTY_TABLES, ClusterTables, fold, overlays
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
 from cluster.model.errors import Internal, NotFound, PermissionDenied
-from cluster.model.ids import NetworkId
+from cluster.model.ids import ID_RANDOM_BYTES, NetworkId, make_id
 from cluster.model.objects import Network
 from cluster.model.specs import NetworkSpec
-from cluster.wire.calls import Attached
+from cluster.wire.calls import Attach, Attached
 from netfabric import view
 from netfabric.errors import FabricError
 
@@ -44,9 +44,14 @@ _ITEMS = msgspec.msgpack.Decoder(tuple[TaskItem | NetworkItem | EndpointItem | B
 class Attacher(Protocol):
     """The cluster, which gives containers of one's own their addresses on attachable overlays."""
 
-    async def attach(self, container_id: str, wish: NetworkWish) -> Attached: ...
+    async def attach(self, request: Attach) -> Attached: ...
 
-    async def detach(self, task_id: str) -> None: ...
+    def detach(self, attachment_id: str) -> None: ...
+
+
+def own_names(record: Record) -> tuple[str, ...]:
+    """What a container answers to on overlays beside its aliases."""
+    return (record.name, record.id[:12], *((record.config.hostname,) if record.config.hostname else ()))
 
 
 class Networks:
@@ -67,6 +72,7 @@ class Networks:
         self._last_interface: dict[str, int] = {}
         self._assigned = trio.Event()
         self._underlay_mtu = addresses.ETHERNET_MTU_BYTES
+        self._held: set[str] = set()
         self.cluster: Attacher | None = None
         self.node_id = ""
         self.vtep = ""
@@ -195,13 +201,14 @@ class Networks:
     # -- containers -----------------------------------------------------------------------------------------------
 
     async def attach(self, container_id: str, wishes: tuple[NetworkWish, ...], *, ingress_ports: tuple[view.PublishedPort, ...] = (),
-                     sysctls: tuple[tuple[str, str], ...] = (), namespace: int = -1) -> tuple[Attachment, ...]:  # fmt: skip
+                     sysctls: tuple[tuple[str, str], ...] = (), namespace: int = -1,
+                     names: tuple[str, ...] = ()) -> tuple[Attachment, ...]:  # fmt: skip
         """Lease the addresses, build the container's namespace and wire it. Returns its attachments in interface order. `namespace`: a descriptor of
-        the one to use instead of a new one.
+        the one to use instead of a new one; `names`: what it answers to on overlays, beside its aliases.
 
         Raises NotFound for an unknown network, Conflict when addresses have run out, FabricError when the kernel refuses. Nothing stays leased after a failure.
         """
-        wanted = await self._find_all(container_id, wishes)
+        wanted = await self._find_all(container_id, names, wishes)
         attachments: tuple[Attachment, ...] = ()
         try:
             attachments = self._leases.take(wanted)
@@ -210,7 +217,7 @@ class Networks:
                 await self._reconcile(container_id)
         except BaseException:
             self._uninstall(container_id, attachments)
-            await self._give_up(one.task_id for one in wanted)
+            self._give_up(one.task_id for one in wanted)
             raise
         return attachments
 
@@ -220,7 +227,7 @@ class Networks:
         if before is None:
             self._fabric.adopt(record.id[:12], record.state.pid)
             before = self._sandboxes[record.id] = view.Sandbox(record.id[:12], ())
-        (wanted,) = await self._find_all(record.id, (wish,))
+        (wanted,) = await self._find_all(record.id, own_names(record), (wish,))
         added: tuple[Attachment, ...] = ()
         try:
             added = (self._leases.one(wanted, self._next_interface(record)),)
@@ -232,12 +239,13 @@ class Networks:
             self._rewire(record.id, record.attachments, before)
             with trio.CancelScope(shield=True):
                 await self.reconcile()
-                await self._give_up((wanted.task_id,))
+            self._give_up((wanted.task_id,))
             raise
         return attachments
 
     async def disconnect(self, record: Record, network_id: str) -> tuple[Attachment, ...]:
         """Take a running container off a network. Returns the attachments that it has left."""
+        self._note_interfaces(record)
         gone = tuple(a for a in record.attachments if a.network_id == network_id)
         attachments = self._settled(record, tuple(a for a in record.attachments if a.network_id != network_id))
         self._leases.give_back(gone)
@@ -246,7 +254,7 @@ class Networks:
         if self._doomed:
             self._drop_doomed()
         await self.reconcile()
-        await self._give_up(a.task_id for a in gone)
+        self._give_up(a.task_id for a in gone)
         return attachments
 
     def _rewire(self, container_id: str, attachments: tuple[Attachment, ...], before: view.Sandbox) -> None:
@@ -260,23 +268,26 @@ class Networks:
 
     def _next_interface(self, record: Record) -> int:
         """Numbers go on for as long as the container runs: one that was somebody's comes back with the next start only."""
-        used = [int(a.interface.removeprefix("eth")) for a in record.attachments if a.interface]
-        number = max((*used, self._last_interface.get(record.id, -1))) + 1
-        self._last_interface[record.id] = number
-        return number
+        self._note_interfaces(record)
+        self._last_interface[record.id] += 1
+        return self._last_interface[record.id]
 
-    async def _find_all(self, container_id: str, wishes: tuple[NetworkWish, ...]) -> tuple[Wanted, ...]:
+    def _note_interfaces(self, record: Record) -> None:
+        used = [int(a.interface.removeprefix("eth")) for a in record.attachments if a.interface]
+        self._last_interface[record.id] = max((*used, self._last_interface.get(record.id, -1)))
+
+    async def _find_all(self, container_id: str, names: tuple[str, ...], wishes: tuple[NetworkWish, ...]) -> tuple[Wanted, ...]:
         """The networks asked for; on an overlay without an address of the cluster's, one is asked for. Raises NotFound, what the cluster says."""
         found: list[Wanted] = []
         try:
             for wish in wishes:
-                found += [await self._find_one(container_id, wish)]
+                found += [await self._find_one(container_id, names, wish)]
         except BaseException:
-            await self._give_up(one.task_id for one in found)
+            self._give_up(one.task_id for one in found)
             raise
         return tuple(found)
 
-    async def _find_one(self, container_id: str, wish: NetworkWish) -> Wanted:
+    async def _find_one(self, container_id: str, names: tuple[str, ...], wish: NetworkWish) -> Wanted:
         item = self._tables.networks.get(NetworkId(wish.network))
         if item is not None and "/" in wish.address:
             return Wanted(wish, item)
@@ -285,21 +296,30 @@ class Networks:
         except NotFound:
             if self.cluster is None or not self.node_id:
                 raise
-        given = await self.cluster.attach(container_id, wish)
+        attachment_id = make_id(os.urandom(ID_RANDOM_BYTES))
+        self._held.add(attachment_id)
         try:
-            while (item := self._tables.networks.get(NetworkId(given.network_id))) is None or not item.lb_address:
+            given = await self.cluster.attach(
+                Attach(attachment_id, container_id, wish.network, wish.address.partition("/")[0], tuple(dict.fromkeys((*names, *wish.aliases))))
+            )
+            while (item := self._tables.networks.get(NetworkId(given.network_id))) is None:
                 await self._assigned.wait()
         except BaseException:
-            await self._give_up((given.task_id,))
+            self._give_up((attachment_id,))
             raise
-        return Wanted(msgspec.structs.replace(wish, address=given.address, address6=given.address6), item, given.task_id)
+        return Wanted(msgspec.structs.replace(wish, address=given.address), item, attachment_id)
 
-    async def _give_up(self, task_ids: Iterable[str]) -> None:
-        """Tell the cluster that these attachments of it are over, also when what asked for them was cancelled."""
-        with trio.CancelScope(shield=True):
-            for task_id in task_ids:
-                if task_id and self.cluster is not None:
-                    await self.cluster.detach(task_id)
+    def _give_up(self, attachment_ids: Iterable[str]) -> None:
+        """These attachments are over; the cluster is told now, or when the next session begins."""
+        for attachment_id in attachment_ids:
+            if attachment_id in self._held:
+                self._held.discard(attachment_id)
+                if self.cluster is not None:
+                    self.cluster.detach(attachment_id)
+
+    def held_attachments(self) -> tuple[str, ...]:
+        """The attachments of the cluster's that containers of users here have, or wait for."""
+        return tuple(self._held)
 
     def _known(self, network_id: str) -> LocalNetwork | NetworkItem:
         """Raises NotFound."""
@@ -315,6 +335,8 @@ class Networks:
         for attachment in record.attachments:
             if is_local(attachment.network_id):
                 self._leases.again(attachment)
+            if attachment.task_id:
+                self._held.add(attachment.task_id)
         if record.attachments or os.path.exists(self.namespace(record.id)):
             self._install(record.id, record.attachments, ingress_ports, host_ports, record.host.sysctls)
 
@@ -324,7 +346,7 @@ class Networks:
         if record.id in self._sandboxes:
             self._uninstall(record.id, record.attachments)
             await self.reconcile()
-            await self._give_up(a.task_id for a in record.attachments)
+            self._give_up(a.task_id for a in record.attachments)
 
     async def wait_quiet(self, container_id: str, service_id: str) -> None:
         """Until the last connection that the mesh has led to the container is over. At once when its service is balanced by nobody (any more)."""

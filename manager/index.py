@@ -277,6 +277,12 @@ class Index:
         self._note(Kind.NODE, id, before)
         had = set(before.attachments) if before is not None else set()
         has = set(after.attachments) if after is not None else set()
+        held = {c.id: c for c in before.containers if c.address} if before is not None else {}
+        holds = {c.id: c for c in after.containers if c.address} if after is not None else {}
+        for container in (c for id_, c in held.items() if id_ not in holds):
+            self.addresses.release(container.network_id, container.address)
+        for container in (c for id_, c in holds.items() if id_ not in held):
+            self.addresses.claim(container.network_id, container.address)
         for attachment in had - has:
             self.addresses.release(attachment.network_id, attachment.address)
             nodes = self.attached[attachment.network_id]

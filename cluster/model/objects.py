@@ -56,6 +56,18 @@ class NodeAttachment(Value, frozen=True):
     address: str
 
 
+class ContainerAttachment(Value, frozen=True):
+    """A container that a user runs on a node, on an attachable overlay: what SwarmKit keeps as a task of the kind NetworkAttachment."""
+
+    id: TaskId
+    network_id: NetworkId
+    container_id: str
+    asked: str = ""  # the address that its user wants, plain
+    names: tuple[str, ...] = ()  # what it answers to there
+    address: str = ""  # CIDR; empty until it is given
+    refused: str = ""  # why none could be given
+
+
 class Node(Value, frozen=True):
     id: NodeId
     spec: NodeSpec
@@ -66,6 +78,7 @@ class Node(Value, frozen=True):
     role: Role = Role.WORKER
     certificate_pem: str = ""
     attachments: tuple[NodeAttachment, ...] = ()
+    containers: tuple[ContainerAttachment, ...] = ()
 
 
 class VirtualIp(Value, frozen=True):

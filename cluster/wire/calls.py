@@ -144,11 +144,17 @@ class Ids(Body, frozen=True):
 class Attach(Body, frozen=True):
     """A container of a node's own (none of a task) that shall be on an attachable overlay of the cluster's."""
 
+    id: str  # of the attachment: the node's own choice
     container_id: str
     network: str  # id, name or id prefix
     address: str = ""  # plain; empty: any
-    address6: str = ""
-    aliases: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class KeepAttachments(Body, frozen=True):
+    """The attachments that the calling node still has or wants: the others of it are over."""
+
+    ids: tuple[str, ...]
 
 
 class Attached(Body, frozen=True):
@@ -235,6 +241,9 @@ CALLS: Final[dict[str, Call]] = {
         Call("agent.session", OpenSession, SessionMessage, _C.NODE, stream=True),
         Call("agent.statuses", UpdateStatuses, Nothing, _C.NODE),
         Call("agent.applied", Applied, Nothing, _C.NODE),
+        Call("agent.attach", Attach, Attached, _C.NODE),
+        Call("agent.detach", Text, Nothing, _C.NODE),
+        Call("agent.keep_attachments", KeepAttachments, Nothing, _C.NODE),
         Call("agent.heartbeat", Nothing, Nothing, _C.NODE),
         Call("agent.leave", Nothing, Nothing, _C.NODE),
         Call("node.logs", LogsOf, LogLine, _C.MANAGER, stream=True, to_agent=True),

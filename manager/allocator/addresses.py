@@ -28,12 +28,15 @@ def to_text(number: int) -> str:
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """What may be given out on one network: first to last, but not the reserved (gateway, auxiliary addresses)."""
+    """What may be given out on one network: first to last, but not the reserved (gateway, auxiliary addresses); by
+    name also the rest, from lowest to highest."""
 
     first: int
     last: int
     prefix: int
     reserved: frozenset[int]
+    lowest: int
+    highest: int
 
 
 def pool_of(network: Network) -> Pool | None:
@@ -42,7 +45,7 @@ def pool_of(network: Network) -> Pool | None:
         return None
     subnet = ipaddress.IPv4Network(network.subnet)
     reserved = {to_number(network.gateway)} if network.gateway else set()
-    first, last = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
+    lowest, highest = first, last = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
     for config in network.spec.ipam:
         if config.subnet and ":" not in config.subnet and ipaddress.ip_network(config.subnet, strict=False) == subnet:
             reserved.update(to_number(address) for _, address in config.reserved)
@@ -50,7 +53,7 @@ def pool_of(network: Network) -> Pool | None:
                 part = ipaddress.IPv4Network(config.ip_range, strict=False)
                 first = max(first, int(part.network_address))
                 last = min(last, int(part.broadcast_address))
-    return Pool(first, last, subnet.prefixlen, frozenset(reserved))
+    return Pool(first, last, subnet.prefixlen, frozenset(reserved), lowest, highest)
 
 
 class AddressBook:
@@ -85,6 +88,14 @@ class AddressBook:
                 del self.used[network_id]
         else:
             used[number] -= 1
+
+    def asked(self, network_id: NetworkId, address: str) -> str | None:
+        """This plain address in CIDR form; None when it is taken, reserved, or not a host's of this network."""
+        pool = self._pools.get(network_id)
+        number = to_number(address)
+        if pool is None or number in self.used.get(network_id, {}) or number in pool.reserved or not pool.lowest <= number <= pool.highest:
+            return None
+        return f"{to_text(number)}/{pool.prefix}"
 
     def next_free(self, network_id: NetworkId) -> str | None:
         """The next address of this network in CIDR form, not yet claimed; None when all are taken, or no subnet is

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from cluster.model.ids import NetworkId, NodeId
-from cluster.model.objects import Network, Node, NodeAttachment, NodeState
+from cluster.model.objects import ContainerAttachment, Network, Node, NodeAttachment, NodeState
 from manager.draft import Draft, Reason
 
 FIRST_VNI: Final = 4096
@@ -108,10 +108,29 @@ def attach_nodes(draft: Draft, node_ids: Iterable[NodeId]) -> None:
         if len(kept) != len(node.attachments):
             draft.put(msgspec.structs.replace(node, attachments=kept))
         wanted = dict(index.ingress) if node.status.state is NodeState.READY else {}
+        for container in index.nodes[node.id].containers:
+            give(draft, node.id, container)
+            wanted[container.network_id] = None
         for task_id in index.uses[node.id].tasks:
             wanted.update((n.network_id, None) for n in index.tasks[task_id].networks)
         for network_id in wanted:
             attach(draft, node.id, network_id)
+
+
+def give(draft: Draft, node_id: NodeId, container: ContainerAttachment) -> None:
+    """Give a container of a user's its address on an overlay unless it has one, or say why it can't be."""
+    network = draft.index.networks.get(container.network_id)
+    if container.address or container.refused or (network is not None and not network.subnet and network.id not in draft.index.refused):
+        return
+    if network is None or not network.subnet:
+        address, why = None, "the network has no subnet" if network is not None else f"network {container.network_id} not found"
+    elif container.asked:
+        address, why = draft.index.addresses.asked(network.id, container.asked), f"address {container.asked} is in use or not of this network"
+    else:
+        address, why = draft.index.addresses.next_free(network.id), exhausted(network)
+    node = draft.index.nodes[node_id]
+    given = msgspec.structs.replace(container, address=address or "", refused="" if address else why)
+    draft.put(msgspec.structs.replace(node, containers=tuple(given if c.id == container.id else c for c in node.containers)))
 
 
 def attach(draft: Draft, node_id: NodeId, network_id: NetworkId) -> None:

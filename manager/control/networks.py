@@ -51,6 +51,9 @@ def remove(store: Store, request: Remove, now_ns: int, rng: Random) -> tuple[tup
     for task in store.all(Kind.TASK):
         if any(a.network_id == network.id for a in task.networks) and _may_hold(store, task):
             raise FailedPrecondition(f"network {network.id} is in use by task {task.id}")
+    for node in store.all(Kind.NODE):
+        if node.status.state is not NodeState.DOWN and (held := next((c for c in node.containers if c.network_id == network.id), None)):
+            raise FailedPrecondition(f"network {network.id} is in use by task {held.id}")
     return (deleted(network),), Ids(network.id)
 
 

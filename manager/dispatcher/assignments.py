@@ -265,8 +265,8 @@ class Board:
         )
         self._exchange(dirty, old, new)
         for node in (before, after):
-            for attachment in node.attachments if node else ():
-                dirty.places[known.id, attachment.network_id] = None
+            joined = (*(a.network_id for a in node.attachments), *(c.network_id for c in node.containers)) if node else ()
+            dirty.places.update(((known.id, network_id), None) for network_id in joined)
 
     def _service(self, dirty: _Dirty, service_id: ServiceId, after: Service | None) -> None:
         for service in (self._services.pop(service_id, None), after):
@@ -370,7 +370,8 @@ class Board:
         network, node = self._networks.get(network_id), self._nodes.get(node_id)
         if network is None or node is None or not network.subnet:
             return None
-        if not network.spec.ingress and network_id not in self._attached.get(node_id, ()):
+        used = network_id in self._attached.get(node_id, ()) or any(c.network_id == network_id and c.address for c in node.containers)
+        if not network.spec.ingress and not used:
             return None
         address = next((a.address for a in node.attachments if a.network_id == network_id), "")
         return NetworkItem(network, address) if address else None

@@ -20,9 +20,10 @@ from cluster.model.assignments import Assignments, Item, SessionMessage, Session
 from cluster.model.changes import Kind, updated
 from cluster.model.errors import ClusterError, InvalidArgument, NotFound, OutOfSequence, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId, TaskId
-from cluster.model.objects import Node, NodeState, NodeStatus
-from cluster.wire.calls import PROTOCOL_VERSION, Applied, Nothing, OpenSession, UpdateStatuses
+from cluster.model.objects import Network, Node, NodeState, NodeStatus
+from cluster.wire.calls import PROTOCOL_VERSION, Applied, Attach, Attached, KeepAttachments, Nothing, OpenSession, Text, UpdateStatuses
 from cluster.wire.peer import Caller
+from manager.dispatcher import containers
 from manager.dispatcher.assignments import Board
 from manager.dispatcher.liveness import Liveness
 from manager.dispatcher.sessions import Session, Sessions
@@ -31,6 +32,7 @@ from manager.raft.driver import Driver
 from manager.store import Batch, Store, Watch, WatchLagged
 
 ITEMS_PER_MESSAGE: Final = 4096  # keeps a message below the wire's frame
+ATTACH_BOUND_S: Final = 20.0  # as long as Docker waits for a container's address on an overlay
 NODE_UPDATE_TRIES: Final = 16  # a node's object changed under us this often: give up
 DRAIN_BOUND_S: Final = 2.0  # how long a task that drains is kept for nodes that do not acknowledge (Docker: always that long)
 
@@ -114,6 +116,39 @@ class Dispatcher:
         session = self._sessions.get(node_id)
         if session is not None and session.peer is caller.peer:
             self._wake(self._board.acknowledge(node_id, request.version))
+        return Nothing()
+
+    async def attach(self, caller: Caller, request: Attach) -> Attached:
+        """agent.attach: a container of the node's own gets an address on an attachable overlay, or Raises why not."""
+        node_id = NodeId(caller.node_id)
+        network = self._store.find(Kind.NETWORK, request.network)
+        assert isinstance(network, Network)
+        containers.check(request, network)
+        watch = self._store.watch()
+        try:
+            await self._change_node(node_id, lambda node: containers.added(node, request, network))
+            with trio.move_on_after(ATTACH_BOUND_S):
+                while (given := containers.outcome(self._member(node_id), request.id)) is None:
+                    await watch.next()
+                return given
+            raise Unavailable(f"no address was given on network {network.spec.name} within {ATTACH_BOUND_S:g} s")
+        except (ClusterError, WatchLagged, trio.Cancelled) as failure:
+            with trio.CancelScope(shield=True):
+                await self._change_node(node_id, lambda node: containers.without(node, (request.id,)))
+            if isinstance(failure, WatchLagged):
+                raise Unavailable("the manager is too busy: try again") from failure
+            raise
+        finally:
+            watch.close()
+
+    async def detach(self, caller: Caller, request: Text) -> Nothing:
+        """agent.detach: an attachment of the node's own is over."""
+        await self._change_node(NodeId(caller.node_id), lambda node: containers.without(node, (request.text,)))
+        return Nothing()
+
+    async def keep_attachments(self, caller: Caller, request: KeepAttachments) -> Nothing:
+        """agent.keep_attachments: all others of the node are over."""
+        await self._change_node(NodeId(caller.node_id), lambda node: containers.only(node, frozenset(request.ids)))
         return Nothing()
 
     async def heartbeat(self, caller: Caller, request: Nothing) -> Nothing:

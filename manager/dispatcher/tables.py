@@ -70,10 +70,13 @@ def _hostname(task: Task, node: Node) -> str:
 
 
 def node_endpoints(node: Node) -> Iterator[EndpointItem]:
-    """The node's load-balancer addresses."""
+    """The node's load-balancer addresses, and those of the containers that its users have put on overlays."""
     if node.status.address:
         for attachment in node.attachments:
             yield EndpointItem(attachment.network_id, attachment.address, node.id, node.status.address)
+        for container in node.containers:
+            if container.address:
+                yield EndpointItem(container.network_id, container.address, node.id, node.status.address, container.id, container.names)
 
 
 def backends(task: Task) -> Iterator[tuple[NetworkId, Backend]]:
