@@ -30,6 +30,7 @@ from cluster.model.specs import NetworkSpec
 from cluster.wire.calls import Attach, Attached
 from netfabric import view
 from netfabric.errors import FabricError
+from netfabric.netlink.nftables import NftablesError
 
 if TYPE_CHECKING:
     from netfabric.apply import Fabric
@@ -74,6 +75,7 @@ class Networks:
         self._underlay_mtu = addresses.ETHERNET_MTU_BYTES
         self._held: set[str] = set()
         self.cluster: Attacher | None = None
+        self._looked_for_obstacles = False
         self.node_id = ""
         self.vtep = ""
         self.vxlan_port = 4789
@@ -368,11 +370,22 @@ class Networks:
         """Raises FabricError when this container's own sandbox (or a shared part of the node) could not be made."""
         try:
             await self._fabric.reconcile(self.desired())
+            if self._overlays and not self._looked_for_obstacles:
+                self._looked_for_obstacles = True
+                self.obstacles()  # for the log
         except FabricError as error:
             log.warning("part of the network could not be made", extra={"fields": {"error": str(error)}})
             own = tuple(f for f in error.failures if f.namespace == container_id[:12])
             if container_id and own:
                 raise FabricError(own) from error
+
+    def obstacles(self) -> tuple[str, ...]:
+        """Where the host's own firewall drops what is served here, a sentence each; none when it can't be asked."""
+        try:
+            return self._fabric.obstacles(self.desired())
+        except (OSError, NftablesError) as error:
+            log.warning("the host's firewall can't be looked at", extra={"fields": {"error": str(error)}})
+            return ()
 
     def desired(self) -> view.View:
         """What the fabric has to serve now."""

@@ -21,6 +21,7 @@ import trio
 from netfabric import trace
 from netfabric.diff import Operations, Put, diff
 from netfabric.errors import BackendUnavailable, FabricError, Failure
+from netfabric.firewall import foreign
 from netfabric.handles import Handles
 from netfabric.netlink import ipvs, netns, sysctls
 from netfabric.netlink.exchange import NetlinkError
@@ -51,6 +52,7 @@ class Fabric:
         self._kernel = kernel
         self._applied: State | None = None
         self._wanted: Plan | None = None
+        self._obstacles: tuple[str, ...] = ()
         self._asked = 0
         self._finished = 0
         self._failures: tuple[Failure, ...] = ()
@@ -124,6 +126,20 @@ class Fabric:
         """
         with Handles(self._node, self._folder) as handles:
             return await trace.path(handles, view, port, self._balancing, self._kernel.ipvs_family)
+
+    def obstacles(self, view: View) -> tuple[str, ...]:
+        """What in the host's own firewall drops the packets of this view, one sentence each; said in the log when it is
+        new. Raises OSError, NftablesError when the kernel can't be asked.
+        """
+        bridges = tuple(bridge.name for bridge in (view.gateway_bridge, *view.bridges) if bridge is not None)
+        with Handles(self._node, self._folder) as handles:
+            ruleset = handles.nftables(NODE).run_json("list ruleset")
+        found = foreign.drops(ruleset, bridges, view.vxlan_port if view.overlays else 0)
+        for sentence in found:
+            if sentence not in self._obstacles:
+                log.warning("%s", sentence)
+        self._obstacles = found
+        return found
 
     def _plan(self, view: View, previous: Plan | None) -> Plan:
         return plan(view, self._balancing, previous, bridge_netfilter=self._bridge_netfilter)

@@ -83,7 +83,7 @@ async def info(call: Call) -> Response:
     node = call.node
     images = await trio.to_thread.run_sync(node.images.list)
     facts = await trio.to_thread.run_sync(machine_facts)
-    return json_answer(info_json(node, len(images), facts) | {"Swarm": await swarm_info(node)})
+    return json_answer(info_json(node, len(images), facts) | {"Swarm": await swarm_info(node), "Warnings": list(node.networks.obstacles())})
 
 
 def machine_facts() -> Json:

@@ -100,3 +100,18 @@ def test_a_taken_port_is_refused_in_dockers_words(lab: Lab, services: list[str],
     taken = lab.on(MANAGER, program, "service", "create", "-d", "--name", "second", "-p", "mode=host,published=8130,target=80", WHOAMI)
     assert taken.returncode == 1
     assert re.search(rf"port '8130' is already in use by service 'first-{program}' \([a-z0-9]{{25}}\) as an ingress port", taken.stderr)
+
+
+def test_a_host_firewall_that_drops_the_mesh_is_named(lab: Lab) -> None:
+    lab.ok(WORKER1, "nft", "add table ip strict; add chain ip strict fw { type filter hook forward priority 0; policy drop; }")
+    try:
+        assert "the firewall chain 'ip strict fw' drops forwarded packets" in lab.ok(WORKER1, "festoon", "info", "--format", "{{json .Warnings}}")
+        lab.ok(WORKER1, "nft", 'insert rule ip strict fw oifname "docker_gwbridge" accept')
+        assert "strict" not in lab.ok(WORKER1, "festoon", "info", "--format", "{{json .Warnings}}")
+    finally:
+        lab.ok(WORKER1, "nft", "delete", "table", "ip", "strict")
+
+
+def test_the_mesh_answers_over_ipv6(lab: Lab, services: list[str]) -> None:
+    publish(lab, services, "festoon", "six", "-p", "8140:80", "--constraint", f"node.hostname=={MANAGER}")
+    assert until(lambda: ask(lab, WORKER2, "http://[::1]:8140/"))
