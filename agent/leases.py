@@ -31,6 +31,7 @@ class Wanted:
     wish: NetworkWish
     network: Found
     task_id: str = ""
+    given: str = ""  # the address that came with it, CIDR
 
 
 def is_local(network_id: str) -> bool:
@@ -74,9 +75,10 @@ class Leases:
         """One more network, as eth`index`. Raises InvalidArgument, Conflict."""
         wish, network = wanted.wish, wanted.network
         if isinstance(network, NetworkItem):
+            address = wanted.given or wish.address
             return Attachment(
-                network_id=network.network.id, network_name=network.network.spec.name, interface=f"eth{index}", address=wish.address,
-                address6=wish.address6, mac=mac_of(wish.address), aliases=wish.aliases, endpoint_id=os.urandom(32).hex(), asked=wish, task_id=wanted.task_id,
+                network_id=network.network.id, network_name=network.network.spec.name, interface=f"eth{index}", address=address, address6=wish.address6,
+                mac=mac_of(address), aliases=wish.aliases, endpoint_id=os.urandom(32).hex(), asked=wish, task_id=wanted.task_id,
             )  # fmt: skip
         if network.driver != "bridge":
             return Attachment(network_id=network.id, network_name=network.name, interface="", address="", endpoint_id=os.urandom(32).hex(), asked=wish)

@@ -309,7 +309,7 @@ class Networks:
         except BaseException:
             self._give_up((attachment_id,))
             raise
-        return Wanted(msgspec.structs.replace(wish, address=given.address), item, attachment_id)
+        return Wanted(wish, item, attachment_id, given.address)
 
     def _give_up(self, attachment_ids: Iterable[str]) -> None:
         """These attachments are over; the cluster is told now, or when the next session begins."""

@@ -282,7 +282,7 @@ class Index:
         for container in (c for id_, c in held.items() if id_ not in holds):
             self.addresses.release(container.network_id, container.address)
         for container in (c for id_, c in holds.items() if id_ not in held):
-            self.addresses.claim(container.network_id, container.address)
+            self.addresses.claim(container.network_id, container.address, asked=bool(container.asked))
         for attachment in had - has:
             self.addresses.release(attachment.network_id, attachment.address)
             nodes = self.attached[attachment.network_id]

@@ -85,4 +85,4 @@ def _check_bootstrap(options: BootstrapOptions) -> None:
             raise InvalidArgument(f"invalid CIDR address: {pool}") from error
         size = options.subnet_size or DEFAULT_SUBNET_BITS
         if not network.prefixlen <= size <= SMALLEST_SUBNET_BITS:
-            raise InvalidArgument(f"invalid subnet size {size} for the address pool {pool}")
+            raise InvalidArgument(f'invalid CIDR: "{pool}". Subnet size is too small for pool: {size}')

@@ -109,7 +109,7 @@ def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
     asked = attachment.asked
     ipam = {"IPv4Address": attachment.address.partition("/")[0]} if attachment.task_id else {}
     if asked is not None:
-        own, own6 = (cidr.partition("/")[0] for cidr in (asked.address, asked.address6))
+        own, own6 = (cidr.partition("/")[0] for cidr in (ipam.get("IPv4Address") or asked.address, asked.address6))
         ipam |= filled({"IPv4Address": own, "IPv6Address": own6, "LinkLocalIPs": list(asked.link_local)})
     user_defined = attachment.network_name not in ("bridge", "host", "none") and names
     return {

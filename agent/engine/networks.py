@@ -67,7 +67,7 @@ def _users(node: Node) -> set[str]:
 def _matches(
     filters: Filters, identifier: str, name: str, driver: str, scope: str, labels: dict[str, str], used: bool
 ) -> bool:
-    builtin = name in (*PREDEFINED, GATEWAY_BRIDGE, "ingress")
+    builtin = name in PREDEFINED
     names = filters.get("name", ())
     dangling = _dangling(filters)
     return (

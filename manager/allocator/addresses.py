@@ -73,11 +73,13 @@ class AddressBook:
         else:
             self._pools[network_id] = pool
 
-    def claim(self, network_id: NetworkId, address: str) -> None:
+    def claim(self, network_id: NetworkId, address: str, *, asked: bool = False) -> None:
+        """One more holder of the address; `asked`: its user chose it, so that the next one given does not follow it."""
         number = to_number(address)
         used = self.used.setdefault(network_id, {})
         used[number] = used.get(number, 0) + 1
-        self.last[network_id] = number
+        if not asked:
+            self.last[network_id] = number
 
     def release(self, network_id: NetworkId, address: str) -> None:
         number = to_number(address)

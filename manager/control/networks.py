@@ -49,7 +49,7 @@ def remove(store: Store, request: Remove, now_ns: int, rng: Random) -> tuple[tup
         if any(a.target == network.id for a in (*service.spec.task.networks, *service.spec.networks)):
             raise FailedPrecondition(f"network {network.id} is in use by service {service.id}")
     for task in store.all(Kind.TASK):
-        if any(a.network_id == network.id for a in task.networks) and _may_hold(store, task):
+        if any(a.network_id == network.id for a in task.networks) and _may_hold(task):
             raise FailedPrecondition(f"network {network.id} is in use by task {task.id}")
     for node in store.all(Kind.NODE):
         if node.status.state is not NodeState.DOWN and (held := next((c for c in node.containers if c.network_id == network.id), None)):
@@ -70,12 +70,7 @@ def _needs_ingress(service: Service) -> bool:
     return any(p.publish_mode is PublishMode.INGRESS for p in ports)
 
 
-def _may_hold(store: Store, task: Task) -> bool:
-    """Whether the task has, or may still get, an interface on its networks. One that is to stop on a node that is
-    gone does not count."""
-    if is_final(task.status.state):
-        return False
-    if task.desired_state <= TaskState.RUNNING:
-        return True
-    node = store.get(Kind.NODE, task.node_id) if task.node_id else None
-    return node is not None and node.status.state is not NodeState.DOWN
+def _may_hold(task: Task) -> bool:
+    """Whether the task has, or may still get, an interface on its networks. One that is to stop does not count: its node keeps the network for as long as
+    a container there is on it."""
+    return not is_final(task.status.state) and task.desired_state <= TaskState.RUNNING

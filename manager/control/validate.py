@@ -190,7 +190,7 @@ def network_spec(spec: NetworkSpec) -> None:
     if spec.name in PREDEFINED_NETWORKS:
         raise PermissionDenied(f"operation is not permitted on predefined {spec.name} network ")
     if not _NETWORK_NAME.fullmatch(spec.name):
-        raise InvalidArgument(f"invalid network name: {spec.name}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise InvalidArgument("name must be valid as a DNS name component")
     if spec.driver != "overlay":
         if spec.ingress:
             raise InvalidArgument("only overlay driver is currently supported for ingress network")

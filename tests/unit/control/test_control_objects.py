@@ -105,7 +105,7 @@ def test_a_network_that_a_service_uses_stays() -> None:
     [
         (TaskState.RUNNING, TaskState.RUNNING, NodeState.READY, True),
         (TaskState.RUNNING, TaskState.RUNNING, NodeState.DOWN, True),
-        (TaskState.RUNNING, TaskState.REMOVE, NodeState.READY, True),
+        (TaskState.RUNNING, TaskState.REMOVE, NodeState.READY, False),
         (TaskState.RUNNING, TaskState.REMOVE, NodeState.DOWN, False),
         (TaskState.SHUTDOWN, TaskState.SHUTDOWN, NodeState.READY, False),
     ],
