@@ -1,8 +1,11 @@
-"""Snapshots of the whole store on disk, sealed, whole or not at all. Owns the files `snapshot-<index>`; knows nothing
-of what is in them.
+"""Snapshots of the whole store on disk, sealed, whole or not at all. Owns the files `snapshot-<index>` and the packed
+form in which a snapshot also goes to another member; knows nothing of what is in the store.
 
     header   magic 8, index 8, term 8, length of the contents 8, salt 32   (little-endian)
     pieces   PIECE_BYTES of the contents each, sealed with the piece's number as nonce and bound to the header
+
+The contents are the packed form: length of the membership 4, the membership, the store by zstd. Of format 1, which had
+the store only, the membership is not known.
 """
 
 from __future__ import annotations
@@ -13,37 +16,70 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+import zstandard
+
 from cluster.identity import seal
+from manager.raft import membership
+from manager.raft.membership import Membership
 from manager.raft_storage.directory import new_file, sync_directory, write_all
 from manager.raft_storage.faults import Damaged
 
-MAGIC: Final = b"FESTSNP1"
+MAGIC: Final = b"FESTSNP2"
+FIRST_MAGIC: Final = b"FESTSNP1"
+MAX_STORE_BYTES: Final = 4 * 1024**3
+COMPRESSION_LEVEL: Final = 3
 PIECE_BYTES: Final = 4 * 1024 * 1024
 _HEADER: Final = struct.Struct("<8sQQQ32s")
+_LENGTH: Final = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The store after the entry at `index`, whose term was `term`."""
+    """The store after the entry at `index`, whose term was `term`, and who was a member then (None: not known)."""
 
     index: int
     term: int
     data: bytes
+    membership: Membership | None = None
+
+
+def pack(snapshot: Snapshot) -> bytes:
+    """The contents in one piece, compressed: about 0.2 s for 100,000 tasks."""
+    members = membership.encode(snapshot.membership or Membership())
+    return _LENGTH.pack(len(members)) + members + zstandard.compress(snapshot.data, COMPRESSION_LEVEL)
+
+
+def unpack(index: int, term: int, packed: bytes) -> Snapshot:
+    """What `pack` made. Raises ValueError for anything else."""
+    if len(packed) < _LENGTH.size:
+        raise ValueError("too short")
+    end = _LENGTH.size + _LENGTH.unpack_from(packed)[0]
+    try:
+        members = membership.decode(packed[_LENGTH.size : end])
+        size = zstandard.frame_content_size(packed[end:])
+        if not 0 <= size <= MAX_STORE_BYTES:
+            raise ValueError(f"a store of {size} bytes")
+        data = zstandard.decompress(packed[end:], max_output_size=size)
+    except (msgspec.MsgspecError, zstandard.ZstdError) as error:
+        raise ValueError(str(error)) from error
+    return Snapshot(index, term, data, members)
 
 
 def save(directory: Path, key: bytes, snapshot: Snapshot, keep_old: int = 0) -> None:
     """Write the snapshot durably, then remove older ones but the last `keep_old`. Raises LogFull (and nothing
     changed) or StorageFault.
     """
+    packed = pack(snapshot)
     salt = os.urandom(seal.SALT_BYTES)
     sealer = seal.Sealer(key, salt)
-    header = _HEADER.pack(MAGIC, snapshot.index, snapshot.term, len(snapshot.data), salt)
+    header = _HEADER.pack(MAGIC, snapshot.index, snapshot.term, len(packed), salt)
     path = directory / f"snapshot-{snapshot.index:016x}"
     with new_file(path) as descriptor:
         write_all(descriptor, header, 0)
         offset = len(header)
-        for number, start in enumerate(range(0, len(snapshot.data), PIECE_BYTES)):
-            sealed = sealer.seal(number, snapshot.data[start : start + PIECE_BYTES], header)
+        for number, start in enumerate(range(0, len(packed), PIECE_BYTES)):
+            sealed = sealer.seal(number, packed[start : start + PIECE_BYTES], header)
             write_all(descriptor, sealed, offset)
             offset += len(sealed)
     os.close(descriptor)
@@ -62,7 +98,7 @@ def latest(directory: Path, key: bytes) -> Snapshot | None:
         return None
     path = paths[-1]
     data = path.read_bytes()
-    if len(data) < _HEADER.size or not data.startswith(MAGIC):
+    if len(data) < _HEADER.size or not data.startswith((MAGIC, FIRST_MAGIC)):
         raise Damaged(str(directory), f"{path.name} has no good header")
     header = data[: _HEADER.size]
     _, index, term, length, salt = _HEADER.unpack(header)
@@ -77,4 +113,9 @@ def latest(directory: Path, key: bytes) -> Snapshot | None:
     contents = b"".join(pieces)
     if len(contents) != length:
         raise Damaged(str(directory), f"{path.name} has {len(contents)} bytes of {length}")
-    return Snapshot(index, term, contents)
+    if data.startswith(FIRST_MAGIC):
+        return Snapshot(index, term, contents)
+    try:
+        return unpack(index, term, contents)
+    except ValueError as error:
+        raise Damaged(str(directory), f"{path.name} cannot be read ({error})") from error
