@@ -12,6 +12,7 @@ import pytest
 
 from cluster.identity import seal
 from manager.raft.log import Entry
+from manager.raft.membership import of_voters
 from manager.raft_storage import directory, frames, key, snapshots, wal
 from manager.raft_storage.faults import Damaged, InUse, StorageFault
 from manager.raft_storage.frames import HEADER_BYTES
@@ -265,8 +266,9 @@ def test_the_newest_snapshot_counts_and_older_ones_go(tmp_path: Path) -> None:
     assert snapshots.latest(tmp_path, KEY) is None
     big = os.urandom(snapshots.PIECE_BYTES * 2 + 77)
     for index, data in ((5, b"five"), (300, b""), (4000, big)):
-        snapshots.save(tmp_path, KEY, Snapshot(index, 3, data), keep_old=1)
-        assert snapshots.latest(tmp_path, KEY) == Snapshot(index, 3, data)
+        snapshot = Snapshot(index, 3, data, of_voters(1, 2).with_learner("three", "192.0.2.3:2377"))
+        snapshots.save(tmp_path, KEY, snapshot, keep_old=1)
+        assert snapshots.latest(tmp_path, KEY) == snapshot
     assert len(list(tmp_path.glob("snapshot-*"))) == 2
 
 
