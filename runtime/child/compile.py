@@ -35,7 +35,7 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     namespaces.new_session(script)
     _adjust_oom_score(script, spec.oom_score_adj)
     if spec.ids is not None:
-        identity.make_files_as(script, spec.ids.base)
+        identity.make_files_as(script, spec.ids.base, spec.ids.base)
     _build_tree(script, spec, host, opened, shm)
     if namespaces.owns_uts(spec):
         namespaces.set_hostname(script, spec.hostname or spec.id[:12])

@@ -58,13 +58,13 @@ def become(script: Script, user: User, capabilities: int) -> None:
     script.call(Call.CAPSET, header, capset_data(capabilities if user.uid == 0 else 0))
 
 
-def make_files_as(script: Script, owner: int) -> None:
+def make_files_as(script: Script, uid: int, gid: int) -> None:
     """Files, nodes and mounts belong to that user and group of the host from now on; no capability is given up. What is made in an id-mapped root
     must belong to one of the container's ids."""
     script.step = "owner of the container's files"
     script.call(Call.PRCTL, k.PR_SET_SECUREBITS, k.SECBIT_NO_SETUID_FIXUP)
-    script.call(Call.SETFSGID, owner)
-    script.call(Call.SETFSUID, owner)
+    script.call(Call.SETFSGID, gid)
+    script.call(Call.SETFSUID, uid)
 
 
 def allow_no_new_privileges(script: Script) -> None:

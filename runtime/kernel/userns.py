@@ -52,7 +52,20 @@ def is_own(user: int) -> bool:
     return (ours.st_dev, ours.st_ino) == (other.st_dev, other.st_ino)
 
 
-def _held(user: int, uids: Mappings, gids: Mappings, flags: int) -> dict[int, int]:
+def maps_of(user: int) -> tuple[Mappings, Mappings]:
+    """Users and groups of an open user namespace, as this process sees them. Raises OSError."""
+    found: list[Mappings] = []
+    made = _held(user, (), (), 0, found)
+    assert not made
+    return found[0], found[1]
+
+
+def outside(mappings: Mappings, inside: int) -> int:
+    """The id above of one inside; -1 for one that is not mapped. Pure."""
+    return next((each.outside + inside - each.inside for each in mappings if each.inside <= inside < each.inside + each.size), -1)
+
+
+def _held(user: int, uids: Mappings, gids: Mappings, flags: int, seen: list[Mappings] | None = None) -> dict[int, int]:
     reader, report = os.pipe2(os.O_CLOEXEC)
     proceed, gate = os.pipe2(os.O_CLOEXEC)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -72,6 +85,8 @@ def _held(user: int, uids: Mappings, gids: Mappings, flags: int) -> dict[int, in
             _write_map(pid, "gid_map", gids)
         os.write(gate, b"\1")
         _hear(reader, "namespaces can't be made in the user namespace")
+        if seen is not None:
+            seen += (read_map(pid, "uid_map"), read_map(pid, "gid_map"))
         return _open_all(pid, flags if user >= 0 else flags | k.CLONE_NEWUSER)
     finally:
         os.close(gate)
@@ -96,6 +111,12 @@ def _write_map(pid: int, name: str, mappings: Mappings) -> None:
         raise OSError(error.errno, f"{name} {text.strip()!r}: {error.strerror}") from error
     finally:
         os.close(descriptor)
+
+
+def read_map(pid: int, name: str) -> Mappings:
+    """`uid_map` or `gid_map` of a process, as this one sees it. Raises OSError."""
+    with open(f"/proc/{pid}/{name}", encoding="ascii") as file:
+        return tuple(Mapping(*(int(word) for word in line.split())) for line in file)
 
 
 def _open_all(pid: int, flags: int) -> dict[int, int]:

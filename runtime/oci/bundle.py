@@ -9,14 +9,18 @@ import posixpath
 
 from runtime.child.faults import Refused
 from runtime.child.identity import RLIMITS
+from runtime.kernel.userns import Mapping, Mappings
 from runtime.oci import fields, options
 from runtime.oci.values import Bundle, BundleDevice, BundleMount, CapabilitySets, Hook, Json, Namespace, Process, ResourceLimit
 
 VERSION = "1.2.0"
-KINDS = ("pid", "network", "mount", "ipc", "uts", "cgroup")
+KINDS = ("pid", "network", "mount", "ipc", "uts", "cgroup", "user")
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 DEVICE_TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
 MOUNTS_MAX = 10_000
+MAPPINGS_MAX = 340
+"""As many as the kernel takes."""
+
 _SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 
@@ -49,6 +53,8 @@ def parse(config: Json, bundle_path: str) -> Bundle:
         seccomp=fields.part(linux, "seccomp", "linux."),
         hooks=_hooks(fields.part(config, "hooks", "")),
         annotations=fields.pairs(config, "annotations", ""),
+        uids=_mappings(linux, "uidMappings"),
+        gids=_mappings(linux, "gidMappings"),
     )
     _check_ownership(bundle)
     return bundle
@@ -105,15 +111,25 @@ def _refuse_unsupported(config: Json, linux: Json) -> None:
     for platform in ("windows", "solaris", "vm", "zos", "freebsd"):
         if config.get(platform):
             raise Refused(f"config.json: {platform} containers are not supported")
-    for name in ("uidMappings", "gidMappings"):
-        if linux.get(name):
-            raise Refused(f"config.json: linux.{name}: user namespaces are not supported by this runtime's command line")
     for name in ("intelRdt", "mountLabel", "timeOffsets", "netDevices", "memoryPolicy"):
         if linux.get(name):
             raise Refused(f"config.json: linux.{name} is not supported by this runtime")
     domain = fields.text(fields.part(linux, "personality", "linux."), "domain", "linux.personality.", "LINUX")
     if domain != "LINUX":
         raise Refused(f"config.json: linux.personality {domain} is not supported by this runtime")
+
+
+def _mappings(linux: Json, name: str) -> Mappings:
+    found = []
+    for index, entry in enumerate(fields.parts(linux, name, "linux.")):
+        where = f"linux.{name}[{index}]."
+        numbers = [fields.number(entry, key, where) for key in ("containerID", "hostID", "size")]
+        if not all(0 <= value < 2**32 for value in numbers) or not 0 < numbers[2] <= 2**32 - 1 - max(numbers[:2]):
+            raise Refused(f"config.json: {where[:-1]} is no range of ids")
+        found.append(Mapping(*numbers))
+    if len(found) > MAPPINGS_MAX:
+        raise Refused(f"config.json: linux.{name}: the kernel takes {MAPPINGS_MAX} mappings at most")
+    return tuple(found)
 
 
 def _namespaces(linux: Json) -> tuple[Namespace, ...]:
@@ -223,6 +239,11 @@ def _check_ownership(bundle: Bundle) -> None:
     """What changes a namespace is refused where the container would change the host's."""
     if len(bundle.mounts) > MOUNTS_MAX:
         raise Refused(f"config.json: more than {MOUNTS_MAX} mounts")
+    user = bundle.namespace("user")
+    if user is None and (bundle.uids or bundle.gids):
+        raise Refused("user namespace mappings specified, but user namespace isn't enabled in the config")
+    if user is not None and not user.path and not (bundle.uids and bundle.gids):
+        raise Refused("user namespaces enabled, but no uid or gid mappings found")
     if (bundle.hostname or bundle.domainname) and bundle.namespace("uts") is None:
         raise Refused("config.json: hostname can't be set without a uts namespace: it would be the host's")
     for name, _ in bundle.sysctls:

@@ -16,13 +16,17 @@ from runtime.child.host import CgroupView
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Filter, Operation, Register, Script
 from runtime.kernel.syscalls import Call
+from runtime.kernel.userns import Mappings, outside
 from runtime.oci import tree
 from runtime.oci.options import MS_SHARED, PROPAGATIONS
 from runtime.oci.values import Bundle, CapabilitySets, Process
 
 FLAGS = {
     "pid": k.CLONE_NEWPID, "network": k.CLONE_NEWNET, "mount": k.CLONE_NEWNS, "ipc": k.CLONE_NEWIPC, "uts": k.CLONE_NEWUTS, "cgroup": k.CLONE_NEWCGROUP,
+    "user": k.CLONE_NEWUSER,
 }  # fmt: skip
+OWNED = ("network", "ipc", "uts")
+"""Those that are made in the user namespace, where there is one, and arrive as descriptors."""
 PR_SET_KEEPCAPS = 8
 PR_CAP_AMBIENT_RAISE = 2
 MS_MOVE = 0x2000
@@ -54,6 +58,13 @@ class Opened(NamedTuple):
     pivot: bool = True
     seccomp: Seccomp | None = None
     apparmor: str = ""  # profile to change to at the exec
+    uids: Mappings = ()  # of the user namespace
+    gids: Mappings = ()
+
+    @property
+    def user(self) -> int:
+        """The user namespace to end up in; -1 without."""
+        return dict(self.joined).get("user", -1)
 
 
 class Staged(NamedTuple):
@@ -76,7 +87,11 @@ def compile_bundle(bundle: Bundle, opened: Opened) -> Staged:
     _separate(script, bundle, opened)
     _new_session(script, opened.new_keyring)
     profile = _open_profile(script, opened.apparmor)
+    if opened.user >= 0:
+        _limit_resources(script, process)  # in there nobody has the right to raise them
     separated = len(script.operations)
+    if opened.user >= 0:
+        identity.make_files_as(script, outside(opened.uids, 0), outside(opened.gids, 0))
     place = tree.build(script, bundle, opened)
     if bundle.hostname:
         namespaces.set_hostname(script, bundle.hostname)
@@ -86,6 +101,10 @@ def compile_bundle(bundle: Bundle, opened: Opened) -> Staged:
     built = len(script.operations)
     _enter_root(script, bundle, opened, place)
     _connect(script, opened.terminal)
+    if opened.user >= 0:
+        _enter_user(script, bundle, opened.user)
+    if opened.user < 0:
+        _limit_resources(script, process)
     ready = _become(script, process, opened)
     _leave(script, process, opened, profile)
     return Staged(tuple(script.operations), separated, built, ready)
@@ -98,10 +117,14 @@ def compile_joining(process: Process, opened: Opened, init: int, flags: int) -> 
     namespaces.enter_cgroups(script, opened.cgroups)
     _adjust_oom_score(script, process.oom_score_adj)
     profile = _open_profile(script, opened.apparmor)
+    if flags & k.CLONE_NEWUSER:
+        _limit_resources(script, process)
     script.step = "join of the container's namespaces"
     script.call(Call.SETNS, init, flags)
     _new_session(script, opened.new_keyring)
     _connect(script, opened.terminal)
+    if not flags & k.CLONE_NEWUSER:
+        _limit_resources(script, process)
     ready = _become(script, process, opened)
     _leave(script, process, opened, profile)
     return Staged(tuple(script.operations), 0, 0, ready)
@@ -121,15 +144,28 @@ def _separate(script: Script, bundle: Bundle, opened: Opened) -> None:
     """Joins those that exist, makes the others; the cgroup namespace after the groups were entered, the mount namespace last of the joins."""
     ordered = sorted(opened.joined, key=lambda entry: entry[0] == "mount")
     for kind, descriptor in ordered:
-        if kind != "pid":
+        if kind not in ("pid", "user"):
             script.step = f"join of the {kind} namespace"
             script.call(Call.SETNS, descriptor, FLAGS[kind])
     script.step = "namespaces"
     fresh = [namespace.kind for namespace in bundle.namespaces if not namespace.path and namespace.kind != "pid"]
+    if opened.user >= 0:
+        if "network" in fresh:
+            namespaces.raise_loopback(script)
+        fresh = ["mount"] if "mount" in fresh else []
     if fresh:
         script.call(Call.UNSHARE, sum(FLAGS[kind] for kind in fresh))
     if "network" in fresh:
         namespaces.raise_loopback(script)
+
+
+def _enter_user(script: Script, bundle: Bundle, user: int) -> None:
+    fresh = {namespace.kind for namespace in bundle.namespaces if not namespace.path}
+    if "mount" in fresh:
+        namespaces.enter_user(script, user, k.CLONE_NEWCGROUP if "cgroup" in fresh else 0)
+    else:
+        script.step = "user namespace"
+        script.call(Call.SETNS, user, k.CLONE_NEWUSER)
 
 
 def _new_session(script: Script, keyring: bool) -> None:
@@ -180,11 +216,7 @@ def _connect(script: Script, terminal: int) -> None:
 
 
 def _become(script: Script, process: Process, opened: Opened) -> int:
-    """User, capabilities, limits. The pause comes right after; only a filter that no_new_privileges allows is loaded later."""
-    for limit in process.rlimits:
-        script.step = f"{limit.name}={limit.soft}:{limit.hard}"
-        pair = struct.pack("=2Q", limit.soft & (2**64 - 1), limit.hard & (2**64 - 1))
-        script.call(Call.PRLIMIT64, 0, identity.RLIMITS[limit.name.lower().removeprefix("rlimit_")], pair, 0)
+    """User and capabilities. The pause comes right after; only a filter that no_new_privileges allows is loaded later."""
     execution.go_to(script, process.cwd, create=False)
     if opened.seccomp is not None and not process.no_new_privileges:
         _load_seccomp(script, opened.seccomp)
@@ -192,6 +224,13 @@ def _become(script: Script, process: Process, opened: Opened) -> int:
     if process.no_new_privileges:
         identity.allow_no_new_privileges(script)
     return len(script.operations)
+
+
+def _limit_resources(script: Script, process: Process) -> None:
+    for limit in process.rlimits:
+        script.step = f"{limit.name}={limit.soft}:{limit.hard}"
+        pair = struct.pack("=2Q", limit.soft & (2**64 - 1), limit.hard & (2**64 - 1))
+        script.call(Call.PRLIMIT64, 0, identity.RLIMITS[limit.name.lower().removeprefix("rlimit_")], pair, 0)
 
 
 def _become_user(script: Script, process: Process, sets: CapabilitySets, opened: Opened) -> None:

@@ -10,12 +10,12 @@ import struct
 
 from runtime.child.faults import Refused
 from runtime.kernel import constants as k
-from runtime.kernel.detached import open_terminal, resize_terminal
+from runtime.kernel.detached import TTY_GID, open_terminal, resize_terminal
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
+from runtime.kernel.userns import Mappings, outside
+from runtime.oci.tree import shifted
 from runtime.oci.values import Bundle, Process
-
-TTY_GID = 5
 
 
 def make(bundle: Bundle) -> tuple[int, int, int]:
@@ -23,11 +23,11 @@ def make(bundle: Bundle) -> tuple[int, int, int]:
     mount = next((mount for mount in bundle.mounts if mount.kind == "devpts" and mount.destination == "/dev/pts"), None)
     if mount is None:
         master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-        return -1, master, _slave(master, bundle.process)
+        return -1, master, _slave(master, bundle)
     context = call(Call.FSOPEN, b"devpts", k.FSOPEN_CLOEXEC)
     try:
         call(Call.FSCONFIG, context, k.FSCONFIG_SET_STRING, b"source", b"devpts", 0)
-        for key, value in mount.options.data:
+        for key, value in shifted(mount.options.data, bundle.uids, bundle.gids):
             if value:
                 call(Call.FSCONFIG, context, k.FSCONFIG_SET_STRING, key.encode(), value.encode(), 0)
             else:
@@ -37,18 +37,18 @@ def make(bundle: Bundle) -> tuple[int, int, int]:
     finally:
         os.close(context)
     master = call(Call.OPENAT, devpts, b"ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    return devpts, master, _slave(master, bundle.process)
+    return devpts, master, _slave(master, bundle)
 
 
-def _slave(master: int, process: Process) -> int:
+def _slave(master: int, bundle: Bundle) -> int:
     slave = open_terminal(master)
-    dress(master, slave, process)
+    dress(master, slave, bundle.process, bundle.uids, bundle.gids)
     return slave
 
 
-def dress(master: int, slave: int, process: Process) -> None:
+def dress(master: int, slave: int, process: Process, uids: Mappings, gids: Mappings) -> None:
     """The program's user owns its terminal; the size is the caller's, where told."""
-    os.fchown(slave, process.uid, TTY_GID)
+    os.fchown(slave, outside(uids, process.uid) if uids else process.uid, outside(gids, TTY_GID) if gids else TTY_GID)
     if process.rows and process.columns:
         resize_terminal(master, process.rows, process.columns)
 

@@ -11,6 +11,7 @@ from runtime.cgroups.groups import open_procs
 from runtime.child.faults import Refused
 from runtime.errors import RuntimeFault, StartFailed
 from runtime.kernel.detached import open_container_ptmx, open_terminal
+from runtime.kernel.userns import Mappings, read_map
 from runtime.oci import bundle as bundles
 from runtime.oci import console, fields, forking, opening, state
 from runtime.oci.compile import FLAGS, Opened, compile_joining
@@ -54,11 +55,12 @@ def join(root: str, container_id: str, asked: Asked) -> tuple[int, int]:
         init = opening.keep(stack, os.pidfd_open(saved.pid))
         if not state.alive(saved):
             raise RuntimeFault("cannot exec in a stopped container")
-        master, slave = _terminal(saved.pid, process, stack)
+        uids, gids = _maps(config, saved.pid)
+        master, slave = _terminal(saved.pid, process, uids, gids, stack)
         kinds = {fields.text(entry, "type", "") for entry in fields.parts(fields.part(config, "linux", ""), "namespaces", "linux.")}
         opened = Opened(
             last_capability=opening.last_capability(),
-            held=opening.held_capabilities(),
+            held=opening.EVERY_CAPABILITY if uids else opening.held_capabilities(),
             cgroups=tuple(opening.keep(stack, descriptor) for descriptor in open_procs(saved.groups)),
             terminal=slave,
             preserved=asked.preserved,
@@ -90,12 +92,20 @@ def _hear_all(reader: int, pid: int) -> None:
         raise
 
 
-def _terminal(init: int, process: Process, stack: ExitStack) -> tuple[int, int]:
+def _maps(config: Json, init: int) -> tuple[Mappings, Mappings]:
+    """Of the container's user namespace; empty when it has none."""
+    linux = fields.part(config, "linux", "")
+    if not any(fields.text(entry, "type", "") == "user" for entry in fields.parts(linux, "namespaces", "linux.")):
+        return (), ()
+    return read_map(init, "uid_map"), read_map(init, "gid_map")
+
+
+def _terminal(init: int, process: Process, uids: Mappings, gids: Mappings, stack: ExitStack) -> tuple[int, int]:
     if not process.terminal:
         return -1, -1
     master = opening.keep(stack, open_container_ptmx(init))
     slave = opening.keep(stack, open_terminal(master))
-    console.dress(master, slave, process)
+    console.dress(master, slave, process, uids, gids)
     return master, slave
 
 

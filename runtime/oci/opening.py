@@ -12,11 +12,15 @@ from runtime.cgroups.detect import Layout
 from runtime.cgroups.groups import Groups, open_procs, views_of
 from runtime.child.faults import Refused
 from runtime.errors import StartFailed
+from runtime.kernel import userns
 from runtime.oci import console
-from runtime.oci.compile import Opened, Seccomp
+from runtime.oci.compile import FLAGS, OWNED, Opened, Seccomp
 from runtime.oci.values import Bundle, Json, Process
 
-_KINDS = {"pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
+EVERY_CAPABILITY = (1 << 64) - 1
+"""In a user namespace, where they are worth little."""
+
+_KINDS = {"user": "user", "pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
 _FILTER_FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0,  # there is one thread
     "SECCOMP_FILTER_FLAG_LOG": 2,
@@ -34,13 +38,15 @@ def keep(stack: ExitStack, descriptor: int) -> int:
 def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, stack: ExitStack) -> tuple[Opened, int]:
     """And the terminal's master, -1 without. Raises OSError, StartFailed, Refused."""
     devpts = master = slave = -1
+    joined = {namespace.kind: keep(stack, open_namespace(namespace.kind, namespace.path)) for namespace in bundle.namespaces if namespace.path}
+    bundle = _with_user_namespace(bundle, joined, stack)
     if bundle.process.terminal:
         devpts, master, slave = (keep(stack, descriptor) for descriptor in console.make(bundle))
     opened = Opened(
         last_capability=last_capability(),
-        held=held_capabilities(),
+        held=held_capabilities() if bundle.namespace("user") is None else EVERY_CAPABILITY,
         cgroups=tuple(keep(stack, descriptor) for descriptor in open_procs(groups)),
-        joined=tuple((namespace.kind, keep(stack, open_namespace(namespace.kind, namespace.path))) for namespace in bundle.namespaces if namespace.path),
+        joined=tuple(joined.items()),
         terminal=slave,
         devpts=devpts,
         views=views_of(groups, layout),
@@ -48,8 +54,30 @@ def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, stack: ExitStack
         hidden_folders=frozenset(path for path in bundle.masked if _hides_folder(path, bundle.root)),
         seccomp=compile_filter(bundle.seccomp, bundle.process),
         apparmor=check_profile(bundle.process.apparmor_profile),
+        uids=bundle.uids,
+        gids=bundle.gids,
     )
     return opened, master
+
+
+def _with_user_namespace(bundle: Bundle, joined: dict[str, int], stack: ExitStack) -> Bundle:
+    """A new user namespace, or the one that is joined, with the new namespaces that are to belong to it: all of them go to `joined`. The bundle with its
+    maps. Raises OSError, Refused."""
+    user = bundle.namespace("user")
+    if user is None:
+        return bundle
+    fresh = {FLAGS[namespace.kind]: namespace.kind for namespace in bundle.namespaces if not namespace.path and namespace.kind in OWNED}
+    if user.path:
+        uids, gids = userns.maps_of(joined["user"])
+        made = userns.new_namespaces_in(joined["user"], sum(fresh))
+    else:
+        uids, gids = bundle.uids, bundle.gids
+        made = userns.new_user_namespace(uids, gids, sum(fresh))
+    for flag, descriptor in made.items():
+        joined[fresh.get(flag, "user")] = keep(stack, descriptor)
+    if userns.outside(uids, 0) < 0 or userns.outside(gids, 0) < 0:
+        raise Refused("config.json: the container's user and group 0 are not mapped to any of the host's")
+    return bundle._replace(uids=uids, gids=gids)
 
 
 def last_capability() -> int:

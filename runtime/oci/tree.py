@@ -15,6 +15,7 @@ from runtime.child.mounts import FOLDER, IN_ROOT, PLAIN_FOLDER, attach, attach_a
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Register, Script
 from runtime.kernel.syscalls import Call
+from runtime.kernel.userns import Mappings, outside
 from runtime.oci.options import ATTR_ATIME, PROPAGATIONS
 from runtime.oci.values import Bundle, BundleDevice, BundleMount
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runtime.oci.compile import Opened
 
 AT_SYMLINK_NOFOLLOW = 0x100
+UNCHANGED = 2**32 - 1
 _FILE = struct.pack("=3Q", k.O_RDONLY | k.O_CREAT | k.O_NONBLOCK | k.O_NOCTTY | k.O_CLOEXEC, 0o755, IN_ROOT)
 _ANYTHING = struct.pack("=3Q", k.O_PATH | k.O_CLOEXEC, 0, IN_ROOT)
 _SYSCTL_FILE = struct.pack("=3Q", k.O_WRONLY | k.O_CLOEXEC, 0, k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_MAGICLINKS)
@@ -48,7 +50,7 @@ def build(script: Script, bundle: Bundle, opened: Opened) -> Place:
     script.call(Call.CHROOT, b".")
     bases = _mount_all(script, bundle, opened, binds, views, root)
     if not any(mount.kind == "bind" and mount.destination == "/dev" for mount in bundle.mounts):
-        _make_devices(script, bundle.devices, root)
+        _make_devices(script, bundle.devices, root, opened)
     if opened.terminal >= 0:
         _attach_console(script, opened.terminal, root)
     _set_sysctls(script, bundle, bases)
@@ -126,7 +128,7 @@ def _mount_all(
             attach_at(script, opened.devpts, root, "dev/pts")
             continue
         options = mount.options
-        created = mount_new(script, mount.kind, options.set & ~k.MOUNT_ATTR_RDONLY, _data(mount))
+        created = mount_new(script, mount.kind, options.set & ~k.MOUNT_ATTR_RDONLY, shifted(_data(mount), opened.uids, opened.gids))
         plain = mount.kind in ("proc", "sysfs")
         attach_at(script, created, root, mount.destination.lstrip("/") or ".", PLAIN_FOLDER if plain else FOLDER)
         if options.propagation and options.propagation != k.MS_PRIVATE:
@@ -139,6 +141,12 @@ def _mount_all(
         script.step = step
         _set(script, created, k.AT_EMPTY_PATH, _attributes(k.MOUNT_ATTR_RDONLY, 0, 0))
     return bases
+
+
+def shifted(data: tuple[tuple[str, str], ...], uids: Mappings, gids: Mappings) -> tuple[tuple[str, str], ...]:
+    """With owners, who are meant as the container sees them, as they are outside."""
+    maps = {"uid": uids, "gid": gids}
+    return tuple((key, str(outside(maps[key], int(value))) if maps.get(key) and value.isdigit() else value) for key, value in data)
 
 
 def _data(mount: BundleMount) -> tuple[tuple[str, str], ...]:
@@ -168,7 +176,7 @@ def _attach_views(script: Script, mount: BundleMount, opened: Opened, views: lis
     script.call(Call.CLOSE, folder)
 
 
-def _make_devices(script: Script, extra: tuple[BundleDevice, ...], root: Register) -> None:
+def _make_devices(script: Script, extra: tuple[BundleDevice, ...], root: Register, opened: Opened) -> None:
     """The specification's default devices and links, then the bundle's own."""
     script.step = "devices"
     script.call(Call.UMASK, 0)
@@ -186,7 +194,9 @@ def _make_devices(script: Script, extra: tuple[BundleDevice, ...], root: Registe
         parent = script.keep(Call.OPENAT2, root, folder.lstrip("/").encode() or b".", FOLDER, len(FOLDER))
         number = devices.device_number(device.major, device.minor)
         script.call(Call.MKNODAT, parent, name.encode(), device.mode, number, tolerate=(k.EEXIST,))
-        script.call(Call.FCHOWNAT, parent, name.encode(), device.uid, device.gid, AT_SYMLINK_NOFOLLOW)
+        owner = outside(opened.uids, device.uid) if opened.uids else device.uid
+        group = outside(opened.gids, device.gid) if opened.gids else device.gid
+        script.call(Call.FCHOWNAT, parent, name.encode(), owner & UNCHANGED, group & UNCHANGED, AT_SYMLINK_NOFOLLOW)
         script.call(Call.CLOSE, parent)
     script.call(Call.UMASK, 0o022)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from runtime.kernel.userns import Mappings
 from runtime.oci.options import MountOptions
 
 Json = dict[str, object]
 
 
 class Namespace(NamedTuple):
-    """`kind` as in the specification: pid, network, mount, ipc, uts, cgroup. `path`: one to join, empty for a new one."""
+    """`kind` as in the specification: pid, network, mount, ipc, uts, cgroup, user. `path`: one to join, empty for a new one."""
 
     kind: str
     path: str
@@ -103,6 +104,8 @@ class Bundle(NamedTuple):
     seccomp: Json
     hooks: dict[str, tuple[Hook, ...]]
     annotations: dict[str, str]
+    uids: Mappings = ()
+    gids: Mappings = ()
 
     def namespace(self, kind: str) -> Namespace | None:
         """None: the container stays in the host's."""
