@@ -44,7 +44,7 @@ def test_the_process() -> None:
         ({"process": {"args": ["sh"], "cwd": "/", "selinuxLabel": "x"}}, "selinuxLabel is not supported"),
         ({"process": {"args": ["sh"], "cwd": "/", "rlimits": [{"type": "RLIMIT_NO"}]}}, "RLIMIT_NO"),
         ({"linux": {"namespaces": [{"type": "pid"}]}}, "without its own mount namespace is refused"),
-        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}, "user namespaces are not supported"),
+        ({"linux": {"namespaces": [{"type": "mount"}, {"type": "user"}]}}, "no uid or gid mappings found"),
         ({"linux": {"namespaces": [{"type": "mount"}, {"type": "mount"}]}}, "listed twice"),
         ({"hostname": "x"}, "without a uts namespace"),
         ({"linux": {"namespaces": [{"type": "mount"}], "sysctl": {"net.ipv4.ip_forward": "1"}}}, "without a network namespace"),
