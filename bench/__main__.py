@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.report import Report, table
 
-NAMES = ("services", "memory", "lab_up", "runtime", "run")
+NAMES = ("services", "memory", "lab_up", "runtime", "run", "mesh")
 
 
 def main() -> int:
