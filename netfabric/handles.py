@@ -1,7 +1,7 @@
 """Descriptors, sockets and nftables contexts of namespaces, opened when they are first needed and closed together.
 
 One Handles serves one pass over the kernel (an application, an observation, a trace), so that a node with hundreds
-of sandboxes holds no descriptors for them between passes. Owns nothing in the kernel.
+of sandboxes holds few descriptors for them between passes (those of nftables.Contexts). Owns nothing in the kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Self
 
 from netfabric.netlink import netns
 from netfabric.netlink.messages import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE
-from netfabric.netlink.nftables import Nftables
+from netfabric.netlink.nftables import Contexts, Nftables
 from netfabric.netlink.socket import NetlinkSocket
 from netfabric.state import NODE
 
@@ -20,19 +20,21 @@ from netfabric.state import NODE
 class Handles:
     """`node` is a descriptor of the node's own namespace, which stays the caller's; `folder` holds the named ones."""
 
-    def __init__(self, node: int, folder: str) -> None:
+    def __init__(self, node: int, folder: str, contexts: Contexts | None = None) -> None:
+        """`contexts` outlive these handles; without any, their own are closed with them."""
         self.folder = folder
         self._node = node
         self._descriptors: dict[str, int] = {}
         self._sockets: dict[tuple[str, int], NetlinkSocket] = {}
-        self._contexts: dict[str, Nftables] = {}
+        self._owns_contexts = contexts is None
+        self._contexts = contexts or Contexts()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for context in self._contexts.values():
-            context.close()
+        if self._owns_contexts:
+            self._contexts.close()
         for socket in self._sockets.values():
             socket.close()
         for descriptor in self._descriptors.values():
@@ -61,8 +63,7 @@ class Handles:
         """Takes the namespace's name away and lets go of it. Raises OSError."""
         for key in [key for key in self._sockets if key[0] == namespace]:
             self._sockets.pop(key).close()
-        if namespace in self._contexts:
-            self._contexts.pop(namespace).close()
+        self._contexts.drop(namespace)
         if namespace in self._descriptors:
             os.close(self._descriptors.pop(namespace))
         netns.remove(self.path(namespace))
@@ -96,9 +97,7 @@ class Handles:
 
     def nftables(self, namespace: str) -> Nftables:
         """Raises OSError."""
-        if namespace not in self._contexts:
-            self._contexts[namespace] = Nftables(self.descriptor(namespace))
-        return self._contexts[namespace]
+        return self._contexts.of(namespace, self.descriptor(namespace))
 
     def _socket(self, namespace: str, protocol: int) -> NetlinkSocket:
         key = (namespace, protocol)

@@ -25,7 +25,7 @@ from netfabric.links.vxlan import new_vxlan
 from netfabric.netlink import messages, netns, sysctls
 from netfabric.netlink.conntrack import deletions, dump_connections
 from netfabric.netlink.messages import Message
-from netfabric.netlink.nftables import NftablesError
+from netfabric.netlink.nftables import Contexts, NftablesError
 from netfabric.netlink.socket import SyncNetlink
 from netfabric.relay import Relay
 from netfabric.state import (
@@ -70,6 +70,7 @@ class Kernel:
     """Namespaces that somebody else has made, to be named instead of a new one: descriptors, which stay theirs."""
     relays: dict[HeldPort, Relay] = field(default_factory=dict)
     nursery: trio.Nursery | None = None
+    contexts: Contexts = field(default_factory=Contexts)
 
     def let_go(self, port: HeldPort) -> None:
         """Frees a held port; one that is not held is no error."""
@@ -82,6 +83,7 @@ class Kernel:
         """Lets go of the held ports. Namespaces, links and rules stay."""
         for port in tuple(self.held):
             self.let_go(port)
+        self.contexts.close()
 
 
 async def perform(kernel: Kernel, handles: Handles, operations: Sequence[Operation]) -> tuple[Failed, ...]:
