@@ -282,6 +282,7 @@ class Membership:
     async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, resume: bool, *,
                     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:  # fmt: skip
         async def on_state(state: SessionState) -> None:
+            await self._networks.use_settings(state.data_path_port, state.network_keys)
             if self._background is not None:  # what ended while no manager listened ends now
                 self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.held_attachments()))
             if self._identity is not None and state.managers and state.managers != self._identity.managers:

@@ -22,10 +22,11 @@ from agent.local_networks import DEFAULT_BRIDGE, GATEWAY_BRIDGE, INGRESS_SANDBOX
 from agent.name_service import NameService
 from agent.records import Attachment, LocalNetwork, NetworkWish, Record
 from agent.view import EMPTY_TABLES, ClusterTables, fold, overlays
+from cluster.durable import write_atomically
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
 from cluster.model.errors import Internal, NotFound, PermissionDenied
 from cluster.model.ids import ID_RANDOM_BYTES, NetworkId, make_id
-from cluster.model.objects import Network
+from cluster.model.objects import Network, NetworkKey
 from cluster.model.specs import NetworkSpec
 from cluster.wire.calls import Attach, Attached
 from netfabric import view
@@ -74,6 +75,8 @@ class Networks:
         self._assigned = trio.Event()
         self._underlay_mtu = addresses.ETHERNET_MTU_BYTES
         self._held: set[str] = set()
+        self._keys: tuple[NetworkKey, ...] = ()
+        self._keys_path = root / "node" / "network-keys"
         self.cluster: Attacher | None = None
         self._looked_for_obstacles = False
         self.node_id = ""
@@ -141,6 +144,7 @@ class Networks:
     def restore(self, node_id: str, vtep: str, vxlan_port: int) -> None:
         """Take the tables of the last run up again, before any manager answers."""
         self.enter_swarm(node_id, vtep, vxlan_port)
+        self._restore_settings()
         if self._tables_path.exists():
             try:
                 items = _ITEMS.decode(self._tables_path.read_bytes())
@@ -154,12 +158,31 @@ class Networks:
         self._underlay_mtu = addresses.mtu_toward(vtep)
         self.locals.ensure_gateway_bridge(time.time_ns(), addresses.routes())
 
+    async def use_settings(self, vxlan_port: int, keys: tuple[NetworkKey, ...]) -> None:
+        """The cluster's port for overlays and the keys of its encrypted ones; kept for a start without managers."""
+        if (vxlan_port or self.vxlan_port, keys) == (self.vxlan_port, self._keys):
+            return
+        self.vxlan_port, self._keys = vxlan_port or self.vxlan_port, keys
+        self._keys_path.parent.mkdir(parents=True, exist_ok=True)
+        await trio.to_thread.run_sync(write_atomically, self._keys_path, msgspec.msgpack.encode((self.vxlan_port, keys)), 0o600)
+        await self.reconcile()
+
+    def _restore_settings(self) -> None:
+        try:
+            self.vxlan_port, self._keys = msgspec.msgpack.decode(self._keys_path.read_bytes(), type=tuple[int, tuple[NetworkKey, ...]])
+        except FileNotFoundError:
+            return
+        except msgspec.DecodeError:
+            log.warning("the kept keys can't be read: the next session brings them")
+
     async def leave_swarm(self) -> None:
         """Drop every overlay. The caller has removed the tasks' containers."""
         self.node_id = self.vtep = ""
         self._use(EMPTY_TABLES)
         self.names.publish(self._tables)
         self._tables_path.unlink(missing_ok=True)
+        self._keys_path.unlink(missing_ok=True)
+        self._keys = ()
         await self.reconcile()
 
     async def assign(self, upserts: tuple[Item, ...], removals: tuple[str, ...], *, complete: bool) -> None:
@@ -402,6 +425,7 @@ class Networks:
             gateway_bridge=self.locals.bridge(gateway) if gateway else None, bridges=bridges,
             overlays=self._overlays, sandboxes=tuple(self._sandboxes.values()),
             host_ports=tuple(p for ports in self._host_ports.values() for p in ports), ingress_sandbox_address=sandbox_address,
+            keys=tuple(view.Key(key.tag, key.secret) for key in self._keys),
         )  # fmt: skip
 
     def _install(self, container_id: str, attachments: tuple[Attachment, ...], ingress_ports: tuple[view.PublishedPort, ...],

@@ -70,10 +70,12 @@ def overlays(tables: ClusterTables, node_id: str) -> tuple[view.Overlay, ...]:
         network = item.network
         if not network.subnet or not item.lb_address:
             continue
+        options = dict(network.spec.driver_opts)
         overlay = view.Overlay(
             network_id, network.spec.name, network.vni, network.subnet, network.gateway, item.lb_address, network.spec.ingress, network.spec.internal,
             remotes=tuple(sorted(remotes.get(network_id, ()), key=lambda r: r.address)),
             balancers=tuple(sorted(balancers.get(network_id, ()), key=lambda b: b.mark)),
+            mtu=_mtu(options), encrypted="encrypted" in options,
         )  # fmt: skip
         found.append(overlay)
     return tuple(found)
@@ -92,6 +94,12 @@ def _balancers(item: BalancerItem) -> Iterator[view.Balancer]:
     yield view.Balancer(item.service_name, item.virtual_ip, item.mark, backends, ports[False])
     if ports[True]:
         yield view.Balancer(item.service_name, "", item.mark + AFFINITY_MARKS, backends, ports[True], affinity=True)
+
+
+def _mtu(options: dict[str, str]) -> int:
+    """What the user asks for; 0 where that is nothing, or no number."""
+    text = options.get("com.docker.network.driver.mtu", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
 def interface_order(names: Iterable[tuple[str, bool]], gateway: bool) -> tuple[str, ...]:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from math import inf
-from random import Random
+from random import Random, SystemRandom
 from typing import Final
 
+import msgspec
 import trio
 
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, Conflict, NotFound, OutOfSequence
+from manager import network_keys
 from manager.draft import Reason
 from manager.index import Index
 from manager.planner import Plan, plan
@@ -36,6 +38,7 @@ class Leader:
         self._driver = driver
         self._wall_ns = wall_ns
         self._rng = rng
+        self._entropy = SystemRandom()
         self._now_ns = 0
         self._reasons: dict[str, Reason] = {}
         self._watch = store.watch()
@@ -75,6 +78,10 @@ class Leader:
 
     def _plan(self, events: tuple[Event, ...]) -> Plan:
         made = plan(self._index, events, self._now(), self._rng)
+        cluster = next(iter(self._index.clusters.values()), None)
+        turned, when_ns = network_keys.turn(cluster, self._index.networks.values(), self._now(), self._entropy)
+        deadlines = [d for d in (made.deadline_ns, when_ns) if d is not None]
+        made = msgspec.structs.replace(made, changes=(*made.changes, *turned), deadline_ns=min(deadlines, default=None))
         self._reasons.update(made.reasons)
         for event in events:
             if event.after is None:

@@ -23,14 +23,16 @@ from netfabric.diff import Operations, Put, diff
 from netfabric.errors import BackendUnavailable, FabricError, Failure
 from netfabric.firewall import foreign
 from netfabric.handles import Handles
-from netfabric.netlink import ipvs, netns, sysctls
+from netfabric.netlink import ipvs, netns, sysctls, xfrm
 from netfabric.netlink.exchange import NetlinkError
+from netfabric.netlink.messages import NETLINK_XFRM
 from netfabric.netlink.nftables import NftablesError
+from netfabric.netlink.socket import NetlinkSocket
 from netfabric.netlink.sockets import wait_quiet
 from netfabric.observe import observe
 from netfabric.perform import Failed, Kernel, perform
 from netfabric.plan import Balancing, Plan, plan
-from netfabric.state import NODE, HeldPort, Link, LinkKind, State, Sysctl
+from netfabric.state import NODE, Association, HeldPort, Link, LinkKind, State, Sysctl
 from netfabric.trace import Hop
 from netfabric.view import View
 
@@ -44,11 +46,12 @@ ATTEMPTS = 2
 class Fabric:
     """Made by open_fabric()."""
 
-    def __init__(self, node: int, folder: str, balancing: Balancing, kernel: Kernel, *, bridge_netfilter: bool) -> None:
+    def __init__(self, node: int, folder: str, balancing: Balancing, kernel: Kernel, *, bridge_netfilter: bool, esp: bool = False) -> None:
         self._node = node
         self._folder = folder
         self._balancing = balancing
         self._bridge_netfilter = bridge_netfilter
+        self.encrypts = esp
         self._kernel = kernel
         self._applied: State | None = None
         self._wanted: Plan | None = None
@@ -142,7 +145,7 @@ class Fabric:
         return found
 
     def _plan(self, view: View, previous: Plan | None) -> Plan:
-        return plan(view, self._balancing, previous, bridge_netfilter=self._bridge_netfilter)
+        return plan(view, self._balancing, previous, bridge_netfilter=self._bridge_netfilter, esp=self.encrypts)
 
     async def run(self) -> None:
         """Applies what is wanted, one view at a time, until it is cancelled."""
@@ -224,7 +227,7 @@ async def open_fabric(run_dir: str, *, backend: str = "auto", namespace: int | N
     node = netns.current() if namespace is None else os.dup(namespace)
     try:
         balancing = await _probe(node, folder, backend, kernel)
-        fabric = Fabric(node, folder, balancing, kernel, bridge_netfilter=_filters_bridges(node))
+        fabric = Fabric(node, folder, balancing, kernel, bridge_netfilter=_filters_bridges(node), esp=await _has_esp())
         async with trio.open_nursery() as nursery:
             kernel.nursery = nursery
             nursery.start_soon(fabric.run)
@@ -252,6 +255,22 @@ async def _probe(node: int, folder: str, backend: str, kernel: Kernel) -> Balanc
             return Balancing.NFT
     kernel.ipvs_family = ipvs.family_of(answer)
     return Balancing.IPVS
+
+
+async def _has_esp() -> bool:
+    """Whether this kernel encrypts as encrypted overlays need it: tried in a namespace of its own."""
+    namespace = netns.create_anonymous()
+    try:
+        socket = NetlinkSocket(namespace, NETLINK_XFRM)
+        try:
+            (error,) = await socket.attempt(xfrm.new_association(Association("192.0.2.1", "192.0.2.2", 256, bytes(16))))
+        finally:
+            socket.close()
+    except OSError:
+        return False
+    finally:
+        os.close(namespace)
+    return error is None
 
 
 def _filters_bridges(node: int) -> bool:

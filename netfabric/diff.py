@@ -16,12 +16,15 @@ from netfabric.firewall import nftables
 from netfabric.state import (
     NODE,
     Address,
+    Association,
     Forwarding,
+    Guard,
     HeldPort,
     Link,
     LinkKind,
     Namespace,
     Neighbour,
+    Policy,
     RealServer,
     ReturnPath,
     Route,
@@ -35,7 +38,10 @@ from netfabric.state import (
 )
 
 Entry = TypeVar("Entry", Neighbour, Forwarding)
-Item = Link | Address | Route | ReturnPath | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | Timeouts | Target | HeldPort
+Item = (
+    Link | Address | Route | ReturnPath | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | Timeouts | Target
+    | HeldPort | Association | Policy | Guard
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,8 @@ class Change:
     """
 
     namespace: str
-    before: Link | RealServer | VirtualService
-    item: Link | RealServer | VirtualService
+    before: Link | RealServer | VirtualService | Guard
+    item: Link | RealServer | VirtualService | Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,10 @@ def diff(desired: State, observed: State) -> Operations:
 def _place(operation: Operation, *, existed: bool) -> tuple[int, int]:
     """The phase of an operation within a namespace, and its rank in the phase."""
     match operation:
+        case Put(item=Guard() | Association() | Policy()):
+            return _MAKE_RULES, 1
+        case Change(item=Guard()) | Drop(item=Guard() | Association() | Policy()):
+            return _LATE, 5
         case Transact():
             return (_LATE, 0) if existed else (_MAKE_RULES, 0)
         case Drop(item=HeldPort()):
@@ -214,6 +224,26 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
     yield from _balanced(name, wanted, before)
     yield from (Drop(name, target) for target in sorted(before.targets - wanted.targets, key=repr))
     yield from _standing(name, sorted(wanted.ports, key=repr), sorted(before.ports, key=repr))
+    yield from _encrypted(name, wanted, before)
+
+
+def _encrypted(name: str, wanted: Namespace, before: Namespace) -> Iterator[Operation]:
+    """Guards and keys are there before anything can be sent, and stay until nothing can be sent any more."""
+    if wanted.guard != before.guard:
+        both = wanted.guard
+        if wanted.guard is not None and before.guard is not None:
+            both = Guard(wanted.guard.port, wanted.guard.esp, wanted.guard.identifiers | before.guard.identifiers)
+        if both is not None:
+            yield Put(name, both)
+        if both != wanted.guard:
+            assert before.guard is not None
+            yield Change(name, before.guard, wanted.guard) if wanted.guard is not None else Drop(name, before.guard)
+    yield from (Put(name, one) for one in sorted(wanted.associations - before.associations, key=repr))
+    replaced = {(one.source, one.destination) for one in wanted.policies}
+    yield from (Put(name, one) for one in sorted(wanted.policies - before.policies, key=repr))
+    gone = (one for one in before.policies - wanted.policies if (one.source, one.destination) not in replaced)
+    yield from (Drop(name, one) for one in sorted(gone, key=repr))
+    yield from (Drop(name, one) for one in sorted(before.associations - wanted.associations, key=repr))
 
 
 def _standing(name: str, wanted: Sequence[Item], before: Sequence[Item]) -> Iterator[Operation]:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from netfabric.netlink import netns
-from netfabric.netlink.messages import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE
+from netfabric.netlink.messages import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM
 from netfabric.netlink.nftables import Contexts, Nftables
 from netfabric.netlink.socket import NetlinkSocket
 from netfabric.state import NODE
@@ -94,6 +94,10 @@ class Handles:
     def conntrack(self, namespace: str) -> NetlinkSocket:
         """The namespace's netfilter netlink socket. Raises OSError."""
         return self._socket(namespace, NETLINK_NETFILTER)
+
+    def xfrm(self, namespace: str) -> NetlinkSocket:
+        """The namespace's IPsec netlink socket. Raises OSError, also where the kernel has no IPsec."""
+        return self._socket(namespace, NETLINK_XFRM)
 
     def nftables(self, namespace: str) -> Nftables:
         """Raises OSError."""

@@ -9,6 +9,7 @@ and listed).
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import ipaddress
 import os
@@ -16,14 +17,16 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
+from netfabric import encryption
 from netfabric.firewall.nftables import Table, blocks, recognised, whole
 from netfabric.firewall.rules import FAMILIES, TABLE
 from netfabric.handles import Handles
 from netfabric.indexes import Indexes
 from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_NOARP, NUD_PERMANENT, dump_forwarding, dump_neighbours
 from netfabric.links.seen import SeenLink, number, seen_link
-from netfabric.netlink import ipvs, messages, netns, policy, sysctls
+from netfabric.netlink import ipvs, messages, netns, policy, sysctls, xfrm
 from netfabric.netlink.exchange import Answer
 from netfabric.netlink.messages import attributes
 from netfabric.netlink.nftables import Nftables, NftablesError
@@ -31,13 +34,16 @@ from netfabric.state import (
     FABRIC_GROUP,
     NODE,
     Address,
+    Association,
     End,
     Forwarding,
+    Guard,
     HeldPort,
     Link,
     LinkKind,
     Namespace,
     Neighbour,
+    Policy,
     RealServer,
     ReturnPath,
     Route,
@@ -95,6 +101,8 @@ async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: I
                 targets=wanted.targets,  # a connection says nothing of what was wanted
                 ports=frozenset(held) if name == NODE else frozenset(),
             )
+            if name == NODE:
+                state[name] = dataclasses.replace(state[name], guard=_guard(handles.nftables(name), wanted.guard, scratch), **await _secrets(handles))
     return state
 
 
@@ -245,6 +253,13 @@ class _Scratch:
         self._nftables.close()
         os.close(self._namespace)
 
+    def told(self, commands: str, what: str) -> str:
+        """How the kernel lists `what` after these commands."""
+        self._nftables.run(commands)
+        listing = self._nftables.run(f"list {what}", stateless=True)
+        self._nftables.run(f"delete {what}")
+        return listing
+
     def spelled(self, table: Table) -> str:
         self._nftables.run(whole(table))
         listing = self._nftables.run(f"list table {table.family} {table.name}", stateless=True)
@@ -282,6 +297,32 @@ async def _returns(handles: Handles, name: str, ours: Mapping[int, Link]) -> fro
         whole = (path.mark, path.table) == (marks.get(table), table) and table in tables
         found.add(path if whole else ReturnPath(link, gateway, whole=False))
     return frozenset(found)
+
+
+def _guard(nftables: Nftables, wanted: Guard | None, scratch: _Scratch) -> Guard | None:
+    """The wanted one where it is as wanted; anything else of its name is a guard of nothing, to be replaced."""
+    try:
+        listing = nftables.run(f"list table ip {encryption.TABLE}", stateless=True)
+    except NftablesError:
+        return None
+    if wanted is not None and scratch.told(encryption.commands(wanted), f"table ip {encryption.TABLE}") == listing:
+        return wanted
+    return Guard(0, False, frozenset())
+
+
+class _Ipsec(TypedDict):
+    associations: frozenset[Association]
+    policies: frozenset[Policy]
+
+
+async def _secrets(handles: Handles) -> _Ipsec:
+    """Ours of the node's associations and policies; none on a kernel without IPsec."""
+    try:
+        (associations,) = await handles.xfrm(NODE).request(xfrm.dump_associations())
+        (policies,) = await handles.xfrm(NODE).request(xfrm.dump_policies())
+    except OSError:
+        return {"associations": frozenset(), "policies": frozenset()}
+    return {"associations": frozenset(xfrm.associations_of(associations)), "policies": frozenset(xfrm.policies_of(policies))}
 
 
 async def _services(

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 
 import trio
 
-from netfabric import encode, ports
+from netfabric import encode, encryption, ports
 from netfabric.diff import Change, CreateNamespace, Drop, Operation, Put, RemoveNamespace, Transact
 from netfabric.handles import Handles
 from netfabric.indexes import LOOPBACK_INDEX, Indexes
 from netfabric.links.seen import seen_link
 from netfabric.links.vxlan import new_vxlan
-from netfabric.netlink import messages, netns, sysctls
+from netfabric.netlink import messages, netns, sysctls, xfrm
 from netfabric.netlink.conntrack import deletions, dump_connections
 from netfabric.netlink.messages import Message
 from netfabric.netlink.nftables import Contexts, NftablesError
@@ -31,9 +31,12 @@ from netfabric.relay import Relay
 from netfabric.state import (
     NODE,
     Address,
+    Association,
+    Guard,
     HeldPort,
     Link,
     LinkKind,
+    Policy,
     RealServer,
     ReturnPath,
     Route,
@@ -114,6 +117,10 @@ def _manner(operation: Operation) -> tuple[str, str]:
             return "tunnel", operation.namespace
         case Drop(item=Link()):
             return "delete links", ""
+        case Put(item=Guard()) | Change(item=Guard()) | Drop(item=Guard()):
+            return "guard", operation.namespace
+        case Put(item=Association() | Policy()) | Drop(item=Association() | Policy()):
+            return "encrypt", operation.namespace
         case Put(item=HeldPort()) | Drop(item=HeldPort()):
             return "hold", operation.namespace
         case Drop(item=Target()):
@@ -245,6 +252,39 @@ async def _hold(kernel: Kernel, handles: Handles, namespace: str, batch: list[Op
     return failed
 
 
+async def _guard(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    failed = []
+    for operation in batch:
+        wanted = operation.item if isinstance(operation, Put | Change) and isinstance(operation.item, Guard) else None
+        try:
+            handles.nftables(namespace).run(encryption.commands(wanted))
+        except NftablesError as error:
+            failed.append(Failed(operation, str(error)))
+    return failed
+
+
+async def _encrypt(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
+    errors = await handles.xfrm(namespace).attempt(*(_encrypting(operation) for operation in batch))
+    return [
+        Failed(operation, str(error))
+        for operation, error in zip(batch, errors, strict=True)
+        if error is not None and not (isinstance(operation, Drop) and error.errno in _GONE) and not (isinstance(operation, Put) and error.errno == errno.EEXIST)
+    ]
+
+
+def _encrypting(operation: Operation) -> Message:
+    match operation:
+        case Put(item=Association() as one):
+            return xfrm.new_association(one)
+        case Drop(item=Association() as one):
+            return xfrm.delete_association(one)
+        case Put(item=Policy() as policy):
+            return xfrm.put_policy(policy)
+        case Drop(item=Policy() as policy):
+            return xfrm.delete_policy(policy)
+    raise AssertionError(operation)
+
+
 async def _balance(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
     sent = [(operation, encode.balancing(kernel.ipvs_family, operation)) for operation in batch]
     errors = await handles.generic(namespace).attempt(*(message for _, message in sent))
@@ -296,5 +336,7 @@ _MANNERS = {
     "hold": _hold,
     "forget": _forget,
     "balance": _balance,
+    "guard": _guard,
+    "encrypt": _encrypt,
     "configure": _configure,
 }

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from netfabric import encryption
 from netfabric.firewall import resolver
 from netfabric.firewall.nftables import Table
 from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
@@ -23,13 +24,16 @@ from netfabric.links.veth import mac_of
 from netfabric.state import (
     NODE,
     Address,
+    Association,
     End,
     Forwarding,
+    Guard,
     HeldPort,
     Link,
     LinkKind,
     Namespace,
     Neighbour,
+    Policy,
     ReturnPath,
     Route,
     State,
@@ -64,6 +68,9 @@ class Balancing(enum.StrEnum):
     NFT = "nft"
 
 
+_Secrets = tuple[frozenset[Association], frozenset[Policy], Guard | None]
+
+
 class UnknownNetwork(ValueError):
     """An interface names a network that the view does not have: our own caller's mistake."""
 
@@ -95,6 +102,8 @@ def balancer_sandbox(overlay: Overlay) -> str:
 def overlay_mtu(view: View, overlay: Overlay) -> int:
     """What the underlay leaves for the overlay's packets; less where the user wants less."""
     room = view.underlay_mtu - VXLAN_OVERHEAD_BYTES
+    if overlay.encrypted:
+        room = (room - encryption.OVERHEAD_BYTES) // encryption.ALIGNMENT_BYTES * encryption.ALIGNMENT_BYTES
     return min(overlay.mtu, room) if overlay.mtu else room
 
 
@@ -112,11 +121,11 @@ def mac(interface: Interface) -> str:
     return interface.mac or mac_of(plain(interface.address))
 
 
-def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, bridge_netfilter: bool = False) -> Plan:
+def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, bridge_netfilter: bool = False, esp: bool = False) -> Plan:
     """The desired state of a node. Raises UnknownNetwork when an interface's network is not in the view.
 
     `bridge_netfilter`: this kernel leads bridged packets through the node's IP rules, which then isolate containers;
-    otherwise the bridge's ports do.
+    otherwise the bridge's ports do. `esp`: this kernel encrypts; without, nothing of encrypted overlays leaves the node.
     """
     overlays = {overlay.id: overlay for overlay in view.overlays}
     bridges = {bridge.name: bridge for bridge in _bridges(view)}
@@ -135,13 +144,13 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
     ingress_ports = tuple(port for b in ingress.balancers for port in b.ports) if ingress else ()
     ingress_address = plain(view.ingress_sandbox_address) if ingress and view.gateway_bridge else ""
     on_bridges = tuple((bridge, tuple(attachments[bridge.name])) for bridge in bridges.values())
-    build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address, bridge_netfilter)
+    build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address, bridge_netfilter, _secrets(view, esp=esp))
     for overlay in view.overlays:
         name = overlay_namespace(overlay.id)
         attached = tuple(attachments[overlay.id])
         size = (sizes[overlay.id], view.vxlan_port, overlay.vni)
         gateways = (with_prefix(overlay.gateway, overlay.subnet), with_prefix(overlay.gateway6, overlay.subnet6))
-        build(name, _overlay, size, gateways, overlay.remotes, attached)
+        build(name, _overlay, size, gateways, overlay.remotes if encryption.reachable(view, overlay, esp=esp) else (), attached)
     ways_back = _ways_back(ingress) if ingress else ()
     for sandbox in sandboxes:
         kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
@@ -153,6 +162,12 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
             on_ingress = next((i for i in sandbox.interfaces if ingress and i.network == ingress.id), None)
             build(sandbox.id, _task, sandbox, kinds, on_ingress, ways_back if on_ingress else ())
     return build.plan()
+
+
+def _secrets(view: View, *, esp: bool) -> _Secrets:
+    if not esp:
+        return frozenset(), frozenset(), encryption.guard(view, esp=False)
+    return encryption.associations(view), encryption.policies(view), encryption.guard(view, esp=True)
 
 
 class _Builder:
@@ -238,9 +253,11 @@ def _node(
     ingress_ports: tuple[PublishedPort, ...],
     ingress_address: str,
     bridge_netfilter: bool,
+    secrets: _Secrets,
 ) -> Namespace:
+    associations, policies, guard = secrets
     if not on_bridges:
-        return Namespace()
+        return Namespace(associations=associations, policies=policies, guard=guard)
     bridges = tuple(bridge for bridge, _ in on_bridges)
     own = tuple(Link(b.name, LinkKind.BRIDGE, mac=mac_of(plain(b.gateway))) for b in bridges)
     ports: list[Link] = []
@@ -269,6 +286,9 @@ def _node(
         tables=tuple(tables),
         targets=frozenset(Target(port.address) for port in host_ports if ":" not in port.address),
         ports=frozenset(held),
+        associations=associations,
+        policies=policies,
+        guard=guard,
     )
 
 

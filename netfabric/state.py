@@ -157,6 +157,35 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Association:
+    """One direction of IPsec between two VTEPs."""
+
+    source: str
+    destination: str
+    spi: int
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is marked and goes from one VTEP to another is encrypted by the association with this index."""
+
+    source: str
+    destination: str
+    spi: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Keeps cleartext of these networks from coming in, and from leaving; without `esp` everything of theirs."""
+
+    port: int
+    esp: bool
+    identifiers: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class HeldPort:
     """A port of the node that is bound so that nobody else takes it. `address` empty: all of IPv4, "::": all of IPv6.
 
@@ -190,6 +219,9 @@ class Namespace:
     timeouts: Timeouts | None = None
     targets: frozenset[Target] = frozenset()
     ports: frozenset[HeldPort] = frozenset()
+    associations: frozenset[Association] = frozenset()
+    policies: frozenset[Policy] = frozenset()
+    guard: Guard | None = None
 
 
 State = Mapping[str, Namespace]

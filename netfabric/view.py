@@ -7,7 +7,7 @@ All addresses of interfaces are CIDR ("10.0.1.8/24"), gateways and VTEPs plain. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Overlay:
     subnet6: str = ""  # CIDR; empty: no IPv6 on it
     gateway6: str = ""  # plain
     mtu: int = 0  # as the user wants it; 0: what the underlay leaves
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,14 @@ class HostPort:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """One key of the ring that encrypted overlays use, the same on every node. `tag` grows with each."""
+
+    tag: int
+    secret: bytes = field(repr=False)  # 16 bytes
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything. `vtep` is this node's address on the underlay; empty as long as the node is in no swarm (then there are no overlays)."""
 
@@ -131,6 +140,7 @@ class View:
     sandboxes: tuple[Sandbox, ...] = ()
     host_ports: tuple[HostPort, ...] = ()
     ingress_sandbox_address: str = "172.18.0.2/16"  # eth1 of ingress_sbox on the gateway bridge
+    keys: tuple[Key, ...] = ()
 
 
 INGRESS_SANDBOX = "ingress_sbox"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.objects import Network, Task
+from cluster.model.objects import Network, NetworkKey, Task
 from cluster.model.specs import PortConfig
 
 
@@ -105,6 +105,8 @@ class SessionState(msgspec.Struct, array_like=True, frozen=True, tag=True):
     role: str = "worker"
     availability: str = "active"
     root_ca_pem: str = ""
+    data_path_port: int = 0  # of the cluster's overlays; 0: the usual one
+    network_keys: tuple[NetworkKey, ...] = ()
 
 
 SessionMessage = SessionState | Assignments

@@ -173,6 +173,14 @@ class Network(Value, frozen=True):
     gateway: str = ""  # allocated, plain address
 
 
+class NetworkKey(Value, frozen=True):
+    """One key of the ring that encrypts overlays between nodes."""
+
+    tag: int
+    secret: bytes
+    created_at_ns: int = 0
+
+
 class JoinTokens(Value, frozen=True):
     worker: str = ""
     manager: str = ""
@@ -189,6 +197,7 @@ class Cluster(Value, frozen=True):
     default_address_pool: tuple[str, ...] = ("10.0.0.0/8",)
     subnet_size: int = 24
     data_path_port: int = 4789
+    network_keys: tuple[NetworkKey, ...] = ()  # newest first
 
 
 def task_name(task: Task) -> str:

@@ -33,7 +33,7 @@ def query(store: Store, request: Query, leader: str) -> Objects:
 
 def without_key(item: Object) -> Object:
     """`item` as it may leave the manager."""
-    return msgspec.structs.replace(item, root_key_pem="") if isinstance(item, Cluster) else item
+    return msgspec.structs.replace(item, root_key_pem="", network_keys=()) if isinstance(item, Cluster) else item
 
 
 def _selected(store: Store, request: Query) -> Iterable[Object]:

@@ -240,6 +240,8 @@ class Dispatcher:
             role=node.role.value,
             availability=node.spec.availability.value,
             root_ca_pem=cluster.root_ca_pem,
+            data_path_port=cluster.data_path_port,
+            network_keys=cluster.network_keys,
         )
 
     # -- nodes ------------------------------------------------------------------------------------------------------

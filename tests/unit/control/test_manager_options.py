@@ -33,8 +33,8 @@ def options(listen: str = "0.0.0.0:2377", advertise: str = "192.0.2.1:2377", **m
         ({"advertise": "0.0.0.0:2377"}, "advertise address must be a non-zero IP address"),
         ({"advertise": "nonsense:2377"}, "invalid advertise address nonsense:2377"),
         ({"advertise": "192.0.2.1"}, "invalid address '192.0.2.1'"),
-        ({"default_address_pool": ["10.0.0.0/26"]}, "invalid subnet size 24 for the address pool 10.0.0.0/26"),
-        ({"default_address_pool": ["10.0.0.0/8"], "subnet_size": 30}, "invalid subnet size 30"),
+        ({"default_address_pool": ["10.0.0.0/26"]}, "Subnet size is too small for pool: 24"),
+        ({"default_address_pool": ["10.0.0.0/8"], "subnet_size": 30}, "Subnet size is too small for pool: 30"),
         ({"data_path_port": 80}, "invalid dataPathPort value: Datapath port 80"),
     ],
 )
