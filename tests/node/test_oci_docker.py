@@ -28,9 +28,11 @@ class Docker:
     def __init__(self, prefix: list[str]) -> None:
         self._prefix = prefix
 
+    def command(self, *arguments: str) -> list[str]:
+        return [*self._prefix, "docker", *arguments]
+
     def __call__(self, *arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
-        command = [*self._prefix, "docker", *arguments]
-        return subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+        return subprocess.run(self.command(*arguments), stdin=stdin, capture_output=True, text=True, timeout=COMMAND_S, check=False)
 
 
 @contextmanager
@@ -149,3 +151,40 @@ def test_privileged_volumes_and_limits(docker: Docker) -> None:
     done = docker(*RUN, "--rm", "--privileged", "--read-only", "--tmpfs", "/scratch", "-v", "/etc:/host:ro", "busybox", "sh", "-c",
                   "touch /scratch/x && test -f /host/hostname && ! touch /y 2>/dev/null && ! touch /host/y 2>/dev/null && echo fine")  # fmt: skip
     assert done.stdout == "fine\n", done.stderr
+
+
+def test_stats_kill_restart_and_a_terminal_of_an_exec(docker: Docker) -> None:
+    assert docker(*RUN, "-d", "--name", "two", "busybox", "sh", "-c", "echo up; exec sleep 1000").returncode == 0
+    row = docker("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", "two").stdout
+    assert row == "two 1\n"
+    assert docker("exec", "-t", "two", "tty").stdout.strip() == "/dev/pts/0"
+    assert docker("restart", "-t", "0", "two").returncode == 0
+    assert docker("logs", "two").stdout == "up\nup\n"
+    assert docker("update", "--memory", "64m", "--memory-swap", "64m", "two").returncode == 0
+    assert docker("kill", "two").returncode == 0
+    docker("wait", "two")
+    assert docker("inspect", "-f", "{{.State.ExitCode}}", "two").stdout == "137\n"
+    assert docker("rm", "two").returncode == 0
+
+
+def test_out_of_memory_is_reported(docker: Docker) -> None:
+    done = docker(*RUN, "--name", "oom", "-m", "16m", "--memory-swap", "16m", "busybox", "sh", "-c", "tail /dev/zero")
+    assert done.returncode in (1, 137), done
+    assert docker("inspect", "-f", "{{.State.OOMKilled}}", "oom").stdout == "true\n"
+    docker("rm", "oom")
+
+
+def test_a_health_check_is_run(docker: Docker) -> None:
+    health = ("--health-cmd", "test -e /well", "--health-interval", "200ms", "--health-retries", "100")
+    assert docker(*RUN, "-d", "--name", "sick", *health, "busybox", "sleep", "1000").returncode == 0
+    follow = docker.command("events", "--filter", "event=health_status", "--filter", "container=sick")
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True) as events:
+        assert docker("exec", "sick", "touch", "/well").returncode == 0
+        if docker("inspect", "-f", "{{.State.Health.Status}}", "sick").stdout != "healthy\n":
+            assert events.stdout is not None
+            ready = select.select([events.stdout], [], [], COMMAND_S)[0]
+            assert ready
+            assert "healthy" in events.stdout.readline()
+        events.terminate()
+    assert docker("inspect", "-f", "{{.State.Health.Status}}", "sick").stdout == "healthy\n"
+    docker("rm", "-f", "sick")
