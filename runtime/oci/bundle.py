@@ -119,16 +119,16 @@ def _refuse_unsupported(config: Json, linux: Json) -> None:
         raise Refused(f"config.json: linux.personality {domain} is not supported by this runtime")
 
 
-def _mappings(linux: Json, name: str) -> Mappings:
+def _mappings(source: Json, name: str, above: str = "linux.") -> Mappings:
     found = []
-    for index, entry in enumerate(fields.parts(linux, name, "linux.")):
-        where = f"linux.{name}[{index}]."
+    for index, entry in enumerate(fields.parts(source, name, above)):
+        where = f"{above}{name}[{index}]."
         numbers = [fields.number(entry, key, where) for key in ("containerID", "hostID", "size")]
         if not all(0 <= value < 2**32 for value in numbers) or not 0 < numbers[2] <= 2**32 - 1 - max(numbers[:2]):
             raise Refused(f"config.json: {where[:-1]} is no range of ids")
         found.append(Mapping(*numbers))
     if len(found) > MAPPINGS_MAX:
-        raise Refused(f"config.json: linux.{name}: the kernel takes {MAPPINGS_MAX} mappings at most")
+        raise Refused(f"config.json: {above}{name}: the kernel takes {MAPPINGS_MAX} mappings at most")
     return tuple(found)
 
 
@@ -154,9 +154,6 @@ def _mount(source: Json, where: str, bundle_path: str) -> BundleMount:
     if not destination:
         raise Refused(f"config.json: {where}destination is missing")
     destination = posixpath.normpath("/" + destination.lstrip("/"))
-    for name in ("uidMappings", "gidMappings"):
-        if source.get(name):
-            raise Refused(f"config.json: {where}{name} are not supported by this runtime")
     kind = fields.text(source, "type", where)
     found, unsupported = options.parse(fields.texts(source, "options", where))
     if unsupported:
@@ -167,7 +164,14 @@ def _mount(source: Json, where: str, bundle_path: str) -> BundleMount:
             raise Refused(f"config.json: the bind mount on {destination} has no source")
         if kind == "bind" and not found.bind:
             found = found._replace(bind=True, recursive=True)
-        return BundleMount(destination, "bind", posixpath.join(bundle_path, path), found)
+        uids, gids = (_mappings(source, name, where) for name in ("uidMappings", "gidMappings"))
+        if bool(uids) != bool(gids):
+            raise Refused(f"config.json: the mount on {destination} needs both uidMappings and gidMappings")
+        return BundleMount(destination, "bind", posixpath.join(bundle_path, path), found, uids, gids)
+    if source.get("uidMappings") or source.get("gidMappings") or found.id_mapped:
+        raise Refused(f"config.json: the mount on {destination} can't be id-mapped: only binds can")
+    if found.copy_up and kind != "tmpfs":
+        raise Refused(f"config.json: the mount on {destination}: tmpcopyup is for a tmpfs")
     if not kind:
         raise Refused(f"config.json: the mount on {destination} has no type")
     return BundleMount(destination, kind, fields.text(source, "source", where), found)

@@ -60,6 +60,8 @@ class Opened(NamedTuple):
     apparmor: str = ""  # profile to change to at the exec
     uids: Mappings = ()  # of the user namespace
     gids: Mappings = ()
+    filled: tuple[tuple[int, int], ...] = ()  # tmpfs that have been filled, by the number of their mount
+    shifting: tuple[tuple[int, int], ...] = ()  # user namespaces that shift the owners of a bind, by the number of its mount
 
     @property
     def user(self) -> int:

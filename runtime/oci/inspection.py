@@ -178,7 +178,7 @@ def features(_line: Line) -> int:
     from runtime.child.capabilities import NAMES
     from runtime.oci import bundle, options
 
-    names = ["bind", "rbind", *options.ATTRIBUTE_WORDS, *(f"r{word}" for word in options.ATTRIBUTE_WORDS), *options.PROPAGATIONS]
+    names = ["bind", "rbind", "tmpcopyup", "idmap", *options.ATTRIBUTE_WORDS, *(f"r{word}" for word in options.ATTRIBUTE_WORDS), *options.PROPAGATIONS]
     shown = {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": bundle.VERSION,
@@ -192,7 +192,7 @@ def features(_line: Line) -> int:
             "apparmor": {"enabled": True},
             "selinux": {"enabled": False},
             "intelRdt": {"enabled": False},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
         },
         "annotations": {},
     }

@@ -6,6 +6,7 @@ The descriptors belong to the ExitStack that the caller brings; nothing else is 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from runtime.cgroups.detect import Layout
@@ -13,7 +14,7 @@ from runtime.cgroups.groups import Groups, open_procs, views_of
 from runtime.child.faults import Refused
 from runtime.errors import StartFailed
 from runtime.kernel import userns
-from runtime.oci import console
+from runtime.oci import console, filling
 from runtime.oci.compile import FLAGS, OWNED, Opened, Seccomp
 from runtime.oci.values import Bundle, Json, Process
 
@@ -56,8 +57,21 @@ def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, stack: ExitStack
         apparmor=check_profile(bundle.process.apparmor_profile),
         uids=bundle.uids,
         gids=bundle.gids,
+        filled=tuple((index, keep(stack, filling.fill(bundle, mount))) for index, mount in enumerate(bundle.mounts) if mount.options.copy_up),
+        shifting=tuple(_shifting(bundle, joined.get("user", -1), stack)),
     )
     return opened, master
+
+
+def _shifting(bundle: Bundle, user: int, stack: ExitStack) -> Iterator[tuple[int, int]]:
+    """User namespaces for id-mapped binds: one for maps of the mount's own, the container's for others. Raises OSError, Refused."""
+    for index, mount in enumerate(bundle.mounts):
+        if mount.uids:
+            yield index, keep(stack, userns.new_user_namespace(mount.uids, mount.gids)[FLAGS["user"]])
+        elif mount.options.id_mapped:
+            if user < 0:
+                raise Refused(f"config.json: the mount on {mount.destination} is to be id-mapped, and neither it nor the container has maps")
+            yield index, user
 
 
 def _with_user_namespace(bundle: Bundle, joined: dict[str, int], stack: ExitStack) -> Bundle:

@@ -38,7 +38,7 @@ PROPAGATIONS: dict[str, tuple[int, bool]] = {
 
 _WITHOUT_EFFECT = frozenset({"defaults", "async", "auto", "noauto", "user", "nouser", "_netdev", "loud", "silent", "nomand", "noiversion"})
 _SUPERBLOCK_FLAGS = frozenset({"sync", "dirsync", "lazytime", "nolazytime", "mand", "iversion"})
-_REFUSED = frozenset({"remount", "idmap", "ridmap", "tmpcopyup"})
+_REFUSED = frozenset({"remount", "ridmap"})
 
 
 class MountOptions(NamedTuple):
@@ -53,6 +53,8 @@ class MountOptions(NamedTuple):
     propagation: int = 0
     propagate_tree: bool = False
     data: tuple[tuple[str, str], ...] = ()
+    copy_up: bool = False  # a tmpfs begins with what its place holds
+    id_mapped: bool = False
 
 
 def parse(words: tuple[str, ...]) -> tuple[MountOptions, str]:
@@ -62,6 +64,8 @@ def parse(words: tuple[str, ...]) -> tuple[MountOptions, str]:
     for word in words:
         if word in ("bind", "rbind"):
             found = found._replace(bind=True, recursive=word == "rbind")
+        elif word in ("tmpcopyup", "idmap"):
+            found = found._replace(copy_up=found.copy_up or word == "tmpcopyup", id_mapped=found.id_mapped or word == "idmap")
         elif word in _ATTRIBUTES:
             on, off = _ATTRIBUTES[word]
             found = found._replace(set=(found.set & ~off) | on, clear=(found.clear | off) & ~on | (off & ATTR_ATIME))

@@ -40,7 +40,8 @@ class Place(NamedTuple):
 
 def build(script: Script, bundle: Bundle, opened: Opened) -> Place:
     """Everything that is mounted. Afterwards the process sees the host's files again, the tree is attached at the bundle's root path."""
-    binds = {index: _clone(script, mount) for index, mount in enumerate(bundle.mounts) if mount.kind == "bind"}
+    shifting = dict(opened.shifting)
+    binds = {index: _clone(script, mount, shifting.get(index, -1)) for index, mount in enumerate(bundle.mounts) if mount.kind == "bind"}
     views = _clone_views(script, bundle, opened)
     script.step = "root file system"
     null = script.keep(Call.OPENAT, k.AT_FDCWD, b"/dev/null", k.O_PATH | k.O_CLOEXEC)
@@ -70,11 +71,13 @@ def _set(script: Script, mount: Register, how: int, attributes: bytes) -> None:
     script.call(Call.MOUNT_SETATTR, mount, b"", how, attributes, k.MOUNT_ATTR_SIZE_BYTES)
 
 
-def _clone(script: Script, mount: BundleMount) -> Register:
+def _clone(script: Script, mount: BundleMount, user: int) -> Register:
     """The source's tree, with its attributes; a shared one stays a peer of the host's, that is what its user asked for."""
     options = mount.options
     script.step = f"bind of {mount.source} on {mount.destination}"
     tree = script.keep(Call.OPEN_TREE, k.AT_FDCWD, mount.source.encode(), _TREE if options.recursive else _TREE & ~k.AT_RECURSIVE)
+    if user >= 0:
+        script.call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH, struct.pack("=4Q", k.MOUNT_ATTR_IDMAP, 0, 0, user), k.MOUNT_ATTR_SIZE_BYTES)
     if options.tree_set or options.tree_clear:
         _set(script, tree, _WHOLE, _attributes(options.tree_set, options.tree_clear, 0))
     if options.set or options.clear:
@@ -128,7 +131,11 @@ def _mount_all(
             attach_at(script, opened.devpts, root, "dev/pts")
             continue
         options = mount.options
-        created = mount_new(script, mount.kind, options.set & ~k.MOUNT_ATTR_RDONLY, shifted(_data(mount), opened.uids, opened.gids))
+        filled = dict(opened.filled).get(index)
+        if filled is not None:
+            created = script.keep(Call.OPEN_TREE, filled, b"", k.AT_EMPTY_PATH | k.O_CLOEXEC)
+        else:
+            created = mount_new(script, mount.kind, options.set & ~k.MOUNT_ATTR_RDONLY, shifted(_data(mount), opened.uids, opened.gids))
         plain = mount.kind in ("proc", "sysfs")
         attach_at(script, created, root, mount.destination.lstrip("/") or ".", PLAIN_FOLDER if plain else FOLDER)
         if options.propagation and options.propagation != k.MS_PRIVATE:

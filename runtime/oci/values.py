@@ -27,6 +27,8 @@ class BundleMount(NamedTuple):
     kind: str
     source: str
     options: MountOptions
+    uids: Mappings = ()  # of an id-mapped bind: from the file system's owners to those that are seen
+    gids: Mappings = ()
 
 
 class CapabilitySets(NamedTuple):

@@ -26,7 +26,7 @@ def oci() -> Iterator[Any]:
 
 def is_sealed(pid: int) -> bool:
     """Its executable stands on a read-only mount, and can't be opened for writing by the host's root either."""
-    with pytest.raises(OSError, match="Read-only file system|Text file busy"):
+    with pytest.raises(OSError, match=r"Read-only file system|Text file busy"):
         os.close(os.open(f"/proc/{pid}/exe", os.O_WRONLY))
     return bool(os.statvfs(f"/proc/{pid}/exe").f_flag & os.ST_RDONLY)
 

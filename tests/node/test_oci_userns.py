@@ -80,3 +80,22 @@ def test_maps_that_can_not_be(oci: Any, change: dict[str, Any], words: str) -> N
     done = oci("run", "one")
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr
     assert not oci.root.exists() or os.listdir(oci.root) == []
+
+
+def test_a_tmpfs_that_begins_with_what_its_place_holds_and_an_id_mapped_bind(oci: Any, tmp_path: Path) -> None:
+    place = oci.bundle / "rootfs/place"
+    (place / "inner").mkdir(parents=True)
+    (place / "inner/file").write_text("from the image\n")
+    os.chown(place / "inner/file", 33, 34)
+    (tmp_path / "mine").write_text("of 0\n")
+    tmp_path.chmod(0o755)
+    mapping = [{"containerID": 0, "hostID": 5000, "size": 10}]
+    mounts = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/place", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "mode=755"]},
+        {"destination": "/mapped", "type": "bind", "source": str(tmp_path), "options": ["bind"], "uidMappings": mapping, "gidMappings": mapping},
+    ]
+    oci.write("sh", "-c", "cat /place/inner/file; stat -c %u:%g /place/inner/file /mapped/mine; echo more > /place/new; stat -f -c %T /place", mounts=mounts)
+    done = oci("run", "one")
+    assert done.stdout.splitlines() == ["from the image", "33:34", "5000:5000", "tmpfs"], done.stderr
+    assert sorted(path.name for path in place.iterdir()) == ["inner"]

@@ -50,7 +50,7 @@ def test_the_process() -> None:
         ({"linux": {"namespaces": [{"type": "mount"}], "sysctl": {"net.ipv4.ip_forward": "1"}}}, "without a network namespace"),
         ({"linux": {"namespaces": [{"type": "mount"}], "sysctl": {"vm.swappiness": "1"}}}, "not in a separate kernel namespace"),
         ({"mounts": [{"destination": "/x", "type": "bind", "options": []}]}, "has no source"),
-        ({"mounts": [{"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup"]}]}, "tmpcopyup"),
+        ({"mounts": [{"destination": "/x", "type": "tmpfs", "options": ["remount"]}]}, "remount"),
         ({"hooks": {"prestart": [{"path": "relative"}]}}, "must be absolute"),
         ({"process": {"args": "sh", "cwd": "/"}}, "list of strings"),
         ({"annotations": {"a": 1}}, "annotations.a must be a string"),

@@ -28,4 +28,4 @@ def test_other_words_are_the_file_systems() -> None:
 
 
 def test_what_is_not_supported_is_named() -> None:
-    assert parse(("ro", "idmap"))[1] == "idmap"
+    assert parse(("ro", "ridmap"))[1] == "ridmap"
