@@ -37,6 +37,7 @@ from manager.identity_files import Credentials, Identity
 from manager.leader import Leader
 from manager.log_broker import LogBroker
 from manager.options import Options
+from manager.peers import Peers
 from manager.raft.driver import Driver, open_driver
 from manager.store import Store
 
@@ -131,14 +132,16 @@ class _Manager:
     async def start(self, nursery: trio.Nursery, options: Options, credentials: Credentials) -> None:
         """Start everything in the nursery and return when the port is served. Raises OSError when it cannot be
         bound."""
-        context = tls.server_context(credentials.certificate_pem, credentials.key_pem, credentials.root_pem)
+        pems = (credentials.certificate_pem, credentials.key_pem, credentials.root_pem)
+        context, peers = tls.server_context(*pems), Peers(self._driver, tls.client_context(*pems))
         host, port = split_address(options.listen)
-        handlers = self._handlers()
+        handlers = {"raft.follow": peers.follow, "raft.join": peers.join, **self._handlers()}
         assert set(handlers) == {name for name, call in CALLS.items() if not call.to_agent}
         await nursery.start(self._dispatcher.run)
         await nursery.start(self._broker.run)
         await nursery.start(self._leader.run)
         nursery.start_soon(self._control.run)
+        nursery.start_soon(peers.run)
         nursery.start_soon(self._signals)
         await nursery.start(partial(serve, host, port, context, handlers, keepalive_s=KEEPALIVE_S))
 

@@ -58,6 +58,36 @@ class IssuedCertificate(Body, frozen=True):
     root_ca_pem: str
 
 
+# -- managers among themselves ------------------------------------------------------------------------------------------
+
+
+class Follow(Body, frozen=True):
+    """A manager asks another for all that it has to say to it. The answer is a stream that lasts as long as the connection."""
+
+    raft_id: int  # of the one that asks
+
+
+class RaftFrame(Body, frozen=True):
+    """Messages as manager/raft/messages.py encodes them, or a piece of a snapshot; the message that a snapshot's last piece comes with speaks of it."""
+
+    messages: bytes = b""
+    snapshot: bytes = b""
+    snapshot_ends: bool = False
+
+
+class JoinManagers(Body, frozen=True):
+    """A node with a manager's certificate asks to become a member of the Raft group. `address`: host:port of its port."""
+
+    address: str
+
+
+class JoinedManagers(Body, frozen=True):
+    """`members`: (Raft id, node id, host:port) of those that are there already, from whom the new one hears the rest."""
+
+    raft_id: int
+    members: tuple[tuple[int, str, str], ...]
+
+
 # -- agents ---------------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +268,8 @@ CALLS: Final[dict[str, Call]] = {
     for c in (
         Call("ca.root", Nothing, Text, _C.ANYONE),
         Call("ca.issue", IssueCertificate, IssuedCertificate, _C.ANYONE),
+        Call("raft.follow", Follow, RaftFrame, _C.MANAGER, stream=True),
+        Call("raft.join", JoinManagers, JoinedManagers, _C.MANAGER),
         Call("agent.session", OpenSession, SessionMessage, _C.NODE, stream=True),
         Call("agent.statuses", UpdateStatuses, Nothing, _C.NODE),
         Call("agent.applied", Applied, Nothing, _C.NODE),

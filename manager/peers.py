@@ -1,0 +1,174 @@
+"""The connections between managers: every member asks every other one for what that has to say to it, and passes what
+comes to the driver.
+
+Owns the connections of this side and the call raft.follow of the other; decides nothing. A connection that is lost is
+opened again. Whoever speaks is who its certificate says: messages in another member's name are an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Final
+
+import msgspec
+import trio
+
+from cluster.model.errors import ClusterError, InvalidArgument, NotLeader, PermissionDenied
+from cluster.wire.calls import Follow, JoinedManagers, JoinManagers, RaftFrame
+from cluster.wire.peer import Caller, connect, split_address
+from manager.dispatcher.liveness import KEEPALIVE_S
+from manager.raft.driver import Driver
+from manager.raft.membership import Member, Membership
+from manager.raft.messages import Message
+from manager.raft.outboxes import Outbox, SnapshotToSend
+from manager.raft_storage import snapshots
+from manager.raft_storage.snapshots import Snapshot
+
+FRAME_BYTES: Final = 1024 * 1024
+"""Entries in one frame of messages (more only for one message that is larger), and one piece of a snapshot."""
+
+MAX_SNAPSHOT_BYTES: Final = 1024 * 1024 * 1024  # packed
+RETRY_FIRST_S: Final = 0.05
+RETRY_LAST_S: Final = 1.0
+
+log = logging.getLogger("festoon.raft")
+
+
+class Peers:
+    """`run` must be running. `context` shows this manager's certificate; `known` are the members that a new one was
+    told of, whom it listens to while its own log says nothing yet.
+    """
+
+    def __init__(self, driver: Driver, context: ssl.SSLContext, known: tuple[Member, ...] = ()) -> None:
+        self._known = known
+        self._driver = driver
+        self._context = context
+        self._listening: dict[Member, trio.CancelScope] = {}
+
+    async def run(self) -> None:
+        """Listen to all members but this one, as they come and go. Runs until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                members = self._driver.membership.members or self._known
+                wanted = {member for member in members if member.raft_id != self._driver.raft_id and member.address}
+                for member in [known for known in self._listening if known not in wanted]:
+                    self._listening.pop(member).cancel()
+                for member in wanted - self._listening.keys():
+                    scope = self._listening[member] = trio.CancelScope()
+                    nursery.start_soon(self._listen, member, scope)
+                await self._driver.wait_change()
+
+    # -- what others say to this member
+
+    async def _listen(self, member: Member, scope: trio.CancelScope) -> None:
+        delay = RETRY_FIRST_S
+        with scope:
+            while True:
+                began = trio.current_time()
+                try:
+                    async with connect(member.address, self._context, keepalive_s=KEEPALIVE_S) as peer:
+                        if peer.caller.node_id != member.node_id:
+                            raise PermissionDenied(f"{member.address} is node {peer.caller.node_id}, not {member.node_id}")
+                        async with peer.stream("raft.follow", Follow(self._driver.raft_id)) as frames:
+                            await self._take(member, frames)
+                except (ClusterError, msgspec.MsgspecError, ValueError) as error:
+                    log.info("not connected to a manager", extra={"fields": {"manager": member.address, "error": str(error)}})
+                if trio.current_time() - began > RETRY_LAST_S:
+                    delay = RETRY_FIRST_S
+                await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter
+                delay = min(delay * 2, RETRY_LAST_S)
+
+    async def _take(self, member: Member, frames: AsyncIterator[RaftFrame]) -> None:
+        """Raises ValueError or MsgspecError for what no member says."""
+        packed = bytearray()
+        async for frame in frames:
+            packed += frame.snapshot
+            if len(packed) > MAX_SNAPSHOT_BYTES:
+                raise ValueError(f"a snapshot of more than {MAX_SNAPSHOT_BYTES} bytes")
+            if not frame.messages:
+                continue
+            messages = msgspec.msgpack.decode(frame.messages, type=tuple[Message, ...])
+            if any(message.sender != member.raft_id for message in messages):
+                raise ValueError("a message in another member's name")
+            snapshot = await self._unpacked(messages, packed) if frame.snapshot_ends else None
+            self._driver.receive(messages, snapshot)
+
+    async def _unpacked(self, messages: tuple[Message, ...], packed: bytearray) -> Snapshot:
+        (message,) = messages
+        contents = bytes(packed)
+        packed.clear()
+        return await trio.to_thread.run_sync(snapshots.unpack, message.index, message.log_term, contents)
+
+    # -- what this member says to others
+
+    async def follow(self, caller: Caller, request: Follow) -> AsyncGenerator[RaftFrame, None]:
+        """raft.follow: everything for that member, until it goes. Raises PermissionDenied for somebody else's id."""
+        self._check(caller, request.raft_id)
+        outbox = self._driver.outboxes.open(request.raft_id)
+        sending: SnapshotToSend | None = None
+        try:
+            while True:
+                messages, sending = await outbox.take()
+                for frame in _frames(messages):
+                    yield frame
+                if sending is not None:
+                    for frame in _snapshot_frames(sending, outbox):
+                        yield frame
+                    self._driver.snapshot_sent(request.raft_id, sending.message.index)
+                    sending = None
+        finally:
+            if sending is not None:
+                self._driver.snapshot_sent(request.raft_id, None)
+            self._driver.outboxes.close(request.raft_id, outbox)
+
+    def _check(self, caller: Caller, raft_id: int) -> None:
+        membership = self._driver.membership
+        known = next((member for member in membership.members if member.raft_id == raft_id), None)
+        if known is not None and known.node_id not in ("", caller.node_id):
+            raise PermissionDenied(f"node {caller.node_id} is not the manager with the Raft id {raft_id}")
+
+    async def join(self, caller: Caller, request: JoinManagers) -> JoinedManagers:
+        """raft.join: the node that calls becomes a learner; this member must lead. Asked again after a lost answer,
+        it gets a new id: what it had under the old one it may have lost.
+        """
+        if not self._driver.leader:
+            raise NotLeader(self._driver.leader_address)
+        split_address(request.address)
+        if (old := self._driver.membership.of_node(caller.node_id)) is not None:
+            if not old.learner:
+                raise InvalidArgument(f"node {caller.node_id} is a manager already; remove it before it joins anew")
+            await self._driver.change_membership(lambda membership: membership.without(old.raft_id))
+
+        def with_caller(membership: Membership) -> Membership:
+            return membership.with_learner(caller.node_id, request.address)
+
+        joined = await self._driver.change_membership(with_caller)
+        log.info("a manager joins", extra={"fields": {"node": caller.node_id, "address": request.address, "raft_id": joined.last_id}})
+        members = tuple((member.raft_id, member.node_id, member.address) for member in joined.members)
+        return JoinedManagers(joined.last_id, members)
+
+
+def _frames(messages: tuple[Message, ...]) -> Iterator[RaftFrame]:
+    """The messages in order, in frames of a bounded size."""
+    group: list[Message] = []
+    size = 0
+    for message in messages:
+        message_bytes = sum(len(entry.data) for entry in message.entries)
+        if group and size + message_bytes > FRAME_BYTES:
+            yield RaftFrame(msgspec.msgpack.encode(group))
+            group, size = [], 0
+        group.append(message)
+        size += message_bytes
+    if group:
+        yield RaftFrame(msgspec.msgpack.encode(group))
+
+
+def _snapshot_frames(sending: SnapshotToSend, outbox: Outbox) -> Iterator[RaftFrame]:
+    """The snapshot in pieces; what else there is to say goes between them, so that nobody is thought dead."""
+    for start in range(0, len(sending.packed), FRAME_BYTES):
+        yield RaftFrame(snapshot=sending.packed[start : start + FRAME_BYTES])
+        yield from _frames(outbox.take_messages())
+    yield RaftFrame(msgspec.msgpack.encode((sending.message,)), snapshot_ends=True)
