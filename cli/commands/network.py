@@ -1,4 +1,4 @@
-"""`festoon network …`: create, ls, inspect, rm, and path: each hop that a packet to a published port takes on this
+"""`festoon network …`: create, connect, disconnect, ls, inspect, prune, rm, and path: each hop that a packet to a published port takes on this
 node."""
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from cli.listing import Listing
 from cli.output import natural, short_id
 from cli.service_flags import LABEL
 from cli.units import go_time
-from cli.usage import FILTER, Group, command, option, options, switch
+from cli.usage import FILTER, INT, Group, command, option, options, switch
 
 network = Group(
     "network",
     summary="Manage networks",
     lazy={
+        "connect": ("cli.commands.network:connect", "Connect a container to a network"),
         "create": ("cli.commands.network:create", "Create a network"),
+        "disconnect": ("cli.commands.network:disconnect", "Disconnect a container from a network"),
         "inspect": ("cli.commands.network:inspect", "Display detailed information on one or more networks"),
         "ls": ("cli.commands.network:ls", "List networks"),
         "path": ("cli.commands.network:path", "Show each hop of a packet to a published port on this node"),
+        "prune": ("cli.commands.network:prune", "Remove all unused networks"),
         "rm": ("cli.commands.network:rm", "Remove one or more networks"),
     },
     aliases={"list": "ls", "remove": "rm"},
@@ -44,6 +47,7 @@ LISTING: Final = Listing(
     },
     ("ID", "Name", "Driver", "Scope"),
 )
+_PRUNE_WARNING: Final = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue? [y/N] "
 _INGRESS_WARNING: Final = (
     "WARNING! Before removing the routing-mesh network, make sure all the nodes in your swarm run the same docker "
     "engine version. Otherwise, removal may not be effective and functionality of newly create ingress networks will "
@@ -81,6 +85,8 @@ def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, str]:
 @command("create", "NETWORK", summary="Create a network", least=1, most=1)
 @switch("--attachable", help="Enable manual container attachment")
 @options("--aux-address", help="Auxiliary IPv4 or IPv6 addresses used by Network driver")
+@option("--config-from", help="The network from which to copy the configuration", default="")
+@switch("--config-only", help="Create a configuration only network")
 @option("--driver", "-d", help="Driver to manage the Network", default="bridge")
 @options("--gateway", help="IPv4 or IPv6 Gateway for the master subnet")
 @switch("--ingress", help="Create swarm routing-mesh network")
@@ -88,6 +94,7 @@ def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, str]:
 @options("--ip-range", help="Allocate container ip from a sub-range")
 @option("--ipam-driver", help="IP Address Management Driver", default="default")
 @options("--ipam-opt", help="Set IPAM driver specific options")
+@switch("--ipv4", help="Enable or disable IPv4 address assignment (default true)")
 @switch("--ipv6", help="Enable or disable IPv6 address assignment")
 @options("--label", help="Set metadata on a network", type=LABEL)
 @options("--opt", "-o", help="Set driver specific options")
@@ -106,11 +113,13 @@ def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         "Internal": bool(flags["internal"]),
         "Attachable": bool(flags["attachable"]),
         "Ingress": bool(flags["ingress"]),
-        "ConfigOnly": False,
-        "ConfigFrom": None,
+        "ConfigOnly": bool(flags["config_only"]),
+        "ConfigFrom": {"Network": flags["config_from"]} if flags["config_from"] else None,
         "Options": fields.pairs(flags["opt"]),
         "Labels": fields.pairs(flags["label"]),
     }
+    if flags["ipv4"] is not None:
+        body["EnableIPv4"] = flags["ipv4"]
     if flags["ipv6"] is not None:
         body["EnableIPv6"] = flags["ipv6"]
     made = api.post("/networks/create", body)
@@ -164,6 +173,47 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | N
         return api.get(f"/networks/{reference(name)}", verbose=bool(verbose))
 
     return inspect_all(arguments, get, format)
+
+
+@command("connect", "NETWORK CONTAINER", summary="Connect a container to a network", least=2, most=2)
+@options("--alias", help="Add network-scoped alias for the container")
+@options("--driver-opt", help="driver options for the network")
+@option("--gw-priority", help="Highest gw-priority provides the default gateway. Accepts positive and negative values.", default=0, type=INT)
+@option("--ip", help='IPv4 address (e.g., "172.30.100.104")', default="")
+@option("--ip6", help='IPv6 address (e.g., "2001:db8::33")', default="")
+@options("--link", help="Add link to another container")
+@options("--link-local-ip", help="Add a link-local address for the container")
+def connect(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    endpoint = {
+        "IPAMConfig": {"IPv4Address": flags["ip"], "IPv6Address": flags["ip6"], "LinkLocalIPs": list(flags["link_local_ip"])},
+        "Links": list(flags["link"]),
+        "Aliases": list(flags["alias"]),
+        "DriverOpts": fields.pairs(flags["driver_opt"]),
+        "GwPriority": flags["gw_priority"],
+    }
+    api.post(f"/networks/{reference(arguments[0])}/connect", {"Container": arguments[1], "EndpointConfig": endpoint})
+    return 0
+
+
+@command("disconnect", "NETWORK CONTAINER", summary="Disconnect a container from a network", least=2, most=2)
+@switch("--force", "-f", help="Force the container to disconnect from a network")
+def disconnect(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
+    api.post(f"/networks/{reference(arguments[0])}/disconnect", {"Container": arguments[1], "Force": bool(force)})
+    return 0
+
+
+@command("prune", summary="Remove all unused networks")
+@options("--filter", help='Provide filter values (e.g. "until=<timestamp>")', type=FILTER)
+@switch("--force", "-f", help="Do not prompt for confirmation")
+def prune(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], force: bool | None) -> int:
+    from cli.commands.volume import confirmed
+
+    if not force and not confirmed(_PRUNE_WARNING):
+        raise CliFailure("network prune has been cancelled")
+    done = api.post("/networks/prune", filters=filters_of(filter))
+    if names := done.get("NetworksDeleted"):
+        print("Deleted Networks:", *names, "", sep="\n")
+    return 0
 
 
 @command("rm", "NETWORK [NETWORK...]", summary="Remove one or more networks", least=1, most=None)
