@@ -50,6 +50,10 @@ class Aftercare:
     def started(self, container_id: str) -> None:
         """It runs (again): probes begin."""
         self._given_up.discard(container_id)
+        self.resumed(container_id)
+
+    def resumed(self, container_id: str) -> None:
+        """Probes go on, after a pause or in a new life of this node."""
         record = self._containers.get(container_id)
         if record is None or not self.watches(record) or container_id in self._monitors:
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 import trio
 
@@ -11,7 +13,7 @@ from agent.container_wiring import Wiring
 from agent.records import HostConfig, Record
 from agent.user_namespaces import UserNamespaces
 from agent.volumes import Volumes
-from cluster.model.errors import ClusterError
+from cluster.model.errors import ClusterError, Internal
 from runtime.errors import RuntimeFault
 from runtime.images.store import ImageStore
 from runtime.spec import ContainerSpec, IdRange
@@ -60,5 +62,8 @@ class Launch:
 
 
 def device_numbers(host: HostConfig) -> dict[str, str]:
-    """Of the block devices that its throttles name."""
+    """Of the block devices that its throttles name. Raises Internal in Docker's words for one that is not there."""
+    for _, path, _ in host.throttles:
+        if not os.path.exists(path):
+            raise Internal(f"stat {path}: no such file or directory")
     return {path: number for _, path, _ in host.throttles if (number := machine.block_device_number(path))}

@@ -21,7 +21,7 @@ from agent.exits import Exits
 from agent.networks import Networks
 from agent.records import Health, HostConfig, Record, State
 from agent.volumes import Volumes
-from cluster.model.errors import ClusterError, Conflict, Internal, NotFound, NotModified
+from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound, NotModified
 from cluster.model.specs import Pairs
 from netfabric.errors import FabricError
 from runtime.client import Attached, Supervisor
@@ -154,11 +154,13 @@ class Runs:
         self.introduced.discard(record.id)
         state = replace(record.state, status="exited" if record.state.started_at_ns else "created", pid=0, exit_code=status, error=text)
         self._registry.put(replace(self._wiring.detached(record), state=state))
-        self.exits.end(record.id)
+        self.exits.end(record.id, status, text)
 
     async def kill(self, container_id: str, signal: int) -> None:
         """Send a signal to its first process. Raises Conflict `Container X is not running` when it does not run."""
         record = self._registry.find(container_id)
+        if signal > container_spec.LAST_SIGNAL:
+            raise InvalidArgument(f"The linux daemon does not support signal {signal}")
         restarting = self.aftercare.restarting(record.id)
         ends = signal in (SIGKILL, container_spec.signal_number(record.config.stop_signal or "TERM"))
         if ends:
@@ -188,7 +190,8 @@ class Runs:
         own = record.config.stop_timeout_s
         grace = timeout_s if timeout_s is not None else DEFAULT_STOP_TIMEOUT_S if own is None else own
         self.aftercare.cancel_restart(record.id)
-        await self.kill(record.id, signal or container_spec.signal_number(record.config.stop_signal or "TERM"))
+        first = signal or container_spec.signal_number(record.config.stop_signal or "TERM")
+        await self.kill(record.id, first if first <= container_spec.LAST_SIGNAL else SIGKILL)  # one that no kernel has stops nothing
         with trio.move_on_after(grace if grace >= 0 else float("inf")) as patience:
             await self.until_stopped(record.id)
         if patience.cancelled_caught and (still := self._registry.get(record.id)) is not None and self.is_running(still):
@@ -220,7 +223,7 @@ class Runs:
             raise Internal(f"Container {record.id} is not paused")
         await self._supervisor.unpause(record.id)
         self._set_status(record.id, "paused", "running")
-        self.aftercare.started(record.id)
+        self.aftercare.resumed(record.id)
         self._publish("unpause", record)
 
     def _set_status(self, container_id: str, before: str, after: str) -> None:
@@ -265,11 +268,9 @@ class Runs:
         if condition == "removed":
             return await self.exits.until_removed(record.id)
         if condition == "next-exit" or record.id in self.starting:
-            await self.exits.until_next(record.id, running=self.is_running(record))
-        else:
-            await self.until_stopped(record.id)
-        now = self._registry.get(record.id) or record
-        return now.state.exit_code, now.state.error
+            return await self.exits.until_next(record.id, running=self.is_running(record))
+        ended = await self.exits.until_stopped(record.id, running=self.is_running(record))
+        return ended or (record.state.exit_code, record.state.error)
 
     async def until_stopped(self, container_id: str) -> None:
         record = self._registry.get(container_id)
@@ -357,7 +358,7 @@ class Runs:
         status = "paused" if state.paused else "running"
         self._registry.put(replace(record, state=replace(record.state, status=status, pid=state.pid, started_at_ns=started)))
         if not state.paused:
-            self.aftercare.started(record.id)
+            self.aftercare.resumed(record.id)
 
     async def _exited(self, container_id: str, exited: Exited, *, recovering: bool = False) -> None:
         if container_id in self.starting:
@@ -377,7 +378,7 @@ class Runs:
             await self._tear_down(record)
         finally:
             self.exits.finish_ending(record.id)
-        self.exits.end(record.id)
+        self.exits.end(record.id, state.exit_code, state.error)
         self._say_turned(record.id)
         self._publish("die", record, (("exitCode", str(exited.status)),))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=False)

@@ -22,6 +22,8 @@ from runtime.spec import DEFAULT_CAPABILITIES, ContainerSpec, DeviceNode, ExecSp
 
 HOST_GATEWAY: Final = "host-gateway"
 ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104
+MAX_SIGNAL_NUMBER: Final = (1 << 31) - 1
+LAST_SIGNAL: Final = 64
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PUBLIC_RESOLVERS: Final = ("8.8.8.8", "8.8.4.4")
 ALL_CAPABILITIES: Final = (
@@ -30,6 +32,9 @@ ALL_CAPABILITIES: Final = (
     "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE",
     "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE",
 )  # fmt: skip
+UNPRIVILEGED: Final[Pairs] = (("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647"))
+"""Docker's default in a network namespace of the container's own: the fabric's are set by netfabric/plan.py."""
+
 SIGNALS: Final[Mapping[str, int]] = {
     "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "IOT": 6, "BUS": 7, "FPE": 8, "KILL": 9, "USR1": 10, "SEGV": 11, "USR2": 12, "PIPE": 13,
     "ALRM": 14, "TERM": 15, "STKFLT": 16, "CHLD": 17, "CONT": 18, "STOP": 19, "TSTP": 20, "TTIN": 21, "TTOU": 22, "URG": 23, "XCPU": 24, "XFSZ": 25,
@@ -38,8 +43,8 @@ SIGNALS: Final[Mapping[str, int]] = {
 
 
 def signal_number(text: str) -> int:
-    """`TERM`, `SIGTERM` or `15` -> 15. Raises InvalidArgument `Invalid signal: X`."""
-    if text.isdigit() and 0 < int(text) <= 64:
+    """`TERM`, `SIGTERM` or `15` -> 15. Raises InvalidArgument `Invalid signal: X`. A number may be none that the kernel has: sending it says so."""
+    if text.isascii() and text.isdigit() and 0 < int(text) <= MAX_SIGNAL_NUMBER:
         return int(text)
     number = SIGNALS.get(text.upper().removeprefix("SIG"))
     if number is None:
@@ -58,17 +63,17 @@ def merge_environment(image_env: Iterable[str], asked: Iterable[str]) -> tuple[s
 
 def capabilities(add: Iterable[str], drop: Iterable[str], *, privileged: bool) -> tuple[str, ...]:
     """Docker's default set changed by --cap-add and --cap-drop; ALL means all. Raises InvalidArgument for an unknown name."""
-    adds, drops = [_capability(c) for c in add], [_capability(c) for c in drop]
+    adds, drops = [_capability(c, "CapAdd") for c in add], [_capability(c, "CapDrop") for c in drop]
     chosen = set(ALL_CAPABILITIES if privileged or "ALL" in adds else () if "ALL" in drops else DEFAULT_CAPABILITIES)
     chosen -= set(drops)
     chosen |= set(adds) - {"ALL"}
     return tuple(c for c in ALL_CAPABILITIES if c in chosen)
 
 
-def _capability(name: str) -> str:
+def _capability(name: str, field: str) -> str:
     bare = name.upper().removeprefix("CAP_")
     if bare != "ALL" and bare not in ALL_CAPABILITIES:
-        raise InvalidArgument(f'invalid CapAdd: unknown capability: "CAP_{bare}"')
+        raise InvalidArgument(f'invalid {field} capability: "CAP_{bare}"')
     return bare
 
 
@@ -153,12 +158,12 @@ def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, 
     namespace."""
     config, host = record.config, record.host
     security = security_options.parse(host.security_options)
-    bound = tuple(Mount("bind", f"/etc/{n}", f"{files}/{n}", shifted=True) for n in ("hostname", "hosts", "resolv.conf"))
+    bound = tuple(Mount("bind", f"/etc/{n}", f"{files}/{n}", host.read_only, shifted=True) for n in ("hostname", "hosts", "resolv.conf"))
     return ContainerSpec(
         id=record.id, argv=argv_of(config), env=environment(config, home), rootfs=rootfs, cwd=config.working_dir or "/", user=user, hostname=config.hostname,
         network_namespace=namespaces.network, mounts=bound + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
         capabilities=capabilities(host.cap_add, host.cap_drop, privileged=host.privileged), privileged=host.privileged,
-        sysctls=_own_sysctls(record, namespaces),
+        sysctls=_own_sysctls(record, namespaces, ids),
         rlimits=tuple(Rlimit(u.name, u.soft, u.hard) for u in host.ulimits), limits=limits_of(host, numbers),
         log_path="" if host.log_driver == "none" else log_path, log_driver=host.log_driver, log_max_bytes=log_settings.max_bytes(host),
         log_max_files=log_settings.max_files(host), shm_size_bytes=host.shm_size_bytes, oom_score_adj=host.oom_score_adj,
@@ -169,9 +174,11 @@ def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, 
     )  # fmt: skip
 
 
-def _own_sysctls(record: Record, namespaces: Namespaces) -> Pairs:
+def _own_sysctls(record: Record, namespaces: Namespaces, ids: IdRange | None) -> Pairs:
     """Those of net.* belong to the network namespace: where there is one of the fabric's, the fabric sets them."""
     own = tuple((name, value) for name, value in record.host.sysctls if not (wired(record) and name.startswith("net.")))
+    if not wired(record) and not namespaces.network and ids is None:
+        own = tuple((dict(UNPRIVILEGED) | dict(own)).items())
     domain = record.config.domainname
     return (("kernel.domainname", domain), *own) if domain and not namespaces.uts else own
 

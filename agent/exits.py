@@ -8,28 +8,42 @@ import trio
 
 
 @dataclass(slots=True)
-class _Removal:
+class _End:
+    """Of a run, or of the container."""
+
     happened: trio.Event
     status: int = 0
     error: str = ""
+
+    def say(self, status: int, error: str) -> None:
+        if not self.happened.is_set():
+            self.status, self.error = status, error
+            self.happened.set()
+
+    async def wait(self) -> tuple[int, str]:
+        await self.happened.wait()
+        return self.status, self.error
 
 
 class Exits:
     """Of a container there is one event per run (set at its end), one while that end is cleaned up, and one for its removal."""
 
     def __init__(self) -> None:
-        self._exits: dict[str, trio.Event] = {}
-        self._removals: dict[str, _Removal] = {}
+        self._exits: dict[str, _End] = {}
+        self._removals: dict[str, _End] = {}
         self._ending: dict[str, trio.Event] = {}
 
     def begin(self, container_id: str) -> None:
         """A run begins; who waits for its exit already goes on waiting."""
-        if self._exits.setdefault(container_id, trio.Event()).is_set():
-            self._exits[container_id] = trio.Event()
+        if self._exit(container_id).happened.is_set():
+            self._exits[container_id] = _End(trio.Event())
 
-    def end(self, container_id: str) -> None:
+    def _exit(self, container_id: str) -> _End:
+        return self._exits.setdefault(container_id, _End(trio.Event()))
+
+    def end(self, container_id: str, status: int, error: str) -> None:
         """The run is over and everything of it is gone."""
-        self._exits.setdefault(container_id, trio.Event()).set()
+        self._exit(container_id).say(status, error)
 
     def is_ending(self, container_id: str) -> bool:
         return container_id in self._ending
@@ -46,31 +60,25 @@ class Exits:
         if (gone := self._ending.get(container_id)) is not None:
             await gone.wait()
 
-    async def until_stopped(self, container_id: str, *, running: bool) -> None:
-        """Until it does not run and nothing of its run is left."""
-        if running:
-            await self._exits.setdefault(container_id, trio.Event()).wait()
+    async def until_stopped(self, container_id: str, *, running: bool) -> tuple[int, str] | None:
+        """Until it does not run and nothing of its run is left: the run's exit status and error, None when there was none to wait for."""
+        ended = await self._exit(container_id).wait() if running else None
         await self.until_gone(container_id)
+        return ended
 
-    async def until_next(self, container_id: str, *, running: bool) -> None:
-        """Until the exit of this run, or of the next one when it does not run."""
-        event = self._exits.setdefault(container_id, trio.Event())
-        if event.is_set() and not running and container_id not in self._ending:
-            event = self._exits[container_id] = trio.Event()  # that was the exit of an earlier run
-        await event.wait()
+    async def until_next(self, container_id: str, *, running: bool) -> tuple[int, str]:
+        """Until the exit of this run, or of the next one when it does not run: its exit status and error."""
+        exit_ = self._exit(container_id)
+        if exit_.happened.is_set() and not running and container_id not in self._ending:
+            exit_ = self._exits[container_id] = _End(trio.Event())  # that was the exit of an earlier run
+        return await exit_.wait()
 
     async def until_removed(self, container_id: str) -> tuple[int, str]:
         """The last exit status and error."""
-        removal = self._removals.setdefault(container_id, _Removal(trio.Event()))
-        await removal.happened.wait()
-        return removal.status, removal.error
+        return await self._removals.setdefault(container_id, _End(trio.Event())).wait()
 
     def removed(self, container_id: str, status: int, error: str) -> None:
         """Wakes everybody who waits for anything of it."""
-        removal = self._removals.pop(container_id, None)
-        if removal is not None:
-            removal.status, removal.error = status, error
-            removal.happened.set()
-        exited = self._exits.pop(container_id, None)
-        if exited is not None:
-            exited.set()
+        for ends in (self._removals, self._exits):
+            if (end := ends.pop(container_id, None)) is not None:
+                end.say(status, error)

@@ -6,9 +6,13 @@ Times are Unix nanoseconds, 0 = never. `status` is Docker's word: created, runni
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from cluster.model.specs import HealthCheck, IpamConfig, Mount, Pairs, Ulimit
+
+DEFAULT_SHM_BYTES: Final = 64 * 1024 * 1024
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +83,7 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     cpu_shares: int = 0
     cpuset_cpus: str = ""
     pids_limit: int = 0
-    shm_size_bytes: int = 64 * 1024 * 1024
+    shm_size_bytes: int = DEFAULT_SHM_BYTES
     oom_score_adj: int = 0
     log_driver: str = "local"
     log_options: Pairs = ()

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.records import Config, HostConfig, NetworkWish, PortBinding
-from cluster.model import placeholders
+from agent.records import DEFAULT_SHM_BYTES, Config, DeviceMapping, HostConfig, NetworkWish, PortBinding
+from cluster.model import placeholders, reserved_labels
 from cluster.model.objects import NodeDescription, Task, TaskNetwork, container_name, task_name
 from cluster.model.placeholders import expand
-from cluster.model.specs import ContainerSpec, PortConfig, PublishMode, Resources
+from cluster.model.specs import ContainerSpec, PortConfig, Privileges, PublishMode, Resources
 
 NS_PER_S: Final = 1_000_000_000
 DEFAULT_STOP_GRACE_S: Final = 10
@@ -62,13 +62,26 @@ def _host(task: Task, ports: tuple[PortBinding, ...], values: Mapping[str, str],
     spec = task.spec.container
     limits = task.spec.limits or Resources()
     reserved = task.spec.reservations or Resources()
+    extras = reserved_labels.extras(spec.labels)
     mounts = tuple(type(m)(m.kind, expand(m.source, values, labels), m.target, m.read_only, m.options) for m in spec.mounts)
     return HostConfig(
         network_mode="default", restart="", port_bindings=ports, mounts=mounts, cap_add=spec.cap_add, cap_drop=spec.cap_drop, dns=spec.dns_nameservers,
         dns_search=spec.dns_search, dns_options=spec.dns_options, extra_hosts=tuple(_extra_host(h) for h in spec.hosts), read_only=spec.read_only,
         init=bool(spec.init), sysctls=spec.sysctls, ulimits=spec.ulimits, memory_bytes=limits.memory_bytes, memory_reservation_bytes=reserved.memory_bytes,
         nano_cpus=limits.nano_cpus, pids_limit=limits.pids, log_driver=task.spec.log_driver or "local", log_options=task.spec.log_options,
+        oom_score_adj=spec.oom_score_adj, group_add=spec.groups, security_options=_security(spec.privileges),
+        privileged=extras.privileged, shm_size_bytes=extras.shm_size_bytes or DEFAULT_SHM_BYTES, device_rules=extras.device_rules,
+        devices=tuple(DeviceMapping(path=d.path, target=d.target, permissions=d.permissions) for d in extras.devices),
     )  # fmt: skip
+
+
+def _security(privileges: Privileges | None) -> tuple[str, ...]:
+    """As --security-opt has them."""
+    if privileges is None:
+        return ()
+    profile = {"unconfined": ("seccomp=unconfined",), "custom": (f"seccomp={privileges.seccomp_profile}",)}.get(privileges.seccomp, ())
+    apparmor = ("apparmor=unconfined",) if privileges.apparmor == "disabled" else ()
+    return (*profile, *apparmor, *(("no-new-privileges",) if privileges.no_new_privileges else ()))
 
 
 def _extra_host(line: str) -> str:

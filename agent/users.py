@@ -35,6 +35,9 @@ def read_from_layers(layers: tuple[str, ...], name: str) -> str:
 def resolve(text: str, passwd: str, group: str, extra_groups: tuple[str, ...] = ()) -> tuple[User, str]:
     """`user[:group]` -> numbers, and the home folder. Raises InvalidArgument `unable to find user X: no matching entries in passwd file`."""
     user_text, _, group_text = text.partition(":")
+    for number in (user_text, group_text):
+        if number.removeprefix("-").isdigit() and not _is_id(number):
+            raise InvalidArgument(f"uids and gids must be in range 0-{MAX_ID}")
     entries = [line.split(":") for line in passwd.splitlines() if line.count(":") >= 6]
     entry = next((e for e in entries if user_text in {e[0], e[2]}), None) if user_text else next((e for e in entries if e[2] == "0"), None)
     if entry is not None and entry[2].isdigit() and entry[3].isdigit():

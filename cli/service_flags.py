@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from cli import run_fields
 from cli import service_fields as fields
 from cli.usage import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, FlagType, option, options, switch
 
@@ -19,6 +20,7 @@ LABEL: Final = FlagType("list", fields.parse_label)
 HOST: Final = FlagType("list", fields.parse_host)
 ADDRESS: Final = FlagType("list", fields.parse_address)
 ULIMIT: Final = FlagType("ulimit", fields.parse_ulimit)
+DEVICE: Final = FlagType("list", run_fields.parse_device)
 PREFERENCE: Final = FlagType("pref", fields.parse_preference)
 COMMAND: Final = FlagType("command", fields.parse_words)
 
@@ -58,6 +60,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--oom-score-adj", help="Tune host's OOM preferences (-1000 to 1000)", type=INT),
     switch("--quiet", "-q", help="Suppress progress output"),
     switch("--read-only", help="Mount the container's root filesystem as read only"),
+    switch("--privileged", help="Give extended privileges to the service's containers (label festoon.privileged)"),
     option("--replicas", help="Number of tasks", type=UINT),
     option("--replicas-max-per-node", help="Maximum number of tasks per node (default 0 = unlimited)", type=UINT),
     option("--reserve-cpu", help="Reserve CPUs", type=DECIMAL),
@@ -67,6 +70,8 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--restart-max-attempts", help="Maximum number of restarts before giving up", type=UINT),
     option("--restart-window", help="Window used to evaluate the restart policy (ns|us|ms|s|m|h)", type=DURATION),
     *_policy("rollback", "task rollbacks", '"pause", "continue"'),
+    options("--security-opt", help="Security options: no-new-privileges, seccomp=unconfined|builtin|FILE, apparmor=unconfined"),
+    option("--shm-size", help="Size of /dev/shm (label festoon.shm-size)", type=BYTES),
     option("--stop-grace-period", help="Time to wait before force killing a container (ns|us|ms|s|m|h)", type=DURATION),
     option("--stop-signal", help="Signal to stop the container"),
     switch("--tty", "-t", help="Allocate a pseudo-TTY"),
@@ -82,6 +87,8 @@ CREATE: Final[tuple[Decorator, ...]] = (
     options("--cap-drop", help="Drop Linux capabilities"),
     options("--constraint", help="Placement constraints"),
     options("--container-label", help="Container labels", type=LABEL),
+    options("--device", help="Add a device of the node (label festoon.device.TARGET)", type=DEVICE),
+    options("--device-cgroup-rule", help="Add a rule to the allowed devices (label festoon.device-cgroup-rule.N)"),
     options("--dns", help="Set custom DNS servers", type=ADDRESS),
     options("--dns-option", help="Set DNS options"),
     options("--dns-search", help="Set custom DNS search domains"),
@@ -108,6 +115,8 @@ UPDATE: Final[tuple[Decorator, ...]] = (
     options("--constraint-rm", help="Remove a constraint"),
     options("--container-label-add", help="Add or update a container label", type=LABEL),
     options("--container-label-rm", help="Remove a container label by its key"),
+    options("--device-add", help="Add or update a device of the node", type=DEVICE),
+    options("--device-rm", help="Remove a device by its path in the container"),
     options("--dns-add", help="Add or update a custom DNS server", type=ADDRESS),
     options("--dns-rm", help="Remove a custom DNS server"),
     options("--dns-option-add", help="Add or update a DNS option"),

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from cli import security_fields
 from cli import service_fields as fields
 from cli.failures import CliFailure
+from cluster.model import reserved_labels
 
 Flags = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -74,7 +76,7 @@ def build(image: str, arguments: Sequence[str], flags: Flags, environment: Seque
 def _container(image: str, arguments: Sequence[str], flags: Flags, environment: Sequence[str]) -> Spec:
     made: Spec = {"Image": fields.tagged(image)}
     made |= _given(
-        Labels=fields.pairs(flags["container_label"]),
+        Labels=fields.pairs(flags["container_label"]) | reserved(flags, flags["device"]) | rules(flags["device_cgroup_rule"]),
         Command=flags["entrypoint"],
         Args=list(arguments),
         Hostname=flags["hostname"],
@@ -82,6 +84,7 @@ def _container(image: str, arguments: Sequence[str], flags: Flags, environment: 
         Dir=flags["workdir"],
         User=flags["user"],
         Groups=list(flags["group"]),
+        Privileges=security_fields.privileges(flags["security_opt"]),
     )
     made["Init"] = bool(flags["init"])
     made |= _given(
@@ -103,6 +106,20 @@ def _container(image: str, arguments: Sequence[str], flags: Flags, environment: 
         Ulimits=list(flags["ulimit"]),
         OomScoreAdj=flags["oom_score_adj"],
     )
+
+
+def reserved(flags: Flags, devices: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The labels for what the API's ContainerSpec has no field for."""
+    made = dict(reserved_labels.device_label(d["PathOnHost"], d["PathInContainer"], d["CgroupPermissions"]) for d in devices)
+    if flags["privileged"] is not None:
+        made[reserved_labels.PRIVILEGED] = str(flags["privileged"]).lower()
+    if flags["shm_size"] is not None:
+        made[reserved_labels.SHM_SIZE] = str(flags["shm_size"])
+    return made
+
+
+def rules(texts: Sequence[str]) -> dict[str, str]:
+    return {f"{reserved_labels.DEVICE_RULE}{number}": text for number, text in enumerate(texts)}
 
 
 def _mode(flags: Flags) -> Spec:

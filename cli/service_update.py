@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cli import security_fields, service_spec
 from cli import service_fields as fields
-from cli import service_spec
 from cli.failures import CliFailure
-from cluster.model import port_labels
+from cluster.model import port_labels, reserved_labels
 
 Flags = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -62,6 +62,12 @@ def _container(container: Spec, flags: Flags) -> None:
         container["Image"] = fields.tagged(flags["image"])
     _environment(container, flags["env_add"], flags["env_rm"])
     _pairs(container, "Labels", flags["container_label_add"], flags["container_label_rm"])
+    if made := service_spec.reserved(flags, flags["device_add"]):
+        container["Labels"] = (container.get("Labels") or {}) | made
+    for target in flags["device_rm"]:
+        container.get("Labels", {}).pop(f"{reserved_labels.DEVICE}{target}", None)
+    if flags["security_opt"]:
+        container["Privileges"] = security_fields.privileges(flags["security_opt"])
     _pairs(container, "Sysctls", flags["sysctl_add"], flags["sysctl_rm"])
     _list(container, "Groups", flags["group_add"], flags["group_rm"])
     _list(container, "Hosts", flags["host_add"], flags["host_rm"])

@@ -56,6 +56,12 @@ IPV6 = (
     Sysctl("net.ipv6.conf.all.disable_ipv6", "0", optional=True),
     Sysctl("net.ipv6.conf.default.disable_ipv6", "0", optional=True),
 )
+UNPRIVILEGED = (
+    Sysctl("net.ipv4.ip_unprivileged_port_start", "0", optional=True),
+    Sysctl("net.ipv4.ping_group_range", "0\t2147483647", optional=True),
+)
+"""A sandbox's programs bind any port of it and may ping without rights of their own: Docker's default since 20.10."""
+
 FORWARDING = (Sysctl("net.ipv4.ip_forward", "1"),)
 FORWARDING6 = (Sysctl("net.ipv6.conf.all.forwarding", "1", optional=True),)
 NO_REDIRECTS = (Sysctl("net.ipv4.conf.all.send_redirects", "0"), Sysctl("net.ipv4.conf.default.send_redirects", "0"))
@@ -378,6 +384,6 @@ def _task(
     own = (Sysctl(key, value) for key, value in sandbox.sysctls if key.startswith("net."))
     return dataclasses.replace(
         base,
-        sysctls=tuple({one.key: one for one in (*base.sysctls, *own)}.values()),
+        sysctls=tuple({one.key: one for one in (*base.sysctls, *UNPRIVILEGED, *own)}.values()),
         tables=(Table(TABLE, chains),) if chains else (),
     )

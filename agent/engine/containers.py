@@ -168,7 +168,7 @@ async def kill(call: Call) -> Response:
     try:
         record = containers.find(call.names["id"])
         await containers.kill(record.id, signal)
-    except (Conflict, NotFound) as error:
+    except (Conflict, InvalidArgument, NotFound) as error:
         raise type(error)(f"Cannot kill container: {call.names['id']}: {error.message}") from error
     if signal == KILL:
         await containers.wait(record.id, "not-running")

@@ -10,14 +10,13 @@ from agent.engine.convert_mounts import bind_of, binds_of, long_form, mount_of, 
 from agent.engine.convert_resources import resources_json, resources_of
 from agent.engine.convert_task_specs import ulimits_of
 from agent.engine.fields import Fields
-from agent.records import HostConfig, PortBinding
+from agent.records import DEFAULT_SHM_BYTES, HostConfig, PortBinding
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import Mount
 
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
 RUNTIMES: Final = ("", "festoon", "runc", "io.containerd.runc.v2")
 MAX_PORT: Final = 65535
-DEFAULT_SHM_BYTES: Final = 64 * 1024 * 1024
 _MASKED: Final = (
     "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
     "/proc/scsi", "/sys/firmware",

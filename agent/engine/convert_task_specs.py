@@ -6,6 +6,8 @@ Source: the Engine API's TaskSpec, version 1.51; sentences of moby's daemon/clus
 
 from __future__ import annotations
 
+import base64
+
 from agent.engine.convert import Json, Present, filled, mapping
 from agent.engine.convert_mounts import mount_json, mount_of
 from agent.engine.fields import Fields
@@ -16,6 +18,7 @@ from cluster.model.specs import (
     NetworkAttachmentConfig,
     Placement,
     Platform,
+    Privileges,
     Resources,
     RestartCondition,
     RestartPolicy,
@@ -76,7 +79,48 @@ def container_spec_of(fields: Fields) -> ContainerSpec:
         cap_drop=fields.strings("CapabilityDrop"),
         ulimits=ulimits_of(fields, "Ulimits"),
         isolation=fields.text("Isolation"),
+        oom_score_adj=fields.integer("OomScoreAdj"),
+        privileges=_privileges_of(fields.object("Privileges")),
     )
+
+
+def _privileges_of(fields: Fields | None) -> Privileges | None:
+    if fields is None:
+        return None
+    if fields.truthy("CredentialSpec"):
+        raise InvalidArgument("credential specs are for Windows containers: they can't be kept here")
+    selinux = fields.section("SELinuxContext")
+    if any(selinux.truthy(name) for name in ("User", "Role", "Type", "Level")):
+        raise InvalidArgument("SELinux labels are not served: only a disabled SELinuxContext")
+    seccomp, apparmor = fields.section("Seccomp"), fields.section("AppArmor")
+    mode, profile = seccomp.text("Mode"), seccomp.text("Profile")
+    if mode not in ("", "default", "unconfined", "custom"):
+        raise InvalidArgument(f'invalid SeccompMode: "{mode}"')
+    if (mode == "custom") != bool(profile):
+        raise InvalidArgument("seccomp profile must be set, and only set, when the mode is custom")
+    if apparmor.text("Mode") not in ("", "default", "disabled"):
+        raise InvalidArgument(f'invalid AppArmorMode: "{apparmor.text("Mode")}"')
+    return Privileges(mode, _text_of(profile), apparmor.text("Mode"), fields.flag("NoNewPrivileges"))
+
+
+def _text_of(profile: str) -> str:
+    try:
+        return base64.b64decode(profile, validate=True).decode()
+    except ValueError as e:
+        raise InvalidArgument("the seccomp profile must be base64 of JSON text") from e
+
+
+def _privileges_json(privileges: Privileges | None) -> Json | None:
+    if privileges is None:
+        return None
+    profile = base64.b64encode(privileges.seccomp_profile.encode()).decode()
+    return {
+        "CredentialSpec": None,
+        "SELinuxContext": None,
+        "Seccomp": filled({"Mode": privileges.seccomp, "Profile": profile}) or None,
+        "AppArmor": filled({"Mode": privileges.apparmor}) or None,
+        "NoNewPrivileges": privileges.no_new_privileges,
+    }
 
 
 def health_of(fields: Fields | None) -> HealthCheck | None:
@@ -189,6 +233,7 @@ def container_spec_json(spec: ContainerSpec) -> Json:
             "Dir": spec.dir,
             "User": spec.user,
             "Groups": list(spec.groups),
+            "Privileges": _privileges_json(spec.privileges),
             "StopSignal": spec.stop_signal,
             "TTY": spec.tty,
             "OpenStdin": spec.open_stdin,
@@ -202,6 +247,7 @@ def container_spec_json(spec: ContainerSpec) -> Json:
             "CapabilityAdd": list(spec.cap_add),
             "CapabilityDrop": list(spec.cap_drop),
             "Ulimits": ulimits_json(spec.ulimits),
+            "OomScoreAdj": spec.oom_score_adj,
         }
     )
     if spec.init is not None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from cli import credentials, run_flags, run_spec
+from cli import credentials, run_flags, run_spec, security_fields
 from cli.api import Api, reference
 from cli.failures import MISUSED, ApiFailure, CliFailure
 from cli.service_fields import environment
@@ -227,11 +227,11 @@ def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any
     try:
         files = [line for path in flags["env_file"] for line in _lines(path)]
         labels = [line for path in flags["label_file"] for line in _lines(path)]
-        options = [_security_option(text) for text in flags["security_opt"]]
     except OSError as e:
         raise CliFailure(f"festoon: open {e.filename}: {(e.strerror or '').lower()}", MISUSED) from e
     found = {name: value for name, _, value in (text.partition("=") for text in (*labels, *flags["label"]))}
     try:
+        options = [security_fields.container_option(text) for text in flags["security_opt"]]
         return run_spec.build(arguments[0], arguments[1:], flags, environment((*files, *flags["env"]), os.environ), found, options)
     except CliFailure as e:
         raise CliFailure(f"festoon: {e.message}", e.status) if e.status == MISUSED else e from None
@@ -239,19 +239,3 @@ def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any
 
 def _lines(path: str) -> list[str]:
     return [line for text in Path(path).read_text().splitlines() if (line := text.lstrip()) and not line.startswith("#")]
-
-
-def _security_option(text: str) -> str:
-    """A seccomp profile is sent, not its path."""
-    key, _, value = text.partition("=")
-    if "=" not in text and ":" not in text and text != "no-new-privileges":
-        raise CliFailure(f'festoon: Invalid --security-opt: "{text}"', MISUSED)
-    if key != "seccomp" or value in ("unconfined", "builtin"):
-        return text
-    try:
-        return f"seccomp={json.dumps(json.loads(Path(value).read_text()), separators=(',', ':'))}"
-    except OSError as e:
-        reason = (e.strerror or "").lower()
-        raise CliFailure(f"festoon: opening seccomp profile ({value}) failed: open {value}: {reason}", MISUSED) from e
-    except ValueError as e:
-        raise CliFailure(f"festoon: compacting json for seccomp profile ({value}) failed: {e}", MISUSED) from e

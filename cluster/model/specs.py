@@ -87,6 +87,15 @@ class Ulimit(Value, frozen=True):
     hard: int
 
 
+class Privileges(Value, frozen=True):
+    """`seccomp`: empty, default, unconfined, or custom with the JSON text of `seccomp_profile`. `apparmor`: empty, default or disabled."""
+
+    seccomp: str = ""
+    seccomp_profile: str = ""
+    apparmor: str = ""
+    no_new_privileges: bool = False
+
+
 class ContainerSpec(Value, frozen=True):
     """The process of a task, as in the API's TaskSpec.ContainerSpec. `command` replaces the image's entrypoint, `args` its command."""
 
@@ -117,6 +126,8 @@ class ContainerSpec(Value, frozen=True):
     ulimits: tuple[Ulimit, ...] = ()
     isolation: str = ""
     registry_auth: str = ""  # an X-Registry-Auth, for the nodes that pull; never shown
+    oom_score_adj: int = 0
+    privileges: Privileges | None = None
 
 
 class Resources(Value, frozen=True):

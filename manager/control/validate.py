@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from cluster.model import port_labels, reference
+from cluster.model import port_labels, reference, reserved_labels
 from cluster.model.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from cluster.model.specs import (
     ClusterSpec,
@@ -105,6 +105,7 @@ def _container_spec(spec: ContainerSpec) -> None:
         targets.add(mount.target)
     if spec.health is not None:
         _health_check(spec.health)
+    reserved_labels.extras(spec.labels)
 
 
 def _health_check(check: HealthCheck) -> None:

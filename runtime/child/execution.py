@@ -47,7 +47,7 @@ def execute(script: Script, argv: Sequence[str], env: Sequence[str]) -> None:
 
 def check_strings(argv: Sequence[str], env: Sequence[str]) -> None:
     """Raises Refused for what no exec can carry."""
-    if not argv or not argv[0]:
+    if not argv:
         raise Refused("No command specified")
     if any("\0" in text for text in (*argv, *env)):
         raise Refused("a command or environment contains a NUL byte")
@@ -87,6 +87,7 @@ def explain(operations: Sequence[Operation], index: int, error: int, words: str,
     """The user's sentence for a child that failed at `index` (== length: nothing of PATH could be executed).
     `words`: strerror of `error`."""
     reason = words[:1].lower() + words[1:]
+    argv0 = argv0.replace("\\", "\\\\").replace('"', '\\"')
     if index >= len(operations):
         return StartFailed(f'exec: "{argv0}": executable file not found in $PATH', NOT_FOUND)
     failed = operations[index]
@@ -96,7 +97,14 @@ def explain(operations: Sequence[Operation], index: int, error: int, words: str,
         if error == ENOEXEC:
             return StartFailed(f"exec {argv0}: {reason}", NOT_EXECUTABLE)
         return StartFailed(f'exec: "{argv0}": {reason}', NOT_EXECUTABLE)
+    if failed.step == CWD_STEP and error == k.ENOTDIR:
+        return StartFailed(f"Cannot mkdir: {cwd} is not a directory", NOT_FOUND)
     if failed.step == CWD_STEP:
         return StartFailed(f'chdir to cwd ("{cwd}") set in config.json failed: {reason}', NOT_FOUND)
+    if failed.call is Call.CAPSET:
+        return StartFailed(f"unable to apply caps: {reason}")
+    if failed.call is Call.PRLIMIT64:
+        what = f"error setting rlimit type {failed.arguments[1]!r}: {reason}"
+        return StartFailed(f"error during container init: error setting rlimits for ready process: {what}")
     what = "an unexpected result" if error == UNEXPECTED else reason
     return StartFailed(f"{failed.step}: {describe_operation(failed)}: {what}")

@@ -129,7 +129,7 @@ def set_hostname(script: Script, hostname: str) -> None:
     script.step = "hostname"
     name = hostname.encode()
     if len(name) > HOSTNAME_MAX_BYTES:
-        raise Refused(f"invalid hostname: {hostname}")
+        raise Refused("error during container init: sethostname: invalid argument")
     script.call(Call.SETHOSTNAME, name, len(name))
 
 
