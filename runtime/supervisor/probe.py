@@ -44,6 +44,11 @@ def host_devices() -> tuple[Device, ...]:
     return tuple(found[:DEVICES_MAX])
 
 
+def privileged_devices(nodes: Iterable[DeviceNode]) -> tuple[Device, ...]:
+    """All of the host's, and those that are wanted in another place too. Raises StartFailed."""
+    return (*host_devices(), *devices_of(n for n in nodes if (n.target or n.path) != n.path)[0])
+
+
 def devices_of(nodes: Iterable[DeviceNode]) -> tuple[tuple[Device, ...], tuple[str, ...]]:
     """The nodes that a container was given, a folder's one by one, and the rules (cgroup v1's form) that let it use
     them. Raises StartFailed in Docker's words."""

@@ -24,7 +24,7 @@ from runtime.spec import ContainerSpec, Exited
 from runtime.supervisor import ending, streams
 from runtime.supervisor.context import Context
 from runtime.supervisor.prepared import Prepared, namespaces_ahead, numbered
-from runtime.supervisor.probe import devices_of, host_devices
+from runtime.supervisor.probe import devices_of, privileged_devices
 from runtime.supervisor.spaces import open_namespaces, pid_namespace
 from runtime.supervisor.spawn import close_all, read_report, spawn
 from runtime.supervisor.states import Container, Happening, OnStart, Phase
@@ -218,7 +218,7 @@ def _open(context: Context, container: Container, gate: int, stack: ExitStack) -
         uts=spaces.get(k.CLONE_NEWUTS, -1),
         user=user,
         views=cgroups.views_of(container.groups, context.layout),
-        devices=host_devices() if spec.privileged else devices_of(spec.devices)[0],
+        devices=privileged_devices(spec.devices) if spec.privileged else devices_of(spec.devices)[0],
         folders=_folders(spec),
         filter=context.filters.find(spec.seccomp, spec.capabilities, spec.privileged),
         **ends,

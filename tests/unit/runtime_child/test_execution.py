@@ -22,7 +22,7 @@ OPERATIONS = (
         (2, 2, "No such file or directory", 'exec: "x": stat x: no such file or directory', 127),
         (2, 13, "Permission denied", 'exec: "x": permission denied', 126),
         (2, 8, "Exec format error", "exec x: exec format error", 126),
-        (1, 20, "Not a directory", 'chdir to cwd ("/w") set in config.json failed: not a directory', 127),
+        (1, 20, "Not a directory", "Cannot mkdir: /w is not a directory", 127),
         (0, 1, "Operation not permitted", "mount of /proc: fsmount(3, 1): operation not permitted", 128),
     ],
 )
