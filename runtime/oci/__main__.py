@@ -21,7 +21,7 @@ USAGE = """festoon-oci [--root DIR] [--log FILE] [--log-format text|json] COMMAN
   create|run [-b BUNDLE] [--console-socket S] [--pid-file F] [--preserve-fds N] [--no-pivot] [--no-new-keyring] [-d] ID
   start ID | state ID | kill [--all] ID [SIGNAL] | delete [--force] ID
   exec [-p PROCESS.json | ARGS] [-d] [-t] [--cwd DIR] [-u UID[:GID]] [-e VAR=V] [--console-socket S] [--pid-file F] ID [COMMAND...]
-  ps [-f table|json] ID | list [-q] [-f table|json] | pause ID | resume ID | update [--resources FILE|-] ID | events --stats ID | features
+  ps [-f table|json] ID | list [-q] [-f table|json] | pause ID | resume ID | update [--resources FILE|-] ID | events [--stats | --interval D] ID | features
 """
 
 

@@ -139,38 +139,16 @@ def _resources(line: Line) -> Json:
 
 
 def events(line: Line) -> int:
-    """One reading. A stream of them is what containerd and podman take from the cgroups themselves."""
-    from runtime.cgroups import files, members
+    """One reading with --stats; else readings at an interval and what happens in between, until the container ends."""
+    from runtime.oci import watching
 
     saved = _saved(line)
-    if not line.flag("stats"):
-        raise Refused("events: only --stats is possible; out-of-memory events are in the container's memory cgroup")
     if state.status(root_of(line), saved) == "stopped":
         raise RuntimeFault(f"container with id {saved.id} is not running")
-    groups = saved.groups
-
-    def value(controller: str, *names: str) -> int:
-        for name in names:
-            path = os.path.join(groups.folder_of(controller), name)
-            if groups.folder_of(controller) and os.path.exists(path):
-                word = files.read(path)
-                return int(word) if word.isdigit() else 0
-        return 0
-
-    cpu_folder = groups.folder_of("cpu")
-    used_us = files.counter(os.path.join(cpu_folder, "cpu.stat"), "usage_usec") if cpu_folder else 0
-    data = {
-        "cpu": {"usage": {"total": value("cpuacct", "cpuacct.usage") or used_us * 1000}},
-        "memory": {
-            "usage": {
-                "usage": value("memory", "memory.current", "memory.usage_in_bytes"),
-                "limit": value("memory", "memory.max", "memory.limit_in_bytes"),
-                "max": value("memory", "memory.peak", "memory.max_usage_in_bytes"),
-            }
-        },
-        "pids": {"current": len(members.pids(groups)), "limit": value("pids", "pids.max")},
-    }
-    print(json.dumps({"type": "stats", "id": saved.id, "data": data}))
+    if line.flag("stats"):
+        print(watching.reading(saved))
+    else:
+        watching.follow(saved, watching.seconds(line.text("interval", "5s")))
     return 0
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,3 +208,20 @@ def test_features_are_json(oci: Any) -> None:
     found = json.loads(oci("features").stdout)
     assert "mount" in found["linux"]["namespaces"]
     assert "rbind" in found["mountOptions"]
+
+
+def test_events_follow_the_container_to_its_end(oci: Any) -> None:
+    """Readings at the interval, the memory that ran out, and then it is over."""
+    oci.write("sh", "-c", "read x < /gate; tail /dev/zero", resources={"memory": {"limit": 16 << 20, "swap": 16 << 20}})
+    os.mkfifo(oci.bundle / "rootfs/gate")
+    assert oci("run", "-d", "one").returncode == 0
+    with subprocess.Popen([bundles.PROGRAM, "--root", str(oci.root), "events", "--interval", "100ms", "one"], stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        first = json.loads(follower.stdout.readline())
+        assert (first["type"], first["id"], first["data"]["pids"]["current"]) == ("stats", "one", 1)
+        (oci.bundle / "rootfs/gate").write_text("go\n")
+        rest = [json.loads(line) for line in follower.stdout]
+        assert follower.wait(30) == 0
+    assert "oom" in {event["type"] for event in rest}
+    wrong = oci("events", "--interval", "soon", "one")
+    assert wrong.returncode == 1
