@@ -29,6 +29,8 @@ def main() -> int:
     parser.add_argument("--registry-mirror", action="append", default=[], metavar="URL", help="ask this registry first for the images of Docker Hub")
     parser.add_argument("--insecure-registry", action="append", default=[], metavar="REGISTRY", help="a registry (HOST, HOST:PORT or CIDR) without checked TLS")
     parser.add_argument("--userns-remap", default="", metavar="default|USER|BASE:COUNT", help="containers run in user namespaces with these ids of the host")
+    parser.add_argument("--group", "-G", default="festoon", help="the group that may use the socket, if this machine has it (default: %(default)s)")
+    parser.add_argument("--stem-unit", default="", metavar="UNIT", help="the unit of systemd that starts the containers' parent (default: started here)")
     parser.add_argument("--ready-fd", type=int, help="a descriptor that gets the line `ready` when the socket answers")
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=f"festoond {VERSION}")
@@ -39,7 +41,10 @@ def main() -> int:
         registries = checked(options.registry_mirror, options.insecure_registry)
     except BadSetting as error:
         parser.error(str(error))
-    settings = Settings(options.root, options.run, options.balancing, options.ready_fd, labels, registries, options.userns_remap)
+    settings = Settings(
+        root=options.root, run=options.run, backend=options.balancing, ready_fd=options.ready_fd, group=options.group, stem_unit=options.stem_unit,
+        labels=labels, registries=registries, userns_remap=options.userns_remap,
+    )  # fmt: skip
     gc.freeze()
     status = 0
     try:

@@ -54,6 +54,7 @@ class Runs:
         self.starting: set[str] = set()
         self.introduced: set[str] = set()
         self._early_exits: dict[str, Exited] = {}
+        self._recovered = trio.Event()
         self._turned: dict[str, trio.Event] = {}
         self.aftercare: Aftercare
 
@@ -91,6 +92,8 @@ class Runs:
 
     async def bring_up(self, container_id: str, *, restarts: int = 0) -> None:
         """`start` of a container that does not run, with `restarts` as its count of restarts. Raises as `start`."""
+        if self.is_running(self._registry.find(container_id)) or container_id in self.starting:
+            raise NotModified("container already started")
         self.starting.add(container_id)
         try:
             await self.exits.until_gone(container_id)
@@ -313,6 +316,7 @@ class Runs:
             self._bind_execs(nursery)
             self.aftercare.bind(nursery)
             task_status.started()
+            await self._recovered.wait()  # ends that happened before are recover's; those are told again
             async for event in self._supervisor.events():
                 if event.exited is not None:
                     nursery.start_soon(self._exited, event.container_id, event.exited)
@@ -347,6 +351,7 @@ class Runs:
             self.set_restarting(record.id, restarting=False)
             if record.host.auto_remove and not self.is_running(record) and record.state.started_at_ns:
                 await self._remove_after(record.id)
+        self._recovered.set()
         self.aftercare.boot(self._registry.all())
 
     # -- inside ---------------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from agent import machine, membership_files, user_namespaces
+from agent import machine, membership_files, service_manager, user_namespaces
 from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
 from agent.containers import Containers
@@ -43,12 +44,15 @@ log = logging.getLogger("festoon.daemon")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`backend` forces how the mesh balances: auto, ipvs or nft. `userns_remap`: see agent/user_namespaces.py."""
+    """`backend` forces how the mesh balances: auto, ipvs or nft. `userns_remap`: see agent/user_namespaces.py.
+    `group` may use the socket. `stem_unit`: systemd's, which starts the stem."""
 
     root: Path
     run: Path
     backend: str = "auto"
     ready_fd: int | None = None
+    group: str = ""
+    stem_unit: str = ""
     labels: Pairs = ()
     registries: Registries = AS_DOCKER
     userns_remap: str = ""
@@ -76,10 +80,12 @@ async def _serve(node: Node, settings: Settings) -> None:
             await nursery.start(node.containers.run)
             await node.containers.recover()
             await nursery.start(node.swarm.run)
-            await nursery.start(run_engine, node, settings.run / "festoon.sock")
+            await nursery.start(partial(run_engine, node, settings.run / "festoon.sock", group=machine.group_id(settings.group)))
             _say_ready(settings.ready_fd)
+            service_manager.say("READY=1")
             log.info("serving", extra={"fields": {"socket": str(settings.run / "festoon.sock"), "balancing": node.backend}})
             async for number in signals:
+                service_manager.say("STOPPING=1")
                 log.info("stopping", extra={"fields": {"signal": number}})
                 break
             nursery.cancel_scope.cancel()
@@ -93,7 +99,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")
     store = ContainerStore(settings.root / "containers", settings.run / "containers")
     volumes = Volumes(await trio.to_thread.run_sync(VolumeStore, settings.root / "volumes"), events)
-    async with open_supervisor(settings.run, settings.root / "runtime") as supervisor:
+    async with open_supervisor(settings.run, settings.root / "runtime", unit=settings.stem_unit) as supervisor:
         async with open_fabric(str(settings.run), backend=settings.backend) as fabric:
             networks = Networks(settings.root, fabric, supervisor)
             if (kept := membership_files.load(settings.root / "node")) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
 import stat
@@ -54,6 +55,14 @@ def block_device_number(path: str) -> str:
     except OSError:
         return ""
     return f"{os.major(facts.st_rdev)}:{os.minor(facts.st_rdev)}" if stat.S_ISBLK(facts.st_mode) else ""
+
+
+def group_id(name: str) -> int:
+    """A group's number; -1 for one that this machine does not have."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return -1
 
 
 def describe(labels: Pairs) -> NodeDescription:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -191,11 +192,19 @@ class Supervisor:
     async def shutdown(self) -> None:
         """Kills and removes all containers; returns when supervisor and stem have ended. Later calls raise
         SupervisorGone."""
+        await self._end(messages.Shutdown())
+
+    async def halt(self, grace_s: float) -> None:
+        """Stops all containers with their stop signals, SIGKILL after the grace period, and keeps what is known of them; returns
+        when supervisor and stem have ended. Later calls raise SupervisorGone."""
+        await self._end(messages.Halt(grace_s))
+
+    async def _end(self, call: messages.Call) -> None:
         self._link.ending = True
         pidfds = [pidfd for pid in self._link.processes if (pidfd := _pidfd(pid)) >= 0]
         try:
             try:
-                await self._link.ask(messages.Shutdown(), repeatable=True)
+                await self._link.ask(call, repeatable=True)
             except SupervisorGone:
                 pass  # it ended before its answer was read
             for pidfd in pidfds:
@@ -206,14 +215,15 @@ class Supervisor:
 
 
 @asynccontextmanager
-async def open_supervisor(run_dir: str | os.PathLike[str], state_dir: str | os.PathLike[str]) -> AsyncGenerator[Supervisor]:
-    """The supervisor of these two folders, started (with its stem) when there is none. Leaving the block leaves it
-    running.
+async def open_supervisor(run_dir: str | os.PathLike[str], state_dir: str | os.PathLike[str], *, unit: str = "",
+                          start: bool = True) -> AsyncGenerator[Supervisor]:  # fmt: skip
+    """The supervisor of these two folders, started (with its stem) when there is none: by `unit` of systemd where one is named.
+    Leaving the block leaves it running.
 
-    Raises SupervisorGone when it can't be started. An exception of the body passes through unchanged.
+    Raises SupervisorGone when it can't be started, or there is none and `start` is false. An exception of the body passes through unchanged.
     """
     places = _absolute(run_dir, state_dir)
-    link = Link(places)
+    link = Link(places, starts=_starts(places, unit) if start else ())
     await link.connect()
     manager = trio.open_nursery()
     nursery = await manager.__aenter__()
@@ -223,6 +233,14 @@ async def open_supervisor(run_dir: str | os.PathLike[str], state_dir: str | os.P
     finally:
         nursery.cancel_scope.cancel()
         await manager.__aexit__(None, None, None)
+
+
+def _starts(places: Places, unit: str) -> tuple[tuple[str, ...], ...]:
+    """Commands that start the stem, until somebody listens. A unit whose stem and supervisor were killed while containers run still
+    counts as started for systemd: its reload starts the stem again, among its own processes."""
+    if unit:
+        return ("systemctl", "start", unit), ("systemctl", "reload", unit)
+    return ((sys.executable, "-I", "-m", "runtime.stem", "--run", places.run, "--state", places.state),)
 
 
 def _pidfd(pid: int) -> int:

@@ -7,7 +7,6 @@ supervisor; the others end with SupervisorGone.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -40,11 +39,13 @@ class Pending:
 class Link:
     """Used by one trio run. `run` must be running for answers to come."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, starts: Sequence[Sequence[str]]) -> None:
+        """`starts`: commands that start the stem, tried in turn."""
         self.processes: tuple[int, ...] = ()  # pids of supervisor and stem
         self.ending = False  # after a shutdown nothing is started again
         self.readers: set[trio.MemorySendChannel[Event]] = set()
         self._places = places
+        self._starts = starts
         self._socket: trio.socket.SocketType | None = None
         self._pending: dict[int, Pending] = {}
         self._number = 0
@@ -106,11 +107,13 @@ class Link:
         """Connects, starting the stem when nobody listens. Raises SupervisorGone."""
         for remaining in reversed(range(CONNECT_TRIES_MAX)):
             socket = await _open_socket(self._places)
-            if socket is None and self.ending:
-                raise SupervisorGone("the container supervisor was shut down")
-            if socket is None:
-                await _start_stem(self._places)
+            if socket is None and (self.ending or not self._starts):
+                raise SupervisorGone("the container supervisor does not run")
+            for command in self._starts if socket is None else ():
+                await _start_stem(command)
                 socket = await _open_socket(self._places)
+                if socket is not None:
+                    break
             if socket is None:
                 raise SupervisorGone("the container supervisor does not answer")
             welcomed = False
@@ -242,9 +245,8 @@ async def _receive(socket: trio.socket.SocketType) -> tuple[messages.Reply, list
     return msgspec.msgpack.decode(message, type=messages.Reply), descriptors
 
 
-async def _start_stem(places: Places) -> None:
-    """Returns once a supervisor listens. Raises SupervisorGone with what the stem said."""
-    command = [sys.executable, "-I", "-m", "runtime.stem", "--run", places.run, "--state", places.state]
+async def _start_stem(command: Sequence[str]) -> None:
+    """Returns once a supervisor listens, or nothing was to be started. Raises SupervisorGone with what the command said."""
     with trio.move_on_after(STEM_START_TIMEOUT_S) as scope:
         finished = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
         if finished.returncode != 0:

@@ -34,11 +34,11 @@ HEADERS: Final = (
 
 
 async def run_engine(
-    node: Node, path: str | os.PathLike[str], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    node: Node, path: str | os.PathLike[str], *, group: int = -1, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Serve until cancelled; reports when the socket listens. Raises Conflict when another server listens there."""
     async with trio.open_nursery() as background:
-        await serve_unix(path, make_application(node, background), task_status=task_status)
+        await serve_unix(path, make_application(node, background), group=group, task_status=task_status)
 
 
 def make_application(node: Node, background: trio.Nursery) -> Application:

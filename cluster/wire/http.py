@@ -319,10 +319,11 @@ async def serve_unix(
     path: str | os.PathLike[str],
     application: Application,
     *,
+    group: int = -1,
     max_connections: int = MAX_CONNECTIONS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve on a unix socket at `path` (mode 0660) until cancelled; reports when it listens. A socket file that
+    """Serve on a unix socket at `path` (mode 0660, of this group; -1: the process's) until cancelled; reports when it listens. A socket file that
     nobody listens on any more is replaced, and ours is removed at the end. Raises Conflict when another server
     listens there, OSError when the socket can't be made."""
     name = os.fspath(path)
@@ -341,7 +342,7 @@ async def serve_unix(
         finally:
             limiter.release()
 
-    listening = _bind(name)
+    listening = _bind(name, group)
     inode = os.stat(name).st_ino
     try:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
@@ -355,7 +356,7 @@ async def serve_unix(
                 os.unlink(name)
 
 
-def _bind(path: str) -> socket.socket:
+def _bind(path: str, group: int) -> socket.socket:
     """A listening socket under `path`, put there by a rename so that it is never seen half-made."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
@@ -370,6 +371,7 @@ def _bind(path: str) -> socket.socket:
         with suppress(FileNotFoundError):
             os.unlink(fresh)
         made.bind(fresh)
+        os.chown(fresh, -1, group)
         os.chmod(fresh, SOCKET_MODE)
         made.listen(BACKLOG)
         os.rename(fresh, path)

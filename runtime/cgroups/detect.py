@@ -12,6 +12,8 @@ V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "b
 LEAF = "festoon.self"
 """On cgroup v2, processes that stood in the node's own group move to this leaf, so that the group can have children
 with controllers."""
+CONTROL = ".control"
+"""Where systemd puts the commands of a unit's reload and stop, below a group that it has delegated."""
 
 
 class Hierarchy(NamedTuple):
@@ -44,11 +46,11 @@ def detect(cgroup_text: str, mountinfo_text: str) -> Layout:
     seen: set[tuple[str, ...]] = set()
     for root, mount, kind, options in _mounts(mountinfo_text):
         if kind == "cgroup2" and v2 is None and "" in paths:
-            own = _below(mount, root, paths[""].removesuffix(f"/{LEAF}") or "/")
+            own = _below(mount, root, paths[""].removesuffix(f"/{LEAF}").removesuffix(f"/{CONTROL}") or "/")
             v2 = Hierarchy(mount, own) if own else None
         elif kind == "cgroup":
             controllers = tuple(name for name in V1_CONTROLLERS if name in options)
-            own = _below(mount, root, paths.get(controllers[0], "")) if controllers else ""
+            own = _below(mount, root, paths.get(controllers[0], "").removesuffix(f"/{CONTROL}")) if controllers else ""
             if own and controllers not in seen:
                 seen.add(controllers)
                 v1.append(Hierarchy(mount, own, controllers))

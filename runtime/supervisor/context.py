@@ -43,6 +43,7 @@ class Context:
     stem: int
     publish: Callable[[Event], None]
     containers: dict[str, Container] = field(default_factory=dict)
+    halting: bool = False
     kept: dict[str, tuple[int, ...]] = field(default_factory=dict)  # descriptors that the node has asked to be kept, by name (supervisor/shelf.py)
 
     def container(self, container_id: str) -> Container:

@@ -145,9 +145,15 @@ class Shutdown(Message, frozen=True):
     """Kills and removes every container, then supervisor and stem end."""
 
 
+class Halt(Message, frozen=True):
+    """Stops every container and keeps all records; answered when none runs. Then supervisor and stem end."""
+
+    grace_s: float
+
+
 Call = (
     Hello | Create | Start | Signal | Wait | Remove | List | Attach | CloseStdin | Resize
-    | Pause | Unpause | Update | Where | NewNetwork | Exec | ExecWait | ExecSignal | ExecResize | Keep | Kept | Take | Drop | Subscribe | Shutdown
+    | Pause | Unpause | Update | Where | NewNetwork | Exec | ExecWait | ExecSignal | ExecResize | Keep | Kept | Take | Drop | Subscribe | Shutdown | Halt
 )  # fmt: skip
 
 

@@ -13,15 +13,17 @@ from runtime.errors import NoSuchContainer, NotPaused, RuntimeFault, StartFailed
 from runtime.kernel.detached import resize_terminal
 from runtime.kernel.processes import send_signal
 from runtime.spec import Exited
-from runtime.supervisor import control, ending, execs, journal, messages, shelf, spaces, starter, streams
+from runtime.supervisor import control, ending, execs, halting, journal, messages, shelf, spaces, starter, streams
 from runtime.supervisor.connection import Connection, peer_uid
 from runtime.supervisor.context import Context
 from runtime.supervisor.messages import Answer, Done, Ended, Event, Failed, Request, Started
 from runtime.supervisor.states import Container, Phase
 
 CONNECTIONS_MAX = 256
-UNFINISHED = (messages.Start, messages.Exec, messages.Pause, messages.Unpause, messages.Update, messages.Shutdown)
+UNFINISHED = (messages.Start, messages.Exec, messages.Pause, messages.Unpause, messages.Update, messages.Shutdown, messages.Halt)
 """What is brought to its end before this supervisor makes way for another: it could not be repeated, or at a price."""
+GOING_DOWN = "this node is going down: nothing is started any more"
+ENDING = (messages.Shutdown, messages.Halt)
 ID_LENGTH = 64
 
 
@@ -81,7 +83,7 @@ class Server:
 
     def _request(self, connection: Connection, request: Request, descriptors: list[int]) -> None:
         assert self._context is not None
-        if self._successor is not None and not isinstance(request.call, messages.Shutdown):
+        if self._successor is not None and not isinstance(request.call, ENDING):
             _close(descriptors)
             connection.send(request.number, messages.Again())
             return
@@ -164,6 +166,8 @@ def start(ask: Ask, call: messages.Start) -> None:
         else:
             ask.answer(Started(container.process.pid if container.process is not None else 0))
 
+    if ask.context.halting:
+        raise RuntimeFault(GOING_DOWN)
     if container.phase is Phase.REMOVING:
         raise RuntimeFault(f"container {call.container_id} is marked for removal and cannot be started")
     if container.phase is Phase.RUNNING or (container.phase is Phase.EXITED and container.start_key == call.key):
@@ -248,6 +252,9 @@ def new_network(ask: Ask, call: messages.NewNetwork) -> None:
 
 
 def exec_(ask: Ask, call: messages.Exec) -> None:
+    if ask.context.halting:
+        raise RuntimeFault(GOING_DOWN)
+
     def outcome(fault: RuntimeFault | None, pid: int, opened: dict[str, int]) -> None:
         if fault is not None:
             ask.fail(fault)
@@ -327,6 +334,16 @@ def shutdown(ask: Ask, _call: messages.Shutdown) -> None:
     finish()
 
 
+def halt(ask: Ask, call: messages.Halt) -> None:
+    """Ends the loop once no container runs."""
+
+    def halted() -> None:
+        ask.answer(Done())
+        ask.context.loop.stop()
+
+    halting.halt(ask.context, call.grace_s, halted)
+
+
 CALLS: dict[type, Callable[[Ask, Any], None]] = {
     messages.Hello: hello,
     messages.Create: create,
@@ -353,4 +370,5 @@ CALLS: dict[type, Callable[[Ask, Any], None]] = {
     messages.Drop: drop,
     messages.Subscribe: subscribe,
     messages.Shutdown: shutdown,
+    messages.Halt: halt,
 }
