@@ -132,12 +132,15 @@ async def _take_down(installed: Installed, stem_unit: str) -> None:
 
 
 def _remove_tree(folder: Path) -> None:
-    """With what is mounted in it let go of first: nothing of the host's is removed through a mount."""
+    """With what is mounted in it let go of first: nothing of the host's is removed through a mount. A mount point stays, empty."""
     below = [line.split()[4] for line in MOUNTS.read_text().splitlines() if line.split()[4].startswith(f"{folder}/")]
     for mount in reversed(below):
         call(Call.UMOUNT2, os.fsencode(mount), k.MNT_DETACH)
-    if folder.exists():
-        shutil.rmtree(folder)
+    for inner in folder.iterdir() if folder.is_mount() else (folder,):
+        if inner.is_dir() and not inner.is_symlink():
+            shutil.rmtree(inner)
+        else:
+            inner.unlink(missing_ok=True)
 
 
 def _run(*command: str) -> None:

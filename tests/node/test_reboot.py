@@ -65,7 +65,8 @@ festoon swarm leave --force >/dev/null
 festoon rm -f always unless stopped plain >/dev/null
 festoon system uninstall --force --root "$DIR/root" --run "$DIR/volatile/run"
 echo "left: $(ls "$DIR/volatile/run" "$DIR/root" 2>/dev/null | wc -w) $(ps -e -o args= | grep -c -e '-m [a]gent' -e '-m [m]anager' -e '-m [r]untime')"
-echo "links: $(ip -o link | grep -c -v -e ' lo:' -e eth0 -e peer0) rules: $(nft list tables | wc -l) namespaces: $(grep -c "$DIR/volatile" /proc/self/mountinfo)"
+links=$(ip -o link | grep -c -v -e ' lo:' -e eth0 -e peer0 || true)
+echo "links: $links rules: $(nft list tables | wc -l) namespaces: $(grep -c "$DIR/volatile" /proc/self/mountinfo)"
 """
 
 

@@ -20,6 +20,7 @@ CHECKOUT = Path(__file__).parent.parent.parent
 SYSTEMD = Path("/lib/systemd/systemd")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
     pytest.mark.skipif(bool(missing()), reason="guests can't run here"),
     pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd's files"),
@@ -27,7 +28,8 @@ pytestmark = [
 
 SCRIPT = r"""
 set -eu
-mkdir -p /var/tmp/units /var/lib/festoon
+umount /var/lib/festoon
+mount -t tmpfs none /var/lib
 export SYSTEMD_UNIT_PATH=/etc/systemd/system PATH="$BIN:/usr/local/bin:$PATH"
 mount -t tmpfs none /etc/systemd/system
 for unit in basic sysinit shutdown final umount local-fs network-online multi-user; do
@@ -57,7 +59,7 @@ boot() {
     until_true child
     until_true quietly on systemctl is-active multi-user.target
 }
-power_off() { on systemctl poweroff >/dev/null; wait "$outer" || true; }
+power_off() { kill -s RTMIN+4 "$init"; wait "$outer" || true; } # systemd(1): as poweroff.target
 runs() { [ "$(on festoon inspect --format '{{.State.Status}}' "$1" 2>/dev/null)" = running ]; }
 pid() { on festoon inspect --format '{{.State.Pid}}' "$1"; }
 of() { on pgrep -f -- "-m runtime.$1 --run /run/festoon"; }
@@ -88,7 +90,9 @@ boot
 until_true runs always
 echo "plain: $(on festoon inspect --format '{{.State.Status}} {{.State.ExitCode}}' plain)"
 on festoon system uninstall --force
-echo "left: $(on pgrep -fc -e '-m (agent|manager|runtime)|[f]estoond' || true) $(on find /run/festoon /var/lib/festoon /etc/systemd/system /usr/local/bin /sys/fs/cgroup -name '*festoon*' 2>/dev/null | wc -l)" \
+processes=$(on pgrep -fc -- '-m (agent|manager|runtime)|[f]estoond' || true)
+files=$(on find /run /var/lib /etc/systemd/system /usr/local/bin /sys/fs/cgroup -name '*festoon*')
+echo "left: $processes $(echo $files | wc -w)" \
     "$(on ip -o link | grep -c -v -e ' lo:' -e eth0) $(on nft list tables | wc -l) $(grep -c festoon /etc/group)"
 power_off
 """
