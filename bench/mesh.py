@@ -1,5 +1,5 @@
 """The mesh: requests through a published port against the leanest rules written by hand, how soon a change of one task is in every node's balancer, and
-what it costs among 1,000 endpoints.
+what it costs among 1,000 endpoints; requests that fail while a task of ten is taken away.
 
 Two worlds of three namespaces each (those of the tests) with the same links; in one the rules are the fabric's, in the other they are replaced by nft
 scripts. wrk asks through a node that has no task. Needs wrk (Debian's package).
@@ -194,8 +194,36 @@ def _propagation(report: Report, changes: int) -> None:
             if wanted == 9:  # the other way the start of a container is in it
                 report.add("scale request to the last node's balancer (ms)", "festoon", taken)
             _settled(engine, wanted)
+        for _ in range(max(1, changes // CHANGES)):
+            report.add("failed requests while one task of ten goes", "festoon", _drained(engine, agents))
     finally:
         run(FESTOON, "lab", "down", "--name", LAB)
+
+
+def _drained(engine: Engine, agents: list[int]) -> int:
+    """wrk from one node through another, a new connection for each request, while a task is taken away; how many failed."""
+    serve = "echo served >/tmp/index.html; trap 'exit 0' TERM; httpd -f -p 80 -h /tmp & wait"
+    spec = {
+        "Name": "drained",
+        "TaskTemplate": {"ContainerSpec": {"Image": "busybox:latest", "Args": ["sh", "-c", serve]}},
+        "Mode": {"Replicated": {"Replicas": 10}},
+        "EndpointSpec": {"Mode": "vip", "Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8081}]},
+    }
+    engine.request("POST", "/services/create", spec)
+    engine.wait_running("drained", 10)
+    time.sleep(1)  # until the servers listen
+    node = engine.request("GET", "/info")["Swarm"]["NodeAddr"]
+    away = next(pid for pid in agents if _manager(pid) is None)
+    argv = ["nsenter", f"--net=/proc/{away}/ns/net", "wrk", "-t1", "-c4", "-d4s", "-H", "Connection: close", f"http://{node}:8081/"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as wrk:
+        time.sleep(1)
+        engine.scale("drained", 9)
+        out = wrk.communicate()[0]
+    engine.remove_and_wait("drained")
+    assert "requests in" in out, out
+    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", out)
+    wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
+    return sum(map(int, errors.groups() if errors else ())) + int(wrong[1] if wrong else 0)
 
 
 def _manager(pid: int) -> Engine | None:
