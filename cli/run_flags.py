@@ -10,7 +10,6 @@ from cli import run_fields as fields
 from cli import service_fields
 from cli.usage import BYTES, DECIMAL, DURATION, INT, Decorator, FlagType, option, options, switch
 
-PUBLISH: Final = FlagType("list", fields.parse_publish)
 DEVICE: Final = FlagType("list", fields.parse_device)
 THROTTLE: Final = FlagType("list", fields.parse_throttle)
 SWAP: Final = FlagType("bytes", fields.parse_swap)
@@ -63,6 +62,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     switch("--init", help="Run an init inside the container that forwards signals and reaps processes"),
     switch("--interactive", "-i", help="Keep STDIN open even if not attached"),
     option("--ip", help="IPv4 address (e.g., 172.30.100.104)", default=""),
+    option("--ip6", help="IPv6 address (e.g., 2001:db8::33)", default=""),
     option("--ipc", help="IPC mode to use", default=""),
     options("--label", "-l", help="Set meta data on a container"),
     options("--label-file", help="Read in a line delimited file of labels"),
@@ -75,6 +75,8 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--mount", help="Attach a filesystem mount to the container", type=MOUNT),
     option("--name", help="Assign a name to the container", default=""),
     options("--network", "--net", help="Connect a container to a network"),
+    options("--link-local-ip", help="Container IPv4/IPv6 link-local addresses"),
+    option("--mac-address", help="Container MAC address (e.g., 92:d0:c6:0a:29:33)", default=""),
     options("--network-alias", "--net-alias", help="Add network-scoped alias for the container"),
     switch("--no-healthcheck", help="Disable any container-specified HEALTHCHECK"),
     switch("--oom-kill-disable", help="Disable OOM Killer"),
@@ -83,7 +85,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--pids-limit", help="Tune container pids limit (set -1 for unlimited)", type=INT),
     option("--platform", help="Set platform if server is multi-platform capable", default=""),
     switch("--privileged", help="Give extended privileges to this container"),
-    options("--publish", "-p", help="Publish a container's port(s) to the host", type=PUBLISH),
+    options("--publish", "-p", help="Publish a container's port(s) to the host"),
     switch("--publish-all", "-P", help="Publish all exposed ports to random ports"),
     option("--pull", help='Pull image before running ("always", "missing", "never")', default="missing"),
     switch("--quiet", "-q", help="Suppress the pull output"),

@@ -5,9 +5,10 @@ Source: docker/cli's cli/command/container/opts.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from cli import run_fields as fields
 from cli.failures import MISUSED, CliFailure
 from cli.service_fields import pairs
 
@@ -44,7 +45,7 @@ def build(image: str, arguments: Sequence[str], flags: Flags, environment: Seque
     if not streams and not flags["detach"]:
         streams = {"stdout", "stderr"} | ({"stdin"} if flags["interactive"] else set())
     bindings: dict[str, list[dict[str, str]]] = {}
-    for port, binding in (pair for published in flags["publish"] for pair in published):
+    for port, binding in _published(flags["publish"]):
         bindings.setdefault(port, []).append(binding)
     exposed: Body = {port: {} for port in (*bindings, *(p for text in flags["expose"] for p in _exposed(text)))}
     volumes, binds = _volumes(flags["volume"])
@@ -136,18 +137,29 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
     return host
 
 
+def _published(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Raises CliFailure for what is no port."""
+    for text in texts:
+        try:
+            yield from fields.parse_publish(text)
+        except ValueError as e:
+            raise CliFailure(str(e), MISUSED) from e
+
+
 def _endpoints(flags: Flags) -> Body:
     found: Body = {}
-    for position, text in enumerate(flags["network"]):
+    for position, text in enumerate(flags["network"] or ("default",)):
         name, _, rest = text.partition(",")
         words = dict(word.partition("=")[::2] for word in rest.split(",") if word)
+        own = flags if position == 0 else {}
         endpoint: Body = {}
-        if aliases := [*([words["alias"]] if "alias" in words else []), *(flags["network_alias"] if position == 0 else ())]:
+        if aliases := [*([words["alias"]] if "alias" in words else []), *own.get("network_alias", ())]:
             endpoint["Aliases"] = aliases
-        if address := words.get("ip") or (flags["ip"] if position == 0 else ""):
-            endpoint["IPAMConfig"] = {"IPv4Address": address}
+        asked = {"IPv4Address": words.get("ip") or own.get("ip"), "IPv6Address": words.get("ip6") or own.get("ip6"), "LinkLocalIPs": own.get("link_local_ip")}
+        if ipam := {key: list(value) if key == "LinkLocalIPs" else value for key, value in asked.items() if value}:
+            endpoint["IPAMConfig"] = ipam
+        if mac := words.get("mac-address") or own.get("mac_address"):
+            endpoint["MacAddress"] = mac
         if endpoint or len(flags["network"]) > 1:
             found[words.get("name", name)] = endpoint
-    if not found and (flags["ip"] or flags["network_alias"]):
-        found["default"] = {"IPAMConfig": {"IPv4Address": flags["ip"]}} if flags["ip"] else {"Aliases": list(flags["network_alias"])}
     return found

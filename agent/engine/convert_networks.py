@@ -120,8 +120,8 @@ def local_network_json(network: LocalNetwork, members: Members = ()) -> Json:
         "ConfigFrom": {"Network": network.config_from},
         "ConfigOnly": network.config_only,
         "Containers": members_json(members, network.name),
-        "Options": mapping(network.options),
-        "Labels": mapping(network.labels),
+        "Options": dict(sorted(network.options)),
+        "Labels": dict(sorted(network.labels)),
     }
 
 

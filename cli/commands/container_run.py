@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import click
+
 from cli import credentials, run_flags, run_spec, security_fields
 from cli.api import Api, reference
 from cli.failures import MISUSED, ApiFailure, CliFailure
@@ -176,7 +178,14 @@ def _start(api: Api, container_id: str) -> None:
     try:
         api.post(f"/containers/{container_id}/start")
     except ApiFailure as e:
-        raise CliFailure(f"festoon: {e.message}", _start_status(e.reason)) from e
+        raise _refused(f"{e.message}", _start_status(e.reason)) from e
+
+
+def _refused(text: str, status: int) -> CliFailure:
+    """As Docker's client says it of `run` and `create`."""
+    context = click.get_current_context()
+    program = context.find_root().info_name
+    return CliFailure(f"{program}: {text}\n\nRun '{context.command_path} --help' for more information", status)
 
 
 def _start_status(reason: str) -> int:
@@ -188,10 +197,10 @@ def _start_status(reason: str) -> int:
 def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
     """The new container's id; a missing image is pulled unless --pull says never."""
     if flags["pull"] not in PULLS:
-        raise CliFailure(f"festoon: invalid pull option: '{flags['pull']}': must be one of 'always', 'missing' or 'never'", MISUSED)
+        raise _refused(f"invalid pull option: '{flags['pull']}': must be one of 'always', 'missing' or 'never'", MISUSED)
     cidfile = flags["cidfile"]
     if cidfile and os.path.exists(cidfile):
-        raise CliFailure(f"festoon: container ID file found, make sure the other container isn't running or delete {cidfile}", MISUSED)
+        raise _refused(f"container ID file found, make sure the other container isn't running or delete {cidfile}", MISUSED)
     try:
         if flags["pull"] == "always":
             _pull(api, body["Image"], flags)
@@ -204,7 +213,7 @@ def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
             _pull(api, body["Image"], flags)
             made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
     except ApiFailure as e:
-        raise CliFailure(f"festoon: {e.message}", MISUSED) from e
+        raise _refused(f"{e.message}", MISUSED) from e
     for warning in made.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
     if cidfile:
@@ -223,18 +232,18 @@ def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any
     try:
         parse(arguments[0])
     except InvalidReference as e:
-        raise CliFailure(f"festoon: {e}", MISUSED) from e
+        raise _refused(f"{e}", MISUSED) from e
     try:
         files = [line for path in flags["env_file"] for line in _lines(path)]
         labels = [line for path in flags["label_file"] for line in _lines(path)]
     except OSError as e:
-        raise CliFailure(f"festoon: open {e.filename}: {(e.strerror or '').lower()}", MISUSED) from e
+        raise _refused(f"open {e.filename}: {(e.strerror or '').lower()}", MISUSED) from e
     found = {name: value for name, _, value in (text.partition("=") for text in (*labels, *flags["label"]))}
     try:
         options = [security_fields.container_option(text) for text in flags["security_opt"]]
         return run_spec.build(arguments[0], arguments[1:], flags, environment((*files, *flags["env"]), os.environ), found, options)
     except CliFailure as e:
-        raise CliFailure(f"festoon: {e.message}", e.status) if e.status == MISUSED else e from None
+        raise _refused(f"{e.message}", e.status) if e.status == MISUSED else e from None
 
 
 def _lines(path: str) -> list[str]:

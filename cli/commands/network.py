@@ -138,12 +138,14 @@ def pools(
 
     if len(subnets) < 2 and not ranges and not gateways and not auxiliary:
         return [{"Subnet": subnet} for subnet in subnets]  # the daemon says what is wrong with it
+    if len(subnets) < max(len(ranges), len(gateways)):
+        raise CliFailure("every ip-range or gateway must have a corresponding subnet")
     try:
         known = [(ip_network(subnet, strict=False), {"Subnet": subnet}) for subnet in subnets]
         for i, (one, _) in enumerate(known):
             if any(one.network_address in other or other.network_address in one for other, _ in known[:i]):
                 raise CliFailure("multiple overlapping subnet configuration is not supported")
-        wanted = [("IPRange", text, ip_network(text, strict=False).network_address, "ip-range") for text in ranges]
+        wanted = [("IPRange", text, ip_network(text, strict=False).network_address, "range") for text in ranges]
         wanted += [("Gateway", text, ip_address(text), "gateway") for text in gateways]
         for name, text, address, flag in wanted:
             pool = next((pool for subnet, pool in known if address in subnet), None)
