@@ -146,7 +146,8 @@ def _real_server(server: _Server) -> str:
 
 
 def _nft_service(handles: Handles, balancer: Balancer) -> tuple[Hop, tuple[_Server, ...]]:
-    what = f"virtual service FWM {balancer.mark} rr (nftables)"
+    manner = "jhash" if balancer.affinity else "rr"
+    what = f"virtual service FWM {balancer.mark} {manner} (nftables)"
     chains: dict[str, list[dict[str, Any]]] = {}
     if handles.there(INGRESS_SANDBOX):
         try:
@@ -160,14 +161,19 @@ def _nft_service(handles: Handles, balancer: Balancer) -> tuple[Hop, tuple[_Serv
     prefix = server_chain(balancer.mark, "")
     picked = [target.removeprefix(prefix) for e in chains.get(name, ()) for target in _targets(e)]
     servers = tuple(
-        _Server(chain.removeprefix(prefix), picked.count(chain.removeprefix(prefix)), f"connections {_packets(rule)}")
+        _Server(chain.removeprefix(prefix), _weight(picked, chain.removeprefix(prefix), balancer), f"connections {_packets(rule)}")
         for chain, rule in chains.items()
         if chain.startswith(prefix)
     )
     if not servers:
         return Hop(INGRESS_SANDBOX, what, (MISSING,)), ()
-    lines = (f"FWM  {balancer.mark} rr", *(_real_server(server) for server in servers))
+    lines = (f"FWM  {balancer.mark} {manner}", *(_real_server(server) for server in servers))
     return Hop(INGRESS_SANDBOX, what, lines, _packets(chains.get(name, []))), servers
+
+
+def _weight(picked: list[str], address: str, balancer: Balancer) -> int:
+    """How often a server stands in the wheel; in the ring of clients that stay it is there or not."""
+    return min(picked.count(address), 1) if balancer.affinity else picked.count(address)
 
 
 def _targets(expression: dict[str, Any]) -> Iterator[str]:
