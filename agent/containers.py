@@ -65,7 +65,7 @@ class Containers:
         self.say_attached, self.input_ender, self.set_health, self.set_restarting, self.turned = (
             runs.say_attached, runs.input_ender, runs.set_health, runs.set_restarting, runs.turned,
         )  # fmt: skip
-        self.run, self.recover, self.end_supervisor = runs.run, runs.recover, runs.end_supervisor
+        self.run, self.end_supervisor = runs.run, runs.end_supervisor
         self._aftercare = runs.aftercare = Aftercare(self)
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -102,6 +102,11 @@ class Containers:
         """The cgroups it runs in. Raises Conflict `Container X is not running`."""
         self.runs.running(record.id)
         return await self._supervisor.groups(record.id)
+
+    async def recover(self) -> None:
+        """After a start of the node: containers are taken over, and images that were kept for containers which are gone now go too."""
+        await self.runs.recover()
+        await trio.to_thread.run_sync(self._images.collect, self.uses_image)
 
     # -- making and removing --------------------------------------------------------------------------------------
 

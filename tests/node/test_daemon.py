@@ -37,6 +37,48 @@ wait $node
 """
 
 
+COLLECTION = r"""
+set -eu
+export PATH="$BIN:$PATH" DOCKER_HOST="unix://$DIR/run/festoon.sock"
+ip link set lo up
+mkfifo "$DIR/ready"
+start() {
+    festoond --root "$DIR/root" --run "$DIR/run" --ready-fd 9 9>"$DIR/ready" 2>>"$DIR/log" &
+    node=$!
+    read -r line <"$DIR/ready"
+}
+layers() { ls "$DIR/root/images/layers" | wc -l; }
+start
+for name in used unused; do
+    mkdir "$DIR/$name"
+    echo $name >"$DIR/$name/name"
+    tar -C "$DIR/$name" -c name | festoon import - $name:1 >/dev/null
+    festoon create --name $name --network none $name:1 /none >/dev/null
+    id=$(festoon inspect --format '{{.Id}}' $name)
+    festoon rmi -f $name:1 >/dev/null
+done
+echo "kept for containers: $(layers)"
+kill -9 $node
+wait $node || true
+rm -r "$DIR/root/containers/$id"
+start
+echo "after the start: $(layers)"
+festoon ps -a --format '{{.Names}}'
+festoon rm used >/dev/null
+echo "in the end: $(layers)"
+kill $node
+wait $node
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_an_interrupted_removal_left_of_an_image_goes_at_the_next_start(tmp_path: Path) -> None:
+    environment = {"BIN": str(Path(sys.executable).parent), "DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(["unshare", "-n", "-m", "bash", "-c", COLLECTION], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "log").read_text()
+    assert done.stdout.splitlines() == ["kept for containers: 2", "after the start: 1", "used", "in the end: 0"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_swarm_of_one_and_nothing_left(tmp_path: Path) -> None:
     environment = {"BIN": str(Path(sys.executable).parent), "DIR": str(tmp_path), "PATH": os.environ["PATH"]}
