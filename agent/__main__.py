@@ -28,6 +28,9 @@ def main() -> int:
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of this engine")
     parser.add_argument("--registry-mirror", action="append", default=[], metavar="URL", help="ask this registry first for the images of Docker Hub")
     parser.add_argument("--insecure-registry", action="append", default=[], metavar="REGISTRY", help="a registry (HOST, HOST:PORT or CIDR) without checked TLS")
+    parser.add_argument(
+        "--registry-certs", default="/etc/docker/certs.d", metavar="DIR", help="certificates by registry: DIR/HOST:PORT/*.crt (default: %(default)s)",
+    )
     parser.add_argument("--userns-remap", default="", metavar="default|USER|BASE:COUNT", help="containers run in user namespaces with these ids of the host")
     parser.add_argument("--group", "-G", default="festoon", help="the group that may use the socket, if this machine has it (default: %(default)s)")
     parser.add_argument("--stem-unit", default="", metavar="UNIT", help="the unit of systemd that starts the containers' parent (default: started here)")
@@ -38,7 +41,7 @@ def main() -> int:
     configure(logging.DEBUG if options.debug else logging.INFO)
     labels = tuple((key, value) for key, _, value in (entry.partition("=") for entry in options.label))
     try:
-        registries = checked(options.registry_mirror, options.insecure_registry)
+        registries = checked(options.registry_mirror, options.insecure_registry, options.registry_certs)
     except BadSetting as error:
         parser.error(str(error))
     settings = Settings(

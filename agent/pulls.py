@@ -111,10 +111,24 @@ class Pulls:
         _, pusher = await self._loaded()
         return await pusher.push(name, report, credentials)
 
+    async def push_all(self, name: Reference, report: Report, credentials: Credentials) -> Pushed:
+        """Every tag that a repository has here, one after the other; what became of the last. Raises as `push`."""
+        images = await trio.to_thread.run_sync(self._images.list)
+        names = sorted((parsed for image in images for text in image.references if (parsed := parse(text)).repository == name.repository), key=str)
+        for tagged in names[:-1]:
+            await self.push(tagged, report, credentials)
+        return await self.push(names[-1] if names else name, report, credentials)
+
     async def look_up(self, name: Reference, credentials: Credentials) -> Found:
         """What the registry says of a name. Raises RegistryFailed, BadImage."""
         puller, _ = await self._loaded()
         return await puller.look_up(name, credentials)
+
+    async def pull_all(self, name: Reference, report: Report, credentials: Credentials, platform: Platform | None) -> None:
+        """Every tag of a repository, one after the other. Raises as `pull`."""
+        puller, _ = await self._loaded()
+        for tag in await puller.tags(name, credentials):
+            await self.pull(parse(f"{name.repository}:{tag}"), report, credentials, platform)
 
     async def log_in(self, server: str, credentials: Credentials) -> None:
         """Raises RegistryFailed (401) when the registry does not know them."""

@@ -34,7 +34,7 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
 async def pull(call: Call) -> Response:
-    """`fromImage` with its `tag` (a tag or digest), and perhaps a `platform`."""
+    """`fromImage` with its `tag` (a tag or digest; all tags when there is none), and perhaps a `platform`."""
     name, label = call.text("fromImage"), call.text("tag")
     separator = "@" if label.startswith("sha256:") else ":"
     reference = parse(f"{name}{separator}{label}" if label else name)
@@ -42,19 +42,23 @@ async def pull(call: Call) -> Response:
     platform = _platform(call.text("platform"))
 
     async def work(report: Report) -> None:
-        await call.node.pulls.pull(reference, report, who, platform)
+        if reference.tag or reference.digest:
+            await call.node.pulls.pull(reference, report, who, platform)
+        else:
+            await call.node.pulls.pull_all(reference, report, who, platform)
 
     return await _progress_answer(call, work)
 
 
 async def push(call: Call) -> Response:
+    """The image under one tag, or with none all that the repository has here."""
     reference = parse(call.names["name"])
     if label := call.text("tag"):
         reference = parse(f"{reference.familiar_repository}:{label}")
     who = credentials.from_header(call.request.headers.get("x-registry-auth", ""))
 
     async def work(report: Report) -> Json:
-        done = await call.node.pulls.push(reference, report, who)
+        done = await call.node.pulls.push(reference, report, who) if reference.tag else await call.node.pulls.push_all(reference, report, who)
         return {"progressDetail": {}, "aux": {"Tag": done.tag, "Digest": done.digest, "Size": done.size_bytes}}
 
     return await _progress_answer(call, work)

@@ -21,15 +21,16 @@ from cluster.model.reference import InvalidReference, Reference, parse
 @switch("--quiet", "-q", help="Suppress verbose output")
 def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     wanted = _parsed(arguments[0])
-    if flags["all_tags"]:
-        raise CliFailure("pulling all tags of a repository is not served: name one")
-    name = wanted.with_default_tag()
-    if not (wanted.tag or wanted.digest) and not flags["quiet"]:
+    every = bool(flags["all_tags"])
+    if every and (wanted.tag or wanted.digest):
+        raise CliFailure("tag can't be used with --all-tags/-a")
+    name = wanted if every else wanted.with_default_tag()
+    if not (every or wanted.tag or wanted.digest) and not flags["quiet"]:
         print(f"Using default tag: {name.tag}", flush=True)
     query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": flags["platform"]}
     with api.stream("POST", "/images/create", b"", credentials.header_for(name.domain), **query) as answer:
         Transfer(sys.stdout, quiet=bool(flags["quiet"])).show(answer.lines())
-    print(name.canonical)
+    print(name.repository if every else name.canonical)
     return 0
 
 

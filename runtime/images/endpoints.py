@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.model.reference import DEFAULT_DOMAIN, LEGACY_DOMAIN
 from runtime.errors import RuntimeFault
@@ -24,10 +24,12 @@ class BadSetting(RuntimeFault, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Registries:
-    """What the node's configuration says: `mirrors` of Docker Hub as URLs, `insecure` as HOST, HOST:PORT or CIDR."""
+    """What the node's configuration says: `mirrors` of Docker Hub as URLs, `insecure` as HOST, HOST:PORT or CIDR.
+    `certificates`: a folder with one for each registry, named HOST or HOST:PORT, as Docker's certs.d; empty: none."""
 
     mirrors: tuple[str, ...] = ()
     insecure: tuple[str, ...] = ()
+    certificates: str = ""
 
 
 AS_DOCKER = Registries()
@@ -36,11 +38,13 @@ AS_DOCKER = Registries()
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One way to a registry. `verified`: its certificate is checked; `mirror`: what it lacks may still exist."""
+    """One way to a registry. `verified`: its certificate is checked; `mirror`: what it lacks may still exist; `certificates`: the folder
+    of its own, which need not exist."""
 
     url: str  # without a slash at the end
     verified: bool = True
     mirror: bool = False
+    certificates: str = ""
 
     @property
     def host(self) -> str:
@@ -48,7 +52,7 @@ class Endpoint:
         return self.url.partition("://")[2]
 
 
-def checked(mirrors: Iterable[str], insecure: Iterable[str]) -> Registries:
+def checked(mirrors: Iterable[str], insecure: Iterable[str], certificates: str = "") -> Registries:
     """The settings from a command line. Raises BadSetting in Docker's words."""
     urls = []
     for text in mirrors:
@@ -65,11 +69,16 @@ def checked(mirrors: Iterable[str], insecure: Iterable[str]) -> Registries:
         if not text or text.startswith("-"):
             raise BadSetting(f'insecure registry {text} is not valid: invalid host "{text}"')
         names.append(text)
-    return Registries(tuple(urls), tuple(names))
+    return Registries(tuple(urls), tuple(names), certificates)
 
 
 def endpoints(domain: str, registries: Registries) -> tuple[Endpoint, ...]:
     """Where to ask, in this order. `domain` is a reference's."""
+    found = _endpoints(domain, registries)
+    return tuple(replace(one, certificates=f"{registries.certificates}/{one.host}") for one in found) if registries.certificates else found
+
+
+def _endpoints(domain: str, registries: Registries) -> tuple[Endpoint, ...]:
     found: list[Endpoint] = []
     if domain in (DEFAULT_DOMAIN, LEGACY_DOMAIN):
         for url in registries.mirrors:

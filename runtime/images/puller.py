@@ -103,6 +103,20 @@ class Puller:
                 platforms = (Platform(*(str(document.get(key) or "") for key in ("os", "architecture", "variant"))),)
             return Found(found.media_type, digest_of(raw), len(raw), platforms)
 
+    async def tags(self, name: Reference, credentials: Credentials = ANONYMOUS) -> tuple[str, ...]:
+        """All tags of the repository. Raises RegistryFailed."""
+        last: RegistryUnreachable | None = None
+        for endpoint in endpoints(name.domain, self._registries):
+            if endpoint.mirror:
+                continue
+            try:
+                async with registry.connect(endpoint, name.path, credentials, (f"repository:{name.path}:pull",)) as source:
+                    return await source.tags()
+            except RegistryUnreachable as error:
+                last = error
+        assert last is not None
+        raise last
+
     async def log_in(self, server: str, credentials: Credentials) -> None:
         """Raises RegistryFailed when the registry (HOST or HOST:PORT) does not know them."""
         unreachable: RegistryUnreachable | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import ssl
 import urllib.request
@@ -17,9 +18,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 import httpx
+import msgspec
 import trio
 
 from cluster.version import VERSION
@@ -39,9 +42,17 @@ MAX_CONNECTIONS: Final = 8
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_TOKEN_BYTES: Final = 256 * 1024
 MAX_MESSAGE_CHARACTERS: Final = 2048
+MAX_TAGS: Final = 10_000
+TAGS_PER_PAGE: Final = 1000
+MAX_TAGS_PAGE_BYTES: Final = 1024 * 1024
+_NEXT: Final = re.compile(r'<([^>]*)>;\s*rel="?next"?')
 _TLS_PORT, _PLAIN_PORT = 443, 80
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _AGENT: Final = {"User-Agent": f"festoon/{VERSION}", "Accept-Encoding": "identity"}
+
+
+class _Tags(msgspec.Struct):
+    tags: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,23 @@ class Registry:
         accept = {"Accept": ", ".join(ACCEPTED)}
         async with self._exchange("GET", f"{self._base}/manifests/{reference}", accept) as response:
             return response.headers.get("content-type", ""), await _whole(response, MAX_MANIFEST_BYTES, "a manifest")
+
+    async def tags(self) -> tuple[str, ...]:
+        """All tags of the repository. Raises RegistryRefused, also when it says what is no list of tags, or has too many."""
+        url = f"{self._base}/tags/list?n={TAGS_PER_PAGE}"
+        found: list[str] = []
+        while url:
+            async with self._exchange("GET", url) as response:
+                page = await _whole(response, MAX_TAGS_PAGE_BYTES, "a list of tags")
+                try:
+                    found += msgspec.json.decode(page, type=_Tags).tags or ()
+                except msgspec.MsgspecError as error:
+                    raise RegistryRefused(f"{_said('GET', url)}: not a list of tags: {error}") from error
+                following = _NEXT.search(response.headers.get("link", ""))
+                url = self._allowed(str(httpx.URL(url).join(following[1]))) if following else ""
+            if len(found) > MAX_TAGS:
+                raise RegistryRefused(f"the repository has more than {MAX_TAGS} tags")
+        return tuple(found)
 
     async def small_blob(self, digest: str, limit_bytes: int) -> bytes:
         async with self._exchange("GET", f"{self._base}/blobs/{digest}") as response:
@@ -321,10 +349,26 @@ def _tls(endpoint: Endpoint) -> ssl.SSLContext | bool:
     if endpoint.url.startswith("http://"):
         return False
     context = ssl.create_default_context()
+    _add_own(context, Path(endpoint.certificates))
     if not endpoint.verified:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _add_own(context: ssl.SSLContext, folder: Path) -> None:
+    """What the node was given for this registry: authorities (`*.crt`), certificates of its own (`*.cert` with `*.key`). Raises
+    RegistryUnreachable for a file that is none."""
+    if not folder.name or not folder.is_dir():
+        return
+    for file in sorted(folder.iterdir()):
+        try:
+            if file.suffix == ".crt":
+                context.load_verify_locations(file)
+            elif file.suffix == ".cert":
+                context.load_cert_chain(file, file.with_suffix(".key"))
+        except (OSError, ssl.SSLError) as error:
+            raise RegistryUnreachable(f"could not use {file}: {error}") from error
 
 
 def _is_proxied(endpoint: Endpoint) -> bool:

@@ -41,6 +41,20 @@ def test_pushed_pulled_and_run_by_a_service(with_registry: Lab, program: str) ->
     assert until(lambda: len(lab.running(program, "far")) == 2), lab.ok(MANAGER, program, "service", "ps", "--no-trunc", "far")
 
 
+def test_all_tags_are_pulled(with_registry: Lab, program: str) -> None:
+    lab, name = with_registry, f"{HOST}/team/many"
+    for tag in ("one", "two", "three"):
+        lab.ok(MANAGER, program, "tag", "busybox", f"{name}:{tag}")
+    lab.ok(MANAGER, program, "push", "-q", "--all-tags", name)
+    pulled = lab.ok(WORKER1, program, "pull", "--all-tags", name).splitlines()
+    assert {line for line in pulled if "Pulling from" in line} == {f"{tag}: Pulling from team/many" for tag in ("one", "three", "two")}
+    assert pulled[-1] == name
+    tags = lab.ok(WORKER1, program, "images", "--format", "{{.Tag}}", name).split()
+    assert sorted(tags) == ["one", "three", "two"]
+    refused = lab.on(WORKER1, program, "pull", "--all-tags", f"{name}:one")
+    assert (refused.returncode, refused.stderr.strip()) == (1, "tag can't be used with --all-tags/-a")
+
+
 def test_what_can_not_be_had_is_said_in_dockers_words(with_registry: Lab, program: str) -> None:
     lab = with_registry
     for arguments, sentence in (
