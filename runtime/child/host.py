@@ -3,6 +3,7 @@ Values only; nothing is read here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -58,6 +59,15 @@ class Opened(NamedTuple):
     separated: int = 0  # flags of the namespaces that the child has unshared already
     user: int = -1  # a user namespace to end up in; it owns the network, ipc and uts namespaces above
 
+    def numbered(self, number: Callable[[int], int]) -> Opened:
+        """The same for a process in which the descriptors have other numbers."""
+        return self._replace(
+            root=number(self.root), gate=number(self.gate), cgroups=tuple(number(each) for each in self.cgroups),
+            network=number(self.network), ipc=number(self.ipc), uts=number(self.uts), user=number(self.user),
+            stdin=number(self.stdin), stdout=number(self.stdout), stderr=number(self.stderr),
+            terminal=number(self.terminal), devpts=number(self.devpts),
+        )  # fmt: skip
+
 
 class Joined(NamedTuple):
     """Descriptors for a process that joins a running container."""
@@ -70,3 +80,10 @@ class Joined(NamedTuple):
     stderr: int = -1
     terminal: int = -1
     filter: bytes = b""  # the container's system call filter
+
+    def numbered(self, number: Callable[[int], int]) -> Joined:
+        """The same for a process in which the descriptors have other numbers."""
+        return self._replace(
+            init=number(self.init), cgroups=tuple(number(each) for each in self.cgroups), gate=number(self.gate),
+            stdin=number(self.stdin), stdout=number(self.stdout), stderr=number(self.stderr), terminal=number(self.terminal),
+        )  # fmt: skip

@@ -89,11 +89,12 @@ def become_subreaper() -> None:
     call(Call.PRCTL, k.PR_SET_CHILD_SUBREAPER, 1)
 
 
-def fork(group: int = -1) -> int:
+def fork(group: int = -1, *, sibling: bool = False) -> int:
     """As os.fork, for a process of one thread, without Python's handlers. `group`: descriptor of a cgroup v2 folder that
-    the child is born in (clone3 has that; a move waits for a grace period of the kernel). Raises OSError."""
-    flags, cgroup = (k.CLONE_INTO_CGROUP, group) if group >= 0 else (0, 0)
-    arguments = struct.pack(k.CLONE_ARGS, flags, 0, 0, 0, k.SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+    the child is born in (clone3 has that; a move waits for a grace period of the kernel). `sibling`: it becomes a child
+    of this process's parent. Raises OSError."""
+    flags = (k.CLONE_INTO_CGROUP if group >= 0 else 0) | (k.CLONE_PARENT if sibling else 0)
+    arguments = struct.pack(k.CLONE_ARGS, flags, 0, 0, 0, 0 if sibling else k.SIGCHLD, 0, 0, 0, 0, 0, max(group, 0))
     return call(Call.CLONE3, arguments, len(arguments))
 
 

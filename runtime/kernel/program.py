@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from mmap import mmap
 
 from runtime.kernel.libc import address_of, libc
 from runtime.kernel.operations import Argument, Filter, Operation, Pointers, Register
@@ -22,25 +21,20 @@ UNEXPECTED = 71
 class Program:
     """A lowered list. `run` may be called once per process that was forked from this one."""
 
-    def __init__(self, operations: Sequence[Operation], room: mmap | None = None) -> None:
-        """`room`: shared memory for the strings, for a process that has been forked already. Raises ValueError when
-        they are more than fits."""
-        self._memory, places = _lay_out(operations)
-        if room is not None and len(self._memory) > len(room):
-            raise ValueError(f"{len(self._memory)} bytes of strings do not fit into {len(room)}")
-        base = address_of(self._memory if room is None else room)
+    def __init__(self, operations: Sequence[Operation], base: int = 0) -> None:
+        """`base`: where another process will put `memory`; 0: it is run here, and in what is forked from here."""
+        self.memory, places = _lay_out(operations)
+        base = base or address_of(self.memory)
         for offset, target in places.filters:
-            struct.pack_into("=Q", self._memory, offset + 8, base + target)
+            struct.pack_into("=Q", self.memory, offset + 8, base + target)
         for offset, targets in places.pointers:
-            struct.pack_into(f"={len(targets) + 1}Q", self._memory, offset, *(base + target for target in targets), 0)
-        if room is not None:
-            room[: len(self._memory)] = bytes(self._memory)
+            struct.pack_into(f"={len(targets) + 1}Q", self.memory, offset, *(base + target for target in targets), 0)
         self.steps = [_lower(operation, base, places.offsets) for operation in operations]
         self._registers = 1 + max((operation.into for operation in operations), default=-1)
 
     @classmethod
     def received(cls, steps: list[Step]) -> Program:
-        """From another process's `steps`, with its registers, whose strings are in memory shared with it."""
+        """Of another process's `steps`, whose `memory` lies at their `base` here."""
         program = cls(())
         program.steps = steps
         return program

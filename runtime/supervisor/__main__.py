@@ -20,6 +20,7 @@ from runtime.spec import DEFAULT_CAPABILITIES
 from runtime.stem import close, lock, make_folders
 from runtime.supervisor import shelf
 from runtime.supervisor.adoption import adopt_all
+from runtime.supervisor.births import Births
 from runtime.supervisor.chunks import Chunks
 from runtime.supervisor.context import Context
 from runtime.supervisor.keeper import Keeper
@@ -49,6 +50,8 @@ def main(arguments: list[str]) -> int:
     filters = filters_of_this_machine(host.last_capability)
     reaper = Reaper(loop, places.exits)
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    births = Births(loop, reaper, places.run)
+    births.open()
     parents = Parents(layout)
     keeper = Keeper(control)
     prefix = f"{zlib.crc32(os.fsencode(places.state)):08x}-"
@@ -58,7 +61,8 @@ def main(arguments: list[str]) -> int:
         reaper=reaper,
         keeper=keeper,
         chunks=Chunks(keeper, places.chunk_note),
-        reserve=Reserve(loop, reaper, home, parents, prefix),
+        births=births,
+        reserve=Reserve(loop, reaper, births, parents, prefix),
         layout=layout,
         parents=parents,
         host=host,

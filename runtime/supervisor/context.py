@@ -12,6 +12,7 @@ from runtime.child.host import Host
 from runtime.errors import NoSuchContainer
 from runtime.seccomp.filters import Filters
 from runtime.supervisor import journal
+from runtime.supervisor.births import Births
 from runtime.supervisor.chunks import Chunks
 from runtime.supervisor.journal import ProcessRecord, StateRecord
 from runtime.supervisor.keeper import Keeper
@@ -33,6 +34,7 @@ class Context:
     reaper: Reaper
     keeper: Keeper
     chunks: Chunks
+    births: Births
     reserve: Reserve
     layout: Layout
     parents: Parents

@@ -4,6 +4,7 @@ the client."""
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from runtime.child.faults import Refused
 from runtime.child.host import Joined
 from runtime.errors import NoSuchContainer, RuntimeFault, StartFailed
 from runtime.kernel.detached import TTY_GID, open_container_ptmx, open_terminal, resize_terminal
+from runtime.kernel.operations import Operation
 from runtime.spec import ContainerSpec, ExecSpec, Exited
 from runtime.supervisor import journal
+from runtime.supervisor.births import Numbering, TooLarge, pack_list, send_list
 from runtime.supervisor.context import Context
 from runtime.supervisor.journal import ExecRecord
-from runtime.supervisor.reaper import Process
+from runtime.supervisor.reaper import LOST_STATUS, Process
 from runtime.supervisor.spawn import close_all, read_report, spawn
 from runtime.supervisor.states import Container, Phase, RunningExec
 
@@ -45,65 +48,105 @@ def start(context: Context, container: Container, spec: ExecSpec, outcome: Outco
     if spec.exec_id in container.execs:
         raise RuntimeFault(f"exec {spec.exec_id} has been started already")
     ours: dict[str, int] = {}
+    joining = _Joining(context, container, spec, RunningExec(spec, None), outcome, ours)
     try:
         with ExitStack() as stack:
-            _begin(context, container, spec, outcome, ours, stack)
-    except (OSError, Refused) as error:
-        close_all(tuple(ours.values()))
-        raise StartFailed(str(error)) from error
-
-
-def _begin(
-    context: Context, container: Container, spec: ExecSpec, outcome: Outcome, ours: dict[str, int], stack: ExitStack
-) -> None:
-    """Forks the child, writes its record, opens its gate. What only the child needs is closed with `stack`."""
-    process = container.process
-    assert process is not None
-    theirs = _streams(process.pid, container.spec, spec, ours, stack)
-    gate_reader, gate = os.pipe2(os.O_CLOEXEC)
-    stack.callback(close_all, (gate_reader, gate))
-    group = cgroups.open_unified(container.groups) if container.groups is not None else -1
-    stack.callback(close_all, (group,))
-    procs = cgroups.open_procs(container.groups, born=True) if container.groups is not None else []
-    stack.callback(close_all, procs)
-    whole = container.spec
-    code = context.filters.find(whole.seccomp, whole.capabilities, whole.privileged)
-    joined = Joined(process.pidfd, tuple(procs), gate_reader, filter=code, **theirs)
-    compiled = compile_exec(spec, whole, context.host, joined)
-    terminal = os.dup(ours["tty"]) if spec.tty else -1
-    report, errors = os.pipe2(os.O_CLOEXEC)
-    stack.callback(os.close, errors)
-    try:
-        pid = spawn(compiled, errors, home=context.home, enter=process.pidfd, group=group)
-    except OSError:
-        close_all((report, terminal))
-        raise
-    os.set_blocking(report, False)
-    running = container.execs[spec.exec_id] = RunningExec(spec, None, terminal)
-    joining = _Joining(context, container, running, spec, compiled, report, outcome, ours)
-    running.process = joining.watch(pid)
-    record = ExecRecord(spec.exec_id, context.record_of(running.process))
-    journal.append_if_possible(container.file, record, durable=False)
-    os.write(gate, b"\1")
+            joining.begin(container.process, stack)
+    except (OSError, Refused, RuntimeFault) as error:
+        joining.abandoned = True
+        close_all((*ours.values(), joining.running.terminal, joining.report))
+        raise error if isinstance(error, RuntimeFault) else StartFailed(str(error)) from error
+    container.execs[spec.exec_id] = joining.running
 
 
 @dataclass(slots=True)
 class _Joining:
-    """One exec from its fork to its end: the report first, whatever of the two events is seen first."""
+    """One exec from its birth to its end: the report first, whatever of the two events is seen first. `abandoned`: the
+    child that comes is not needed."""
 
     context: Context
     container: Container
-    running: RunningExec
     spec: ExecSpec
-    compiled: Compiled
-    report: int
+    running: RunningExec
     outcome: Outcome
     ours: dict[str, int]
+    operations: tuple[Operation, ...] = ()
+    report: int = -1
     fault: RuntimeFault | None = None
+    abandoned: bool = False
 
-    def watch(self, pid: int) -> Process:
-        self.context.loop.watch(self.report, lambda _events: self._reported(pid))
-        return self.context.reaper.watch_child(pid, lambda exited: self._ended(pid, exited))
+    def begin(self, init: Process, stack: ExitStack) -> None:
+        """Wishes for a child in the container's pid namespace and group, and compiles its list meanwhile. What only the
+        child needs is closed with `stack`, or when the child has it. Raises OSError, Refused, RuntimeFault."""
+        context, groups = self.context, self.container.groups
+        assert groups is not None
+        joined, gate, errors = self._open(init, stack)
+        group = cgroups.open_unified(groups)
+        stack.callback(close_all, (group,))
+        number = Numbering()
+        there = joined.numbered(number)
+        number(errors)
+        channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.callback(channel.close)
+        room, data = context.births.room, b""
+
+        def born(result: int | StartFailed) -> None:
+            if self.abandoned:
+                if not isinstance(result, StartFailed):
+                    context.reaper.watch_child(result, lambda _exited: None)
+                return
+            with held:
+                if not isinstance(result, StartFailed):
+                    again = data if context.births.room == room else pack_list(self.operations, context.births.room)
+                    send_list(channel, again, tuple(number.descriptors))
+                self._begun(result, gate)
+
+        with theirs:
+            context.births.wish(theirs, group, joined.init, born)
+        try:
+            self.operations = self._compile(there)
+            data = pack_list(self.operations, room)
+            held = stack.pop_all()
+        except TooLarge:
+            self.abandoned = True
+            self.operations = self._compile(joined)
+            compiled = Compiled(self.operations)
+            self._begun(spawn(compiled, errors, home=context.home, enter=joined.init, group=group, drop=(gate, self.report)), gate)
+
+    def _open(self, init: Process, stack: ExitStack) -> tuple[Joined, int, int]:
+        """What the child needs, our end of its gate, its error pipe."""
+        context, whole, groups = self.context, self.container.spec, self.container.groups
+        assert groups is not None
+        theirs = _streams(init.pid, whole, self.spec, self.ours, stack)
+        if self.spec.tty:
+            self.running.terminal = os.dup(self.ours["tty"])
+        gate_reader, gate = os.pipe2(os.O_CLOEXEC)
+        stack.callback(close_all, (gate_reader, gate))
+        pidfd = os.dup(init.pidfd)
+        stack.callback(os.close, pidfd)
+        procs = cgroups.open_procs(groups, born=True)
+        stack.callback(close_all, procs)
+        self.report, errors = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        stack.callback(os.close, errors)
+        code = context.filters.find(whole.seccomp, whole.capabilities, whole.privileged)
+        return Joined(pidfd, tuple(procs), gate_reader, filter=code, **theirs), gate, errors
+
+    def _compile(self, joined: Joined) -> tuple[Operation, ...]:
+        return compile_exec(self.spec, self.container.spec, self.context.host, joined).operations
+
+    def _begun(self, result: int | StartFailed, gate: int) -> None:
+        """The child has its list, and waits at its gate for its record; or there is none."""
+        if isinstance(result, StartFailed):
+            self.fault = result
+            os.close(self.report)
+            self.report = -1
+            self._ended(0, Exited(LOST_STATUS, known=False))
+            return
+        self.context.loop.watch(self.report, lambda _events: self._reported(result))
+        self.running.process = self.context.reaper.watch_child(result, lambda exited: self._ended(result, exited))
+        record = ExecRecord(self.spec.exec_id, self.context.record_of(self.running.process))
+        journal.append_if_possible(self.container.file, record, durable=False)
+        os.write(gate, b"\1")
 
     def _reported(self, pid: int) -> None:
         """Executed: the client gets its streams. Failed: kept until the process has been reaped."""
@@ -121,13 +164,13 @@ class _Joining:
             return
         index, error = failed
         spec = self.spec
-        self.fault = explain(self.compiled.operations, index, error, os.strerror(error), spec.argv[0], spec.cwd)
+        self.fault = explain(self.operations, index, error, os.strerror(error), spec.argv[0], spec.cwd)
 
     def _ended(self, pid: int, exited: Exited) -> None:
         self._reported(pid)
         finish(self.container, self.spec.exec_id, self.running, exited)
         if self.fault is not None:
-            del self.container.execs[self.spec.exec_id]
+            self.container.execs.pop(self.spec.exec_id, None)
             journal.append_if_possible(self.container.file, ExecRecord(self.spec.exec_id), durable=False)
             close_all(tuple(self.ours.values()))
             self.outcome(self.fault, 0, {})

@@ -22,8 +22,9 @@ from runtime.kernel import constants as k
 from runtime.kernel.detached import Shift, mount_overlay
 from runtime.spec import ContainerSpec, Exited
 from runtime.supervisor import ending, streams
+from runtime.supervisor.births import Numbering
 from runtime.supervisor.context import Context
-from runtime.supervisor.prepared import Prepared, namespaces_ahead, numbered
+from runtime.supervisor.prepared import Prepared, namespaces_ahead
 from runtime.supervisor.probe import devices_of, privileged_devices
 from runtime.supervisor.spaces import open_namespaces, pid_namespace
 from runtime.supervisor.spawn import close_all, read_report, spawn
@@ -60,7 +61,7 @@ class Launch:
             container.move(Happening.EXECUTED)
             if container.phase is Phase.RUNNING:
                 self._context.save_happened(container)
-            self.conclude(None)
+            conclude(container, None)
             return
         index, error = report
         spec = container.spec
@@ -71,40 +72,63 @@ class Launch:
         self.settle()
         return self.fault
 
-    def conclude(self, fault: RuntimeFault | None) -> None:
-        """Tells those who asked for the start, once."""
-        outcomes, self._container.when_started = self._container.when_started, []
-        for outcome in outcomes:
-            outcome(fault)
+
+def conclude(container: Container, fault: RuntimeFault | None) -> None:
+    """Tells those who asked for the start, once."""
+    outcomes, container.when_started = container.when_started, []
+    for outcome in outcomes:
+        outcome(fault)
 
 
 def start(context: Context, container: Container, key: str, outcome: OnStart) -> None:
-    """Begins a start. Raises RuntimeFault for what is wrong already; later faults go to `outcome`."""
-    before, exited = container.phase, container.exited
+    """Begins a start; `outcome` is called when it is known to have happened or not."""
+    before = container.phase, container.exited
     container.move(Happening.START)
     container.exited = None
     container.start_key, container.started_at_ns = key, time.time_ns()
+    container.when_started.append(outcome)
+    if is_usual(container.spec):
+        flags = namespaces_ahead(new_namespaces(container.spec))
+        context.reserve.take(flags, lambda taken: _begin(context, container, before, taken))
+    else:
+        _begin(context, container, before, None)
+
+
+def is_usual(spec: ContainerSpec) -> bool:
+    """Whether a child of the reserve can become this container."""
+    return not (spec.pid_mode or spec.privileged or spec.cgroup_parent or spec.devices or spec.device_rules or spec.ids is not None)
+
+
+def _begin(context: Context, container: Container, before: tuple[Phase, Exited | None], taken: Prepared | RuntimeFault | None) -> None:
+    """With a child of the reserve, with one that is forked for it (None), or with the reason why there is none."""
+    fault: RuntimeFault | None = None
     try:
         with ExitStack() as opened:
-            gate = _fork(context, container, opened)
+            prepared = None
+            if isinstance(taken, Prepared):
+                prepared = taken
+                opened.callback(context.reserve.give_back, prepared)
+            elif taken is not None:
+                raise taken
+            if container.phase is not Phase.STARTING:
+                raise RuntimeFault(f"container {container.spec.id} is marked for removal and cannot be started")
+            gate = _fork(context, container, prepared, opened)
             context.save(container)
-            container.when_started.append(outcome)
             os.write(gate, b"\1")
     except (OSError, Refused, RuntimeFault) as error:
-        if container.process is None:
-            container.phase, container.exited = before, exited
+        if container.process is None and container.phase is Phase.STARTING:
+            container.phase, container.exited = before
             ending.release(context, container)
         # else the child finds its gate closed and ends by itself, as a start that failed
-        if isinstance(error, RuntimeFault):
-            raise
-        raise StartFailed(str(error)) from error
+        fault = error if isinstance(error, RuntimeFault) else StartFailed(str(error))
+    if fault is not None:
+        conclude(container, fault)
 
 
-def _fork(context: Context, container: Container, stack: ExitStack) -> int:
-    """Forks the child, or gives the list to one in reserve; returns the gate it waits at. Everything that only the
+def _fork(context: Context, container: Container, prepared: Prepared | None, stack: ExitStack) -> int:
+    """Gives the list to a child of the reserve, or forks one; returns the gate it waits at. Everything that only the
     child needs is closed with `stack`."""
     spec = container.spec
-    prepared = _take(context, spec, stack)
     _make_groups(context, container, prepared)
     streams.prepare(context, container)
     gate_reader, gate = _pipe(stack)
@@ -130,7 +154,7 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
     def ended(exited: Exited) -> None:
         fault = launch.ended()
         ending.ended(context, container, exited, fault)
-        launch.conclude(fault)
+        conclude(container, fault)
 
     if prepared is not None:
         prepared.on_exit = ended
@@ -139,16 +163,6 @@ def _fork(context: Context, container: Container, stack: ExitStack) -> int:
         container.process = context.reaper.watch_child(pid, ended)
     ending.watch_memory(context, container)
     return gate
-
-
-def _take(context: Context, spec: ContainerSpec, stack: ExitStack) -> Prepared | None:
-    """A child of the reserve for this container, if it is like most; given back with `stack` unless it was used."""
-    if spec.pid_mode or spec.privileged or spec.cgroup_parent or spec.devices or spec.device_rules or spec.ids is not None:
-        return None
-    prepared = context.reserve.take(namespaces_ahead(new_namespaces(spec)))
-    if prepared is not None:
-        stack.callback(context.reserve.give_back, prepared)
-    return prepared
 
 
 def _make_groups(context: Context, container: Container, prepared: Prepared | None) -> None:
@@ -182,9 +196,10 @@ def _open_groups(context: Context, container: Container, opened: Opened, stack: 
 
 def _hand_over(context: Context, spec: ContainerSpec, prepared: Prepared, opened: Opened, errors: int) -> Compiled | None:
     """The list that the child has now; None when it is too large, or the child has gone. Raises Refused."""
-    there, descriptors = numbered(opened._replace(separated=prepared.flags))
+    number = Numbering()
+    there = opened._replace(separated=prepared.flags).numbered(number)
     compiled = compile_container(spec, context.host, there)
-    return compiled if prepared.hand_over(compiled, (*descriptors, errors)) else None
+    return compiled if prepared.hand_over(compiled, (*number.descriptors, errors)) else None
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:

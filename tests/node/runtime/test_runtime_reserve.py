@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import trio
 
 from runtime.client import Supervisor
+from runtime.errors import RuntimeFault
 from runtime.supervisor.reserve import RESERVE_MAX
 
 
@@ -75,5 +77,40 @@ def test_a_list_too_large_for_the_reserve_starts_all_the_same(machine: Any) -> N
         spec = machine.spec("sh", "-c", "env | wc -c", env=env)
         assert (await machine.ran(supervisor, spec)).status == 0
         assert int(machine.output(spec)) > 500_000
+
+    machine.run(body)
+
+
+def test_a_killed_nursery_is_replaced_and_nobody_notices(machine: Any, killed: Callable[[int], None]) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        running = machine.spec("sleep", "1000")
+        await machine.started(supervisor, running)
+        for _ in range(3):
+            killed(machine.pid_of("runtime.supervisor.nursery"))
+            async with trio.open_nursery() as together:
+                for _ in range(RESERVE_MAX + 2):
+                    together.start_soon(machine.ran, supervisor, machine.spec("true"))
+                together.start_soon(supervisor.exec, machine.exec_spec(running, "true"))
+        await supervisor.signal(running.id, 9)
+        assert (await supervisor.wait(running.id)).status == 137
+
+    machine.run(body)
+
+
+def test_a_container_that_is_removed_while_its_child_is_born_leaves_nothing(machine: Any) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        specs = [machine.spec("sleep", "1000") for _ in range(2 * RESERVE_MAX)]
+        for spec in specs:
+            await supervisor.create(spec)
+
+        async def start(spec: Any) -> None:
+            with contextlib.suppress(RuntimeFault):
+                await supervisor.start(spec.id)
+
+        async with trio.open_nursery() as together:
+            for spec in specs:
+                together.start_soon(start, spec)
+                together.start_soon(supervisor.remove, spec.id)
+        assert await supervisor.list() == ()
 
     machine.run(body)
