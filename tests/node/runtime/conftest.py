@@ -114,7 +114,7 @@ class Machine:
         return found
 
     def daemons(self) -> list[int]:
-        """Stem and supervisor: children in reserve stand in pid namespaces of their own."""
+        """Stem, supervisor and nursery: children in reserve stand in pid namespaces of their own."""
         found = []
         for pid in self.processes():
             try:

@@ -275,7 +275,7 @@ def test_two_clients_start_one_stem(machine: Any) -> None:
                 nursery.start_soon(one)
 
     trio.run(both)
-    assert len(machine.daemons()) == 2
+    assert len(machine.daemons()) == 3
 
 
 def test_log_is_followed_until_the_end(machine: Any) -> None:
