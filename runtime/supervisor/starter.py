@@ -112,6 +112,8 @@ def _begin(context: Context, container: Container, before: tuple[Phase, Exited |
                 raise taken
             if container.phase is not Phase.STARTING:
                 raise RuntimeFault(f"container {container.spec.id} is marked for removal and cannot be started")
+            if context.halting:
+                raise RuntimeFault(f"container {container.spec.id} cannot be started: this node is going down")
             gate = _fork(context, container, prepared, opened)
             context.save(container)
             os.write(gate, b"\1")
