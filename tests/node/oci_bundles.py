@@ -57,7 +57,8 @@ LINUX = ("resources", "namespaces", "sysctl", "seccomp", "cgroupsPath", "devices
 class Oci:
     """One state folder and one bundle."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, program: str = PROGRAM) -> None:
+        self.program = program
         self.base, self.bundle, self.root = base, base / "bundle", base / "state"
         programs = self.bundle / "rootfs" / "bin"
         programs.mkdir(parents=True)
@@ -73,7 +74,7 @@ class Oci:
         """Output goes to files: a container that stays must not hold a pipe that somebody reads to its end."""
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
             done = subprocess.run(
-                [PROGRAM, "--root", str(self.root), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
+                [self.program, "--root", str(self.root), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
                 cwd=self.bundle, timeout=TIMEOUT_S, check=False,
             )  # fmt: skip
             out.seek(0)
@@ -86,10 +87,10 @@ class Oci:
 
 
 @contextmanager
-def oci() -> Iterator[Oci]:
-    """As root only; the containers that a failed test left are deleted."""
+def oci(program: str = PROGRAM) -> Iterator[Oci]:
+    """As root only; the containers that a failed test left are deleted. `program`: another runtime of the same command line."""
     base = Path(tempfile.mkdtemp(prefix="festoon-oci-"))
-    made = Oci(base)
+    made = Oci(base, program)
     try:
         yield made
     finally:
