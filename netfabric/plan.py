@@ -307,9 +307,8 @@ def _held_for_mesh(port: PublishedPort, sandbox: str) -> tuple[HeldPort, HeldPor
 
 
 def _held(port: HostPort, owner: str) -> HeldPort:
-    """The socket that holds a forwarded port; between the families it is a relay's."""
-    relayed = ":" in port.host_address and ":" not in port.address
-    target = (port.address, port.target) if relayed else None
+    """The socket that holds a forwarded port; on IPv6 it is a relay's, for what no rule can lead to the container."""
+    target = (port.address, port.target) if ":" in port.host_address else None
     return HeldPort(port.protocol, port.published, port.host_address, target, owner=owner)
 
 

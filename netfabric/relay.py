@@ -1,8 +1,9 @@
-"""Connections to an IPv6 port of the node, carried to a container that has only an IPv4 address.
+"""Connections to an IPv6 port of the node, carried to a container that has only an IPv4 address, and from ::1 to any.
 
-No rule of the kernel translates between the families, so this process copies: the part of Docker's userland proxy that
-is still needed. Owns the sockets of one held port and its open connections, which are bounded; ends with its port and
-never outlives the process. SCTP is not carried: its port is held only. Source: moby's cmd/docker-proxy.
+No rule of the kernel translates between the families, and what comes from ::1 never leaves by another interface, so
+this process copies: the part of Docker's userland proxy that is still needed. Owns the sockets of one held port and
+its open connections, which are bounded; ends with its port and never outlives the process. SCTP is not carried: its
+port is held only. Source: moby's cmd/docker-proxy.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Relay:
 
     def _outward(self, kind: int) -> trio.socket.SocketType:
         with netns.in_namespace(self._namespace):
-            return trio.socket.socket(socket.AF_INET, kind)
+            return trio.socket.socket(socket.AF_INET6 if ":" in self._target[0] else socket.AF_INET, kind)
 
     async def _streams(self) -> None:
         room = trio.CapacityLimiter(CONNECTIONS_PER_PORT)

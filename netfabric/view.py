@@ -109,7 +109,7 @@ class Bridge:
 class HostPort:
     """A port of the node forwarded to one container on a bridge (published in host mode, or by docker run -p).
 
-    An IPv6 `host_address` before an IPv4 `address` is relayed by this process: no rule can translate between the two.
+    What comes to an IPv6 `host_address` for an IPv4 `address`, or from ::1, is relayed by this process: no rule can lead it there.
     """
 
     protocol: str

@@ -61,7 +61,7 @@ def node_table6(bridges: Sequence[Bridge], host_ports: Iterable[HostPort]) -> Ta
     return Table(
         TABLE,
         (
-            Chain(DOCKER, tuple(_to_container(port) for port in host_ports)),
+            Chain(DOCKER, tuple(_to_container(port) for port in host_ports if port.host_address != "::1")),
             Chain("PREROUTING", (to_containers,), PREROUTING),
             Chain("OUTPUT", (to_containers,), OUTPUT),
             Chain("POSTROUTING", tuple(_leaving6(bridges)), POSTROUTING),
@@ -77,7 +77,7 @@ def _to_sandbox(port: PublishedPort, sandbox: str) -> str:
 
 def _to_container(port: HostPort) -> str:
     if ":" in port.address:
-        here = f"ip6 daddr {port.host_address} " if port.host_address != "::" else ""
+        here = f"ip6 daddr {port.host_address} " if port.host_address != "::" else "ip6 daddr != ::1 "
         return f"{here}{port.protocol} dport {port.published} counter dnat to [{port.address}]:{port.target}"
     here = f"ip daddr {port.host_address} " if port.host_address else ""
     return f"{here}{port.protocol} dport {port.published} counter dnat to {port.address}:{port.target}"

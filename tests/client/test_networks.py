@@ -1,0 +1,103 @@
+"""Networks of a node by the real client and by festoon: connected and disconnected while containers run, both families, addresses that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.driver import Lab
+
+MANAGER = "swarm-manager"
+
+
+@pytest.fixture
+def named(lab: Lab, program: str) -> Iterator[Callable[[str], str]]:
+    """Names of containers and networks (`net-…`) that are removed afterwards."""
+    made: list[str] = []
+
+    def name(base: str) -> str:
+        made.append(f"{base}-{program}")
+        return made[-1]
+
+    yield name
+    for each in made:
+        lab.on(MANAGER, program, "rm", "-f", each)
+    for each in made:
+        lab.on(MANAGER, program, "network", "rm", each)
+
+
+def test_a_running_container_is_connected_and_disconnected(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    first, second, box, other = (named(n) for n in ("net-first", "net-a", "box", "other"))
+    for network in (first, second):
+        lab.ok(MANAGER, program, "network", "create", network)
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, "--network", first, "busybox", "sleep", "1000")
+    lab.ok(MANAGER, program, "network", "connect", "--alias", "nick", second, box)
+    assert lab.ok(MANAGER, program, "exec", box, "ls", "/sys/class/net").split() == ["eth0", "eth1", "lo"]
+    lab.ok(MANAGER, program, "run", "-d", "--name", other, "--network", second, "busybox", "sleep", "1000")
+    lab.ok(MANAGER, program, "exec", other, "ping", "-c", "1", "-W", "2", "nick")
+    again = lab.on(MANAGER, program, "network", "connect", second, box)
+    assert (again.returncode, again.stderr) == (1, f"Error response from daemon: endpoint with name {box} already exists in network {second}\n")
+    lab.ok(MANAGER, program, "network", "disconnect", second, box)
+    assert lab.ok(MANAGER, program, "exec", box, "ls", "/sys/class/net").split() == ["eth0", "lo"]
+    assert lab.on(MANAGER, program, "exec", other, "ping", "-c", "1", "-W", "1", "nick").returncode != 0
+    lab.ok(MANAGER, program, "network", "disconnect", first, box)
+    lab.ok(MANAGER, program, "network", "connect", first, box)
+    assert lab.ok(MANAGER, program, "exec", box, "ls", "/sys/class/net").split() == ["eth2", "lo"]
+
+
+def test_a_container_without_any_network_gets_one_while_it_runs(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, box = named("net-late"), named("box")
+    lab.ok(MANAGER, program, "network", "create", network)
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, "--network", "none", "busybox", "sleep", "1000")
+    refused = lab.on(MANAGER, program, "network", "connect", network, box)
+    assert "private (none) mode" in refused.stderr
+    lab.ok(MANAGER, program, "network", "disconnect", "none", box)
+    lab.ok(MANAGER, program, "network", "connect", network, box)
+    assert "default via" in lab.ok(MANAGER, program, "exec", box, "ip", "route")
+
+
+def test_an_address_of_ones_own_stays_over_a_restart(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, box = named("net-own"), named("box")
+    subnet = "10.201.1" if program == "docker" else "10.201.2"
+    lab.ok(MANAGER, program, "network", "create", "--subnet", f"{subnet}.0/24", "--ip-range", f"{subnet}.128/25", network)
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, "--network", network, "--ip", f"{subnet}.9", "busybox", "sleep", "1000")
+    lab.ok(MANAGER, program, "restart", "-t", "0", box)
+    assert f"{subnet}.9/24" in lab.ok(MANAGER, program, "exec", box, "ip", "-o", "-4", "addr")
+    taken = lab.on(MANAGER, program, "run", "--rm", "--network", network, "--ip", f"{subnet}.9", "busybox", "true")
+    assert taken.returncode == 125
+    assert "Address already in use" in taken.stderr
+    assert f"{subnet}.129/24" in lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "ip", "-o", "-4", "addr")
+
+
+def test_ipv6_between_containers_and_to_a_published_port(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, box, plain = named("net-six"), named("box"), named("plain")
+    prefix, port = ("fd00:201::", 18201) if program == "docker" else ("fd00:202::", 18203)
+    page = "echo body > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
+    lab.ok(MANAGER, program, "network", "create", "--ipv6", "--subnet", f"{prefix}/64", network)
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, "--network", network, "-p", f"{port}:80", "busybox", "sh", "-c", page)
+    lab.ok(MANAGER, program, "run", "-d", "--name", plain, "-p", f"{port + 1}:80", "busybox", "sh", "-c", page)
+    lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "ping", "-6", "-c", "1", "-W", "2", f"{prefix}2")
+    fetch = "import urllib.request as u, sys; print(u.urlopen(sys.argv[1], timeout=5).read().decode().strip())"
+    for url in (f"http://[::1]:{port}/", f"http://[::1]:{port + 1}/", f"http://127.0.0.1:{port}/"):
+        assert lab.ok(MANAGER, "python3", "-c", fetch, url) == "body\n", url
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--subnet", "nonsense", "x"), "Invalid subnet nonsense : invalid CIDR address: nonsense"),
+        (("--subnet", "172.17.5.0/24", "x"), "Pool overlaps with other one on this address space"),
+        (("-d", "nosuch", "x"), 'plugin "nosuch" not found'),
+        (("-o", "com.docker.network.driver.mtu=abc", "x"), "failed to parse com.docker.network.driver.mtu value: abc"),
+        (("bridge",), "operation is not permitted on predefined bridge network"),
+        (("--subnet", "10.202.0.0/31", "x"), "failed to allocate gateway (): No available addresses on this pool"),
+        (("--ipv6", "x"), "could not find an available, non-overlapping IPv6 address pool among the defaults"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_dockers_words_and_leaves_nothing(lab: Lab, program: str, words: tuple[str, ...], complaint: str) -> None:
+    before = lab.ok(MANAGER, program, "network", "ls", "-q")
+    done = lab.on(MANAGER, program, "network", "create", *words)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert lab.ok(MANAGER, program, "network", "ls", "-q") == before

@@ -1,0 +1,75 @@
+"""Containers of users on overlays, on managers and workers: reached by address and name, refused by Docker's words, their addresses given back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.driver import MANAGER, WORKER1, WORKER2, Lab, until
+
+NODES = (MANAGER, WORKER1, WORKER2)
+
+
+@pytest.fixture
+def network(lab: Lab) -> Iterator[str]:
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--attachable", "att")
+    yield "att"
+    for node in NODES:
+        lab.on(node, "docker", "rm", "-f", "att-one", "att-two", "att-three")
+    assert until(lambda: lab.on(MANAGER, "docker", "network", "rm", "att").returncode == 0)
+
+
+def test_containers_on_two_nodes_find_each_other_by_name(lab: Lab, network: str) -> None:
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "att-one", "--network", network, "--network-alias", "nick", "busybox", "sleep", "1000")
+    lab.ok(WORKER1, "docker", "run", "-d", "--name", "att-two", "--network", network, "busybox", "sleep", "1000")
+    for name in ("att-one", "nick"):
+        assert until(lambda name=name: lab.on(WORKER1, "docker", "exec", "att-two", "ping", "-c", "1", "-W", "1", name).returncode == 0), name
+    assert until(lambda: lab.on(MANAGER, "docker", "exec", "att-one", "ping", "-c", "1", "-W", "1", "att-two").returncode == 0)
+    assert network in lab.ok(WORKER1, "docker", "network", "ls")
+    assert network not in lab.ok(WORKER2, "docker", "network", "ls")
+
+
+def test_a_network_in_use_stays_and_goes_when_the_last_container_has_left(lab: Lab, network: str) -> None:
+    lab.ok(WORKER1, "docker", "run", "-d", "--name", "att-one", "--network", network, "busybox", "sleep", "1000")
+    refused = lab.on(MANAGER, "docker", "network", "rm", network)
+    assert refused.returncode == 1
+    assert "is in use by task" in refused.stderr
+    lab.ok(WORKER1, "docker", "rm", "-f", "att-one")
+
+
+def test_only_attachable_networks_and_free_addresses_are_given(lab: Lab, network: str) -> None:
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "closed")
+    try:
+        closed = lab.on(WORKER1, "docker", "run", "-d", "--name", "att-one", "--network", "closed", "busybox", "sleep", "1000")
+        assert "Could not attach to network closed: network closed not manually attachable" in closed.stderr
+    finally:
+        lab.ok(MANAGER, "docker", "network", "rm", "closed")
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "att-two", "--network", network, "busybox", "sleep", "1000")
+    address = lab.ok(MANAGER, "docker", "inspect", "-f", "{{(index .NetworkSettings.Networks \"att\").IPAddress}}", "att-two").strip()
+    taken = lab.on(WORKER1, "docker", "run", "-d", "--name", "att-three", "--network", network, "--ip", address, "busybox", "sleep", "1000")
+    assert taken.returncode == 125
+    assert "attaching to network failed" in taken.stderr
+
+
+def test_a_running_container_is_put_on_an_overlay(lab: Lab, network: str) -> None:
+    lab.ok(WORKER1, "docker", "run", "-d", "--name", "att-one", "busybox", "sleep", "1000")
+    lab.ok(WORKER1, "docker", "network", "connect", network, "att-one")
+    lab.ok(WORKER2, "docker", "run", "-d", "--name", "att-two", "--network", network, "busybox", "sleep", "1000")
+    assert until(lambda: lab.on(WORKER2, "docker", "exec", "att-two", "ping", "-c", "1", "-W", "1", "att-one").returncode == 0)
+    lab.ok(WORKER1, "docker", "network", "disconnect", network, "att-one")
+    assert until(lambda: lab.on(WORKER2, "docker", "exec", "att-two", "ping", "-c", "1", "-W", "1", "att-one").returncode != 0)
+
+
+def test_an_encrypted_network_works_within_a_node_and_leaves_it_only_encrypted(lab: Lab) -> None:
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--attachable", "--opt", "encrypted", "secret")
+    try:
+        for node, name in ((WORKER1, "sec-one"), (WORKER1, "sec-two"), (WORKER2, "sec-three")):
+            lab.ok(node, "docker", "run", "-d", "--name", name, "--network", "secret", "busybox", "sleep", "1000")
+        assert until(lambda: lab.on(WORKER1, "docker", "exec", "sec-one", "ping", "-c", "1", "-W", "1", "sec-two").returncode == 0)
+        rules = lab.ok(WORKER1, "nft", "list", "table", "ip", "festoon-encryption")
+        assert "drop" in rules
+    finally:
+        for node in (WORKER1, WORKER2):
+            lab.on(node, "docker", "rm", "-f", "sec-one", "sec-two", "sec-three")
+        assert until(lambda: lab.on(MANAGER, "docker", "network", "rm", "secret").returncode == 0)
