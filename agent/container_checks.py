@@ -11,7 +11,7 @@ from agent import log_settings, security_options
 from agent.container_spec import signal_number
 from agent.machine import NodeResources
 from agent.records import Config, HostConfig
-from cluster.model.errors import InvalidArgument
+from cluster.model.errors import Internal, InvalidArgument
 from cluster.model.specs import HealthCheck
 
 MIN_MEMORY_BYTES: Final = 6 * 1024 * 1024
@@ -21,6 +21,8 @@ RESTARTS: Final = ("", "no", "always", "unless-stopped", "on-failure")
 PERIOD_US: Final = (1000, 1_000_000)
 MIN_QUOTA_US: Final = 1000
 WEIGHT: Final = (10, 1000)
+CPU_SHARES: Final = (2, 262_144)
+NANO_CPUS_MIN: Final = 10_000_000
 OOM_SCORE: Final = (-1000, 1000)
 CONTAINER: Final = "container:"
 
@@ -141,12 +143,21 @@ def check_limits(host: HostConfig, node: NodeResources, *, updating: bool = Fals
         raise InvalidArgument(f"Range of blkio weight is from {low} to {high}")
 
 
+def check_start(host: HostConfig) -> None:
+    """What Docker's runtime refuses when the container starts, and no sooner. Raises Internal."""
+    refused = "error during container init: error setting cgroup config for procHooks process: "
+    low, high = CPU_SHARES
+    if host.cpu_shares and not low <= host.cpu_shares <= high:
+        limit = f"minimum allowed cpu-shares is {low}" if host.cpu_shares < low else f"maximum allowed cpu-shares is {high}"
+        raise Internal("shares: invalid argument" if host.cpu_shares < 0 else f"{refused}the {limit}")
+
+
 def _check_cpu(host: HostConfig, node: NodeResources) -> None:
     if host.nano_cpus > 0 and host.cpu_period_us > 0:
         raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if host.nano_cpus > 0 and host.cpu_quota_us > 0:
         raise InvalidArgument("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
-    if host.nano_cpus < 0 or host.nano_cpus > node.processors * NANO:
+    if host.nano_cpus and not NANO_CPUS_MIN <= host.nano_cpus <= node.processors * NANO:
         count = node.processors
         raise InvalidArgument(f"Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available")
     if host.cpu_period_us and not PERIOD_US[0] <= host.cpu_period_us <= PERIOD_US[1]:

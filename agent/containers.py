@@ -32,7 +32,7 @@ from agent.records import Config, ExecConfig, ExecRecord, HostConfig, NetworkWis
 from agent.user_namespaces import UserNamespaces
 from agent.volumes import Volumes
 from cluster.model.errors import ClusterError, Conflict, InvalidArgument, NotFound
-from cluster.model.specs import Pairs
+from cluster.model.specs import Mount, Pairs
 from runtime.cgroups.groups import Groups
 from runtime.client import ExecStarted, Supervisor
 from runtime.images.store import ImageStore
@@ -134,7 +134,7 @@ class Containers:
         if host.memory_bytes > 0 and not host.memory_swap_bytes:
             host = replace(host, memory_swap_bytes=host.memory_bytes * 2)  # Docker's default: as much swap as memory
         attachments = self._wiring.requested(host, networks)
-        points = mount_points.points(host, merged.volumes, lambda reference: self.find(reference).mount_points, lambda: os.urandom(32).hex())
+        points = mount_points.points(host, merged.volumes, self._mounts_of, lambda: os.urandom(32).hex())
         record = Record(
             id=container_id, name=name or names.generate(os.urandom(names.RANDOM_BYTES), self._registry.names()),
             created_at_ns=time.time_ns(), image_id=image.id,
@@ -146,16 +146,31 @@ class Containers:
         return record
 
     def _with_whole_ids(self, host: HostConfig) -> HostConfig:
-        """Other containers are named by their ids from here on: names change. One that is not there is missed at the start, as by Docker."""
+        """Other containers are named by their ids from here on: names change. One whose network is to be shared is missed at the start, as by Docker.
 
-        def whole(mode: str) -> str:
+        Raises InvalidArgument for another one that is not there.
+        """
+
+        def whole(mode: str, *, needed: bool) -> str:
             kind, _, reference = mode.partition(":")
             try:
                 return f"container:{self.find(reference).id}" if kind == "container" else mode
-            except ClusterError:
+            except ClusterError as error:
+                if needed:
+                    raise InvalidArgument(error.message) from error
                 return mode
 
-        return replace(host, network_mode=whole(host.network_mode), pid_mode=whole(host.pid_mode), ipc_mode=whole(host.ipc_mode))
+        if host.network_mode == "container:":
+            raise InvalidArgument("Invalid network mode: invalid container format container:<name|id>")
+        return replace(host, network_mode=whole(host.network_mode, needed=False), pid_mode=whole(host.pid_mode, needed=True),
+                       ipc_mode=whole(host.ipc_mode, needed=True))  # fmt: skip
+
+    def _mounts_of(self, reference: str) -> tuple[Mount, ...]:
+        """For --volumes-from. Raises InvalidArgument: to clients NotFound would be the image."""
+        try:
+            return self.find(reference).mount_points
+        except NotFound as error:
+            raise InvalidArgument(error.message) from error
 
     async def _add(self, record: Record) -> None:
         """The record and its volumes; both or nothing."""
@@ -186,8 +201,10 @@ class Containers:
                 raise Conflict(f"You cannot remove a {state} container {record.id}. {hint} the container before attempting removal or force remove")
             await self._kill_for_good(record)
         await self.runs.exits.until_gone(record.id)
-        if self._registry.get(record.id) is None:
+        last = self._registry.get(record.id)
+        if last is None:
             return
+        record = last
         self._aftercare.cancel_restart(record.id)
         self._aftercare.ended(record.id)
         self._registry.drop(record)
@@ -218,7 +235,8 @@ class Containers:
         record = self.find(container_id)
         name = name.removeprefix("/")
         if not NAME.match(name):
-            raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+            why = f"Invalid container name (/{name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            raise InvalidArgument(f"Error when allocating new name: {why}")
         self._registry.refuse_taken(name)
         self._registry.put(replace(record, name=name))
         if self.is_running(record):

@@ -33,7 +33,8 @@ def max_bytes(host: HostConfig) -> int:
     match = _SIZE.fullmatch(text)
     size = int(float(match[1]) * (1 << _UNITS[(match[2] or "").lower()])) if match else 0
     if match is None:
-        raise Internal(f"failed to initialize logging driver: invalid value for max-size: {text}: invalid size: '{text}'")
+        what = f"invalid value for max-size: {text}: " if host.log_driver == "local" else ""
+        raise Internal(f"failed to initialize logging driver: {what}invalid size: '{text}'")
     if size < 1:
         raise Internal("failed to initialize logging driver: max-size must be a positive number")
     return size

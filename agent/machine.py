@@ -48,6 +48,12 @@ def _line(path: str) -> str:
         return ""
 
 
+def has_block_weights() -> bool:
+    """Whether the kernel shares a block device by weights (the BFQ or CFQ scheduler)."""
+    root = Path("/sys/fs/cgroup")
+    return any(next(root.glob(pattern), None) is not None for pattern in ("blkio/blkio.weight", "blkio/blkio.bfq.weight", "*/io.bfq.weight"))
+
+
 def block_device_number(path: str) -> str:
     """`major:minor` of a block device; empty when it is none."""
     try:

@@ -65,7 +65,7 @@ def _from(text: str) -> tuple[str, str]:
     if not reference:
         raise InvalidArgument(f"invalid volumes-from specification: {text}")
     if mode not in ("", "ro", "rw", "z", "Z"):
-        raise InvalidArgument(f"invalid mode for volumes-from: {mode}")
+        raise InvalidArgument(f"invalid mode: {mode}")
     return reference, mode
 
 

@@ -6,6 +6,7 @@ Owns the address and the version prefix; never prints. Imports no trio: start-up
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from errno import EACCES
@@ -18,7 +19,7 @@ from cli.failures import ApiFailure, CliFailure
 from cluster.wire.http_client import Answer, ConnectionFailed, HttpClient, Whole
 from cluster.wire.http_codec import Headers
 
-API_VERSION: Final = "1.51"
+API_VERSION: Final = os.environ.get("DOCKER_API_VERSION", "").removeprefix("v") or "1.51"
 DEFAULT_HOST: Final = "unix:///run/festoon/festoon.sock"
 _JSON: Final = (("Content-Type", "application/json"),)
 

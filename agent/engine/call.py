@@ -70,6 +70,10 @@ class Call:
                 raise InvalidArgument(error.message[0].upper() + error.message[1:]) from error
             raise
 
+    def bad_filter(self, name: str, value: str) -> InvalidArgument:
+        """In the words of that version."""
+        return InvalidArgument(f"{'Invalid' if self.version < CAPITAL_UNTIL else 'invalid'} filter '{name}={value}'")
+
     async def fields(self) -> Fields:
         """The body's JSON object; one without fields when there is no body."""
         body = await self.request.body()

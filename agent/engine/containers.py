@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from agent import machine
 from agent.container_spec import signal_number
+from agent.engine import limit_warnings
 from agent.engine.answers import NO_CONTENT, json_answer, unserved
 from agent.engine.call import Call, Filters, matches_labels, matches_prefix
 from agent.engine.convert import mapping
 from agent.engine.convert_containers import inspect_json, summary_json
 from agent.engine.convert_create import container_request_of
+from agent.engine.until import until_ns
 from agent.records import Record
 from cluster.model.errors import ClusterError, Conflict, InvalidArgument, NotFound
 from cluster.wire.http import Response
@@ -40,7 +44,13 @@ async def list_(call: Call) -> Response:
     filters = call.filters(FILTERS)
     for status in filters.get("status", ()):
         if status not in STATUSES:
-            raise InvalidArgument(f"invalid filter 'status={status}'")
+            raise call.bad_filter("status", status)
+    for code in filters.get("exited", ()):
+        if not code.removeprefix("-").isdigit():
+            raise InvalidArgument(f'strconv.Atoi: parsing "{code}": invalid syntax')
+    for word in filters.get("is-task", ()):
+        if word.lower() not in ("true", "false", "1", "0"):
+            raise call.bad_filter("is-task", f"[{word}]")
     for health in filters.get("health", ()):
         if health not in HEALTHS:
             raise InvalidArgument(f"Unrecognised filter value for health: {health}")
@@ -51,7 +61,17 @@ async def list_(call: Call) -> Response:
     if limit > 0:
         chosen = chosen[:limit]
     now_ns, root = time.time_ns(), volumes_root(call.node)
-    return json_answer([summary_json(record, now_ns, root) for record in chosen])
+    sizes = [await _sizes(call.node, record) if call.flag("size") else {} for record in chosen]
+    return json_answer([summary_json(record, now_ns, root) | size for record, size in zip(chosen, sizes, strict=True)])
+
+
+async def _sizes(node: Node, record: Record) -> dict[str, int]:
+    own = await node.files.size_bytes(record)
+    try:
+        image = await trio.to_thread.run_sync(node.images.get, record.image_id)
+    except NoSuchImage:
+        return {"SizeRw": own, "SizeRootFs": own}
+    return {"SizeRw": own, "SizeRootFs": own + image.size_bytes}
 
 
 def _matches(call: Call, record: Record, filters: Filters) -> bool:
@@ -61,12 +81,12 @@ def _matches(call: Call, record: Record, filters: Filters) -> bool:
     is_task = filters.get("is-task", ())
     return (
         matches_prefix(record.id, filters.get("id", ()))
-        and (not names or any(wanted.removeprefix("/") in record.name for wanted in names))
+        and (not names or any(_is_named(record.name, wanted) for wanted in names))
         and matches_labels(mapping(record.config.labels), filters.get("label", ()))
         and (not status or record.state.status in status)
         and (not exited or (record.state.status == "exited" and str(record.state.exit_code) in exited))
         and (not networks or any(wanted in attached for wanted in networks))
-        and (not is_task or str(bool(record.task_id)).lower() in is_task)
+        and (not is_task or bool(record.task_id) in {word.lower() in ("true", "1") for word in is_task})
         and all(_other_end(call, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
         and _is_of(record, filters.get("ancestor", ()))
         and _has_port({f"{b.container_port}/{b.protocol}" for b in record.host.port_bindings}, filters.get("publish", ()))
@@ -76,8 +96,19 @@ def _matches(call: Call, record: Record, filters: Filters) -> bool:
     )
 
 
+def _is_named(name: str, wanted: str) -> bool:
+    """A regular expression for the name, with its slash or without; one that is none is looked for as it stands."""
+    try:
+        return re.search(wanted, name) is not None or re.search(wanted, f"/{name}") is not None
+    except re.error:
+        return wanted in name
+
+
 def _other_end(call: Call, record: Record, kind: str, wanted: str) -> bool:
-    other = call.node.containers.find(wanted)
+    try:
+        other = call.node.containers.find(wanted)
+    except NotFound as error:
+        raise NotFound(f"no such container {wanted}") from error
     if kind == "before":
         return record.created_at_ns < other.created_at_ns
     return record.created_at_ns > other.created_at_ns
@@ -89,7 +120,7 @@ def _has_port(ports: set[str], wanted: tuple[str, ...]) -> bool:
         numbers, _, protocol = want.partition("/")
         first, _, last = numbers.partition("-")
         if not (first.isdigit() and (last or first).isdigit()):
-            raise InvalidArgument(f"invalid filter: {want} is no port")
+            raise InvalidArgument(f'error while looking up for publish {want}: strconv.ParseUint: parsing "{want}": invalid syntax')
         low, high = int(first), int(last or first)
         if any(low <= int(p.partition("/")[0]) <= high and p.partition("/")[2] == (protocol or "tcp") for p in ports):
             return True
@@ -105,16 +136,18 @@ def _is_of(record: Record, ancestors: tuple[str, ...]) -> bool:
 
 
 async def create(call: Call) -> Response:
-    wish = container_request_of(await call.fields())
+    fields = await call.fields()
+    wish = container_request_of(fields)
+    host, warnings = limit_warnings.kept(wish.host, fields.section("HostConfig"), block_weights=wish.host.blkio_weight > 0 and machine.has_block_weights())
     if not wish.config.image:
         raise InvalidArgument("no command specified" if not wish.config.cmd else "invalid reference format")
     name = call.text("name").removeprefix("/")
     try:
-        record = await call.node.containers.create(wish.config, wish.host, name=name, networks=wish.networks)
+        record = await call.node.containers.create(wish.config, host, name=name, networks=wish.networks)
     except NoSuchImage as error:
         raise NotFound(str(error)) from error
     discarded = wish.host.network_mode == "host" and bool(wish.host.port_bindings)
-    return json_answer({"Id": record.id, "Warnings": [PORTS_DISCARDED] if discarded else []}, 201)
+    return json_answer({"Id": record.id, "Warnings": [*warnings, *([PORTS_DISCARDED] if discarded else [])]}, 201)
 
 
 async def inspect(call: Call) -> Response:
@@ -133,6 +166,7 @@ async def inspect(call: Call) -> Response:
             exec_ids=tuple(e.id for e in containers.execs.of_container(record.id) if e.running),
             volumes_root=volumes_root(call.node),
         )
+        | (await _sizes(call.node, record) if call.flag("size") else {})
     )
 
 
@@ -203,18 +237,24 @@ async def remove(call: Call) -> Response:
 
 async def prune(call: Call) -> Response:
     filters = call.filters(PRUNE_FILTERS)
+    limit_ns = until_ns(filters, time.time_ns())
     gone: list[str] = []
+    reclaimed = 0
     for record in call.node.containers.records():
+        if limit_ns is not None and record.created_at_ns > limit_ns:
+            continue
         labels = mapping(record.config.labels)
         spared = any(matches_labels(labels, (unwanted,)) for unwanted in filters.get("label!", ()))
         if record.state.status not in ("created", "exited", "dead") or spared or not matches_labels(labels, filters.get("label", ())):
             continue
+        size = await call.node.files.size_bytes(record)
         try:
             await call.node.containers.remove(record.id)
         except ClusterError:
             continue  # started or removed in between
         gone.append(record.id)
-    return json_answer({"ContainersDeleted": gone, "SpaceReclaimed": 0})
+        reclaimed += size
+    return json_answer({"ContainersDeleted": gone, "SpaceReclaimed": reclaimed})
 
 
 async def resize(call: Call) -> Response:

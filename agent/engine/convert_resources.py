@@ -17,9 +17,7 @@ _THROTTLES: Final = (
 _REFUSED: Final = (
     ("CpuRealtimePeriod", "realtime scheduling is not limited here: --cpu-rt-period can't be kept"),
     ("CpuRealtimeRuntime", "realtime scheduling is not limited here: --cpu-rt-runtime can't be kept"),
-    ("KernelMemory", "kernel memory has no limit of its own any more (Linux 5.4): use --memory"),
     ("KernelMemoryTCP", "the memory of TCP buffers has no limit of its own here: use --memory"),
-    ("BlkioWeightDevice", "block IO weights of single devices can't be kept here: use --blkio-weight, --device-read-bps or --device-write-bps"),
     ("DeviceRequests", 'could not select device driver "" with capabilities: [[gpu]]'),
     ("IOMaximumIOps", "invalid option: Linux does not support IOMaximumIOps"),
     ("IOMaximumBandwidth", "invalid option: Linux does not support IOMaximumBandwidth"),

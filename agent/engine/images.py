@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from agent.engine.call import Call, Filters, matches_labels, truth
 from agent.engine.convert import SECOND_NS, mapping, time_parameter_ns
 from agent.engine.convert_images import history_json, image_json, image_summary_json
 from agent.engine.image_events import publish
+from agent.engine.until import until_ns
 from agent.events import Event
 from cluster.model.errors import InvalidArgument, NotFound
 from cluster.wire.http import Response
@@ -145,13 +147,13 @@ async def prune(call: Call) -> Response:
     """Images without a name that no container uses; with dangling=false also named ones."""
     node, filters = call.node, call.filters(PRUNE_FILTERS)
     everything = truth(filters, "dangling") is False
-    until = tuple(time_parameter_ns(text) // SECOND_NS for text in filters.get("until", ()))
+    limit_ns = until_ns(filters, time.time_ns())
     deleted: list[dict[str, str]] = []
     before = await trio.to_thread.run_sync(node.images.layers_size_bytes)
     for image in await trio.to_thread.run_sync(node.images.list):
         labels = mapping(image.config.labels)
         wanted = matches_labels(labels, filters.get("label", ())) and not any(matches_labels(labels, (u,)) for u in filters.get("label!", ()))
-        young = any(image.created_unix_s >= limit for limit in until)
+        young = limit_ns is not None and image.created_unix_s * SECOND_NS >= limit_ns
         if (image.references and not everything) or node.containers.uses_image(image.id) or young or not wanted:
             continue
         try:

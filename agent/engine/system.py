@@ -204,10 +204,11 @@ async def disk_usage(call: Call) -> Response:
     images = await trio.to_thread.run_sync(node.images.list)
     records = node.containers.records()
     users = [record.image_id for record in records]
+    shared = await trio.to_thread.run_sync(node.images.shared_sizes)
     now_ns, root = time.time_ns(), volumes_root(node)
     out: dict[str, Any] = {
         "LayersSize": await trio.to_thread.run_sync(node.images.layers_size_bytes),
-        "Images": [image_summary_json(image, users.count(image.id)) for image in images],
+        "Images": [image_summary_json(image, users.count(image.id)) | {"SharedSize": shared.get(image.id, 0)} for image in images],
         "Containers": [summary_json(record, now_ns, root) | {"SizeRw": await node.files.size_bytes(record)} for record in records],
         "Volumes": [await _volume_usage(node, volume) for volume in node.volumes.all()],
         "BuildCache": [],

@@ -33,7 +33,8 @@ async def top(call: Call) -> Response:
     pids = await trio.to_thread.run_sync(members.pids, groups)
     listed = await trio.run_process(["ps", *arguments], capture_stdout=True, capture_stderr=True, check=False)
     if listed.returncode:
-        raise Internal(f"error running ps: exit status {listed.returncode}: {listed.stderr.decode(errors='replace').strip()}")
+        reason = listed.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise Internal(f"ps: {reason or f'exit status {listed.returncode}'}")
     titles, rows = select(listed.stdout.decode(errors="replace"), pids)
     return json_answer({"Titles": titles, "Processes": rows})
 

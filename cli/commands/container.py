@@ -40,6 +40,7 @@ container = Group(
         "logs": ("cli.commands.container:logs", "Fetch the logs of a container"),
         "ls": ("cli.commands.container:ls", "List containers"),
         "pause": ("cli.commands.container:pause", "Pause all processes within one or more containers"),
+        "prune": ("cli.commands.system_use:container_prune", "Remove all stopped containers"),
         "rename": ("cli.commands.container:rename", "Rename a container"),
         "restart": ("cli.commands.container:restart", "Restart one or more containers"),
         "rm": ("cli.commands.container:rm", "Remove one or more containers"),
@@ -92,7 +93,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         size=bool(flags["size"]),
         filters=filters_of(flags["filter"]),
     )
-    rows = [_row(c, trunc=not flags["no_trunc"], now=time.time()) for c in found or ()]
+    rows = [container_row(c, trunc=not flags["no_trunc"], now=time.time()) for c in found or ()]
     listing = LISTING
     if flags["size"]:
         listing = Listing(LISTING.headers, (*LISTING.columns, "Size"))
@@ -100,7 +101,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
-def _row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str, Any]:
+def container_row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str, Any]:
     names = [name.removeprefix("/") for name in c.get("Names") or () if "/" not in name.removeprefix("/")]
     shown = c.get("Command", "")
     mounts = [m.get("Name") or m.get("Source", "") for m in c.get("Mounts") or ()]

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from cli.api import Api, reference
+from cli.env_files import env_lines
 from cli.failures import CliFailure
 from cli.service_fields import environment
 from cli.usage import command, option, options, switch
@@ -24,6 +25,7 @@ from cli.usage import command, option, options, switch
 @switch("--detach", "-d", help="Detached mode: run command in the background")
 @option("--detach-keys", help="Override the key sequence for detaching a container", default="")
 @options("--env", "-e", help="Set environment variables")
+@options("--env-file", help="Read in a file of environment variables")
 @switch("--interactive", "-i", help="Keep STDIN open even if not attached")
 @switch("--privileged", help="Give extended privileges to the command")
 @switch("--tty", "-t", help="Allocate a pseudo-TTY")
@@ -44,7 +46,7 @@ def exec_(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         "AttachStdout": not detach,
         "AttachStderr": not detach,
         "DetachKeys": flags["detach_keys"],
-        "Env": environment(flags["env"], os.environ),
+        "Env": environment((*env_lines(flags["env_file"]), *flags["env"]), os.environ),
         "WorkingDir": flags["workdir"],
         "Cmd": list(arguments[1:]),
     }

@@ -19,6 +19,7 @@ import click
 
 from cli import credentials, run_flags, run_spec, security_fields
 from cli.api import Api, reference
+from cli.env_files import env_lines
 from cli.failures import MISUSED, ApiFailure, CliFailure
 from cli.service_fields import environment
 from cli.transfer import Transfer
@@ -213,6 +214,8 @@ def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
             _pull(api, body["Image"], flags)
             made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
     except ApiFailure as e:
+        if click.get_current_context().info_name == "create":
+            raise
         raise _refused(f"{e.message}", MISUSED) from e
     for warning in made.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
@@ -234,17 +237,12 @@ def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any
     except InvalidReference as e:
         raise _refused(f"{e}", MISUSED) from e
     try:
-        files = [line for path in flags["env_file"] for line in _lines(path)]
-        labels = [line for path in flags["label_file"] for line in _lines(path)]
-    except OSError as e:
-        raise _refused(f"open {e.filename}: {(e.strerror or '').lower()}", MISUSED) from e
+        files, labels = env_lines(flags["env_file"]), env_lines(flags["label_file"])
+    except CliFailure as e:
+        raise _refused(e.message, MISUSED) from e
     found = {name: value for name, _, value in (text.partition("=") for text in (*labels, *flags["label"]))}
     try:
         options = [security_fields.container_option(text) for text in flags["security_opt"]]
         return run_spec.build(arguments[0], arguments[1:], flags, environment((*files, *flags["env"]), os.environ), found, options)
     except CliFailure as e:
         raise _refused(f"{e.message}", e.status) if e.status == MISUSED else e from None
-
-
-def _lines(path: str) -> list[str]:
-    return [line for text in Path(path).read_text().splitlines() if (line := text.lstrip()) and not line.startswith("#")]

@@ -103,5 +103,5 @@ def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[
         for item in gone:
             print(f"untagged: {item['Untagged']}" if item.get("Untagged") else f"deleted: {item.get('Deleted', '')}")
         print()
-    print(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed', 0))}")
+    print(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed', 0), 4)}")
     return 0

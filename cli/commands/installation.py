@@ -15,10 +15,12 @@ system_ = Group(
     "system",
     summary="Manage Festoon",
     lazy={
+        "df": ("cli.commands.system_use:df", "Show disk usage"),
         "events": ("cli.commands.system:events", "Get real time events from the server"),
         "halt": ("cli.commands.installation:halt", "Stop every container for a shutdown of this machine"),
         "info": ("cli.commands.system:info", "Display system-wide information"),
         "install": ("cli.commands.installation:install", "Install Festoon on this machine and start it"),
+        "prune": ("cli.commands.system_use:prune", "Remove unused data"),
         "uninstall": ("cli.commands.installation:uninstall", "Remove Festoon from this machine"),
     },
 )

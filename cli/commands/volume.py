@@ -101,7 +101,7 @@ def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[
     done = api.post("/volumes/prune", filters=wanted or None)
     if names := done.get("VolumesDeleted"):
         print("Deleted Volumes:", *names, "", sep="\n")
-    print(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed', 0))}")
+    print(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed', 0), 4)}")
     return 0
 
 

@@ -57,7 +57,7 @@ def go_to(script: Script, cwd: str, create: bool) -> None:
     """The working folder, resolved inside the root and never through a magic link (CVE-2024-21626); made when it is
     missing."""
     if not cwd.startswith("/"):
-        raise Refused(f"the working directory '{cwd}' is invalid, it needs to be an absolute path")
+        raise Refused("Cwd must be an absolute path")
     script.step = CWD_STEP
     if create:
         make_folders(script, cwd)

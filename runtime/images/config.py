@@ -242,12 +242,25 @@ def _apply(config: dict[str, Any], change: str) -> None:
     elif word == "VOLUME":
         paths = _exec_form(rest) if rest.startswith("[") else rest.split()
         config.setdefault("Volumes", {}).update({p: {} for p in paths})
-    elif word in ("USER", "WORKDIR", "STOPSIGNAL"):
-        config[{"USER": "User", "WORKDIR": "WorkingDir", "STOPSIGNAL": "StopSignal"}[word]] = rest
+    elif word in ("USER", "WORKDIR"):
+        config[{"USER": "User", "WORKDIR": "WorkingDir"}[word]] = rest
+    elif word == "HEALTHCHECK":
+        config["Healthcheck"] = _healthcheck(rest)
     elif word == "ONBUILD":
         config.setdefault("OnBuild", []).append(rest)
     else:
-        raise BadImage(f"{instruction} is not a valid change command")
+        raise BadImage(f"{instruction.lower()} is not a valid change command")
+
+
+def _healthcheck(text: str) -> dict[str, Any]:
+    """`NONE`, or `CMD words` in either form. Its times stay the defaults'."""
+    kind, _, rest = text.partition(" ")
+    if kind.upper() == "NONE" and not rest:
+        return {"Test": ["NONE"]}
+    if kind.upper() != "CMD" or not rest.strip():
+        raise BadImage(f'Unknown type "{kind}" for HEALTHCHECK (try CMD)')
+    words = _exec_form(rest.strip())
+    return {"Test": ["CMD", *words] if rest.strip().startswith("[") else ["CMD-SHELL", rest.strip()]}
 
 
 def _exec_form(text: str) -> list[str]:

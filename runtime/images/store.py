@@ -17,6 +17,7 @@ import hashlib
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -243,6 +244,13 @@ class ImageStore:
         """What all layers take; one that several images share counts once."""
         with self._mutex:
             return self._database.layers_size_bytes()
+
+    def shared_sizes(self) -> dict[str, int]:
+        """By image: the bytes of its layers that another image has too."""
+        with self._mutex:
+            layers = {i: {row.chain_id: row.size_bytes for row in self._database.layers_of(i)} for i in self._database.image_ids()}
+        users = Counter(chain for chains in layers.values() for chain in chains)
+        return {i: sum(size for chain, size in chains.items() if users[chain] > 1) for i, chains in layers.items()}
 
     def named_in(self, repository: str) -> tuple[str, ...]:
         """The familiar names of all tags of a repository (`docker.io/library/busybox`)."""

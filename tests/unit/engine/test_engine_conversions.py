@@ -313,7 +313,6 @@ def test_a_create_request_names_ports_networks_and_mounts() -> None:
     [
         {"Runtime": "nosuch"},
         {"Links": ["a:b"]},
-        {"KernelMemory": 1},
         {"PortBindings": {"0/tcp": []}},
         {"PortBindings": {"80/icmp": [{}]}},
         {"PortBindings": {"80/tcp": [{"HostPort": "x"}]}},

@@ -142,7 +142,7 @@ def test_a_user_other_than_root_keeps_no_capability() -> None:
     [
         ({"argv": ()}, "No command specified"),
         ({"argv": ("a\0b",)}, "NUL byte"),
-        ({"cwd": "relative"}, "needs to be an absolute path"),
+        ({"cwd": "relative"}, "must be an absolute path"),
         ({"capabilities": ("FLY",)}, 'invalid capability: "FLY"'),
         ({"rlimits": (Rlimit("wings", 1, 1),)}, "invalid ulimit type: wings"),
         ({"sysctls": (("kernel.panic", "1"),)}, "not in a separate kernel namespace"),

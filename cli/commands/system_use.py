@@ -1,0 +1,147 @@
+"""`festoon system df` and `system prune`, `container prune`: what takes up room on the node, and getting it back. Source: docker/cli's disk_usage.go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cli.api import Api, filters_of
+from cli.commands.container import container_row
+from cli.commands.system import FORMAT_HELP
+from cli.commands.volume import confirmed
+from cli.failures import CliFailure
+from cli.listing import Listing
+from cli.output import short_id
+from cli.units import human_duration, human_size
+from cli.usage import FILTER, command, option, options, switch
+
+USAGE: Final = Listing({"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
+                       ("Type", "TotalCount", "Active", "Size", "Reclaimable"))  # fmt: skip
+IMAGES: Final = Listing(
+    {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "SharedSize": "SHARED SIZE",
+     "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS"},
+    ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers"),
+)  # fmt: skip
+CONTAINERS: Final = Listing(
+    {"ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "LocalVolumes": "LOCAL VOLUMES", "Size": "SIZE", "RunningFor": "CREATED",
+     "Status": "STATUS", "Names": "NAMES"},
+    ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names"),
+)  # fmt: skip
+VOLUMES: Final = Listing({"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"}, ("Name", "Links", "Size"))
+LIVE: Final = ("running", "paused", "restarting")
+NO_CACHE: Final = "CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED"
+CONTAINER_WARNING: Final = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] "
+
+
+@command("df", summary="Show disk usage")
+@option("--format", help=FORMAT_HELP, default="")
+@switch("--verbose", "-v", help="Show detailed information on space usage")
+def df(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | None) -> int:
+    found = api.get("/system/df")
+    if verbose and not format:
+        print(_details(found), end="")
+        return 0
+    print(USAGE.render([_images(found), _containers(found), _volumes(found), _line("Build Cache", 0, 0, 0, 0)], format), end="")
+    return 0
+
+
+def _line(kind: str, count: int, active: int, size: int, reclaimable: int) -> dict[str, Any]:
+    share = f" ({reclaimable * 100 // size}%)" if size > 0 else ""
+    return {"Type": kind, "TotalCount": str(count), "Active": str(active), "Size": human_size(size, 4), "Reclaimable": human_size(reclaimable, 4) + share}
+
+
+def _images(found: Mapping[str, Any]) -> dict[str, Any]:
+    images, size = found.get("Images") or (), found.get("LayersSize") or 0
+    used = [i for i in images if i.get("Containers", 0) > 0]
+    unique = sum(i["Size"] - i["SharedSize"] for i in used if i.get("SharedSize", -1) >= 0)
+    return _line("Images", len(images), len(used), size, size - unique)
+
+
+def _containers(found: Mapping[str, Any]) -> dict[str, Any]:
+    containers = found.get("Containers") or ()
+    sizes = [(c.get("SizeRw") or 0, c.get("State") in LIVE) for c in containers]
+    return _line("Containers", len(sizes), sum(live for _, live in sizes), sum(s for s, _ in sizes), sum(s for s, live in sizes if not live))
+
+
+def _volumes(found: Mapping[str, Any]) -> dict[str, Any]:
+    usages = [v.get("UsageData") or {"Size": 0, "RefCount": 0} for v in found.get("Volumes") or ()]
+    known = [u for u in usages if u["Size"] >= 0]
+    size, idle = sum(u["Size"] for u in known), sum(u["Size"] for u in known if not u["RefCount"])
+    return _line("Local Volumes", len(usages), sum(u["RefCount"] > 0 for u in usages), size, idle)
+
+
+def _details(found: Mapping[str, Any]) -> str:
+    now = time.time()
+    volumes = [{"Name": v["Name"], "Links": str(u["RefCount"]), "Size": human_size(u["Size"], 4)} for v in found.get("Volumes") or () if (u := v["UsageData"])]
+    containers = [container_row(c, trunc=True, now=now) | {"Size": human_size(c.get("SizeRw") or 0)} for c in found.get("Containers") or ()]
+    images = [row for image in found.get("Images") or () for row in _image_rows(image, now)]
+    return (
+        f"Images space usage:\n\n{IMAGES.render(images, '')}\nContainers space usage:\n\n{CONTAINERS.render(containers, '')}\n"
+        f"Local Volumes space usage:\n\n{VOLUMES.render(volumes, '')}\nBuild cache usage: 0B\n\n{NO_CACHE}\n"
+    )
+
+
+def _image_rows(image: Mapping[str, Any], now: float) -> list[dict[str, Any]]:
+    size, shared = image["Size"], image.get("SharedSize", -1)
+    facts = {
+        "ID": short_id(image["Id"]), "CreatedSince": f"{human_duration(now - image['Created'])} ago", "Size": human_size(size, 3),
+        "SharedSize": human_size(shared, 4) if shared >= 0 else "N/A", "UniqueSize": human_size(size - shared, 4) if shared >= 0 else "N/A",
+        "Containers": str(image.get("Containers", 0)),
+    }  # fmt: skip
+    names = image.get("RepoTags") or ["<none>:<none>"]
+    return [facts | {"Repository": name.rpartition(":")[0], "Tag": name.rpartition(":")[2]} for name in names]
+
+
+@command("prune", summary="Remove unused data")
+@switch("--all", "-a", help="Remove all unused images not just dangling ones")
+@options("--filter", help='Provide filter values (e.g. "label=<key>=<value>")', type=FILTER)
+@switch("--force", "-f", help="Do not prompt for confirmation")
+@switch("--volumes", help="Prune anonymous volumes")
+def prune(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    wanted = filters_of(flags["filter"])
+    if flags["volumes"] and "until" in (wanted or {}):
+        raise CliFailure('ERROR: The "until" filter is not supported with "--volumes"')
+    if not flags["force"] and not confirmed(_warning(flags)):
+        raise CliFailure("system prune has been cancelled")
+    images = (wanted or {}) | {"dangling": ["false" if flags["all"] else "true"]}
+    steps = [("/containers/prune", wanted, "ContainersDeleted", "Deleted Containers:"), ("/networks/prune", wanted, "NetworksDeleted", "Deleted Networks:")]
+    if flags["volumes"]:
+        steps.append(("/volumes/prune", wanted, "VolumesDeleted", "Deleted Volumes:"))
+    reclaimed = 0
+    for path, filters, name, title in (*steps, ("/images/prune", images, "ImagesDeleted", "Deleted Images:")):
+        done = api.post(path, filters=filters) or {}
+        reclaimed += done.get("SpaceReclaimed") or 0
+        if gone := done.get(name):
+            print(title, *(_gone(item) for item in gone), "", sep="\n")
+    print(f"Total reclaimed space: {human_size(reclaimed, 4)}")
+    return 0
+
+
+def _gone(item: str | Mapping[str, str]) -> str:
+    if isinstance(item, str):
+        return item
+    return f"untagged: {item['Untagged']}" if item.get("Untagged") else f"deleted: {item.get('Deleted', '')}"
+
+
+def _warning(flags: Mapping[str, Any]) -> str:
+    what = ["all stopped containers", "all networks not used by at least one container"]
+    what += ["all anonymous volumes not used by at least one container"] if flags["volumes"] else []
+    what += ["all images without at least one container associated to them" if flags["all"] else "all dangling images", "unused build cache"]
+    listed = "".join(f"  - {one}\n" for one in what)
+    filters = "".join(f"  - {text}\n" for text in flags["filter"])
+    asked = f"\n  Items to be pruned will be filtered with:\n{filters}" if filters else ""
+    return f"WARNING! This will remove:\n{listed}{asked}\nAre you sure you want to continue? [y/N] "
+
+
+@command("prune", summary="Remove all stopped containers")
+@options("--filter", help='Provide filter values (e.g. "until=<timestamp>")', type=FILTER)
+@switch("--force", "-f", help="Do not prompt for confirmation")
+def container_prune(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], force: bool | None) -> int:
+    if not force and not confirmed(CONTAINER_WARNING):
+        raise CliFailure("container prune has been cancelled")
+    done = api.post("/containers/prune", filters=filters_of(filter)) or {}
+    if gone := done.get("ContainersDeleted"):
+        print("Deleted Containers:", *gone, "", sep="\n")
+    print(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed') or 0, 4)}")
+    return 0

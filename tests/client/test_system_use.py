@@ -1,0 +1,99 @@
+"""What takes up room, prunes, filters of `ps`, limits that are dropped with a warning: by the real client and by festoon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.driver import MANAGER, Lab
+
+
+@pytest.fixture
+def box(lab: Lab, program: str) -> Iterator[Callable[..., str]]:
+    made: list[str] = []
+
+    def make(base: str, *words: str) -> str:
+        made.append(f"use-{program}-{base}")
+        lab.ok(MANAGER, program, "run", "-d", "--name", made[-1], *words)
+        return made[-1]
+
+    yield make
+    for each in made:
+        lab.on(MANAGER, program, "rm", "-f", "-v", each)
+
+
+def test_disk_usage_counts_what_is_in_use(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    box("df", "-v", f"use-{program}-volume:/v", "busybox", "sh", "-c", "head -c 5000 /dev/zero > /v/f; sleep 1000")
+    found = dict(line.split(";") for line in lab.ok(MANAGER, program, "system", "df", "--format", "{{.Type}};{{.Active}}").splitlines())
+    assert int(found["Images"]) >= 1
+    assert int(found["Containers"]) >= 1
+    assert int(found["Local Volumes"]) >= 1
+    detail = lab.ok(MANAGER, program, "system", "df", "-v")
+    assert f"use-{program}-df" in detail
+    assert "N/A" not in detail
+    assert f"use-{program}-volume 1 5kB" in " ".join(detail.split())
+
+
+def test_prunes_take_only_what_their_filter_lets_them(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("old", "--label", f"use-{program}=1", "busybox", "true")
+    lab.ok(MANAGER, program, "wait", name)
+    wrong = lab.on(MANAGER, program, "container", "prune", "-f", "--filter", "until=nonsense")
+    assert wrong.returncode == 1
+    assert 'failed to parse value as time or duration: "nonsense"' in wrong.stderr
+    kept = lab.ok(MANAGER, program, "container", "prune", "-f", "--filter", "until=1h", "--filter", f"label=use-{program}")
+    assert "Deleted Containers" not in kept
+    gone = lab.ok(MANAGER, program, "system", "prune", "-f", "--filter", f"label=use-{program}")
+    assert "Deleted Containers:" in gone
+    assert "Total reclaimed space:" in gone
+    assert lab.on(MANAGER, program, "inspect", name).returncode == 1
+
+
+def test_names_are_looked_for_by_regular_expressions(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("named", "busybox", "sleep", "1000")
+    for pattern in (f"^{name}$", f"^/{name}$", "^use-.*-named$"):
+        assert name in lab.ok(MANAGER, program, "ps", "--filter", f"name={pattern}", "--format", "{{.Names}}").split()
+    assert lab.ok(MANAGER, program, "ps", "-q", "--filter", "name=^named$") == ""
+    for wrong, sentence in (("exited=x", 'strconv.Atoi: parsing "x"'), ("before=nosuchbox", "no such container nosuchbox"), ("publish=x", "ParseUint")):
+        done = lab.on(MANAGER, program, "ps", "-a", "--filter", wrong)
+        assert (done.returncode, sentence in done.stderr) == (1, True), done.stderr
+
+
+def test_who_waits_for_a_container_that_is_removed_is_told_its_status(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("waited", "busybox", "sleep", "1000")
+    done = lab.on(MANAGER, "sh", "-c", f"(sleep 0.5; {program} rm -f {name} >/dev/null) & {program} wait {name}; wait")
+    assert done.stdout == "137\n", done.stderr
+
+
+def test_a_killed_paused_container_is_not_restarted(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("paused", "--restart", "on-failure:3", "busybox", "sleep", "1000")
+    lab.ok(MANAGER, program, "pause", name)
+    lab.ok(MANAGER, program, "kill", name)
+    assert lab.ok(MANAGER, program, "inspect", name, "--format", "{{.State.Status}} {{.State.ExitCode}}") == "exited 137\n"
+
+
+def test_anybody_in_a_container_binds_low_ports_and_files_in_etc_follow_the_root(lab: Lab, program: str) -> None:
+    for network in ("bridge", "none"):
+        words = ("--network", network, "busybox", "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/net/ipv4/ping_group_range")
+        assert lab.ok(MANAGER, program, "run", "--rm", *words).split() == ["0", "0", "2147483647"]
+    written = lab.on(MANAGER, program, "run", "--rm", "--read-only", "busybox", "touch", "/etc/hosts")
+    assert "Read-only file system" in written.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        (("--cpu-shares", "1", "busybox", "true"), 125, "the minimum allowed cpu-shares is 2"),
+        (("--device-read-bps", "/dev/nosuch:1mb", "busybox", "true"), 127, "stat /dev/nosuch: no such file or directory"),
+        (("-u", "99999999999", "busybox", "id"), 125, "uids and gids must be in range 0-2147483647"),
+        (("--pid", "container:nosuch", "busybox", "true"), 125, "No such container: nosuch"),
+        (("--volumes-from", "nosuch", "busybox", "true"), 125, "No such container: nosuch"),
+        (("--network", "container:", "busybox", "true"), 125, "invalid container format container:<name|id>"),
+        (("busybox", ""), 127, 'exec: "": executable file not found in $PATH'),
+        (("--oom-kill-disable", "busybox", "true"), 0, "no memory limit is set"),
+    ],
+)
+def test_what_can_not_be_is_said_in_dockers_words(lab: Lab, program: str, words: tuple[str, ...], status: int, sentence: str) -> None:
+    done = lab.on(MANAGER, program, "run", "--rm", *words)
+    assert (done.returncode, sentence in done.stderr) == (status, True), done.stderr
+    assert "Unable to find image" not in done.stderr
