@@ -1,0 +1,77 @@
+"""A layer of 8,000 files and 200 MB: unpacked as by a pull (a confined process, both digests, on disk at the end), and by
+`tar -xzf`, with and without the file system's sync that ours does too; on this disk and in memory.
+
+Owns the layer, the same for all runs, and the folders; they are gone afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.report import Report
+from runtime.images.layers import DEFAULT_LIMITS
+from runtime.storage.unpacker import unpack
+
+FILES = 8000
+LAYER_BYTES = 200_000_000
+FOLDERS = {"disk": "/var/tmp", "memory": "/dev/shm"}
+WORD_BYTES = 64
+
+
+def measure(report: Report, runs: int) -> None:
+    for where, base in FOLDERS.items():
+        with tempfile.TemporaryDirectory(dir=base, prefix="festoon-bench-") as folder:
+            layer = Path(folder) / "layer.tar.gz"
+            _make(layer)
+            for run in range(runs + 1):
+                for peer, work in (("festoon", _ours), ("tar -xzf", _tar), ("tar -xzf; sync", _tar_sync)):
+                    target = Path(folder) / "out"
+                    target.mkdir()
+                    took = _timed(work, layer, target)
+                    shutil.rmtree(target)
+                    if run:  # the first one warms the caches
+                        report.add(f"unpack a layer, {where} (s)", peer, took)
+
+
+def _make(path: Path) -> None:
+    """Half of each file is words that repeat, half is not: it becomes half as large."""
+    chance = random.Random(1)
+    words = chance.randbytes(WORD_BYTES * 16)
+    with tarfile.open(path, "w:gz", compresslevel=6) as archive:
+        for number in range(FILES):
+            size = LAYER_BYTES // FILES
+            data = chance.randbytes(size // 2) + (words * (size // len(words) + 1))[: size - size // 2]
+            info = tarfile.TarInfo(f"usr/lib/{number % 200}/{number}")
+            info.size = size
+            archive.addfile(info, io.BytesIO(data))
+
+
+def _timed(work: Callable[[Path, Path], None], layer: Path, target: Path) -> float:
+    began = time.perf_counter()
+    work(layer, target)
+    return time.perf_counter() - began
+
+
+def _ours(layer: Path, target: Path) -> None:
+    with layer.open("rb") as blob:
+        hashlib.file_digest(blob, "sha256")
+        blob.seek(0)
+        unpack(blob, target, base=True, limits=DEFAULT_LIMITS)
+
+
+def _tar(layer: Path, target: Path) -> None:
+    subprocess.run(["tar", "-xzf", layer, "-C", target], check=True)
+
+
+def _tar_sync(layer: Path, target: Path) -> None:
+    _tar(layer, target)
+    subprocess.run(["sync", "-f", target], check=True)
