@@ -25,6 +25,7 @@ from netfabric.firewall import foreign
 from netfabric.handles import Handles
 from netfabric.netlink import ipvs, netns, sysctls, xfrm
 from netfabric.netlink.exchange import NetlinkError
+from netfabric.netlink.listener import Listener
 from netfabric.netlink.messages import NETLINK_XFRM
 from netfabric.netlink.nftables import NftablesError
 from netfabric.netlink.socket import NetlinkSocket
@@ -35,6 +36,7 @@ from netfabric.plan import Balancing, Plan, plan
 from netfabric.state import NODE, Association, HeldPort, Link, LinkKind, State, Sysctl
 from netfabric.trace import Hop
 from netfabric.view import View
+from netfabric.watch import Watch
 
 log = logging.getLogger("netfabric")
 
@@ -46,13 +48,14 @@ ATTEMPTS = 2
 class Fabric:
     """Made by open_fabric()."""
 
-    def __init__(self, node: int, folder: str, balancing: Balancing, kernel: Kernel, *, bridge_netfilter: bool, esp: bool = False) -> None:
+    def __init__(self, node: int, folder: str, balancing: Balancing, kernel: Kernel, watch: Watch, *, bridge_netfilter: bool, esp: bool = False) -> None:
         self._node = node
         self._folder = folder
         self._balancing = balancing
         self._bridge_netfilter = bridge_netfilter
         self.encrypts = esp
         self._kernel = kernel
+        self._watch = watch
         self._applied: State | None = None
         self._wanted: Plan | None = None
         self._obstacles: tuple[str, ...] = ()
@@ -61,6 +64,7 @@ class Fabric:
         self._failures: tuple[Failure, ...] = ()
         self._wake = trio.Event()
         self._round = trio.Event()
+        self._viewed = trio.Event()
 
     @property
     def backend(self) -> str:
@@ -108,9 +112,14 @@ class Fabric:
         when some of it could not be made. Cancelled, it stops waiting; the view is applied all the same.
         """
         self._wanted = self._plan(view, self._wanted)
+        await self._until_applied()
+
+    async def _until_applied(self) -> None:
         self._asked += 1
         mine = self._asked
         self._wake.set()
+        self._viewed.set()
+        self._viewed = trio.Event()
         while self._finished < mine:
             await self._round.wait()
         if self._failures:
@@ -153,11 +162,31 @@ class Fabric:
             await self._wake.wait()
             self._wake = trio.Event()
             asked, wanted = self._asked, self._wanted
-            assert wanted is not None
+            if wanted is None or (asked == self._finished and not await self._deviates(wanted.state)):
+                continue
             self._failures = await self._apply(wanted.state)
             self._finished = asked
             self._round.set()
             self._round = trio.Event()
+
+    async def _deviates(self, desired: State) -> bool:
+        """Whether others have changed something; what was applied is then no longer known."""
+        changed = self._watch.heard(desired)
+        if changed:
+            log.warning("the network of %s was changed by others and is repaired", ", ".join(sorted(name or "the node" for name in changed)))
+            self._applied = None
+            await self._watch.pause(self._viewed)
+        return bool(changed)
+
+    async def repair(self) -> None:
+        """Compare with the kernel itself and make good what deviates, also what the kernel tells nobody of. Raises FabricError."""
+        self._applied = None
+        if self._wanted is not None:
+            await self._until_applied()
+
+    def stir(self) -> None:
+        """The kernel has said something."""
+        self._wake.set()
 
     async def _apply(self, desired: State) -> tuple[Failure, ...]:
         failures: tuple[Failure, ...] = ()
@@ -167,7 +196,10 @@ class Fabric:
                 with Handles(self._node, self._folder, self._kernel.contexts) as handles:
                     if before is None:
                         before = await self._observe(handles, self._kernel, desired)
-                    failed = await perform(self._kernel, handles, diff(desired, before))
+                    operations = diff(desired, before)
+                    failed = await perform(self._kernel, handles, operations)
+                    if await self._watch.follow(handles, operations, desired):
+                        self._wake.set()
             except (OSError, NftablesError) as error:
                 failures = (Failure(NODE, str(error)),)
                 continue
@@ -224,18 +256,23 @@ async def open_fabric(run_dir: str, *, backend: str = "auto", namespace: int | N
     folder = os.path.join(run_dir, NAMESPACES)
     os.makedirs(folder, mode=0o755, exist_ok=True)
     kernel = Kernel()
+    stack = contextlib.ExitStack()
     node = netns.current() if namespace is None else os.dup(namespace)
     try:
         balancing = await _probe(node, folder, backend, kernel)
-        fabric = Fabric(node, folder, balancing, kernel, bridge_netfilter=_filters_bridges(node), esp=await _has_esp())
         async with trio.open_nursery() as nursery:
+            listener = stack.enter_context(contextlib.closing(Listener(node)))
+            watch = Watch(listener, kernel.indexes)
+            fabric = Fabric(node, folder, balancing, kernel, watch, bridge_netfilter=_filters_bridges(node), esp=await _has_esp())
             kernel.nursery = nursery
             nursery.start_soon(fabric.run)
+            nursery.start_soon(listener.run, fabric.stir)
             try:
                 yield fabric
             finally:
                 nursery.cancel_scope.cancel()
     finally:
+        stack.close()
         kernel.close()
         os.close(node)
 

@@ -88,8 +88,8 @@ async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: I
             services, servers, timeouts = await _services(handles, name, wanted, ipvs_family)
             state[name] = Namespace(
                 links=tuple(ours[name].values()),
-                addresses=tuple(_addresses(one.addresses, ours[name])),
-                routes=tuple(_routes(one.routes, ours[name])),
+                addresses=tuple(a for a in _addresses(one.addresses, ours[name]) if not wanted.shared or a in wanted.addresses),
+                routes=tuple(r for r in _routes(one.routes, ours[name]) if not wanted.shared or r in wanted.routes),
                 returns=await _returns(handles, name, ours[name]) if name != NODE else frozenset(),
                 neighbours=frozenset(_neighbours(one.neighbours, ours[name])),
                 forwarding=frozenset(_forwarding(one.forwarding, ours[name])),
@@ -98,6 +98,7 @@ async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: I
                 services=services,
                 servers=servers,
                 timeouts=timeouts,
+                shared=wanted.shared,
                 targets=wanted.targets,  # a connection says nothing of what was wanted
                 ports=frozenset(held) if name == NODE else frozenset(),
             )

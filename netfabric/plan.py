@@ -385,4 +385,5 @@ def _task(
         base,
         sysctls=tuple({one.key: one for one in (*base.sysctls, *UNPRIVILEGED, *own)}.values()),
         tables=(Table(TABLE, chains),) if chains else (),
+        shared=True,
     )

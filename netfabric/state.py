@@ -218,6 +218,7 @@ class Namespace:
     servers: frozenset[RealServer] = frozenset()
     timeouts: Timeouts | None = None
     targets: frozenset[Target] = frozenset()
+    shared: bool = False  # a container lives here: addresses and routes that it adds are its own business
     ports: frozenset[HeldPort] = frozenset()
     associations: frozenset[Association] = frozenset()
     policies: frozenset[Policy] = frozenset()

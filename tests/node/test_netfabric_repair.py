@@ -4,6 +4,7 @@ its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 
 from netfabric.diff import diff
 from netfabric.errors import BackendUnavailable, FabricError
@@ -95,20 +97,24 @@ DAMAGE = {
 }
 
 
+async def damage(world: w.World, namespace: str, command: str) -> None:
+    """Does it by hand on the first node. {port}: A's port on an overlay; {rule}, {table}: of a way back."""
+    with contextlib.ExitStack() as stack:
+        inside = stack.enter_context(world.sandbox(1, namespace)) if namespace else world.nodes[1]
+        listing = await w.output(inside, "ip", "-o", "link")
+        port = next((word for line in listing.splitlines() for word in line.split() if word.startswith("vaaaa")), "")
+        rules = [line.split(":", 1)[1].replace("from all", "") for line in (await w.output(inside, "ip", "rule")).splitlines() if "fwmark" in line]
+        rule = (rules or [""])[0].partition("proto")[0]
+        await w.output(inside, *command.format(port=port.partition("@")[0], rule=rule, table=rule.split()[-1] if rule else "").split())
+
+
 @pytest.mark.parametrize("what", DAMAGE)
 def test_damage_is_repaired_at_the_next_start(world: w.World, what: str) -> None:
-    namespace, command = DAMAGE[what]
-
     async def main() -> None:
         async with world.open():
             await world.reconcile(TASKS)
-            if namespace:
-                with world.sandbox(1, namespace) as descriptor:
-                    listing = await w.output(descriptor, "ip", "-o", "link")
-                    port = next((word for line in listing.splitlines() for word in line.split() if word.startswith("vaaaa")), "")
-                    await w.output(descriptor, *command.format(port=port.partition("@")[0]).split())
-            else:
-                await w.output(world.nodes[1], *command.split())
+        await damage(world, *DAMAGE[what])
+        async with world.open(1):
             assert await world.fabrics[1].difference(w.view(1, TASKS)) != ()
         async with world.open():
             await world.reconcile(TASKS)
@@ -301,3 +307,59 @@ def test_a_start_after_a_crash_at_any_point_converges(world: w.World) -> None:
                 await world.fabrics[1].reconcile(View())
 
     trio.run(main)
+
+
+DAMAGE_AT_ONCE = DAMAGE | {
+    "mtu of a task": ("aaaaaaaaaaaa", "ip link set eth0 mtu 1000"),
+    "port out of its bridge": ("1-ingressing", "ip link set {port} nomaster"),
+    "neighbour changed": ("1-mynetmynet", "ip neigh replace 10.0.1.12 lladdr 02:00:00:00:00:01 dev vxlan0 nud permanent"),
+    "bridge entry": ("1-mynetmynet", "bridge fdb del 02:42:0a:00:01:0c dev vxlan0 master"),
+    "rules of the balancer": ("ingress_sbox", "nft flush chain ip festoon MARK"),
+    "rule of a way back": ("aaaaaaaaaaaa", "ip rule del {rule}"),
+    "way back": ("aaaaaaaaaaaa", "ip route flush table {table}"),
+    "address of a bridge": ("", "ip addr flush dev docker_gwbridge"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE_AT_ONCE)
+def test_damage_is_repaired_as_soon_as_it_is_done(world: w.World, what: str) -> None:
+    """Nobody asks: the kernel tells."""
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile(TASKS)
+            fabric, view = world.fabrics[1], w.view(1, TASKS)
+            await damage(world, *DAMAGE_AT_ONCE[what])
+            with trio.fail_after(20):
+                while await fabric.difference(view) != ():
+                    await trio.sleep(0.01)
+
+    trio.run(main)
+
+
+def test_what_a_container_adds_for_itself_stays(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open(1):
+            await world.reconcile(TASKS)
+            with world.sandbox(1, A.id) as inside:
+                await w.output(inside, "ip", "addr", "add", "10.77.0.1/32", "dev", "eth2")
+                await w.output(inside, "nft", "add table ip its_own")
+                await w.output(inside, "ip", "link", "set", "eth2", "down")
+                with trio.fail_after(20):
+                    while "state UP" not in await w.output(inside, "ip", "link", "show", "eth2"):
+                        await trio.sleep(0.01)
+                assert "10.77.0.1/32" in await w.output(inside, "ip", "addr")
+                assert "its_own" in await w.output(inside, "nft", "list", "tables")
+
+    trio.run(main)
+
+
+def test_our_own_changes_are_no_deviation(world: w.World, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with world.open():
+            for tasks in (TASKS, (), (A,), TASKS, (B,), (A,)):
+                await world.reconcile(tasks)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+
+    with caplog.at_level("WARNING", "netfabric"):
+        trio.run(main)
+    assert [r.getMessage() for r in caplog.records if "changed by others" in r.getMessage()] == []

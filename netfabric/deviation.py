@@ -1,0 +1,151 @@
+"""Whether what the kernel tells of is a deviation from what is wanted: pure.
+
+Word of our own doing comes too, by the same way. It is told apart by its outcome: what the last word about a thing says is compared with what is wanted
+of that thing, so that what we made as wanted is no deviation, whoever else saw it being made. Only what is missing or changed counts, not what others
+have added (a container with the capability may have its own addresses). Of nftables the kernel says how many transactions there were: more than ours
+means that there was somebody else's. Sources: rtnetlink(7), linux/netconf.h, linux/netfilter/nf_tables.h.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from netfabric.firewall.rules import TABLE
+from netfabric.indexes import LOOPBACK_INDEX, Indexes
+from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
+from netfabric.links.seen import SeenLink, seen_link
+from netfabric.netlink import messages
+from netfabric.netlink.messages import NETLINK_NETFILTER, attributes
+from netfabric.state import Link, LinkKind, Namespace, State
+
+RTM_NEWRULE, RTM_DELRULE = 32, 33
+RTM_NEWNETCONF: Final = 80
+_NETCONF_INDEX, _NETCONF_FORWARDING = 1, 2
+_ALL_LINKS: Final = -1
+_NFT_SUBSYSTEM: Final = 10
+_NFT_NEWGEN: Final = 15
+_NFT_TABLE: Final = 1
+"""The attribute with the table's name, the same number in every message that speaks of one."""
+
+
+class Word(NamedTuple):
+    """One message that the kernel sent to all who listen. `namespace` as in State."""
+
+    namespace: str
+    protocol: int
+    kind: int
+    payload: bytes
+
+
+def deviating(desired: State, indexes: Indexes, words: Iterable[Word], own: Mapping[str, int] | None = None) -> frozenset[str]:
+    """The namespaces that are no longer as wanted. `own`: how many nftables transactions of ours are among the words, by namespace; None when none of
+    the words can be of our own doing."""
+    last: dict[Hashable, tuple[str, bool]] = {}
+    transactions: dict[str, int] = {}
+    touched: dict[str, bool] = {}
+    found: set[str] = set()
+    for word in words:
+        wanted = desired.get(word.namespace)
+        if wanted is None:
+            continue
+        if word.protocol == NETLINK_NETFILTER:
+            if word.kind == _NFT_SUBSYSTEM << 8 | _NFT_NEWGEN:
+                transactions[word.namespace] = transactions.get(word.namespace, 0) + touched.pop(word.namespace, False)
+            elif word.kind >> 8 == _NFT_SUBSYSTEM and wanted.tables:
+                touched[word.namespace] = touched.get(word.namespace, False) or _table(word.payload) == TABLE
+        else:
+            for key, wrong in _judged(wanted, _numbers(wanted, indexes, word.namespace), word, ours=own is not None):
+                last[word.namespace, key] = word.namespace, wrong
+    found |= {namespace for namespace, count in transactions.items() if count > (own or {}).get(namespace, 0)}
+    return frozenset(found | {namespace for namespace, wrong in last.values() if wrong})
+
+
+def _table(payload: bytes) -> str:
+    return dict(attributes(payload, 4)).get(_NFT_TABLE, b"").rstrip(b"\0").decode(errors="replace")
+
+
+def _numbers(wanted: Namespace, indexes: Indexes, name: str) -> dict[int, Link]:
+    return {LOOPBACK_INDEX if link.kind is LinkKind.LOOPBACK else indexes.of(name, link.name): link for link in wanted.links}
+
+
+def _judged(wanted: Namespace, links: Mapping[int, Link], word: Word, *, ours: bool) -> Iterator[tuple[Hashable, bool]]:
+    """(the thing that the word is about, whether it is not as wanted now)."""
+    kind, payload = word.kind, word.payload
+    if kind in (messages.RTM_NEWLINK, messages.RTM_DELLINK):
+        (index,) = struct.unpack_from("=i", payload, 4)
+        if index in links and payload[0] == socket.AF_BRIDGE:
+            if not ours:  # a port's own settings, or that it has left its bridge: the whole link is looked at
+                yield ("port", index), True
+        elif index in links:
+            yield ("link", index), kind == messages.RTM_DELLINK or not _as_wanted(links[index], seen_link(payload), links)
+    elif kind in (messages.RTM_NEWADDR, messages.RTM_DELADDR):
+        _, prefix, _, _, index = struct.unpack_from("=BBBBi", payload)
+        found = dict(attributes(payload, 8))
+        address = _ip(found.get(messages.IFA_LOCAL) or found.get(messages.IFA_ADDRESS, b""))
+        if index in links and any((a.link, a.cidr) == (links[index].name, f"{address}/{prefix}") for a in wanted.addresses):
+            yield ("address", index, address), kind == messages.RTM_DELADDR
+    elif kind in (messages.RTM_NEWROUTE, messages.RTM_DELROUTE):
+        yield from _route(wanted, links, payload, gone=kind == messages.RTM_DELROUTE)
+    elif kind in (RTM_NEWNEIGH, RTM_DELNEIGH):
+        yield from _neighbour(wanted, links, payload, gone=kind == RTM_DELNEIGH)
+    elif kind == RTM_DELRULE and wanted.returns and not ours:
+        yield ("rule",), True
+    elif kind == RTM_NEWNETCONF:
+        found = dict(attributes(payload, 4))
+        (index,) = struct.unpack("=i", found.get(_NETCONF_INDEX, b"\0\0\0\0"))
+        if index == _ALL_LINKS and _NETCONF_FORWARDING in found:
+            key = "net.ipv6.conf.all.forwarding" if payload[0] == socket.AF_INET6 else "net.ipv4.ip_forward"
+            value = str(int.from_bytes(found[_NETCONF_FORWARDING], "little"))
+            yield ("forwarding", payload[0]), any(s.key == key and s.value != value for s in wanted.sysctls)
+
+
+def _as_wanted(link: Link, seen: SeenLink, links: Mapping[int, Link]) -> bool:
+    """What netfabric/observe.py would compare."""
+    if (seen.name, seen.up) != (link.name, link.up):
+        return False
+    if link.kind in (LinkKind.BRIDGE, LinkKind.PEER) and link.mac and seen.mac != link.mac:
+        return False
+    if link.kind in (LinkKind.VETH, LinkKind.VXLAN, LinkKind.PEER) and link.mtu and seen.mtu != link.mtu:
+        return False
+    return not link.master or (seen.master in links and links[seen.master].name == link.master)
+
+
+def _route(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, gone: bool) -> Iterator[tuple[Hashable, bool]]:
+    _, prefix, _, _, table, protocol, _, _, _ = struct.unpack_from("=BBBBBBBBI", payload)
+    found = dict(attributes(payload, 12))
+    index = int.from_bytes(found.get(messages.RTA_OIF, b""), "little")
+    if protocol != messages.RTPROT_STATIC or index not in links:
+        return
+    gateway = _ip(found.get(messages.RTA_GATEWAY, b""))
+    name = links[index].name
+    if table == messages.RT_TABLE_MAIN:
+        destination = f"{_ip(found.get(messages.RTA_DST, b''))}/{prefix}" if prefix else "default"
+        if any((r.link, r.destination, r.gateway) == (name, destination, gateway) for r in wanted.routes):
+            yield ("route", index, destination, gateway), gone
+    elif any((r.link, r.gateway) == (name, gateway) for r in wanted.returns):
+        yield ("return", index, gateway), gone
+
+
+def _neighbour(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, gone: bool) -> Iterator[tuple[Hashable, bool]]:
+    family, index, state, _, _ = struct.unpack_from("=BxxxiHBB", payload)
+    link = links.get(index)
+    if link is None or link.kind is not LinkKind.VXLAN:
+        return
+    found = dict(attributes(payload, 12))
+    mac = messages.mac_text(found.get(NDA_LLADDR, b""))
+    address = _ip(found.get(NDA_DST, b""))
+    if family == socket.AF_BRIDGE:
+        if any((f.link, f.mac, f.vtep) == (link.name, mac, address) for f in wanted.forwarding):
+            yield ("forwarding", index, mac, address), gone
+        return
+    for neighbour in wanted.neighbours:
+        if (neighbour.link, neighbour.address) == (link.name, address):
+            yield ("neighbour", index, address), gone or not state & NUD_PERMANENT or mac != neighbour.mac
+
+
+def _ip(value: bytes) -> str:
+    return str(ipaddress.ip_address(value)) if len(value) in (4, 16) else ""

@@ -1,0 +1,125 @@
+"""What the kernel tells of changes in all namespaces of a node, through one socket per family: links, addresses, routes, neighbours, nftables.
+
+A namespace is heard when it has a number in the node's namespace, which `follow` gives it. Owns the two sockets; what the words mean is
+netfabric/deviation.py's. Sources: netlink(7) NETLINK_LISTEN_ALL_NSID, linux/net_namespace.h, linux/rtnetlink.h RTNLGRP_*.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import trio
+
+from netfabric.netlink.messages import CHANGE, NETLINK_NETFILTER, NETLINK_ROUTE, Message, attributes, u32
+from netfabric.netlink.socket import READ_BYTES, NetlinkSocket, subscribe
+
+_SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
+_RTM_NEWNSID, _RTM_GETNSID = 88, 90
+_NSID, _NSID_FD = 1, 3
+_LINK, _NEIGHBOURS, _ADDRESSES, _ROUTES, _RULES, _ADDRESSES6, _ROUTES6, _NETCONF, _NETCONF6 = 1, 3, 5, 7, 8, 9, 11, 24, 25
+_ROUTE_GROUPS: Final = (_LINK, _NEIGHBOURS, _ADDRESSES, _ROUTES, _RULES, _ADDRESSES6, _ROUTES6, _NETCONF, _NETCONF6)
+_NFTABLES_GROUPS: Final = (7,)
+WORDS_MAX: Final = 20_000
+"""Messages that are taken at once; with more nothing is known, and everything has to be looked at."""
+
+
+class Missed(Exception):
+    """More was said than could be heard."""
+
+
+class Listener:
+    """Of the node whose namespace is behind the descriptor."""
+
+    def __init__(self, node: int) -> None:
+        """Raises OSError."""
+        self._node = node
+        self._names: dict[int, str] = {}
+        self._drained = trio.Event()
+        self._sockets = {NETLINK_ROUTE: subscribe(node, NETLINK_ROUTE, _ROUTE_GROUPS)}
+        try:
+            self._sockets[NETLINK_NETFILTER] = subscribe(node, NETLINK_NETFILTER, _NFTABLES_GROUPS)
+            for one in self._sockets.values():
+                one.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for one in self._sockets.values():
+            one.close()
+
+    def names(self) -> frozenset[str]:
+        """Whom we follow."""
+        return frozenset(self._names.values())
+
+    async def follow(self, route: NetlinkSocket, name: str, descriptor: int) -> None:
+        """Hear of the namespace behind `descriptor` as `name`. `route`: a socket of the node's namespace. Raises OSError."""
+        self.forget(name)
+        body = struct.pack("=B3x", socket.AF_UNSPEC) + u32(_NSID_FD, descriptor)
+        unchosen = struct.pack("=Hhi", 8, _NSID, -1)
+        await route.request(Message(_RTM_NEWNSID, CHANGE, body + unchosen, f"number namespace {name}"), tolerate={errno.EEXIST})
+        (answer,) = await route.request(Message(_RTM_GETNSID, CHANGE, body, f"ask the number of namespace {name}"))
+        for _, payload in answer:
+            (number,) = struct.unpack("=i", dict(attributes(payload, 4))[_NSID])
+            self._names[number] = name
+
+    def forget(self, name: str) -> None:
+        self._names = {number: known for number, known in self._names.items() if known != name}
+
+    async def run(self, heard: Callable[[], None]) -> None:
+        """Calls `heard` whenever there is something to drain, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for one in self._sockets.values():
+                nursery.start_soon(self._wait, one, heard)
+
+    async def _wait(self, one: trio.socket.SocketType, heard: Callable[[], None]) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(one.fileno())
+            drained = self._drained
+            heard()
+            await drained.wait()
+
+    def drain(self, node: str) -> Iterator[tuple[str, int, int, bytes]]:
+        """(namespace, protocol, kind, payload) of all that has been said since the last time; the node's own namespace is `node`. Raises Missed."""
+        drained, self._drained = self._drained, trio.Event()
+        drained.set()
+        count = 0
+        for protocol, one in self._sockets.items():
+            raw = socket.socket(fileno=one.fileno())
+            try:
+                while True:
+                    try:
+                        data, control, _, _ = raw.recvmsg(READ_BYTES, socket.CMSG_SPACE(4))
+                    except BlockingIOError:
+                        break
+                    except OSError as error:
+                        if error.errno == errno.ENOBUFS:
+                            raise Missed from error
+                        raise
+                    number = next((struct.unpack("=i", value)[0] for level, kind, value in control if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID)), -1)
+                    name = node if number < 0 else self._names.get(number)
+                    if name is None:
+                        continue
+                    for kind, payload in _split(data):
+                        count += 1
+                        if count > WORDS_MAX:
+                            raise Missed
+                        yield name, protocol, kind, payload
+            finally:
+                raw.detach()
+
+
+def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while offset + 16 <= len(data):
+        length, kind, _, _, _ = struct.unpack_from("=IHHII", data, offset)
+        if length < 16:
+            return
+        yield kind, data[offset + 16 : offset + length]
+        offset += (length + 3) & ~3
+
+
