@@ -32,6 +32,7 @@ from cluster.wire.calls import Attach, Attached
 from netfabric import view
 from netfabric.errors import FabricError
 from netfabric.netlink.nftables import NftablesError
+from netfabric.plan import OVERLAY_BRIDGE, overlay_namespace
 
 if TYPE_CHECKING:
     from netfabric.apply import Fabric
@@ -381,6 +382,17 @@ class Networks:
             await self._fabric.wait_quiet(container_id[:12])
         except OSError as error:
             log.warning("open connections can't be told", extra={"fields": {"container": container_id[:12], "error": str(error)}})
+
+    def where(self, reference: str) -> tuple[str, str]:
+        """(path of the namespace or "" for the node's, link) where a network's packets pass on this node. Raises NotFound."""
+        try:
+            item = self.assigned_to(reference)
+        except NotFound:
+            network = self.locals.find(reference)
+            if not network.interface:
+                raise NotFound(f"network {network.name} has no packets of its own") from None
+            return "", network.interface
+        return self._fabric.sandbox_path(overlay_namespace(item.network.id)), OVERLAY_BRIDGE
 
     def namespace(self, container_id: str) -> str:
         return self._fabric.sandbox_path(container_id[:12])

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from netfabric.firewall.rules import TABLE
 from netfabric.indexes import LOOPBACK_INDEX, Indexes
+from netfabric.links.bridge import IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING, IFLA_BRPORT_MODE
 from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
 from netfabric.links.seen import SeenLink, seen_link
 from netfabric.netlink import messages
@@ -78,8 +79,7 @@ def _judged(wanted: Namespace, links: Mapping[int, Link], word: Word, *, ours: b
     if kind in (messages.RTM_NEWLINK, messages.RTM_DELLINK):
         (index,) = struct.unpack_from("=i", payload, 4)
         if index in links and payload[0] == socket.AF_BRIDGE:
-            if not ours:  # a port's own settings, or that it has left its bridge: the whole link is looked at
-                yield ("port", index), True
+            yield ("port", index), bool(links[index].master) and (kind == messages.RTM_DELLINK or not _port_as_wanted(links[index], payload))
         elif index in links:
             yield ("link", index), kind == messages.RTM_DELLINK or not _as_wanted(links[index], seen_link(payload), links)
     elif kind in (messages.RTM_NEWADDR, messages.RTM_DELADDR):
@@ -112,6 +112,13 @@ def _as_wanted(link: Link, seen: SeenLink, links: Mapping[int, Link]) -> bool:
     if link.kind in (LinkKind.VETH, LinkKind.VXLAN, LinkKind.PEER) and link.mtu and seen.mtu != link.mtu:
         return False
     return not link.master or (seen.master in links and links[seen.master].name == link.master)
+
+
+def _port_as_wanted(link: Link, payload: bytes) -> bool:
+    """A bridge's own word of its port: it says this also when the port's state changes by itself."""
+    port = dict(attributes(dict(attributes(payload, 16)).get(messages.IFLA_PROTINFO, b"")))
+    said = ((IFLA_BRPORT_LEARNING, link.learning), (IFLA_BRPORT_ISOLATED, link.isolated), (IFLA_BRPORT_MODE, link.hairpin))
+    return all(port[number] == bytes([value]) for number, value in said if number in port)
 
 
 def _route(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, gone: bool) -> Iterator[tuple[Hashable, bool]]:

@@ -289,3 +289,26 @@ def _balanced(name: str, wanted: Namespace, before: Namespace) -> Iterator[Opera
         if key not in servers and key[0] in services:
             yield Drop(name, server)
     yield from (Drop(name, service) for mark, service in old_services.items() if mark not in services)
+
+
+def described(operation: Operation) -> str:
+    """One line for a person: what is missing, different or too much."""
+    match operation:
+        case CreateNamespace():
+            return "missing: the namespace"
+        case RemoveNamespace():
+            return "too much: the namespace"
+        case Transact(commands=commands):
+            return "rules: " + "; ".join(commands.split("\n")).strip("; ")
+        case Change(before=before, item=item):
+            changed = (n for n in before.__dataclass_fields__ if getattr(before, n) != getattr(item, n, None))
+            return f"different: {_named(item)}: " + ", ".join(f"{n} is {getattr(before, n)!r}, not {getattr(item, n)!r}" for n in changed)
+        case Put(item=item):
+            return f"missing: {_named(item)}"
+        case Drop(item=item):
+            return f"too much: {_named(item)}"
+
+
+def _named(item: Item) -> str:
+    said = (f"{n}={getattr(item, n)}" for n in item.__dataclass_fields__ if isinstance(getattr(item, n), str | int) and getattr(item, n) not in ("", False, 0))
+    return f"{type(item).__name__.lower()} " + " ".join(said)

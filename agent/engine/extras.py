@@ -14,11 +14,14 @@ from agent.engine.convert_services import service_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_tasks import task_json
 from cluster.model.changes import KIND_TYPES, Kind, Object, Op
-from cluster.model.errors import ClusterError, InvalidArgument, NotFound
+from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound
 from cluster.model.objects import Cluster, Network, Node, Service
 from cluster.wire.calls import Watched, WatchKinds, Why, WhyAnswer, WhyTask
 from cluster.wire.codec import decode
 from cluster.wire.http import Response
+from netfabric import capture
+from netfabric.diff import described
+from netfabric.errors import FabricError
 from netfabric.trace import Hop
 
 KINDS: Final = {kind.name.lower(): kind for kind in Kind}
@@ -97,6 +100,32 @@ async def network_path(call: Call) -> Response:
     if not hops:
         raise NotFound(f"no service publishes port {port} through the mesh on this node")
     return json_answer({"hops": [hop_json(hop, call.node.hostname) for hop in hops]})
+
+
+async def network_diff(call: Call) -> Response:
+    """What would be done to make this node's networks as they should be: [{"where", "what"}]."""
+    operations = await call.node.fabric_difference()
+    return json_answer({"deviations": [{"where": o.namespace or call.node.hostname, "what": described(o)} for o in operations]})
+
+
+async def network_repair(call: Call) -> Response:
+    try:
+        await call.node.fabric.repair()
+    except FabricError as error:
+        raise Internal(str(error)) from error
+    return Response(204)
+
+
+async def network_capture(call: Call) -> Response:
+    """Packets as a pcap file, until a limit is reached or the reader goes."""
+    limits = capture.Limits(call.integer("count", 0), call.integer("duration_ms", 0) / 1000, call.integer("snaplen", capture.SNAP_OCTETS))
+    if limits.count < 0 or limits.duration_s < 0 or not 0 < limits.snap_octets <= capture.SNAP_OCTETS:
+        raise InvalidArgument(f"invalid limits of a capture: count and duration are not negative, snaplen is 1 to {capture.SNAP_OCTETS}")
+    try:
+        sock = call.node.capture_socket(call.names["reference"])
+    except OSError as error:
+        raise Internal(f"nothing can be captured there: {error.strerror}") from error
+    return Response(200, (("Content-Type", "application/vnd.tcpdump.pcap"),), stream=capture.capture(sock, limits))
 
 
 def hop_json(hop: Hop, hostname: str) -> Json:

@@ -21,8 +21,10 @@ network = Group(
     "network",
     summary="Manage networks",
     lazy={
+        "capture": ("cli.commands.network_look:capture", "Write the packets of a task, container or network on this node as a pcap file"),
         "connect": ("cli.commands.network:connect", "Connect a container to a network"),
         "create": ("cli.commands.network:create", "Create a network"),
+        "diff": ("cli.commands.network_look:diff", "Show what of this node's networks is not as it should be"),
         "disconnect": ("cli.commands.network:disconnect", "Disconnect a container from a network"),
         "inspect": ("cli.commands.network:inspect", "Display detailed information on one or more networks"),
         "ls": ("cli.commands.network:ls", "List networks"),

@@ -9,7 +9,6 @@ forwarded questions at once, a message of a bounded size.
 from __future__ import annotations
 
 import logging
-import os
 import random
 import socket
 import struct
@@ -233,10 +232,9 @@ def _send(served: _Served, answer: bytes, sender: tuple[str, int]) -> None:
 
 def _make(namespace: str) -> tuple[socket.socket, socket.socket]:
     """New sockets in the namespace. Raises OSError, also when the container itself has the port."""
-    descriptor = netns.open_named(namespace)
     made: list[socket.socket] = []
     try:
-        with netns.in_namespace(descriptor):
+        with netns.visiting(namespace):
             made += [socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
         made[1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for datagrams it would let any process of the container take the questions
         for sock in made:
@@ -246,8 +244,6 @@ def _make(namespace: str) -> tuple[socket.socket, socket.socket]:
         for sock in made:
             sock.close()
         raise
-    finally:
-        os.close(descriptor)
     return made[0], made[1]
 
 

@@ -155,12 +155,8 @@ def _socket(server: str, namespace: str, kind: socket.SocketKind) -> trio.socket
     if not namespace:
         raw = socket.socket(family, kind)
     else:
-        descriptor = netns.open_named(namespace)
-        try:
-            with netns.in_namespace(descriptor):
-                raw = socket.socket(family, kind)
-        finally:
-            os.close(descriptor)
+        with netns.visiting(namespace):
+            raw = socket.socket(family, kind)
     raw.setblocking(False)
     return trio.socket.from_stdlib_socket(raw)
 

@@ -47,6 +47,17 @@ def in_namespace(descriptor: int) -> Iterator[None]:
         os.close(home)
 
 
+@contextlib.contextmanager
+def visiting(path: str) -> Iterator[None]:
+    """As in_namespace, in the one bound to `path`. Raises FileNotFoundError when there is none."""
+    descriptor = open_named(path)
+    try:
+        with in_namespace(descriptor):
+            yield
+    finally:
+        os.close(descriptor)
+
+
 def create_anonymous() -> int:
     """A descriptor of a new network namespace without a name; it lives as long as something holds it."""
     home = current()

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces ne
 
 A, B = w.Task("aaaaaaaaaaaa", 1, 1), w.Task("bbbbbbbbbbbb", 2, 2)
 TASKS = (A, B)
-CRASH_STRIDE = 7
+CRASH_STRIDE = 1
 
 
 @pytest.fixture
