@@ -25,6 +25,7 @@ BUFFER_OCTETS: Final = 8 * 1024 * 1024
 BATCH: Final = 256
 _MICROSECONDS, _ETHERNET = 0xA1B2C3D4, 1
 _ETH_P_ALL = 0x0003
+_SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 263, 1, 1
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33
 _MSG_TRUNC = 0x20
 
@@ -57,11 +58,15 @@ def open_socket(namespace: str, link: str) -> socket.socket:
 
 
 def _listening(link: str) -> socket.socket:
-    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)  # deaf until it is bound
+    heard = 0 if link else socket.htons(_ETH_P_ALL)  # deaf until it is bound to its link
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, heard)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_OCTETS)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        sock.bind((link, _ETH_P_ALL))
+        if link:
+            sock.bind((link, _ETH_P_ALL))
+            everything = struct.pack("=iHH8x", socket.if_nametoindex(link), _PROMISCUOUS, 0)
+            sock.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, everything)  # a bridge hears what it passes on only then
     except OSError:
         sock.close()
         raise
