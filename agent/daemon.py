@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
-from agent import machine, membership_files, service_manager, user_namespaces
+from agent import addresses, machine, membership_files, service_manager, user_namespaces
 from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
 from agent.containers import Containers
@@ -93,7 +94,7 @@ async def _serve(node: Node, settings: Settings) -> None:
 
 @asynccontextmanager
 async def _open_node(settings: Settings) -> AsyncIterator[Node]:
-    description = machine.describe(settings.labels)
+    description = msgspec.structs.replace(machine.describe(settings.labels), routes=addresses.routes())
     events = EventBus()
     remapping = await trio.to_thread.run_sync(user_namespaces.load, settings.root, settings.userns_remap)
     images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")

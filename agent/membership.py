@@ -147,7 +147,8 @@ class Membership:
         listen = f"{listen_host}:{listen_port or addresses.DEFAULT_PORT}"
         advertise = f"{host}:{port or listen_port or addresses.DEFAULT_PORT}"
         bootstrap = msgspec.json.encode({
-            "hostname": self._description.hostname, "cluster_spec": msgspec.to_builtins(options.spec), "availability": options.availability,
+            "hostname": self._description.hostname, "routes": addresses.routes(),
+            "cluster_spec": msgspec.to_builtins(options.spec), "availability": options.availability,
             "default_address_pool": options.default_address_pool, "subnet_size": options.subnet_size, "data_path_port": options.data_path_port,
             "force_new_cluster": options.force_new_cluster,
         })  # fmt: skip

@@ -30,6 +30,7 @@ def first_state(options: Options, wanted: BootstrapOptions, now_ns: int, entropy
     made = authority.new_cluster(
         csr_pem=certificates.make_csr(key_pem),
         hostname=wanted.hostname,
+        routes=wanted.routes,
         advertise=options.advertise,
         now_ns=now_ns,
         rng=entropy,

@@ -28,6 +28,7 @@ class BootstrapOptions(msgspec.Struct, frozen=True, kw_only=True):
     """JSON on standard input; what is left out, 0 or empty means the default. `cluster_spec` is an array, as encoded."""
 
     hostname: str = ""
+    routes: tuple[str, ...] = ()
     cluster_spec: ClusterSpec | None = None
     availability: Availability = Availability.ACTIVE
     default_address_pool: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ class NodeDescription(Value, frozen=True):
     engine_version: str = ""
     engine_labels: Pairs = ()
     plugins: Pairs = ()  # (type, name)
+    routes: tuple[str, ...] = ()  # where its own routes lead (CIDR), without the default one: no overlay is put there by itself
 
 
 class NodeStatus(Value, frozen=True):

@@ -63,7 +63,8 @@ def _subnet(draft: Draft, network: Network) -> tuple[ipaddress.IPv4Network, str]
             if any(subnet.overlaps(other) for other in taken):
                 return f"{OVERLAP}: {subnet}"
         else:
-            free = _next_subnet(draft, taken)
+            routed = _routed(draft)
+            free = _next_subnet(draft, [*taken, *routed]) or _next_subnet(draft, taken)
             if free is None:
                 return NO_POOL
             subnet = free
@@ -75,6 +76,12 @@ def _subnet(draft: Draft, network: Network) -> tuple[ipaddress.IPv4Network, str]
     if gateway not in subnet:
         return f"gateway {gateway} is not in subnet {subnet}"
     return subnet, str(gateway)
+
+
+def _routed(draft: Draft) -> list[ipaddress.IPv4Network]:
+    """Where the nodes' own routes lead: a subnet there would hide what is behind them."""
+    texts = {text for node in draft.index.nodes.values() for text in node.description.routes}
+    return [ipaddress.IPv4Network(text, strict=False) for text in sorted(texts)]
 
 
 def _next_subnet(draft: Draft, taken: list[ipaddress.IPv4Network]) -> ipaddress.IPv4Network | None:

@@ -60,6 +60,7 @@ def new_cluster(
     default_address_pool: tuple[str, ...] = (),
     subnet_size: int = 0,
     data_path_port: int = 0,
+    routes: tuple[str, ...] = (),
 ) -> NewCluster:
     """A cluster with a root of its own and one manager, whose key made `csr_pem`. `advertise` is the manager's
     host:port.
@@ -87,7 +88,7 @@ def new_cluster(
         node_id,
         NodeSpec(role=Role.MANAGER, availability=availability),
         meta,
-        NodeDescription(hostname=hostname),
+        NodeDescription(hostname=hostname, routes=routes),
         manager=ManagerStatus(FIRST_RAFT_ID, advertise, leader=True),
         role=Role.MANAGER,
         certificate_pem=certificate_pem,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from cluster.model.changes import Kind, deleted
 from cluster.model.ids import ClusterId
 from cluster.model.objects import Cluster, NodeState
@@ -32,6 +34,21 @@ def test_the_seed_gets_the_addresses_of_the_seed() -> None:
         ("mynet", "10.0.1.2/24", 256),
     ]
     assert addresses(world, "web") == [["10.0.0.6/24", "10.0.1.3/24"], ["10.0.0.7/24", "10.0.1.4/24"]]
+
+
+def test_a_subnet_is_not_put_where_a_nodes_routes_lead_unless_nothing_else_is_left() -> None:
+    world = World(nodes=1)
+    held = world.get_node("n1")
+    world.change(held, description=msgspec.structs.replace(held.description, routes=("10.0.0.0/23", "10.0.3.7/32")))
+    for name in ("one", "two", "three"):
+        world.network(name)
+    world.settle()
+    assert [world.get_network(n).subnet for n in ("one", "two", "three")] == ["10.0.2.0/24", "10.0.4.0/24", "10.0.5.0/24"]
+    held = world.get_node("n1")
+    world.change(held, description=msgspec.structs.replace(held.description, routes=("10.0.0.0/8",)))
+    world.network("four")
+    world.settle()
+    assert world.get_network("four").subnet == "10.0.0.0/24"
 
 
 def test_a_node_gets_its_balancer_address_on_a_user_network_with_its_first_task_there() -> None:
