@@ -64,7 +64,7 @@ def join(root: str, container_id: str, asked: Asked) -> tuple[int, int]:
             cgroups=tuple(opening.keep(stack, descriptor) for descriptor in open_procs(saved.groups)),
             terminal=slave,
             preserved=asked.preserved,
-            seccomp=opening.compile_filter(fields.part(fields.part(config, "linux", ""), "seccomp", "linux."), process),
+            seccomp=opening.compile_filter(fields.part(fields.part(config, "linux", ""), "seccomp", "linux."), process, state.filters_of(root)),
             apparmor=opening.check_profile(process.apparmor_profile),
         )
         flags = sum(FLAGS[kind] for kind in kinds if kind != "pid")

@@ -101,7 +101,7 @@ def _make(folder: str, container_id: str, path: str, bundle: Bundle, wishes: Wis
         groups=groups, shared_pids=pids is None or bool(pids.path),
     )  # fmt: skip
     state.write(folder, saved)
-    opened, master = opening.open_bundle(bundle, groups, layout, stack)
+    opened, master = opening.open_bundle(bundle, groups, layout, state.filters_of(os.path.dirname(folder)), stack)
     opened = opened._replace(preserved=wishes.preserved, new_keyring=wishes.new_keyring, pivot=wishes.pivot)
     staged = compile_bundle(bundle, opened)
     reader, report = os.pipe2(os.O_CLOEXEC)

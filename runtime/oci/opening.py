@@ -11,10 +11,11 @@ from contextlib import ExitStack
 
 from runtime.cgroups.detect import Layout
 from runtime.cgroups.groups import Groups, open_procs, views_of
+from runtime.child.capabilities import NAMES
 from runtime.child.faults import Refused
 from runtime.errors import StartFailed
 from runtime.kernel import userns
-from runtime.oci import console, filling
+from runtime.oci import console, filling, filters
 from runtime.oci.compile import FLAGS, OWNED, Opened, Seccomp
 from runtime.oci.values import Bundle, Json, Process
 
@@ -36,8 +37,8 @@ def keep(stack: ExitStack, descriptor: int) -> int:
     return descriptor
 
 
-def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, stack: ExitStack) -> tuple[Opened, int]:
-    """And the terminal's master, -1 without. Raises OSError, StartFailed, Refused."""
+def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, kept: str, stack: ExitStack) -> tuple[Opened, int]:
+    """And the terminal's master, -1 without. `kept`: as for compile_filter. Raises OSError, StartFailed, Refused."""
     devpts = master = slave = -1
     joined = {namespace.kind: keep(stack, open_namespace(namespace.kind, namespace.path)) for namespace in bundle.namespaces if namespace.path}
     bundle = _with_user_namespace(bundle, joined, stack)
@@ -53,7 +54,7 @@ def open_bundle(bundle: Bundle, groups: Groups, layout: Layout, stack: ExitStack
         views=views_of(groups, layout),
         folders=frozenset(mount.source for mount in bundle.mounts if mount.kind == "bind" and _is_folder(mount.source, mount.destination)),
         hidden_folders=frozenset(path for path in bundle.masked if _hides_folder(path, bundle.root)),
-        seccomp=compile_filter(bundle.seccomp, bundle.process),
+        seccomp=compile_filter(bundle.seccomp, bundle.process, kept),
         apparmor=check_profile(bundle.process.apparmor_profile),
         uids=bundle.uids,
         gids=bundle.gids,
@@ -138,15 +139,10 @@ def _hides_folder(path: str, root: str) -> bool:
     return os.path.isdir(path if path.startswith(("/proc/", "/sys/")) else root + path)
 
 
-def compile_filter(seccomp: Json, process: Process) -> Seccomp | None:
-    """The bundle's policy as BPF. Raises Refused."""
+def compile_filter(seccomp: Json, process: Process, kept: str) -> Seccomp | None:
+    """The bundle's policy as BPF, compiled once for all bundles of the state folder (`kept`: where programs are kept). Raises Refused."""
     if not seccomp:
         return None
-    from runtime.child.capabilities import NAMES
-    from runtime.seccomp.bpf import assemble
-    from runtime.seccomp.document import policy_of
-    from runtime.seccomp.numbers import NATIVE
-
     if seccomp.get("listenerPath"):
         raise Refused("config.json: linux.seccomp.listenerPath is not supported by this runtime")
     words = seccomp.get("flags") or []
@@ -155,12 +151,25 @@ def compile_filter(seccomp: Json, process: Process) -> Seccomp | None:
         if word not in _FILTER_FLAGS:
             raise Refused(f"config.json: linux.seccomp.flags: {word} is not supported by this runtime")
         flags |= _FILTER_FLAGS[word]
-    facts = os.uname()
-    native = NATIVE.get(facts.machine, ())
-    if not native:
-        raise Refused(f"config.json: linux.seccomp: there is no table of system calls for {facts.machine}")
     held = frozenset(name.removeprefix("CAP_") for name in process.capabilities.bounding) & frozenset(NAMES)
-    return Seccomp(assemble(policy_of(seccomp, held, native)), flags)
+    machine = os.uname().machine
+    key = filters.key_of(seccomp, held, machine)
+    program = filters.find(kept, key)
+    if program is None:
+        program = _assemble(seccomp, held, machine)
+        filters.keep(kept, key, program)
+    return Seccomp(program, flags)
+
+
+def _assemble(seccomp: Json, held: frozenset[str], machine: str) -> bytes:
+    from runtime.seccomp.bpf import assemble
+    from runtime.seccomp.document import policy_of
+    from runtime.seccomp.numbers import NATIVE
+
+    native = NATIVE.get(machine, ())
+    if not native:
+        raise Refused(f"config.json: linux.seccomp: there is no table of system calls for {machine}")
+    return assemble(policy_of(seccomp, held, native))
 
 
 def check_profile(profile: str) -> str:

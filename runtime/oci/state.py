@@ -49,6 +49,11 @@ def check_id(container_id: str) -> None:
         raise Refused(f"invalid container ID format: {container_id!r}")
 
 
+def filters_of(root: str) -> str:
+    """Where compiled filters are kept: beside the state folder, which holds containers only."""
+    return root.rstrip("/") + ".filters"
+
+
 def folder_of(root: str, container_id: str) -> str:
     check_id(container_id)
     return os.path.join(root, container_id)
