@@ -7,9 +7,7 @@ github.com/distribution/reference (grammar in reference.go, normalize.go).
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Final
-
-import msgspec
+from typing import ClassVar, Final, NamedTuple
 
 from cluster.model.errors import InvalidArgument
 
@@ -35,7 +33,7 @@ class InvalidReference(InvalidArgument, ValueError):
     code: ClassVar[str] = "invalid_argument"
 
 
-class Reference(msgspec.Struct, frozen=True):
+class Reference(NamedTuple):
     """One parsed reference. `tag` and `digest` are empty where the text had none."""
 
     domain: str
@@ -68,7 +66,7 @@ class Reference(msgspec.Struct, frozen=True):
 
     def with_default_tag(self) -> Reference:
         """`:latest` where the name says neither tag nor digest."""
-        return self if self.tag or self.digest else msgspec.structs.replace(self, tag=DEFAULT_TAG)
+        return self if self.tag or self.digest else self._replace(tag=DEFAULT_TAG)
 
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import trio
 
 from cluster.model.reference import Reference
@@ -361,5 +360,5 @@ async def _write(blob: Blob, layer: Descriptor, file: partials.Partial, steps: S
 
 
 def _names(name: Reference, digest: str) -> tuple[Reference, ...]:
-    by_digest = msgspec.structs.replace(name, tag="", digest=digest)
+    by_digest = name._replace(tag="", digest=digest)
     return (by_digest,) if name.digest else (name, by_digest)

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import trio
 
 from cluster.model import reference
@@ -113,7 +112,7 @@ class Pusher:
         media_type, raw = render((image.id, len(image.raw)), [sent[layer.digest] for layer in layers])
         digest = digest_of(raw)
         await target.put_manifest(name.tag, media_type, raw, digest)
-        await trio.to_thread.run_sync(self._store.add_digest, msgspec.structs.replace(name, tag="", digest=digest), image.id)
+        await trio.to_thread.run_sync(self._store.add_digest, name._replace(tag="", digest=digest), image.id)
         report(Progress(f"{name.tag}: digest: {digest} size: {len(raw)}"))
         return Pushed(name.tag, digest, len(raw))
 

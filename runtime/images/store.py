@@ -25,8 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from cluster.model import reference
 from cluster.model.reference import Reference
 from runtime.errors import BadImage, ImageInUse, NoSuchImage
@@ -270,7 +268,7 @@ class ImageStore:
         lines: Lines = []
         for name in names:
             if name.digest:
-                self._database.set_digest(msgspec.structs.replace(name, tag="").canonical, image_id)
+                self._database.set_digest(name._replace(tag="").canonical, image_id)
                 continue
             before = self._database.named(name.canonical)
             if before and before != image_id:
@@ -299,7 +297,7 @@ class ImageStore:
             return self._by_prefix(text, digits), None
         name = reference.parse(text).with_default_tag()
         if name.digest:
-            name = msgspec.structs.replace(name, tag="")  # as Docker: the digest says which
+            name = name._replace(tag="")  # as Docker: the digest says which
         image_id = self._database.named(name.canonical)
         if image_id:
             return image_id, name
