@@ -33,7 +33,7 @@ def parse_port(text: str) -> list[dict[str, Any]]:
     protocol = (protocol or "tcp").lower()
     published, _, target = ports.rpartition(":")
     if ":" in published:
-        raise ValueError(f"HostIP is not supported in port configuration: {text}")
+        raise ValueError("hostip is not supported")
     if protocol not in _PROTOCOLS:
         raise ValueError(f"invalid proto: {protocol}")
     targets = _ports(target, "containerPort")

@@ -106,6 +106,25 @@ def _row(task: Mapping[str, Any], name: str, node: str, *, trunc: bool, now: flo
     }
 
 
+def ranges_text(ports: Sequence[Mapping[str, Any]]) -> str:
+    """A service's published ports, runs of them together: `*:8000-8002->80-82/tcp, *:53->53/udp`. Source: docker/cli's formatter."""
+    runs: list[tuple[str, int, int, int, int]] = []  # protocol, first and last published, first and last target
+    for port in sorted(ports, key=lambda p: (str(p.get("Protocol", "tcp")), int(p.get("PublishedPort", 0)))):
+        protocol, published, target = str(port.get("Protocol", "tcp")), int(port.get("PublishedPort", 0)), int(port["TargetPort"])
+        if runs:
+            before, first, last, low, high = runs[-1]
+            back = low != high and target <= high
+            if before == protocol and 0 <= published - last <= 1 and 0 <= target - high <= 1 and not back:
+                runs[-1] = (protocol, first, published, low, target)
+                continue
+        runs.append((protocol, published, published, target, target))
+    return ", ".join(f"*:{_run(first, last)}->{_run(low, high)}/{protocol}" for protocol, first, last, low, high in runs)
+
+
+def _run(first: int, last: int) -> str:
+    return f"{first}-{last}" if last > first else str(first)
+
+
 def ports_text(port: Mapping[str, Any]) -> str:
     """`*:8080->80/tcp`."""
     return f"*:{port.get('PublishedPort', 0)}->{port.get('TargetPort', 0)}/{port.get('Protocol', 'tcp')}"

@@ -34,12 +34,15 @@ def _attachment_json(network_id: str, address: str, networks: Mapping[str, Netwo
     return {"Network": shown, "Addresses": [address] if address else []}
 
 
+_FAMILIES = ("0.0.0.0", "::")  # noqa: S104  Docker shows a port in host mode once for each that it is bound in
+
+
 def task_status_json(status: TaskStatus) -> Json:
     out: Json = {"Timestamp": time_text(status.timestamp_ns), "State": title(status.state)}
     out |= filled({"Message": status.message, "Err": status.err})
     if status.container_id:
         out["ContainerStatus"] = {"ContainerID": status.container_id, "PID": status.pid, "ExitCode": status.exit_code}
-    return out | {"PortStatus": filled({"Ports": ports_json(status.host_ports)})}
+    return out | {"PortStatus": filled({"Ports": ports_json(tuple(p for p in status.host_ports for _ in _FAMILIES))})}
 
 
 def task_labels(task: Task) -> dict[str, str]:

@@ -68,7 +68,7 @@ def _row(s: Mapping[str, Any]) -> dict[str, str]:
         "Mode": mode_of(spec),
         "Replicas": _replicas(s),
         "Image": image.partition("@")[0],
-        "Ports": ", ".join(task_list.ports_text(p) for p in ports if p.get("PublishMode", "ingress") == "ingress"),
+        "Ports": task_list.ranges_text([p for p in ports if p.get("PublishMode", "ingress") == "ingress"]),
     }
 
 

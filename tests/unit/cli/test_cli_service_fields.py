@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli import service_fields as fields
+from cli.tasks import ranges_text
 
 
 def port(target: int, published: int = 0, protocol: str = "tcp", mode: str = "ingress") -> dict[str, Any]:
@@ -40,6 +41,19 @@ def test_what_the_api_has_no_field_for_becomes_labels_of_the_port() -> None:
         "festoon.port.8080.source-ip": "masquerade",
         "festoon.port.54/udp.source-ip": "preserve",
     }
+
+
+@pytest.mark.parametrize(
+    ("ports", "text"),
+    [
+        ([port(53, 53, "udp"), port(81, 8001), port(80, 8000), port(82, 8002)], "*:8000-8002->80-82/tcp, *:53->53/udp"),
+        ([port(80, 8080), port(80, 8082)], "*:8080->80/tcp, *:8082->80/tcp"),
+        ([port(80, 8080), port(80, 8081)], "*:8080-8081->80/tcp"),
+        ([], ""),
+    ],
+)
+def test_published_ports_are_shown_in_runs(ports: list[dict[str, Any]], text: str) -> None:
+    assert ranges_text(ports) == text
 
 
 def test_mounts() -> None:
