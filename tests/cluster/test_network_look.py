@@ -1,0 +1,40 @@
+"""Looking into a node's networks by the command line: what deviates, what is repaired, what packets pass."""
+
+from __future__ import annotations
+
+import struct
+
+from tests.driver import MANAGER, Lab, until
+
+
+def test_what_is_deleted_by_hand_comes_back_and_what_nobody_is_told_of_is_shown_and_repaired(lab: Lab) -> None:
+    assert until(lambda: lab.on(MANAGER, "festoon", "network", "diff").returncode == 0)
+    lab.ok(MANAGER, "nft", "flush", "ruleset")
+    assert until(lambda: "table ip festoon" in lab.ok(MANAGER, "nft", "list", "tables"))
+    assert until(lambda: lab.on(MANAGER, "festoon", "network", "diff").stdout == "")
+    key = "net.ipv4.conf.docker_gwbridge.route_localnet"
+    lab.ok(MANAGER, "sysctl", "-qw", f"{key}=0")
+    shown = lab.on(MANAGER, "festoon", "network", "diff")
+    assert shown.returncode == 1
+    assert shown.stdout == f"{MANAGER}: missing: sysctl key={key} value=1\n"
+    lab.ok(MANAGER, "festoon", "network", "diff", "--repair")
+    assert lab.on(MANAGER, "festoon", "network", "diff").stdout == ""
+    assert lab.ok(MANAGER, "sysctl", "-n", key).strip() == "1"
+
+
+def test_a_capture_has_the_packets_of_a_container(lab: Lab) -> None:
+    lab.ok(MANAGER, "festoon", "network", "create", "seen")
+    try:
+        lab.ok(MANAGER, "festoon", "run", "-d", "--name", "chatty", "--network", "seen", "busybox", "ping", "-q", "-i", "0.1", "127.0.0.1")
+        lab.ok(MANAGER, "festoon", "network", "capture", "chatty", "-c", "4", "--duration", "20s", "-o", "/tmp/chatty.pcap")
+        octets = [int(word) for word in lab.ok(MANAGER, "od", "-An", "-v", "-tu1", "/tmp/chatty.pcap").split()]
+        magic, major, minor, _, _, _, kind = struct.unpack_from("=IHHiIII", bytes(octets))
+        assert (magic, major, minor, kind) == (0xA1B2C3D4, 2, 4, 1)
+        assert len(octets) == 24 + 4 * (16 + 98)  # an echo over Ethernet
+        refused = lab.on(MANAGER, "festoon", "network", "capture", "nobody", "-c", "1")
+        assert (refused.returncode, refused.stderr.strip()) == (1, "Error response from daemon: network nobody not found")
+        assert lab.on(MANAGER, "festoon", "network", "capture", "chatty", "-s", "0x").returncode != 0
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "chatty")
+        lab.on(MANAGER, "festoon", "network", "rm", "seen")
+        lab.on(MANAGER, "rm", "-f", "/tmp/chatty.pcap")
