@@ -16,7 +16,7 @@ OPTIONS_FILE = "/etc/default/festoond"
 DESCRIPTORS_MAX = 1_048_576
 START_TIMEOUT_S = 120
 HALT_GRACE_S = 10
-HALT_TIMEOUT_S = 60
+HALT_TIMEOUT_S = 180
 
 
 @dataclass(frozen=True, slots=True)
