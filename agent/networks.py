@@ -415,9 +415,11 @@ class Networks:
                 raise FabricError(own) from error
 
     def obstacles(self) -> tuple[str, ...]:
-        """Where the host's own firewall drops what is served here, a sentence each; none when it can't be asked."""
+        """Where the host's own firewall drops what is served here, and what its kernel can't encrypt, a sentence each; none when it can't be asked."""
+        sealed = () if self._fabric.encrypts else tuple(o.name for o in self._overlays if o.encrypted)
+        text = "encrypted network {} does not leave this node: its kernel has no ESP with rfc4106(gcm(aes)) (modules esp4, xfrm_user)"
         try:
-            return self._fabric.obstacles(self.desired())
+            return (*(text.format(name) for name in sealed), *self._fabric.obstacles(self.desired()))
         except (OSError, NftablesError) as error:
             log.warning("the host's firewall can't be looked at", extra={"fields": {"error": str(error)}})
             return ()

@@ -69,6 +69,9 @@ def test_an_encrypted_network_works_within_a_node_and_leaves_it_only_encrypted(l
         assert until(lambda: lab.on(WORKER1, "docker", "exec", "sec-one", "ping", "-c", "1", "-W", "1", "sec-two").returncode == 0)
         rules = lab.ok(WORKER1, "nft", "list", "table", "ip", "festoon-encryption")
         assert "drop" in rules
+        told = "encrypted network secret does not leave this node" in lab.on(WORKER1, "docker", "info").stderr
+        crosses = lab.on(WORKER1, "docker", "exec", "sec-one", "ping", "-c", "1", "-W", "2", "sec-three").returncode == 0
+        assert told is not crosses
     finally:
         for node in (WORKER1, WORKER2):
             lab.on(node, "docker", "rm", "-f", "sec-one", "sec-two", "sec-three")
