@@ -100,20 +100,24 @@ class ContainerFiles:
 
     @asynccontextmanager
     async def _tree(self, record: Record, *, writing: bool = False) -> AsyncIterator[Tree]:
-        mounts = [m for m in await self._volumes.runtime_mounts(record.mount_points) if m.kind == "bind"]
-        binds = tuple(Bind(m.source, m.target, m.read_only) for m in mounts)
-        if record.state.status in RUNNING:
-            yield Tree(pid=record.state.pid, container_id=record.id, binds=binds, read_only=record.host.read_only)
-            return
-        lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
-        if not binds and not writing:
-            yield self._still(record, lower)
-            return
-        with self._store.scratch(record.id) as work:
-            yield Tree(
-                lower=self._store.with_init(lower), upper=str(self._store.upper(record.id)), work=work, binds=binds,
-                mount_point=str(self._store.mount_point), read_only=record.host.read_only,
-            )  # fmt: skip
+        try:
+            mounts = [m for m in await self._volumes.runtime_mounts(record.mount_points) if m.kind == "bind"]
+            binds = tuple(Bind(m.source, m.target, m.read_only) for m in mounts)
+            if record.state.status in RUNNING:
+                yield Tree(pid=record.state.pid, container_id=record.id, binds=binds, read_only=record.host.read_only)
+                return
+            lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
+            if not binds and not writing:
+                yield self._still(record, lower)
+                return
+            with self._store.scratch(record.id) as work:
+                yield Tree(
+                    lower=self._store.with_init(lower), upper=str(self._store.upper(record.id)), work=work, binds=binds,
+                    mount_point=str(self._store.mount_point), read_only=record.host.read_only,
+                )  # fmt: skip
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._volumes.release(record.mount_points)
 
 
 @contextlib.contextmanager

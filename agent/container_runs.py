@@ -101,8 +101,10 @@ class Runs:
             await self._start(record)
         except (ClusterError, RuntimeFault, FabricError):
             self.starting.discard(container_id)
-            if (failed := self._registry.get(container_id)) is not None and failed.host.auto_remove:
-                await self._remove_after(container_id)
+            if (failed := self._registry.get(container_id)) is not None:
+                await self._volumes.release(failed.mount_points)
+                if failed.host.auto_remove:
+                    await self._remove_after(container_id)
             raise
         finally:
             self.starting.discard(container_id)
@@ -400,4 +402,5 @@ class Runs:
 
     async def _tear_down(self, record: Record) -> None:
         await self._supervisor.remove(record.id)
+        await self._volumes.release(record.mount_points)
         await self._networks.detach(record)

@@ -50,7 +50,7 @@ class Containers:
                  files: ContainerFiles, user_namespaces: UserNamespaces) -> None:  # fmt: skip
         self._store, self._images, self._networks, self._volumes = store, images, networks, volumes
         self._files, self.user_namespaces = files, user_namespaces
-        volumes.users_of = self.users_of_volume
+        volumes.users_of, volumes.in_use = self.users_of_volume, self._volume_in_use
         self._supervisor, self._events = supervisor, events
         self._registry = Registry(store)
         self._wiring = Wiring(networks, store, self._registry.find, self._registry.all)
@@ -97,6 +97,10 @@ class Containers:
     def users_of_volume(self, name: str) -> tuple[str, ...]:
         """The ids of the containers that have this volume among their mount points."""
         return tuple(r.id for r in self._registry.all() if any(m.kind == "volume" and m.source == name for m in r.mount_points))
+
+    def _volume_in_use(self, name: str) -> bool:
+        users = (self._registry.get(user) for user in self.users_of_volume(name))
+        return any(record is not None and (self.is_running(record) or self.is_starting(record)) for record in users)
 
     async def groups(self, record: Record) -> Groups:
         """The cgroups it runs in. Raises Conflict `Container X is not running`."""

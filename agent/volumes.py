@@ -1,7 +1,7 @@
 """The node's volumes as people and containers use them: the local driver's rules, who uses what, events.
 
 Owns the refusals in Docker's words; the folders are runtime/storage/volumes.py's. A volume whose driver options name a
-file system (`type=tmpfs`, or a bind of a folder) is mounted anew in each container.
+file system (`type=tmpfs`, a bind of a folder, nfs) is mounted on its folder while a container that uses it runs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from agent.events import Event, EventBus
 from cluster.model.errors import Conflict, InvalidArgument, NotFound
 from cluster.model.specs import Mount, Pairs
 from runtime.spec import Mount as RuntimeMount
+from runtime.storage import volume_mounts
 from runtime.storage.volumes import MAX_NAME_BYTES, NAME, Volume, VolumeStore
 
 DRIVER: Final = "local"
@@ -29,14 +30,15 @@ UsersOf = Callable[[str], tuple[str, ...]]
 
 
 class Volumes:
-    """`users_of`: the ids of the containers that have a volume of this name mounted or will have. State: the volumes that
-    a container which is being made will use, which nobody may remove meanwhile.
+    """`users_of`: the ids of the containers that have a volume of this name mounted or will have; `in_use`: whether one of them runs or is
+    started. State: the volumes that a container which is being made will use, which nobody may remove meanwhile.
     """
 
     def __init__(self, store: VolumeStore, events: EventBus) -> None:
         self._store, self._events = store, events
         self._promised: dict[str, int] = {}
         self.users_of: UsersOf = lambda _: ()
+        self.in_use: Callable[[str], bool] = lambda _: False
 
     def all(self) -> tuple[Volume, ...]:
         return self._store.all()
@@ -71,6 +73,7 @@ class Volumes:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
         if name in self._promised:
             raise Conflict(f"remove {name}: volume is in use")
+        await trio.to_thread.run_sync(volume_mounts.detach, self._store.data(name))
         await trio.to_thread.run_sync(self._store.remove, name)
         self._publish("destroy", name)
 
@@ -149,15 +152,19 @@ class Volumes:
 
     def _volume_mount(self, mount: Mount) -> RuntimeMount:
         volume = self.get(mount.source)
-        options = dict(volume.options)
-        if options.get("type") == "tmpfs":
-            return RuntimeMount("tmpfs", mount.target, "", mount.read_only, mount_points.short_tmpfs_options(options.get("o", "")))
-        if "device" in options:
-            return RuntimeMount("bind", mount.target, options["device"], mount.read_only or _read_only(options), ())
         folder = self._store.data(volume.name)
+        if (wanted := volume_mounts.file_system(dict(volume.options))) is not None:
+            volume_mounts.attach(folder, wanted)
         if subpath := dict(mount.options).get("volume-subpath"):
             folder = mount_points.inside(folder, subpath)
-        return RuntimeMount("bind", mount.target, str(folder), mount.read_only, mount_points.propagation(mount), shifted=True)
+        return RuntimeMount("bind", mount.target, str(folder), mount.read_only, mount_points.propagation(mount))
+
+    async def release(self, mounts: Iterable[Mount]) -> None:
+        """The file systems of these volumes that no container uses any more are unmounted."""
+        for name in mount_points.volume_names(mounts):
+            volume = self._store.get(name)
+            if volume is not None and volume_mounts.file_system(dict(volume.options)) is not None and not self.in_use(name):
+                await trio.to_thread.run_sync(volume_mounts.detach, self._store.data(name))
 
     def publish_mounted(self, container_id: str, mounts: Iterable[Mount], *, mounted: bool) -> None:
         for mount in mounts:
@@ -172,10 +179,6 @@ class Volumes:
 def _must_exist(path: str) -> None:
     if not os.path.exists(path):
         raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {path}')
-
-
-def _read_only(options: Mapping[str, str]) -> bool:
-    return "ro" in options.get("o", "").split(",")
 
 
 def check(name: str, driver: str, options: Pairs) -> None:
@@ -200,7 +203,3 @@ def check(name: str, driver: str, options: Pairs) -> None:
     for needed in ("device", "type"):
         if needed not in given and (needed == "device" or "o" not in given):
             raise InvalidArgument(f'create {name}: missing required option: "{needed}"')
-    if given.get("type") == "tmpfs":
-        mount_points.short_tmpfs_options(given.get("o", ""))
-    elif "bind" not in given.get("o", "").replace("rbind", "bind").split(",") or not given["device"].startswith("/"):
-        raise InvalidArgument(f"create {name}: a local volume of type {given.get('type', '')!r} is not served: tmpfs, or a bind (o=bind) of an absolute path")
