@@ -21,7 +21,7 @@ from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_PERMANENT, RTM_D
 from netfabric.links.seen import SeenLink, seen_link
 from netfabric.netlink import messages
 from netfabric.netlink.messages import NETLINK_NETFILTER, attributes
-from netfabric.state import Link, LinkKind, Namespace, State
+from netfabric.state import Forwarding, Link, LinkKind, Namespace, Neighbour, State
 
 RTM_NEWRULE, RTM_DELRULE = 32, 33
 RTM_NEWNETCONF: Final = 80
@@ -48,6 +48,7 @@ def deviating(desired: State, indexes: Indexes, words: Iterable[Word], own: Mapp
     last: dict[Hashable, tuple[str, bool]] = {}
     transactions: dict[str, int] = {}
     touched: dict[str, bool] = {}
+    numbers: dict[str, dict[int, Link]] = {}
     found: set[str] = set()
     for word in words:
         wanted = desired.get(word.namespace)
@@ -59,7 +60,9 @@ def deviating(desired: State, indexes: Indexes, words: Iterable[Word], own: Mapp
             elif word.kind >> 8 == _NFT_SUBSYSTEM and wanted.tables:
                 touched[word.namespace] = touched.get(word.namespace, False) or _table(word.payload) == TABLE
         else:
-            for key, wrong in _judged(wanted, _numbers(wanted, indexes, word.namespace), word, ours=own is not None):
+            if word.namespace not in numbers:
+                numbers[word.namespace] = _numbers(wanted, indexes, word.namespace)
+            for key, wrong in _judged(wanted, numbers[word.namespace], word, ours=own is not None):
                 last[word.namespace, key] = word.namespace, wrong
     found |= {namespace for namespace, count in transactions.items() if count > (own or {}).get(namespace, 0)}
     return frozenset(found | {namespace for namespace, wrong in last.values() if wrong})
@@ -146,8 +149,11 @@ def _neighbour(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, 
     mac = messages.mac_text(found.get(NDA_LLADDR, b""))
     address = _ip(found.get(NDA_DST, b""))
     if family == socket.AF_BRIDGE:
-        if any((f.link, f.mac, f.vtep) == (link.name, mac, address) for f in wanted.forwarding):
+        if Forwarding(link.name, mac, address) in wanted.forwarding:
             yield ("forwarding", index, mac, address), gone
+        return
+    if not gone and state & NUD_PERMANENT and Neighbour(link.name, address, mac) in wanted.neighbours:
+        yield ("neighbour", index, address), False
         return
     for neighbour in wanted.neighbours:
         if (neighbour.link, neighbour.address) == (link.name, address):

@@ -246,11 +246,21 @@ def _agreed() -> bool:
 
 @command("path", "PORT", summary="Show each hop of a packet to a published port on this node", least=1, most=1)
 @option("--format", help="'json' prints the hops as JSON", default="")
-def path(api: Api, arguments: tuple[str, ...], format: str) -> int:
+@option("--svg", help="Draw them into a file instead", default="")
+def path(api: Api, arguments: tuple[str, ...], format: str, svg: str) -> int:
     port = arguments[0]
     if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
         raise CliFailure(f"invalid port: {port}")
     found = api.get(f"/festoon/network/path/{port}")
+    if svg:
+        from cli.path_picture import svg as picture
+
+        try:
+            with open(svg, "w", encoding="utf-8") as file:
+                file.write(picture(f"A packet to port {port} of this node", found.get("hops") or ()))
+        except OSError as error:
+            raise CliFailure(f"{svg}: {error.strerror}") from error
+        return 0
     if format == "json":
         from cli.template_functions import as_json
 
