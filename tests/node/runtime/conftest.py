@@ -3,6 +3,7 @@ and that is asserted."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -123,6 +124,15 @@ class Machine:
                 continue
             if len(spaces.split()) == 2:
                 found.append(pid)
+        return found
+
+    def programs(self) -> set[str]:
+        """The modules that the daemons run."""
+        found: set[str] = set()
+        for pid in self.daemons():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                found.update(words[number + 1] for number, word in enumerate(words[:-1]) if word == "-m")
         return found
 
     def pid_of(self, module: str) -> int:
