@@ -20,6 +20,9 @@ MAX_PORTS_IN_RANGE: Final = 65535
 _RANGE: Final = re.compile(r"(\d+)(?:-(\d+))?")
 _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 _PUBLISH_MODES: Final = frozenset({"ingress", "host"})
+_ULIMITS: Final = frozenset(
+    {"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
+)
 _MOUNT_TYPES: Final = frozenset({"bind", "volume", "tmpfs", "npipe", "cluster", "image"})
 
 
@@ -248,6 +251,8 @@ def parse_ulimit(text: str) -> dict[str, Any]:
     soft, colon, hard = values.partition(":")
     if not equals:
         raise ValueError(f"invalid ulimit argument: {text}")
+    if name not in _ULIMITS:
+        raise ValueError(f"invalid ulimit type: {name}")
     try:
         low = int(soft)
         high = int(hard) if colon else low
