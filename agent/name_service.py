@@ -204,7 +204,7 @@ class NameService:
             zone = self._zones[network_id] = Zone()
             for network in self._locals.all():
                 if network.id == network_id:
-                    zone.describe(network.name, (network.subnet,) if network.subnet else ())
+                    zone.describe(network.name, tuple(subnet for subnet in (network.subnet, network.subnet6) if subnet))
         return zone
 
     def _forget_zones(self) -> None:

@@ -35,7 +35,7 @@ def of_endpoint(item: EndpointItem) -> Contribution:
 
 def of_container(record: Record, attachment: Attachment) -> Contribution:
     """One of this node's own, on one network."""
-    addresses = tuple(_plain(a) for a in (attachment.address,) if a)
+    addresses = tuple(_plain(a) for a in (attachment.address, attachment.address6) if a)
     return of_addresses((record.name, *attachment.aliases, record.id[:SHORT_ID], record.config.hostname), addresses)
 
 

@@ -77,7 +77,9 @@ def test_ipv6_between_containers_and_to_a_published_port(lab: Lab, program: str,
     lab.ok(MANAGER, program, "network", "create", "--ipv6", "--subnet", f"{prefix}/64", network)
     lab.ok(MANAGER, program, "run", "-d", "--name", box, "--network", network, "-p", f"{port}:80", "busybox", "sh", "-c", page)
     lab.ok(MANAGER, program, "run", "-d", "--name", plain, "-p", f"{port + 1}:80", "busybox", "sh", "-c", page)
-    lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "ping", "-6", "-c", "1", "-W", "2", f"{prefix}2")
+    lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "ping", "-6", "-c", "1", "-W", "2", box)  # by its name: AAAA
+    assert f"{prefix}2" in lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "nslookup", "-type=aaaa", box)
+    assert box in lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "nslookup", f"{prefix}2")
     fetch = "import urllib.request as u, sys; print(u.urlopen(sys.argv[1], timeout=5).read().decode().strip())"
     for url in (f"http://[::1]:{port}/", f"http://[::1]:{port + 1}/", f"http://127.0.0.1:{port}/"):
         assert lab.ok(MANAGER, "python3", "-c", fetch, url) == "body\n", url
