@@ -131,7 +131,7 @@ def test_a_file_system_is_imported_with_changes(store: ImageStore) -> None:
     assert (config.cmd, config.entrypoint) == (("sh", "-c"), ("/bin/sh", "-c", "run me"))
     assert (config.env, config.labels, config.exposed_ports) == (("A=b", "C=d e"), (("x", "y"),), ("80/tcp",))
     assert (config.working_dir, config.user, image.comment) == ("/w", "5", "by hand")
-    with pytest.raises(BadImage, match="RUN is not a valid change command"):
+    with pytest.raises(BadImage, match="run is not a valid change command"):
         store.import_(io.BytesIO(BASE), "x", ("RUN x",))
 
 
