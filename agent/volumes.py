@@ -153,11 +153,12 @@ class Volumes:
     def _volume_mount(self, mount: Mount) -> RuntimeMount:
         volume = self.get(mount.source)
         folder = self._store.data(volume.name)
-        if (wanted := volume_mounts.file_system(dict(volume.options))) is not None:
-            volume_mounts.attach(folder, wanted)
+        foreign = volume_mounts.file_system(dict(volume.options))
+        if foreign is not None:
+            volume_mounts.attach(folder, foreign)
         if subpath := dict(mount.options).get("volume-subpath"):
             folder = mount_points.inside(folder, subpath)
-        return RuntimeMount("bind", mount.target, str(folder), mount.read_only, mount_points.propagation(mount))
+        return RuntimeMount("bind", mount.target, str(folder), mount.read_only, mount_points.propagation(mount), shifted=foreign is None)
 
     async def release(self, mounts: Iterable[Mount]) -> None:
         """The file systems of these volumes that no container uses any more are unmounted."""

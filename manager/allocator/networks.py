@@ -2,6 +2,8 @@
 
 Owns the rules of choice; writes networks and nodes into the draft. VNIs count from 4096; subnets are cut from the
 cluster's address pool, the lowest that overlaps with none; what the user gave is honoured or refused with a reason.
+While tasks of a network that was removed still stop, a new one gets neither its subnet nor its VNI: their nodes cannot
+have two of one number.
 Every ready node has a load-balancer address on the ingress network as soon as that exists, and on another network
 from its first task there; it keeps it until the network or the node is gone. Source: SwarmKit's
 `manager/allocator/cnmallocator`.
@@ -18,9 +20,16 @@ import msgspec
 from cluster.model.ids import NetworkId, NodeId
 from cluster.model.objects import ContainerAttachment, Network, Node, NodeAttachment, NodeState
 from manager.draft import Draft, Reason
+from manager.scheduler.usage import holds_node
 
 FIRST_VNI: Final = 4096
 LAST_VNI: Final = (1 << 24) - 1
+LATER_VNI: Final = 1 << 16
+VERSIONS: Final = 1 << 23
+"""VNIs of networks that come while another leaves count from LATER_VNI by the version of the network, which no two
+share: what the leaving one's was, nothing tells any more.
+"""
+
 DEFAULT_POOL: Final = ("10.0.0.0/8",)
 DEFAULT_SUBNET_SIZE: Final = 24
 NO_POOL: Final = (
@@ -34,12 +43,14 @@ def allocate(draft: Draft, network_ids: Iterable[NetworkId]) -> None:
     networks = [draft.index.networks[id_] for id_ in network_ids if id_ in draft.index.networks]
     networks = [n for n in networks if n.spec.driver == "overlay" and not n.subnet]
     for network in sorted(networks, key=lambda n: (not n.spec.ingress, n.meta.created_at_ns, n.meta.version, n.id)):
-        chosen = _subnet(draft, network)
+        leaving = _leaving(draft)
+        chosen = _subnet(draft, network, leaving)
         if isinstance(chosen, str):
             _refuse(draft, network, chosen)
             continue
         taken = {n.vni for n in draft.index.networks.values() if n.vni}
-        vni = next((v for v in range(FIRST_VNI, LAST_VNI + 1) if v not in taken), None)
+        first = LATER_VNI + network.meta.version % VERSIONS if leaving else FIRST_VNI
+        vni = next((v for v in range(first, LAST_VNI + 1) if v not in taken), None)
         if vni is None:
             _refuse(draft, network, "no VXLAN identifier is free")
             continue
@@ -53,7 +64,16 @@ def _refuse(draft: Draft, network: Network, why: str) -> None:
     draft.index.refused[network.id] = why
 
 
-def _subnet(draft: Draft, network: Network) -> tuple[ipaddress.IPv4Network, str] | str:
+def _leaving(draft: Draft) -> list[ipaddress.IPv4Network]:
+    """Subnets of networks that are gone, as far as tasks still hold addresses of them."""
+    index = draft.index
+    texts = {
+        n.address for task in index.tasks.values() if holds_node(task) for n in task.networks if n.network_id not in index.networks
+    }
+    return sorted({ipaddress.IPv4Interface(text).network for text in texts})
+
+
+def _subnet(draft: Draft, network: Network, leaving: list[ipaddress.IPv4Network]) -> tuple[ipaddress.IPv4Network, str] | str:
     """The subnet and gateway that this network gets, or the reason why it gets none."""
     taken = [ipaddress.IPv4Network(n.subnet) for n in draft.index.networks.values() if n.subnet]
     given = next((c for c in network.spec.ipam if ":" not in c.subnet), None)
@@ -63,8 +83,8 @@ def _subnet(draft: Draft, network: Network) -> tuple[ipaddress.IPv4Network, str]
             if any(subnet.overlaps(other) for other in taken):
                 return f"{OVERLAP}: {subnet}"
         else:
-            routed = _routed(draft)
-            free = _next_subnet(draft, [*taken, *routed]) or _next_subnet(draft, taken)
+            apart = [*leaving, *_routed(draft)]
+            free = _next_subnet(draft, [*taken, *apart]) or _next_subnet(draft, taken)
             if free is None:
                 return NO_POOL
             subnet = free

@@ -51,6 +51,26 @@ def test_a_subnet_is_not_put_where_a_nodes_routes_lead_unless_nothing_else_is_le
     assert world.get_network("four").subnet == "10.0.0.0/24"
 
 
+def test_a_network_gets_nothing_of_one_whose_last_tasks_still_stop() -> None:
+    world = World(nodes=1)
+    world.network("old")
+    world.service("web", replicas=1, networks=["old"])
+    world.run()
+    before = world.get_network("old")
+    world.remove("web")
+    world.commit(deleted(before))
+    world.network("new")
+    world.settle()
+    new = world.get_network("new")
+    assert new.subnet
+    assert (new.subnet == before.subnet, new.vni == before.vni) == (False, False)
+    world.run()
+    world.network("later")
+    world.settle()
+    later = world.get_network("later")
+    assert (later.subnet, later.vni) == (before.subnet, before.vni)
+
+
 def test_a_node_gets_its_balancer_address_on_a_user_network_with_its_first_task_there() -> None:
     world = World(nodes=2)
     world.network("mynet")
