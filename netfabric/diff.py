@@ -229,15 +229,16 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
 
 def _encrypted(name: str, wanted: Namespace, before: Namespace) -> Iterator[Operation]:
     """Guards and keys are there before anything can be sent, and stay until nothing can be sent any more."""
-    if wanted.guard != before.guard:
+    if wanted.guard is None:
+        if before.guard is not None:
+            yield Drop(name, before.guard)
+    elif wanted.guard != before.guard:
         both = wanted.guard
-        if wanted.guard is not None and before.guard is not None:
+        if before.guard is not None:
             both = Guard(wanted.guard.port, wanted.guard.esp, wanted.guard.identifiers | before.guard.identifiers)
-        if both is not None:
-            yield Put(name, both)
-        if both != wanted.guard:
-            assert before.guard is not None
-            yield Change(name, before.guard, wanted.guard) if wanted.guard is not None else Drop(name, before.guard)
+        yield Put(name, both)
+        if before.guard is not None and both != wanted.guard:
+            yield Change(name, before.guard, wanted.guard)
     yield from (Put(name, one) for one in sorted(wanted.associations - before.associations, key=repr))
     replaced = {(one.source, one.destination) for one in wanted.policies}
     yield from (Put(name, one) for one in sorted(wanted.policies - before.policies, key=repr))

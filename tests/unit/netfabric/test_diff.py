@@ -6,7 +6,7 @@ import dataclasses
 
 from netfabric.diff import Change, CreateNamespace, Drop, Put, RemoveNamespace, Transact, diff
 from netfabric.plan import Balancing, plan
-from netfabric.state import NODE, NOTHING, Address, Forwarding, Link, RealServer, Sysctl, Target
+from netfabric.state import NODE, NOTHING, Address, Forwarding, Guard, Link, Namespace, RealServer, Sysctl, Target
 from netfabric.view import Backend, Balancer, Bridge, Interface, Overlay, PublishedPort, Remote, Sandbox, View
 
 WEB = PublishedPort("tcp", 8080, 80)
@@ -117,3 +117,12 @@ def test_connections_to_a_server_that_is_gone_are_forgotten_last() -> None:
     transaction, forgotten = diff(plan(served("10.0.0.6"), Balancing.NFT).state, before)
     assert isinstance(transaction, Transact)
     assert forgotten == Drop("ingress_sbox", Target("10.0.0.7"))
+
+
+def test_a_guard_goes_with_the_last_encrypted_overlay_and_never_leaves_a_gap() -> None:
+    one, two = Guard(4789, False, frozenset({4097})), Guard(4789, False, frozenset({4098}))
+    both = Guard(4789, False, frozenset({4097, 4098}))
+    assert diff({NODE: Namespace()}, {NODE: Namespace(guard=one)}) == (Drop(NODE, one),)
+    assert diff({NODE: Namespace(guard=one)}, {NODE: Namespace()}) == (Put(NODE, one),)
+    assert diff({NODE: Namespace(guard=two)}, {NODE: Namespace(guard=one)}) == (Put(NODE, both), Change(NODE, one, two))
+    assert diff({NODE: Namespace(guard=one)}, {NODE: Namespace(guard=one)}) == ()
