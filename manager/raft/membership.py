@@ -64,17 +64,12 @@ class Membership(msgspec.Struct, array_like=True, frozen=True):
         return Membership((*self.members, new), new.raft_id)
 
     def promoted(self, raft_id: int) -> Membership:
-        return self._replaced(msgspec.structs.replace(self.find(raft_id), learner=False))
-
-    def moved(self, raft_id: int, address: str) -> Membership:
-        return self._replaced(msgspec.structs.replace(self.find(raft_id), address=address))
+        voter = msgspec.structs.replace(self.find(raft_id), learner=False)
+        return Membership(tuple(voter if old.raft_id == raft_id else old for old in self.members), self.last_id)
 
     def without(self, raft_id: int) -> Membership:
         self.find(raft_id)
         return Membership(tuple(member for member in self.members if member.raft_id != raft_id), self.last_id)
-
-    def _replaced(self, new: Member) -> Membership:
-        return Membership(tuple(new if old.raft_id == new.raft_id else old for old in self.members), self.last_id)
 
 
 def of_voters(*ids: int) -> Membership:

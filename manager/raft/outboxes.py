@@ -81,9 +81,6 @@ class Outboxes:
         if self._open.get(member) is outbox:
             del self._open[member]
 
-    def connected(self, member: int) -> bool:
-        return member in self._open
-
     def send(self, message: Message) -> None:
         if (outbox := self._open.get(message.to)) is not None:
             outbox.put(message)
