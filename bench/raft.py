@@ -1,0 +1,228 @@
+"""Three managers' log against Debian's etcd 3.4: proposals per second and their latency at 1, 16 and 256 callers, in turn in one run.
+
+Every member is a process with its log on this machine's disk, over loopback and TLS (etcd without TLS). One client process asks the
+leader: ours by a unix socket, etcd by its own protocol (gRPC, where the package grpcio is installed in the environment; without it only ours is
+measured). A caller sends its next request of 300 bytes when the last is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from bench.report import Report
+from cluster.identity import certificates, keys
+from cluster.model.specs import Role
+
+CALLERS = (1, 16, 256)
+SECONDS = 4.0
+PAYLOAD_BYTES = 300
+LENGTH = struct.Struct("!I")
+Put = Callable[[int], Awaitable[None]]
+
+
+def measure(report: Report, runs: int) -> None:
+    asyncio.run(_measure(report, runs))
+
+
+async def _measure(report: Report, runs: int) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="bench-raft-", dir=Path.home()))
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            peers = {"festoon": await stack.enter_async_context(_festoon(folder))}
+            if shutil.which("etcd") and (etcd := _grpc()) is not None:
+                peers["etcd"] = await stack.enter_async_context(_etcd(folder, etcd))
+            for run in range(runs + 1):  # the first is a warm-up
+                for callers in CALLERS:
+                    for peer, put in peers.items():
+                        await _load(report if run else Report("warm-up"), peer, put, callers)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _load(report: Report, peer: str, put: Put, callers: int) -> None:
+    took: list[float] = []
+    end = time.perf_counter() + SECONDS
+
+    async def call(number: int) -> None:
+        while (began := time.perf_counter()) < end:
+            await put(number)
+            took.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(call(number) for number in range(callers)))
+    took.sort()
+    report.add(f"{callers} callers: proposals/s", peer, len(took) / (time.perf_counter() - began))
+    report.add(f"{callers} callers: p50 (ms)", peer, took[len(took) // 2] * 1000)
+    report.add(f"{callers} callers: p99 (ms)", peer, took[len(took) * 99 // 100] * 1000)
+
+
+def _ports(number: int) -> list[int]:
+    held = [socket.socket() for _ in range(number)]
+    for each in held:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+# -- ours
+
+
+@contextlib.asynccontextmanager
+async def _festoon(folder: Path) -> AsyncIterator[Put]:
+    root_pem, root_key_pem = certificates.new_root(dt.datetime.now(dt.UTC))
+    (folder / "root.crt").write_text(root_pem)
+    ports = _ports(3)
+    members: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, port in enumerate(ports, 1):
+            key_pem = keys.new_key()
+            now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+            issued = certificates.issue(root_pem, root_key_pem, certificates.make_csr(key_pem), str(number), Role.MANAGER, "bench", now, day)
+            (folder / f"{number}.crt").write_text(issued)
+            (folder / f"{number}.key").write_text(key_pem)
+            path = folder / f"{number}.sock"
+            words = [str(folder), str(number), str(port), str(path), str(ports[0])]
+            members.append(subprocess.Popen([sys.executable, "-m", "bench.raft_member", *words]))
+            await _until(path.exists)
+        await asyncio.sleep(1)  # both learners get their votes
+        yield await _unix_client(folder / "1.sock")
+    finally:
+        _end(members)
+
+
+async def _unix_client(path: Path) -> Put:
+    """One connection: the answers are all alike, but one request is in flight for each caller, so any of them may be taken for whose turn it is."""
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    waiting: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+    request = LENGTH.pack(PAYLOAD_BYTES) + b"x" * PAYLOAD_BYTES
+
+    async def read() -> None:
+        while answers := await reader.read(65536):
+            for _ in answers:
+                waiting.get_nowait().set_result(None)
+
+    task = asyncio.create_task(read())
+
+    async def put(number: int) -> None:
+        assert not task.done(), "the member has gone"
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting.put_nowait(answered)
+        writer.write(request)
+        await answered
+
+    return put
+
+
+# -- etcd's
+
+
+def _grpc() -> Any:
+    try:
+        import grpc.aio  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    except ImportError:
+        print("etcd is not measured: the package grpcio is not in this environment", file=sys.stderr)
+        return None
+    return grpc
+
+
+@contextlib.asynccontextmanager
+async def _etcd(folder: Path, grpc: Any) -> AsyncIterator[Put]:
+    ports = _ports(6)
+    cluster = ",".join(f"e{n}=http://127.0.0.1:{ports[n]}" for n in range(3))
+    members = []
+    try:
+        for n in range(3):
+            client, peer = f"http://127.0.0.1:{ports[3 + n]}", f"http://127.0.0.1:{ports[n]}"
+            argv = ["etcd", "--name", f"e{n}", "--data-dir", str(folder / f"etcd{n}"), "--initial-cluster", cluster, "--initial-cluster-state", "new",
+                    "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--listen-client-urls", client,
+                    "--advertise-client-urls", client, "--log-level", "error"]  # fmt: skip
+            members.append(subprocess.Popen(argv, stderr=subprocess.DEVNULL))
+        leader = await _etcd_leader(grpc, ports[3:])
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{leader}")
+        call = channel.unary_unary("/etcdserverpb.KV/Put")
+        value = _field(2, b"x" * PAYLOAD_BYTES)
+        turn = iter(range(1 << 60))
+
+        async def put(number: int) -> None:
+            await call(_field(1, b"n%d" % next(turn)) + value)
+
+        yield put
+        await channel.close()
+    finally:
+        _end(members)
+
+
+async def _etcd_leader(grpc: Any, ports: list[int]) -> int:
+    """The client port of the member that says it leads (StatusResponse: its own id in the header, the leader's in field 4)."""
+    for _ in range(100):
+        for port in ports:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    answer = _fields(await channel.unary_unary("/etcdserverpb.Maintenance/Status")(b"", timeout=1))
+                    if answer.get(4) and answer[4] == _fields(answer[1]).get(2):
+                        return port
+        await asyncio.sleep(0.1)
+    raise RuntimeError("etcd has no leader")
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A length-delimited field of protobuf's encoding."""
+    size, length = len(data), b""
+    while size > 127:
+        length += bytes((size & 127 | 128,))
+        size >>= 7
+    return bytes((number << 3 | 2,)) + length + bytes((size,)) + data
+
+
+def _fields(data: bytes) -> dict[int, Any]:
+    """Varints and length-delimited fields of a message, by number."""
+    found: dict[int, Any] = {}
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = data[place]
+            place += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while place < len(data):
+        tag = varint()
+        value: Any = varint()
+        if tag & 7 == 2:
+            value, place = data[place : place + value], place + value
+        found[tag >> 3] = value
+    return found
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        await asyncio.sleep(0.05)
+    raise RuntimeError("a member did not start")
+
+
+def _end(members: list[subprocess.Popen[bytes]]) -> None:
+    for member in members:
+        member.kill()
+    for member in members:
+        member.wait()

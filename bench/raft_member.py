@@ -1,0 +1,110 @@
+"""One member of a Raft group of three as a process of its own, for bench/raft.py: the manager's real driver, log, store and connections, without
+the rest of a manager. Serves a unix socket: a request is a big-endian length and a payload, its answer one byte once the entry is applied.
+
+    python -m bench.raft_member FOLDER NUMBER PORT SOCKET LEADER-PORT     (FOLDER has NUMBER.crt, NUMBER.key and root.crt)
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import trio
+
+from cluster.identity import tls
+from cluster.model.changes import created
+from cluster.model.ids import NetworkId
+from cluster.model.objects import Network
+from cluster.model.specs import NetworkSpec
+from cluster.wire.calls import JoinManagers
+from cluster.wire.peer import connect, serve
+from manager.peers import Peers
+from manager.raft.driver import FOUNDER, Driver, open_driver
+from manager.raft.membership import Member, Membership
+from manager.store import Store
+
+LENGTH = struct.Struct("!I")
+READ_BYTES = 256 * 1024
+
+
+async def main(folder: Path, number: int, port: int, path: Path, leader_port: int) -> None:
+    pems = ((folder / f"{number}.crt").read_text(), (folder / f"{number}.key").read_text(), (folder / "root.crt").read_text())
+    address, raft_id, known = f"127.0.0.1:{port}", FOUNDER, ()
+    if number > 1:
+        async with connect(f"127.0.0.1:{leader_port}", tls.client_context(*pems)) as peer:
+            joined = await peer.call("raft.join", JoinManagers(address))
+        raft_id, known = joined.raft_id, tuple(Member(*member) for member in joined.members)
+    async with open_driver(folder / f"raft{number}", Store(), raft_id=raft_id) as driver, trio.open_nursery() as nursery:
+        peers = Peers(driver, tls.client_context(*pems), known)
+        await nursery.start(partial(serve, "127.0.0.1", port, tls.server_context(*pems), {"raft.follow": peers.follow, "raft.join": peers.join}))
+        nursery.start_soon(peers.run)
+        if number == 1:
+            await driver.wait_leader()
+            await driver.change_membership(partial(_founded, address=address))
+            nursery.start_soon(_promote, driver)
+        listener = trio.socket.socket(trio.socket.AF_UNIX)
+        await listener.bind(str(path))
+        listener.listen()
+        numbers = count()
+        await trio.serve_listeners(partial(_serve, driver, numbers), [trio.SocketListener(listener)])
+
+
+def _founded(known: Membership, address: str) -> Membership:
+    return msgspec.structs.replace(known, members=(msgspec.structs.replace(known.members[0], node_id="1", address=address),))
+
+
+async def _promote(driver: Driver) -> None:
+    """Give both learners their vote when they have caught up."""
+    while len(driver.membership.voters) < 3:
+        learner = next((m.raft_id for m in driver.membership.members if m.learner and driver.has_caught_up(m.raft_id)), None)
+        if learner is None:
+            await trio.sleep(0.05)
+        else:
+            await driver.change_membership(lambda known, learner=learner: known.promoted(learner))
+
+
+async def _serve(driver: Driver, numbers: count[int], stream: trio.SocketStream) -> None:
+    answers = _Answers()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answers.run, stream)
+        data = b""
+        while more := await stream.receive_some(READ_BYTES):
+            data += more
+            start = 0
+            while len(data) - start >= LENGTH.size:
+                (size,) = LENGTH.unpack_from(data, start)
+                if len(data) - start < LENGTH.size + size:
+                    break
+                payload = data[start + LENGTH.size : start + LENGTH.size + size].decode()
+                start += LENGTH.size + size
+                nursery.start_soon(_propose, driver, f"n{next(numbers)}", payload, answers)
+            data = data[start:]
+        nursery.cancel_scope.cancel()
+
+
+class _Answers:
+    """Answers that wait to be sent: as many as are there leave together."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.some = trio.Event()
+
+    async def run(self, stream: trio.SocketStream) -> None:
+        while True:
+            await self.some.wait()
+            number, self.waiting, self.some = self.waiting, 0, trio.Event()
+            await stream.send_all(b"." * number)
+
+
+async def _propose(driver: Driver, name: str, payload: str, answers: _Answers) -> None:
+    await driver.propose((created(Network(NetworkId(name), NetworkSpec(name, labels=(("value", payload),)))),))
+    answers.waiting += 1
+    answers.some.set()
+
+
+if __name__ == "__main__":
+    trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5]))
