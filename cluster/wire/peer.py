@@ -24,6 +24,7 @@ from cluster.model.specs import Role
 from cluster.wire import calls, permissions, rpc, transport
 from cluster.wire.codec import BadMessage, decode, encode
 from cluster.wire.frames import FrameTooLong
+from cluster.wire.tls_stream import TlsStream
 from cluster.wire.transport import split_address
 
 __all__ = ["Caller", "Handler", "Peer", "connect", "serve", "split_address"]
@@ -40,9 +41,8 @@ MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """Bytes waiting for the network above which calls and items wait."""
 
 RECEIVE_BYTES: Final = 64 * 1024
-GOODBYE_TIMEOUT_S: Final = 1.0
 
-_LOST = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)
+_LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ class Peer:
     """One open connection. Made by `connect` and `serve` only."""
 
     def __init__(
-        self, stream: trio.SSLStream[trio.SocketStream], handlers: Mapping[str, Handler], keepalive_s: float
+        self, stream: TlsStream, handlers: Mapping[str, Handler], keepalive_s: float
     ) -> None:
         self.closed = trio.Event()
-        self.address, self.port = transport.remote(stream.transport_stream)
-        identity = subject.from_peer_certificate(stream.getpeercert())
+        self.address, self.port = stream.remote()
+        identity = subject.from_peer_certificate(stream.certificate())
         self.caller = Caller(
             identity.node_id if identity else "",
             identity.role if identity else None,
@@ -189,8 +189,7 @@ class Peer:
             self._room.set()
             for waiting in self._waiting.values():
                 _finish(waiting, self._lost())
-            with trio.move_on_after(GOODBYE_TIMEOUT_S, shield=True), suppress(*_LOST):
-                await self._stream.aclose()
+            self._stream.close()
 
     async def _read(self, nursery: trio.Nursery) -> None:
         while True:

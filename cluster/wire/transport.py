@@ -6,21 +6,21 @@ Owns a connection until its handshake is done; what is said over it is cluster/w
 from __future__ import annotations
 
 import ssl
-from contextlib import suppress
+from collections.abc import Callable
+from functools import partial
 from os import strerror
 from typing import Final
 
 import trio
 
 from cluster.model.errors import InvalidArgument, PermissionDenied, Unavailable
+from cluster.wire.tls_stream import TlsStream
 
 CONNECT_TIMEOUT_S: Final = 5.0
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 
-Tls = trio.SSLStream[trio.SocketStream]
 
-
-async def dial(address: str, context: ssl.SSLContext, server_name: str | None, *, timeout_s: float = CONNECT_TIMEOUT_S) -> Tls:
+async def dial(address: str, context: ssl.SSLContext, server_name: str | None, *, timeout_s: float = CONNECT_TIMEOUT_S) -> TlsStream:
     """A connection to `host:port` with TLS up; `timeout_s` is for the connection alone. Raises Unavailable when nobody answers in time, PermissionDenied when
     the server's certificate is refused. Cancellation closes it."""
     host, port = split_address(address)
@@ -31,28 +31,29 @@ async def dial(address: str, context: ssl.SSLContext, server_name: str | None, *
         raise Unavailable(f"dial tcp {address}: i/o timeout") from e
     except OSError as e:
         raise Unavailable(f"dial tcp {address}: {_cause(e)}") from e
-    stream = trio.SSLStream(connected, context, server_hostname=server_name)
-    await _handshake(stream, address)
-    return stream
+    return await _shaken(connected, address, partial(TlsStream, context=context, server_hostname=server_name))
 
 
-async def accept(connected: trio.SocketStream, context: ssl.SSLContext) -> Tls:
+async def accept(connected: trio.SocketStream, context: ssl.SSLContext) -> TlsStream:
     """The server's side of a connection that has come in, with TLS up. Raises Unavailable and PermissionDenied; the
     connection is closed then."""
-    stream = trio.SSLStream(connected, context, server_side=True)
-    await _handshake(stream, "a client")
-    return stream
+    return await _shaken(connected, "a client", partial(TlsStream, context=context, server_side=True))
 
 
-async def _handshake(stream: Tls, who: str) -> None:
-    """Bring TLS up, or close the transport and raise Unavailable or PermissionDenied."""
+async def _shaken(connected: trio.SocketStream, who: str, over: Callable[[trio.SocketStream], TlsStream]) -> TlsStream:
+    """The stream with TLS up; or the connection is closed, and Raises Unavailable or PermissionDenied."""
+    try:
+        connected.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+        stream = over(connected)
+    except OSError as e:
+        connected.socket.close()
+        raise Unavailable(f"{who} broke off the connection: {e}") from e
     done = False
     try:
-        with suppress(OSError):
-            stream.transport_stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
         with trio.fail_after(HANDSHAKE_TIMEOUT_S):
             await stream.do_handshake()
         done = True
+        return stream
     except trio.TooSlowError as e:
         raise Unavailable(f"{who} did not finish the TLS handshake in {HANDSHAKE_TIMEOUT_S:g} s") from e
     except trio.BrokenResourceError as e:
@@ -61,7 +62,7 @@ async def _handshake(stream: Tls, who: str) -> None:
         raise Unavailable(f"{who} broke off the TLS handshake: {e.__cause__ or e}") from e
     finally:
         if not done:
-            await trio.aclose_forcefully(stream)
+            stream.close()
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -70,15 +71,6 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise InvalidArgument(f"invalid address {address!r}: host:port is needed")
     return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def remote(connected: trio.SocketStream) -> tuple[str, int]:
-    """The address and port of the other side; empty when it has gone."""
-    try:
-        name = connected.socket.getpeername()
-    except OSError:
-        return "", 0  # it has gone already; reading will say so
-    return str(name[0]), int(name[1])
 
 
 def _cause(error: OSError) -> str:

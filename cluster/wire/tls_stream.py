@@ -1,0 +1,108 @@
+"""TLS over one connected TCP socket, with trio: OpenSSL reads and writes the socket itself, and the event loop is asked only when that would block.
+
+Owns the socket from the moment that it is made; never decides whom to trust (cluster/identity/tls.py does). One task may read while another writes.
+trio's own SSLStream copies every byte through memory buffers: a small call costs half as much again (ARCHITECTURE.md).
+Source: the ssl module's notes on non-blocking sockets.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from typing import Any
+
+import trio
+
+
+class TlsStream:
+    """One connection. `do_handshake` comes first."""
+
+    def __init__(self, connected: trio.SocketStream, context: ssl.SSLContext, *, server_side: bool = False, server_hostname: str | None = None) -> None:
+        """Takes the socket over: `connected` is of no use any more. Raises OSError when the connection is lost already."""
+        plain = socket.socket(fileno=connected.socket.detach())
+        try:
+            plain.setblocking(False)
+            self._socket = context.wrap_socket(
+                plain, server_side=server_side, server_hostname=server_hostname, do_handshake_on_connect=False, suppress_ragged_eofs=True
+            )
+        except BaseException:
+            plain.close()
+            raise
+
+    async def do_handshake(self) -> None:
+        """Raises trio.BrokenResourceError, whose cause is OpenSSL's or the system's error. Cancelled, the connection is of no use."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                self._socket.do_handshake()
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(self._socket)
+            except (ssl.SSLError, OSError) as error:
+                raise trio.BrokenResourceError from error
+            else:
+                return
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """What has come, at least a byte; nothing when the other side has ended the connection. Raises BrokenResourceError, ClosedResourceError.
+        Cancelled, nothing is lost.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        waited = False
+        while True:
+            try:
+                data = self._socket.recv(max_bytes)
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(self._socket)
+                waited = True
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(self._socket)
+            except (ssl.SSLError, OSError) as error:
+                raise self._broken(error) from error
+            else:
+                break
+        while data and len(data) < max_bytes and self._socket.pending():  # the rest of what OpenSSL has decrypted already
+            data += self._socket.recv(max_bytes - len(data))
+        if not waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()  # a peer that never pauses does not keep the loop for itself
+        return data
+
+    async def send_all(self, data: bytes) -> None:
+        """Raises BrokenResourceError, ClosedResourceError. Cancelled, the connection is of no use for sending."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(self._socket)
+            except (ssl.SSLError, OSError) as error:
+                raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> Exception:
+        return trio.ClosedResourceError() if self._socket.fileno() < 0 else trio.BrokenResourceError(str(error))
+
+    def close(self) -> None:
+        """Say goodbye (nobody waits for it to leave) and close. Who waits for the socket gets ClosedResourceError."""
+        if self._socket.fileno() < 0:
+            return
+        with suppress(ssl.SSLError, OSError, ValueError):
+            self._socket.unwrap()
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+    def certificate(self) -> dict[str, Any] | None:
+        """The peer's certificate as ssl.SSLSocket.getpeercert() gives it; None without one."""
+        return self._socket.getpeercert()
+
+    def remote(self) -> tuple[str, int]:
+        """The address and port of the other side; empty when it has gone."""
+        try:
+            name = self._socket.getpeername()
+        except OSError:
+            return "", 0  # reading will say so
+        return str(name[0]), int(name[1])
