@@ -18,6 +18,7 @@ from agent.records import Attachment, LocalNetwork, NetworkWish
 from agent.view import interface_order
 from cluster.model.assignments import NetworkItem
 from cluster.model.errors import InvalidArgument
+from cluster.model.twins import twin
 
 LOCAL_ID_LENGTH: Final = 64  # ids of this node's own networks; the cluster's are shorter
 Found = LocalNetwork | NetworkItem
@@ -76,8 +77,9 @@ class Leases:
         wish, network = wanted.wish, wanted.network
         if isinstance(network, NetworkItem):
             address = wanted.given or wish.address
+            address6 = twin(network.network, address)
             return Attachment(
-                network_id=network.network.id, network_name=network.network.spec.name, interface=f"eth{index}", address=address, address6=wish.address6,
+                network_id=network.network.id, network_name=network.network.spec.name, interface=f"eth{index}", address=address, address6=address6,
                 mac=mac_of(address), aliases=wish.aliases, endpoint_id=os.urandom(32).hex(), asked=wish, task_id=wanted.task_id,
             )  # fmt: skip
         if network.driver != "bridge":

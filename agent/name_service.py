@@ -18,6 +18,7 @@ from agent.records import Record
 from agent.view import EMPTY_TABLES, ClusterTables
 from cluster.model.assignments import NetworkItem
 from cluster.model.ids import NetworkId
+from cluster.model.objects import Network
 from netfabric.dns.server import Client, NameServer
 from netfabric.dns.upstream import HostResolvers, Servers
 from netfabric.dns.zone import Asker, Contribution, Zone
@@ -67,7 +68,7 @@ class NameService:
             self._zone(network_id).put(source, now)
         self._tables = tables
         for network_id, item in tables.networks.items():
-            self._zone(network_id).describe(item.network.spec.name, (item.network.subnet,) if item.network.subnet else ())
+            self._zone(network_id).describe(item.network.spec.name, tuple(s for s in (item.network.subnet, item.network.subnet6) if s))
         if before.networks.keys() != tables.networks.keys():
             self._forget_zones()
             for container_id, record in self._served.items():
@@ -81,13 +82,13 @@ class NameService:
                 yield endpoint.network_id, key, NOTHING
         for key, endpoint in tables.endpoints.items():
             if before.endpoints.get(key) != endpoint:
-                yield endpoint.network_id, key, naming.of_endpoint(endpoint)
+                yield endpoint.network_id, key, naming.of_endpoint(endpoint, _network(tables, endpoint.network_id))
         for key, balancer in before.balancers.items():
             if key not in tables.balancers:
                 yield balancer.network_id, key, NOTHING
         for key, balancer in tables.balancers.items():
             if before.balancers.get(key) != balancer:
-                yield balancer.network_id, key, naming.of_service(balancer)
+                yield balancer.network_id, key, naming.of_service(balancer, _network(tables, balancer.network_id))
 
     # -- containers -----------------------------------------------------------------------------------------------
 
@@ -212,6 +213,11 @@ class NameService:
         used = {a.network_id for r in self._served.values() for a in r.attachments} | set(self._tables.networks)
         for network_id in [n for n, zone in self._zones.items() if n not in used and zone.empty]:
             del self._zones[network_id]
+
+
+def _network(tables: ClusterTables, network_id: NetworkId) -> Network | None:
+    item = tables.networks.get(network_id)
+    return item.network if item is not None else None
 
 
 def _source(record: Record) -> str:

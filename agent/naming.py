@@ -12,6 +12,8 @@ from typing import Final
 
 from agent.records import Attachment, HostConfig, Record
 from cluster.model.assignments import BalancerItem, EndpointItem
+from cluster.model.objects import Network
+from cluster.model.twins import twin
 from netfabric.dns.message import pack_name
 from netfabric.dns.zone import TASKS, Contribution, Port
 
@@ -19,18 +21,25 @@ DEFAULT_BRIDGE: Final = "bridge"
 SHORT_ID: Final = 12
 
 
-def of_service(item: BalancerItem) -> Contribution:
-    live = tuple(b.address for b in item.backends if b.weight > 0)
-    virtual = (item.virtual_ip,) if item.virtual_ip and live else () if item.virtual_ip else live
+def of_service(item: BalancerItem, network: Network | None = None) -> Contribution:
+    """`network`: where the service is, for its IPv6 addresses."""
+    live = _both((b.address for b in item.backends if b.weight > 0), network)
+    own_address = _both((item.virtual_ip,), network)
+    virtual = (own_address if live else ()) if item.virtual_ip else live
     own = usable((item.service_name, *item.aliases))
     names = tuple((name, virtual) for name in own) + tuple((TASKS + name, live) for name in own)
-    reverse = ((item.virtual_ip, own[0]),) if item.virtual_ip and own else ()
+    reverse = tuple((address, own[0]) for address in own_address) if own else ()
     ports = tuple(Port(p.protocol, p.target_port, p.name) for p in item.declared)
     return Contribution(names, reverse, ports)
 
 
-def of_endpoint(item: EndpointItem) -> Contribution:
-    return of_addresses(item.names, (_plain(item.address),))
+def of_endpoint(item: EndpointItem, network: Network | None = None) -> Contribution:
+    return of_addresses(item.names, _both((_plain(item.address),), network))
+
+
+def _both(addresses: Iterable[str], network: Network | None) -> tuple[str, ...]:
+    """The addresses, each with its IPv6 twin where the network has those; without empty ones."""
+    return tuple(one for a in addresses if a for one in (a, twin(network, a) if network is not None else "") if one)
 
 
 def of_container(record: Record, attachment: Attachment) -> Contribution:

@@ -325,9 +325,9 @@ class Networks:
         attachment_id = make_id(os.urandom(ID_RANDOM_BYTES))
         self._held.add(attachment_id)
         try:
-            given = await self.cluster.attach(
-                Attach(attachment_id, container_id, wish.network, wish.address.partition("/")[0], tuple(dict.fromkeys((*names, *wish.aliases))))
-            )
+            aliases = tuple(dict.fromkeys((*names, *wish.aliases)))
+            asked = Attach(attachment_id, container_id, wish.network, wish.address.partition("/")[0], aliases, wish.address6)
+            given = await self.cluster.attach(asked)
             while (item := self._tables.networks.get(NetworkId(given.network_id))) is None:
                 await self._assigned.wait()
         except BaseException:

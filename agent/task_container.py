@@ -46,7 +46,7 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
 
 
 def _wish(network: TaskNetwork) -> NetworkWish:
-    return NetworkWish(network=network.network_id, aliases=network.aliases, address=network.address, address6=network.address6)
+    return NetworkWish(network=network.network_id, aliases=network.aliases, address=network.address)
 
 
 def _binding(port: PortConfig) -> PortBinding:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, PortSettings, TaskItem
 from cluster.model.ids import NetworkId
 from cluster.model.specs import PortConfig, PublishMode
+from cluster.model.twins import twin
 from netfabric import view
 
 
@@ -61,10 +62,12 @@ def overlays(tables: ClusterTables, node_id: str) -> tuple[view.Overlay, ...]:
     remotes: dict[NetworkId, list[view.Remote]] = {}
     for endpoint in tables.endpoints.values():
         if endpoint.node_id != node_id and endpoint.node_address:
-            remotes.setdefault(endpoint.network_id, []).append(view.Remote(_plain(endpoint.address), endpoint.node_address, balancer=not endpoint.task_id))
+            address = _plain(endpoint.address)
+            remote = view.Remote(address, endpoint.node_address, _twin(tables, endpoint.network_id, address), balancer=not endpoint.task_id)
+            remotes.setdefault(endpoint.network_id, []).append(remote)
     balancers: dict[NetworkId, list[view.Balancer]] = {}
     for balancer in (balancer for balancer in tables.balancers.values() if balancer.mark):  # without one it is for names only (dnsrr)
-        balancers.setdefault(balancer.network_id, []).extend(_balancers(balancer))
+        balancers.setdefault(balancer.network_id, []).extend(_balancers(tables, balancer))
     found = []
     for network_id, item in sorted(tables.networks.items()):
         network = item.network
@@ -76,14 +79,22 @@ def overlays(tables: ClusterTables, node_id: str) -> tuple[view.Overlay, ...]:
             remotes=tuple(sorted(remotes.get(network_id, ()), key=lambda r: r.address)),
             balancers=tuple(sorted(balancers.get(network_id, ()), key=lambda b: b.mark)),
             mtu=_mtu(options), encrypted="encrypted" in options,
+            subnet6=network.subnet6, gateway6=network.gateway6, lb_address6=twin(network, item.lb_address),
         )  # fmt: skip
         found.append(overlay)
     return tuple(found)
 
 
-def _balancers(item: BalancerItem) -> Iterator[view.Balancer]:
+def _twin(tables: ClusterTables, network_id: NetworkId, address: str) -> str:
+    """The endpoint's IPv6 address; empty where there is none."""
+    item = tables.networks.get(network_id)
+    return twin(item.network, address) if item is not None else ""
+
+
+def _balancers(tables: ClusterTables, item: BalancerItem) -> Iterator[view.Balancer]:
     """The service's balancer, and one more for the ports at which clients stay with their task: how it chooses is a virtual service's."""
-    backends = tuple(view.Backend(b.address, b.weight) for b in item.backends)
+    backends = tuple(view.Backend(b.address, b.weight, _twin(tables, item.network_id, b.address)) for b in item.backends)
+    virtual_ip6 = _twin(tables, item.network_id, item.virtual_ip)
     settings = item.settings or tuple(PortSettings() for _ in item.ports)
     ports = {
         affine: tuple(
@@ -91,7 +102,7 @@ def _balancers(item: BalancerItem) -> Iterator[view.Balancer]:
         )
         for affine in (False, True)
     }
-    yield view.Balancer(item.service_name, item.virtual_ip, item.mark, backends, ports[False])
+    yield view.Balancer(item.service_name, item.virtual_ip, item.mark, backends, ports[False], virtual_ip6=virtual_ip6)
     if ports[True]:
         yield view.Balancer(item.service_name, "", item.mark + AFFINITY_MARKS, backends, ports[True], affinity=True)
 

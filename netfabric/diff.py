@@ -273,12 +273,12 @@ def _entry_key(entry: Entry) -> tuple[str, str, bool]:
 
 def _balanced(name: str, wanted: Namespace, before: Namespace) -> Iterator[Operation]:
     """IPVS: services before their servers; servers go with their service."""
-    services, old_services = {s.mark: s for s in wanted.services}, {s.mark: s for s in before.services}
-    for mark, service in services.items():
-        if mark not in old_services:
+    services, old_services = ({(s.mark, s.ipv6): s for s in some.services} for some in (wanted, before))
+    for which, service in services.items():
+        if which not in old_services:
             yield Put(name, service)
-        elif old_services[mark] != service:
-            yield Change(name, old_services[mark], service)
+        elif old_services[which] != service:
+            yield Change(name, old_services[which], service)
     servers = {(s.mark, s.address): s for s in sorted(wanted.servers, key=repr)}
     old_servers = {(s.mark, s.address): s for s in sorted(before.servers, key=repr)}
     for key, server in servers.items():
@@ -287,9 +287,9 @@ def _balanced(name: str, wanted: Namespace, before: Namespace) -> Iterator[Opera
         elif old_servers[key] != server:
             yield Change(name, old_servers[key], server)
     for key, server in old_servers.items():
-        if key not in servers and key[0] in services:
+        if key not in servers and (server.mark, ":" in server.address) in services:
             yield Drop(name, server)
-    yield from (Drop(name, service) for mark, service in old_services.items() if mark not in services)
+    yield from (Drop(name, service) for which, service in old_services.items() if which not in services)
 
 
 def described(operation: Operation) -> str:

@@ -110,12 +110,12 @@ def balancing(family: int, operation: Operation) -> Message:
     match operation:
         case Put(item=Timeouts(tcp_s=tcp_s, tcp_fin_s=tcp_fin_s, udp_s=udp_s)):
             return ipvs.put_timeouts(family, tcp_s, tcp_fin_s, udp_s)
-        case Drop(item=VirtualService(mark=mark)):
-            return ipvs.delete_service(family, mark)
+        case Drop(item=VirtualService(mark=mark, ipv6=ipv6)):
+            return ipvs.delete_service(family, mark, ipv6=ipv6)
         case Drop(item=RealServer(mark=mark, address=address)):
             return ipvs.delete_server(family, mark, address)
         case Put(item=VirtualService() as service) | Change(item=VirtualService() as service):
-            return ipvs.put_service(family, service.mark, service.scheduler, change=change)
+            return ipvs.put_service(family, service.mark, service.scheduler, ipv6=service.ipv6, change=change)
         case Put(item=RealServer() as server) | Change(item=RealServer() as server):
             return ipvs.put_server(family, server.mark, server.address, server.weight, change=change)
     raise AssertionError(operation)

@@ -337,7 +337,7 @@ async def _services(
     services = ipvs.services_of(answer)
     servers = set()
     for service in services:
-        (answer,) = await generic.request(ipvs.dump_servers(family, service.mark))
+        (answer,) = await generic.request(ipvs.dump_servers(family, service.mark, ipv6=service.ipv6))
         servers |= {RealServer(service.mark, one.address, one.weight) for one in ipvs.servers_of(answer)}
     timeouts = Timeouts(*idle) if idle is not None else None
-    return tuple(VirtualService(one.mark, one.scheduler) for one in services), frozenset(servers), timeouts
+    return tuple(VirtualService(one.mark, one.scheduler, one.ipv6) for one in services), frozenset(servers), timeouts

@@ -19,7 +19,7 @@ from netfabric.firewall import resolver
 from netfabric.firewall.nftables import Table
 from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
 from netfabric.ingress import ipvs, nft
-from netfabric.ingress.vips import source_chain, virtual_addresses
+from netfabric.ingress.vips import on_ipv6, source_chain, virtual_addresses
 from netfabric.links.veth import mac_of
 from netfabric.state import (
     NODE,
@@ -163,7 +163,7 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
         balanced = next((o for o in view.overlays if balancer_sandbox(o) == sandbox.id), None)
         if balanced is not None:
             local = _local_sources(view) if balanced.ingress else ()
-            build(sandbox.id, _balancer, kinds, balanced.subnet, balanced.balancers, balancing, local)
+            build(sandbox.id, _balancer, kinds, (balanced.subnet, balanced.subnet6), balanced.balancers, balancing, local)
         else:
             on_ingress = next((i for i in sandbox.interfaces if ingress and i.network == ingress.id), None)
             build(sandbox.id, _task, sandbox, kinds, on_ingress, ways_back if on_ingress else ())
@@ -218,7 +218,7 @@ def _balancer_sandboxes(view: View) -> list[Sandbox]:
     for overlay in view.overlays:
         if not overlay.lb_address:
             continue
-        interfaces = [Interface("eth0", overlay.id, overlay.lb_address)]
+        interfaces = [Interface("eth0", overlay.id, overlay.lb_address, address6=overlay.lb_address6)]
         if overlay.ingress and view.gateway_bridge is not None:
             bridge = view.gateway_bridge
             interfaces.append(Interface("eth1", bridge.name, view.ingress_sandbox_address, plain(bridge.gateway)))
@@ -347,24 +347,32 @@ def _sandbox(kinds: tuple[tuple[Interface, int], ...]) -> Namespace:
 
 
 def _balancer(
-    _name: str, kinds: tuple[tuple[Interface, int], ...], subnet: str, balancers: tuple[Balancer, ...], balancing: Balancing, local_sources: tuple[str, ...]
+    _name: str,
+    kinds: tuple[tuple[Interface, int], ...],
+    subnets: tuple[str, str],
+    balancers: tuple[Balancer, ...],
+    balancing: Balancing,
+    local_sources: tuple[str, ...],
 ) -> Namespace:
     """`local_sources` is empty where no client keeps its address: on every network but the ingress."""
     base = _sandbox(kinds)
-    own = plain(kinds[0][0].address)
+    subnet, subnet6 = subnets
+    own, own6 = plain(kinds[0][0].address), plain(kinds[0][0].address6)
     aliases = tuple(Address("eth0", cidr) for cidr in virtual_addresses(balancers))
     by_ipvs = balancing is Balancing.IPVS
-    sources = source_chain(balancers, subnet, own, local_sources)
-    table = (ipvs if by_ipvs else nft).balancer_table(balancers, sources)
+    backend = ipvs if by_ipvs else nft
+    tables = [backend.balancer_table(balancers, source_chain(balancers, subnet, own, local_sources))]
+    if own6:
+        tables.append(backend.balancer_table(on_ipv6(balancers), source_chain((), subnet6, own6, ()), "ip6"))
     return dataclasses.replace(
         base,
         addresses=(*base.addresses, *aliases),
-        sysctls=(*base.sysctls, *FORWARDING, *NO_REDIRECTS, *(ipvs.SYSCTLS if by_ipvs else ())),
-        tables=(table,),
+        sysctls=(*base.sysctls, *FORWARDING, *(FORWARDING6 if own6 else ()), *NO_REDIRECTS, *(ipvs.SYSCTLS if by_ipvs else ())),
+        tables=tuple(tables),
         services=ipvs.services(balancers) if by_ipvs else (),
         servers=ipvs.servers(balancers) if by_ipvs else frozenset(),
         timeouts=ipvs.TIMEOUTS if by_ipvs else None,
-        targets=frozenset(Target(backend.address) for b in balancers for backend in b.backends),
+        targets=frozenset(Target(address) for b in balancers for server in b.backends for address in (server.address, server.address6) if address),
     )
 
 

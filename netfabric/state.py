@@ -129,6 +129,7 @@ class VirtualService:
 
     mark: int
     scheduler: str = "rr"
+    ipv6: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class PublishedPort:
 class Backend:
     address: str  # plain
     weight: int = 1  # 0: draining, gets no new connections
+    address6: str = ""  # plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Balancer:
     backends: tuple[Backend, ...]
     ports: tuple[PublishedPort, ...] = ()
     affinity: bool = False  # a client's connections all go to the same backend, as long as it is there
+    virtual_ip6: str = ""  # plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Overlay:
     balancers: tuple[Balancer, ...] = ()
     subnet6: str = ""  # CIDR; empty: no IPv6 on it
     gateway6: str = ""  # plain
+    lb_address6: str = ""  # CIDR
     mtu: int = 0  # as the user wants it; 0: what the underlay leaves
     encrypted: bool = False
 

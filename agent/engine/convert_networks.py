@@ -72,10 +72,13 @@ def _ipam_json(config: IpamConfig) -> Json:
 
 
 def _ipam_of_network(network: Network) -> list[Json]:
-    """The allocated subnet and gateway over what was asked for."""
-    configs = [_ipam_json(config) for config in network.spec.ipam] or [{}]
-    configs[0] |= filled({"Subnet": network.subnet, "Gateway": network.gateway})
-    return [config for config in configs if config]
+    """The allocated subnets and gateways over what was asked for, IPv4's first."""
+    out: list[Json] = []
+    for six, subnet, gateway in ((False, network.subnet, network.gateway), (True, network.subnet6, network.gateway6)):
+        configs = [_ipam_json(config) for config in network.spec.ipam if (":" in config.subnet) is six] or [{}]
+        configs[0] |= filled({"Subnet": subnet, "Gateway": gateway})
+        out += [config for config in configs if config]
+    return out
 
 
 def network_json(network: Network, members: Members | None = None, peers: Mapping[str, str] | None = None) -> Json:

@@ -21,6 +21,7 @@ from cluster.model.assignments import NetworkItem
 from cluster.model.changes import Kind
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from cluster.model.objects import Network
+from cluster.model.twins import twin
 from cluster.wire.calls import Ids, NetworkWrite, Query, Remove
 from cluster.wire.http import Response
 
@@ -133,7 +134,8 @@ def swarm_members(node: Node, item: NetworkItem) -> Members:
     """Who is on an overlay on this node, and its load balancer's endpoint."""
     members = list(_attached(node, item.network.id))
     if item.lb_address:
-        members.append((None, _sandbox_attachment(item.network.id, item.network.spec.name, item.lb_address)))
+        attachment = _sandbox_attachment(item.network.id, item.network.spec.name, item.lb_address)
+        members.append((None, msgspec.structs.replace(attachment, address6=twin(item.network, item.lb_address))))
     return members
 
 

@@ -138,7 +138,6 @@ class TaskNetwork(Value, frozen=True):
     network_id: NetworkId
     address: str  # CIDR
     aliases: tuple[str, ...] = ()
-    address6: str = ""  # CIDR; where the network has IPv6
 
 
 class Task(Value, frozen=True):
@@ -172,6 +171,8 @@ class Network(Value, frozen=True):
     vni: int = 0
     subnet: str = ""  # allocated, CIDR
     gateway: str = ""  # allocated, plain address
+    subnet6: str = ""  # allocated, CIDR; empty where it has no IPv6. Addresses there: cluster/model/twins.py
+    gateway6: str = ""  # allocated, plain address
 
 
 class NetworkKey(Value, frozen=True):

@@ -179,6 +179,7 @@ class Attach(Body, frozen=True):
     network: str  # id, name or id prefix
     address: str = ""  # plain; empty: any
     names: tuple[str, ...] = ()
+    address6: str = ""  # plain; empty: any
 
 
 class KeepAttachments(Body, frozen=True):
@@ -188,12 +189,11 @@ class KeepAttachments(Body, frozen=True):
 
 
 class Attached(Body, frozen=True):
-    """What the cluster gave: the task that holds it, and the addresses in CIDR form."""
+    """What the cluster gave: the task that holds it, and the address in CIDR form."""
 
     task_id: str
     network_id: str
     address: str
-    address6: str = ""
 
 
 class Why(Body, frozen=True):

@@ -3,7 +3,8 @@
 Owns the claims per network (reference counts, so that taking in and undoing are symmetric) and the place where the
 last one was given; never decides who gets one. A claim stands as long as an object that names the address is in the
 index and may still run. The next address is the lowest free one after the last given, around the ring, as
-libnetwork's sequential allocation does, so that an address rests before it is used again. IPv4 only.
+libnetwork's sequential allocation does, so that an address rests before it is used again. Only IPv4
+addresses are claimed: an IPv6 address is the twin of one (cluster/model/twins.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network
+from cluster.model.twins import origin
 
 
 def to_number(text: str) -> int:
@@ -53,7 +55,17 @@ def pool_of(network: Network) -> Pool | None:
                 part = ipaddress.IPv4Network(config.ip_range, strict=False)
                 first = max(first, int(part.network_address))
                 last = min(last, int(part.broadcast_address))
+    reserved.update(_twins_reserved(network))
     return Pool(first, last, subnet.prefixlen, frozenset(reserved), lowest, highest)
+
+
+def _twins_reserved(network: Network) -> set[int]:
+    """The numbers whose twins are the IPv6 gateway, or addresses that its user keeps."""
+    if not network.subnet6:
+        return set()
+    kept = [address for config in network.spec.ipam if ":" in config.subnet for _, address in config.reserved]
+    origins = (origin(network, address) for address in (*kept, network.gateway6) if address)
+    return {to_number(address) for address in origins if address}
 
 
 class AddressBook:

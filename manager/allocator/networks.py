@@ -19,6 +19,7 @@ import msgspec
 
 from cluster.model.ids import NetworkId, NodeId
 from cluster.model.objects import ContainerAttachment, Network, Node, NodeAttachment, NodeState
+from manager.allocator import subnets6
 from manager.draft import Draft, Reason
 from manager.scheduler.usage import holds_node
 
@@ -55,8 +56,14 @@ def allocate(draft: Draft, network_ids: Iterable[NetworkId]) -> None:
             _refuse(draft, network, "no VXLAN identifier is free")
             continue
         subnet, gateway = chosen
+        chosen6 = subnets6.choose(draft, network, subnet)
+        if isinstance(chosen6, str):
+            _refuse(draft, network, chosen6)
+            continue
+        subnet6, gateway6 = chosen6
         draft.index.refused.pop(network.id, None)
-        draft.put(msgspec.structs.replace(network, vni=vni, subnet=str(subnet), gateway=gateway))
+        allocated = {"vni": vni, "subnet": str(subnet), "gateway": gateway, "subnet6": subnet6, "gateway6": gateway6}
+        draft.put(msgspec.structs.replace(network, **allocated))
 
 
 def _refuse(draft: Draft, network: Network, why: str) -> None:

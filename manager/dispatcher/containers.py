@@ -14,6 +14,7 @@ import msgspec
 from cluster.model.errors import Internal, InvalidArgument, PermissionDenied
 from cluster.model.ids import TaskId
 from cluster.model.objects import ContainerAttachment, Network, Node
+from cluster.model.twins import origin
 from cluster.wire.calls import Attach, Attached
 from manager.allocator.addresses import to_number
 
@@ -30,6 +31,23 @@ def check(request: Attach, network: Network) -> None:
             to_number(request.address)
     except ValueError:
         raise InvalidArgument(f"invalid IPv4 address: {request.address}") from None
+    _asked(request, network)
+
+
+def _asked(request: Attach, network: Network) -> str:
+    """The IPv4 address that the request asks for, by itself or by its twin. Raises InvalidArgument where there is none, or the two disagree."""
+    if not request.address6:
+        return request.address
+    try:
+        address = origin(network, request.address6)
+    except ValueError:
+        raise InvalidArgument(f"invalid IPv6 address: {request.address6}") from None
+    if not address:
+        raise InvalidArgument(f"Invalid address {request.address6}: It does not belong to any of this network's subnets")
+    if request.address not in ("", address):
+        given = f"{request.address6} goes with {address} on network {network.spec.name}, not with {request.address}"
+        raise InvalidArgument(f"an endpoint's addresses on an overlay have the same host number: {given}")
+    return address
 
 
 def added(node: Node, request: Attach, network: Network) -> Node:
@@ -38,7 +56,7 @@ def added(node: Node, request: Attach, network: Network) -> Node:
         return node
     if len(node.containers) >= CONTAINERS_PER_NODE:
         raise Internal(f"the node has {CONTAINERS_PER_NODE} containers on overlays already")
-    new = ContainerAttachment(TaskId(request.id), network.id, request.container_id, request.address, request.names)
+    new = ContainerAttachment(TaskId(request.id), network.id, request.container_id, _asked(request, network), request.names)
     return msgspec.structs.replace(node, containers=(*node.containers, new))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from netfabric.firewall.nftables import Chain, Map, Table
 from netfabric.firewall.rules import PREROUTING, TABLE
-from netfabric.ingress.vips import marking_chain
+from netfabric.ingress.vips import family_of, marking_chain
 from netfabric.view import Backend, Balancer
 
 SERVICES = "services"
@@ -29,8 +29,8 @@ WEIGHT_SLOTS = 1024
 """Most entries of a service's wheel; heavier weights are scaled down to it."""
 
 
-def balancer_table(balancers: Sequence[Balancer], sources: Chain) -> Table:
-    """The table of a balancer's sandbox; `sources` is vips.source_chain's."""
+def balancer_table(balancers: Sequence[Balancer], sources: Chain, family: str = "ip") -> Table:
+    """The table of a balancer's sandbox; `sources` is vips.source_chain's, `family` that of all addresses."""
     chains: list[Chain] = []
     elements: set[tuple[str, str]] = set()
     for balancer in balancers:
@@ -43,7 +43,7 @@ def balancer_table(balancers: Sequence[Balancer], sources: Chain) -> Table:
     dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
     forward = Chain("FORWARD", ("ct state established,related accept", "meta mark != 0 accept"), ONLY_BALANCED)
     services = Map(SERVICES, "type mark : verdict;", frozenset(elements))
-    return Table(TABLE, (*chains, marking, dispatch, sources, forward), (services,))
+    return Table(TABLE, (*chains, marking, dispatch, sources, forward), (services,), family)
 
 
 def service_chain(mark: int) -> str:
@@ -51,11 +51,11 @@ def service_chain(mark: int) -> str:
 
 
 def server_chain(mark: int, address: str) -> str:
-    return f"FWM-{mark}-{address}"
+    return f"FWM-{mark}-{address.replace(':', '_')}"
 
 
 def _pick(mark: int, addresses: Sequence[str], *, affinity: bool) -> str:
-    chosen = f"jhash ip saddr mod {len(addresses)} seed {HASH_SEED:#x}" if affinity else f"numgen inc mod {len(addresses)}"
+    chosen = f"jhash {family_of(addresses[0])} saddr mod {len(addresses)} seed {HASH_SEED:#x}" if affinity else f"numgen inc mod {len(addresses)}"
     verdicts = ", ".join(f"{slot} : goto {server_chain(mark, address)}" for slot, address in enumerate(addresses))
     return f"counter {chosen} vmap {{ {verdicts} }}"
 

@@ -17,25 +17,32 @@ _SUBSYSTEM = 1 << 8
 _CT_GET, _CT_DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
 _TUPLE_ORIGINAL, _TUPLE_REPLY = 1, 2
 _TUPLE_IP, _IP_SOURCE, _IP_DESTINATION = 1, 1, 2
-_HEADER = struct.pack("=BBH", socket.AF_INET, 0, 0)
+_SOURCES = frozenset({_IP_SOURCE, 3})  # 3 and 4 are IPv6's
+_HEADER_BYTES = 4
+
+
+def _header(family: int) -> bytes:
+    return struct.pack("=BBH", family, 0, 0)
 
 
 def dump_connections() -> Message:
-    return Message(_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, _HEADER, "list connections")
+    """Of both families."""
+    return Message(_CT_GET, NLM_F_REQUEST | NLM_F_DUMP, _header(socket.AF_UNSPEC), "list connections")
 
 
 def deletions(answer: Answer, servers: frozenset[str]) -> Iterator[Message]:
     """Deletes, of the connections in a dump, those that were translated to one of the plain addresses."""
     wanted = {address_bytes(server) for server in servers}
     for _, payload in answer:
-        found = dict(attributes(payload, len(_HEADER)))
+        found = dict(attributes(payload, _HEADER_BYTES))
         original, reply = _ends(found.get(_TUPLE_ORIGINAL, b"")), _ends(found.get(_TUPLE_REPLY, b""))
         server = reply.get(_IP_SOURCE)
         if server in wanted and original.get(_IP_DESTINATION) != server:
-            body = _HEADER + nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL])
+            body = _header(payload[0]) + nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL])
             yield Message(_CT_DELETE, CHANGE, body, "forget a connection")
 
 
 def _ends(value: bytes) -> dict[int, bytes]:
-    """Source and destination address of a tuple."""
-    return dict(attributes(dict(attributes(value)).get(_TUPLE_IP, b"")))
+    """Source and destination address of a tuple, whichever its family."""
+    found = attributes(dict(attributes(value)).get(_TUPLE_IP, b""))
+    return {_IP_SOURCE if kind in _SOURCES else _IP_DESTINATION: address for kind, address in found}

@@ -25,9 +25,10 @@ _GENL_HEADER_BYTES = 4
 _IPVS_VERSION = 1
 _MASQUERADE = 0
 _CMD_ATTR_SERVICE, _CMD_ATTR_DEST, _CMD_ATTR_TIMEOUT_TCP, _CMD_ATTR_TIMEOUT_TCP_FIN, _CMD_ATTR_TIMEOUT_UDP = 1, 2, 4, 5, 6
-_SVC_FWMARK, _SVC_SCHED_NAME = 5, 6
-_DEST_ADDR, _DEST_WEIGHT, _DEST_ACTIVE, _DEST_INACTIVE, _DEST_STATS = 1, 4, 7, 8, 10
+_SVC_FAMILY, _SVC_FWMARK, _SVC_SCHED_NAME = 1, 5, 6
+_DEST_ADDR, _DEST_WEIGHT, _DEST_ACTIVE, _DEST_INACTIVE, _DEST_STATS, _DEST_FAMILY = 1, 4, 7, 8, 10, 11
 _STATS_CONNS = 1
+_WHOLE_ADDRESS6 = socket.inet_ntoa(struct.pack("=I", 128))  # a prefix's length where IPv4 has a mask
 _SH_FALLBACK = 0x8  # source hashing: a client whose server drains gets another one instead of a refusal
 
 
@@ -35,6 +36,7 @@ _SH_FALLBACK = 0x8  # source hashing: a client whose server drains gets another 
 class SeenService:
     mark: int
     scheduler: str
+    ipv6: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +68,20 @@ def family_of(answer: Answer) -> int:
     raise ValueError("the answer names no generic netlink family")
 
 
-def put_service(family: int, mark: int, scheduler: str, *, change: bool = False) -> Message:
+def put_service(family: int, mark: int, scheduler: str, *, ipv6: bool = False, change: bool = False) -> Message:
     service = [
-        *_service_key(mark),
+        *_service_key(mark, ipv6=ipv6),
         ("IPVS_SVC_ATTR_SCHED_NAME", scheduler),
         ("IPVS_SVC_ATTR_FLAGS", {"flags": _SH_FALLBACK if scheduler == "sh" else 0, "mask": 0xFFFFFFFF}),
         ("IPVS_SVC_ATTR_TIMEOUT", 0),
-        ("IPVS_SVC_ATTR_NETMASK", "255.255.255.255"),
+        ("IPVS_SVC_ATTR_NETMASK", _WHOLE_ADDRESS6 if ipv6 else "255.255.255.255"),
     ]
     command = IPVS_CMD_SET_SERVICE if change else IPVS_CMD_NEW_SERVICE
     return _message(family, command, CHANGE, f"virtual service FWM {mark}", service)
 
 
-def delete_service(family: int, mark: int) -> Message:
-    return _message(family, IPVS_CMD_DEL_SERVICE, CHANGE, f"delete virtual service FWM {mark}", _service_key(mark))
+def delete_service(family: int, mark: int, *, ipv6: bool = False) -> Message:
+    return _message(family, IPVS_CMD_DEL_SERVICE, CHANGE, f"delete virtual service FWM {mark}", _service_key(mark, ipv6=ipv6))
 
 
 def put_server(family: int, mark: int, address: str, weight: int, *, change: bool = False) -> Message:
@@ -92,12 +94,12 @@ def put_server(family: int, mark: int, address: str, weight: int, *, change: boo
         ("IPVS_DEST_ATTR_L_THRESH", 0),
     ]
     command = IPVS_CMD_SET_DEST if change else IPVS_CMD_NEW_DEST
-    return _message(family, command, CHANGE, f"real server {address} of FWM {mark}", _service_key(mark), server)
+    return _message(family, command, CHANGE, f"real server {address} of FWM {mark}", _service_key(mark, ipv6=":" in address), server)
 
 
 def delete_server(family: int, mark: int, address: str) -> Message:
     what = f"delete real server {address} of FWM {mark}"
-    return _message(family, IPVS_CMD_DEL_DEST, CHANGE, what, _service_key(mark), _server_key(address))
+    return _message(family, IPVS_CMD_DEL_DEST, CHANGE, what, _service_key(mark, ipv6=":" in address), _server_key(address))
 
 
 def put_timeouts(family: int, tcp_s: int, tcp_fin_s: int, udp_s: int) -> Message:
@@ -126,9 +128,9 @@ def dump_services(family: int) -> Message:
     return _message(family, IPVS_CMD_GET_SERVICE, NLM_F_REQUEST | NLM_F_DUMP, "list virtual services")
 
 
-def dump_servers(family: int, mark: int) -> Message:
+def dump_servers(family: int, mark: int, *, ipv6: bool = False) -> Message:
     what = f"list real servers of FWM {mark}"
-    return _message(family, IPVS_CMD_GET_DEST, NLM_F_REQUEST | NLM_F_DUMP, what, _service_key(mark))
+    return _message(family, IPVS_CMD_GET_DEST, NLM_F_REQUEST | NLM_F_DUMP, what, _service_key(mark, ipv6=ipv6))
 
 
 def services_of(answer: Answer) -> tuple[SeenService, ...]:
@@ -138,7 +140,8 @@ def services_of(answer: Answer) -> tuple[SeenService, ...]:
         seen = _within(payload, _CMD_ATTR_SERVICE)
         if _SVC_FWMARK in seen:
             scheduler = seen.get(_SVC_SCHED_NAME, b"").rstrip(b"\0").decode()
-            found.append(SeenService(_number(seen[_SVC_FWMARK]), scheduler))
+            ipv6 = seen.get(_SVC_FAMILY, b"")[:2] == struct.pack("=H", socket.AF_INET6)
+            found.append(SeenService(_number(seen[_SVC_FWMARK]), scheduler, ipv6))
     return tuple(found)
 
 
@@ -148,9 +151,10 @@ def servers_of(answer: Answer) -> tuple[SeenServer, ...]:
         seen = _within(payload, _CMD_ATTR_DEST)
         if _DEST_ADDR in seen:
             stats = dict(attributes(seen.get(_DEST_STATS, b"")))
+            ipv6 = seen.get(_DEST_FAMILY, b"")[:2] == struct.pack("=H", socket.AF_INET6)
             found.append(
                 SeenServer(
-                    socket.inet_ntop(socket.AF_INET, seen[_DEST_ADDR][:4]),
+                    socket.inet_ntop(socket.AF_INET6, seen[_DEST_ADDR][:16]) if ipv6 else socket.inet_ntop(socket.AF_INET, seen[_DEST_ADDR][:4]),
                     _number(seen.get(_DEST_WEIGHT, b"")),
                     _number(seen.get(_DEST_ACTIVE, b"")),
                     _number(seen.get(_DEST_INACTIVE, b"")),
@@ -163,13 +167,13 @@ def servers_of(answer: Answer) -> tuple[SeenServer, ...]:
 Pairs = list[tuple[str, Any]]
 
 
-def _service_key(mark: int) -> Pairs:
-    return [("IPVS_SVC_ATTR_AF", socket.AF_INET), ("IPVS_SVC_ATTR_FWMARK", mark)]
+def _service_key(mark: int, *, ipv6: bool = False) -> Pairs:
+    return [("IPVS_SVC_ATTR_AF", socket.AF_INET6 if ipv6 else socket.AF_INET), ("IPVS_SVC_ATTR_FWMARK", mark)]
 
 
 def _server_key(address: str) -> Pairs:
     return [
-        ("IPVS_DEST_ATTR_ADDR_FAMILY", socket.AF_INET),
+        ("IPVS_DEST_ATTR_ADDR_FAMILY", socket.AF_INET6 if ":" in address else socket.AF_INET),
         ("IPVS_DEST_ATTR_ADDR", address),
         ("IPVS_DEST_ATTR_PORT", 0),
     ]

@@ -14,7 +14,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import trio
@@ -111,6 +111,37 @@ def view(node: int, tasks: Sequence[Task], *, draining: Sequence[str] = (), publ
     )
 
 
+SUBNET6 = "fd00:1::/64"
+
+
+def twin(address: str) -> str:
+    """The IPv6 address of mynet that goes with "10.0.1.8" or "10.0.1.8/24"."""
+    plain, slash, _ = address.partition("/")
+    return f"fd00:1::{int(plain.rpartition('.')[2]):x}{'/64' if slash else ''}"
+
+
+def with_ipv6(view: View) -> View:
+    """The same with IPv6 on mynet, as the cluster gives it: every endpoint has both."""
+
+    def balancer(one: Balancer) -> Balancer:
+        backends = tuple(replace(b, address6=twin(b.address)) for b in one.backends)
+        return replace(one, virtual_ip6=twin(one.virtual_ip), backends=backends)
+
+    def overlay(one: Overlay) -> Overlay:
+        if one.id != MYNET_ID:
+            return one
+        remotes = tuple(replace(r, address6=twin(r.address)) for r in one.remotes)
+        balancers = tuple(map(balancer, one.balancers))
+        own = twin(one.lb_address)
+        return replace(one, subnet6=SUBNET6, gateway6="fd00:1::1", lb_address6=own, remotes=remotes, balancers=balancers)
+
+    def sandbox(one: Sandbox) -> Sandbox:
+        interfaces = (replace(i, address6=twin(i.address)) if i.network == MYNET_ID else i for i in one.interfaces)
+        return replace(one, interfaces=tuple(interfaces))
+
+    return replace(view, overlays=tuple(map(overlay, view.overlays)), sandboxes=tuple(map(sandbox, view.sandboxes)))
+
+
 @dataclass
 class World:
     """Descriptors of the underlay, the nodes and the client, and the nodes' fabrics while they are open."""
@@ -205,9 +236,9 @@ def has_ipvs() -> bool:
     return True
 
 
-def stream_socket(namespace: int) -> trio.socket.SocketType:
+def stream_socket(namespace: int, *, ipv6: bool = False) -> trio.socket.SocketType:
     with netns.in_namespace(namespace):
-        return trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        return trio.socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
 
 
 def datagram_socket(namespace: int) -> trio.socket.SocketType:
@@ -215,11 +246,11 @@ def datagram_socket(namespace: int) -> trio.socket.SocketType:
         return trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
 
-async def serve(namespace: int, port: int, name: str, *, task_status: trio.TaskStatus[None]) -> None:
+async def serve(namespace: int, port: int, name: str, address: str = "0.0.0.0", *, task_status: trio.TaskStatus[None]) -> None:
     """Answers every connection to `port` in the namespace with its name and the client's address."""
-    with stream_socket(namespace) as listener:
+    with stream_socket(namespace, ipv6=":" in address) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        await listener.bind(("0.0.0.0", port))
+        await listener.bind((address, port))
         listener.listen()
         task_status.started()
         while True:

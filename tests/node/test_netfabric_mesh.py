@@ -408,3 +408,27 @@ def test_path_reads_every_hop_of_the_seed_from_the_kernel(world: w.World) -> Non
         assert await world.fabrics[1].path(w.view(1, TASKS), 9999) == ()
 
     run(world, story)
+
+
+def test_a_network_with_ipv6_has_it_for_tasks_virtual_addresses_and_draining(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open():
+
+            async def reconcile(*draining: str) -> None:
+                for node, fabric in world.fabrics.items():
+                    wanted = w.with_ipv6(w.view(node, TASKS, draining=draining))
+                    await fabric.reconcile(wanted)
+                    assert not await fabric.difference(wanted)
+
+            await reconcile()
+            async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+                sandboxes = {task.id: stack.enter_context(world.sandbox(task.node, task.id)) for task in TASKS}
+                for task in TASKS:
+                    await nursery.start(w.serve, sandboxes[task.id], 80, task.id, w.twin(task.on_mynet))
+                assert await w.ask(sandboxes[A.id], w.twin(B.on_mynet), 80) == (B.id, w.twin(A.on_mynet))
+                assert in_turn(await answers(sandboxes[A.id], w.twin("10.0.1.5"), 80, 4))
+                await reconcile(A.id)
+                assert set(await answers(sandboxes[B.id], w.twin("10.0.1.5"), 80, 3)) == {B.id}
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
