@@ -6,81 +6,33 @@ is a StorageFault and fatal, for what the page cache holds after it is not known
 the next segment (LogFull) leaves everything as it was. Each opening starts a new segment, because a segment's key is
 for one process only (frames.py).
 
-A record carries the member's term, vote and commit index and the entries that became part of its log; an entry whose
-index is there already replaces it and all behind it, and a snapshot of the leader's replaces them all. The first record
-of each segment carries no entry, so that older segments can go without taking the vote with them.
+The first record of each segment carries no entry, so that older segments can go without taking the vote with them
+(records.py).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from cluster.identity import seal
-from manager.raft.log import Entry
 from manager.raft_storage import frames
 from manager.raft_storage.directory import call_failed, new_file, sync_directory, write_all
 from manager.raft_storage.faults import Damaged
 from manager.raft_storage.frames import SegmentHeader
+from manager.raft_storage.records import Record, fold, record_bytes
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
 STATE_RESERVE_BYTES: Final = 64 * 1024
 """Kept free at a segment's end for records without entries: a vote must be writable when the disk is full."""
 
-ENTRY_OVERHEAD_BYTES: Final = 32
-"""What an entry takes in a record beside its data, at most."""
-
-
-class Record(msgspec.Struct, array_like=True, frozen=True):
-    """One frame's payload. New fields go last and have defaults. `restored`: the index of a snapshot, durable already,
-    behind which the log begins anew (0: it does not).
-    """
-
-    term: int
-    vote: int
-    commit: int
-    entries: tuple[Entry, ...] = ()
-    restored: int = 0
-
-
-class Recovered(NamedTuple):
-    """What the log says: the last record's state, and the entries that count."""
-
-    term: int
-    vote: int
-    commit: int
-    entries: tuple[Entry, ...]
-
 
 class _Segment(NamedTuple):
     path: Path
     last_index: int  # highest index of its entries, 0 without any
-
-
-def record_bytes(entries: Iterable[Entry]) -> int:
-    """How much of a segment a record with these entries takes, at most."""
-    return frames.frame_bytes(64 + sum(len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in entries))
-
-
-def fold(records: Iterable[Record], directory: str) -> Recovered:
-    """What the records, in the order in which they were written, come to. Raises Damaged for a gap."""
-    term = vote = commit = 0
-    entries: list[Entry] = []
-    for record in records:
-        term, vote, commit = record.term, record.vote, record.commit
-        if record.restored:
-            entries.clear()
-        for entry in record.entries:
-            if entries and entry.index > entries[-1].index + 1:
-                raise Damaged(directory, f"the log has no entry {entries[-1].index + 1}")
-            if entries and entry.index <= entries[-1].index:
-                del entries[max(0, entry.index - entries[0].index) :]
-            entries.append(entry)
-    return Recovered(term, vote, commit, tuple(entries))
 
 
 class Wal:

@@ -16,8 +16,9 @@ from manager.raft.membership import of_voters
 from manager.raft_storage import directory, frames, key, snapshots, wal
 from manager.raft_storage.faults import Damaged, InUse, StorageFault
 from manager.raft_storage.frames import HEADER_BYTES
+from manager.raft_storage.records import Record
 from manager.raft_storage.snapshots import Snapshot
-from manager.raft_storage.wal import Record, Wal
+from manager.raft_storage.wal import Wal
 
 KEY = bytes(range(32))
 
@@ -195,7 +196,8 @@ import sys
 from pathlib import Path
 from manager.raft.log import Entry
 from manager.raft_storage.faults import LogFull
-from manager.raft_storage.wal import Record, Wal
+from manager.raft_storage.records import Record
+from manager.raft_storage.wal import Wal
 path = Path(sys.argv[1])
 (path / "ballast").write_bytes(bytes(18 << 20))
 log = Wal(path, bytes(32))

@@ -18,7 +18,7 @@ from manager.raft.log import Entry, Log
 from manager.raft.membership import Membership, of_voters
 from manager.raft.messages import Message, MessageKind
 from manager.raft.ready import Config, HardState, Ready, SnapshotPoint
-from manager.raft_storage.wal import Record, fold
+from manager.raft_storage.records import Record, fold
 
 MOST_MEMBERS = 7
 STEPS = 8000

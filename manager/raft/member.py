@@ -1,0 +1,398 @@
+"""One member of the group as a value machine: what its shell does with core.py's Readys, decided without a disk, a
+network or a clock.
+
+Owns the queue of proposals, what waits to be written, what was asked and not answered yet, and the store's progress.
+Events come in by methods; `advance` says what follows from all of them, as effects (effects.py) that the shell takes
+and performs. Decides nothing of Raft: core.py does.
+
+What is to be sent at once leaves before the own disk writes. One write is in flight at a time; all that comes meanwhile
+becomes the next one (group commit). An entry is applied to the store when it is committed and durable here, and its
+proposer gets what came of it. Room on disk is reserved before a leader takes an entry into its log, so a full disk
+refuses proposals and leaves nothing undecided; a follower whose disk is full stops.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from typing import Final, NamedTuple
+
+from cluster.model.changes import Change
+from cluster.model.errors import ClusterError, InvalidArgument, NotLeader, Unavailable
+from cluster.wire.codec import decode_changes, encode_changes
+from manager.raft.core import Raft, Role
+from manager.raft.effects import Answer, Changed, Effect, Release, Reserve, Resolve, Save, Send, SendSnapshot, Write
+from manager.raft.log import Entry, EntryKind
+from manager.raft.membership import Membership
+from manager.raft.messages import Message
+from manager.raft.ready import NOBODY, HardState, Ready, SnapshotPoint
+from manager.raft.snapshotting import Snapshotting
+from manager.raft_storage.faults import LogFull
+from manager.raft_storage.records import ENTRY_OVERHEAD_BYTES, Record, record_bytes
+from manager.raft_storage.snapshots import Snapshot
+from manager.store import Store
+
+MAX_ENTRY_BYTES: Final = 1536 * 1024
+"""Longest entry, as in SwarmKit."""
+
+MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
+"""Data of the entries that become one write."""
+
+LOST: Final = "the leadership was lost; whether the change was made is not known"
+STOPPING: Final = "the manager is stopping"
+
+
+class Proposal(NamedTuple):
+    """Changes that fit into one entry, as objects and as bytes."""
+
+    changes: tuple[Change, ...]
+    data: bytes
+
+
+class _Asked(NamedTuple):
+    """A proposal or a change of the membership that is in the log: whose entry has this term is its own."""
+
+    ticket: int
+    term: int
+    changes: tuple[Change, ...] = ()
+
+
+def prepare(changes: tuple[Change, ...]) -> Proposal:
+    """Raises InvalidArgument when they are too large."""
+    data = encode_changes(changes)
+    if len(data) > MAX_ENTRY_BYTES:
+        raise InvalidArgument(f"the change takes {len(data)} bytes in the log; the limit is {MAX_ENTRY_BYTES}")
+    return Proposal(decode_changes(data), data)  # what cannot be read back must never enter the log
+
+
+class RaftMember:
+    """`room_bytes`: what can be appended to the log without asking the disk for room."""
+
+    def __init__(self, store: Store, raft: Raft, room_bytes: int) -> None:
+        self._store = store
+        self._raft = raft
+        self._snapshotting = Snapshotting(store, raft.log.offset)
+        self._effects: list[Effect] = []
+        self._tickets = count(1)
+        self._inbox: deque[tuple[Message, Snapshot | None]] = deque()
+        self._ticked = False
+        self._queue: deque[tuple[int, Proposal]] = deque()
+        self._logged: dict[int, _Asked] = {}  # by index of their entry
+        self._unwritten: deque[Ready] = deque()
+        self._unwritten_bytes = 0
+        self._room_bytes = room_bytes
+        self._busy = False  # a Write or Reserve is under way
+        self._writing: Sequence[Ready] = ()
+        self._received: dict[int, Snapshot] = {}
+        self._leads = False
+        self._stopped = False
+        self._state = HardState(raft.term, raft.vote)  # that is on its way to the disk or there
+        self._seen = (False, NOBODY, False)
+        self._reads: dict[int, None] = {}  # tickets, in the order in which they came
+        self._reads_due: list[tuple[int, int]] = []  # (index that must be applied, ticket)
+
+    # -- what is known
+
+    @property
+    def leads(self) -> bool:
+        """Whether this member leads and its store holds all that was ever acknowledged."""
+        return self._leads and not self._stopped
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
+    @property
+    def raft(self) -> Raft:
+        """For looking only."""
+        return self._raft
+
+    @property
+    def membership(self) -> Membership:
+        """The latest that is in the log, committed or not."""
+        return self._raft.membership
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to hear from: time does not matter then."""
+        return self.membership.ids == (self._raft.config.id,)
+
+    @property
+    def leader_address(self) -> str:
+        """host:port of the member that leads, empty when none is known."""
+        known = {member.raft_id: member.address for member in self.membership.members}
+        return known.get(self._raft.leader, "")
+
+    def has_caught_up(self, member: int) -> bool:
+        """Whether a learner may be given its vote; False also where this member does not lead."""
+        return self._raft.role is Role.LEADER and self._raft.has_caught_up(member)
+
+    def check_leads(self) -> None:
+        """Raises Unavailable when this member is stopping, NotLeader when it does not lead."""
+        if self._stopped:
+            raise Unavailable(STOPPING)
+        if not self._leads:
+            raise NotLeader(self.leader_address)
+
+    # -- what is asked for: each of these returns a ticket, which a Resolve answers
+
+    def propose(self, proposal: Proposal) -> int:
+        """Its answer is the batch, or NotLeader (nothing was made of it), Unavailable (no room on disk, stopping, the
+        leadership lost meanwhile), or what Store.apply raised. Raises as `check_leads`.
+        """
+        self.check_leads()
+        ticket = next(self._tickets)
+        self._queue.append((ticket, proposal))
+        return ticket
+
+    def change_membership(self, new: Membership) -> int:
+        """Raises as `check_leads`, and FailedPrecondition (core.propose_membership)."""
+        self.check_leads()
+        ticket = next(self._tickets)
+        self._logged[self._raft.propose_membership(new)] = _Asked(ticket, self._raft.term)
+        self._effects.append(Changed())
+        return ticket
+
+    def read(self) -> int | None:
+        """Answered (None, or NotLeader) when the store holds all that was acknowledged before the call; no ticket when
+        it does already. Raises as `check_leads`.
+        """
+        self.check_leads()
+        if self.membership.voters == (self._raft.config.id,):
+            return None
+        ticket = next(self._tickets)
+        self._reads[ticket] = None
+        self._raft.read(ticket)
+        return ticket
+
+    def transfer(self, to: int = NOBODY) -> int:
+        """Hand over to a voter; to whom, NOBODY when there is none. Raises as `check_leads`."""
+        self.check_leads()
+        return self._raft.transfer(to)
+
+    # -- what happens
+
+    def start(self) -> None:
+        self._raft.start()
+
+    def receive(self, messages: Sequence[Message], snapshot: Snapshot | None = None) -> None:
+        """Messages of another member; `snapshot` is what a SNAPSHOT, the only one then, speaks of."""
+        self._inbox.extend((message, snapshot) for message in messages)
+
+    def tick(self) -> None:
+        """Time has passed. A process that was paused makes one tick of it: the others' messages are read before it may
+        think them dead.
+        """
+        self._ticked = True
+
+    def wrote(self, room_bytes: int) -> None:
+        """The last Write is durable."""
+        self._busy = False
+        self._room_bytes = room_bytes
+        group, self._writing = self._writing, ()
+        self._persisted(group)
+
+    def reserved(self, room_bytes: int, full: LogFull | None) -> None:
+        """There is room, or (`full`) there is none: who waits is refused."""
+        self._busy = False
+        self._room_bytes = room_bytes
+        if full is not None:
+            self._refuse_queued(Unavailable(str(full)))
+
+    def saved(self, snapshot: Snapshot, durable: bool) -> None:
+        """The snapshot of a Save is on disk, or there was no room for it."""
+        forget = self._snapshotting.ended(snapshot, durable)
+        if forget is not None:
+            self._raft.log.compact(forget)
+            self._effects.append(Release(snapshot.index))
+
+    def snapshot_message(self, member: int, snapshot: Snapshot) -> Message | None:
+        """What follows the contents of this snapshot on their way to the member; None when it is not to be sent."""
+        if snapshot.membership is None or self._raft.role is not Role.LEADER:
+            return None
+        return self._raft.snapshot_message(member, SnapshotPoint(snapshot.index, snapshot.term, snapshot.membership))
+
+    def snapshot_sent(self, member: int, index: int | None) -> None:
+        """The contents of a snapshot have left for the member (None: they could not)."""
+        self._raft.snapshot_ended(member, index)
+
+    def stop(self) -> None:
+        """Answer all who wait. Nothing is done any more."""
+        self._stopped = True
+        self._lose(Unavailable(f"{STOPPING}; whether the change was made is not known"), Unavailable(STOPPING))
+        self._effects.append(Changed())
+
+    # -- what follows
+
+    def take_effects(self) -> list[Effect]:
+        """What is to be done, in this order."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    def advance(self) -> None:
+        """Decide what follows from all that has come since the last time."""
+        self._take_in()
+        while True:
+            while (ready := self._raft.ready()) is not None:
+                self._do(ready)
+            if not self._write():
+                break
+        self._watch_role()
+        if (snapshot := self._snapshotting.take(self._raft.log)) is not None:
+            self._effects.append(Save(snapshot, self._snapshotting.keep_old))
+
+    def _take_in(self) -> None:
+        while self._inbox:
+            message, snapshot = self._inbox.popleft()
+            if snapshot is not None:
+                self._received = {snapshot.index: snapshot}
+            self._raft.step(message)
+        if self._ticked:
+            self._ticked = False
+            self._raft.tick()
+        self._take_proposals()
+
+    def _take_proposals(self) -> None:
+        """Put what is queued into the log, as far as there is room."""
+        if not self._queue:
+            return
+        if self._raft.role is not Role.LEADER:
+            self._refuse_queued(NotLeader(self.leader_address))
+            return
+        size = number = 0
+        for _, proposal in self._queue:
+            size += len(proposal.data) + ENTRY_OVERHEAD_BYTES
+            if number and size > MAX_GROUP_BYTES:
+                break
+            number += 1
+        needed = size + record_bytes(())
+        if needed > self._room_bytes - self._unwritten_bytes:
+            if not self._busy and not self._unwritten:
+                self._busy = True
+                self._effects.append(Reserve(needed))
+            return
+        taken = [self._queue[place] for place in range(number)]
+        try:
+            first = self._raft.propose([proposal.data for _, proposal in taken])
+        except NotLeader:
+            return  # it is being handed over: they wait for what comes of it
+        for index, (ticket, proposal) in enumerate(taken, first):
+            self._logged[index] = _Asked(ticket, self._raft.term, proposal.changes)
+            self._queue.popleft()
+
+    def _do(self, ready: Ready) -> None:
+        """What one Ready asks for, but for the write, which waits for its turn."""
+        self._effects.extend(map(Send, ready.messages))
+        if ready.must_write or ready.messages_after:
+            self._unwritten.append(ready)
+            self._unwritten_bytes += record_bytes(ready.entries)
+        if ready.snapshot is not None:
+            self._store.restore(self._received[ready.snapshot.index].data)
+            self._snapshotting.restored(ready.snapshot.index)
+        for entry in ready.committed:
+            self._apply(entry)
+        for ticket, index in ready.reads:
+            self._reads_due.append((index, ticket))
+        self._answer_reads()
+        self._effects.extend(map(SendSnapshot, ready.snapshots_wanted))
+
+    def _apply(self, entry: Entry) -> None:
+        self._snapshotting.applied(len(entry.data))
+        asked = self._logged.pop(entry.index, None)
+        if asked is not None and asked.term != entry.term:
+            self._resolve(asked.ticket, Unavailable(LOST))
+            asked = None
+        if entry.kind is EntryKind.MEMBERSHIP:
+            self._effects.append(Changed())
+            if asked is not None:
+                self._resolve(asked.ticket, None)
+            return
+        if not entry.data:
+            if entry.term == self._raft.term and self._raft.role is Role.LEADER:
+                self._leads = True
+                self._effects.append(Changed())
+            return
+        answer: Answer
+        try:
+            answer = self._store.apply(entry.index, asked.changes if asked else decode_changes(entry.data))
+        except ClusterError as error:
+            answer = error
+        if asked is not None:
+            self._resolve(asked.ticket, answer)
+
+    def _answer_reads(self) -> None:
+        waiting = []
+        for index, ticket in self._reads_due:
+            if index > self._raft.log.applied:
+                waiting.append((index, ticket))
+            elif ticket in self._reads:
+                del self._reads[ticket]
+                self._resolve(ticket, None)
+        self._reads_due = waiting
+
+    def _watch_role(self) -> None:
+        """Tell who waits when the leadership is gone, and everybody when leader or membership changed."""
+        now = (self._raft.role is Role.LEADER, self._raft.leader, self._raft.removed)
+        if now == self._seen:
+            return
+        self._seen = now
+        if self._leads and self._raft.role is not Role.LEADER:
+            self._leads = False
+            self._lose(Unavailable(LOST), NotLeader(self.leader_address))
+        self._effects.append(Changed())
+
+    # -- the disk
+
+    def _write(self) -> bool:
+        """Ask for what waits to be written, as one record; a leader's snapshot goes first and alone. True when nothing
+        had to be written: what waited for the writes before it only has been let go.
+        """
+        if self._busy or not self._unwritten:
+            return False
+        group = [self._unwritten.popleft()]
+        size = record_bytes(group[0].entries)
+        while self._unwritten and self._unwritten[0].snapshot is None:
+            size += record_bytes(self._unwritten[0].entries)
+            if size > MAX_GROUP_BYTES:
+                break
+            group.append(self._unwritten.popleft())
+        if not any(ready.must_write for ready in group):
+            self._persisted(group)
+            return True
+        last = group[-1]
+        snapshot = self._received.pop(group[0].snapshot.index) if group[0].snapshot else None
+        entries = tuple(entry for ready in group for entry in ready.entries)
+        restored = snapshot.index if snapshot else 0
+        states = [ready.hard_state for ready in group if ready.hard_state is not None]
+        if states:
+            self._state = states[-1]
+        self._busy = True
+        self._writing = group
+        self._effects.append(Write(Record(self._state.term, self._state.vote, last.commit, entries, restored), snapshot))
+        return False
+
+    def _persisted(self, group: Sequence[Ready]) -> None:
+        self._raft.persisted(group[-1].number)
+        for ready in group:
+            self._unwritten_bytes -= record_bytes(ready.entries)
+            self._effects.extend(map(Send, ready.messages_after))
+
+    # -- answers
+
+    def _resolve(self, ticket: int, answer: Answer) -> None:
+        self._effects.append(Resolve(ticket, answer))
+
+    def _refuse_queued(self, error: ClusterError) -> None:
+        while self._queue:
+            self._resolve(self._queue.popleft()[0], error)
+
+    def _lose(self, logged: ClusterError, queued: ClusterError) -> None:
+        self._refuse_queued(queued)
+        for asked in self._logged.values():
+            self._resolve(asked.ticket, logged)
+        for ticket in self._reads:
+            self._resolve(ticket, queued)
+        self._logged.clear()
+        self._reads.clear()
+        self._reads_due.clear()
