@@ -1,4 +1,6 @@
-"""Fixtures of whole nodes: one lab per session, labs of a test's own, the two programs that play docker."""
+"""Fixtures of whole nodes: one lab per session, labs of a test's own, the two programs that play docker. Examples of
+Hypothesis have no deadline: a loaded machine is no failure.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.driver import OCTET, OWN_SUBNET, SUBNET, Lab
+
+settings.register_profile("festoon", deadline=None)
+settings.load_profile("festoon")
 
 
 def _need(*programs: str) -> None:
