@@ -18,13 +18,14 @@ import trio
 
 from cluster.model.changes import Change
 from cluster.model.errors import ClusterError, Unavailable
+from manager.raft.core import Raft
 from manager.raft.effects import Answer, Changed, Effect, Release, Reserve, Resolve, Save, Send, SendSnapshot, Write
 from manager.raft.member import MAX_ENTRY_BYTES, STOPPING, RaftMember, prepare
 from manager.raft.membership import Membership
 from manager.raft.messages import Message
 from manager.raft.outboxes import Outboxes
-from manager.raft.ready import NOBODY
-from manager.raft.recovery import ELECTION_TICKS, FOUNDER, TICK_S, recover
+from manager.raft.ready import NOBODY, Config
+from manager.raft.recovery import ELECTION_TICKS, FOUNDER, HEARTBEAT_TICKS, TICK_S, founded, recover
 from manager.raft_storage import directory, key, snapshots
 from manager.raft_storage.faults import LogFull
 from manager.raft_storage.snapshots import Snapshot
@@ -315,7 +316,9 @@ async def open_driver(raft_dir: Path, store: Store, *, raft_id: int = FOUNDER) -
         try:
             if snapshot is not None:
                 store.restore(snapshot.data)
-            member = RaftMember(store, recover(str(raft_dir), wal.recovered, snapshot, raft_id, SystemRandom()), wal.room_bytes)
+            hard_state, log = recover(str(raft_dir), wal.recovered, snapshot, founded(raft_id))
+            config = Config(raft_id, ELECTION_TICKS, HEARTBEAT_TICKS)
+            member = RaftMember(store, Raft(config, hard_state, log, SystemRandom()), wal.room_bytes)
             async with trio.open_nursery() as nursery:
                 driver = Driver(member, wal, raft_dir, data_key, nursery)
                 nursery.start_soon(driver.run_writer)

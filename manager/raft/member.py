@@ -67,9 +67,11 @@ def prepare(changes: tuple[Change, ...]) -> Proposal:
 
 
 class RaftMember:
-    """`room_bytes`: what can be appended to the log without asking the disk for room."""
+    """`room_bytes`: what can be appended to the log without asking the disk for room. `group_bytes`: data of the
+    entries that become one write.
+    """
 
-    def __init__(self, store: Store, raft: Raft, room_bytes: int) -> None:
+    def __init__(self, store: Store, raft: Raft, room_bytes: int, group_bytes: int = MAX_GROUP_BYTES) -> None:
         self._store = store
         self._raft = raft
         self._snapshotting = Snapshotting(store, raft.log.offset)
@@ -82,6 +84,7 @@ class RaftMember:
         self._unwritten: deque[Ready] = deque()
         self._unwritten_bytes = 0
         self._room_bytes = room_bytes
+        self._group_bytes = group_bytes
         self._busy = False  # a Write or Reserve is under way
         self._writing: Sequence[Ready] = ()
         self._received: dict[int, Snapshot] = {}
@@ -263,7 +266,7 @@ class RaftMember:
         size = number = 0
         for _, proposal in self._queue:
             size += len(proposal.data) + ENTRY_OVERHEAD_BYTES
-            if number and size > MAX_GROUP_BYTES:
+            if number and size > self._group_bytes:
                 break
             number += 1
         needed = size + record_bytes(())
@@ -354,7 +357,7 @@ class RaftMember:
         size = record_bytes(group[0].entries)
         while self._unwritten and self._unwritten[0].snapshot is None:
             size += record_bytes(self._unwritten[0].entries)
-            if size > MAX_GROUP_BYTES:
+            if size > self._group_bytes:
                 break
             group.append(self._unwritten.popleft())
         if not any(ready.must_write for ready in group):

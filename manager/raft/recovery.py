@@ -1,14 +1,12 @@
-"""The member as it was before it stopped: from its snapshot and its log to the Raft core. Pure."""
+"""The member as it was before it stopped, from its snapshot and its log; and the times by which members live. Pure."""
 
 from __future__ import annotations
 
-from random import Random
 from typing import Final
 
-from manager.raft.core import Raft
 from manager.raft.log import Log
 from manager.raft.membership import Membership, of_voters
-from manager.raft.ready import Config, HardState
+from manager.raft.ready import HardState
 from manager.raft_storage.faults import Damaged
 from manager.raft_storage.records import Recovered
 from manager.raft_storage.snapshots import Snapshot
@@ -22,8 +20,15 @@ FOUNDER: Final = 1
 """The Raft id of the member that made the cluster."""
 
 
-def recover(directory: str, recovered: Recovered, snapshot: Snapshot | None, raft_id: int, rng: Random) -> Raft:
-    """Raises Damaged when entries between the two are missing."""
+def founded(raft_id: int) -> Membership:
+    """The group before the first entry of its log, as this member knows it: the founder's, who is alone, or nobody."""
+    return of_voters(FOUNDER) if raft_id == FOUNDER else Membership()
+
+
+def recover(directory: str, recovered: Recovered, snapshot: Snapshot | None, base: Membership) -> tuple[HardState, Log]:
+    """What the core begins with; `base` is the membership before the first entry. Raises Damaged when entries between
+    snapshot and log are missing.
+    """
     offset, offset_term = (snapshot.index, snapshot.term) if snapshot else (0, 0)
     entries = tuple(entry for entry in recovered.entries if entry.index > offset)
     replaced = next((entry for entry in recovered.entries if entry.index == offset), None)
@@ -31,8 +36,6 @@ def recover(directory: str, recovered: Recovered, snapshot: Snapshot | None, raf
         entries = ()  # a leader's snapshot, whose record in the log was not written any more
     if entries and entries[0].index != offset + 1:
         raise Damaged(directory, f"the log starts at entry {entries[0].index}, the snapshot ends at {offset}")
-    founded = of_voters(FOUNDER) if raft_id == FOUNDER else Membership()
-    base = snapshot.membership if snapshot and snapshot.membership else founded
-    log = Log(entries, offset, offset_term, recovered.commit, base)
-    config = Config(raft_id, ELECTION_TICKS, HEARTBEAT_TICKS)
-    return Raft(config, HardState(recovered.term, recovered.vote), log, rng)
+    if snapshot and snapshot.membership:
+        base = snapshot.membership
+    return HardState(recovered.term, recovered.vote), Log(entries, offset, offset_term, recovered.commit, base)

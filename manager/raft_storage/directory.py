@@ -17,11 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from manager.raft_storage.disk import FILE_MODE, MACHINE, TEMPORARY, Disk
 from manager.raft_storage.faults import InUse, LogFull, StorageFault
 
 DIRECTORY_MODE: Final = 0o700
-FILE_MODE: Final = 0o600
-TEMPORARY: Final = ".tmp"
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -44,19 +43,16 @@ def locked(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path, disk: Disk = MACHINE) -> None:
     """Make the directory's entries durable. Raises StorageFault."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        disk.sync_directory(path)
     except OSError as error:
         raise call_failed("fsync", path, error) from error
-    finally:
-        os.close(directory)
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[int]:
+def new_file(path: Path, disk: Disk = MACHINE) -> Iterator[int]:
     """The descriptor of a file that appears under `path`, durable, when the block ends; when it raises, nothing
     appears.
 
@@ -64,29 +60,30 @@ def new_file(path: Path) -> Iterator[int]:
     StorageFault when the disk fails.
     """
     temporary = path.with_name(path.name + TEMPORARY)
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     made = False
+    descriptor = -1
     try:
+        descriptor = disk.create(temporary)
         yield descriptor
-        os.fsync(descriptor)
-        os.rename(temporary, path)
+        disk.sync(descriptor)
+        disk.rename(temporary, path)
         made = True
     except OSError as error:
         if error.errno in NO_ROOM:
             raise LogFull(str(path.parent)) from error
         raise call_failed("making", path, error) from error
     finally:
-        if not made:
-            os.close(descriptor)
-            temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
+        if not made and descriptor >= 0:
+            disk.close(descriptor)
+            disk.remove(temporary)
+    sync_directory(path.parent, disk)
 
 
-def write_all(descriptor: int, data: bytes, offset: int) -> None:
+def write_all(descriptor: int, data: bytes, offset: int, disk: Disk = MACHINE) -> None:
     """Write all of `data` at `offset`. Raises OSError."""
     view = memoryview(data)
     while view:
-        written = os.pwrite(descriptor, view, offset)
+        written = disk.write(descriptor, view, offset)
         view, offset = view[written:], offset + written
 
 

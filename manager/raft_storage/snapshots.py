@@ -10,7 +10,6 @@ the store only, the membership is not known.
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from cluster.identity import seal
 from manager.raft import membership
 from manager.raft.membership import Membership
 from manager.raft_storage.directory import new_file, sync_directory, write_all
+from manager.raft_storage.disk import MACHINE, Disk
 from manager.raft_storage.faults import Damaged
 
 MAGIC: Final = b"FESTSNP2"
@@ -66,38 +66,38 @@ def unpack(index: int, term: int, packed: bytes) -> Snapshot:
     return Snapshot(index, term, data, members)
 
 
-def save(directory: Path, key: bytes, snapshot: Snapshot, keep_old: int = 0) -> None:
+def save(directory: Path, key: bytes, snapshot: Snapshot, keep_old: int = 0, disk: Disk = MACHINE) -> None:
     """Write the snapshot durably, then remove older ones but the last `keep_old`. Raises LogFull (and nothing
     changed) or StorageFault.
     """
     packed = pack(snapshot)
-    salt = os.urandom(seal.SALT_BYTES)
+    salt = disk.random(seal.SALT_BYTES)
     sealer = seal.Sealer(key, salt)
     header = _HEADER.pack(MAGIC, snapshot.index, snapshot.term, len(packed), salt)
     path = directory / f"snapshot-{snapshot.index:016x}"
-    with new_file(path) as descriptor:
-        write_all(descriptor, header, 0)
+    with new_file(path, disk) as descriptor:
+        write_all(descriptor, header, 0, disk)
         offset = len(header)
         for number, start in enumerate(range(0, len(packed), PIECE_BYTES)):
             sealed = sealer.seal(number, packed[start : start + PIECE_BYTES], header)
-            write_all(descriptor, sealed, offset)
+            write_all(descriptor, sealed, offset, disk)
             offset += len(sealed)
-    os.close(descriptor)
-    older = [other for other in sorted(directory.glob("snapshot-*"), reverse=True) if other != path]
-    for other in older[keep_old:]:
-        other.unlink()
-    sync_directory(directory)
+    disk.close(descriptor)
+    older = [name for name in reversed(disk.names(directory, "snapshot-")) if name != path.name]
+    for name in older[keep_old:]:
+        disk.remove(directory / name)
+    sync_directory(directory, disk)
 
 
-def latest(directory: Path, key: bytes) -> Snapshot | None:
+def latest(directory: Path, key: bytes, disk: Disk = MACHINE) -> Snapshot | None:
     """The newest snapshot, None when there is none. Raises Damaged: an older one would not do, the log behind it is
     gone.
     """
-    paths = sorted(path for path in directory.glob("snapshot-*") if not path.name.endswith(".tmp"))
-    if not paths:
+    names = disk.names(directory, "snapshot-")
+    if not names:
         return None
-    path = paths[-1]
-    data = path.read_bytes()
+    path = directory / names[-1]
+    data = disk.read(path)
     if len(data) < _HEADER.size or not data.startswith((MAGIC, FIRST_MAGIC)):
         raise Damaged(str(directory), f"{path.name} has no good header")
     header = data[: _HEADER.size]

@@ -12,7 +12,6 @@ The first record of each segment carries no entry, so that older segments can go
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,6 +20,7 @@ import msgspec
 from cluster.identity import seal
 from manager.raft_storage import frames
 from manager.raft_storage.directory import call_failed, new_file, sync_directory, write_all
+from manager.raft_storage.disk import MACHINE, Disk
 from manager.raft_storage.faults import Damaged
 from manager.raft_storage.frames import SegmentHeader
 from manager.raft_storage.records import Record, fold, record_bytes
@@ -38,17 +38,19 @@ class _Segment(NamedTuple):
 class Wal:
     """The open log. Use from one thread at a time."""
 
-    def __init__(self, directory: Path, key: bytes) -> None:
+    def __init__(self, directory: Path, key: bytes, disk: Disk = MACHINE, segment_bytes: int = SEGMENT_BYTES) -> None:
         """Read what is there, cut an unfinished last write off, and start a new segment. Raises Damaged, LogFull,
         StorageFault.
         """
         self._directory = directory
         self._key = key
+        self._disk = disk
+        self._segment_bytes = segment_bytes
         self._sealed: list[_Segment] = []
         self._number = 0
         self._chain = 0
         records: list[Record] = []
-        paths = sorted(directory.glob("log-*"))
+        paths = [directory / name for name in disk.names(directory, "log-")]
         ends = []
         for path in paths:
             segment, end = self._read_segment(path, is_last=path == paths[-1])
@@ -73,7 +75,7 @@ class Wal:
         """Make sure that records of this size (`record_bytes`) can be appended without asking the disk for room.
         Raises LogFull.
         """
-        assert size_bytes <= SEGMENT_BYTES - frames.HEADER_BYTES - STATE_RESERVE_BYTES - frames.frame_bytes(64)
+        assert size_bytes <= self._segment_bytes - frames.HEADER_BYTES - STATE_RESERVE_BYTES - frames.frame_bytes(64)
         if size_bytes > self.room_bytes:
             self._start_segment()
 
@@ -86,36 +88,36 @@ class Wal:
         """Remove the oldest segments whose entries are all at or below `index`. The open one always stays."""
         removed = 0
         while removed < len(self._sealed) and self._sealed[removed].last_index <= index:
-            self._sealed[removed].path.unlink()
+            self._disk.remove(self._sealed[removed].path)
             removed += 1
         if removed:
             del self._sealed[:removed]
-            sync_directory(self._directory)
+            sync_directory(self._directory, self._disk)
 
     def close(self) -> None:
         """Give back the room that was not used. After a failure nothing is written any more."""
         try:
             if not self._failed:
-                os.ftruncate(self._descriptor, self._offset)
+                self._disk.truncate(self._descriptor, self._offset)
                 self._sync(self._descriptor, self._path)
         finally:
-            os.close(self._descriptor)
+            self._disk.close(self._descriptor)
 
     @property
     def _room(self) -> int:
-        return SEGMENT_BYTES - self._offset
+        return self._segment_bytes - self._offset
 
     def _start_segment(self) -> None:
         """Go on in a new segment, which starts with the member's state. Raises LogFull and is then as before."""
         number, chain = self._number + 1, self._chain
-        header = SegmentHeader(number, chain, os.urandom(seal.SALT_BYTES))
+        header = SegmentHeader(number, chain, self._disk.random(seal.SALT_BYTES))
         sealer = seal.Sealer(self._key, header.salt)
         path = self._directory / f"log-{number:016x}"
         payload = msgspec.msgpack.encode(self._state)
         frame, chain = frames.encode_frame(sealer, number, 0, chain, payload)
-        with new_file(path) as descriptor:
-            os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
-            write_all(descriptor, frames.encode_header(header) + frame, 0)
+        with new_file(path, self._disk) as descriptor:
+            self._disk.allocate(descriptor, self._segment_bytes)
+            write_all(descriptor, frames.encode_header(header) + frame, 0, self._disk)
         self._retire()
         self._number, self._chain, self._sealer, self._path = number, chain, sealer, path
         self._descriptor, self._sequence, self._last_index = descriptor, 1, 0
@@ -125,15 +127,15 @@ class Wal:
         """Close the open segment for good, without the room that it did not use."""
         if self._descriptor < 0:
             return
-        os.ftruncate(self._descriptor, self._offset)
-        os.close(self._descriptor)
+        self._disk.truncate(self._descriptor, self._offset)
+        self._disk.close(self._descriptor)
         self._sealed.append(_Segment(self._path, self._last_index))
 
     def _write_frame(self, descriptor: int, record: Record) -> None:
         payload = msgspec.msgpack.encode(record)
         frame, chain = frames.encode_frame(self._sealer, self._number, self._sequence, self._chain, payload)
         try:
-            write_all(descriptor, frame, self._offset)
+            write_all(descriptor, frame, self._offset, self._disk)
         except OSError as error:
             self._failed = True
             raise call_failed("pwrite", self._path, error) from error
@@ -145,7 +147,7 @@ class Wal:
 
     def _sync(self, descriptor: int, path: Path) -> None:
         try:
-            os.fdatasync(descriptor)
+            self._disk.sync_data(descriptor)
         except OSError as error:
             self._failed = True
             raise call_failed("fdatasync", path, error) from error
@@ -155,7 +157,7 @@ class Wal:
         which is cut off.
         """
         directory = str(self._directory)
-        data = path.read_bytes()
+        data = self._disk.read(path)
         header = frames.decode_header(data)
         if header is None or path.name != f"log-{header.number:016x}":
             raise Damaged(directory, f"the header of {path.name} is not what was written")
@@ -174,13 +176,13 @@ class Wal:
 
     def _cut(self, path: Path, size_bytes: int) -> None:
         """Cut off what was preallocated and never written, and an unfinished frame."""
-        if path.stat().st_size == size_bytes:
+        if self._disk.size(path) == size_bytes:
             return
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = self._disk.open(path)
         try:
-            os.ftruncate(descriptor, size_bytes)
+            self._disk.truncate(descriptor, size_bytes)
             self._sync(descriptor, path)
         except OSError as error:
             raise call_failed("ftruncate", path, error) from error
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)

@@ -13,7 +13,7 @@ import pytest
 from cluster.identity import seal
 from manager.raft.log import Entry
 from manager.raft.membership import of_voters
-from manager.raft_storage import directory, frames, key, snapshots, wal
+from manager.raft_storage import directory, frames, key, snapshots
 from manager.raft_storage.faults import Damaged, InUse, StorageFault
 from manager.raft_storage.frames import HEADER_BYTES
 from manager.raft_storage.records import Record
@@ -125,11 +125,8 @@ def test_a_missing_segment_and_a_foreign_key_are_refused(tmp_path: Path) -> None
         Wal(tmp_path, KEY)
 
 
-def test_segments_follow_each_other_and_old_ones_go_without_the_vote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wal, "SEGMENT_BYTES", 256 * 1024)
-    log = Wal(tmp_path, KEY)
+def test_segments_follow_each_other_and_old_ones_go_without_the_vote(tmp_path: Path) -> None:
+    log = Wal(tmp_path, KEY, segment_bytes=256 * 1024)
     log.append(Record(9, 2, 0, ()))
     for index in range(1, 31):
         log.append(Record(9, 2, 0, record(index, size=30_000).entries))
