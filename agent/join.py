@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.membership_files import Credentials
 from cluster.identity import certificates, keys, tls, tokens
+from cluster.identity.folder import Credentials
 from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
 from cluster.wire.calls import IssueCertificate, IssuedCertificate, Nothing, Text
 from cluster.wire.peer import connect
@@ -40,4 +40,4 @@ async def _ask(remote: str, digest: bytes, request: JoinRequest) -> tuple[Issued
     async with connect(remote, tls.client_context("", "", root.text)) as peer:
         asked = IssueCertificate(certificates.make_csr(key), request.token, request.availability, request.hostname)
         issued: IssuedCertificate = await peer.call("ca.issue", asked)
-    return issued, Credentials(issued.certificate_pem, key, root.text)
+    return issued, Credentials(issued.certificate_pem, key, issued.root_ca_pem)

@@ -98,6 +98,11 @@ class ManagerProcess:
             raise ManagerFailed(self._last_words(position))
         return msgspec.json.decode(line, type=Ready)
 
+    def reload(self) -> None:
+        """Tell it that the node has a new certificate (SIGHUP); it must have said that it serves, or have been taken over."""
+        if self._descriptor is not None:
+            self._signal(signal.SIGHUP)
+
     async def wait_dead(self) -> None:
         """Return when the process has ended; at once when there is none."""
         if self._descriptor is None:

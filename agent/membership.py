@@ -20,10 +20,12 @@ from agent import addresses, membership_files
 from agent.join import JoinRequest, request_certificate
 from agent.manager_process import ManagerFailed, ManagerProcess
 from agent.membership_files import Identity
+from agent.renewal import Renewal
 from agent.reporter import Reporter
 from agent.session import Session
 from agent.task_logs import serve_logs
 from agent.worker import Worker
+from cluster.identity.contexts import Contexts
 from cluster.model.assignments import SessionState
 from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
 from cluster.model.objects import NodeDescription
@@ -86,6 +88,7 @@ class Membership:
         self._ended = trio.Event()
         self._identity: Identity | None = None
         self._session: Session | None = None
+        self._renewal: Renewal | None = None
         self._worker: Worker | None = None
         self._background: trio.Nursery | None = None
         networks.cluster = self
@@ -216,7 +219,7 @@ class Membership:
             self._scope.cancel()
             await self._ended.wait()
         await self._manager.stop()
-        self._identity = self._session = self._worker = self._scope = None
+        self._identity = self._session = self._worker = self._renewal = self._scope = None
         self.error = ""
         await self._networks.leave_swarm()
         await trio.to_thread.run_sync(membership_files.forget, self._root)
@@ -267,22 +270,23 @@ class Membership:
     async def _become_member(self, identity: Identity, *, resume: bool) -> None:
         kept = membership_files.load(self._root / "node")
         assert kept is not None
-        credentials = kept[1]
+        contexts = Contexts(kept[1])
         reporter = Reporter()
         worker = Worker(self._containers, self._networks, self._pulls, reporter, self._description, identity.node_id)
         session = Session(
-            (credentials.certificate_pem, credentials.key_pem, credentials.root_pem), identity.managers, self._description,
-            identity.data_path_address or identity.advertise_address,
+            contexts, identity.managers, self._description, identity.data_path_address or identity.advertise_address,
             local=(identity.advertise_address, addresses.own_manager(identity.listen_address)) if identity.role == "manager" else ("", ""),
         )  # fmt: skip
-        self._identity, self._session, self._worker = identity, session, worker
+        renewal = Renewal(self._root / "node", contexts, lambda: [session.reached_at(address) for address in session.managers], self._manager.reload)
+        self._identity, self._session, self._worker, self._renewal = identity, session, worker, renewal
         self._ended = trio.Event()
         assert self._nursery is not None
-        await self._nursery.start(self._live, identity, session, worker, reporter, resume)
+        await self._nursery.start(self._live, identity, session, worker, reporter, renewal, resume)
 
-    async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, resume: bool, *,
+    async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, renewal: Renewal, resume: bool, *,
                     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:  # fmt: skip
         async def on_state(state: SessionState) -> None:
+            renewal.heed(state)
             await self._networks.use_settings(state.data_path_port, state.network_keys)
             if self._background is not None:  # what ended while no manager listened ends now
                 self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.held_attachments()))
@@ -298,7 +302,8 @@ class Membership:
                     handlers = {"node.logs": serve_logs(self._containers, identity.node_id, nursery)}
                     if identity.role == "manager":
                         nursery.start_soon(self._keep_manager, identity, resume)
-                    nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers)
+                    nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers, renewal.after_loss)
+                    nursery.start_soon(renewal.run)
                     task_status.started()
         finally:
             self._background = None
@@ -307,7 +312,9 @@ class Membership:
     async def _keep_manager(self, identity: Identity, resume: bool) -> None:
         """Keep the manager process alive: take it over, or start it again whenever it has died."""
         advertise = next(iter(identity.managers))
-        if resume and not self._manager.adopt():
+        if resume and self._manager.adopt():
+            self._manager.reload()  # a certificate may have come while nobody could say so
+        elif resume:
             await self._restart_manager(identity.listen_address, advertise)
         while True:
             began = time.monotonic()
@@ -321,6 +328,8 @@ class Membership:
         try:
             await self._manager.start(listen, advertise)
             self.error = ""
+            if self._renewal is not None:
+                self._renewal.reread()  # it may have issued itself a new certificate
         except ManagerFailed as failure:
             self.error = failure.message
 

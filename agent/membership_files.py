@@ -1,6 +1,6 @@
-"""What a node keeps of its swarm on disk: `node/` with its key, certificate, the cluster's root, and identity.json. Owns the layout and the atomic writes.
+"""What a node keeps of its swarm on disk: `node/` with its key and certificates (cluster/identity/folder.py), and identity.json. Owns the latter.
 
-The private key is 0600 and written first; identity.json last: without it the node is in no swarm, whatever else a crash left behind.
+identity.json is written last: without it the node is in no swarm, whatever else a crash left behind.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 
 from cluster.durable import write_atomically
+from cluster.identity import folder as identity_folder
+from cluster.identity.folder import Credentials
 
 IDENTITY: Final = "identity.json"
 
@@ -30,17 +32,11 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     left: bool = False
 
 
-class Credentials(msgspec.Struct, frozen=True):
-    certificate_pem: str
-    key_pem: str
-    root_pem: str
-
-
 def load(folder: Path) -> tuple[Identity, Credentials] | None:
     """The node's identity, or None when it is in no swarm."""
     try:
         identity = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
-        credentials = Credentials((folder / "node.crt").read_text(), (folder / "node.key").read_text(), (folder / "root.crt").read_text())
+        credentials = identity_folder.load(folder)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     return None if identity.left else (identity, credentials)
@@ -49,9 +45,7 @@ def load(folder: Path) -> tuple[Identity, Credentials] | None:
 def save(folder: Path, identity: Identity, credentials: Credentials | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if credentials is not None:
-        write_atomically(folder / "node.key", credentials.key_pem.encode(), 0o600)
-        write_atomically(folder / "node.crt", credentials.certificate_pem.encode())
-        write_atomically(folder / "root.crt", credentials.root_pem.encode())
+        identity_folder.save(folder, credentials)
     write_atomically(folder / IDENTITY, msgspec.json.encode(identity))
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import trio
 
 from agent.reporter import Reporter
-from cluster.identity import tls
+from cluster.identity.contexts import Contexts
 from cluster.model.assignments import Assignments, SessionState
 from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
 from cluster.model.objects import NodeDescription
@@ -42,10 +42,10 @@ class Sequence(Exception):
 class Session:
     """State: the open connection, and which managers are known."""
 
-    def __init__(self, credentials: tuple[str, str, str], managers: tuple[str, ...], description: NodeDescription, advertise: str,
+    def __init__(self, contexts: Contexts, managers: tuple[str, ...], description: NodeDescription, advertise: str,
                  local: tuple[str, str] = ("", "")) -> None:  # fmt: skip
         """`managers`: host:port. `local`: on a manager the host that it advertises, and host:port where it is reached from here."""
-        self._context = tls.client_context(*credentials)
+        self._contexts = contexts
         self._managers, self._description, self._advertise, self._local = managers, description, advertise, local
         self._peer: Peer | None = None
         self._open = trio.Event()
@@ -61,15 +61,15 @@ class Session:
         await self._open.wait()
 
     async def run(self, on_state: Callable[[SessionState], Awaitable[None]], on_assignments: Callable[[Assignments], Awaitable[None]],
-                  reporter: Reporter, handlers: Mapping[str, Handler]) -> None:  # fmt: skip
-        """Keep a session for ever, with whichever manager answers. Raises PermissionDenied when the cluster refuses this node for good."""
+                  reporter: Reporter, handlers: Mapping[str, Handler], on_loss: Callable[[], None]) -> None:  # fmt: skip
+        """Keep a session for ever, with whichever manager answers; `on_loss` is called whenever it was lost or could not be had."""
         delay = RETRY_FIRST_S
         turn = 0
         while True:
             address = self._managers[turn % len(self._managers)]
             turn += 1
             try:
-                async with connect(self._reached_at(address), self._context, handlers, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
+                async with connect(self.reached_at(address), self._contexts.client, handlers, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
                     ended = await self._serve(peer, on_state, on_assignments, reporter)
                 if ended is not None:
                     raise ended
@@ -83,12 +83,13 @@ class Session:
                 log.warning("assignments out of sequence: starting over", extra={"fields": {"manager": address}})
             finally:
                 self._close()
+            on_loss()
             if self.state is not None:
                 delay, self.state = RETRY_FIRST_S, None
             await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter, so that a crowd does not come back at once
             delay = min(delay * 2, RETRY_LAST_S)
 
-    def _reached_at(self, manager: str) -> str:
+    def reached_at(self, manager: str) -> str:
         """Where to dial a manager: the one of this node locally."""
         own, local = self._local
         return local if own and manager.rpartition(":")[0] == own else manager

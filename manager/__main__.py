@@ -13,6 +13,7 @@ import argparse
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure(logging.DEBUG if given.debug else logging.INFO)
     if os.getpid() != os.getpgrp():
         os.setsid()  # started by hand: whoever ends that session does not end the cluster
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens to it: the identity has not been read yet
     words: list[str] = []
     try:
         bootstrap = decode_bootstrap(sys.stdin.buffer.read(OPTIONS_BYTES + 1)) if given.bootstrap else None

@@ -11,13 +11,14 @@ from time import time_ns
 from typing import Final
 
 from cluster.identity import certificates, keys
+from cluster.identity.folder import Credentials
 from cluster.model.changes import Change, created
 from cluster.model.ids import ID_RANDOM_BYTES, NetworkId, make_id
 from cluster.model.objects import Meta, Network
 from cluster.model.specs import NetworkSpec
 from cluster.wire.peer import split_address
 from manager.ca import authority
-from manager.identity_files import Credentials, Identity
+from manager.identity_files import Identity
 from manager.options import BootstrapOptions, Options
 from manager.raft.driver import Driver
 

@@ -21,22 +21,22 @@ from typing import Final
 import msgspec
 import trio
 
-from cluster.identity import tls
 from cluster.model.changes import Change, Kind, updated
 from cluster.model.errors import FailedPrecondition
 from cluster.model.ids import NodeId
 from cluster.model.objects import Cluster
 from cluster.wire.calls import CALLS, Ids, IssueCertificate, IssuedCertificate, Nothing, Text, Why, WhyAnswer
 from cluster.wire.peer import Caller, Handler, serve, split_address
-from manager import bootstrap, explain, identity_files
+from manager import admission, bootstrap, explain, identity_files
 from manager.control import joining
 from manager.control.server import Control
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.dispatcher.server import Dispatcher
-from manager.identity_files import Credentials, Identity
+from manager.identity_files import Identity
 from manager.leader import Leader
 from manager.log_broker import LogBroker
 from manager.options import Options
+from manager.own_identity import OwnIdentity
 from manager.peers import Peers
 from manager.raft.driver import Driver, open_driver
 from manager.store import Store
@@ -61,11 +61,12 @@ async def run(options: Options) -> None:
                 identity, credentials = await bootstrap.make_cluster(options, driver)
             else:
                 await _check_member(options, identity, store, driver)
+            own = OwnIdentity(options.identity, store, identity.node_id, credentials, time_ns)
             manager = _Manager(store, driver, identity)
             gc.collect()
             gc.freeze()  # what has been read in stays: collections need not look at it again
             async with trio.open_nursery() as nursery:
-                await manager.start(nursery, options, credentials)
+                await manager.start(nursery, options, own)
                 if fresh:
                     identity_files.save(options.identity, identity, credentials)
                 began = True
@@ -129,21 +130,22 @@ class _Manager:
         self._stop = trio.Event()
         self._stopper: Caller | None = None
 
-    async def start(self, nursery: trio.Nursery, options: Options, credentials: Credentials) -> None:
+    async def start(self, nursery: trio.Nursery, options: Options, own: OwnIdentity) -> None:
         """Start everything in the nursery and return when the port is served. Raises OSError when it cannot be
         bound."""
-        pems = (credentials.certificate_pem, credentials.key_pem, credentials.root_pem)
-        context, peers = tls.server_context(*pems), Peers(self._driver, tls.client_context(*pems))
+        peers = Peers(self._driver, own.contexts)
         host, port = split_address(options.listen)
         handlers = {"raft.follow": peers.follow, "raft.join": peers.join, **self._handlers()}
         assert set(handlers) == {name for name, call in CALLS.items() if not call.to_agent}
+        await nursery.start(own.run)
         await nursery.start(self._dispatcher.run)
         await nursery.start(self._broker.run)
         await nursery.start(self._leader.run)
         nursery.start_soon(self._control.run)
         nursery.start_soon(peers.run)
         nursery.start_soon(self._signals)
-        await nursery.start(partial(serve, host, port, context, handlers, keepalive_s=KEEPALIVE_S))
+        admit = partial(admission.admit, self._store)
+        await nursery.start(partial(serve, host, port, own.contexts.server, handlers, admit=admit, keepalive_s=KEEPALIVE_S))
 
     async def wait_stop(self) -> None:
         """Until somebody stops this manager, and has had the time to hear that it did."""
@@ -187,9 +189,10 @@ class _Manager:
     async def _issue(self, caller: Caller, request: IssueCertificate) -> IssuedCertificate:
         """ca.issue: a new node's first certificate, by its join token; or the next one of a node that has one."""
         issued: list[IssuedCertificate] = []
+        shown_pem = caller.peer.certificate_pem()
 
         def decide(store: Store, asked: IssueCertificate, now_ns: int, entropy: Random) -> tuple[tuple[Change, ...], Ids]:
-            made = joining.issue(store, asked, caller.node_id, now_ns, entropy)
+            made = joining.issue(store, asked, caller.node_id, shown_pem, now_ns, entropy)
             issued.append(made.answer)
             return made.changes, Ids(made.answer.node_id)
 

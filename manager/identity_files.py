@@ -1,4 +1,4 @@
-"""The identity of this manager's node on disk: node.key (0600), node.crt, root.crt and identity.json, the last of which
+"""The identity of this manager's node on disk: its key and certificates (cluster/identity/folder.py) and identity.json, the last of which
 makes it valid. Owns reading and the first writing; afterwards the node (agent/) keeps identity.json.
 
 Without identity.json the node is in no swarm, whatever a crash left beside it.
@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 
 from cluster.durable import write_atomically
+from cluster.identity import folder as identity_folder
+from cluster.identity.folder import Credentials
 from cluster.model.errors import FailedPrecondition
 
 IDENTITY: Final = "identity.json"
@@ -29,12 +31,6 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     left: bool = False
 
 
-class Credentials(msgspec.Struct, frozen=True):
-    certificate_pem: str
-    key_pem: str
-    root_pem: str
-
-
 def is_member(folder: Path) -> bool:
     """Whether the folder holds a valid identity of a swarm that has not been left."""
     try:
@@ -47,24 +43,22 @@ def load(folder: Path) -> tuple[Identity, Credentials]:
     """What `save` wrote. Raises FailedPrecondition when the node is in no swarm or a file is missing or damaged."""
     try:
         identity = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
-        pems = [(folder / name).read_text() for name in ("node.crt", "node.key", "root.crt")]
+        credentials = identity_folder.load(folder)
     except FileNotFoundError as error:
         raise FailedPrecondition(f"this node is in no swarm: {error.filename} is missing") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FailedPrecondition(f"the identity in {folder} is damaged: {error}") from error
-    return identity, Credentials(*pems)
+    return identity, credentials
 
 
 def save(folder: Path, identity: Identity, credentials: Credentials) -> None:
     """Write everything durably, identity.json last."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(folder / "node.key", credentials.key_pem.encode(), 0o600)
-    write_atomically(folder / "node.crt", credentials.certificate_pem.encode())
-    write_atomically(folder / "root.crt", credentials.root_pem.encode())
+    identity_folder.save(folder, credentials)
     write_atomically(folder / IDENTITY, msgspec.json.encode(identity))
 
 
 def forget(folder: Path) -> None:
     """Take away what an interrupted or failed bootstrap wrote."""
-    for name in (IDENTITY, "node.key", "node.crt", "root.crt"):
+    for name in (IDENTITY, identity_folder.KEY, identity_folder.NEXT_KEY, identity_folder.CERTIFICATE, identity_folder.ROOT, identity_folder.LOCK):
         (folder / name).unlink(missing_ok=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Final
 
 import msgspec
 import trio
 
+from cluster.identity.contexts import Contexts
 from cluster.model.errors import ClusterError, InvalidArgument, NotLeader, PermissionDenied
 from cluster.wire.calls import Follow, JoinedManagers, JoinManagers, RaftFrame
 from cluster.wire.peer import Caller, connect, split_address
@@ -38,14 +38,14 @@ log = logging.getLogger("festoon.raft")
 
 
 class Peers:
-    """`run` must be running. `context` shows this manager's certificate; `known` are the members that a new one was
+    """`run` must be running. `contexts` show this manager's certificate; `known` are the members that a new one was
     told of, whom it listens to while its own log says nothing yet.
     """
 
-    def __init__(self, driver: Driver, context: ssl.SSLContext, known: tuple[Member, ...] = ()) -> None:
+    def __init__(self, driver: Driver, contexts: Contexts, known: tuple[Member, ...] = ()) -> None:
         self._known = known
         self._driver = driver
-        self._context = context
+        self._contexts = contexts
         self._listening: dict[Member, trio.CancelScope] = {}
 
     async def run(self) -> None:
@@ -69,7 +69,7 @@ class Peers:
             while True:
                 began = trio.current_time()
                 try:
-                    async with connect(member.address, self._context, keepalive_s=KEEPALIVE_S) as peer:
+                    async with connect(member.address, self._contexts.client, keepalive_s=KEEPALIVE_S) as peer:
                         if peer.caller.node_id != member.node_id:
                             raise PermissionDenied(f"{member.address} is node {peer.caller.node_id}, not {member.node_id}")
                         async with peer.stream("raft.follow", Follow(self._driver.raft_id)) as frames:

@@ -9,6 +9,7 @@ import click
 from cli.api import Api
 from cli.failures import CliFailure
 from cli.usage import DURATION, INT, UINT, Group, command, option, options, switch
+from cluster.model import reserved_labels
 
 DEFAULT_LISTEN: Final = "0.0.0.0:2377"
 _HOURS_NS: Final = 3600 * 10**9
@@ -119,6 +120,7 @@ def leave(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
 
 @command("update", summary="Update the swarm")
 @switch("--autolock", help="Change manager autolocking setting (true|false)")
+@option("--cert-grace", help="How long after its expiry a node's certificate can still be renewed, 0 for not at all (ns|us|ms|s|m|h)", type=DURATION)
 @option("--cert-expiry", help="Validity period for node certificates (ns|us|ms|s|m|h)", type=DURATION)
 @option("--dispatcher-heartbeat", help="Dispatcher heartbeat period (ns|us|ms|s|m|h)", type=DURATION)
 @option("--max-snapshots", help="Number of additional Raft snapshots to retain", type=UINT)
@@ -170,4 +172,6 @@ def _spec(flags: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     ):
         if flags.get(flag) is not None:
             spec.setdefault(section, {})[name] = flags[flag]
+    if flags.get("cert_grace") is not None:
+        spec["Labels"] = {**(spec.get("Labels") or {}), reserved_labels.CERT_GRACE: str(flags["cert_grace"] // 10**9)}
     return spec

@@ -136,6 +136,19 @@ def is_issued_by(cert_pem: str, root_cert_pem: str) -> bool:
     return True
 
 
+def public_key_of(cert_pem: str) -> bytes:
+    """The key that the certificate is for, DER. Raises InvalidArgument, also for one that isn't ECDSA."""
+    public = load_certificate(cert_pem).public_key()
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise InvalidArgument("the certificate's key is not ECDSA")
+    return keys.public_der(public)
+
+
+def requested_key(csr_pem: str) -> bytes:
+    """The key, DER, that a signing request asks a certificate for, and of which it proves possession. Raises InvalidArgument."""
+    return keys.public_der(_load_csr(csr_pem))
+
+
 def load_certificate(pem: str) -> x509.Certificate:
     """The certificate in a PEM text. Raises InvalidArgument."""
     if len(pem) > MAX_PEM_BYTES:

@@ -25,3 +25,13 @@ def load_key(pem: str) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise InvalidArgument("invalid private key: only ECDSA keys on P-256 are used here")
     return key
+
+
+def public_key(pem: str) -> bytes:
+    """The public half of a private key, DER (SubjectPublicKeyInfo). Raises InvalidArgument."""
+    return public_der(load_key(pem).public_key())
+
+
+def public_der(key: ec.EllipticCurvePublicKey) -> bytes:
+    """DER, SubjectPublicKeyInfo (RFC 5280, 4.1)."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

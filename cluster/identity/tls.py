@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import os
 import ssl
+from typing import Final
 
 from cluster.model.errors import InvalidArgument
+
+RENEWAL_PROTOCOL: Final = "festoon-renewal/1"
+"""What a node names in its hello (ALPN, RFC 7301) when all that it wants is the next certificate."""
+
+_NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL
 
 
 def server_context(cert_pem: str, key_pem: str, root_pem: str) -> ssl.SSLContext:
@@ -21,6 +27,23 @@ def server_context(cert_pem: str, key_pem: str, root_pem: str) -> ssl.SSLContext
     context.num_tickets = 0  # sessions are long; a ticket that nobody reads may break a short one
     _trust(context, root_pem)
     _show(context, cert_pem, key_pem)
+    return context
+
+
+def late_server_context(cert_pem: str, key_pem: str, root_pem: str) -> ssl.SSLContext:
+    """For a manager, and for connections that name RENEWAL_PROTOCOL only: demands a certificate of this root, but takes one
+    that has expired too. For how long is the authority's decision (manager/ca). Raises InvalidArgument."""
+    context = server_context(cert_pem, key_pem, root_pem)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= _NO_CHECK_TIME
+    context.set_alpn_protocols([RENEWAL_PROTOCOL])
+    return context
+
+
+def renewal_context(cert_pem: str, key_pem: str, root_pem: str) -> ssl.SSLContext:
+    """For a node that asks for its next certificate: as `client_context`, and says so. Raises InvalidArgument."""
+    context = client_context(cert_pem, key_pem, root_pem)
+    context.set_alpn_protocols([RENEWAL_PROTOCOL])
     return context
 
 

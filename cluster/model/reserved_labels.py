@@ -1,8 +1,8 @@
-"""What a service's containers may be given beyond the API's ContainerSpec, as reserved labels of theirs: read, written, refused. Pure.
+"""What a service's containers, and the swarm, may be given beyond the API's fields, as reserved labels of theirs: read, written, refused. Pure.
 
 Docker's own client keeps labels that it does not know when it rewrites a spec, so these survive it; the command line's --device, --privileged, --shm-size and
 --device-cgroup-rule are written as them. `festoon.privileged=true`, `festoon.shm-size=BYTES`, `festoon.device.TARGET=PATH:rwm`,
-`festoon.device-cgroup-rule.N=c 10:229 rwm`.
+`festoon.device-cgroup-rule.N=c 10:229 rwm`. On the swarm itself (`swarm update --cert-grace`): `festoon.cert-grace=SECONDS`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ SHM_SIZE: Final = "festoon.shm-size"
 DEVICE: Final = "festoon.device."
 DEVICE_RULE: Final = "festoon.device-cgroup-rule."
 MAX_SHM_BYTES: Final = 1 << 50
+CERT_GRACE: Final = "festoon.cert-grace"
+CERT_GRACE_S: Final = 90 * 24 * 3600
+MAX_CERT_GRACE_S: Final = 20 * 365 * 24 * 3600  # as long as a root lives
 _ACCESS: Final = frozenset("rwm")
 
 
@@ -65,3 +68,11 @@ def _device(target: str, value: str) -> Device:
 def device_label(path: str, target: str, permissions: str) -> tuple[str, str]:
     """The label that asks for a device."""
     return f"{DEVICE}{target}", f"{path}:{permissions}"
+
+
+def cert_grace_s(labels: Pairs) -> int:
+    """For how long after its expiry a node's certificate can still be renewed, by the swarm's labels; 0: not at all. Raises InvalidArgument."""
+    text = dict(labels).get(CERT_GRACE, str(CERT_GRACE_S))
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_CERT_GRACE_S):
+        raise InvalidArgument(f"invalid label {CERT_GRACE}={text}: must be a number of seconds, at most {MAX_CERT_GRACE_S}")
+    return int(text)

@@ -25,9 +25,10 @@ def frame(payload: bytes) -> bytes:
 
 
 class FrameReader:
-    """Cuts a byte stream into payloads. Holds at most one unfinished frame."""
+    """Cuts a byte stream into payloads. Holds at most one unfinished frame, of at most `limit_bytes`."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._limit_bytes = limit_bytes
         self._buffer = bytearray()
 
     def feed(self, data: bytes | bytearray) -> list[bytes]:
@@ -39,8 +40,8 @@ class FrameReader:
         start = 0
         while len(buffer) - start >= HEADER_BYTES:
             length = int.from_bytes(buffer[start : start + HEADER_BYTES], "big")
-            if length > MAX_FRAME_BYTES:
-                raise FrameTooLong(f"the peer announced a message of {length} bytes; the limit is {MAX_FRAME_BYTES}")
+            if length > self._limit_bytes:
+                raise FrameTooLong(f"the peer announced a message of {length} bytes; the limit is {self._limit_bytes}")
             end = start + HEADER_BYTES + length
             if len(buffer) < end:
                 break

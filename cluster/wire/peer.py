@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from inspect import isasyncgenfunction
 from typing import Any, Final, cast
 
 import trio
 
-from cluster.identity import subject
+from cluster.identity import subject, tls
 from cluster.model.errors import ClusterError, InvalidArgument, PermissionDenied, Unavailable, from_wire
 from cluster.model.specs import Role
 from cluster.wire import calls, permissions, rpc, transport
 from cluster.wire.codec import BadMessage, decode, encode
 from cluster.wire.frames import FrameTooLong
+from cluster.wire.refusals import Refusals
 from cluster.wire.tls_stream import TlsStream
-from cluster.wire.transport import split_address
+from cluster.wire.transport import ContextFor, split_address
 
 __all__ = ["Caller", "Handler", "Peer", "connect", "serve", "split_address"]
 
@@ -37,6 +39,17 @@ KEEPALIVE_MISSES: Final = 3
 MAX_CONNECTIONS: Final = 4096
 """Connections that one server holds open; a further one is closed at once."""
 
+MAX_HANDSHAKES_PER_ADDRESS: Final = 512
+"""Connections from one address whose handshake is under way; a further one is closed at once, so that one who never finishes any
+does not use up MAX_CONNECTIONS."""
+
+UNKNOWN_FRAME_BYTES: Final = 64 * 1024
+"""Longest message of a peer without a valid certificate: more than a request for one takes."""
+
+UNKNOWN_CALLS: Final = 4
+UNKNOWN_LIFE_S: Final = 30.0
+"""How many calls such a peer may have under way, and how long its connection lives."""
+
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 """Bytes waiting for the network above which calls and items wait."""
 
@@ -47,18 +60,23 @@ _LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: what the peer's certificate says, verified; everything empty for one without (role None)."""
+    """Who calls: what the peer's certificate says, verified; everything empty for one without (role None). `late`: the
+    certificate may have expired, for the connection is for its renewal only."""
 
     node_id: str
     role: Role | None
     cluster_id: str
     address: str  # the peer's plain address
     peer: Peer = field(repr=False)
+    late: bool = False
 
 
 Handler = Callable[[Caller, Any], Awaitable[Any]] | Callable[[Caller, Any], AsyncIterator[Any]]
 """Serves one call: (caller, request) -> answer; for a stream an async generator function. It is cancelled when the
 caller gives up or is lost."""
+
+Admit = Callable[[Caller, calls.Call], None]
+"""Asked before each call that the table allows; refuses by raising PermissionDenied."""
 
 
 @dataclass(slots=True)
@@ -81,7 +99,7 @@ class Peer:
     """One open connection. Made by `connect` and `serve` only."""
 
     def __init__(
-        self, stream: TlsStream, handlers: Mapping[str, Handler], keepalive_s: float
+        self, stream: TlsStream, handlers: Mapping[str, Handler], keepalive_s: float, admit: Admit | None = None
     ) -> None:
         self.closed = trio.Event()
         self.address, self.port = stream.remote()
@@ -92,11 +110,14 @@ class Peer:
             identity.cluster_id if identity else "",
             self.address,
             self,
+            stream.protocol() == tls.RENEWAL_PROTOCOL,
         )
+        self.known = identity is not None and not self.caller.late
         self._stream = stream
         self._handlers = handlers
         self._keepalive_s = keepalive_s
-        self._rpc = rpc.Connection()
+        self._admit = admit
+        self._rpc = rpc.Connection() if self.known else rpc.Connection(UNKNOWN_CALLS, UNKNOWN_FRAME_BYTES)
         self._waiting: dict[int, _Waiting] = {}
         self._serving: dict[int, _Serving] = {}
         self._slots = trio.Semaphore(rpc.MAX_CALLS_IN_FLIGHT)
@@ -104,6 +125,11 @@ class Peer:
         self._room = trio.Event()
         self._heard = trio.Event()
         self._reason = ""
+        self.broke = ""  # what the other side did against the protocol
+
+    def certificate_pem(self) -> str:
+        """The certificate that the other side showed, verified; empty for none."""
+        return self._stream.certificate_pem()
 
     # -- calling ----------------------------------------------------------------------------------------------------
 
@@ -197,7 +223,7 @@ class Peer:
                 data = await self._stream.receive_some(RECEIVE_BYTES)
                 events = self._rpc.receive(data) if data else None
             except rpc.ProtocolError as e:
-                self._reason = f": {e}"
+                self.broke, self._reason = str(e), f": {e}"
                 return
             except _LOST as e:
                 self._reason = f": {e.__cause__ or e}"
@@ -281,6 +307,9 @@ class Peer:
             with serving.scope:
                 await self._answer(request, serving)
         except ClusterError as e:
+            if isinstance(e, PermissionDenied):
+                who = {"node": self.caller.node_id, "address": self.address}
+                log.warning("a call is refused", extra={"fields": {"call": request.name, **who, "error": e.message}})
             self._rpc.error(request.id, e.code, e.message)
         except FrameTooLong as e:
             self._rpc.error(request.id, "internal", f"{request.name}: {e}")
@@ -295,7 +324,9 @@ class Peer:
         contract, handler = calls.CALLS.get(request.name), self._handlers.get(request.name)
         if contract is None or handler is None or contract.stream is not request.stream:
             raise InvalidArgument(f"unknown call {request.name}")
-        permissions.authorize(contract, self.caller.role)
+        permissions.authorize(contract, self.caller.role, late=self.caller.late)
+        if self._admit is not None:
+            self._admit(self.caller, contract)
         body = _decoded(request.name, request.body, contract.request)
         if not isasyncgenfunction(handler):
             answer = await cast("Awaitable[Any]", handler(self.caller, body))
@@ -351,9 +382,10 @@ async def connect(
 async def serve(
     host: str,
     port: int,
-    context: ssl.SSLContext,
+    context_for: ContextFor,
     handlers: Mapping[str, Handler],
     *,
+    admit: Admit | None = None,
     keepalive_s: float = KEEPALIVE_INTERVAL_S,
     max_connections: int = MAX_CONNECTIONS,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
@@ -362,6 +394,8 @@ async def serve(
     be bound. Cancellation ends every connection and its handlers. A connection that breaks, or whose handshake
     fails, ends alone."""
     limiter = trio.CapacityLimiter(max_connections)
+    shaking: Counter[str] = Counter()
+    refusals = Refusals(log)
 
     async def accepted(connected: trio.SocketStream) -> None:
         try:
@@ -370,11 +404,29 @@ async def serve(
             await connected.aclose()
             return
         try:
-            with suppress(Unavailable, PermissionDenied):
-                stream = await transport.accept(connected, context)
-                await Peer(stream, handlers, keepalive_s).run()
+            await welcome(connected, transport.address_of(connected))
         finally:
             limiter.release()
+
+    async def welcome(connected: trio.SocketStream, address: str) -> None:
+        if shaking[address] >= MAX_HANDSHAKES_PER_ADDRESS:
+            await connected.aclose()
+            return
+        shaking[address] += 1
+        try:
+            stream = await transport.accept(connected, context_for)
+        except (Unavailable, PermissionDenied) as refused:
+            refusals.note(address, refused.message, trio.current_time())
+            return
+        finally:
+            shaking[address] -= 1
+            if not shaking[address]:
+                del shaking[address]
+        peer = Peer(stream, handlers, keepalive_s, admit)
+        with trio.move_on_after(float("inf") if peer.known else UNKNOWN_LIFE_S):
+            await peer.run()
+        if peer.broke:
+            refusals.note(address, peer.broke, trio.current_time())
 
     listeners = await trio.open_tcp_listeners(port, host=host)
     await trio.serve_listeners(accepted, listeners, task_status=task_status)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from cluster.model.errors import PermissionDenied
 from cluster.model.specs import Role
 from cluster.wire.calls import Call, Caller
 
+RENEWAL: Final = "ca.issue"
+"""The one call for which a connection is good whose certificate may have expired."""
 
-def authorize(contract: Call, role: Role | None) -> None:
-    """Return when a caller of this role (None: without a certificate) may make the call. Raises PermissionDenied."""
+
+def authorize(contract: Call, role: Role | None, *, late: bool = False) -> None:
+    """Return when a caller of this role (None: without a certificate) may make the call. `late`: over a connection on which
+    expired certificates are taken. Raises PermissionDenied."""
+    if late and contract.name != RENEWAL:
+        raise PermissionDenied(f"{contract.name}: this connection is for the renewal of a certificate only")
     needed = contract.caller
     if needed is Caller.ANYONE:
         return

@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from cluster.wire.frames import FrameReader, FrameTooLong, frame
+from cluster.wire.frames import MAX_FRAME_BYTES, FrameReader, FrameTooLong, frame
 
 STREAM_CREDIT_ITEMS: Final = 32
 """Items of one stream that may be on their way or unread. The reader grants more when half of them are used."""
@@ -135,12 +135,16 @@ class Connection:
     `take_outgoing`."""
 
     max_calls: int = MAX_CALLS_IN_FLIGHT
-    _reader: FrameReader = field(default_factory=FrameReader)
+    max_frame_bytes: int = MAX_FRAME_BYTES  # of what the peer may send
     _made: dict[int, _Made] = field(default_factory=dict)
     _served: dict[int, _Served] = field(default_factory=dict)
     _last_made: int = 0
     _last_served: int = 0
     _outgoing: bytearray = field(default_factory=bytearray)
+    _reader: FrameReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reader = FrameReader(self.max_frame_bytes)
 
     # -- what this side wants ---------------------------------------------------------------------------------------
 

@@ -99,6 +99,15 @@ class TlsStream:
         """The peer's certificate as ssl.SSLSocket.getpeercert() gives it; None without one."""
         return self._socket.getpeercert()
 
+    def certificate_pem(self) -> str:
+        """The peer's certificate, PEM; empty without one."""
+        shown = self._socket.getpeercert(binary_form=True)
+        return ssl.DER_cert_to_PEM_cert(shown) if shown else ""
+
+    def protocol(self) -> str | None:
+        """The application protocol that both sides agreed on (ALPN)."""
+        return self._socket.selected_alpn_protocol()
+
     def remote(self) -> tuple[str, int]:
         """The address and port of the other side; empty when it has gone."""
         try:

@@ -5,6 +5,7 @@ Owns a connection until its handshake is done; what is said over it is cluster/w
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -14,10 +15,14 @@ from typing import Final
 import trio
 
 from cluster.model.errors import InvalidArgument, PermissionDenied, Unavailable
+from cluster.wire import client_hello
 from cluster.wire.tls_stream import TlsStream
 
 CONNECT_TIMEOUT_S: Final = 5.0
 HANDSHAKE_TIMEOUT_S: Final = 5.0
+
+ContextFor = Callable[[tuple[str, ...]], ssl.SSLContext]
+"""The context for a connection that comes in, by the application protocols that its hello names."""
 
 
 async def dial(address: str, context: ssl.SSLContext, server_name: str | None, *, timeout_s: float = CONNECT_TIMEOUT_S) -> TlsStream:
@@ -31,17 +36,52 @@ async def dial(address: str, context: ssl.SSLContext, server_name: str | None, *
         raise Unavailable(f"dial tcp {address}: i/o timeout") from e
     except OSError as e:
         raise Unavailable(f"dial tcp {address}: {_cause(e)}") from e
-    return await _shaken(connected, address, partial(TlsStream, context=context, server_hostname=server_name))
+    deadline = trio.current_time() + HANDSHAKE_TIMEOUT_S
+    return await _shaken(connected, address, partial(TlsStream, context=context, server_hostname=server_name), deadline)
 
 
-async def accept(connected: trio.SocketStream, context: ssl.SSLContext) -> TlsStream:
+async def accept(connected: trio.SocketStream, context_for: ContextFor) -> TlsStream:
     """The server's side of a connection that has come in, with TLS up. Raises Unavailable and PermissionDenied; the
     connection is closed then."""
-    return await _shaken(connected, "a client", partial(TlsStream, context=context, server_side=True))
+    deadline = trio.current_time() + HANDSHAKE_TIMEOUT_S
+    offered: tuple[str, ...] = ()
+    try:
+        with trio.move_on_at(deadline):
+            offered = await _offered(connected)
+    except OSError:
+        pass  # it has gone already: the handshake will say so
+    return await _shaken(connected, "a client", partial(TlsStream, context=context_for(offered), server_side=True), deadline)
 
 
-async def _shaken(connected: trio.SocketStream, who: str, over: Callable[[trio.SocketStream], TlsStream]) -> TlsStream:
-    """The stream with TLS up; or the connection is closed, and Raises Unavailable or PermissionDenied."""
+async def _offered(connected: trio.SocketStream) -> tuple[str, ...]:
+    """The application protocols that the client's hello names, which stays in the socket for OpenSSL to read. Raises OSError.
+
+    The kernel is asked to wake us when so many bytes are there (SO_RCVLOWAT, socket(7)); fewer means that no more will come.
+    """
+    header = await _peek(connected, client_hello.RECORD_HEADER_BYTES)
+    length = client_hello.record_bytes(header)
+    return client_hello.protocols(await _peek(connected, length)) if length else ()
+
+
+async def _peek(connected: trio.SocketStream, length: int) -> bytes:
+    connected.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVLOWAT, length)
+    try:
+        await trio.lowlevel.wait_readable(connected.socket)
+        return await connected.socket.recv(length, socket.MSG_PEEK)
+    finally:
+        connected.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVLOWAT, 1)
+
+
+def address_of(connected: trio.SocketStream) -> str:
+    """The plain address of the other side; empty when it has gone."""
+    try:
+        return str(connected.socket.getpeername()[0])
+    except OSError:
+        return ""
+
+
+async def _shaken(connected: trio.SocketStream, who: str, over: Callable[[trio.SocketStream], TlsStream], deadline: float) -> TlsStream:
+    """The stream with TLS up by `deadline` (trio's time); or the connection is closed, and Raises Unavailable or PermissionDenied."""
     try:
         connected.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
         stream = over(connected)
@@ -50,7 +90,7 @@ async def _shaken(connected: trio.SocketStream, who: str, over: Callable[[trio.S
         raise Unavailable(f"{who} broke off the connection: {e}") from e
     done = False
     try:
-        with trio.fail_after(HANDSHAKE_TIMEOUT_S):
+        with trio.fail_at(deadline):
             await stream.do_handshake()
         done = True
         return stream

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from cluster.identity import certificates, tokens
+from cluster.model import reserved_labels
 from cluster.model.changes import Change, created, updated
 from cluster.model.errors import InvalidArgument, PermissionDenied
 from cluster.model.ids import ID_RANDOM_BYTES, ClusterId, NodeId, make_id
@@ -119,18 +120,37 @@ def join(cluster: Cluster, request: IssueCertificate, now_ns: int, rng: Random) 
     return Issued((created(node),), _answer(cluster, node, certificate_pem))
 
 
-def renew(cluster: Cluster, node: Node | None, request: IssueCertificate, now_ns: int) -> Issued:
-    """A new certificate for the node that asks over its present one, with the role that it has now. `node` is None
+def renew(cluster: Cluster, node: Node | None, request: IssueCertificate, shown_pem: str, now_ns: int) -> Issued:
+    """A new certificate for the node that showed `shown_pem` in the TLS handshake, with the role that it has now. `node` is None
     when it is no longer in the store.
 
-    Raises PermissionDenied for a node that was removed, InvalidArgument for a bad request.
+    Only the last key that was certified for the node counts: the one that was shown, or, when the answer to its last request
+    was lost, the one that it asks for again. Raises PermissionDenied for a node that was removed, another key, or a
+    certificate that expired longer ago than the swarm forgives; InvalidArgument for a bad request.
     """
     if node is None:
         raise PermissionDenied("this node was removed from the swarm")
+    last = certificates.public_key_of(node.certificate_pem)
+    if last not in (certificates.public_key_of(shown_pem), certificates.requested_key(request.csr_pem)):
+        raise PermissionDenied("another key has been certified for this node since; leave the swarm and join it again")
+    _refuse_too_late(cluster, certificates.validity(shown_pem)[1], now_ns)
     certificate_pem = _certificate(cluster, request.csr_pem, node.id, node.role, now_ns)
     meta = msgspec.structs.replace(node.meta, updated_at_ns=now_ns)
     after = msgspec.structs.replace(node, meta=meta, certificate_pem=certificate_pem)
     return Issued((updated(after),), _answer(cluster, after, certificate_pem))
+
+
+def _refuse_too_late(cluster: Cluster, expired: dt.datetime, now_ns: int) -> None:
+    if _time(now_ns) <= expired:
+        return
+    grace = dt.timedelta(seconds=reserved_labels.cert_grace_s(cluster.spec.labels))
+    if _time(now_ns) > expired + grace:
+        raise PermissionDenied(f"the node's certificate expired at {expired:%Y-%m-%dT%H:%M:%SZ}, too long ago to be renewed; leave the swarm and join it again")
+
+
+def reissue(cluster: Cluster, node: Node, key_pem: str, now_ns: int) -> str:
+    """A manager's next certificate for the key that it has, made by itself: for one that may not be reached, or listen, before it has one."""
+    return _certificate(cluster, certificates.make_csr(key_pem), node.id, node.role, now_ns)
 
 
 def role_of_token(cluster: Cluster, token: str) -> Role:

@@ -16,14 +16,15 @@ from manager.ca.authority import Issued
 from manager.store import Store
 
 
-def issue(store: Store, request: IssueCertificate, caller_id: str, now_ns: int, rng: Random) -> Issued:
-    """The node's object with its new certificate. `caller_id`: the node that asks, empty when it has no certificate.
+def issue(store: Store, request: IssueCertificate, caller_id: str, shown_pem: str, now_ns: int, rng: Random) -> Issued:
+    """The node's object with its new certificate. `caller_id`: the node that asks, by the certificate `shown_pem`; both empty
+    when it has none.
 
     Raises what the authority raises, FailedPrecondition for a second manager.
     """
     cluster = store.all(Kind.CLUSTER)[0]
     if caller_id and not request.token:
-        return authority.renew(cluster, store.get(Kind.NODE, caller_id), request, now_ns)
+        return authority.renew(cluster, store.get(Kind.NODE, caller_id), request, shown_pem, now_ns)
     if authority.role_of_token(cluster, request.token) is Role.MANAGER:
         raise FailedPrecondition("can't join as a manager: this version of Festoon runs one manager in a swarm")
     return authority.join(cluster, request, now_ns, rng)

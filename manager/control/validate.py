@@ -249,5 +249,6 @@ def cluster_spec(spec: ClusterSpec) -> None:
         raise InvalidArgument("heartbeat time period cannot be a negative duration")
     if spec.task_history_limit < 0:
         raise InvalidArgument("task history limit cannot be negative")
+    reserved_labels.cert_grace_s(spec.labels)
     if spec.autolock:
         raise FailedPrecondition(NO_AUTOLOCK)

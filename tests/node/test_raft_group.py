@@ -14,6 +14,8 @@ import pytest
 import trio
 
 from cluster.identity import certificates, keys, tls
+from cluster.identity.contexts import Contexts
+from cluster.identity.folder import Credentials
 from cluster.model.changes import Kind, created
 from cluster.model.errors import NotLeader, PermissionDenied, Unavailable
 from cluster.model.ids import ClusterId, NetworkId
@@ -78,12 +80,12 @@ class Group:
                 joined = await peer.call("raft.join", JoinManagers(address))
             self._ids[name] = joined.raft_id
             self._known[name] = tuple(Member(*member) for member in joined.members)
-        store = Store()
+        store, contexts = Store(), Contexts(Credentials(*pems))
         async with open_driver(self.folder / name, store, raft_id=self._ids[name]) as driver, trio.open_nursery() as nursery:
             manager = self.running[name] = Manager(name, address, driver, store)
-            peers = Peers(driver, tls.client_context(*pems), self._known.get(name, ()))
+            peers = Peers(driver, contexts, self._known.get(name, ()))
             handlers: dict[str, Handler] = {"raft.follow": peers.follow, "raft.join": peers.join}
-            await nursery.start(partial(serve, "127.0.0.1", port, tls.server_context(*pems), handlers))
+            await nursery.start(partial(serve, "127.0.0.1", port, contexts.server, handlers))
             nursery.start_soon(peers.run)
             if name == "one" and not driver.membership.find(FOUNDER).address:
                 await driver.wait_leader()

@@ -11,7 +11,8 @@ import pytest
 
 from cluster.identity import certificates, keys, tokens
 from cluster.model.errors import InvalidArgument, PermissionDenied
-from cluster.model.objects import Node
+from cluster.model.objects import Cluster, Node
+from cluster.model.reserved_labels import CERT_GRACE
 from cluster.model.specs import Availability, ClusterSpec, Role
 from cluster.wire.calls import IssueCertificate
 from manager.ca import authority
@@ -96,7 +97,7 @@ def test_a_join_that_makes_no_sense_is_refused(request_pem: str | None, availabi
 def test_a_renewal_keeps_the_node_and_takes_the_role_that_it_has_now() -> None:
     made = a_cluster()
     demoted = msgspec.structs.replace(made.node, role=Role.WORKER)
-    issued = authority.renew(made.cluster, demoted, IssueCertificate(csr()), NOW_NS)
+    issued = authority.renew(made.cluster, demoted, IssueCertificate(csr()), made.certificate_pem, NOW_NS)
     who = certificates.subject_of(issued.answer.certificate_pem)
     assert (who.node_id, who.role) == (made.node.id, Role.WORKER)
     assert issued.changes[0].after == msgspec.structs.replace(
@@ -107,8 +108,55 @@ def test_a_renewal_keeps_the_node_and_takes_the_role_that_it_has_now() -> None:
 
 
 def test_a_node_that_was_removed_gets_no_certificate() -> None:
+    made = a_cluster()
     with pytest.raises(PermissionDenied):
-        authority.renew(a_cluster().cluster, None, IssueCertificate(csr()), NOW_NS)
+        authority.renew(made.cluster, None, IssueCertificate(csr()), made.certificate_pem, NOW_NS)
+
+
+def after_days(days: float) -> int:
+    return NOW_NS + int(days * 86400) * 10**9
+
+
+def with_grace(cluster: Cluster, seconds: int) -> Cluster:
+    spec = msgspec.structs.replace(cluster.spec, labels=((CERT_GRACE, str(seconds)),))
+    return msgspec.structs.replace(cluster, spec=spec)
+
+
+def test_a_certificate_that_expired_is_renewed_for_ninety_days_and_no_longer() -> None:
+    made = a_cluster()  # its certificate holds for 90 days
+    for days in (89, 91, 179.9):
+        issued = authority.renew(made.cluster, made.node, IssueCertificate(csr()), made.certificate_pem, after_days(days))
+        begin, _ = certificates.validity(issued.answer.certificate_pem)
+        assert begin + certificates.BACKDATED == dt.datetime.fromtimestamp(after_days(days) // 10**9, dt.UTC)
+    with pytest.raises(PermissionDenied, match="too long ago to be renewed"):
+        authority.renew(made.cluster, made.node, IssueCertificate(csr()), made.certificate_pem, after_days(180.1))
+
+
+def test_the_grace_is_the_swarms_to_choose_and_zero_turns_it_off() -> None:
+    made = a_cluster()
+    for seconds, days, good in ((0, 89.9, True), (0, 90.1, False), (86400, 90.9, True), (86400, 91.1, False)):
+        cluster = with_grace(made.cluster, seconds)
+        if good:
+            authority.renew(cluster, made.node, IssueCertificate(csr()), made.certificate_pem, after_days(days))
+            continue
+        with pytest.raises(PermissionDenied, match="too long ago"):
+            authority.renew(cluster, made.node, IssueCertificate(csr()), made.certificate_pem, after_days(days))
+
+
+def test_only_the_last_key_that_was_certified_counts() -> None:
+    made = a_cluster()
+    second = authority.renew(made.cluster, made.node, IssueCertificate(csr()), made.certificate_pem, NOW_NS).changes[0].after
+    assert isinstance(second, Node)
+    with pytest.raises(PermissionDenied, match="another key has been certified"):
+        authority.renew(made.cluster, second, IssueCertificate(csr()), made.certificate_pem, NOW_NS)
+
+
+def test_a_node_whose_answer_was_lost_asks_again_with_the_same_key() -> None:
+    made, again = a_cluster(), csr()
+    second = authority.renew(made.cluster, made.node, IssueCertificate(again), made.certificate_pem, NOW_NS).changes[0].after
+    assert isinstance(second, Node)
+    third = authority.renew(made.cluster, second, IssueCertificate(again), made.certificate_pem, after_days(100))
+    assert certificates.public_key_of(third.answer.certificate_pem) == certificates.requested_key(again)
 
 
 def test_rotation_changes_the_named_token_only_and_makes_the_old_one_worthless() -> None:

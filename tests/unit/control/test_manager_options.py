@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import stat
 from pathlib import Path
 from random import Random
@@ -9,14 +10,15 @@ from random import Random
 import msgspec
 import pytest
 
-from cluster.identity import certificates, tokens
+from cluster.identity import certificates, keys, tokens
+from cluster.identity.folder import Credentials
 from cluster.model.changes import Op
 from cluster.model.errors import FailedPrecondition, InvalidArgument
 from cluster.model.objects import Cluster, Network, Node
-from cluster.model.specs import Availability, ClusterSpec
+from cluster.model.specs import Availability, ClusterSpec, Role
 from manager import identity_files
 from manager.bootstrap import first_state
-from manager.identity_files import Credentials, Identity
+from manager.identity_files import Identity
 from manager.options import BootstrapOptions, Options, check, decode_bootstrap
 
 WHERE = Path("nowhere")
@@ -73,7 +75,11 @@ def test_the_first_state_is_a_cluster_a_manager_and_the_ingress_network() -> Non
 def test_an_identity_is_valid_with_its_last_file(tmp_path: Path) -> None:
     folder = tmp_path / "node"
     identity = Identity(node_id="n", cluster_id="c", managers=("192.0.2.1:2377",))
-    credentials = Credentials("certificate", "key", "root")
+    now = dt.datetime.now(dt.UTC)
+    (root_pem, root_key), key_pem = certificates.new_root(now), keys.new_key()
+    csr = certificates.make_csr(key_pem)
+    certificate_pem = certificates.issue(root_pem, root_key, csr, "n", Role.MANAGER, "c", now, dt.timedelta(days=1))
+    credentials = Credentials(certificate_pem, key_pem, root_pem)
     assert not identity_files.is_member(folder)
     identity_files.save(folder, identity, credentials)
     assert identity_files.is_member(folder)

@@ -64,7 +64,7 @@ def run(
 async def serving(authority: Authority, handlers: Mapping[str, Handler], **options: Any) -> AsyncIterator[str]:
     context = options.pop("context", None) or authority.server()
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(peer.serve, "127.0.0.1", 0, context, handlers, **options))
+        listeners = await nursery.start(partial(peer.serve, "127.0.0.1", 0, lambda _: context, handlers, **options))
         yield f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         nursery.cancel_scope.cancel()
 
@@ -203,7 +203,8 @@ def test_a_call_in_flight_fails_when_the_server_goes() -> None:
             await trio.sleep_forever()
 
         async with trio.open_nursery() as servers:
-            start = partial(peer.serve, "127.0.0.1", 0, authority.server(), {"agent.leave": waits})
+            context = authority.server()
+            start = partial(peer.serve, "127.0.0.1", 0, lambda _: context, {"agent.leave": waits})
             listeners = await servers.start(start)
             address = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
             async with peer.connect(address, authority.client(Role.WORKER)) as one:

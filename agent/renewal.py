@@ -1,0 +1,135 @@
+"""The renewal of this node's certificate while it runs: when it is due, and the asking.
+
+Owns the timing and the one call (ca.issue), made over a connection of its own that names the renewal's protocol: managers take on
+it a certificate that has expired, too. Whether that is forgiven is the authority's decision. The new certificate is on disk before
+anybody uses it. A clock that jumps, as after a suspension, is noticed within LOOK_S, and at once when a manager refuses the session.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import time
+from typing import Final
+
+import trio
+
+from cluster.identity import certificates, folder
+from cluster.identity.contexts import Contexts
+from cluster.model.assignments import SessionState
+from cluster.model.errors import ClusterError, NotLeader, PermissionDenied, Unavailable
+from cluster.wire.calls import IssueCertificate, IssuedCertificate
+from cluster.wire.peer import connect
+
+EARLIEST: Final = 0.5
+LATEST: Final = 0.8
+"""Of a certificate's life, as in SwarmKit: nodes that joined together do not all come back together."""
+
+LOOK_S: Final = 30.0
+RETRY_FIRST_S: Final = 1.0
+RETRY_LAST_S: Final = 60.0
+
+log = logging.getLogger("festoon.renewal")
+
+
+def due(certificate_pem: str, part: float) -> dt.datetime:
+    """When a certificate is to be renewed whose life shall be used by this part (EARLIEST to LATEST). Raises InvalidArgument."""
+    begin, end = certificates.validity(certificate_pem)
+    issued = min(begin + certificates.BACKDATED, end)
+    return issued + (end - issued) * part
+
+
+class Renewal:
+    """`addresses` says where managers are reached now, the leader first; `renewed` is told of every new certificate."""
+
+    def __init__(self, where: Path, contexts: Contexts, addresses: Callable[[], Sequence[str]], renewed: Callable[[], None]) -> None:
+        self._where, self._contexts, self._addresses, self._renewed = where, contexts, addresses, renewed
+        self._asked = trio.Event()
+        self._at = self._choose()
+
+    def ask(self) -> None:
+        """Renew now, whatever the present certificate's age: its role, its root or its expiry is not what it should be."""
+        self._asked.set()
+
+    def heed(self, state: SessionState) -> None:
+        """Renew now if the certificate does not say what the managers say of this node."""
+        if state.role != certificates.subject_of(self._contexts.credentials.certificate_pem).role:
+            self.ask()
+
+    def after_loss(self) -> None:
+        """The session was lost or refused: an expired certificate may be why."""
+        self.reread()
+        if dt.datetime.now(dt.UTC) >= self._expiry():
+            self.ask()
+
+    def reread(self) -> None:
+        """Somebody else may have renewed it: the node's own manager, when both slept past its expiry."""
+        known = folder.load(self._where)
+        if known != self._contexts.credentials:
+            self._contexts.take(known)
+            self._at = self._choose()
+
+    async def run(self) -> None:
+        """Renew whenever it is due, for ever. Cancelled in the middle of a renewal, the next one begins where it was."""
+        delay = RETRY_FIRST_S
+        while True:
+            await self._wait()
+            self._asked = trio.Event()
+            try:
+                await self._renew()
+                delay = RETRY_FIRST_S
+            except ClusterError as error:
+                log.warning("the certificate could not be renewed", extra={"fields": {"error": error.message, "expires": str(self._expiry())}})
+                self._asked.set()
+                await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter
+                delay = min(delay * 2, RETRY_LAST_S)
+
+    async def _wait(self) -> None:
+        """Until a renewal is due or asked for, by the wall clock: trio's own stands still while a machine is suspended."""
+        while not self._asked.is_set() and (left_s := self._at.timestamp() - time()) > 0:
+            with trio.move_on_after(min(left_s, LOOK_S)):
+                await self._asked.wait()
+
+    async def _renew(self) -> None:
+        key_pem = await trio.to_thread.run_sync(folder.next_key, self._where)
+        request = IssueCertificate(certificates.make_csr(key_pem))
+        issued = await self._ask_managers(request)
+        credentials = await trio.to_thread.run_sync(folder.take, self._where, issued.certificate_pem, issued.root_ca_pem)
+        self._contexts.take(credentials)
+        self._at = self._choose()
+        log.info("the certificate was renewed", extra={"fields": {"expires": str(self._expiry()), "role": issued.role}})
+        self._renewed()
+
+    async def _ask_managers(self, request: IssueCertificate) -> IssuedCertificate:
+        problem: ClusterError = Unavailable("no manager is known")
+        for address in self._addresses():
+            try:
+                return await self._ask(address, request)
+            except (Unavailable, PermissionDenied) as error:
+                problem = error
+        raise problem
+
+    async def _ask(self, address: str, request: IssueCertificate) -> IssuedCertificate:
+        """The answer of this manager, or of the leader that it names."""
+        try:
+            return await self._ask_one(address, request)
+        except NotLeader as elsewhere:
+            if not elsewhere.message:
+                raise
+            leader = elsewhere.message
+        return await self._ask_one(leader, request)
+
+    async def _ask_one(self, address: str, request: IssueCertificate) -> IssuedCertificate:
+        async with connect(address, self._contexts.renewal) as peer:
+            issued: IssuedCertificate = await peer.call("ca.issue", request)
+        return issued
+
+    def _choose(self) -> dt.datetime:
+        part = random.uniform(EARLIEST, LATEST)  # noqa: S311  spread, not secrecy
+        return due(self._contexts.credentials.certificate_pem, part)
+
+    def _expiry(self) -> dt.datetime:
+        return certificates.validity(self._contexts.credentials.certificate_pem)[1]

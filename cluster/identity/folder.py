@@ -1,0 +1,123 @@
+"""A node's key, certificate and trusted root on disk, as its agent and its manager both read and write them.
+
+    node.key       the private key (0600)
+    node.key.next  the key of a certificate that has been asked for, kept until the answer is here (0600)
+    node.crt       the certificate, perhaps followed by those that lead to an older root
+    root.crt       the roots that are trusted
+    identity.lock  held while the two above change (flock(2))
+
+A new certificate becomes valid with node.crt: which of the two keys fits it is the node's key, so a crash between any
+two steps leaves a node with a key and a certificate that belong together. A request that was answered to nobody is made
+again with the same key: the authority knows it as the last one that it certified.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cluster.durable import sync_folder, write_atomically
+from cluster.identity import certificates, keys
+from cluster.model.errors import FailedPrecondition, InvalidArgument
+
+KEY: Final = "node.key"
+NEXT_KEY: Final = "node.key.next"
+CERTIFICATE: Final = "node.crt"
+ROOT: Final = "root.crt"
+LOCK: Final = "identity.lock"
+KEY_MODE: Final = 0o600
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """PEM texts: who the node is, by which key it proves it, and whom it trusts."""
+
+    certificate_pem: str
+    key_pem: str
+    root_pem: str
+
+
+def load(folder: Path) -> Credentials:
+    """What the node is now. Raises FileNotFoundError where a file is missing, FailedPrecondition when none of the keys fits the certificate."""
+    certificate_pem, root_pem = (folder / CERTIFICATE).read_text(), (folder / ROOT).read_text()
+    key_pem = (folder / KEY).read_text()
+    if not _fits(key_pem, certificate_pem):
+        key_pem = _read_next(folder)
+        if not _fits(key_pem, certificate_pem):
+            raise FailedPrecondition(f"the key in {folder} is not that of the certificate beside it")
+    return Credentials(certificate_pem, key_pem, root_pem)
+
+
+def save(folder: Path, credentials: Credentials) -> None:
+    """Write a first identity durably; what makes it valid is the caller's to write, afterwards."""
+    write_atomically(folder / KEY, credentials.key_pem.encode(), KEY_MODE)
+    write_atomically(folder / CERTIFICATE, credentials.certificate_pem.encode())
+    write_atomically(folder / ROOT, credentials.root_pem.encode())
+
+
+def next_key(folder: Path) -> str:
+    """The key, PEM, for the next certificate: the one that was made for a request without an answer, or a new one, which is durable then."""
+    with locked(folder):
+        _settle(folder)
+        key_pem = _read_next(folder)
+        if not key_pem:
+            key_pem = keys.new_key()
+            write_atomically(folder / NEXT_KEY, key_pem.encode(), KEY_MODE)
+    return key_pem
+
+
+def take(folder: Path, certificate_pem: str, root_pem: str) -> Credentials:
+    """A certificate was issued for `next_key`, or anew for the present key: the node's identity from now on. Raises
+    FailedPrecondition when it fits neither."""
+    with locked(folder):
+        if not any(_fits(key, certificate_pem) for key in (_read_next(folder), (folder / KEY).read_text())):
+            raise FailedPrecondition("the certificate that was issued is not for this node's key")
+        write_atomically(folder / ROOT, root_pem.encode())
+        write_atomically(folder / CERTIFICATE, certificate_pem.encode())
+        _settle(folder)
+        return load(folder)
+
+
+def trust(folder: Path, root_pem: str) -> Credentials:
+    """Other roots are trusted from now on."""
+    with locked(folder):
+        write_atomically(folder / ROOT, root_pem.encode())
+        return load(folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else changes the identity meanwhile."""
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, KEY_MODE)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _settle(folder: Path) -> None:
+    """The key that waited for its certificate becomes the node's, if that has come."""
+    key_pem = _read_next(folder)
+    if key_pem and _fits(key_pem, (folder / CERTIFICATE).read_text()):
+        (folder / NEXT_KEY).replace(folder / KEY)
+        sync_folder(folder)
+
+
+def _read_next(folder: Path) -> str:
+    try:
+        return (folder / NEXT_KEY).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _fits(key_pem: str, certificate_pem: str) -> bool:
+    try:
+        return certificates.public_key_of(certificate_pem) == keys.public_key(key_pem)
+    except InvalidArgument:
+        return False
