@@ -9,6 +9,10 @@ from agent.records import HostConfig
 from cluster.model.errors import Internal, InvalidArgument
 
 DRIVERS: Final = ("local", "json-file", "none")
+DEFAULT_DRIVER: Final = "local"
+UNAWARE_DRIVER: Final = "json-file"
+"""Of a container whose maker says nothing of logs at all. Docker's own clients always do, if only that they have no wish; programs that leave it out
+were written for a daemon with Docker's default, and look for it: docker-py's `containers.run` gives a program's output back only from json-file."""
 OPTIONS: Final = frozenset({"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"})
 DEFAULT_MAX_BYTES: Final = 20 << 20
 DEFAULT_MAX_FILES: Final = 5

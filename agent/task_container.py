@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from agent.log_settings import DEFAULT_DRIVER
 from agent.records import DEFAULT_SHM_BYTES, Config, DeviceMapping, HostConfig, NetworkWish, PortBinding
 from cluster.model import placeholders, reserved_labels
 from cluster.model.objects import NodeDescription, Task, TaskNetwork, container_name, task_name
@@ -68,7 +69,7 @@ def _host(task: Task, ports: tuple[PortBinding, ...], values: Mapping[str, str],
         network_mode="default", restart="", port_bindings=ports, mounts=mounts, cap_add=spec.cap_add, cap_drop=spec.cap_drop, dns=spec.dns_nameservers,
         dns_search=spec.dns_search, dns_options=spec.dns_options, extra_hosts=tuple(_extra_host(h) for h in spec.hosts), read_only=spec.read_only,
         init=bool(spec.init), sysctls=spec.sysctls, ulimits=spec.ulimits, memory_bytes=limits.memory_bytes, memory_reservation_bytes=reserved.memory_bytes,
-        nano_cpus=limits.nano_cpus, pids_limit=limits.pids, log_driver=task.spec.log_driver or "local", log_options=task.spec.log_options,
+        nano_cpus=limits.nano_cpus, pids_limit=limits.pids, log_driver=task.spec.log_driver or DEFAULT_DRIVER, log_options=task.spec.log_options,
         oom_score_adj=spec.oom_score_adj, group_add=spec.groups, security_options=_security(spec.privileges),
         privileged=extras.privileged, shm_size_bytes=extras.shm_size_bytes or DEFAULT_SHM_BYTES, device_rules=extras.device_rules,
         devices=tuple(DeviceMapping(path=d.path, target=d.target, permissions=d.permissions) for d in extras.devices),

@@ -144,7 +144,7 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
         "ResolvConfPath": f"{folder}/resolv.conf",
         "HostnamePath": f"{folder}/hostname",
         "HostsPath": f"{folder}/hosts",
-        "LogPath": f"{folder}/log",
+        "LogPath": f"{folder}/log" if record.host.log_driver == "json-file" else "",  # as in Docker: the other format is nobody's business
         "Name": f"/{record.name}",
         "RestartCount": record.restart_count,
         "Driver": "overlay2",
@@ -236,24 +236,22 @@ def config_json(config: Config) -> Json:
 
 def exec_json(record: ExecRecord) -> Json:
     config = record.config
-    out: Json = {} if record.exit_code is None else {"ExitCode": record.exit_code}
-    return (
-        {"ID": record.id, "Running": record.running}
-        | out
-        | {
-            "ProcessConfig": {
-                "tty": config.tty,
-                "entrypoint": config.cmd[0] if config.cmd else "",
-                "arguments": list(config.cmd[1:]),
-                "privileged": config.privileged,
-                "user": config.user,
-            },
-            "OpenStdin": config.attach_stdin,
-            "OpenStderr": config.attach_stderr,
-            "OpenStdout": config.attach_stdout,
-            "CanRemove": False,
-            "ContainerID": config.container_id,
-            "DetachKeys": config.detach_keys,
-            "Pid": record.pid,
-        }
-    )
+    return {
+        "ID": record.id,
+        "Running": record.running,
+        "ExitCode": record.exit_code,  # null before the end, as from Docker: docker-py looks for it at once
+        "ProcessConfig": {
+            "tty": config.tty,
+            "entrypoint": config.cmd[0] if config.cmd else "",
+            "arguments": list(config.cmd[1:]),
+            "privileged": config.privileged,
+            "user": config.user,
+        },
+        "OpenStdin": config.attach_stdin,
+        "OpenStderr": config.attach_stderr,
+        "OpenStdout": config.attach_stdout,
+        "CanRemove": False,
+        "ContainerID": config.container_id,
+        "DetachKeys": config.detach_keys,
+        "Pid": record.pid,
+    }

@@ -10,6 +10,7 @@ from agent.engine.convert_mounts import bind_of, binds_of, long_form, mount_of, 
 from agent.engine.convert_resources import resources_json, resources_of
 from agent.engine.convert_task_specs import ulimits_of
 from agent.engine.fields import Fields
+from agent.log_settings import DEFAULT_DRIVER, UNAWARE_DRIVER
 from agent.records import DEFAULT_SHM_BYTES, HostConfig, PortBinding
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import Mount
@@ -48,7 +49,7 @@ def host_config_of(fields: Fields) -> HostConfig:
         ulimits=ulimits_of(fields, "Ulimits"),
         shm_size_bytes=fields.natural("ShmSize") or DEFAULT_SHM_BYTES,
         oom_score_adj=fields.integer("OomScoreAdj"),
-        log_driver=log.text("Type") or "local",
+        log_driver=log.text("Type") or (DEFAULT_DRIVER if fields.has("LogConfig") else UNAWARE_DRIVER),
         log_options=log.pairs("Config"),
         volumes_from=fields.strings("VolumesFrom"),
         publish_all=fields.flag("PublishAllPorts"),

@@ -19,6 +19,7 @@ from agent.engine.convert_containers import summary_json
 from agent.engine.convert_images import image_summary_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_volumes import volume_json
+from agent.log_settings import DEFAULT_DRIVER
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, NotFound
 from cluster.version import API_VERSION, MIN_API_VERSION
@@ -145,7 +146,7 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "Debug": False,
             "NGoroutines": 0,
             "SystemTime": time_text(time.time_ns()),
-            "LoggingDriver": "local",
+            "LoggingDriver": DEFAULT_DRIVER,
             "NEventsListener": 0,
             "IndexServerAddress": _INDEX,
             "RegistryConfig": {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []},

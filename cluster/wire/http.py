@@ -7,10 +7,14 @@ its status and `{"message": …}`.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import select
 import socket
 import stat
+import sys
+import termios
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -242,11 +246,13 @@ class _Exchange:
 
 
 class _RawStream(Stream):
-    """A connection that was HTTP, with the bytes that came too early."""
+    """A connection that was HTTP, with the bytes that came too early. Nothing is sent before the client has read the head: one that reads it through
+    a buffer and the rest past that buffer (docker-py) would lose what came along with it."""
 
     def __init__(self, wire: trio.SocketStream, early: bytes) -> None:
         self._wire = wire
         self._early = early
+        self._head_read = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._early:
@@ -257,6 +263,9 @@ class _RawStream(Stream):
         return bytes(await self._wire.receive_some(max_bytes))
 
     async def send_all(self, data: Any) -> None:
+        if not self._head_read:
+            await _until_read(self._wire.socket)
+            self._head_read = True
         await self._wire.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -267,6 +276,23 @@ class _RawStream(Stream):
 
     async def aclose(self) -> None:
         await self._wire.aclose()
+
+
+async def _until_read(connection: trio.socket.SocketType) -> None:
+    """Until the other side has read all that was sent, or has gone. The kernel wakes an edge-triggered poll whenever something was read."""
+    if not _unread_bytes(connection):
+        return
+    with select.epoll() as poll:
+        poll.register(connection.fileno(), select.EPOLLOUT | select.EPOLLET)
+        poll.poll(0)  # what it says of the present
+        while _unread_bytes(connection):
+            await trio.lowlevel.wait_readable(poll.fileno())
+            poll.poll(0)
+
+
+def _unread_bytes(connection: trio.socket.SocketType) -> int:
+    """Source: unix(7), SIOCOUTQ (which is TIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 async def serve_connection(stream: trio.SocketStream, application: Application) -> None:

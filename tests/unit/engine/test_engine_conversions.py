@@ -340,3 +340,15 @@ def test_detach_keys_are_held_back_until_they_are_complete_or_broken() -> None:
     with pytest.raises(InvalidArgument, match="Invalid detach keys"):
         detach.keys_of("ctrl-1")
 
+
+@pytest.mark.parametrize(
+    ("host", "driver"),
+    [
+        ({}, "json-file"),  # docker-py, which looks for that name
+        ({"LogConfig": {"Type": "", "Config": {}}}, "local"),  # docker without --log-driver
+        ({"LogConfig": {}}, "local"),
+        ({"LogConfig": {"Type": "none"}}, "none"),
+    ],
+)
+def test_who_says_nothing_of_logs_gets_dockers_default_and_who_has_no_wish_gets_ours(host: dict[str, Any], driver: str) -> None:
+    assert convert_host.host_config_of(Fields(host)).log_driver == driver

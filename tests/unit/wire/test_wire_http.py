@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from cluster.model.errors import Conflict, NotFound
 from cluster.wire import http
@@ -179,6 +180,39 @@ def test_hijacking_answers_101_with_upgrade_and_200_without(served: tuple[str, E
     assert upgraded.startswith(b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/x-raw\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
     assert upgraded.endswith(b"EARLY")
     assert by_hand(served[0], plain + b"\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_nothing_comes_along_with_the_head_of_a_hijacked_connection(tmp_path: Path) -> None:
+    """docker-py reads the head through a buffer, and past it afterwards."""
+    path = str(tmp_path / "s.sock")
+
+    async def hijack(stream: http.Stream) -> None:
+        await stream.send_all(b"at once")
+        await stream.send_eof()
+
+    async def greeting(request: Request) -> Response:
+        return Response(hijack=hijack)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_unix, path, greeting))
+            stream = await trio.open_unix_socket(path)
+            await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nUpgrade: tcp\r\n\r\n")
+            await trio.testing.wait_all_tasks_blocked()
+            head = await stream.receive_some(4096)
+            assert head.startswith(b"HTTP/1.1 101 ")
+            assert head.endswith(b"\r\n\r\n")
+            assert await stream.receive_some(4096) == b"at once"
+            assert await stream.receive_some(4096) == b""
+            await stream.aclose()
+            gone = await trio.open_unix_socket(path)
+            await gone.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            await trio.testing.wait_all_tasks_blocked()
+            await gone.aclose()  # without having read anything: its server goes on to its end
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
 
 
 def test_requests_follow_each_other_on_one_connection(served: tuple[str, Events]) -> None:

@@ -1,0 +1,264 @@
+"""Docker's Python SDK on a node's socket: another client than docker, with its own way to read streams. Only what it does differently or alone; the
+meaning of each request is tried elsewhere."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import socket
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from lab import machines
+from tests.driver import MANAGER, Lab, until
+
+docker = pytest.importorskip("docker", reason="needs the PyPI package docker: ./check installs it")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # docker-py leaves hijacked sockets to the garbage collector
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+Client = Any
+"""docker-py has no types."""
+
+
+@pytest.fixture(scope="module")
+def client(lab: Lab) -> Iterator[Client]:
+    made = docker.DockerClient(base_url=f"unix://{machines.socket_of(lab.name, MANAGER)}", timeout=60)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def keep(client: Client) -> Iterator[Callable[..., Any]]:
+    """keep(container): removed at the end."""
+    kept: list[Any] = []
+
+    def add(container: Any) -> Any:
+        kept.append(container)
+        return container
+
+    yield add
+    for container in kept:
+        try:
+            container.remove(force=True, v=True)
+        except docker.errors.NotFound:
+            pass
+
+
+def archive(**files: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return out.getvalue()
+
+
+def test_run_gives_the_output_back_and_raises_for_a_status(client: Client) -> None:
+    """docker-py looks for the driver's name: only json-file's output comes back."""
+    assert client.containers.run("busybox", "echo hello", remove=True) == b"hello\n"
+    assert client.containers.run("busybox", ["sh", "-c", "echo out; echo err >&2"], remove=True, stdout=True, stderr=True).split() == [b"out", b"err"]
+    assert b"".join(client.containers.run("busybox", "echo streamed", remove=True, stream=True)) == b"streamed\n"
+    with pytest.raises(docker.errors.ContainerError) as failed:
+        client.containers.run("busybox", ["sh", "-c", "echo why >&2; exit 3"], remove=True)
+    assert (failed.value.exit_status, failed.value.stderr) == (3, b"why\n")
+    with pytest.raises(docker.errors.APIError, match="executable file not found"):
+        client.containers.run("busybox", "no-such-program", remove=True)
+    assert client.info()["LoggingDriver"] == "local", "what is made without a word about logs by others"
+
+
+def test_a_container_that_says_nothing_of_logs_keeps_json_lines_and_others_do_as_they_are_told(client: Client, keep: Any, lab: Lab) -> None:
+    silent = keep(client.containers.run("busybox", "echo one", detach=True))
+    silent.wait()
+    silent.reload()
+    assert silent.attrs["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {}}
+    assert '{"log":"one\\n","stream":"stdout"' in lab.ok(MANAGER, "cat", silent.attrs["LogPath"])
+    told = keep(client.containers.run("busybox", "echo two", detach=True, log_config={"Type": "local"}))
+    told.wait()
+    told.reload()
+    assert (told.attrs["HostConfig"]["LogConfig"]["Type"], told.attrs["LogPath"], told.logs()) == ("local", "", b"two\n")
+
+
+def test_the_life_of_a_container(client: Client, keep: Any) -> None:
+    box = keep(client.containers.create("busybox", "sleep 1000", name="py-life", labels={"py": "1"}, environment={"A": "b"}, stop_signal="SIGKILL"))
+    assert (box.status, box.name, box.labels) == ("created", "py-life", {"py": "1"})
+    box.start()
+    box.reload()
+    assert box.status == "running"
+    assert [each.name for each in client.containers.list(filters={"label": "py=1"})] == ["py-life"]
+    box.pause()
+    box.reload()
+    assert box.status == "paused"
+    box.unpause()
+    box.rename("py-renamed")
+    box.reload()
+    assert box.name == "py-renamed"
+    box.update(mem_limit="64m", memswap_limit="64m")
+    box.reload()
+    assert box.attrs["HostConfig"]["Memory"] == 64 << 20
+    assert "sleep 1000" in box.top()["Processes"][0][-1]
+    box.restart(timeout=0)
+    box.kill(signal="KILL")
+    assert box.wait()["StatusCode"] == 137
+    box.start()
+    box.stop(timeout=0)
+    box.reload()
+    assert box.status == "exited"
+    box.remove()
+    with pytest.raises(docker.errors.NotFound):
+        client.containers.get("py-renamed")
+
+
+def test_exec_in_its_forms(client: Client, keep: Any) -> None:
+    box = keep(client.containers.run("busybox", "sleep 1000", detach=True))
+    assert tuple(box.exec_run(["sh", "-c", "echo out; echo err >&2; exit 4"], demux=True)) == (4, (b"out\n", b"err\n"))
+    assert box.exec_run("id -u", user="1000").output == b"1000\n"
+    assert box.exec_run("tty", tty=True).output == b"/dev/pts/0\r\n"
+    assert b"".join(box.exec_run(["sh", "-c", "echo a; echo b"], stream=True).output) == b"a\nb\n"
+    assert not box.exec_run("pwd", workdir="/tmp", environment={"X": "y"}, detach=True).output
+    _, stream = box.exec_run("cat", stdin=True, socket=True)
+    raw = stream._sock
+    raw.sendall(b"typed\n")
+    raw.shutdown(socket.SHUT_WR)
+    heard = b""
+    while piece := raw.recv(4096):
+        heard += piece
+    stream.close()
+    assert heard == b"\x01\0\0\0\0\0\0\x06typed\n"
+
+
+def test_logs_attach_and_stats(client: Client, keep: Any) -> None:
+    script = "echo first; echo second >&2; while read line; do echo heard $line; done; echo over"
+    box = keep(client.containers.create("busybox", ["sh", "-c", script], stdin_open=True))
+    stream = box.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+    box.start()
+    stream._sock.sendall(b"this\n")
+    follower = box.logs(stream=True, follow=True)
+    assert sorted(itertools.islice(follower, 3)) == [b"first\n", b"heard this\n", b"second\n"]
+    numbers = box.stats(stream=False)
+    assert numbers["pids_stats"]["current"] == 1
+    assert 0 < numbers["memory_stats"]["usage"] < numbers["memory_stats"]["limit"]
+    assert numbers["cpu_stats"]["cpu_usage"]["total_usage"] > 0
+    series = box.stats(decode=True)
+    assert len(list(itertools.islice(series, 2))) == 2
+    series.close()
+    stream._sock.shutdown(socket.SHUT_WR)
+    assert b"".join(follower) == b"over\n"
+    assert box.wait()["StatusCode"] == 0
+    stream.close()
+
+
+def test_files_go_in_and_out_and_become_images(client: Client, keep: Any) -> None:
+    box = keep(client.containers.run("busybox", "sleep 1000", detach=True))
+    assert box.put_archive("/tmp", archive(one="1\n", two="22\n"))
+    assert box.exec_run("cat /tmp/one /tmp/two").output == b"1\n22\n"
+    data, facts = box.get_archive("/tmp/two")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(data))) as tar:
+        member = tar.extractfile("two")
+        assert member is not None
+        assert member.read() == b"22\n"
+    assert (facts["name"], facts["size"]) == ("two", 3)
+    assert {"Path": "/tmp/two", "Kind": 1} in box.diff()
+    with tarfile.open(fileobj=io.BytesIO(b"".join(box.export()))) as tar:
+        assert "tmp/one" in tar.getnames()
+    image = box.commit("py-made", "1", changes="ENV MADE=yes")
+    try:
+        assert image.tags == ["py-made:1"]
+        assert client.containers.run("py-made:1", ["sh", "-c", "cat /tmp/one; echo $MADE"], remove=True) == b"1\nyes\n"
+    finally:
+        client.images.remove("py-made:1")
+
+
+def test_images(client: Client) -> None:
+    busybox = client.images.get("busybox")
+    assert busybox.id in {image.id for image in client.images.list()}
+    assert busybox.tag("py-tagged", "7")
+    assert "py-tagged:7" in client.images.get("py-tagged:7").tags
+    saved = b"".join(client.images.get("py-tagged:7").save(named="py-tagged:7"))
+    client.images.remove("py-tagged:7")
+    with pytest.raises(docker.errors.ImageNotFound):
+        client.images.get("py-tagged:7")
+    assert [image.tags for image in client.images.load(saved)] == [[*busybox.tags, "py-tagged:7"]]
+    assert len(client.images.get("py-tagged:7").history()) >= 1
+    client.images.remove("py-tagged:7")
+    with pytest.raises(docker.errors.APIError, match="build"):
+        client.images.build(fileobj=io.BytesIO(b"FROM busybox\n"))
+    assert client.images.prune()["SpaceReclaimed"] >= 0
+
+
+def test_volumes_and_networks(client: Client, keep: Any) -> None:
+    volume = client.volumes.create("py-volume", labels={"py": "1"})
+    network = client.networks.create("py-network", driver="bridge", labels={"py": "1"})
+    try:
+        assert [each.name for each in client.volumes.list(filters={"label": "py=1"})] == ["py-volume"]
+        assert client.volumes.get("py-volume").attrs["Driver"] == "local"
+        assert [each.name for each in client.networks.list(filters={"label": "py"})] == ["py-network"]
+        mount = docker.types.Mount("/data", "py-volume")
+        box = keep(client.containers.run("busybox", "sleep 1000", detach=True, name="py-box", mounts=[mount], network="py-network"))
+        network.reload()
+        assert [each.name for each in network.containers] == ["py-box"]
+        assert client.containers.run("busybox", "ping -c 1 -W 5 py-box", remove=True, network="py-network").count(b"1 packets received") == 1
+        network.disconnect(box)
+        network.connect(box, aliases=["other"])
+        assert b"1 packets received" in client.containers.run("busybox", "ping -c 1 -W 5 other", remove=True, network="py-network")
+        with pytest.raises(docker.errors.APIError, match="volume is in use"):
+            volume.remove()
+        box.remove(force=True)
+    finally:
+        network.remove()
+        volume.remove()
+    assert client.volumes.prune()["SpaceReclaimed"] >= 0
+    assert client.networks.prune()["NetworksDeleted"] in (None, [])
+
+
+def test_swarm_services_nodes_and_tasks(client: Client) -> None:
+    assert client.swarm.attrs["JoinTokens"]["Worker"].startswith("SWMTKN-1-")
+    nodes = {node.attrs["Description"]["Hostname"]: node for node in client.nodes.list()}
+    assert nodes[MANAGER].attrs["ManagerStatus"]["Leader"]
+    worker = client.nodes.get(nodes["swarm-worker1"].id)
+    worker.update({**worker.attrs["Spec"], "Labels": {"py": "1"}})
+    until(lambda: client.nodes.get(worker.id).attrs["Spec"]["Labels"] == {"py": "1"})
+    worker.reload()
+    worker.update({**worker.attrs["Spec"], "Labels": {}})
+    service = client.services.create("busybox", "sleep 1000", name="py-service", mode=docker.types.ServiceMode("replicated", replicas=2), labels={"py": "1"})
+    try:
+        assert [each.name for each in client.services.list(filters={"label": "py=1"})] == ["py-service"]
+
+        def running(number: int) -> bool:
+            tasks = service.tasks(filters={"desired-state": "running"})
+            return [task["Status"]["State"] for task in tasks] == ["running"] * number
+
+        assert until(lambda: running(2))
+        assert service.scale(1)
+        assert until(lambda: running(1))
+        service.reload()
+        assert service.update(env=["A=b"])
+        assert until(lambda: running(1) and service.tasks(filters={"desired-state": "running"})[0]["Spec"]["ContainerSpec"].get("Env") == ["A=b"])
+        service.reload()
+        service.force_update()
+        task = client.api.inspect_task(service.tasks()[0]["ID"])
+        assert task["ServiceID"] == service.id
+    finally:
+        service.remove()
+    with pytest.raises(docker.errors.NotFound):
+        client.services.get("py-service")
+
+
+def test_events_and_system(client: Client, keep: Any) -> None:
+    assert client.ping()
+    assert client.version()["ApiVersion"] == client.api._version
+    began = int(time.time())
+    box = keep(client.containers.run("busybox", "true", detach=True, labels={"py-events": "1"}))
+    box.wait()
+    box.remove()
+    seen = client.events(decode=True, since=began, until=int(time.time()) + 1, filters={"label": "py-events=1"})
+    assert [event["Action"] for event in seen] == ["create", "start", "die", "destroy"]
+    assert client.df()["Images"]
+    assert client.containers.prune(filters={"label": "no-such"})["SpaceReclaimed"] == 0
