@@ -8,9 +8,6 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from bench.managers import End, address_of_loopback, memory_bytes, spent_s, started
 from bench.report import Report
 from cluster.identity import certificates, keys, tls
 from cluster.model.changes import Kind
@@ -30,39 +28,18 @@ SESSIONS = int(os.environ.get("BENCH_SESSIONS", "5000"))
 WATCHED_S = 20.0
 AT_ONCE = 32
 KEEPALIVE_S = 1.0  # as agent/session.py
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def measure(report: Report, runs: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     for _ in range(runs):
         folder = Path(tempfile.mkdtemp(prefix="bench-sessions-", dir=Path.home()))
-        manager, address = _manager(folder)
+        address = address_of_loopback()
         try:
-            trio.run(_sessions, report, folder, manager.pid, address)
+            with End(started(folder, address, bootstrap=True)) as manager:
+                trio.run(_sessions, report, folder, manager.pid, address)
         finally:
-            manager.kill()
-            manager.wait()
             shutil.rmtree(folder)
-
-
-def _manager(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    read, write = os.pipe()
-    argv = [sys.executable, "-I", "-m", "manager", "--state", str(folder / "raft"), "--identity", str(folder / "node"),
-            "--listen", address, "--advertise", address, "--ready-fd", str(write), "--bootstrap"]  # fmt: skip
-    with (folder / "log").open("wb") as log:
-        manager = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=log, pass_fds=(write,))
-    os.close(write)
-    assert manager.stdin is not None
-    with manager.stdin as stdin:
-        stdin.write(b"{}")
-    with os.fdopen(read) as ready:
-        if not ready.readline():
-            raise RuntimeError((folder / "log").read_text())
-    return manager, address
 
 
 async def _sessions(report: Report, folder: Path, pid: int, address: str) -> None:
@@ -75,7 +52,7 @@ async def _sessions(report: Report, folder: Path, pid: int, address: str) -> Non
     began = time.perf_counter()
     await _crowd(lambda: _join(address, token, root_pem, credentials))
     report.add("joins per second", "festoon", SESSIONS / (time.perf_counter() - began))
-    empty = _memory(pid)
+    empty = memory_bytes(pid)
     opened = _Opened()
     async with trio.open_nursery() as nursery:
         began = time.perf_counter()
@@ -85,11 +62,11 @@ async def _sessions(report: Report, folder: Path, pid: int, address: str) -> Non
         await opened.all.wait()
         report.add("sessions opened per second", "festoon", SESSIONS / (time.perf_counter() - began))
         await trio.sleep(5)
-        spent, began = _spent(pid), time.perf_counter()
+        spent, began = spent_s(pid), time.perf_counter()
         await trio.sleep(WATCHED_S)
-        report.add("processor time with heartbeats (% of a core)", "festoon", (_spent(pid) - spent) / (time.perf_counter() - began) * 100)
-        report.add("manager's memory (MB)", "festoon", _memory(pid) / 1e6)
-        report.add("memory per session (KiB)", "festoon", (_memory(pid) - empty) / SESSIONS / 1024)
+        report.add("processor time with heartbeats (% of a core)", "festoon", (spent_s(pid) - spent) / (time.perf_counter() - began) * 100)
+        report.add("manager's memory (MB)", "festoon", memory_bytes(pid) / 1e6)
+        report.add("memory per session (KiB)", "festoon", (memory_bytes(pid) - empty) / SESSIONS / 1024)
         report.add("sessions lost meanwhile", "festoon", opened.lost)
         nursery.cancel_scope.cancel()
 
@@ -138,14 +115,3 @@ async def _agent(address: str, credentials: tuple[str, str, str], opened: _Opene
                     if opened.number == SESSIONS:
                         opened.all.set()
     opened.lost += 1
-
-
-def _spent(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-
-
-def _memory(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
-
