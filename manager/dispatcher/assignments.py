@@ -211,7 +211,7 @@ class Board:
                 self._drains.hold(after.id, waits)
             held = self._drains.holds(after.id)
             let_go = held and not self._drains_from_tables(after) and self._drains.give_up(after.id)
-            if let_go or (not held and (before is None or concerns_agent(before, after))):
+            if after.node_id in self._sessions and (let_go or (not held and (before is None or concerns_agent(before, after)))):
                 item = TaskItem(for_agent(after))
                 dirty.tasks.setdefault(after.node_id, {})[item.key] = item
         for task, step in ((before, -1), (after, 1)):

@@ -15,7 +15,7 @@ import msgspec
 
 from cluster.model.changes import KIND_TYPES, Kind, Object
 from cluster.model.objects import Cluster, Network, Node, Service, Task
-from cluster.model.specs import TaskSpec
+from manager.store import sharing
 from manager.store.indexes import Index
 
 SNAPSHOT_FORMAT: Final = 1
@@ -35,7 +35,7 @@ class Saved(msgspec.Struct, array_like=True, frozen=True):
     clusters: tuple[Cluster, ...] = ()
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[msgspec.Raw, ...] = ()  # read one by one: all of them at once would need twice the memory
     networks: tuple[Network, ...] = ()
 
 
@@ -112,22 +112,18 @@ def load(data: bytes) -> Tables:
     tables = Tables()
     tables.index = saved.index
     groups: tuple[Iterable[Object], ...] = (
-        saved.clusters, saved.nodes, saved.services, share_specs(saved.services, saved.tasks), saved.networks,
+        saved.clusters, saved.nodes, saved.services, sharing.with_shared(saved.services, map(_task, saved.tasks)), saved.networks,
     )  # fmt: skip
-    for kind, group in zip(SAVED_KINDS, groups, strict=True):
-        for obj in group:
-            assert isinstance(obj, KIND_TYPES[kind])
-            tables.write(kind, obj.id, obj)
+    try:
+        for kind, group in zip(SAVED_KINDS, groups, strict=True):
+            for obj in group:
+                assert isinstance(obj, KIND_TYPES[kind])
+                tables.write(kind, obj.id, obj)
+    except msgspec.MsgspecError as error:
+        raise BadSnapshot(f"the snapshot of the store cannot be read: {error}") from error
     return tables
 
 
-def share_specs(services: Iterable[Service], tasks: Iterable[Task]) -> Iterable[Task]:
-    """The tasks, with one TaskSpec object for all that have an equal one of the same service: a restored store is as
-    small as a grown one.
-    """
-    known: dict[tuple[str, int], TaskSpec] = {
-        (service.id, service.spec_version): service.spec.task for service in services
-    }
-    for task in tasks:
-        spec = known.setdefault((task.service_id, task.spec_version), task.spec)
-        yield task if spec is task.spec or spec != task.spec else msgspec.structs.replace(task, spec=spec)
+def _task(saved: msgspec.Raw) -> Task:
+    return msgspec.msgpack.decode(saved, type=Task)
+

@@ -15,7 +15,9 @@ import msgspec
 from cluster.model.changes import KIND_OF, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
 from cluster.model.objects import TASK_HISTORY_STATUSES, Cluster, Network, Node, Service, Task, TaskStatus
+from cluster.model.specs import TaskSpec
 from cluster.model.task_state import is_final
+from manager.store import sharing
 from manager.store.tables import Tables, name_key, name_of
 
 UNIQUE_NAMES: Final = {
@@ -50,6 +52,7 @@ def merged_status(task: Task, status: TaskStatus) -> Task:
     older than what is known.
     """
     known = task.status
+    status = sharing.shared_status(status, known)
     if status == known or status.state < known.state:
         return task
     if status.state == known.state:
@@ -104,7 +107,7 @@ class Transaction:
         if isinstance(obj, Service):
             obj = msgspec.structs.replace(obj, spec_version=self._index)
         elif isinstance(obj, Task):
-            obj = self._with_shared_spec(obj)
+            obj = sharing.shared(obj, self._spec_of_service(obj))
         self._put(kind, id, None, self._stamped(obj))
 
     def _update(self, kind: Kind, id: str, obj: Object) -> None:
@@ -163,14 +166,10 @@ class Transaction:
                 raise Conflict(UNIQUE_NAMES[kind].format(name_of(obj)))
         self._names[kind, key] = obj.id
 
-    def _with_shared_spec(self, task: Task) -> Task:
-        """The task, with its service's own TaskSpec object where the two are equal: ten thousand replicas keep one
-        spec in memory.
-        """
+    def _spec_of_service(self, task: Task) -> TaskSpec:
+        """The task's specification, as its service's own object where the two are equal."""
         service = self.get(Kind.SERVICE, task.service_id)
-        if not isinstance(service, Service) or service.spec.task is task.spec or service.spec.task != task.spec:
-            return task
-        return msgspec.structs.replace(task, spec=service.spec.task)
+        return service.spec.task if isinstance(service, Service) and service.spec.task == task.spec else task.spec
 
 
 def _whole_object(change: Change) -> Object:
@@ -190,7 +189,7 @@ def _planned(before: Task, after: Task) -> Task:
     """
     merged = merged_status(before, after.status)
     spec = before.spec if after.spec == before.spec else after.spec
-    return msgspec.structs.replace(after, status=merged.status, history=merged.history, spec=spec)
+    return sharing.shared(msgspec.structs.replace(after, status=merged.status, history=merged.history), spec)
 
 
 def apply(tables: Tables, index: int, changes: tuple[Change, ...]) -> Batch:
