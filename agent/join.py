@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from cluster.identity import certificates, keys, tls, tokens
 from cluster.identity.folder import Credentials
-from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
+from cluster.model.errors import NO_LEADER, InvalidArgument, NotLeader, Unavailable
 from cluster.wire.calls import IssueCertificate, IssuedCertificate, Nothing, Text
 from cluster.wire.peer import connect
+from cluster.wire.redirect import ask_leader
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +20,19 @@ class JoinRequest:
 
 
 async def request_certificate(remotes: tuple[str, ...], request: JoinRequest) -> tuple[IssuedCertificate, Credentials]:
-    """Ask the managers in turn. Raises InvalidArgument for a bad token (also when the cluster refuses it), Unavailable when none answers."""
+    """Ask the managers in turn, or the leader that one of them names. Raises InvalidArgument for a bad token (also when the cluster refuses it), Unavailable
+    when none answers."""
     token = tokens.parse(request.token)
-    problem: ClusterError = Unavailable("no manager was given")
-    for remote in remotes:
-        try:
-            return await _ask(remote, token.digest, request)
-        except Unavailable as unreachable:
-            problem = Unavailable(f'connection error: desc = "transport: Error while dialing: {unreachable.message}"')
-    raise problem
+
+    async def ask(remote: str) -> tuple[IssuedCertificate, Credentials]:
+        return await _ask(remote, token.digest, request)
+
+    try:
+        return await ask_leader(remotes, ask)
+    except NotLeader:
+        raise Unavailable(NO_LEADER) from None
+    except Unavailable as unreachable:
+        raise Unavailable(f'connection error: desc = "transport: Error while dialing: {unreachable.message}"') from unreachable
 
 
 async def _ask(remote: str, digest: bytes, request: JoinRequest) -> tuple[IssuedCertificate, Credentials]:

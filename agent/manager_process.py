@@ -54,7 +54,9 @@ class ManagerProcess:
         self._child: subprocess.Popen[bytes] | None = None
 
     def adopt(self) -> bool:
-        """Take over the manager that an earlier node process started, if it still runs."""
+        """Take over the manager that an earlier node process started, if it still runs; whether there is one."""
+        if self._descriptor is not None:
+            return True
         try:
             noted = msgspec.json.decode(self._pid_path.read_bytes(), type=_Pid)
             descriptor = os.pidfd_open(noted.pid)

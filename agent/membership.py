@@ -6,19 +6,20 @@ The member's life is one cancel scope: manager process (on managers), session, w
 from __future__ import annotations
 
 import logging
-import time
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
-from agent import addresses, membership_files
+from agent import addresses, leaving, membership_files
 from agent.join import JoinRequest, request_certificate
-from agent.manager_process import ManagerFailed, ManagerProcess
+from agent.manager_keeper import ManagerKeeper
 from agent.membership_files import Identity
 from agent.renewal import Renewal
 from agent.reporter import Reporter
@@ -27,10 +28,11 @@ from agent.task_logs import serve_logs
 from agent.worker import Worker
 from cluster.identity.contexts import Contexts
 from cluster.model.assignments import SessionState
+from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
-from cluster.model.objects import NodeDescription
+from cluster.model.objects import Node, NodeDescription
 from cluster.model.specs import ClusterSpec
-from cluster.wire.calls import Attach, Attached, KeepAttachments, Nothing, Text
+from cluster.wire.calls import Attach, Attached, KeepAttachments, Nothing, Objects, Query, Text
 
 if TYPE_CHECKING:
     from agent.containers import Containers
@@ -40,19 +42,13 @@ from agent.pulls import Pulls
 log = logging.getLogger("festoon.membership")
 replace = msgspec.structs.replace
 JOIN_WAIT_S: Final = 20.0
-RESTART_PAUSE_S: Final = 1.0
+LEAVE_WAIT_S: Final = 10.0  # how long a manager that leaves waits for the others to go on without it
 ALREADY: Final = 'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
 NOT_A_MANAGER: Final = (
     "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. "
     "Please run this command on a manager node or promote the current node to a manager."
 )
 NOT_IN_SWARM: Final = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
-LAST_MANAGER: Final = (
-    "You are attempting to leave the swarm on a node that is participating as a manager. "
-    "Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. "
-)
-
-
 @dataclass(frozen=True, slots=True)
 class InitOptions:
     listen_address: str = "0.0.0.0:2377"  # noqa: S104  Docker's default
@@ -82,7 +78,7 @@ class Membership:
     def __init__(self, root: Path, run: Path, containers: Containers, networks: Networks, description: NodeDescription, pulls: Pulls) -> None:
         self._pulls = pulls
         self._root, self._containers, self._networks, self._description = root, containers, networks, description
-        self._manager = ManagerProcess(root, run)
+        self._manager = ManagerKeeper(root, run)
         self._nursery: trio.Nursery | None = None
         self._scope: trio.CancelScope | None = None
         self._ended = trio.Event()
@@ -92,8 +88,7 @@ class Membership:
         self._worker: Worker | None = None
         self._background: trio.Nursery | None = None
         networks.cluster = self
-        self._busy = False
-        self.error = ""
+        self._busy = self._changing_role = False
 
     # -- what the engine shows ------------------------------------------------------------------------------------
 
@@ -104,6 +99,11 @@ class Membership:
         if self.error:
             return "error"
         return "active" if self._session is not None and self._session.state is not None else "pending"
+
+    @property
+    def error(self) -> str:
+        """Why this node's manager does not run; empty where it does or there is none."""
+        return self._manager.error
 
     @property
     def node_id(self) -> str:
@@ -135,38 +135,45 @@ class Membership:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             if (kept := membership_files.load(self._root / "node")) is not None:
-                await self._become_member(kept[0], resume=True)
+                await self._become_member(kept[0])
             task_status.started()
             await trio.sleep_forever()
 
     async def init(self, options: InitOptions) -> str:
-        """Make a new cluster of this node; returns the node's id. Raises Unavailable when it is in one, InvalidArgument for a bad address."""
+        """Make a new cluster of this node, or (`force_new_cluster`) one of what it has of its present one; returns the node's id. Raises Unavailable when it is
+        in one, InvalidArgument for a bad address, ManagerFailed."""
         self._refuse_member(force=options.force_new_cluster)
+        if self._identity is not None and not self.is_manager:
+            raise Unavailable(NOT_A_MANAGER)
         own = addresses.interfaces()
-        _, listen_port = addresses.split_port(options.listen_address)
+        listen_port = addresses.split_port(options.listen_address)[1] or addresses.DEFAULT_PORT
         listen_host = addresses.choose(options.listen_address, own, "listen")[0] if not addresses.is_any(options.listen_address) else "0.0.0.0"  # noqa: S104
-        host, port = addresses.choose(options.advertise_address, own)
+        host, port = addresses.choose(options.advertise_address or self.node_address, own)
         data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
-        listen = f"{listen_host}:{listen_port or addresses.DEFAULT_PORT}"
-        advertise = f"{host}:{port or listen_port or addresses.DEFAULT_PORT}"
+        listen, advertise = f"{listen_host}:{listen_port}", f"{host}:{port or listen_port}"
         bootstrap = msgspec.json.encode({
             "hostname": self._description.hostname, "routes": addresses.routes(),
             "cluster_spec": msgspec.to_builtins(options.spec), "availability": options.availability,
             "default_address_pool": options.default_address_pool, "subnet_size": options.subnet_size, "data_path_port": options.data_path_port,
             "force_new_cluster": options.force_new_cluster,
         })  # fmt: skip
+        identity = Identity(
+            node_id="", cluster_id="", role="manager", managers=(advertise,), advertise_address=host, manager_address=advertise, listen_address=listen,
+            data_path_address=data_path, data_path_port=options.data_path_port or 4789,
+        )  # fmt: skip
         self._busy = True
         try:
-            ready = await self._manager.start(listen, advertise, bootstrap)
-            identity = Identity(
-                node_id=ready.node_id, cluster_id=ready.cluster_id, role="manager", managers=(advertise,), advertise_address=host, listen_address=listen,
-                data_path_address=data_path, data_path_port=options.data_path_port or 4789,
-            )  # fmt: skip
+            await self._end_life()
+            await self._manager.let_go()
+            ready = await self._manager.start(identity, bootstrap)
+            identity = replace(identity, node_id=ready.node_id, cluster_id=ready.cluster_id)
             membership_files.save(self._root / "node", identity)
             self._networks.enter_swarm(identity.node_id, data_path, identity.data_path_port)
-            await self._become_member(identity, resume=False)
+            await self._become_member(identity, running=True)
         finally:
             self._busy = False
+            if self._session is None and (kept := membership_files.load(self._root / "node")) is not None:
+                await self._become_member(kept[0])  # what was to take the place of the old cluster failed: it goes on
         assert self._session is not None
         with trio.move_on_after(JOIN_WAIT_S):
             await self._session.wait_open()
@@ -180,23 +187,26 @@ class Membership:
         if not remotes:
             raise InvalidArgument("at least 1 RemoteAddr is required to join")
         one = options.advertise_address or len(addresses.usable(own)) == 1
-        host = addresses.choose(options.advertise_address, own)[0] if one else addresses.toward(remotes[0])
+        host, port = addresses.choose(options.advertise_address, own) if one else (addresses.toward(remotes[0]), 0)
+        port = port or addresses.split_port(options.listen_address)[1] or addresses.DEFAULT_PORT
         data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
         self._busy = True
         try:
             issued, credentials = await request_certificate(remotes, JoinRequest(options.token, options.availability, self._description.hostname))
             identity = Identity(
                 node_id=issued.node_id, cluster_id=issued.cluster_id, role=issued.role, managers=remotes, advertise_address=host,
-                listen_address=options.listen_address, data_path_address=data_path,
+                manager_address=f"{host}:{port}", listen_address=options.listen_address, data_path_address=data_path,
             )  # fmt: skip
             await trio.to_thread.run_sync(membership_files.save, self._root / "node", identity, credentials)
             self._networks.enter_swarm(identity.node_id, data_path, identity.data_path_port)
-            await self._become_member(identity, resume=False)
+            await self._become_member(identity)
         finally:
             self._busy = False
         assert self._session is not None
         with trio.move_on_after(JOIN_WAIT_S) as patience:
             await self._session.wait_open()
+            if self.is_manager:
+                await self._manager.wait_serving()
         if patience.cancelled_caught:
             raise Unavailable(
                 "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. "
@@ -208,19 +218,17 @@ class Membership:
         if self._identity is None:
             raise Unavailable("This node is not part of a swarm")
         if self.is_manager and not force:
-            raise Unavailable(LAST_MANAGER)
-        if self._session is not None and not self.is_manager:
+            raise Unavailable(leaving.refusal(await self._nodes()))
+        others = [address for address in self.managers if address != self._identity.manager_address]
+        if self._session is not None and others:
             await self._session.leave()
         worker = self._worker
         membership_files.save(self._root / "node", replace(self._identity, left=True))
         if worker is not None:
             await worker.abandon()
-        if self._scope is not None:
-            self._scope.cancel()
-            await self._ended.wait()
-        await self._manager.stop()
-        self._identity = self._session = self._worker = self._renewal = self._scope = None
-        self.error = ""
+        await self._end_life()
+        await self._manager.let_go(patience_s=LEAVE_WAIT_S if self.is_manager and others else 0)
+        self._identity = None
         await self._networks.leave_swarm()
         await trio.to_thread.run_sync(membership_files.forget, self._root)
 
@@ -267,32 +275,43 @@ class Membership:
         if self._busy or (self._identity is not None and not force):
             raise Unavailable(ALREADY)
 
-    async def _become_member(self, identity: Identity, *, resume: bool) -> None:
+    async def _nodes(self) -> tuple[Node, ...] | None:
+        """All nodes of the cluster; None when nobody leads it."""
+        try:
+            found: Objects = await self.call("control.query", Query(Kind.NODE))
+        except ClusterError:
+            return None
+        return found.nodes
+
+    async def _become_member(self, identity: Identity, *, running: bool = False) -> None:
+        """Begin the life of a member; `running`: its manager was started just now."""
         kept = membership_files.load(self._root / "node")
         assert kept is not None
+        if identity.role == "manager" and not identity.manager_address:  # kept by an earlier version, which had one manager
+            identity = replace(identity, manager_address=identity.managers[0])
         contexts = Contexts(kept[1])
         reporter = Reporter()
         worker = Worker(self._containers, self._networks, self._pulls, reporter, self._description, identity.node_id)
-        session = Session(
-            contexts, identity.managers, self._description, identity.data_path_address or identity.advertise_address,
-            local=(identity.advertise_address, addresses.own_manager(identity.listen_address)) if identity.role == "manager" else ("", ""),
-        )  # fmt: skip
-        renewal = Renewal(self._root / "node", contexts, lambda: [session.reached_at(address) for address in session.managers], self._manager.reload)
+        advertise = identity.data_path_address or identity.advertise_address
+        session = Session(contexts, identity.managers, self._description, advertise, local=_local(identity))
+        renewal = Renewal(self._root / "node", contexts, lambda: [session.reached_at(address) for address in session.managers], self._renewed)
         self._identity, self._session, self._worker, self._renewal = identity, session, worker, renewal
         self._ended = trio.Event()
         assert self._nursery is not None
-        await self._nursery.start(self._live, identity, session, worker, reporter, renewal, resume)
+        await self._nursery.start(self._live, identity, session, worker, reporter, renewal, running)
 
-    async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, renewal: Renewal, resume: bool, *,
+    async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, renewal: Renewal, running: bool, *,
                     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:  # fmt: skip
         async def on_state(state: SessionState) -> None:
             renewal.heed(state)
             await self._networks.use_settings(state.data_path_port, state.network_keys)
-            if self._background is not None:  # what ended while no manager listened ends now
-                self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.held_attachments()))
-            if self._identity is not None and state.managers and state.managers != self._identity.managers:
+            assert self._background is not None and self._identity is not None  # noqa: PT018
+            # what ended while no manager listened ends now
+            self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.held_attachments()))
+            if state.managers and state.managers != self._identity.managers:
                 self._identity = replace(self._identity, managers=state.managers)
                 await trio.to_thread.run_sync(membership_files.save, self._root / "node", self._identity)
+            self._heed_role()
 
         try:
             with trio.CancelScope() as self._scope:
@@ -301,7 +320,7 @@ class Membership:
                     await nursery.start(worker.run)
                     handlers = {"node.logs": serve_logs(self._containers, identity.node_id, nursery)}
                     if identity.role == "manager":
-                        nursery.start_soon(self._keep_manager, identity, resume)
+                        nursery.start_soon(partial(self._manager.run, identity, renewal.reread, running=running))
                     nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers, renewal.after_loss)
                     nursery.start_soon(renewal.run)
                     task_status.started()
@@ -309,29 +328,46 @@ class Membership:
             self._background = None
             self._ended.set()
 
-    async def _keep_manager(self, identity: Identity, resume: bool) -> None:
-        """Keep the manager process alive: take it over, or start it again whenever it has died."""
-        advertise = next(iter(identity.managers))
-        if resume and self._manager.adopt():
-            self._manager.reload()  # a certificate may have come while nobody could say so
-        elif resume:
-            await self._restart_manager(identity.listen_address, advertise)
-        while True:
-            began = time.monotonic()
-            await self._manager.wait_dead()
-            log.warning("the manager process has died; starting it again")
-            if time.monotonic() - began < RESTART_PAUSE_S:
-                await trio.sleep(RESTART_PAUSE_S)  # it dies at once: do not spin
-            await self._restart_manager(identity.listen_address, advertise)
+    async def _end_life(self) -> None:
+        """The background work of a member ends; containers go on, and so does its manager process."""
+        if self._scope is not None:
+            self._scope.cancel()
+            await self._ended.wait()
+        self._session = self._worker = self._renewal = self._scope = None
 
-    async def _restart_manager(self, listen: str, advertise: str) -> None:
+    def _renewed(self) -> None:
+        """The node has another certificate; its manager shows it, too."""
+        self._manager.reload()
+        self._heed_role()
+
+    def _heed_role(self) -> None:
+        """What the certificate says of this node, the cluster has made of it."""
+        assert self._background is not None and self._identity is not None and self._renewal is not None  # noqa: PT018
+        if self._renewal.role != self._identity.role and not self._changing_role:
+            self._changing_role = True
+            self._background.start_soon(self._change_role, self._renewal.role)
+
+    async def _change_role(self, role: str) -> None:
+        """The manager process comes or goes; what is interrupted begins again with the next session."""
+        assert self._identity is not None and self._session is not None and self._background is not None and self._renewal is not None  # noqa: PT018
         try:
-            await self._manager.start(listen, advertise)
-            self.error = ""
-            if self._renewal is not None:
-                self._renewal.reread()  # it may have issued itself a new certificate
-        except ManagerFailed as failure:
-            self.error = failure.message
+            await self._manager.let_go()
+            await trio.to_thread.run_sync(partial(shutil.rmtree, self._root / "raft", ignore_errors=True))  # of no use to either
+            self._identity = replace(self._identity, role=role)
+            await trio.to_thread.run_sync(membership_files.save, self._root / "node", self._identity)
+        finally:
+            self._changing_role = False
+        self._session.reopen(_local(self._identity))
+        if self.is_manager:
+            self._background.start_soon(self._manager.run, self._identity, self._renewal.reread)
+        log.info("this node has another role", extra={"fields": {"role": role}})
+
+
+def _local(identity: Identity) -> tuple[str, str]:
+    """The host that this node's own manager advertises, and where it is reached from here."""
+    if identity.role != "manager":
+        return "", ""
+    return identity.advertise_address, addresses.own_manager(identity.listen_address)
 
 
 def _with_port(remote: str) -> str:

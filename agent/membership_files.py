@@ -26,6 +26,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     role: str  # worker, manager
     managers: tuple[str, ...] = ()
     advertise_address: str = ""
+    manager_address: str = ""  # host:port that its own manager advertises, when it is or becomes one
     listen_address: str = "0.0.0.0:2377"  # noqa: S104  the swarm's port is served on every address, as Docker's
     data_path_address: str = ""
     data_path_port: int = 4789

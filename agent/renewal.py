@@ -11,6 +11,7 @@ import datetime as dt
 import logging
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Final
@@ -20,9 +21,10 @@ import trio
 from cluster.identity import certificates, folder
 from cluster.identity.contexts import Contexts
 from cluster.model.assignments import SessionState
-from cluster.model.errors import ClusterError, NotLeader, PermissionDenied, Unavailable
+from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
 from cluster.wire.calls import IssueCertificate, IssuedCertificate
 from cluster.wire.peer import connect
+from cluster.wire.redirect import ask_leader
 
 EARLIEST: Final = 0.5
 LATEST: Final = 0.8
@@ -54,9 +56,14 @@ class Renewal:
         """Renew now, whatever the present certificate's age: its role, its root or its expiry is not what it should be."""
         self._asked.set()
 
+    @property
+    def role(self) -> str:
+        """What the present certificate says that this node is."""
+        return certificates.subject_of(self._contexts.credentials.certificate_pem).role.value
+
     def heed(self, state: SessionState) -> None:
         """Renew now if the certificate does not say what the managers say of this node."""
-        if state.role != certificates.subject_of(self._contexts.credentials.certificate_pem).role:
+        if state.role != self.role:
             self.ask()
 
     def after_loss(self) -> None:
@@ -107,22 +114,12 @@ class Renewal:
         problem: ClusterError = Unavailable("no manager is known")
         for address in self._addresses():
             try:
-                return await self._ask(address, request)
+                return await ask_leader([address], partial(self._ask, request))
             except (Unavailable, PermissionDenied) as error:
                 problem = error
         raise problem
 
-    async def _ask(self, address: str, request: IssueCertificate) -> IssuedCertificate:
-        """The answer of this manager, or of the leader that it names."""
-        try:
-            return await self._ask_one(address, request)
-        except NotLeader as elsewhere:
-            if not elsewhere.message:
-                raise
-            leader = elsewhere.message
-        return await self._ask_one(leader, request)
-
-    async def _ask_one(self, address: str, request: IssueCertificate) -> IssuedCertificate:
+    async def _ask(self, request: IssueCertificate, address: str) -> IssuedCertificate:
         async with connect(address, self._contexts.renewal) as peer:
             issued: IssuedCertificate = await peer.call("ca.issue", request)
         return issued

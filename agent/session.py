@@ -18,7 +18,7 @@ import trio
 from agent.reporter import Reporter
 from cluster.identity.contexts import Contexts
 from cluster.model.assignments import Assignments, SessionState
-from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
+from cluster.model.errors import NO_LEADER, ClusterError, NotLeader, PermissionDenied, Unavailable
 from cluster.model.objects import NodeDescription
 from cluster.wire.calls import Applied, Nothing, OpenSession, UpdateStatuses
 from cluster.wire.peer import Handler, Peer, connect
@@ -30,9 +30,8 @@ DIAL_TIMEOUT_S: Final = 1.0  # the kernel's own second try comes later: after a 
 KEEPALIVE_S: Final = 1.0
 CALL_WAIT_S: Final = 5.0  # how long a control call waits for a session before it says that no manager answers
 
-NO_MANAGER: Final = (
-    "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online."
-)
+READS: Final = frozenset({"control.query", "control.why"})
+"""Calls that change nothing: asked again when the connection was lost before the answer came."""
 
 
 class Sequence(Exception):
@@ -48,7 +47,8 @@ class Session:
         self._contexts = contexts
         self._managers, self._description, self._advertise, self._local = managers, description, advertise, local
         self._peer: Peer | None = None
-        self._open = trio.Event()
+        self._changed = trio.Event()
+        self._connection = trio.CancelScope()
         self.state: SessionState | None = None
         self.problem = ""
 
@@ -56,36 +56,55 @@ class Session:
     def managers(self) -> tuple[str, ...]:
         return self._managers
 
+    def reopen(self, local: tuple[str, str]) -> None:
+        """Come back at once, as what the present certificate says; `local` as above."""
+        self._local = local
+        self._connection.cancel()
+
     async def wait_open(self) -> None:
         """Until a manager has answered the hello. With no timeout of its own."""
-        await self._open.wait()
+        while self._peer is None:
+            await self._changed.wait()
 
     async def run(self, on_state: Callable[[SessionState], Awaitable[None]], on_assignments: Callable[[Assignments], Awaitable[None]],
                   reporter: Reporter, handlers: Mapping[str, Handler], on_loss: Callable[[], None]) -> None:  # fmt: skip
-        """Keep a session for ever, with whichever manager answers; `on_loss` is called whenever it was lost or could not be had."""
-        delay = RETRY_FIRST_S
-        turn = 0
+        """Keep a session for ever, with the manager that leads: whichever answers says who that is. `on_loss` is called whenever it was lost or could not be
+        had."""
+        delay, turn, leader = RETRY_FIRST_S, 0, ""
         while True:
-            address = self._managers[turn % len(self._managers)]
-            turn += 1
+            address = leader or self._managers[turn % len(self._managers)]
+            named, leader = bool(leader), ""
             try:
-                async with connect(self.reached_at(address), self._contexts.client, handlers, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
-                    ended = await self._serve(peer, on_state, on_assignments, reporter)
-                if ended is not None:
+                ended: Exception | None = None
+                with trio.CancelScope() as self._connection:
+                    where, context = self.reached_at(address), self._contexts.client
+                    async with connect(where, context, handlers, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
+                        ended = await self._serve(peer, on_state, on_assignments, reporter)
+                if self._connection.cancelled_caught:
+                    leader = address
+                elif ended is not None:
                     raise ended
             except PermissionDenied as refused:
                 self.problem = refused.message
                 log.warning("refused by the manager", extra={"fields": {"manager": address, "error": refused.message}})
+            except NotLeader as elsewhere:
+                self.problem = NO_LEADER
+                if not named or self.state is not None:  # one redirect: who was named and does not lead either may not know yet
+                    leader = elsewhere.message
+                log.info("another manager leads", extra={"fields": {"manager": address, "leader": elsewhere.message}})
             except ClusterError as lost:
                 self.problem = lost.message
-                log.info("session lost", extra={"fields": {"manager": address, "error": lost.message}})
+                log.info("no session", extra={"fields": {"manager": address, "error": lost.message}})
             except Sequence:
-                log.warning("assignments out of sequence: starting over", extra={"fields": {"manager": address}})
+                log.warning("assignments out of sequence: the session starts anew", extra={"fields": {"manager": address}})
             finally:
-                self._close()
-            on_loss()
+                self._note_peer(None)
             if self.state is not None:
-                delay, self.state = RETRY_FIRST_S, None
+                delay, self.state, turn = RETRY_FIRST_S, None, 0
+            turn += 1
+            if leader:
+                continue
+            on_loss()
             await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter, so that a crowd does not come back at once
             delay = min(delay * 2, RETRY_LAST_S)
 
@@ -95,18 +114,24 @@ class Session:
         return local if own and manager.rpartition(":")[0] == own else manager
 
     async def call(self, name: str, request: object) -> Any:
-        """One call over the session. Raises Unavailable when no manager answers within CALL_WAIT_S."""
-        peer = await self._wait_peer()
-        try:
-            return await peer.call(name, request)
-        except Unavailable as error:
-            if peer.closed.is_set():
-                raise Unavailable(NO_MANAGER) from error  # it fell silent in the middle
-            raise
+        """One call over the session. What a manager that leads no longer did not do, and what only reads, is asked again of the next one. Raises Unavailable
+        when none answers within CALL_WAIT_S."""
+        until, tried = trio.current_time() + CALL_WAIT_S, None
+        while True:
+            peer = tried = await self._wait_peer(until, tried)
+            try:
+                return await peer.call(name, request)
+            except NotLeader:
+                continue
+            except Unavailable as error:
+                if not peer.closed.is_set():
+                    raise
+                if name not in READS:
+                    raise Unavailable(NO_LEADER) from error  # it fell silent in the middle
 
     @asynccontextmanager
     async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
-        peer = await self._wait_peer()
+        peer = await self._wait_peer(trio.current_time() + CALL_WAIT_S)
         async with peer.stream(name, request) as items:
             yield items
 
@@ -119,12 +144,13 @@ class Session:
                 except ClusterError as error:
                     log.info("left without a manager's notice", extra={"fields": {"error": error.message}})
 
-    async def _wait_peer(self) -> Peer:
-        with trio.move_on_after(CALL_WAIT_S):
-            while self._peer is None:
-                await self._open.wait()
-        if self._peer is None:
-            raise Unavailable(NO_MANAGER)
+    async def _wait_peer(self, until: float, tried: Peer | None = None) -> Peer:
+        """The session's connection, another one than `tried`. Raises Unavailable when there is none by then."""
+        with trio.move_on_at(until):
+            while self._peer is None or self._peer is tried:
+                await self._changed.wait()
+        if self._peer is None or self._peer is tried:
+            raise Unavailable(NO_LEADER)
         return self._peer
 
     async def _serve(self, peer: Peer, on_state: Callable[[SessionState], Awaitable[None]],
@@ -149,9 +175,8 @@ class Session:
             nonlocal version
             if isinstance(message, SessionState):
                 self.state, self._managers, self.problem = message, message.managers or self._managers, ""
-                self._peer = peer
                 await on_state(message)
-                self._open.set()
+                self._note_peer(peer)
                 return
             if not message.complete and message.applies_to != version:
                 raise Sequence
@@ -172,10 +197,10 @@ class Session:
                 nursery.cancel_scope.cancel()
         return ended
 
-    def _close(self) -> None:
-        self._peer = None
-        if self._open.is_set():
-            self._open = trio.Event()
+    def _note_peer(self, peer: Peer | None) -> None:
+        self._peer = peer
+        self._changed.set()
+        self._changed = trio.Event()
 
 
 async def _until_lost(telling: Callable[[], Awaitable[None]]) -> None:

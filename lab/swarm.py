@@ -14,16 +14,6 @@ from lab.layout import LabError, Layout, Machine
 
 LISTEN_ADDRESS = "0.0.0.0:2377"
 SWARM_PORT = 2377
-MANAGERS_LIMIT = 1
-
-
-def check(layout: Layout) -> None:
-    """Raises LabError for a layout of which no swarm can be made, before anything is."""
-    managers = sum(machine.role == "manager" for machine in layout.machines)
-    if managers > MANAGERS_LIMIT:
-        raise LabError(
-            f"--managers {managers} --swarm: this version of Festoon runs {MANAGERS_LIMIT} manager in a swarm; without --swarm the machines are made"
-        )
 
 
 def form(layout: Layout) -> tuple[str, ...]:

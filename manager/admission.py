@@ -17,8 +17,8 @@ from manager.store import Store
 
 
 def admit(store: Store, caller: Caller, contract: calls.Call) -> None:
-    """Return when the caller may make the call, as far as the store tells. Raises PermissionDenied."""
-    if contract.caller is calls.Caller.ANYONE:
+    """Return when the caller may make the call, as far as the store tells; that of a manager which is joining tells nothing yet. Raises PermissionDenied."""
+    if contract.caller is calls.Caller.ANYONE or not store.all(Kind.CLUSTER):
         return
     node = store.get(Kind.NODE, caller.node_id)
     if not isinstance(node, Node):

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from cluster.identity.contexts import Contexts
-from cluster.model.errors import ClusterError, InvalidArgument, NotLeader, PermissionDenied
+from cluster.model.errors import ClusterError, PermissionDenied
 from cluster.wire.calls import Follow, JoinedManagers, JoinManagers, RaftFrame
 from cluster.wire.peer import Caller, connect, split_address
 from manager.dispatcher.liveness import KEEPALIVE_S
@@ -47,6 +47,27 @@ class Peers:
         self._driver = driver
         self._contexts = contexts
         self._listening: dict[Member, trio.CancelScope] = {}
+        self._heard: set[str] = set()  # addresses of members that a connection is open to
+        self._changed = trio.Event()
+
+    @property
+    def leader_address(self) -> str:
+        """host:port of the member that leads, if it is this one or one that this one hears; empty otherwise."""
+        address = self._driver.leader_address
+        return address if self._driver.leader or address in self._heard else ""
+
+    def hears(self, member: Member) -> bool:
+        """Whether the member can be reached, as far as connections tell, in both directions."""
+        return member.address in self._heard and self._driver.outboxes.is_open(member.raft_id)
+
+    def note_change(self) -> None:
+        """Wake who waits for a change."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_change(self) -> None:
+        """Wait until something of leadership, membership or connections changes."""
+        await self._changed.wait()
 
     async def run(self) -> None:
         """Listen to all members but this one, as they come and go. Runs until cancelled."""
@@ -59,6 +80,7 @@ class Peers:
                 for member in wanted - self._listening.keys():
                     scope = self._listening[member] = trio.CancelScope()
                     nursery.start_soon(self._listen, member, scope)
+                self.note_change()
                 await self._driver.wait_change()
 
     # -- what others say to this member
@@ -73,13 +95,23 @@ class Peers:
                         if peer.caller.node_id != member.node_id:
                             raise PermissionDenied(f"{member.address} is node {peer.caller.node_id}, not {member.node_id}")
                         async with peer.stream("raft.follow", Follow(self._driver.raft_id)) as frames:
+                            self._note_heard(member, True)
                             await self._take(member, frames)
                 except (ClusterError, msgspec.MsgspecError, ValueError) as error:
                     log.info("not connected to a manager", extra={"fields": {"manager": member.address, "error": str(error)}})
+                finally:
+                    self._note_heard(member, False)
                 if trio.current_time() - began > RETRY_LAST_S:
                     delay = RETRY_FIRST_S
                 await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter
                 delay = min(delay * 2, RETRY_LAST_S)
+
+    def _note_heard(self, member: Member, heard: bool) -> None:
+        if heard:
+            self._heard.add(member.address)
+        else:
+            self._heard.discard(member.address)
+        self.note_change()
 
     async def _take(self, member: Member, frames: AsyncIterator[RaftFrame]) -> None:
         """Raises ValueError or MsgspecError for what no member says."""
@@ -108,6 +140,7 @@ class Peers:
         """raft.follow: everything for that member, until it goes. Raises PermissionDenied for somebody else's id."""
         self._check(caller, request.raft_id)
         outbox = self._driver.outboxes.open(request.raft_id)
+        self.note_change()
         sending: SnapshotToSend | None = None
         try:
             while True:
@@ -123,6 +156,7 @@ class Peers:
             if sending is not None:
                 self._driver.snapshot_sent(request.raft_id, None)
             self._driver.outboxes.close(request.raft_id, outbox)
+            self.note_change()
 
     def _check(self, caller: Caller, raft_id: int) -> None:
         membership = self._driver.membership
@@ -131,15 +165,12 @@ class Peers:
             raise PermissionDenied(f"node {caller.node_id} is not the manager with the Raft id {raft_id}")
 
     async def join(self, caller: Caller, request: JoinManagers) -> JoinedManagers:
-        """raft.join: the node that calls becomes a learner; this member must lead. Asked again after a lost answer,
-        it gets a new id: what it had under the old one it may have lost.
+        """raft.join: the node that calls becomes a learner; this member must lead. One that is a member already has lost
+        what it had, or the answer: it gets a new id, and its old one goes, if the others do without. Raises
+        FailedPrecondition when they do not.
         """
-        if not self._driver.leader:
-            raise NotLeader(self._driver.leader_address)
         split_address(request.address)
         if (old := self._driver.membership.of_node(caller.node_id)) is not None:
-            if not old.learner:
-                raise InvalidArgument(f"node {caller.node_id} is a manager already; remove it before it joins anew")
             await self._driver.change_membership(lambda membership: membership.without(old.raft_id))
 
         def with_caller(membership: Membership) -> Membership:

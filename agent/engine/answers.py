@@ -7,14 +7,11 @@ from typing import Final
 
 import msgspec
 
-from cluster.model.errors import ClusterError, NotLeader
+from cluster.model.errors import NO_LEADER, ClusterError, NotLeader
 from cluster.wire.http import Response, json_response
 from netfabric.errors import FabricError
 from runtime.errors import BadImage, ImageInUse, NoSuchContainer, NoSuchImage, RegistryFailed, RuntimeFault, StartFailed
 
-NO_LEADER: Final = (
-    "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online."
-)
 Fault = ClusterError | RuntimeFault | FabricError | OSError
 """What a handler may raise because of the user or the world."""
 

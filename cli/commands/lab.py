@@ -52,8 +52,6 @@ def up(_api: Api, arguments: tuple[str, ...], name: str, **flags: Any) -> None:
     began = time.monotonic()
     uplink = bool(flags["uplink"])
     plan = _told(lambda: _plan(name, flags["nodes"], flags["managers"], flags["subnet"], uplink))
-    if flags["swarm"]:
-        _told(lambda: swarm.check(plan))
     started = _told(lambda: machines.up(plan, uplink=uplink, with_registry=bool(flags["registry"])))
     for machine in plan.machines:
         word = "started" if machine.name in started else "up already"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class ClusterError(Exception):
@@ -74,6 +74,12 @@ class NotLeader(Unavailable):
     """The called manager is not the leader; the message is the leader's host:port, empty when none is known."""
 
     code = "not_leader"
+
+
+NO_LEADER: Final = (
+    "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online."
+)
+"""What a user is told when nobody leads."""
 
 
 class Internal(ClusterError):

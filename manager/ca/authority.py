@@ -90,7 +90,7 @@ def new_cluster(
         NodeSpec(role=Role.MANAGER, availability=availability),
         meta,
         NodeDescription(hostname=hostname, routes=routes),
-        manager=ManagerStatus(FIRST_RAFT_ID, advertise, leader=True),
+        manager=ManagerStatus(FIRST_RAFT_ID, advertise),
         role=Role.MANAGER,
         certificate_pem=certificate_pem,
     )

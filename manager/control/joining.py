@@ -8,8 +8,6 @@ from __future__ import annotations
 from random import Random
 
 from cluster.model.changes import Kind
-from cluster.model.errors import FailedPrecondition
-from cluster.model.specs import Role
 from cluster.wire.calls import IssueCertificate
 from manager.ca import authority
 from manager.ca.authority import Issued
@@ -20,11 +18,9 @@ def issue(store: Store, request: IssueCertificate, caller_id: str, shown_pem: st
     """The node's object with its new certificate. `caller_id`: the node that asks, by the certificate `shown_pem`; both empty
     when it has none.
 
-    Raises what the authority raises, FailedPrecondition for a second manager.
+    Raises what the authority raises.
     """
     cluster = store.all(Kind.CLUSTER)[0]
     if caller_id and not request.token:
         return authority.renew(cluster, store.get(Kind.NODE, caller_id), request, shown_pem, now_ns)
-    if authority.role_of_token(cluster, request.token) is Role.MANAGER:
-        raise FailedPrecondition("can't join as a manager: this version of Festoon runs one manager in a swarm")
     return authority.join(cluster, request, now_ns, rng)

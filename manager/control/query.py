@@ -6,34 +6,40 @@ Never answers with the root CA's key: nothing outside of the manager needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from cluster.model.changes import Kind, Object
 from cluster.model.errors import InvalidArgument
-from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.objects import Cluster, ManagerStatus, Network, Node, Service, Task
 from cluster.wire.calls import Objects, Query
 from manager.store import Store
 
+Managers = Mapping[str, ManagerStatus]
+"""What the leader knows of the managers now, by node: who leads and who is heard is in no log."""
 
-def query(store: Store, request: Query, leader: str) -> Objects:
-    """The objects that `request` selects; `leader` is the leader's host:port. Raises NotFound or InvalidArgument
-    (ambiguous) for `reference`."""
-    found = [without_key(item) for item in _selected(store, request)]
+
+def query(store: Store, request: Query, managers: Managers) -> Objects:
+    """The objects that `request` selects. Raises NotFound or InvalidArgument (ambiguous) for `reference`."""
+    found = [shown(item, managers) for item in _selected(store, request)]
     return Objects(
         clusters=tuple(o for o in found if isinstance(o, Cluster)),
         nodes=tuple(o for o in found if isinstance(o, Node)),
         services=tuple(o for o in found if isinstance(o, Service)),
         tasks=tuple(o for o in found if isinstance(o, Task)),
         networks=tuple(o for o in found if isinstance(o, Network)),
-        leader=leader,
+        leader=next((status.address for status in managers.values() if status.leader), ""),
     )
 
 
-def without_key(item: Object) -> Object:
-    """`item` as it may leave the manager."""
-    return msgspec.structs.replace(item, root_key_pem="", network_keys=()) if isinstance(item, Cluster) else item
+def shown(item: Object, managers: Managers) -> Object:
+    """`item` as it leaves the manager: the cluster without its keys, a manager's node with its status as of now."""
+    if isinstance(item, Cluster):
+        return msgspec.structs.replace(item, root_key_pem="", network_keys=())
+    if isinstance(item, Node) and item.manager is not None:
+        return msgspec.structs.replace(item, manager=managers.get(item.id, item.manager))
+    return item
 
 
 def _selected(store: Store, request: Query) -> Iterable[Object]:

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import trio
 
-from cluster.model.changes import Change, Kind, Op
-from cluster.model.errors import ClusterError, Unavailable
-from cluster.wire.calls import Ids, Objects, Query, Watched, WatchKinds
+from cluster.model.changes import Change, Op
+from cluster.model.errors import ClusterError, NotLeader, Unavailable
+from cluster.wire.calls import Ids, NodeWrite, Objects, Query, Watched, WatchKinds
 from cluster.wire.codec import encode
 from cluster.wire.peer import Caller, Handler
 from manager.control import cluster, networks, nodes, query, services
-from manager.raft.driver import Driver
+from manager.raft.driver import LOST, Driver
 from manager.store import Event, Store, WatchLagged
 
 QUEUED_WRITES: Final = 256  # requests waiting; further ones wait at their connection
@@ -33,7 +33,6 @@ WRITES: Final[dict[str, Decision]] = {
     "control.service_remove": services.remove,
     "control.network_create": networks.create,
     "control.network_remove": networks.remove,
-    "control.node_update": nodes.update,
     "control.node_remove": nodes.remove,
     "control.cluster_update": cluster.update,
 }
@@ -53,30 +52,46 @@ class _Write:
 
 
 class Control:
-    """`run` must be running while it serves. `entropy` draws ids and tokens: it must be the system's."""
+    """`run` must be running while it serves. `entropy` draws ids and tokens: it must be the system's. `managers`: what is known of them now."""
 
-    def __init__(self, store: Store, driver: Driver, wall_ns: Callable[[], int], entropy: Random) -> None:
+    def __init__(self, store: Store, driver: Driver, wall_ns: Callable[[], int], entropy: Random, managers: Callable[[], query.Managers]) -> None:
         self._store = store
         self._driver = driver
         self._wall_ns = wall_ns
         self._entropy = entropy
+        self._managers = managers
         self._send, self._receive = trio.open_memory_channel[_Write](QUEUED_WRITES)
 
     def handlers(self) -> dict[str, Handler]:
         """Every call that this room serves, by name."""
         writes: dict[str, Handler] = {name: partial(self._write, decide) for name, decide in WRITES.items()}
+        writes["control.node_update"] = partial(self._write, self._node_update)
         return {**writes, "control.query": self._query, "control.watch": self._watch}
 
     async def run(self) -> None:
-        """Judge and propose what is queued, for ever."""
+        """Judge and propose what is queued, until cancelled; what waits then was not done, and whoever leads next may be asked."""
+        try:
+            while True:
+                write = await self._receive.receive()
+                write.failure = Unavailable(LOST)  # unless it turns out otherwise
+                try:
+                    changes, answer = write.decide(self._store, write.request, self._wall_ns(), self._entropy)
+                    await self._driver.propose(changes)
+                    write.answer, write.failure = answer, None
+                except ClusterError as error:
+                    write.failure = error
+                finally:
+                    write.done.set()
+        finally:
+            self._refuse_queued()
+
+    def _refuse_queued(self) -> None:
         while True:
-            write = await self._receive.receive()
             try:
-                changes, answer = write.decide(self._store, write.request, self._wall_ns(), self._entropy)
-                await self._driver.propose(changes)
-                write.answer = answer
-            except ClusterError as error:
-                write.failure = error
+                write = self._receive.receive_nowait()
+            except trio.WouldBlock:
+                return
+            write.failure = NotLeader(self._driver.leader_address)
             write.done.set()
 
     async def submit(self, decide: Decision, request: object) -> Ids:
@@ -95,12 +110,12 @@ class Control:
         return answer
 
     async def _query(self, caller: Caller, request: Query) -> Objects:
-        return query.query(self._store, request, self.leader())
+        """control.query: nothing that was acknowledged before the call is missing. Raises NotLeader."""
+        await self._driver.wait_read()
+        return query.query(self._store, request, self._managers())
 
-    def leader(self) -> str:
-        """The leader's host:port, empty when there is none."""
-        known = (node.manager for node in self._store.all(Kind.NODE) if node.manager is not None)
-        return next((manager.address for manager in known if manager.leader), "")
+    def _node_update(self, store: Store, request: NodeWrite, now_ns: int, rng: Random) -> tuple[tuple[Change, ...], Ids]:
+        return nodes.update(store, request, now_ns, self._managers())
 
     async def _watch(self, caller: Caller, request: WatchKinds) -> AsyncGenerator[Watched, None]:
         """control.watch: first an empty message with the version from which on nothing is missed, then every commit.
@@ -116,15 +131,15 @@ class Control:
                 except WatchLagged as error:
                     raise Unavailable("the watch fell behind the cluster's changes") from error
                 for batch in batches:
-                    changes = tuple(_told(event) for event in batch.events if event.kind in request.kinds)
+                    changes = tuple(_told(event, self._managers()) for event in batch.events if event.kind in request.kinds)
                     if changes:
                         yield Watched(batch.index, changes)
         finally:
             watch.close()
 
 
-def _told(event: Event) -> tuple[int, int, str, bytes]:
+def _told(event: Event, managers: query.Managers) -> tuple[int, int, str, bytes]:
     if event.after is None:
         return (Op.DELETE, event.kind, event.id, b"")
     op = Op.CREATE if event.before is None else Op.UPDATE
-    return (op, event.kind, event.id, encode(query.without_key(event.after)))
+    return (op, event.kind, event.id, encode(query.shown(event.after, managers)))

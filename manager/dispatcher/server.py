@@ -21,6 +21,7 @@ from cluster.model.changes import Kind, updated
 from cluster.model.errors import ClusterError, InvalidArgument, NotFound, OutOfSequence, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId, TaskId
 from cluster.model.objects import Network, Node, NodeState, NodeStatus
+from cluster.model.specs import Role
 from cluster.wire.calls import PROTOCOL_VERSION, Applied, Attach, Attached, KeepAttachments, Nothing, OpenSession, Text, UpdateStatuses
 from cluster.wire.peer import Caller
 from manager.dispatcher import containers
@@ -158,10 +159,10 @@ class Dispatcher:
         return Nothing()
 
     async def leave(self, caller: Caller, request: Nothing) -> Nothing:
-        """agent.leave: the node is down from now on, without any grace."""
+        """agent.leave: the node is down from now on, without any grace, and no manager any more."""
         node_id = NodeId(caller.node_id)
         self._sessions.end(node_id, Unavailable("the node has left the swarm"))
-        await self._change_node(node_id, lambda node: _down(node, "node left the swarm", self._wall_ns()))
+        await self._change_node(node_id, lambda node: _left(node, self._wall_ns()))
         self._liveness.forget(node_id)
         log.info("node left", extra={"fields": {"node": node_id}})
         return Nothing()
@@ -172,7 +173,7 @@ class Dispatcher:
         """Look at the whole store. No await between the watch's beginning and this."""
         self._board = Board(item for kind in Kind for item in self._store.all(kind))
         self._note_drains()
-        self._managers = _managers(self._store)
+        self._managers = self._manager_addresses()
         now_ns = _now_ns()
         for node in self._store.all(Kind.NODE):
             if node.status.state is not NodeState.DOWN and self._sessions.get(node.id) is None:
@@ -227,7 +228,7 @@ class Dispatcher:
                 elif self._is_down(node_id):
                     self._sessions.end(node_id, Unavailable("the node counted as down: open a session again"))
         if everyone:
-            self._managers = _managers(self._store)
+            self._managers = self._manager_addresses()
             self._sessions.wake_all()
 
     def _state(self, node_id: NodeId) -> SessionState:
@@ -245,6 +246,11 @@ class Dispatcher:
         )
 
     # -- nodes ------------------------------------------------------------------------------------------------------
+
+    def _manager_addresses(self) -> tuple[str, ...]:
+        """Where managers are, this one first: it leads."""
+        known = [node.manager.address for node in self._store.all(Kind.NODE) if node.manager is not None and node.manager.address]
+        return tuple(sorted(known, key=lambda address: address != self._driver.leader_address))
 
     def _member(self, node_id: NodeId) -> Node:
         node = self._store.get(Kind.NODE, node_id)
@@ -327,10 +333,9 @@ def _down(node: Node, message: str, now_ns: int) -> Node:
     return msgspec.structs.replace(node, status=status, meta=msgspec.structs.replace(node.meta, updated_at_ns=now_ns))
 
 
-def _managers(store: Store) -> tuple[str, ...]:
-    """Where managers are, the leader first."""
-    known = [node.manager for node in store.all(Kind.NODE) if node.manager is not None and node.manager.address]
-    return tuple(m.address for m in sorted(known, key=lambda m: not m.leader))
+def _left(node: Node, now_ns: int) -> Node:
+    spec = msgspec.structs.replace(node.spec, role=Role.WORKER)
+    return msgspec.structs.replace(_down(node, "node left the swarm", now_ns), spec=spec)
 
 
 def _complete(items: tuple[Item, ...]) -> tuple[Assignments, ...]:

@@ -67,6 +67,11 @@ class Membership(msgspec.Struct, array_like=True, frozen=True):
         voter = msgspec.structs.replace(self.find(raft_id), learner=False)
         return Membership(tuple(voter if old.raft_id == raft_id else old for old in self.members), self.last_id)
 
+    def placed(self, raft_id: int, node_id: str, address: str) -> Membership:
+        """The member is this node and found there; its vote stays as it is."""
+        there = msgspec.structs.replace(self.find(raft_id), node_id=node_id, address=address)
+        return Membership(tuple(there if old.raft_id == raft_id else old for old in self.members), self.last_id)
+
     def without(self, raft_id: int) -> Membership:
         self.find(raft_id)
         return Membership(tuple(member for member in self.members if member.raft_id != raft_id), self.last_id)

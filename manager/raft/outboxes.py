@@ -81,6 +81,10 @@ class Outboxes:
         if self._open.get(member) is outbox:
             del self._open[member]
 
+    def is_open(self, member: int) -> bool:
+        """Whether the member listens to this one."""
+        return member in self._open
+
     def send(self, message: Message) -> None:
         if (outbox := self._open.get(message.to)) is not None:
             outbox.put(message)

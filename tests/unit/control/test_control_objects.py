@@ -138,19 +138,32 @@ def test_the_ingress_network_stays_while_a_service_publishes() -> None:
 def test_a_node_takes_labels_and_availability() -> None:
     store = store_of(node("one"))
     wanted = NodeSpec(labels=(("disk", "ssd"),), availability=Availability.DRAIN)
-    changes, _ = nodes.update(store, NodeWrite("one", 1, wanted), NOW, RNG)
+    changes, _ = nodes.update(store, NodeWrite("one", 1, wanted), NOW, {})
     store.apply(2, changes)
     after = store.get(Kind.NODE, "one")
     assert after is not None
     assert after.spec == wanted
     with pytest.raises(OutOfSequence):
-        nodes.update(store, NodeWrite("one", 1, wanted), NOW, RNG)
+        nodes.update(store, NodeWrite("one", 1, wanted), NOW, {})
 
 
 def test_the_last_manager_is_not_demoted() -> None:
     store = store_of(node("one", manager=True))
     with pytest.raises(FailedPrecondition, match="attempting to demote the last manager of the swarm"):
-        nodes.update(store, NodeWrite("one", 1, NodeSpec(role=Role.WORKER)), NOW, RNG)
+        nodes.update(store, NodeWrite("one", 1, NodeSpec(role=Role.WORKER)), NOW, {})
+
+
+def test_a_demotion_that_would_lose_the_quorum_is_refused() -> None:
+    store = store_of(node("one", manager=True), node("two", manager=True), node("three", manager=True))
+    demotion = NodeWrite("one", 1, NodeSpec(role=Role.WORKER))
+
+    def managers(**reachable: bool) -> dict[str, ManagerStatus]:
+        return {name: ManagerStatus(1, "", reachable=here) for name, here in reachable.items()}
+
+    with pytest.raises(FailedPrecondition, match="can't remove member from the raft: this would result in a loss of quorum"):
+        nodes.update(store, demotion, NOW, managers(one=True, two=True, three=False))
+    changes, _ = nodes.update(store, demotion, NOW, managers(one=False, two=True, three=True))
+    assert [change.op for change in changes] == [Op.UPDATE]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +227,8 @@ def test_bad_cluster_settings_are_refused(spec: ClusterSpec, sentence: str) -> N
 
 
 def test_nobody_reads_the_roots_key() -> None:
-    answer = query.query(store_of(a_cluster()), Query(Kind.CLUSTER), "192.0.2.1:2377")
+    managers = {"one": ManagerStatus(1, "192.0.2.1:2377", leader=True), "two": ManagerStatus(2, "192.0.2.2:2377")}
+    answer = query.query(store_of(a_cluster()), Query(Kind.CLUSTER), managers)
     assert answer.clusters[0].root_key_pem == ""
     assert answer.clusters[0].join_tokens.worker
     assert answer.leader == "192.0.2.1:2377"
@@ -227,7 +241,7 @@ def test_queries_select() -> None:
     store = store_of(node("one"), task("a", "s1", "one"), task("b", "s1", "two"), task("c", "s2", "one"))
 
     def ids(ids: tuple[str, ...] = (), services: tuple[str, ...] = (), nodes: tuple[str, ...] = ()) -> set[str]:
-        return {t.id for t in query.query(store, Query(Kind.TASK, ids, services, nodes), "").tasks}
+        return {t.id for t in query.query(store, Query(Kind.TASK, ids, services, nodes), {}).tasks}
 
     assert ids() == {"a", "b", "c"}
     assert ids(ids=("a", "nosuch")) == {"a"}
@@ -235,4 +249,4 @@ def test_queries_select() -> None:
     assert ids(nodes=("one",)) == {"a", "c"}
     assert ids(services=("s1",), nodes=("one",)) == {"a"}
     with pytest.raises(NotFound, match="node nosuch not found"):
-        query.query(store, Query(Kind.NODE, reference="nosuch"), "")
+        query.query(store, Query(Kind.NODE, reference="nosuch"), {})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 
 from cli.root import run
-from lab import swarm
-from lab.layout import LabError, plan
 
 
 @pytest.mark.parametrize(
@@ -34,9 +32,3 @@ def test_no_number_stands_for_the_default(capfd: pytest.CaptureFixture[str], mon
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert run("festoon", ["lab", "up", "--name", "no-such-lab", "--nodes", "0"]) == 1
     assert capfd.readouterr().err == "festoon lab: --nodes 0: a lab has 1 to 64\n"
-
-
-def test_more_managers_than_a_swarm_takes_are_refused_before_anything_is_made() -> None:
-    swarm.check(plan(3, 1))
-    with pytest.raises(LabError, match=r"--managers 3 --swarm: this version of Festoon runs 1 manager in a swarm"):
-        swarm.check(plan(5, 3))

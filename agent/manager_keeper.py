@@ -1,0 +1,87 @@
+"""Keeps this node's manager process alive while the node is a manager: takes it over, starts it, starts it again when it has died.
+
+Owns when; how a process is started and ended is manager_process.py's. Whether the node is a manager, membership.py says.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from agent.manager_process import ManagerFailed, ManagerProcess, Ready
+from agent.membership_files import Identity
+
+RESTART_PAUSE_S: Final = 1.0
+
+log = logging.getLogger("festoon.membership")
+
+
+class ManagerKeeper:
+    """`error`: why the manager does not run, empty while it does."""
+
+    def __init__(self, root: Path, run: Path) -> None:
+        self._process = ManagerProcess(root, run)
+        self._scope: trio.CancelScope | None = None
+        self._ended = trio.Event()
+        self._serving = trio.Event()
+        self.error = ""
+
+    async def wait_serving(self) -> None:
+        """Until it has served once since the node became a manager."""
+        await self._serving.wait()
+
+    async def start(self, identity: Identity, bootstrap: bytes | None = None) -> Ready:
+        """Start it once and wait until it serves. Raises ManagerFailed."""
+        return await self._process.start(identity.listen_address, identity.manager_address, bootstrap)
+
+    def reload(self) -> None:
+        """Let it show the certificate that the node has now."""
+        if self._serving.is_set():
+            self._process.reload()
+
+    async def run(self, identity: Identity, started: Callable[[], None], *, running: bool = False) -> None:
+        """Keep it alive until `let_go`; `running`: it was started just now. `started` is called whenever it serves: it may have issued itself a new
+        certificate."""
+        self._ended, self._serving = trio.Event(), trio.Event()
+        try:
+            with trio.CancelScope() as self._scope:
+                if running or self._process.adopt():
+                    self._serving.set()
+                    self._process.reload()  # a certificate may have come while nobody could say so
+                else:
+                    await self._start_again(identity, started)
+                while True:
+                    began = time.monotonic()
+                    await self._process.wait_dead()
+                    log.warning("the manager process has died; starting it again")
+                    if time.monotonic() - began < RESTART_PAUSE_S:
+                        await trio.sleep(RESTART_PAUSE_S)  # it dies at once: do not spin
+                    await self._start_again(identity, started)
+        finally:
+            self._scope = None
+            self._ended.set()
+
+    async def let_go(self, *, patience_s: float = 0) -> None:
+        """End it; it may take `patience_s` to end by itself first."""
+        if self._scope is not None:
+            self._scope.cancel()
+            await self._ended.wait()
+        self._process.adopt()
+        with trio.move_on_after(patience_s):
+            await self._process.wait_dead()
+        await self._process.stop()
+        self.error = ""
+
+    async def _start_again(self, identity: Identity, started: Callable[[], None]) -> None:
+        try:
+            await self.start(identity)
+            self.error = ""
+            self._serving.set()
+            started()
+        except ManagerFailed as failure:
+            self.error = failure.message
