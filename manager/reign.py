@@ -32,7 +32,8 @@ from manager.dispatcher.server import Dispatcher
 from manager.leader import Leader
 from manager.log_broker import LogBroker
 from manager.peers import Peers
-from manager.raft.driver import LOST, Driver
+from manager.raft.driver import Driver
+from manager.raft.member import LOST
 from manager.raft.membership import Member
 from manager.role_manager import RoleManager
 from manager.store import Store

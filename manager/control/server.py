@@ -20,7 +20,8 @@ from cluster.wire.calls import Ids, NodeWrite, Objects, Query, Watched, WatchKin
 from cluster.wire.codec import encode
 from cluster.wire.peer import Caller, Handler
 from manager.control import cluster, networks, nodes, query, services
-from manager.raft.driver import LOST, Driver
+from manager.raft.driver import Driver
+from manager.raft.member import LOST
 from manager.store import Event, Store, WatchLagged
 
 QUEUED_WRITES: Final = 256  # requests waiting; further ones wait at their connection

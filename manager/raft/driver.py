@@ -110,7 +110,7 @@ class Driver:
             raise Unavailable(STOPPING)
 
     async def wait_change(self) -> None:
-        """Wait until something of leadership, membership or removal changes."""
+        """Wait until something of leadership, membership or removal changes, or a learner has caught up."""
         await self._changed.wait()
 
     # -- what is asked for

@@ -91,7 +91,7 @@ class RaftMember:
         self._leads = False
         self._stopped = False
         self._state = HardState(raft.term, raft.vote)  # that is on its way to the disk or there
-        self._seen = (False, NOBODY, False)
+        self._seen: tuple[object, ...] = ()
         self._reads: dict[int, None] = {}  # tickets, in the order in which they came
         self._reads_due: list[tuple[int, int]] = []  # (index that must be applied, ticket)
 
@@ -335,8 +335,9 @@ class RaftMember:
         self._reads_due = waiting
 
     def _watch_role(self) -> None:
-        """Tell who waits when the leadership is gone, and everybody when leader or membership changed."""
-        now = (self._raft.role is Role.LEADER, self._raft.leader, self._raft.removed)
+        """Tell who waits when the leadership is gone, and everybody when leader or membership changed or a learner has caught up."""
+        ready = tuple(member.raft_id for member in self.membership.members if member.learner and self.has_caught_up(member.raft_id))
+        now = (self._raft.role is Role.LEADER, self._raft.leader, self._raft.removed, ready)
         if now == self._seen:
             return
         self._seen = now
