@@ -54,8 +54,9 @@ async def run(options: Options) -> None:
     store = Store()
     try:
         async with open_driver(options.state, store, raft_id=seat.raft_id) as driver:
-            if how is Entrance.FOUND:
+            if driver.membership.voters == (driver.raft_id,):
                 await driver.wait_leader()
+            if how is Entrance.FOUND:
                 identity, credentials = await bootstrap.make_cluster(options, driver)
             _check_state(options, identity, store)
             own = OwnIdentity(options.identity, store, identity.node_id, credentials, time_ns)

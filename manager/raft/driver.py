@@ -181,14 +181,19 @@ class Driver:
 
     # -- the loop
 
-    async def run(self) -> None:
-        """Do what there is to do, whenever something happened. Runs until cancelled; `open_driver` calls it."""
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Do what there is to do, whenever something happened. Runs until cancelled; `open_driver` calls it. The store
+        holds what was known to be committed before when this reports.
+        """
         self._member.start()
+        self._member.advance()
+        self._perform()
+        task_status.started()
         while True:
-            self._member.advance()
-            self._perform()
             await self._wake.wait()
             self._wake = trio.Event()
+            self._member.advance()
+            self._perform()
 
     async def run_clock(self) -> None:
         """Time, for members that have others. `open_driver` calls it."""
@@ -322,7 +327,7 @@ async def open_driver(raft_dir: Path, store: Store, *, raft_id: int = FOUNDER) -
             async with trio.open_nursery() as nursery:
                 driver = Driver(member, wal, raft_dir, data_key, nursery)
                 nursery.start_soon(driver.run_writer)
-                nursery.start_soon(driver.run)
+                await nursery.start(driver.run)
                 nursery.start_soon(driver.run_clock)
                 try:
                     yield driver
