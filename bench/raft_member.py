@@ -16,6 +16,8 @@ import msgspec
 import trio
 
 from cluster.identity import tls
+from cluster.identity.contexts import Contexts
+from cluster.identity.folder import Credentials
 from cluster.model.changes import created
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network
@@ -38,9 +40,10 @@ async def main(folder: Path, number: int, port: int, path: Path, leader_port: in
         async with connect(f"127.0.0.1:{leader_port}", tls.client_context(*pems)) as peer:
             joined = await peer.call("raft.join", JoinManagers(address))
         raft_id, known = joined.raft_id, tuple(Member(*member) for member in joined.members)
+    contexts = Contexts(Credentials(*pems))
     async with open_driver(folder / f"raft{number}", Store(), raft_id=raft_id) as driver, trio.open_nursery() as nursery:
-        peers = Peers(driver, tls.client_context(*pems), known)
-        await nursery.start(partial(serve, "127.0.0.1", port, tls.server_context(*pems), {"raft.follow": peers.follow, "raft.join": peers.join}))
+        peers = Peers(driver, contexts, known)
+        await nursery.start(partial(serve, "127.0.0.1", port, contexts.server, {"raft.follow": peers.follow, "raft.join": peers.join}))
         nursery.start_soon(peers.run)
         if number == 1:
             await driver.wait_leader()
