@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from cluster.identity import certificates, tokens
+from cluster.identity import certificates, seal, tokens, unlock_key
 from cluster.model import reserved_labels
 from cluster.model.changes import Change, created, updated
 from cluster.model.errors import InvalidArgument, PermissionDenied
@@ -78,6 +78,7 @@ def new_cluster(
         root_ca_pem=root_pem,
         root_key_pem=root_key_pem,
         join_tokens=JoinTokens(_new_token(root_pem, rng), _new_token(root_pem, rng)),
+        unlock_key=unlock_key.text_of(rng.randbytes(seal.KEY_BYTES)) if spec is not None and spec.autolock else "",
     )
     asked = {
         "default_address_pool": default_address_pool, "subnet_size": subnet_size, "data_path_port": data_path_port,

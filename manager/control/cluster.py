@@ -9,8 +9,10 @@ from random import Random
 
 import msgspec
 
+from cluster.identity import seal, unlock_key
 from cluster.model.changes import Change, Kind, updated
-from cluster.model.errors import FailedPrecondition, NotFound, OutOfSequence
+from cluster.model.errors import NotFound, OutOfSequence
+from cluster.model.objects import Cluster
 from cluster.wire.calls import ClusterWrite, Ids
 from manager.ca import authority
 from manager.control import validate
@@ -20,7 +22,7 @@ from manager.store import Store
 def update(store: Store, request: ClusterWrite, now_ns: int, rng: Random) -> tuple[tuple[Change, ...], Ids]:
     """The cluster with a new spec and, where asked for, new join tokens: an old token is of no use from then on.
 
-    Raises NotFound, OutOfSequence, InvalidArgument, FailedPrecondition (no unlock key in this version).
+    Raises NotFound, OutOfSequence, InvalidArgument.
     """
     clusters = store.all(Kind.CLUSTER)
     if not clusters:
@@ -29,9 +31,17 @@ def update(store: Store, request: ClusterWrite, now_ns: int, rng: Random) -> tup
     if request.version != cluster.meta.version:
         raise OutOfSequence
     validate.cluster_spec(request.spec)
-    if request.rotate_unlock_key:
-        raise FailedPrecondition(validate.NO_AUTOLOCK)
     join_tokens = authority.rotated_tokens(cluster, rng, worker=request.rotate_worker_token, manager=request.rotate_manager_token)
     meta = msgspec.structs.replace(cluster.meta, updated_at_ns=now_ns)
-    after = msgspec.structs.replace(cluster, spec=request.spec, join_tokens=join_tokens, meta=meta)
+    unlocking = _unlock_key(cluster, request, rng)
+    after = msgspec.structs.replace(cluster, spec=request.spec, join_tokens=join_tokens, unlock_key=unlocking, meta=meta)
     return (updated(after),), Ids(cluster.id)
+
+
+def _unlock_key(cluster: Cluster, request: ClusterWrite, rng: Random) -> str:
+    """None without autolock; a new one when that is turned on, or when asked for."""
+    if not request.spec.autolock:
+        return ""
+    if cluster.unlock_key and not request.rotate_unlock_key:
+        return cluster.unlock_key
+    return unlock_key.text_of(rng.randbytes(seal.KEY_BYTES))

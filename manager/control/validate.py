@@ -14,7 +14,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from cluster.model import port_labels, reference, reserved_labels
-from cluster.model.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from cluster.model.errors import InvalidArgument, PermissionDenied
 from cluster.model.specs import (
     ClusterSpec,
     ContainerSpec,
@@ -45,7 +45,6 @@ PORTS_LIMIT: Final = 65_535
 PREDEFINED_NETWORKS: Final = frozenset({"bridge", "host", "none"})
 PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 CLUSTER_NAME: Final = "default"
-NO_AUTOLOCK: Final = "autolock is not available: this version seals the Raft log with a key on the manager's own disk"
 
 _DNS_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*", re.ASCII)
 _NETWORK_NAME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
@@ -240,7 +239,7 @@ def _ipam_addresses(config: IpamConfig, subnet: str) -> None:
 
 
 def cluster_spec(spec: ClusterSpec) -> None:
-    """A cluster's settings. Raises InvalidArgument, FailedPrecondition for what this version does not have."""
+    """A cluster's settings. Raises InvalidArgument."""
     if spec.name != CLUSTER_NAME:
         raise InvalidArgument("modification of cluster name is not allowed")
     if spec.node_cert_expiry_ns < CERTIFICATE_MINIMUM_NS:
@@ -250,5 +249,3 @@ def cluster_spec(spec: ClusterSpec) -> None:
     if spec.task_history_limit < 0:
         raise InvalidArgument("task history limit cannot be negative")
     reserved_labels.cert_grace_s(spec.labels)
-    if spec.autolock:
-        raise FailedPrecondition(NO_AUTOLOCK)

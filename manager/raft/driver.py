@@ -28,6 +28,7 @@ from manager.raft.ready import NOBODY, Config
 from manager.raft.recovery import ELECTION_TICKS, FOUNDER, HEARTBEAT_TICKS, TICK_S, founded, recover
 from manager.raft_storage import directory, key, snapshots
 from manager.raft_storage.faults import LogFull
+from manager.raft_storage.key import DataKeys
 from manager.raft_storage.snapshots import Snapshot
 from manager.raft_storage.wal import Wal
 from manager.raft_storage.writer import Writer
@@ -54,16 +55,17 @@ class _Waiter:
 class Driver:
     """A running member. Made by `open_driver`, whose nursery runs what takes its time."""
 
-    def __init__(self, member: RaftMember, wal: Wal, path: Path, data_key: bytes, nursery: trio.Nursery) -> None:
+    def __init__(self, member: RaftMember, wal: Wal, path: Path, keys: DataKeys, nursery: trio.Nursery) -> None:
         self.outboxes = Outboxes()
         self._member = member
         self._wal = wal
         self._path = path
-        self._data_key = data_key
+        self.keys = keys
         self._nursery = nursery
         self._writer = Writer()
         self._wake = trio.Event()
         self._changed = trio.Event()
+        self._released = trio.Event()
         self._capacity = trio.Semaphore(MAX_PROPOSALS)
         self._waiting: dict[int, _Waiter] = {}  # by ticket
 
@@ -158,6 +160,40 @@ class Driver:
         """Whether a learner may be given its vote; False also where this member does not lead."""
         return self._member.has_caught_up(member)
 
+    async def use_keys(self, keys: DataKeys) -> None:
+        """Seal all that is written from here on under the current one of these, which are in the key file already, the
+        present one among them. Raises Unavailable when there is no room; it may be called again then.
+        """
+        if keys.current != self.keys.current:
+            await self._write_with(lambda: self._wal.use_key(keys.current))
+        self.keys = keys
+
+    async def replace_older(self) -> bool:
+        """Save the store and forget the log before it, so that nothing is sealed under older keys any more; whether that is so
+        now. What is not committed yet cannot be forgotten.
+        """
+        released = self._released
+        self._member.ask_snapshot()
+        self._wake.set()
+        await released.wait()
+        return not self._wal.uses_older_key
+
+    async def _write_with(self, job: Callable[[], None]) -> None:
+        """Have the writer's thread do this between two writes. Raises Unavailable when there is no room."""
+        done = trio.Event()
+        full: list[LogFull] = []
+
+        def attempt() -> None:
+            try:
+                job()
+            except LogFull as error:
+                full.append(error)
+
+        self._writer.submit(attempt, done.set)
+        await done.wait()
+        if full:
+            raise Unavailable(str(full[0]))
+
     def receive(self, messages: Sequence[Message], snapshot: Snapshot | None = None) -> None:
         """Messages of another member came in; `snapshot` is what a SNAPSHOT, the only one then, speaks of."""
         self._member.receive(messages, snapshot)
@@ -225,7 +261,7 @@ class Driver:
             case Save():
                 self._nursery.start_soon(self._save, effect)
             case Release():
-                self._writer.submit(lambda: self._wal.release(effect.up_to), _nothing)
+                self._writer.submit(lambda: self._wal.release(effect.up_to), self._note_released)
             case SendSnapshot():
                 self._nursery.start_soon(self._send_snapshot, effect.member)
             case Changed():
@@ -237,7 +273,7 @@ class Driver:
     def _write(self, effect: Write) -> None:
         def write() -> None:
             if effect.snapshot is not None:
-                snapshots.save(self._path, self._data_key, effect.snapshot)
+                snapshots.save(self._path, self.keys.current, effect.snapshot)
             self._wal.append(effect.record)
 
         def written() -> None:
@@ -268,15 +304,24 @@ class Driver:
     async def _save(self, effect: Save) -> None:
         durable = False
         try:
-            await trio.to_thread.run_sync(snapshots.save, self._path, self._data_key, effect.snapshot, effect.keep_old)
+            await trio.to_thread.run_sync(snapshots.save, self._path, self.keys.current, effect.snapshot, 0 if self.keys.older else effect.keep_old)
             durable = True
         except LogFull as error:
             _log.warning("no snapshot at entry %d: %s", effect.snapshot.index, error)
         self._member.saved(effect.snapshot, durable)
+        if not durable:
+            self._note_released()
         self._wake.set()
 
+    def _latest_snapshot(self) -> Snapshot | None:
+        return snapshots.latest(self._path, self.keys.current, older=self.keys.older)
+
+    def _note_released(self) -> None:
+        self._released.set()
+        self._released = trio.Event()
+
     async def _send_snapshot(self, member: int) -> None:
-        snapshot = await trio.to_thread.run_sync(snapshots.latest, self._path, self._data_key)
+        snapshot = await trio.to_thread.run_sync(self._latest_snapshot)
         sent = False
         if snapshot is not None:
             packed = await trio.to_thread.run_sync(snapshots.pack, snapshot)
@@ -297,25 +342,22 @@ class Driver:
         await self._writer.run()
 
 
-def _nothing() -> None:
-    """Nobody waits for this job."""
-
-
 @asynccontextmanager
-async def open_driver(raft_dir: Path, store: Store, *, raft_id: int = FOUNDER) -> AsyncIterator[Driver]:
+async def open_driver(raft_dir: Path, store: Store, *, raft_id: int = FOUNDER, unlocking: bytes | None = None) -> AsyncIterator[Driver]:
     """Run the member whose log is in `raft_dir` (made when it is not there) and bring `store`, which must be empty,
     up to it.
 
     A founder that is alone leads soon after (`Driver.wait_leader`); a member with another id waits for its leader.
-    Raises InUse, Damaged or StorageFault, Unavailable when the disk is full; while it runs, a failing disk ends the
+    `unlocking`: the swarm's unlock key, where one is needed. Raises FailedPrecondition (it is needed), InvalidArgument (it
+    is another one), InUse, Damaged or StorageFault, Unavailable when the disk is full; while it runs, a failing disk ends the
     block with an exception group that holds the StorageFault. Leaving the block stops the member.
     """
     assert store.index == 0, "the store must be empty"
     with directory.locked(raft_dir):
         try:
-            data_key = key.data_key(raft_dir)
-            snapshot = snapshots.latest(raft_dir, data_key)
-            wal = Wal(raft_dir, data_key)
+            keys = key.open_keys(raft_dir, unlocking)
+            snapshot = snapshots.latest(raft_dir, keys.current, older=keys.older)
+            wal = Wal(raft_dir, keys.current, older=keys.older)
         except LogFull as error:
             raise Unavailable(str(error)) from error
         try:
@@ -325,7 +367,7 @@ async def open_driver(raft_dir: Path, store: Store, *, raft_id: int = FOUNDER) -
             config = Config(raft_id, ELECTION_TICKS, HEARTBEAT_TICKS)
             member = RaftMember(store, Raft(config, hard_state, log, SystemRandom()), wal.room_bytes)
             async with trio.open_nursery() as nursery:
-                driver = Driver(member, wal, raft_dir, data_key, nursery)
+                driver = Driver(member, wal, raft_dir, keys, nursery)
                 nursery.start_soon(driver.run_writer)
                 await nursery.start(driver.run)
                 nursery.start_soon(driver.run_clock)

@@ -203,6 +203,10 @@ class RaftMember:
         if full is not None:
             self._refuse_queued(Unavailable(str(full)))
 
+    def ask_snapshot(self) -> None:
+        """Save the store now, whatever happened since the last time."""
+        self._snapshotting.ask()
+
     def saved(self, snapshot: Snapshot, durable: bool) -> None:
         """The snapshot of a Save is on disk, or there was no room for it."""
         forget = self._snapshotting.ended(snapshot, durable)

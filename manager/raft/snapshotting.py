@@ -27,11 +27,16 @@ class Snapshotting:
         self._index = index
         self._bytes_since = 0
         self._busy = False
+        self._asked = False
 
     @property
     def keep_old(self) -> int:
         """How many snapshots stay beside the newest."""
         return self._spec().keep_old_snapshots
+
+    def ask(self) -> None:
+        """One is due now, whatever happened since the last."""
+        self._asked = True
 
     def applied(self, size_bytes: int) -> None:
         """An entry of this size was applied."""
@@ -49,7 +54,7 @@ class Snapshotting:
         self._bytes_since = 0
         term = log.term(index)
         assert term is not None
-        self._busy = True
+        self._busy, self._asked = True, False
         return Snapshot(index, term, self._store.save(), log.memberships.at(index))
 
     def ended(self, snapshot: Snapshot, durable: bool) -> int | None:
@@ -58,7 +63,7 @@ class Snapshotting:
         return snapshot.index - self._spec().log_entries_for_slow_followers if durable else None
 
     def _is_due(self, applied: int) -> bool:
-        return applied - self._index >= self._spec().snapshot_interval or self._bytes_since >= SNAPSHOT_LOG_BYTES
+        return self._asked or applied - self._index >= self._spec().snapshot_interval or self._bytes_since >= SNAPSHOT_LOG_BYTES
 
     def _spec(self) -> ClusterSpec:
         clusters = self._store.all(Kind.CLUSTER)

@@ -89,9 +89,9 @@ def save(directory: Path, key: bytes, snapshot: Snapshot, keep_old: int = 0, dis
     sync_directory(directory, disk)
 
 
-def latest(directory: Path, key: bytes, disk: Disk = MACHINE) -> Snapshot | None:
-    """The newest snapshot, None when there is none. Raises Damaged: an older one would not do, the log behind it is
-    gone.
+def latest(directory: Path, key: bytes, disk: Disk = MACHINE, older: tuple[bytes, ...] = ()) -> Snapshot | None:
+    """The newest snapshot, None when there is none; `older`: keys that it may still be sealed under. Raises Damaged: an
+    older one would not do, the log behind it is gone.
     """
     names = disk.names(directory, "snapshot-")
     if not names:
@@ -100,17 +100,8 @@ def latest(directory: Path, key: bytes, disk: Disk = MACHINE) -> Snapshot | None
     data = disk.read(path)
     if len(data) < _HEADER.size or not data.startswith((MAGIC, FIRST_MAGIC)):
         raise Damaged(str(directory), f"{path.name} has no good header")
-    header = data[: _HEADER.size]
-    _, index, term, length, salt = _HEADER.unpack(header)
-    sealer = seal.Sealer(key, salt)
-    pieces: list[bytes] = []
-    step = PIECE_BYTES + seal.TAG_BYTES
-    try:
-        for number, start in enumerate(range(_HEADER.size, len(data), step)):
-            pieces.append(sealer.open(number, data[start : start + step], header))
-    except seal.BadSeal as error:
-        raise Damaged(str(directory), f"{path.name} is not what was written ({error})") from error
-    contents = b"".join(pieces)
+    _, index, term, length, salt = _HEADER.unpack(data[: _HEADER.size])
+    contents = _opened(path, data, salt, (key, *older))
     if len(contents) != length:
         raise Damaged(str(directory), f"{path.name} has {len(contents)} bytes of {length}")
     if data.startswith(FIRST_MAGIC):
@@ -119,3 +110,15 @@ def latest(directory: Path, key: bytes, disk: Disk = MACHINE) -> Snapshot | None
         return unpack(index, term, contents)
     except ValueError as error:
         raise Damaged(str(directory), f"{path.name} cannot be read ({error})") from error
+
+
+def _opened(path: Path, data: bytes, salt: bytes, keys: tuple[bytes, ...]) -> bytes:
+    """The contents of the file, by whichever of the keys it was sealed under. Raises Damaged."""
+    header, step = data[: _HEADER.size], PIECE_BYTES + seal.TAG_BYTES
+    for key in keys:
+        sealer = seal.Sealer(key, salt)
+        try:
+            return b"".join(sealer.open(number, data[start : start + step], header) for number, start in enumerate(range(_HEADER.size, len(data), step)))
+        except seal.BadSeal as error:
+            problem = error
+    raise Damaged(str(path.parent), f"{path.name} is not what was written ({problem})") from problem

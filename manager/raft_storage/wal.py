@@ -21,8 +21,8 @@ from cluster.identity import seal
 from manager.raft_storage import frames
 from manager.raft_storage.directory import call_failed, new_file, sync_directory, write_all
 from manager.raft_storage.disk import MACHINE, Disk
-from manager.raft_storage.faults import Damaged
-from manager.raft_storage.frames import SegmentHeader
+from manager.raft_storage.faults import Damaged, LogFull
+from manager.raft_storage.frames import Scan, SegmentHeader
 from manager.raft_storage.records import Record, fold, record_bytes
 
 SEGMENT_BYTES: Final = 16 * 1024 * 1024
@@ -33,17 +33,18 @@ STATE_RESERVE_BYTES: Final = 64 * 1024
 class _Segment(NamedTuple):
     path: Path
     last_index: int  # highest index of its entries, 0 without any
+    key: bytes
 
 
 class Wal:
     """The open log. Use from one thread at a time."""
 
-    def __init__(self, directory: Path, key: bytes, disk: Disk = MACHINE, segment_bytes: int = SEGMENT_BYTES) -> None:
-        """Read what is there, cut an unfinished last write off, and start a new segment. Raises Damaged, LogFull,
-        StorageFault.
+    def __init__(self, directory: Path, key: bytes, disk: Disk = MACHINE, segment_bytes: int = SEGMENT_BYTES, older: tuple[bytes, ...] = ()) -> None:
+        """Read what is there, cut an unfinished last write off, and start a new segment. `older`: keys that segments may still be
+        sealed under. Raises Damaged, LogFull, StorageFault.
         """
         self._directory = directory
-        self._key = key
+        self._key, self._older = key, older
         self._disk = disk
         self._segment_bytes = segment_bytes
         self._sealed: list[_Segment] = []
@@ -84,6 +85,20 @@ class Wal:
         """How much can be appended to the open segment."""
         return self._room - STATE_RESERVE_BYTES
 
+    def use_key(self, key: bytes) -> None:
+        """Seal with this key from here on. Raises LogFull and is then as before."""
+        before, self._key = self._key, key
+        try:
+            self._start_segment()
+        except LogFull:
+            self._key = before
+            raise
+
+    @property
+    def uses_older_key(self) -> bool:
+        """Whether a segment is still sealed under a key that is not the present one."""
+        return any(segment.key != self._key for segment in self._sealed)
+
     def release(self, index: int) -> None:
         """Remove the oldest segments whose entries are all at or below `index`. The open one always stays."""
         removed = 0
@@ -120,7 +135,7 @@ class Wal:
             write_all(descriptor, frames.encode_header(header) + frame, 0, self._disk)
         self._retire()
         self._number, self._chain, self._sealer, self._path = number, chain, sealer, path
-        self._descriptor, self._sequence, self._last_index = descriptor, 1, 0
+        self._descriptor, self._sequence, self._last_index, self._open_key = descriptor, 1, 0, self._key
         self._offset = frames.HEADER_BYTES + len(frame)
 
     def _retire(self) -> None:
@@ -129,7 +144,7 @@ class Wal:
             return
         self._disk.truncate(self._descriptor, self._offset)
         self._disk.close(self._descriptor)
-        self._sealed.append(_Segment(self._path, self._last_index))
+        self._sealed.append(_Segment(self._path, self._last_index, self._open_key))
 
     def _write_frame(self, descriptor: int, record: Record) -> None:
         payload = msgspec.msgpack.encode(record)
@@ -163,7 +178,7 @@ class Wal:
             raise Damaged(directory, f"the header of {path.name} is not what was written")
         if self._number and (header.number != self._number + 1 or header.chain != self._chain):
             raise Damaged(directory, f"{path.name} does not continue the segment before it")
-        scan = frames.scan(data, header, seal.Sealer(self._key, header.salt))
+        key, scan = self._scan(data, header)
         if scan.damaged or not scan.payloads or (scan.torn and not is_last):
             raise Damaged(directory, f"{path.name} is not what was written from byte {scan.end} on")
         try:
@@ -171,8 +186,16 @@ class Wal:
         except msgspec.MsgspecError as error:
             raise Damaged(directory, f"{path.name} holds a record that this version cannot read ({error})") from error
         self._number, self._chain = header.number, scan.chain
-        self._sealed.append(_Segment(path, max((e.index for r in records for e in r.entries), default=0)))
+        self._sealed.append(_Segment(path, max((e.index for r in records for e in r.entries), default=0), key))
         return records, scan.end
+
+    def _scan(self, data: bytes, header: SegmentHeader) -> tuple[bytes, Scan]:
+        """What is in a segment, and under which key."""
+        for key in (self._key, *self._older):
+            scan = frames.scan(data, header, seal.Sealer(key, header.salt))
+            if scan.payloads:
+                break
+        return key, scan
 
     def _cut(self, path: Path, size_bytes: int) -> None:
         """Cut off what was preallocated and never written, and an unfinished frame."""

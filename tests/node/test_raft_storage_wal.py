@@ -154,7 +154,7 @@ def test_no_two_openings_use_the_same_salt(tmp_path: Path) -> None:
 def test_what_is_on_disk_is_sealed_and_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "raft"
     with directory.locked(path):
-        data_key = key.data_key(path)
+        data_key = key.open_keys(path).current
         log = Wal(path, data_key)
         log.append(Record(1, 1, 0, (Entry(1, 1, b"a secret that nobody reads"),)))
         log.close()
@@ -249,16 +249,16 @@ def test_a_directory_has_one_user_at_a_time_and_unfinished_files_go(tmp_path: Pa
 
 
 def test_a_data_key_is_made_once_and_never_for_a_log_that_lost_its_own(tmp_path: Path) -> None:
-    first = key.data_key(tmp_path)
-    assert key.data_key(tmp_path) == first
+    first = key.open_keys(tmp_path).current
+    assert key.open_keys(tmp_path).current == first
     assert len(first) == 32
     written(tmp_path, 1)
     (tmp_path / "key").write_bytes(b"nonsense")
     with pytest.raises(Damaged, match="key file cannot be read"):
-        key.data_key(tmp_path)
+        key.open_keys(tmp_path)
     (tmp_path / "key").unlink()
     with pytest.raises(Damaged, match="key file is missing"):
-        key.data_key(tmp_path)
+        key.open_keys(tmp_path)
 
 
 def test_the_newest_snapshot_counts_and_older_ones_go(tmp_path: Path) -> None:
