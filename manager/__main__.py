@@ -1,5 +1,5 @@
 """The manager program: `python -I -m manager --state DIR --identity DIR --listen HOST:PORT --advertise HOST:PORT
---ready-fd N [--bootstrap]`. Owns the command line, logging and the process's last words; everything else is
+--ready-fd N [--bootstrap | --unlock]`. Owns the command line, logging and the process's last words; everything else is
 daemon.py's.
 
 With --bootstrap a new cluster is made from the JSON options on standard input (options.BootstrapOptions). When the
@@ -17,14 +17,18 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import trio
 
+from cluster.identity import unlock_key
 from cluster.log import configure
 from cluster.model.errors import ClusterError
 from manager import daemon
 from manager.options import OPTIONS_BYTES, Options, check, decode_bootstrap
 from manager.raft_storage.faults import StorageFault
+
+UNLOCK_KEY_CHARACTERS: Final = 256
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words: list[str] = []
     try:
         bootstrap = decode_bootstrap(sys.stdin.buffer.read(OPTIONS_BYTES + 1)) if given.bootstrap else None
-        options = Options(given.state, given.identity, given.listen, given.advertise, given.ready_fd, bootstrap)
+        unlocking = unlock_key.parse(sys.stdin.readline(UNLOCK_KEY_CHARACTERS).strip()) if given.unlock else None
+        options = Options(given.state, given.identity, given.listen, given.advertise, given.ready_fd, bootstrap, unlocking)
         trio.run(daemon.run, check(options))
     except* (ClusterError, StorageFault) as faults:
         words += [str(fault) for fault in _leaves(faults)]
@@ -58,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--advertise", required=True, help="host:port under which others reach this manager")
     parser.add_argument("--ready-fd", type=int, required=True, help="a descriptor for the line that says it serves")
     parser.add_argument("--bootstrap", action="store_true", help="make a new cluster, options as JSON on stdin")
+    parser.add_argument("--unlock", action="store_true", help="the state is locked: read the swarm's unlock key from stdin")
     parser.add_argument("--debug", action="store_true", help="log more")
     return parser
 

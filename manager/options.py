@@ -39,7 +39,8 @@ class BootstrapOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line. `listen` and `advertise` are host:port; `bootstrap` is None when the state exists already."""
+    """The command line. `listen` and `advertise` are host:port; `bootstrap` is None when the state exists already;
+    `unlocking` is the swarm's unlock key, where one was given."""
 
     state: Path
     identity: Path
@@ -47,6 +48,7 @@ class Options:
     advertise: str
     ready_fd: int
     bootstrap: BootstrapOptions | None = None
+    unlocking: bytes | None = None
 
 
 def check(options: Options) -> Options:

@@ -1,4 +1,4 @@
-"""`festoon swarm …`: init, join, join-token, leave, update."""
+"""`festoon swarm …`: init, join, join-token, leave, update. The lock is swarm_lock.py's, the root swarm_ca.py's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 
 from cli.api import Api
+from cli.commands.swarm_lock import show_key
 from cli.failures import CliFailure
 from cli.usage import DURATION, INT, UINT, Group, command, option, options, switch
 from cluster.model import reserved_labels
@@ -18,10 +19,13 @@ swarm = Group(
     "swarm",
     summary="Manage Swarm",
     lazy={
+        "ca": ("cli.commands.swarm_ca:ca", "Display and rotate the root CA"),
         "init": ("cli.commands.swarm:init", "Initialize a swarm"),
         "join": ("cli.commands.swarm:join", "Join a swarm as a node and/or manager"),
         "join-token": ("cli.commands.swarm:join_token", "Manage join tokens"),
         "leave": ("cli.commands.swarm:leave", "Leave the swarm"),
+        "unlock": ("cli.commands.swarm_lock:unlock", "Unlock swarm"),
+        "unlock-key": ("cli.commands.swarm_lock:unlock_key", "Manage the unlock key"),
         "update": ("cli.commands.swarm:update", "Update the swarm"),
     },
 )
@@ -63,6 +67,8 @@ def init(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         raise
     print(f"Swarm initialized: current node ({node_id}) is now a manager.\n")
     _print_join(api, str(node_id), "worker", hint=True)
+    if flags["autolock"]:
+        show_key(api)
     return 0
 
 
@@ -128,8 +134,12 @@ def leave(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
 @option("--task-history-limit", help="Task history retention limit", type=INT)
 def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get("/swarm")
-    api.post("/swarm/update", _spec(flags, found["Spec"]), version=found["Version"]["Index"])
+    locked_before = found["Spec"]["EncryptionConfig"]["AutoLockManagers"]
+    spec = _spec(flags, found["Spec"])
+    api.post("/swarm/update", spec, version=found["Version"]["Index"])
     print("Swarm updated.")
+    if spec["EncryptionConfig"]["AutoLockManagers"] and not locked_before:
+        show_key(api)
     return 0
 
 
