@@ -15,21 +15,52 @@ import trio
 
 from agent.manager_process import ManagerFailed, ManagerProcess, Ready
 from agent.membership_files import Identity
+from cluster.identity import unlock_key
+from cluster.model.errors import Conflict, Internal, InvalidArgument
 
 RESTART_PAUSE_S: Final = 1.0
 
 log = logging.getLogger("festoon.membership")
 
 
+class _Unlocking:
+    """Somebody has a key for the locked manager, and waits for what comes of it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.done = trio.Event()
+
+
 class ManagerKeeper:
-    """`error`: why the manager does not run, empty while it does."""
+    """`error`: why the manager does not run, empty while it does. A manager whose state is locked is not started again before
+    somebody brings the key, which is kept nowhere: a manager that dies is locked again."""
 
     def __init__(self, root: Path, run: Path) -> None:
         self._process = ManagerProcess(root, run)
         self._scope: trio.CancelScope | None = None
         self._ended = trio.Event()
         self._serving = trio.Event()
+        self._send_key, self._receive_key = trio.open_memory_channel[_Unlocking](0)
         self.error = ""
+
+    @property
+    def locked(self) -> bool:
+        """Whether the manager waits for the swarm's unlock key."""
+        return self.error == unlock_key.LOCKED
+
+    async def unlock(self, text: str) -> None:
+        """Start the locked manager with this key and return when it serves. Raises Conflict where it is not locked, InvalidArgument for another
+        key, Internal when it does not come up."""
+        if not self.locked:
+            raise Conflict("swarm is not locked")
+        unlock_key.parse(text)
+        asked = _Unlocking(text)
+        await self._send_key.send(asked)
+        await asked.done.wait()
+        if self.locked:
+            raise InvalidArgument(unlock_key.WRONG)
+        if self.error:
+            raise Internal(f"swarm component could not be started: {self.error}")
 
     async def wait_serving(self) -> None:
         """Until it has served once since the node became a manager."""
@@ -56,6 +87,9 @@ class ManagerKeeper:
                 else:
                     await self._start_again(identity, started)
                 while True:
+                    if self.locked:
+                        await self._start_unlocked(identity, started)
+                        continue
                     began = time.monotonic()
                     await self._process.wait_dead()
                     log.warning("the manager process has died; starting it again")
@@ -77,9 +111,19 @@ class ManagerKeeper:
         await self._process.stop()
         self.error = ""
 
-    async def _start_again(self, identity: Identity, started: Callable[[], None]) -> None:
+    async def _start_unlocked(self, identity: Identity, started: Callable[[], None]) -> None:
+        """Wait for a key and try it; with another one than the right one all stays as it was."""
+        asked = await self._receive_key.receive()
         try:
-            await self.start(identity)
+            await self._start_again(identity, started, asked.text)
+            if self.error == unlock_key.WRONG:
+                self.error = unlock_key.LOCKED
+        finally:
+            asked.done.set()
+
+    async def _start_again(self, identity: Identity, started: Callable[[], None], unlocking: str = "") -> None:
+        try:
+            await self._process.start(identity.listen_address, identity.manager_address, unlocking=unlocking)
             self.error = ""
             self._serving.set()
             started()

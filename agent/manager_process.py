@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -68,20 +69,23 @@ class ManagerProcess:
         self._descriptor = descriptor
         return True
 
-    async def start(self, listen: str, advertise: str, bootstrap: bytes | None = None) -> Ready:
-        """Start it and wait until it serves; with `bootstrap` (JSON options) it makes a new cluster. Raises ManagerFailed.
+    async def start(self, listen: str, advertise: str, bootstrap: bytes | None = None, unlocking: str = "") -> Ready:
+        """Start it and wait until it serves; with `bootstrap` (JSON options) it makes a new cluster, with `unlocking` it opens its state by the
+        swarm's unlock key. Raises ManagerFailed.
 
         Cancellation leaves no process behind.
         """
         read, write = os.pipe2(os.O_CLOEXEC)
         argv = [sys.executable, "-I", "-m", "manager", "--state", str(self._root / "raft"), "--identity", str(self._root / "node"),
                 "--listen", listen, "--advertise", advertise, "--ready-fd", str(write)]  # fmt: skip
+        told = bootstrap if bootstrap is not None else f"{unlocking}\n".encode() if unlocking else None
+        argv += ["--bootstrap"] if bootstrap is not None else ["--unlock"] if unlocking else []
         try:
             with self._log_path.open("ab") as log:
                 position = log.tell()
                 child = subprocess.Popen(  # noqa: ASYNC220  fork and exec take a millisecond; its life is watched by a pidfd
-                    [*argv, *(["--bootstrap"] if bootstrap is not None else [])], stdin=subprocess.PIPE if bootstrap is not None else subprocess.DEVNULL,
-                    stdout=log, stderr=log, pass_fds=(write,), start_new_session=True, cwd="/",
+                    argv, stdin=subprocess.PIPE if told is not None else subprocess.DEVNULL, stdout=log, stderr=log,
+                    pass_fds=(write,), start_new_session=True, cwd="/",
                 )  # fmt: skip
         except BaseException:
             os.close(read)
@@ -91,9 +95,9 @@ class ManagerProcess:
         self._child = child
         self._descriptor = os.pidfd_open(child.pid)
         self._pid_path.write_bytes(msgspec.json.encode(_Pid(child.pid, _start_time(child.pid))))
-        if bootstrap is not None and child.stdin is not None:
-            child.stdin.write(bootstrap)
-            child.stdin.close()
+        if told is not None and child.stdin is not None:
+            with suppress(BrokenPipeError), child.stdin:  # it has ended already: its last words say why
+                child.stdin.write(told)
         line = await self._read_line(read)
         if not line:
             await self.kill()

@@ -26,6 +26,7 @@ from agent.reporter import Reporter
 from agent.session import Session
 from agent.task_logs import serve_logs
 from agent.worker import Worker
+from cluster.identity import unlock_key
 from cluster.identity.contexts import Contexts
 from cluster.model.assignments import SessionState
 from cluster.model.changes import Kind
@@ -48,6 +49,7 @@ NOT_A_MANAGER: Final = (
     "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. "
     "Please run this command on a manager node or promote the current node to a manager."
 )
+LOCKED_LEAVE: Final = "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message."
 NOT_IN_SWARM: Final = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
 @dataclass(frozen=True, slots=True)
 class InitOptions:
@@ -73,7 +75,8 @@ class JoinOptions:
 
 
 class Membership:
-    """State: `inactive`, `pending` (joining), `active` or `error`; the identity, session and worker while in a swarm."""
+    """State: `inactive`, `pending` (joining), `active`, `locked` (its manager needs the unlock key) or `error`; the identity, session
+    and worker while in a swarm."""
 
     def __init__(self, root: Path, run: Path, containers: Containers, networks: Networks, description: NodeDescription, pulls: Pulls) -> None:
         self._pulls = pulls
@@ -97,7 +100,7 @@ class Membership:
         if self._identity is None:
             return "inactive"
         if self.error:
-            return "error"
+            return "locked" if self._manager.locked else "error"
         return "active" if self._session is not None and self._session.state is not None else "pending"
 
     @property
@@ -217,6 +220,8 @@ class Membership:
         """Leave: tasks stop, overlays and identity go. Raises Unavailable when in no swarm, or on a manager without `force`."""
         if self._identity is None:
             raise Unavailable("This node is not part of a swarm")
+        if self._manager.locked and not force:
+            raise Unavailable(LOCKED_LEAVE)
         if self.is_manager and not force:
             raise Unavailable(leaving.refusal(await self._nodes()))
         others = [address for address in self.managers if address != self._identity.manager_address]
@@ -231,6 +236,18 @@ class Membership:
         self._identity = None
         await self._networks.leave_swarm()
         await trio.to_thread.run_sync(membership_files.forget, self._root)
+
+    async def unlock(self, text: str) -> None:
+        """Give this node's locked manager the swarm's unlock key. Raises Unavailable on other nodes, Conflict where nothing is locked,
+        InvalidArgument for a wrong key."""
+        if self._identity is None:
+            raise Unavailable(NOT_IN_SWARM)
+        if not self.is_manager:
+            raise Unavailable(NOT_A_MANAGER)
+        await self._manager.unlock(text)
+        if self._session is not None:
+            with trio.move_on_after(JOIN_WAIT_S):
+                await self._session.wait_open()
 
     # -- calls to the managers ------------------------------------------------------------------------------------
 
@@ -267,6 +284,8 @@ class Membership:
             raise Unavailable(NOT_IN_SWARM)
         if not self.is_manager or self._session is None:
             raise Unavailable(NOT_A_MANAGER)
+        if self._manager.locked:
+            raise Unavailable(unlock_key.LOCKED)
         return self._session
 
     # -- inside ---------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from cluster.model.errors import FailedPrecondition, NotLeader, Unavailable
 from cluster.wire.calls import CALLS, Nothing, Text
 from cluster.wire.peer import Caller, Handler, serve, split_address
 from manager import admission, bootstrap, entrance, identity_files, member_file
+from manager.autolock import Autolock
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.entrance import Entrance
 from manager.identity_files import Identity
@@ -34,10 +35,12 @@ from manager.own_identity import OwnIdentity
 from manager.peers import Peers
 from manager.raft.driver import Driver, open_driver
 from manager.raft.membership import Member
+from manager.raft_storage import key
 from manager.reign import Reigns
 from manager.store import Store
 
 GOODBYE_S: Final = 1.0  # how long the process waits for those who listen to it to have gone elsewhere
+LOCKING: Final = "control.cluster_update"
 REMOVED: Final = "this manager was removed from the swarm"
 
 log = logging.getLogger("festoon.manager")
@@ -53,14 +56,15 @@ async def run(options: Options) -> None:
         seat = member_file.load(options.state) or await entrance.join(options, identity, credentials)
     store = Store()
     try:
-        async with open_driver(options.state, store, raft_id=seat.raft_id) as driver:
+        async with open_driver(options.state, store, raft_id=seat.raft_id, unlocking=options.unlocking) as driver:
             if driver.membership.voters == (driver.raft_id,):
                 await driver.wait_leader()
             if how is Entrance.FOUND:
                 identity, credentials = await bootstrap.make_cluster(options, driver)
             _check_state(options, identity, store)
             own = OwnIdentity(options.identity, store, identity.node_id, credentials, time_ns)
-            manager = _Manager(store, driver, options, own, seat, Member(seat.raft_id, identity.node_id, options.advertise))
+            autolock = Autolock(options.state, store, driver, options.unlocking if key.is_locked(options.state) else None)
+            manager = _Manager(store, driver, options, own, autolock, seat, Member(seat.raft_id, identity.node_id, options.advertise))
             gc.collect()
             gc.freeze()  # what has been read in stays: collections need not look at it again
             async with trio.open_nursery() as nursery:
@@ -100,11 +104,11 @@ def _say_ready(descriptor: int, identity: Identity) -> None:
 class _Manager:
     """Everything that runs while this manager does, whoever leads."""
 
-    def __init__(self, store: Store, driver: Driver, options: Options, own: OwnIdentity, seat: Seat, me: Member) -> None:
+    def __init__(self, store: Store, driver: Driver, options: Options, own: OwnIdentity, autolock: Autolock, seat: Seat, me: Member) -> None:
         self._store = store
         self._driver = driver
         self._listen = options.listen
-        self._own = own
+        self._own, self._autolock = own, autolock
         self._peers = Peers(driver, own.contexts, seat.known)
         self._reigns = Reigns(store, driver, self._peers, me)
         self._stop = trio.Event()
@@ -120,8 +124,10 @@ class _Manager:
             "control.stop": self._stop_now,
             **self._reigns.handlers(),
         }
+        handlers[LOCKING] = self._autolock.after(handlers[LOCKING])
         assert set(handlers) == {name for name, call in CALLS.items() if not call.to_agent}
         await nursery.start(self._own.run)
+        await nursery.start(self._autolock.run)
         nursery.start_soon(self._peers.run)
         nursery.start_soon(self._reigns.run)
         nursery.start_soon(self._signals)

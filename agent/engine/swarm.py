@@ -12,7 +12,7 @@ from agent.engine.convert_swarm import cluster_spec_of, swarm_json
 from agent.engine.fields import Fields
 from agent.engine.services import version_of
 from agent.membership import InitOptions, JoinOptions
-from cluster.model.errors import Conflict, InvalidArgument, Unavailable
+from cluster.model.errors import InvalidArgument
 from cluster.model.specs import ClusterSpec
 from cluster.wire.calls import ClusterWrite
 from cluster.wire.http import Response
@@ -21,7 +21,6 @@ LISTEN: Final = "0.0.0.0:2377"  # noqa: S104  Docker's default for --listen-addr
 DATA_PATH_PORT: Final = 4789
 DEFAULT_POOL: Final = ("10.0.0.0/8",)
 SUBNET_SIZE: Final = 24
-NOT_PART: Final = "This node is not part of a swarm"
 
 
 async def inspect(call: Call) -> Response:
@@ -94,7 +93,5 @@ async def unlock_key(call: Call) -> Response:
 
 
 async def unlock(call: Call) -> Response:
-    """Locked managers come with the manager's own work on autolock; a node that is not locked says so."""
-    if call.node.swarm.state == "inactive":
-        raise Unavailable(NOT_PART)
-    raise Conflict("swarm is not locked")
+    await call.node.swarm.unlock((await call.fields()).text("UnlockKey"))
+    return Response(200)

@@ -180,12 +180,12 @@ async def swarm_info(node: Node) -> Json:
     """The Swarm part of info; a manager that can't be asked leaves its error there."""
     swarm = node.swarm
     out: Json = {
-        "NodeID": swarm.node_id,
+        "NodeID": swarm.node_id if swarm.state != "locked" else "",
         "NodeAddr": swarm.node_address,
         "LocalNodeState": swarm.state,
         "ControlAvailable": swarm.is_manager and swarm.state == "active",
         "Error": swarm.error,
-        "RemoteManagers": [{"NodeID": "", "Addr": address} for address in swarm.managers] or None,
+        "RemoteManagers": [{"NodeID": "", "Addr": address} for address in swarm.managers if swarm.state != "locked"] or None,
     }
     if not out["ControlAvailable"]:
         return out

@@ -1,0 +1,59 @@
+"""A swarm whose managers are locked: what is said, who gets in, what a kill -9 leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from tests.cluster.test_survival import kill, pids
+from tests.driver import MANAGER, Lab, until
+
+LOCKED = 'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.'
+KEY = re.compile(r"SWMKEY-1-[A-Za-z0-9+/]{43}")
+
+
+def is_locked(lab: Lab) -> bool:
+    return "Swarm: locked" in lab.on(MANAGER, "festoon", "info").stdout
+
+
+def test_a_locked_swarm_opens_with_its_key_only(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("lock", "--nodes", "1")
+    said = lab.ok(MANAGER, "festoon", "swarm", "init", "--autolock")
+    (first,) = KEY.findall(said)
+    assert lab.ok(MANAGER, "festoon", "swarm", "unlock-key", "-q").strip() == first
+    open_already = lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=first + "\n")
+    assert (open_already.returncode, open_already.stderr) == (1, "Error: swarm is not locked\n")
+    lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "kept", "--replicas", "0", "busybox", "true")
+
+    kill(pids(lab, MANAGER, "manager"))
+    assert until(lambda: is_locked(lab))
+    for command in (("node", "ls"), ("service", "ls"), ("swarm", "unlock-key"), ("swarm", "update", "--autolock=false")):
+        refused = lab.on(MANAGER, "festoon", *command)
+        assert (refused.returncode, refused.stderr) == (1, f"Error response from daemon: {LOCKED}\n")
+    assert "Swarm is encrypted and locked" in lab.on(MANAGER, "festoon", "swarm", "leave").stderr
+    wrong = lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=first[:-3] + "AAA\n")
+    assert (wrong.returncode, wrong.stderr) == (1, "Error response from daemon: swarm could not be unlocked: invalid key provided\n")
+    assert "invalid key string" in lab.on(MANAGER, "festoon", "swarm", "unlock", stdin="nonsense\n").stderr
+    assert is_locked(lab)
+    opened = lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=first + "\n")
+    assert (opened.returncode, opened.stdout, opened.stderr) == (0, "", "")
+    assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "-q").returncode == 0)
+    assert lab.rows(MANAGER, "festoon", "service", "ls")[0]["Name"] == "kept"
+
+    rotated = lab.ok(MANAGER, "festoon", "swarm", "unlock-key", "--rotate")
+    (second,) = KEY.findall(rotated)
+    assert rotated.startswith("Successfully rotated manager unlock key.\n\n")
+    assert second != first
+    kill(pids(lab, MANAGER))
+    assert until(lambda: not pids(lab, MANAGER))
+    assert lab.festoon("up").returncode == 0
+    assert until(lambda: is_locked(lab))
+    assert lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=first + "\n").returncode == 1
+    assert lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=second + "\n").returncode == 0
+
+    assert lab.ok(MANAGER, "festoon", "swarm", "update", "--autolock=false") == "Swarm updated.\n"
+    none = lab.on(MANAGER, "festoon", "swarm", "unlock-key")
+    assert (none.returncode, none.stderr) == (1, "no unlock key is set\n")
+    kill(pids(lab, MANAGER, "manager"))
+    assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "-q").returncode == 0)
+    assert KEY.search(lab.ok(MANAGER, "festoon", "swarm", "update", "--autolock"))
