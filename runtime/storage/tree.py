@@ -16,8 +16,8 @@ from runtime.child.capabilities import capset_data, mask_of
 from runtime.child.mounts import IN_ROOT
 from runtime.kernel import constants as k
 from runtime.kernel import userns
-from runtime.kernel.detached import mount_overlay
 from runtime.kernel.libc import call
+from runtime.kernel.overlay import mount_overlay
 from runtime.kernel.syscalls import Call
 from runtime.storage.requests import Bind, Tree
 

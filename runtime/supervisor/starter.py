@@ -19,7 +19,7 @@ from runtime.child.host import Opened
 from runtime.child.namespaces import new_namespaces
 from runtime.errors import RuntimeFault, StartFailed
 from runtime.kernel import constants as k
-from runtime.kernel.detached import Shift, mount_overlay
+from runtime.kernel.overlay import Shift, mount_overlay
 from runtime.spec import ContainerSpec, Exited
 from runtime.supervisor import ending, streams
 from runtime.supervisor.births import Numbering

@@ -20,8 +20,8 @@ from runtime.child.host import Opened
 from runtime.child.namespaces import OWNED
 from runtime.kernel import constants as k
 from runtime.kernel import userns
-from runtime.kernel.detached import Shift, mount_overlay
 from runtime.kernel.operations import Operation
+from runtime.kernel.overlay import Shift, mount_overlay
 from runtime.kernel.syscalls import Call
 from runtime.seccomp.filters import filters_of_this_machine
 from runtime.spec import ContainerSpec, Limits

@@ -14,7 +14,7 @@ from runtime.cgroups.groups import read_layout
 from runtime.client import Supervisor
 from runtime.errors import StartFailed
 from runtime.kernel import constants as k
-from runtime.kernel import userns
+from runtime.kernel import overlay, userns
 from runtime.kernel.operations import Operation
 from runtime.kernel.syscalls import Call
 from runtime.spec import DEFAULT_CAPABILITIES, DeviceNode, IdRange, Mount, Rlimit, User
@@ -159,6 +159,29 @@ def test_files_of_the_hosts_root_are_out_of_reach_of_one_who_may_override_permis
     script = "cat /outside/secret"
     assert not attempt(machine, script, ids=IDS, **options).succeeded
     assert attempt(machine, script, without(is_entering), ids=IDS, **options).succeeded
+
+
+@pytest.mark.parametrize("by_descriptor", [True, False])
+def test_both_ways_to_an_overlay_of_shifted_layers_give_the_same(machine: Any, monkeypatch: pytest.MonkeyPatch, by_descriptor: bool) -> None:
+    """False: the way on kernels before 6.13, which newer ones can go as well."""
+    if not by_descriptor:
+        monkeypatch.setattr(overlay, "_takes_descriptors", lambda: False)
+    second = machine.base / "second, of: three\\"
+    second.mkdir()
+    (second / "of-7").touch()
+    os.chown(second / "of-7", 7, 8)
+    before = Path("/proc/self/mountinfo").read_text()
+    script = "stat -c %u:%g / /of-7 /bin/busybox; busybox chown 9 /of-7; busybox rm /bin/yes; echo new > /tmp/new; busybox stat -c %u:%g /of-7 /tmp/new"
+    done = attempt(machine, script, ids=IDS, layers=(str(second),))
+    assert done.output.split() == ["0:0", "7:8", "0:0", "9:8", "0:0"], done
+    upper = Path(machine.specs[-1].rootfs.upper)
+    assert [((upper / name).lstat().st_uid, (upper / name).lstat().st_gid) for name in ("of-7", "tmp/new", "bin/yes")] == [(9, 8), (0, 0), (0, 0)]
+    assert Path("/proc/self/mountinfo").read_text() == before
+    ids = (userns.Mapping(0, BASE, IDS.count),)
+    user = userns.new_user_namespace(ids, ids)[k.CLONE_NEWUSER]
+    with pytest.raises(FileNotFoundError):
+        overlay.mount_overlay((str(second),), str(upper), str(upper.parent / "nowhere"), overlay.Shift(user, BASE))
+    os.close(user)
 
 
 def test_masks_and_read_only_paths_can_not_be_taken_away_by_its_root(machine: Any) -> None:
