@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
+import stat
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -16,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from runtime.cgroups.groups import read_layout
 from runtime.child.compile import compile_exec
 from runtime.child.host import Joined
 from runtime.client import Supervisor
@@ -24,7 +25,7 @@ from runtime.kernel import constants as k
 from runtime.kernel.libc import call
 from runtime.kernel.operations import Operation
 from runtime.kernel.syscalls import Call
-from runtime.spec import DEFAULT_CAPABILITIES, Mount
+from runtime.spec import DEFAULT_CAPABILITIES, Mount, User
 from runtime.supervisor.probe import probe_host
 from runtime.supervisor.spawn import spawn
 from tests.node.runtime.attempts import Change, attempt, folder_with_secret, isolated, nothing, resolving_anything, start, without
@@ -99,8 +100,8 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_the_way_is_closed_and_open_without_its_defence(machine: Any, case: Case) -> None:
-    if "a device node" in case.name and (read_layout().unified or not os.path.exists("/dev/loop-control")):
-        pytest.skip("needs the devices controller of cgroup v1 and /dev/loop-control")
+    if "a device node" in case.name and not os.path.exists("/dev/loop-control"):
+        pytest.skip("needs /dev/loop-control")
     options = {"env": ("PATH=/bin", f"HOST_IPC={os.readlink('/proc/self/ns/ipc')}"), **case.options}
     closed = attempt(machine, case.script, **options)
     assert not closed.succeeded, closed
@@ -186,6 +187,40 @@ def test_masks_do_not_use_the_images_null(machine: Any) -> None:
     for path in ("/proc/interrupts", "/proc/keys"):
         found = attempt(machine, f"stat -c %t:%T {path}")
         assert found.output.strip() in ("1:3", ""), "what covers it is the null device of the container"
+    (machine.layer / "planted").symlink_to("/proc/sys/kernel/panic")
+    assert attempt(machine, 'test -n "$(head -c 1 /proc/interrupts)"', covering_with(b"/planted")).succeeded
+
+
+def covering_with(path: bytes) -> Change:
+    """Masks of files with what stands at a path of the image."""
+
+    def change(operation: Operation) -> Operation:
+        if operation.step != "masks" or operation.call is not Call.OPENAT:
+            return operation
+        return operation._replace(arguments=(k.AT_FDCWD, path, *operation.arguments[2:]))
+
+    return change
+
+
+def test_a_device_of_the_image_can_not_be_opened(machine: Any) -> None:
+    if not os.path.exists("/dev/loop-control"):
+        pytest.skip("needs /dev/loop-control")
+    os.mknod(machine.layer / "node", 0o666 | stat.S_IFCHR, os.makedev(10, 237))
+    assert not attempt(machine, "exec 3< /node").succeeded
+    assert attempt(machine, "exec 3< /node", without(lambda o: o.step == "cgroups")).succeeded
+
+
+def test_a_set_user_id_program_raises_nobody_where_privileges_may_not_grow(machine: Any) -> None:
+    for name in ("lib", "lib64"):
+        (machine.layer / name).symlink_to(f"usr/{name}")
+    (machine.layer / "usr").mkdir()
+    shutil.copy("/usr/bin/cat", machine.layer / "bin/raised")
+    (machine.layer / "bin/raised").chmod(0o4755)
+    (machine.layer / "secret").write_text("of root\n")
+    (machine.layer / "secret").chmod(0o600)
+    options: dict[str, Any] = {"user": User(1000, 1000), "no_new_privileges": True, "mounts": (Mount("bind", "/usr", "/usr", read_only=True),)}
+    assert not attempt(machine, "raised /secret", **options).succeeded
+    assert attempt(machine, "raised /secret", without(lambda o: is_prctl(o, k.PR_SET_NO_NEW_PRIVS)), **{**options, **UNCONFINED}).output == "of root\n"
 
 
 def test_mounts_inside_do_not_come_back_to_the_host(machine: Any, tmp_path: Path) -> None:
@@ -305,8 +340,6 @@ def test_the_interpreter_can_not_be_overwritten(tmp_path: Path, sealed: bool) ->
     """CVE-2019-5736, on a copy of the interpreter: its descriptor is kept until it no longer runs, then written through."""
     if os.geteuid() != 0:
         pytest.skip("needs root: a detached bind")
-    import shutil
-
     interpreter = tmp_path / "python3"
     shutil.copy(os.path.realpath(sys.executable), interpreter)
     size = interpreter.stat().st_size

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from runtime.client import Supervisor
 from runtime.errors import StartFailed
 from runtime.kernel.detached import open_container_ptmx
 from runtime.spec import Mount
+from runtime.supervisor import datagrams, messages
 
 UNCONFINED = {"seccomp": "unconfined"}
+NOBODY = 65534
 
 
 def test_a_console_is_not_looked_for_along_the_images_paths(machine: Any, tmp_path: Path) -> None:
@@ -105,5 +109,40 @@ def test_an_exec_has_its_three_descriptors_only(machine: Any, tty: bool) -> None
             if descriptor >= 0:
                 os.close(descriptor)
         await supervisor.remove(spec.id)
+
+    machine.run(body)
+
+
+def test_the_supervisors_socket_is_roots_only_three_times_over(machine: Any) -> None:
+    """The folder, the socket's mode, and who asks: each is looked at with those before it taken away."""
+    words, _ = datagrams.pack(msgspec.msgpack.encode(messages.Request(1, messages.Hello())))
+
+    def asked_by(user: int) -> str:
+        pid = os.fork()
+        if pid == 0:
+            status = 9
+            try:
+                os.setresuid(user, user, user)
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
+                    door.connect(machine.places.socket)
+                    door.send(words)
+                    status = 0 if door.recv(4096) else 2
+            except PermissionError:
+                status = 1
+            except (BrokenPipeError, ConnectionResetError):
+                status = 2
+            finally:
+                os._exit(status)
+        return {0: "answered", 1: "closed", 2: "hung up"}[os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]
+
+    async def body(supervisor: Supervisor) -> None:
+        folder = Path(machine.places.socket).parent
+        machine.base.chmod(0o711)
+        assert asked_by(0) == "answered"
+        assert asked_by(NOBODY) == "closed"
+        folder.chmod(0o711)
+        assert asked_by(NOBODY) == "closed"
+        os.chmod(machine.places.socket, 0o666)
+        assert asked_by(NOBODY) == "hung up"
 
     machine.run(body)
