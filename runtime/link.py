@@ -18,7 +18,7 @@ from runtime.supervisor import datagrams, messages
 from runtime.supervisor.messages import Event
 from runtime.supervisor.places import Places
 
-STEM_START_TIMEOUT_S = 20.0
+STEM_START_TIMEOUT_S = 60.0
 HELLO_TIMEOUT_S = 20.0
 """A supervisor that is being restarted listens already; its answer comes when it has adopted what runs."""
 CONNECT_TRIES_MAX = 3

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
+from tests import leftovers
 from tests.driver import OCTET, OWN_SUBNET, SUBNET, Lab
 
 settings.register_profile("festoon", deadline=None)
@@ -25,12 +26,22 @@ def _need(*programs: str) -> None:
             pytest.skip(f"needs {program}: ./check installs it")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _leave_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A run that is killed is cleaned up after by the next (tests/leftovers.py)."""
+    if os.geteuid() == 0:
+        leftovers.sweep()
+        leftovers.note_folder(tmp_path_factory.getbasetemp())
+    yield
+    leftovers.forget()
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Three nodes in a swarm of their own subnet; taken down at the end, whatever happened."""
     _need("busybox", "nft", "ip")
     machine = Lab(f"test{OCTET}")
-    machine.festoon("down")
+    leftovers.note_lab(machine.name)
     done = machine.festoon("up", "--swarm", "--subnet", f"{SUBNET}.0/24")
     assert done.returncode == 0, done.stdout + done.stderr
     try:
@@ -48,7 +59,8 @@ def make_lab() -> Iterator[Callable[..., Lab]]:
 
     def make(name: str, *argv: str) -> Lab:
         machine = Lab(f"{name}{OCTET}")
-        machine.festoon("down")
+        leftovers.note_lab(machine.name)
+        machine.festoon("down")  # an earlier test's that failed
         made.append(machine)
         done = machine.festoon("up", "--subnet", f"{OWN_SUBNET}.0/24", *argv)
         assert done.returncode == 0, done.stdout + done.stderr

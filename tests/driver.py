@@ -16,20 +16,27 @@ FESTOON = str(Path(sys.executable).with_name("festoon"))
 MANAGER, WORKER1, WORKER2 = "swarm-manager", "swarm-worker1", "swarm-worker2"
 
 
-def _claim_octet() -> int:
-    """An even third octet that no other run of the tests on this machine holds: the descriptor, kept open, is the claim."""
-    for octet in range(220, 254, 2):
-        lock = os.open(f"/tmp/festoon-test-{octet}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+OCTETS = range(220, 254, 2)
+
+
+def lock_path(octet: int) -> str:
+    return f"/tmp/festoon-test-{octet}.lock"
+
+
+def _claim_octet() -> tuple[int, int]:
+    """An even third octet that no other run of the tests on this machine holds, and the descriptor that is the claim as long as it is open."""
+    for octet in OCTETS:
+        lock = os.open(lock_path(octet), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
         else:
-            return octet
+            return octet, lock
     raise RuntimeError("seventeen runs of the tests are under way on this machine")
 
 
-OCTET = _claim_octet()
+OCTET, CLAIM = _claim_octet()
 SUBNET, OWN_SUBNET = f"192.168.{OCTET}", f"192.168.{OCTET + 1}"  # of the session's lab, and of the labs that a test makes for itself
 ADDRESS = {MANAGER: f"{SUBNET}.10", WORKER1: f"{SUBNET}.11", WORKER2: f"{SUBNET}.12"}
 T = TypeVar("T")

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import leftovers
+
 BUSYBOX = "/bin/busybox"
 PROGRAM = str(Path(sys.executable).parent / "festoon-oci")
 TIMEOUT_S = 60
@@ -90,6 +92,7 @@ class Oci:
 def oci(program: str = PROGRAM) -> Iterator[Oci]:
     """As root only; the containers that a failed test left are deleted. `program`: another runtime of the same command line."""
     base = Path(tempfile.mkdtemp(prefix="festoon-oci-"))
+    leftovers.note_folder(base)
     made = Oci(base, program)
     try:
         yield made

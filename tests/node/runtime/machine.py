@@ -20,6 +20,7 @@ from runtime.cgroups.groups import read_layout
 from runtime.client import Supervisor, open_supervisor
 from runtime.spec import ContainerSpec, ExecSpec, Exited, RootFs
 from runtime.supervisor.places import Places
+from tests import leftovers
 
 APPLETS = (
     "sh", "true", "false", "cat", "ls", "id", "sleep", "echo", "mount", "hostname", "ps", "tty", "grep", "kill", "stty", "env", "pwd",
@@ -156,6 +157,8 @@ def kill_and_wait(pid: int) -> None:
 @contextmanager
 def machine_in(base: Path, busybox: str) -> Iterator[Machine]:
     """`base`: a folder of its own, which is removed."""
+    base.mkdir(exist_ok=True)
+    leftovers.note_folder(base)
     made = Machine(base)
     for folder in ("bin", "etc", "tmp", "proc", "sys", "dev", "root"):
         (made.layer / folder).mkdir(parents=True)
