@@ -72,7 +72,7 @@ class Connections:
             if record.state.status in LIVE and record.host.network_mode == "host" and wanted.network_name == "host":
                 raise PermissionDenied(HOST)
             if not mine:
-                article = "" if record.state.status in LIVE else "the "
+                article = "" if record.state.status in LIVE and wanted.network_id else "the "
                 raise PermissionDenied(f"container {record.id} is not connected to {article}network {wanted.network_name}")
             if record.state.status in LIVE and mine[0].interface:
                 attachments = await self._networks.disconnect(record, mine[0].network_id)
@@ -92,6 +92,9 @@ class Connections:
         self._wiring.write_files(record)
         self._networks.names.open(record)
         if record.ports:
+            if container_spec.publishing(record) is None:
+                record = replace(record, ports=())
+                self._registry.put(record)
             await self._networks.publish(record.id, container_spec.host_ports(record))
 
     def _refuse(self, record: Record, network_name: str) -> None:

@@ -138,6 +138,7 @@ class Runs:
         health = Health() if self.aftercare.watches(attached) else None
         self._registry.put(replace(attached, state=State(status="running", pid=pid, started_at_ns=time.time_ns(), health=health)))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=True)
+        self._wiring.tell_parents(attached)
         self._publish("start", attached)
         self._say_turned(record.id)
         self.aftercare.started(record.id)

@@ -77,14 +77,14 @@ def _capability(name: str, field: str) -> str:
     return bare
 
 
-def hosts_file(config: Config, addresses: Iterable[str], extra: Iterable[str], gateway: str = "") -> str:
-    """/etc/hosts: the loopback names, what the user added (`name:address`; host-gateway stands for `gateway`), the container's own name."""
+def hosts_file(config: Config, addresses: Iterable[str], extra: Iterable[str], gateway: str = "", linked: Iterable[str] = ()) -> str:
+    """/etc/hosts: the loopback names, what the user added (`name:address`; host-gateway stands for `gateway`), `linked` lines, the container's own name."""
     hostname = f"{config.hostname}.{config.domainname}" if config.domainname else config.hostname
     if "." in hostname:
         hostname = f"{hostname} {hostname.partition('.')[0]}"
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", "fe00::0\tip6-localnet", "ff00::0\tip6-mcastprefix",
              "ff02::1\tip6-allnodes", "ff02::2\tip6-allrouters"]  # fmt: skip
-    lines += [extra_host_line(entry, gateway) for entry in extra]
+    lines += [*(extra_host_line(entry, gateway) for entry in extra), *linked]
     lines += [f"{address.partition('/')[0]}\t{hostname}" for address in addresses if address]
     return "\n".join(lines) + "\n"
 
@@ -131,13 +131,13 @@ def argv_of(config: Config) -> tuple[str, ...]:
     return argv
 
 
-def environment(config: Config, home: str) -> tuple[str, ...]:
-    """The process's environment as Docker orders it: PATH, HOSTNAME, TERM with a terminal, the rest, HOME."""
+def environment(config: Config, home: str, linked: Iterable[str] = ()) -> tuple[str, ...]:
+    """The process's environment as Docker orders it: PATH, HOSTNAME, TERM with a terminal, what its links give, the rest, HOME."""
     entries = dict(e.partition("=")[::2] for e in config.env)
     first = {"PATH": entries.pop("PATH", DEFAULT_PATH.partition("=")[2]), "HOSTNAME": config.hostname}
     if config.tty:
         first["TERM"] = "xterm"
-    merged = first | entries
+    merged = first | dict(e.partition("=")[::2] for e in linked) | entries
     merged.setdefault("HOME", home)
     return tuple(f"{name}={value}" for name, value in merged.items())
 
@@ -160,7 +160,8 @@ def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, 
     security = security_options.parse(host.security_options)
     bound = tuple(Mount("bind", f"/etc/{n}", f"{files}/{n}", host.read_only, shifted=True) for n in ("hostname", "hosts", "resolv.conf"))
     return ContainerSpec(
-        id=record.id, argv=argv_of(config), env=environment(config, home), rootfs=rootfs, cwd=config.working_dir or "/", user=user, hostname=config.hostname,
+        id=record.id, argv=argv_of(config), env=environment(config, home, record.link_env),
+        rootfs=rootfs, cwd=config.working_dir or "/", user=user, hostname=config.hostname,
         network_namespace=namespaces.network, mounts=bound + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
         capabilities=capabilities(host.cap_add, host.cap_drop, privileged=host.privileged), privileged=host.privileged,
         sysctls=_own_sysctls(record, namespaces, ids),
@@ -198,7 +199,8 @@ def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, h
     base = record.config
     merged = Config(image="", hostname=base.hostname, tty=config.tty, env=merge_environment(base.env, config.env))
     return ExecSpec(
-        container_id=record.id, exec_id=exec_id, argv=config.cmd, env=environment(merged, home), cwd=config.working_dir or base.working_dir or "/", user=user,
+        container_id=record.id, exec_id=exec_id, argv=config.cmd, env=environment(merged, home, record.link_env),
+        cwd=config.working_dir or base.working_dir or "/", user=user,
         tty=config.tty, open_stdin=config.attach_stdin, privileged=config.privileged,
     )  # fmt: skip
 

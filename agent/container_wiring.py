@@ -15,13 +15,14 @@ from typing import Final
 
 import msgspec
 
-from agent import container_spec, naming, port_bindings
+from agent import container_spec, links, naming, port_bindings
 from agent.container_store import ContainerStore
 from agent.leases import is_local
 from agent.networks import Networks, own_names
 from agent.records import Attachment, HostConfig, NetworkWish, PortBinding, Record
 from cluster.model.errors import Conflict, Internal, InvalidArgument, NotFound
 from netfabric.firewall.resolver import ADDRESS
+from netfabric.ports import PROTOCOLS
 
 HOST_RESOLV_CONF: Final = Path("/etc/resolv.conf")
 HOST_HOSTS: Final = Path("/etc/hosts")
@@ -63,8 +64,11 @@ class Wiring:
         for attachment in record.attachments:
             if attachment.asked is not None:
                 self._networks.check_wish(attachment.asked)
+        linked = links.of(record, self._get)
+        links.check_live(record, linked)
+        record = replace(record, link_env=links.environment(linked))
         if not container_spec.wired(record):
-            return record
+            return replace(record, attachments=tuple(replace(a, endpoint_id=os.urandom(32).hex()) for a in record.attachments))
         wanted = tuple(_wish(a) for a in record.attachments if not a.hidden)
         sysctls = tuple((k, v) for k, v in record.host.sysctls if k.startswith("net."))
         attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls, namespace=namespace,
@@ -153,8 +157,17 @@ class Wiring:
         if record.host.network_mode == "host" and not container_spec.wired(record):
             extra = "".join(f"{container_spec.extra_host_line(e, gateway)}\n" for e in record.host.extra_hosts)
             return _text(HOST_HOSTS) + extra
-        addresses = [a.address for a in record.attachments if not a.hidden and a.interface]
-        return container_spec.hosts_file(record.config, addresses, record.host.extra_hosts, gateway)
+        addresses = [cidr for a in record.attachments if not a.hidden and a.interface for cidr in (a.address, a.address6)]
+        return container_spec.hosts_file(record.config, addresses, record.host.extra_hosts, gateway, links.hosts_lines(links.of(record, self._get)))
+
+    def tell_parents(self, child: Record) -> None:
+        """Those that are linked to it find it where it is now."""
+        for record in self._records():
+            if record.state.status in links.LIVE and any(link.child.id == child.id for link in links.of(record, self._get)):
+                self.write_files(record)
+
+    def _get(self, container_id: str) -> Record | None:
+        return next((record for record in self._records() if record.id == container_id), None)
 
     def _resolv(self, record: Record) -> str:
         text = _text(HOST_RESOLV_CONF)
@@ -175,12 +188,14 @@ def check_addresses(wish: NetworkWish, beginning: str, end: str) -> None:
 
 
 def listening_refused(binding: PortBinding) -> str:
-    """Why no program of this node could listen on the port (bound for a moment); empty when one could."""
-    kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}.get(binding.protocol)
-    if kind is None:
-        return ""
+    """Why no program of this node could listen on the port (bound for a moment); empty when one could. Raises Internal for a protocol that its kernel lacks."""
+    kind, protocol = PROTOCOLS[binding.protocol]
     wide = ":" in binding.host_ip
-    with socket.socket(socket.AF_INET6 if wide else socket.AF_INET, kind) as probe:
+    try:
+        opened = socket.socket(socket.AF_INET6 if wide else socket.AF_INET, kind, protocol)
+    except OSError as error:
+        raise Internal(f"Error starting userland proxy: {(error.strerror or str(error)).lower()}") from error
+    with opened as probe:
         if wide:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:

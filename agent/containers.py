@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import trio
 
-from agent import container_checks, container_spec, machine, mount_points, names, users
+from agent import container_checks, container_spec, links, machine, mount_points, names, users
 from agent.aftercare import Aftercare
 from agent.connections import Connections
 from agent.container_files import ContainerFiles
@@ -167,7 +167,7 @@ class Containers:
         if host.network_mode == "container:":
             raise InvalidArgument("Invalid network mode: invalid container format container:<name|id>")
         return replace(host, network_mode=whole(host.network_mode, needed=False), pid_mode=whole(host.pid_mode, needed=True),
-                       ipc_mode=whole(host.ipc_mode, needed=True))  # fmt: skip
+                       ipc_mode=whole(host.ipc_mode, needed=True), links=links.resolved(host, self.find))  # fmt: skip
 
     def _mounts_of(self, reference: str) -> tuple[Mount, ...]:
         """For --volumes-from. Raises InvalidArgument: to clients NotFound would be the image."""
@@ -246,6 +246,21 @@ class Containers:
         if self.is_running(record):
             self._networks.names.open(self.find(record.id))
         self._publish("rename", self.find(record.id), (("oldName", f"/{record.name}"),))
+
+    def unlink(self, name: str) -> None:
+        """Forget a link, named "parent/alias". Raises NotFound."""
+        parent, _, alias = name.removeprefix("/").partition("/")
+        try:
+            record = self.find(parent)
+        except NotFound:
+            raise NotFound(f"No such container: {name}") from None
+        kept = tuple(pair for pair in record.host.links if pair[1] != alias)
+        if len(kept) == len(record.host.links):
+            raise NotFound(f"No such container: {name}")
+        record = replace(record, host=replace(record.host, links=kept))
+        self._registry.put(record)
+        if self.is_running(record):
+            self._wiring.write_files(record)
 
     # -- execs ----------------------------------------------------------------------------------------------------
 

@@ -102,7 +102,7 @@ class LocalNetworks:
         if network.name in PREDEFINED:
             raise PermissionDenied(f"{network.name} is a pre-defined network and cannot be removed")
         if network.config_only and any(n.config_from == network.name for n in self._networks.values()):
-            raise PermissionDenied(f"configuration network {network.name!r} is in use")
+            raise PermissionDenied(f'error while removing network: configuration network "{network.name}" is in use')
         del self._networks[network_id]
         for family in (4, 6):
             self._pools.pop((network_id, family), None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from agent.links import split
 from agent.records import Attachment, HostConfig, Record
 from cluster.model.assignments import BalancerItem, EndpointItem
 from cluster.model.objects import Network
@@ -71,6 +72,12 @@ def _is_name(name: str) -> bool:
 def resolves(attachments: Iterable[Attachment]) -> bool:
     """Whether a container on these networks has a resolver of its own: not on the default bridge alone, as Docker."""
     return any(a.interface and not a.hidden and a.network_name != DEFAULT_BRIDGE for a in attachments)
+
+
+def links(attachments: Iterable[Attachment]) -> tuple[tuple[str, str], ...]:
+    """(alias, name) of the containers that it is linked to on its users' networks."""
+    pairs = (split(text) for a in attachments if a.asked is not None and a.network_name != DEFAULT_BRIDGE for text in a.asked.links)
+    return tuple((alias.lower(), name.lower()) for name, alias in pairs)
 
 
 def stays_dotless(host: HostConfig) -> bool:

@@ -60,7 +60,9 @@ def options_of(options: Iterable[tuple[str, str]]) -> BridgeOptions:
         except ValueError:
             raise InvalidArgument(f"failed to parse {HOST_BINDING} value: {address} (nil ip)") from None
     name = found.get(BRIDGE_NAME, "")
-    if len(name.encode()) > LINK_NAME_BYTES or "/" in name or name in {".", ".."} or any(c.isspace() for c in name):
+    if len(name.encode()) > LINK_NAME_BYTES:
+        raise Internal("failed to check bridge interface existence: numerical result out of range")
+    if "/" in name or name in {".", ".."} or any(c.isspace() for c in name):
         raise InvalidArgument(f"invalid bridge name {name!r}: a name of at most {LINK_NAME_BYTES} bytes without spaces and slashes")
     return BridgeOptions(name, _flag(found, ICC), _flag(found, MASQUERADE), "" if address == "0.0.0.0" else address, _number(found, MTU))  # noqa: S104
 
@@ -90,13 +92,11 @@ def subnet_of(text: str) -> Subnet:
 
 
 def config_of(networks: Iterable[LocalNetwork], name: str) -> LocalNetwork:
-    """The configuration-only network of that name. Raises NotFound, PermissionDenied."""
+    """The configuration-only network of that name. Raises NotFound."""
     for network in networks:
-        if network.name == name:
-            if not network.config_only:
-                raise PermissionDenied(f"{name} is not a configuration only network")
+        if network.name == name and network.config_only:
             return network
-    raise NotFound(f"configuration network {name!r} does not exist")
+    raise NotFound(f'configuration network "{name}" does not exist')
 
 
 def choose(spec: NetworkSpec, networks: Iterable[LocalNetwork], routes: Iterable[str]) -> Subnets:
@@ -124,7 +124,7 @@ def _asked(config: IpamConfig, used: list[Subnet]) -> Subnet:
     subnet = subnet_of(config.subnet)
     if not subnet.prefixlen or any(subnet.version == u.version and subnet.overlaps(u) for u in used):
         raise PermissionDenied(OVERLAP)
-    if config.ip_range and not _inside(subnet_of(config.ip_range), subnet):
+    if config.ip_range and not _inside(part := subnet_of(config.ip_range), subnet) and not _inside(subnet, part):
         raise InvalidArgument(f"invalid ip-range {config.ip_range}: it is not within subnet {subnet}")
     return subnet
 

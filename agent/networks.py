@@ -249,7 +249,7 @@ class Networks:
 
     async def connect(self, record: Record, wish: NetworkWish) -> tuple[Attachment, ...]:
         """Put a running container on one more network. Returns all its attachments. Raises as `attach`; everything is as before then."""
-        before = self._sandboxes.get(record.id)
+        before, last_interface = self._sandboxes.get(record.id), self._last_interface.get(record.id)
         if before is None:
             self._fabric.adopt(record.id[:12], record.state.pid)
             before = self._sandboxes[record.id] = view.Sandbox(record.id[:12], ())
@@ -262,6 +262,10 @@ class Networks:
             await self._reconcile(record.id)
         except BaseException:
             self._leases.give_back(added)
+            if last_interface is not None:
+                self._last_interface[record.id] = last_interface
+            else:
+                self._last_interface.pop(record.id, None)
             self._rewire(record.id, record.attachments, before)
             with trio.CancelScope(shield=True):
                 await self.reconcile()
@@ -318,7 +322,10 @@ class Networks:
         if item is not None and "/" in wish.address:
             return Wanted(wish, item)
         try:
-            return Wanted(wish, self.locals.find(wish.network))
+            local = self.locals.find(wish.network)
+            if local.config_only:
+                raise PermissionDenied("cannot create endpoint on configuration-only network")
+            return Wanted(wish, local)
         except NotFound:
             if self.cluster is None or not self.node_id:
                 raise

@@ -107,6 +107,7 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     cgroup_parent: str = ""
     system_paths_open: bool = False  # nothing masked or read-only below /proc and /sys
     volumes_from: tuple[str, ...] = ()  # container[:ro|rw]
+    links: tuple[tuple[str, str], ...] = ()  # (container's id, alias), on the default bridge: agent/links.py
 
 
 class NetworkWish(Kept, frozen=True, kw_only=True):
@@ -120,7 +121,8 @@ class NetworkWish(Kept, frozen=True, kw_only=True):
     mac: str = ""
     links: tuple[str, ...] = ()  # container:alias
     link_local: tuple[str, ...] = ()
-    driver_opts: Pairs = ()
+    driver_opts: Pairs | None = None
+    has_ipam: bool = False  # whether its user has said anything of addresses, be it nothing: shown as it was asked
 
 
 class Attachment(Kept, frozen=True, kw_only=True):
@@ -188,6 +190,7 @@ class Record(Kept, frozen=True, kw_only=True):
     mesh_ports: tuple[PortBinding, ...] = ()  # what it accepts on its ingress address: host_port is the published one
     ports: tuple[PortBinding, ...] = ()  # of the node, as bound now; host.port_bindings is what was asked for
     stopped_by_user: bool = False
+    link_env: tuple[str, ...] = ()  # what it is told of the containers that it is linked to, since its last start
     mount_points: tuple[Mount, ...] = ()  # what it gets mounted: agent/mount_points.py; volumes by name
 
 

@@ -106,6 +106,15 @@ def parse_extra_host(text: str) -> str:
     return f"{name}:{bare}"
 
 
+def parse_link(text: str) -> str:
+    """`container[:alias]`. Raises ValueError."""
+    if not text:
+        raise ValueError("empty string specified for links")
+    if text.count(":") > 1:
+        raise ValueError(f"bad format for links: {text}")
+    return text
+
+
 def parse_restart(text: str) -> dict[str, Any]:
     """`on-failure:3`. Raises ValueError."""
     name, colon, count = text.partition(":")

@@ -16,6 +16,7 @@ SWAP: Final = FlagType("bytes", fields.parse_swap)
 HOST: Final = FlagType("list", fields.parse_extra_host)
 RESTART: Final = FlagType("string", fields.parse_restart)
 SYSCTL: Final = FlagType("map", fields.parse_sysctl)
+LINK: Final = FlagType("list", fields.parse_link)
 STREAM: Final = FlagType("list", fields.parse_attach)
 ADDRESS: Final = FlagType("list", service_fields.parse_address)
 MOUNT: Final = FlagType("mount", service_fields.parse_mount)
@@ -75,6 +76,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--mount", help="Attach a filesystem mount to the container", type=MOUNT),
     option("--name", help="Assign a name to the container", default=""),
     options("--network", "--net", help="Connect a container to a network"),
+    options("--link", help="Add link to another container", type=LINK),
     options("--link-local-ip", help="Container IPv4/IPv6 link-local addresses"),
     option("--mac-address", help="Container MAC address (e.g., 92:d0:c6:0a:29:33)", default=""),
     options("--network-alias", "--net-alias", help="Add network-scoped alias for the container"),

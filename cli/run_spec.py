@@ -28,10 +28,12 @@ _TEXTS: Final = (
 )  # fmt: skip
 _LISTS: Final = (
     ("cap_add", "CapAdd"), ("cap_drop", "CapDrop"), ("dns_search", "DnsSearch"), ("dns_option", "DnsOptions"), ("group_add", "GroupAdd"),
-    ("volumes_from", "VolumesFrom"), ("add_host", "ExtraHosts"), ("dns", "Dns"), ("device", "Devices"), ("device_cgroup_rule", "DeviceCgroupRules"),
+    ("link", "Links"), ("volumes_from", "VolumesFrom"),
+    ("add_host", "ExtraHosts"), ("dns", "Dns"), ("device", "Devices"), ("device_cgroup_rule", "DeviceCgroupRules"),
     ("ulimit", "Ulimits"), ("device_read_bps", "BlkioDeviceReadBps"), ("device_write_bps", "BlkioDeviceWriteBps"),
     ("device_read_iops", "BlkioDeviceReadIOps"), ("device_write_iops", "BlkioDeviceWriteIOps"), ("mount", "Mounts"),
 )  # fmt: skip
+_LINKED_BY_HOST: Final = ("default", "bridge", "host", "none")  # on other networks a link is the endpoint's
 _SWITCHES: Final = (
     ("privileged", "Privileged"), ("read_only", "ReadonlyRootfs"), ("publish_all", "PublishAllPorts"), ("rm", "AutoRemove"),
     ("oom_kill_disable", "OomKillDisable"),
@@ -158,6 +160,8 @@ def _endpoints(flags: Flags) -> Body:
         asked = {"IPv4Address": words.get("ip") or own.get("ip"), "IPv6Address": words.get("ip6") or own.get("ip6"), "LinkLocalIPs": own.get("link_local_ip")}
         if ipam := {key: list(value) if key == "LinkLocalIPs" else value for key, value in asked.items() if value}:
             endpoint["IPAMConfig"] = ipam
+        if position == 0 and name not in _LINKED_BY_HOST and flags["link"]:
+            endpoint["Links"] = list(flags["link"])
         if mac := words.get("mac-address") or own.get("mac_address"):
             endpoint["MacAddress"] = mac
         if endpoint or len(flags["network"]) > 1:

@@ -11,7 +11,7 @@ from netfabric.state import HeldPort
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 LISTEN_BACKLOG = 1
 RELAY_BACKLOG = 128
-_PROTOCOLS = {
+PROTOCOLS = {
     "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
     "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
     "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
@@ -20,7 +20,7 @@ _PROTOCOLS = {
 
 def hold(port: HeldPort) -> socket.socket:
     """Binds the port in the thread's network namespace. Raises OSError."""
-    kind, protocol = _PROTOCOLS[port.protocol]
+    kind, protocol = PROTOCOLS[port.protocol]
     wide = ":" in port.address
     one = socket.socket(socket.AF_INET6 if wide else socket.AF_INET, kind | socket.SOCK_CLOEXEC, protocol)
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from agent import machine
+from agent import links, machine
 from agent.container_spec import signal_number
 from agent.engine import limit_warnings
 from agent.engine.answers import NO_CONTENT, json_answer, unserved
@@ -34,6 +34,8 @@ HEALTHS: Final = ("none", "starting", "healthy", "unhealthy")
 SHOWN: Final = ("running", "paused", "restarting")
 PORTS_DISCARDED: Final = "Published ports are discarded when using host network mode"
 KILL: Final = 9
+DNS_NAMES: Final = (1, 44)  # the first version that tells an endpoint's names
+ONE_ENDPOINT: Final = (1, 44)  # before it a container was made on one network
 
 
 def volumes_root(node: Node) -> str:
@@ -62,7 +64,17 @@ async def list_(call: Call) -> Response:
         chosen = chosen[:limit]
     now_ns, root = time.time_ns(), volumes_root(call.node)
     sizes = [await _sizes(call.node, record) if call.flag("size") else {} for record in chosen]
-    return json_answer([summary_json(record, now_ns, root) | size for record, size in zip(chosen, sizes, strict=True)])
+    linked_as = _linked_as(call.node)
+    return json_answer([summary_json(record, now_ns, root, linked_as.get(record.id, ())) | size for record, size in zip(chosen, sizes, strict=True)])
+
+
+def _linked_as(node: Node) -> dict[str, list[str]]:
+    """What the containers are called by those that are linked to them."""
+    found: dict[str, list[str]] = {}
+    for record in node.containers.records():
+        for link in links.of(record, node.containers.get):
+            found.setdefault(link.child.id, []).append(link.name)
+    return found
 
 
 async def _sizes(node: Node, record: Record) -> dict[str, int]:
@@ -89,7 +101,7 @@ def _matches(call: Call, record: Record, filters: Filters) -> bool:
         and (not is_task or bool(record.task_id) in {word.lower() in ("true", "1") for word in is_task})
         and all(_other_end(call, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
         and _is_of(record, filters.get("ancestor", ()))
-        and _has_port({f"{b.container_port}/{b.protocol}" for b in record.host.port_bindings}, filters.get("publish", ()))
+        and _has_port({f"{b.host_port}/{b.protocol}" for b in (*record.ports, *record.host.port_bindings)}, filters.get("publish", ()))
         and _has_port(set(record.config.exposed_ports), filters.get("expose", ()))
         and (not filters.get("health") or (record.state.health.status if record.state.health else "none") in filters["health"])
         and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.mount_points))
@@ -130,9 +142,7 @@ def _has_port(ports: set[str], wanted: tuple[str, ...]) -> bool:
 def _is_of(record: Record, ancestors: tuple[str, ...]) -> bool:
     image = record.config.image
     names = {image, image.removesuffix(":latest"), record.image_id}
-    return not ancestors or any(
-        wanted in names or record.image_id.removeprefix("sha256:").startswith(wanted.removeprefix("sha256:")) for wanted in ancestors
-    )
+    return not ancestors or any(wanted in names or record.image_id.removeprefix("sha256:").startswith(wanted.removeprefix("sha256:")) for wanted in ancestors)
 
 
 async def create(call: Call) -> Response:
@@ -142,6 +152,8 @@ async def create(call: Call) -> Response:
     if not wish.config.image:
         raise InvalidArgument("no command specified" if not wish.config.cmd else "invalid reference format")
     name = call.text("name").removeprefix("/")
+    if call.version < ONE_ENDPOINT and len(wish.networks) > 1:
+        raise InvalidArgument(f"Container cannot be connected to network endpoints: {', '.join(n.network for n in wish.networks)}")
     try:
         record = await call.node.containers.create(wish.config, host, name=name, networks=wish.networks)
     except NoSuchImage as error:
@@ -157,17 +169,19 @@ async def inspect(call: Call) -> Response:
         layers = await trio.to_thread.run_sync(containers.layers, record)
     except NoSuchImage:
         layers = ()
-    return json_answer(
-        inspect_json(
-            record,
-            folder=str(call.node.root / "containers" / record.id),
-            layers=layers,
-            sandbox=call.node.networks.namespace(record.id),
-            exec_ids=tuple(e.id for e in containers.execs.of_container(record.id) if e.running),
-            volumes_root=volumes_root(call.node),
-        )
-        | (await _sizes(call.node, record) if call.flag("size") else {})
+    shown = inspect_json(
+        record,
+        folder=str(call.node.root / "containers" / record.id),
+        layers=layers,
+        sandbox=call.node.networks.namespace(record.id),
+        exec_ids=tuple(e.id for e in containers.execs.of_container(record.id) if e.running),
+        volumes_root=volumes_root(call.node),
+        linked=[f"/{link.child.name}:{link.name}" for link in links.of(record, containers.get)],
     )
+    if call.version < DNS_NAMES:
+        for endpoint in shown["NetworkSettings"]["Networks"].values():
+            del endpoint["DNSNames"]
+    return json_answer(shown | (await _sizes(call.node, record) if call.flag("size") else {}))
 
 
 async def start(call: Call) -> Response:
@@ -230,6 +244,9 @@ async def rename(call: Call) -> Response:
 
 
 async def remove(call: Call) -> Response:
+    if call.flag("link"):
+        call.node.containers.unlink(call.names["id"])
+        return NO_CONTENT
     record = call.node.containers.find(call.names["id"])
     await call.node.containers.remove(record.id, force=call.flag("force"), volumes=call.flag("v"))
     return NO_CONTENT

@@ -5,6 +5,7 @@ Source: the Engine API's ContainerSummary and ContainerInspectResponse, version 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from agent.engine.convert import SECOND_NS, Json, filled, mapping, time_text
@@ -63,10 +64,11 @@ def command_text(record: Record) -> str:
     return " ".join((record.path, *(f"'{arg}'" if " " in arg else arg for arg in record.args)))
 
 
-def summary_json(record: Record, now_ns: int, volumes_root: str) -> Json:
+def summary_json(record: Record, now_ns: int, volumes_root: str, linked_as: Iterable[str] = ()) -> Json:
+    """`linked_as`: what others call it ("/parent/alias")."""
     return {
         "Id": record.id,
-        "Names": [f"/{record.name}"],
+        "Names": [f"/{record.name}", *linked_as],
         "Image": record.config.image,
         "ImageID": record.image_id,
         "Command": command_text(record),
@@ -107,20 +109,22 @@ def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
     address, _, prefix = attachment.address.partition("/")
     address6, _, prefix6 = attachment.address6.partition("/")
     asked = attachment.asked
-    ipam = {"IPv4Address": attachment.address.partition("/")[0]} if attachment.task_id else {}
+    ipam: Json | None = {"IPv4Address": attachment.address.partition("/")[0]} if attachment.task_id else None
     if asked is not None:
-        own, own6 = (cidr.partition("/")[0] for cidr in (ipam.get("IPv4Address") or asked.address, asked.address6))
-        ipam |= filled({"IPv4Address": own, "IPv6Address": own6, "LinkLocalIPs": list(asked.link_local)})
+        ipam = ipam if ipam is not None else {} if asked.has_ipam else None
+        own, own6 = (cidr.partition("/")[0] for cidr in ((ipam or {}).get("IPv4Address") or asked.address, asked.address6))
+        if given := filled({"IPv4Address": own, "IPv6Address": own6, "LinkLocalIPs": list(asked.link_local)}):
+            ipam = (ipam or {}) | given
     user_defined = attachment.network_name not in ("bridge", "host", "none") and names
     return {
-        "IPAMConfig": ipam or None,
-        "Links": list(asked.links) if asked is not None else [],
-        "Aliases": [*attachment.aliases, names[-1]] if user_defined else list(attachment.aliases),
+        "IPAMConfig": ipam,
+        "Links": (list(asked.links) or None) if asked is not None else None,
+        "Aliases": [*attachment.aliases, names[-1]] if user_defined else list(attachment.aliases) or ([] if ipam is not None else None),
         "MacAddress": attachment.mac,
-        "DriverOpts": None,
+        "DriverOpts": mapping(asked.driver_opts) if asked is not None and asked.driver_opts is not None else None,
         "GwPriority": 0,
         "NetworkID": attachment.network_id,
-        "EndpointID": attachment.endpoint_id if address else "",
+        "EndpointID": attachment.endpoint_id,
         "Gateway": attachment.gateway,
         "IPAddress": address,
         "IPPrefixLen": int(prefix or 0),
@@ -131,8 +135,12 @@ def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
     }
 
 
-def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbox: str, exec_ids: tuple[str, ...], volumes_root: str) -> Json:
-    """`folder`: the container's own; `layers`: its overlay's folders, top first (none when its image is gone); `sandbox`: path of its network namespace."""
+def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbox: str, exec_ids: tuple[str, ...], volumes_root: str,
+                 linked: Iterable[str] = ()) -> Json:  # fmt: skip
+    """`linked`: the containers that it is linked to ("/child:/parent/alias").
+
+    `folder`: the container's own; `layers`: its overlay's folders, top first (none when its image is gone); `sandbox`: path of its network namespace.
+    """
     driver: Json = {"LowerDir": ":".join(layers[1:]), "UpperDir": f"{folder}/upper", "WorkDir": f"{folder}/work", "MergedDir": f"{folder}/merged"}
     return {
         "Id": record.id,
@@ -153,7 +161,7 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(exec_ids) or None,
-        "HostConfig": host_config_json(record.host),
+        "HostConfig": host_config_json(record.host) | {"Links": list(linked) or None},
         "GraphDriver": {"Name": "overlay2", "Data": driver},
         "Mounts": mount_points_json(record.mount_points, volumes_root),
         "Config": config_json(record.config),
@@ -163,6 +171,7 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
 
 def _network_settings(record: Record, sandbox: str) -> Json:
     running = record.state.status in ("running", "paused")
+    own = bool(record.state.started_at_ns) and not record.host.network_mode.startswith("container:")  # kept when it ends, as Docker keeps it
     bridge = next((a for a in record.attachments if a.network_name == "bridge" and not a.hidden), None)
     shown = endpoint_json(bridge, []) if bridge is not None else {}
     top: dict[str, Any] = {"EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0}
@@ -170,8 +179,8 @@ def _network_settings(record: Record, sandbox: str) -> Json:
     return (
         {
             "Bridge": "",
-            "SandboxID": record.id if running else "",
-            "SandboxKey": sandbox if running else "",
+            "SandboxID": record.id if own else "",
+            "SandboxKey": sandbox if own else "",
             "Ports": port_map_json(record.ports, record.config.exposed_ports) if running else {},
             "HairpinMode": False,
             "LinkLocalIPv6Address": "",

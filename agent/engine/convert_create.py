@@ -82,7 +82,8 @@ def wish_of(network: str, endpoint: Fields) -> NetworkWish:
         mac=_mac_of(endpoint.text("MacAddress")),
         links=endpoint.strings("Links"),
         link_local=ipam.strings("LinkLocalIPs"),
-        driver_opts=endpoint.pairs("DriverOpts"),
+        driver_opts=endpoint.pairs("DriverOpts") if endpoint.has("DriverOpts") else None,
+        has_ipam=endpoint.has("IPAMConfig"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from agent import links
 from agent.engine.convert import Json, filled, mapping
 from agent.engine.convert_mounts import bind_of, binds_of, long_form, mount_of, tmpfs_json, tmpfs_of
 from agent.engine.convert_resources import resources_json, resources_of
@@ -52,6 +53,7 @@ def host_config_of(fields: Fields) -> HostConfig:
         log_driver=log.text("Type") or (DEFAULT_DRIVER if fields.has("LogConfig") else UNAWARE_DRIVER),
         log_options=log.pairs("Config"),
         volumes_from=fields.strings("VolumesFrom"),
+        links=tuple(map(links.split, fields.strings("Links"))),
         publish_all=fields.flag("PublishAllPorts"),
         security_options=fields.strings("SecurityOpt"),
         group_add=fields.strings("GroupAdd"),
@@ -113,8 +115,6 @@ def _refuse_unserved(fields: Fields) -> None:
         raise InvalidArgument(f"Invalid isolation: \"{isolation}\" - linux only supports 'default'")
     if fields.pairs("StorageOpt"):
         raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-    if fields.strings("Links"):
-        raise InvalidArgument("links are not served: put both containers on one network (docker network create) and use their names")
     if fields.text("UsernsMode") not in ("", "host", "remap"):
         raise InvalidArgument(f"invalid user namespace mode: {fields.text('UsernsMode')}")
 
@@ -171,7 +171,7 @@ def host_config_json(host: HostConfig) -> Json:
             "GroupAdd": list(host.group_add),
             "IpcMode": host.ipc_mode or "private",
             "Cgroup": "",
-            "Links": [],
+            "Links": None,
             "OomScoreAdj": host.oom_score_adj,
             "PidMode": host.pid_mode,
             "Privileged": host.privileged,

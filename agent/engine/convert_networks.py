@@ -12,6 +12,7 @@ from typing import Final
 from agent.engine.convert import Json, filled, mapping, meta_json, time_text
 from agent.engine.fields import Fields
 from agent.records import Attachment, LocalNetwork, Record
+from cluster.model.errors import PermissionDenied
 from cluster.model.objects import Network
 from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
 
@@ -55,6 +56,22 @@ def network_request_of(fields: Fields) -> NetworkRequest:
     return NetworkRequest(spec, driver or "bridge", fields.text("Scope"), fields.flag("ConfigOnly"), source)
 
 
+def check_configuration(request: NetworkRequest) -> None:
+    """What a configuration, and a network that takes one over, may not say. Raises PermissionDenied in Docker's words."""
+    spec = request.spec
+    if request.config_only and (spec.ingress or spec.internal or spec.attachable or request.scope):
+        raise PermissionDenied("configuration network can only contain network specific fields. Network operator fields like "
+                               "[ ingress | internal | attachable | scope ] are not supported.")  # fmt: skip
+    if not request.config_from:
+        return
+    if request.config_only:
+        raise PermissionDenied("a configuration network cannot depend on another configuration network")
+    if spec.ipam or spec.ipam_options or spec.ipv6 or spec.labels or spec.ipam_driver != "default":
+        raise PermissionDenied("user specified configurations are not supported if the network depends on a configuration network")
+    if spec.driver_opts:
+        raise PermissionDenied("network driver options are not supported if the network depends on a configuration network")
+
+
 def _ipam_of(fields: Fields) -> IpamConfig:
     reserved = fields.pairs("AuxiliaryAddresses") or fields.pairs("AuxAddress")
     return IpamConfig(fields.text("Subnet"), fields.text("IPRange"), fields.text("Gateway"), reserved)
@@ -92,7 +109,7 @@ def network_json(network: Network, members: Members | None = None, peers: Mappin
         "Driver": spec.driver,
         "EnableIPv4": True,
         "EnableIPv6": spec.ipv6,
-        "IPAM": {"Driver": spec.ipam_driver, "Options": {}, "Config": _ipam_of_network(network)},
+        "IPAM": {"Driver": spec.ipam_driver, "Options": mapping(spec.ipam_options) or None, "Config": _ipam_of_network(network)},
         "Internal": spec.internal,
         "Attachable": spec.attachable,
         "Ingress": spec.ingress,
@@ -116,7 +133,7 @@ def local_network_json(network: LocalNetwork, members: Members = ()) -> Json:
         "Driver": network.driver,
         "EnableIPv4": True,
         "EnableIPv6": network.ipv6,
-        "IPAM": {"Driver": "default", "Options": mapping(network.ipam_options), "Config": _local_ipam(network)},
+        "IPAM": {"Driver": "default", "Options": None if network.name in PREDEFINED else mapping(network.ipam_options), "Config": _local_ipam(network)},
         "Internal": network.internal,
         "Attachable": network.attachable,
         "Ingress": False,
@@ -129,8 +146,8 @@ def local_network_json(network: LocalNetwork, members: Members = ()) -> Json:
 
 
 def _local_ipam(network: LocalNetwork) -> list[Json]:
-    """What was asked for, as it was asked for; a subnet that was chosen here is shown with its gateway."""
-    asked = [_ipam_json(config) for config in network.ipam]
+    """What was asked for, as it was asked for, IPv4's first; a subnet that was chosen here is shown with its gateway."""
+    asked = [_ipam_json(config) for config in sorted(network.ipam, key=lambda config: ":" in config.subnet)]
     if network.subnet and not any(config.subnet and ":" not in config.subnet for config in network.ipam):
         asked.insert(0, {"Subnet": network.subnet, "Gateway": network.gateway})
     return [config for config in asked if config]

@@ -86,7 +86,7 @@ def _endpoint_of(fields: Fields | None) -> EndpointSpec | None:
         return None
     mode = fields.text("Mode") or "vip"
     if mode not in list(EndpointMode):
-        raise InvalidArgument(f'invalid EndpointSpec.Mode: "{mode}"')
+        raise InvalidArgument(f'invalid resolution mode: "{mode}"')
     return EndpointSpec(EndpointMode(mode), tuple(_port_of(item) for item in fields.objects("Ports")))
 
 

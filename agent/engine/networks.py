@@ -13,7 +13,16 @@ from agent.engine.answers import json_answer
 from agent.engine.call import Call, Filters, matches_labels, matches_prefix
 from agent.engine.convert import Json, mapping
 from agent.engine.convert_create import wish_of
-from agent.engine.convert_networks import GATEWAY_BRIDGE, PREDEFINED, Members, NetworkRequest, local_network_json, network_json, network_request_of
+from agent.engine.convert_networks import (
+    GATEWAY_BRIDGE,
+    PREDEFINED,
+    Members,
+    NetworkRequest,
+    check_configuration,
+    local_network_json,
+    network_json,
+    network_request_of,
+)
 from agent.events import Event
 from agent.network_requests import config_of, subnet_of
 from agent.records import Attachment, LocalNetwork
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
 FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_FILTERS: Final = frozenset({"label", "label!", "until"})
 TYPES: Final = ("builtin", "custom")
+IPV4_TOLD: Final = (1, 47)  # the first version that has EnableIPv4
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -50,7 +60,12 @@ async def list_(call: Call) -> Response:
         spec = network.spec
         if _matches(filters, network.id, spec.name, spec.driver, "swarm", mapping(spec.labels), network.id in users):
             found.append(network_json(network))
-    return json_answer(found)
+    return json_answer([_as_of(call, shown) for shown in found])
+
+
+def _as_of(call: Call, shown: Json) -> Json:
+    """Without the field that this version of the API does not have."""
+    return shown if call.version >= IPV4_TOLD else {name: value for name, value in shown.items() if name != "EnableIPv4"}
 
 
 async def cluster_networks(node: Node) -> tuple[Network, ...]:
@@ -103,9 +118,9 @@ async def inspect(call: Call) -> Response:
     scope = call.text("scope")
     found = await find(call.node, call.names["id"], scope)
     if isinstance(found, LocalNetwork):
-        return json_answer(local_network_json(found, local_members(call.node, found)))
+        return json_answer(_as_of(call, local_network_json(found, local_members(call.node, found))))
     assigned = next((item for item in call.node.networks.assigned() if item.network.id == found.id), None)
-    return json_answer(network_json(found, swarm_members(call.node, assigned) if assigned is not None else ()))
+    return json_answer(_as_of(call, network_json(found, swarm_members(call.node, assigned) if assigned is not None else ())))
 
 
 async def find(node: Node, reference: str, scope: str = "") -> LocalNetwork | Network:
@@ -177,6 +192,7 @@ async def create(call: Call) -> Response:
             raise NotFound(f'plugin "{plugin}" not found')
     if await _cluster_has(call.node, spec.name):
         raise Conflict(f"network with name {spec.name} already exists")
+    check_configuration(request)
     network = await call.node.networks.create(spec, config_only=request.config_only, config_from=request.config_from)
     call.node.events.publish(Event("network", "create", network.id, (("name", network.name), ("type", network.driver))))
     return json_answer({"Id": network.id, "Warning": ""}, 201)
@@ -234,7 +250,10 @@ async def prune(call: Call) -> Response:
     for local in call.node.networks.local():
         builtin = local.name in (*PREDEFINED, GATEWAY_BRIDGE)
         if not builtin and local.id not in users and _prunable(mapping(local.labels), filters):
-            await call.node.networks.remove(local.id)
+            try:
+                await call.node.networks.remove(local.id)
+            except PermissionDenied:
+                continue  # a configuration that others use, or taken in between
             gone.append(local.name)
     if call.node.swarm.is_manager:
         gone += await _prune_cluster(call.node, filters)

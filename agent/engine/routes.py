@@ -78,7 +78,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/containers/{id}/wait", attach.wait),
     ("POST", "/containers/{id}/attach", attach.attach),
     ("POST", "/containers/{id}/exec", execs.create),
-    ("DELETE", "/containers/{id}", c.remove),
+    ("DELETE", "/containers/{id*}", c.remove),
     ("POST", "/commit", image_archives.commit),
     ("POST", "/exec/{id}/start", execs.start),
     ("POST", "/exec/{id}/resize", execs.resize),

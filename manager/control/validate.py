@@ -189,6 +189,8 @@ def network_spec(spec: NetworkSpec) -> None:
         raise InvalidArgument("name must be provided")
     if spec.name in PREDEFINED_NETWORKS:
         raise PermissionDenied(f"operation is not permitted on predefined {spec.name} network ")
+    if len(spec.name) > NAME_LENGTH_LIMIT:
+        raise InvalidArgument(f"name must be {NAME_LENGTH_LIMIT} characters or fewer")
     if not _NETWORK_NAME.fullmatch(spec.name):
         raise InvalidArgument("name must be valid as a DNS name component")
     if spec.driver != "overlay":

@@ -127,6 +127,7 @@ class Asker:
 
     zones: tuple[Zone, ...]
     dotless_stay: bool = False
+    links: tuple[tuple[str, str], ...] = ()  # (alias, name): what only this one calls others
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,8 @@ def answer(asker: Asker, query: Query, random: Random) -> Answer | Forward:
         return _reverse(asker, query, address)
     if query.name.startswith("_") and (found := _service(asker, query, random)) is not None:
         return found
-    addresses = _addresses(asker, query.name)
+    linked = (name for alias, name in asker.links if alias == query.name)
+    addresses = next((known for name in (*linked, query.name) if (known := _addresses(asker, name)) is not None), None)
     if addresses is not None:
         if not addresses:
             return Answer(Rcode.NXDOMAIN)

@@ -303,7 +303,7 @@ def test_a_create_request_names_ports_networks_and_mounts() -> None:
     )
     assert request.config.cmd == ("true",)
     assert request.config.exposed_ports == ("90/udp", "80/tcp")
-    assert request.networks == (NetworkWish(network="n2", aliases=("al",), address="10.0.0.9"),)
+    assert request.networks == (NetworkWish(network="n2", aliases=("al",), address="10.0.0.9", has_ipam=True),)
     assert [m.target for m in request.host.mounts] == ["/b", "/t"]
     assert request.host.port_bindings[0].host_port == 8080
 
@@ -312,7 +312,6 @@ def test_a_create_request_names_ports_networks_and_mounts() -> None:
     "host",
     [
         {"Runtime": "nosuch"},
-        {"Links": ["a:b"]},
         {"PortBindings": {"0/tcp": []}},
         {"PortBindings": {"80/icmp": [{}]}},
         {"PortBindings": {"80/tcp": [{"HostPort": "x"}]}},

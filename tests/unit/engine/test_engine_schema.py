@@ -88,6 +88,9 @@ def definitions() -> dict[str, Any]:
     return {name: _json_schema(schema) for name, schema in found.items()}
 
 
+NULL_IN_FACT = {"Links", "Aliases", "Options"}  # properties that daemons send as null where there is nothing, whatever the description says
+
+
 def _json_schema(schema: Any) -> Any:
     """Swagger 2.0 to JSON schema: `x-nullable` becomes a choice with null."""
     if isinstance(schema, list):
@@ -95,6 +98,8 @@ def _json_schema(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     out = {key: _json_schema(value) for key, value in schema.items() if key not in ("x-nullable", "format")}
+    for name in NULL_IN_FACT & out.keys():
+        out[name] = {"anyOf": [out[name], {"type": "null"}]}
     return {"anyOf": [out, {"type": "null"}]} if schema.get("x-nullable") is True else out
 
 

@@ -160,3 +160,12 @@ def test_the_cache_forgets_in_time_and_is_bounded() -> None:
     assert len(cache) == ENTRIES_MAX
     assert cache.get(9, 1, 1) is None
     assert cache.get(10, 1, 1) is not None
+
+
+def test_a_link_is_a_name_of_its_asker_alone_and_the_first_that_is_known_counts(mynet: Zone) -> None:
+    query = message.parse_query(dns.message.make_query("store", "A").to_wire())
+    assert isinstance(query, Query)
+    linked = zone.answer(Asker((mynet,), links=(("store", "nosuch"), ("store", "web.1.abc"))), query, random.Random(1))
+    assert isinstance(linked, Answer)
+    assert linked.records == (message.address_record("10.0.1.5"),)
+    assert zone.answer(Asker((mynet,)), query, random.Random(1)) is FORWARD

@@ -1,0 +1,44 @@
+"""`--link` as Docker has it: on the default bridge variables and /etc/hosts, on a user's network a name that its container alone can ask for."""
+
+from __future__ import annotations
+
+from tests.driver import MANAGER, Lab
+
+
+def test_a_link_on_the_default_bridge_gives_variables_and_a_line_of_etc_hosts_that_follows(lab: Lab, program: str) -> None:
+    try:
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-db", "--expose", "5432", "-e", "PASS=x", "busybox", "sleep", "1000")
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-web", "--link", "ln-db:store", "busybox", "sleep", "1000")
+        told = lab.ok(MANAGER, program, "exec", "ln-web", "env").splitlines()
+        assert {"STORE_NAME=/ln-web/store", "STORE_ENV_PASS=x", "STORE_PORT_5432_TCP_PROTO=tcp"} <= set(told)
+        assert lab.on(MANAGER, program, "exec", "ln-web", "ping", "-c", "1", "-W", "2", "store").returncode == 0
+        assert lab.ok(MANAGER, program, "inspect", "-f", "{{json .HostConfig.Links}}", "ln-web").strip() == '["/ln-db:/ln-web/store"]'
+        lab.ok(MANAGER, program, "stop", "-t", "0", "ln-db")
+        refused = lab.on(MANAGER, program, "run", "--rm", "--name", "ln-late", "--link", "ln-db:x", "busybox", "true")
+        assert (refused.returncode, "Cannot link to a non running container: /ln-db AS /ln-late/x" in refused.stderr) == (125, True)
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-taker", "busybox", "sleep", "1000")  # takes the address that was its
+        lab.ok(MANAGER, program, "start", "ln-db")
+        address = lab.ok(MANAGER, program, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "ln-db").strip()
+        assert lab.ok(MANAGER, program, "exec", "ln-web", "grep", "store", "/etc/hosts").split()[0] == address
+        lab.ok(MANAGER, program, "rm", "--link", "ln-web/store")
+        assert lab.on(MANAGER, program, "exec", "ln-web", "grep", "store", "/etc/hosts").returncode == 1
+        unknown = lab.on(MANAGER, program, "rm", "--link", "ln-web/store")
+        assert "No such container: ln-web/store" in unknown.stderr
+    finally:
+        lab.on(MANAGER, program, "rm", "-f", "ln-web", "ln-db", "ln-taker", "ln-late")
+
+
+def test_a_link_on_a_user_s_network_is_a_name_of_one_s_own(lab: Lab, program: str) -> None:
+    lab.ok(MANAGER, program, "network", "create", "ln-net")
+    try:
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-db", "--network", "ln-net", "busybox", "sleep", "1000")
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-web", "--network", "ln-net", "--link", "ln-db:store", "busybox", "sleep", "1000")
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-other", "busybox", "sleep", "1000")
+        lab.ok(MANAGER, program, "network", "connect", "--link", "ln-db:mine", "ln-net", "ln-other")
+        assert lab.on(MANAGER, program, "exec", "ln-web", "ping", "-c", "1", "-W", "2", "store").returncode == 0
+        assert lab.on(MANAGER, program, "exec", "ln-other", "ping", "-c", "1", "-W", "2", "mine").returncode == 0
+        assert lab.on(MANAGER, program, "exec", "ln-db", "ping", "-c", "1", "-W", "2", "store").returncode == 1
+        assert "STORE" not in lab.ok(MANAGER, program, "exec", "ln-web", "env")
+    finally:
+        lab.on(MANAGER, program, "rm", "-f", "ln-web", "ln-db", "ln-other")
+        lab.on(MANAGER, program, "network", "rm", "ln-net")
