@@ -33,6 +33,10 @@ _NFT_TABLE: Final = 1
 """The attribute with the table's name, the same number in every message that speaks of one."""
 
 
+_INDEX: Final = slice(4, 8)
+"""Of the link, in a link's message."""
+
+
 class Word(NamedTuple):
     """One message that the kernel sent to all who listen. `namespace` as in State."""
 
@@ -46,6 +50,7 @@ def deviating(desired: State, indexes: Indexes, words: Iterable[Word], own: Mapp
     """The namespaces that are no longer as wanted. `own`: how many nftables transactions of ours are among the words, by namespace; None when none of
     the words can be of our own doing."""
     last: dict[Hashable, tuple[str, bool]] = {}
+    links: dict[tuple[str, bool, bytes], Word] = {}  # of a link it is dear to judge a word, and only its last one counts
     transactions: dict[str, int] = {}
     touched: dict[str, bool] = {}
     numbers: dict[str, dict[int, Link]] = {}
@@ -59,11 +64,19 @@ def deviating(desired: State, indexes: Indexes, words: Iterable[Word], own: Mapp
                 transactions[word.namespace] = transactions.get(word.namespace, 0) + touched.pop(word.namespace, False)
             elif word.kind >> 8 == _NFT_SUBSYSTEM and wanted.tables:
                 touched[word.namespace] = touched.get(word.namespace, False) or _table(word.payload) == TABLE
+        elif word.kind in (messages.RTM_NEWLINK, messages.RTM_DELLINK):
+            links[word.namespace, word.payload[0] == socket.AF_BRIDGE, word.payload[_INDEX]] = word
         else:
             if word.namespace not in numbers:
                 numbers[word.namespace] = _numbers(wanted, indexes, word.namespace)
             for key, wrong in _judged(wanted, numbers[word.namespace], word, ours=own is not None):
                 last[word.namespace, key] = word.namespace, wrong
+    for word in links.values():
+        wanted = desired[word.namespace]
+        if word.namespace not in numbers:
+            numbers[word.namespace] = _numbers(wanted, indexes, word.namespace)
+        if _link_is_wrong(numbers[word.namespace], word):
+            found.add(word.namespace)
     found |= {namespace for namespace, count in transactions.items() if count > (own or {}).get(namespace, 0)}
     return frozenset(found | {namespace for namespace, wrong in last.values() if wrong})
 
@@ -76,16 +89,21 @@ def _numbers(wanted: Namespace, indexes: Indexes, name: str) -> dict[int, Link]:
     return {LOOPBACK_INDEX if link.kind is LinkKind.LOOPBACK else indexes.of(name, link.name): link for link in wanted.links}
 
 
+def _link_is_wrong(links: Mapping[int, Link], word: Word) -> bool:
+    (index,) = struct.unpack("=i", word.payload[_INDEX])
+    gone = word.kind == messages.RTM_DELLINK
+    link = links.get(index)
+    if link is None:
+        return False
+    if word.payload[0] == socket.AF_BRIDGE:
+        return bool(link.master) and (gone or not _port_as_wanted(link, word.payload))
+    return gone or not _as_wanted(link, seen_link(word.payload), links)
+
+
 def _judged(wanted: Namespace, links: Mapping[int, Link], word: Word, *, ours: bool) -> Iterator[tuple[Hashable, bool]]:
     """(the thing that the word is about, whether it is not as wanted now)."""
     kind, payload = word.kind, word.payload
-    if kind in (messages.RTM_NEWLINK, messages.RTM_DELLINK):
-        (index,) = struct.unpack_from("=i", payload, 4)
-        if index in links and payload[0] == socket.AF_BRIDGE:
-            yield ("port", index), bool(links[index].master) and (kind == messages.RTM_DELLINK or not _port_as_wanted(links[index], payload))
-        elif index in links:
-            yield ("link", index), kind == messages.RTM_DELLINK or not _as_wanted(links[index], seen_link(payload), links)
-    elif kind in (messages.RTM_NEWADDR, messages.RTM_DELADDR):
+    if kind in (messages.RTM_NEWADDR, messages.RTM_DELADDR):
         _, prefix, _, _, index = struct.unpack_from("=BBBBi", payload)
         found = dict(attributes(payload, 8))
         address = _ip(found.get(messages.IFA_LOCAL) or found.get(messages.IFA_ADDRESS, b""))

@@ -6,13 +6,18 @@ Moving or renaming a link afterwards costs tens of milliseconds; this costs one.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
+from typing import Final
 
 from netfabric.netlink.messages import Message, attribute, link_attributes, link_header, new_link
 
 _VETH_INFO_PEER = 1
 _NLA_F_NESTED = 0x8000
+ADDRESSES_KEPT: Final = 16_384
+"""A plan asks for each endpoint's again."""
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT)
 def mac_of(address: str) -> str:
     """Docker's MAC of an IPv4 address: 02:42 and its four bytes."""
     return "02:42:" + ipaddress.IPv4Address(address).packed.hex(":")

@@ -44,6 +44,7 @@ RTN_UNICAST = 1
 
 NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
+_ATTRIBUTE = struct.Struct("=HH")
 _POINT_TO_POINT_PREFIX = 31
 
 
@@ -64,7 +65,7 @@ class Message:
 
 def attribute(kind: int, value: bytes) -> bytes:
     length = 4 + len(value)
-    return struct.pack("=HH", length, kind) + value + bytes(-length % 4)
+    return _ATTRIBUTE.pack(length, kind) + value + bytes(-length % 4)
 
 
 def u8(kind: int, value: int) -> bytes:
@@ -95,7 +96,7 @@ def attributes(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
     """The (kind, value) pairs in `data` from `offset`; a truncated tail is left out."""
     end = len(data)
     while offset + 4 <= end:
-        length, kind = struct.unpack_from("=HH", data, offset)
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if length < 4 or offset + length > end:
             return
         yield kind & NLA_TYPE_MASK, data[offset + 4 : offset + length]
