@@ -26,6 +26,7 @@ from cluster.wire import calls, permissions, rpc, transport
 from cluster.wire.codec import BadMessage, decode, encode
 from cluster.wire.frames import FrameTooLong
 from cluster.wire.refusals import Refusals
+from cluster.wire.silence import Silence, Verdict
 from cluster.wire.tls_stream import TlsStream
 from cluster.wire.transport import ContextFor, split_address
 
@@ -33,9 +34,8 @@ __all__ = ["Caller", "Handler", "Peer", "connect", "serve", "split_address"]
 
 log = logging.getLogger("festoon.wire")
 KEEPALIVE_INTERVAL_S: Final = 5.0
-"""Silence after which a ping is sent; three such intervals without a byte and the peer counts as dead."""
+"""Silence after which a ping is sent; how many such intervals make a dead peer, cluster/wire/silence.py decides."""
 
-KEEPALIVE_MISSES: Final = 3
 MAX_CONNECTIONS: Final = 4096
 """Connections that one server holds open; a further one is closed at once."""
 
@@ -102,6 +102,9 @@ class Peer:
         self, stream: TlsStream, handlers: Mapping[str, Handler], keepalive_s: float, admit: Admit | None = None
     ) -> None:
         self.closed = trio.Event()
+        self.silent_s = 0.0
+        """For how long nothing was heard when silence ended the connection; 0 while it has not."""
+
         self.address, self.port = stream.remote()
         identity = subject.from_peer_certificate(stream.certificate())
         self.caller = Caller(
@@ -115,7 +118,6 @@ class Peer:
         self.known = identity is not None and not self.caller.late
         self._stream = stream
         self._handlers = handlers
-        self._keepalive_s = keepalive_s
         self._admit = admit
         self._rpc = rpc.Connection() if self.known else rpc.Connection(UNKNOWN_CALLS, UNKNOWN_FRAME_BYTES)
         self._waiting: dict[int, _Waiting] = {}
@@ -123,7 +125,8 @@ class Peer:
         self._slots = trio.Semaphore(rpc.MAX_CALLS_IN_FLIGHT)
         self._to_send = trio.Event()
         self._room = trio.Event()
-        self._heard = trio.Event()
+        self._silence = Silence(keepalive_s, trio.current_time())
+        self._pings = 0
         self._reason = ""
         self.broke = ""  # what the other side did against the protocol
 
@@ -230,7 +233,7 @@ class Peer:
                 return
             if events is None:
                 return
-            self._heard.set()
+            self._silence.heard(trio.current_time())
             for event in events:
                 self._handle(event, nursery)
             self._flush()
@@ -274,20 +277,19 @@ class Peer:
                 return
 
     async def _keep_alive(self, scope: trio.CancelScope) -> None:
-        silent = 0
-        while silent < KEEPALIVE_MISSES:
-            self._heard = trio.Event()
-            with trio.move_on_after(self._keepalive_s) as waited:
-                await self._heard.wait()
-                await trio.sleep_forever()  # heard: look again when this interval is over
-            if self._heard.is_set():
-                silent, self._reason = 0, ""
+        verdict, now_s = Verdict.HEARD, trio.current_time()
+        while verdict is not Verdict.DEAD:
+            await trio.sleep_until(self._silence.due_s)
+            now_s = trio.current_time()
+            verdict = self._silence.look(now_s)
+            if verdict is Verdict.HEARD:
+                self._reason = ""
             else:
-                silent += 1
-                self._reason = f": nothing heard for {silent * self._keepalive_s:g} s"
-                self._rpc.ping(silent)
+                self._reason = f": nothing heard for {self._silence.lasted_s(now_s):.1f} s"
+                self._pings += 1
+                self._rpc.ping(self._pings)
                 self._flush()
-            assert waited.cancelled_caught
+        self.silent_s = self._silence.lasted_s(now_s)
         scope.cancel()
 
     def _flush(self) -> None:

@@ -2,7 +2,8 @@
 
 A node whose session ends has GRACE_NS to come back: an agent that restarts is no failure. After the manager's own
 start every node gets UNKNOWN_GRACE_NS, because nobody knows yet who is there. A connection that has gone silent is
-ended by the wire's own keep-alive (cluster/wire/peer.py) after three intervals of KEEPALIVE_S. Times are
+ended by the wire's own keep-alive (cluster/wire/silence.py) after three intervals of KEEPALIVE_S, later for a node that is slow at times; the node then has
+half as long again. So a dead one is known after 4.5 s. Times are
 nanoseconds of any clock that never goes back.
 """
 
@@ -27,9 +28,9 @@ class Liveness:
         """The node has a session."""
         self._missing.pop(node_id, None)
 
-    def closed(self, node_id: NodeId, now_ns: int) -> None:
-        """The node's session has ended."""
-        self._missing[node_id] = now_ns + GRACE_NS
+    def closed(self, node_id: NodeId, now_ns: int, silent_ns: int = 0) -> None:
+        """The node's session has ended; `silent_ns`: because so long nothing was heard."""
+        self._missing[node_id] = now_ns + (silent_ns // 2 or GRACE_NS)
 
     def unknown(self, node_id: NodeId, now_ns: int) -> None:
         """Nobody has heard of the node since the manager began."""

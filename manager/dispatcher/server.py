@@ -297,9 +297,9 @@ class Dispatcher:
         if self._sessions.close(session):
             self._wake(self._board.close(session.node_id))
             if self._store.get(Kind.NODE, session.node_id) is not None:
-                self._liveness.closed(session.node_id, _now_ns())
+                self._liveness.closed(session.node_id, _now_ns(), int(session.peer.silent_s * 1e9))
                 self._liveness_changed.set()
-            log.info("session closed", extra={"fields": {"node": session.node_id}})
+            log.info("session closed", extra={"fields": {"node": session.node_id, "silent_s": round(session.peer.silent_s, 1)}})
 
     async def _miss(self) -> None:
         """Mark nodes down when their grace is over."""

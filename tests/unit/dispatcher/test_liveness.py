@@ -25,6 +25,12 @@ def test_a_node_that_stays_away_is_down_once() -> None:
     assert liveness.expire(2 * GRACE_NS) == ()
 
 
+def test_a_node_that_fell_silent_is_down_after_half_as_long_again() -> None:
+    liveness = Liveness()
+    liveness.closed(ONE, 3_000, silent_ns=3_000)
+    assert liveness.deadline_ns() == 4_500
+
+
 def test_after_a_managers_start_nodes_get_more_time() -> None:
     liveness = Liveness()
     liveness.unknown(ONE, 0)
