@@ -1,4 +1,5 @@
 """Attaching a container to an overlay and the gateway bridge: the fabric against `ip` commands that make the same, in turn; and the cost of the hundredth.
+An overlay's throughput against the same VXLAN made by `ip` commands, over the same underlay, in turn (iperf3, Debian's package).
 
 Both work in a namespace of their own that stands for a node. The peer's commands are what a person would type: a namespace, two veth pairs, bridge ports,
 MAC addresses, MTU, addresses, the default route, and the forwarding and neighbour entries of one remote endpoint.
@@ -6,12 +7,14 @@ MAC addresses, MTU, addresses, the default route, and the forwarding and neighbo
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import trio
 
@@ -19,15 +22,20 @@ from bench.report import Report
 from netfabric.apply import Fabric, open_fabric
 from netfabric.netlink import netns
 from netfabric.view import Bridge, Interface, Overlay, Remote, Sandbox, View
+from tests.node import netfabric_world as w
 
 FESTOON, COMMANDS = "festoon", "ip"
 MANY = 100
+SECONDS = 1
+TURNS = 5  # of each peer in a run: many short ones, because what else the machine does comes and goes
+ENDS = (w.Task("aaaaaaaaaaaa", 1, 1), w.Task("bbbbbbbbbbbb", 2, 2))
 OVERLAY = "o" * 25
 GATEWAY = Bridge("docker_gwbridge", "172.18.0.0/16", "172.18.0.1/16", isolate=True)
 
 
 def measure(report: Report, runs: int) -> None:
     trio.run(_measure, report, runs)
+    trio.run(_throughput, report, runs)
 
 
 def _view(count: int) -> View:
@@ -105,3 +113,60 @@ def _by_commands(node: int) -> float:
 def _run(namespace: int, argv: Sequence[str]) -> None:
     with netns.in_namespace(namespace):
         subprocess.run(argv, check=True, close_fds=False, capture_output=True)
+
+
+# -- throughput ---------------------------------------------------------------------------------------------------------
+
+
+async def _throughput(report: Report, runs: int) -> None:
+    world = w.build()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(world.open())
+            await world.reconcile(ENDS)
+            made = {FESTOON: [(stack.enter_context(world.sandbox(one.node, one.id)), one.on_mynet) for one in ENDS], COMMANDS: _overlay_by_hand(world, stack)}
+            for _, server in made.values():
+                stack.enter_context(_served(server[0]))
+            await trio.sleep(1)
+            for number in range(runs * TURNS + 1):  # the first is a warm-up
+                for name, ((client, _), (_, address)) in made.items():
+                    rate = json.loads(await w.output(client, "iperf3", "-J", "-t", str(SECONDS), "-c", address))["end"]["sum_received"]["bits_per_second"]
+                    if number:
+                        report.add("overlay, Gbit/s", name, rate / 1e9)
+    finally:
+        world.close()
+
+
+@contextlib.contextmanager
+def _served(namespace: int) -> Iterator[None]:
+    argv = ["nsenter", f"--net=/proc/self/fd/{namespace}", "iperf3", "-s"]
+    with subprocess.Popen(argv, pass_fds=(namespace,), stdout=subprocess.DEVNULL) as server:
+        try:
+            yield
+        finally:
+            server.kill()
+
+
+def _overlay_by_hand(world: w.World, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> list[tuple[int, str]]:
+    """A namespace with its address on each of the two nodes, joined as the fabric joins its sandboxes."""
+    ends = []
+    for here, there in ((1, 2), (2, 1)):
+        overlay, inside = netns.create_anonymous(), netns.create_anonymous()
+        stack.callback(os.close, overlay)
+        stack.callback(os.close, inside)
+        _run(world.nodes[here], f"ip link add vxlan9 type vxlan id 4200 dstport 4789 local {w.vtep(here)} nolearning proxy".split())
+        _run(world.nodes[here], f"ip link set vxlan9 netns /proc/{os.getpid()}/fd/{overlay}".split())
+        for line in (
+            "ip link add br0 type bridge",
+            "ip link set vxlan9 mtu 1450 master br0 up",
+            f"ip link add veth9 mtu 1450 type veth peer name eth0 address 02:42:0a:09:00:0{here} mtu 1450 netns /proc/{os.getpid()}/fd/{inside}",
+            "ip link set veth9 master br0 up",
+            "ip link set br0 up",
+            f"bridge fdb add 02:42:0a:09:00:0{there} dev vxlan9 dst {w.vtep(there)} self permanent",
+            f"ip neigh add 10.9.0.{there} lladdr 02:42:0a:09:00:0{there} dev vxlan9 nud permanent",
+        ):
+            _run(overlay, line.split())
+        _run(inside, f"ip addr add 10.9.0.{here}/24 dev eth0".split())
+        _run(inside, "ip link set eth0 up".split())
+        ends.append((inside, f"10.9.0.{here}"))
+    return ends
