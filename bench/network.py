@@ -129,10 +129,14 @@ async def _throughput(report: Report, runs: int) -> None:
                 stack.enter_context(_served(server[0]))
             await trio.sleep(1)
             for number in range(runs * TURNS + 1):  # the first is a warm-up
+                rates = {}
                 for name, ((client, _), (_, address)) in made.items():
-                    rate = json.loads(await w.output(client, "iperf3", "-J", "-t", str(SECONDS), "-c", address))["end"]["sum_received"]["bits_per_second"]
+                    said = json.loads(await w.output(client, "iperf3", "-J", "-t", str(SECONDS), "-c", address))
+                    rates[name] = said["end"]["sum_received"]["bits_per_second"] / 1e9
                     if number:
-                        report.add("overlay, Gbit/s", name, rate / 1e9)
+                        report.add("overlay, Gbit/s", name, rates[name])
+                if number:
+                    report.add("overlay, in proportion to the same turn's by hand", FESTOON, rates[FESTOON] / rates[COMMANDS])
     finally:
         world.close()
 

@@ -19,7 +19,7 @@ from runtime.supervisor.messages import Event
 from runtime.supervisor.places import Places
 
 STEM_START_TIMEOUT_S = 60.0
-HELLO_TIMEOUT_S = 20.0
+HELLO_TIMEOUT_S = 60.0
 """A supervisor that is being restarted listens already; its answer comes when it has adopted what runs."""
 CONNECT_TRIES_MAX = 3
 """Supervisors in a row that may die while they are being greeted."""

@@ -20,7 +20,7 @@ import trio
 
 from lab import layout as layouts
 from lab.layout import LabError
-from vm import images, machine, network
+from vm import images, kernel, machine, network
 from vm.errors import VmError
 from vm.guest import agent
 from vm.machine import Cgroup, Machine, Settings
@@ -37,7 +37,10 @@ FESTOOND = """
 mkdir -p /var/lib/festoon /var/log
 cp -a "$1" /var/lib/festoon/images
 ln -sfn festoon/festoon.sock /run/docker.sock
-exec "$2" -I -m agent --ready-fd 1 2>/var/log/festoond.log
+"$2" -I -m agent --ready-fd 1 2>/var/log/festoond.log
+status=$?
+tail -n 5 /var/log/festoond.log
+exit $status
 """
 _CREDENTIALS = struct.Struct("=iII")
 
@@ -207,6 +210,7 @@ def main(arguments: list[str]) -> int:
     try:
         layout = layouts.plan(asked["nodes"], asked["managers"], asked["subnet"], asked["name"])
         store = str(images.prepared())
+        kernel.ready()  # it may have to be fetched, which the machines' own network can't
         listener = socket.socket(socket.AF_UNIX)
         try:
             listener.bind(SOCKET_PREFIX + layout.name)

@@ -1,4 +1,4 @@
-"""One guest: virtiofsd with the host's root read-only, and QEMU.
+"""One guest: QEMU, and virtiofsd with the host's root read-only, or a disk of the guest's own.
 
 Owns both processes. They are killed by the kernel when the thread that started them ends (PR_SET_PDEATHSIG, by setpriv), and
 they are joined by sockets without names, so that nothing is left even after SIGKILL. Source: qemu(1), virtiofsd(1), the
@@ -15,9 +15,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -38,6 +38,7 @@ COMMAND_LINE = (
 """Everything that costs boot time in a translated machine and protects nothing there is off."""
 
 SHARE_OPTIONS = ("-o", "source=/", "-o", "cache=always", "-o", "sandbox=chroot", "-o", "xattr")
+DISK_COMMAND_LINE = f"{COMMAND_LINE} systemd.wants=guest-agent.service net.ifnames=0"
 FRESH = ("/var/lib/festoon", "/var/lib/festoon-lab", "/var/tmp")  # noqa: S108 (the guest's)
 
 _GUEST = Path(__file__).parent / "guest"
@@ -67,6 +68,11 @@ class Settings:
     cpus: int = 1
     cgroup: Cgroup = Cgroup.V2
     link: Link | None = None
+    disk: int | None = None
+    """A descriptor of an ext4 file system with a Debian that boots by systemd (debian.py): the guest's root, which it writes to. It gets nothing of
+    the host's files, a network of its own that leads outside by QEMU, and all the cgroups that systemd makes."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """What is put on the disk before it boots, by path without a leading slash."""
 
 
 class Machine:
@@ -85,6 +91,13 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    def wait_ended(self, timeout_s: float) -> None:
+        """Until the guest has ended by itself (a reboot is an end). Raises VmError."""
+        try:
+            self._processes[0].wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise VmError(f"the guest did not end within {timeout_s:.0f} s; its console:\n{self.console()}") from None
 
     def end(self) -> None:
         """At once: nothing in it is worth a shutdown. Waits for both processes."""
@@ -121,26 +134,40 @@ def start(settings: Settings) -> Machine:
     if absent:
         raise VmError(f"guests need {', '.join(absent)}: `.ci/install` installs them on Debian and Ubuntu")
     chosen = kernel.ready()
-    _compile()
     ours: list[socket.socket] = []
     with ExitStack() as stack:  # what only the children need
-        share = stack.enter_context(socket.socket(socket.AF_UNIX))
-        share.bind("")  # Linux chooses an abstract name
-        share.listen(1)
-        to_share = stack.enter_context(socket.socket(socket.AF_UNIX))
-        to_share.connect(share.getsockname())
-        ends = [to_share]
+        ends: list[int] = []
         for _ in range(2):
             here, there = socket.socketpair()
             ours.append(here)
-            ends.append(stack.enter_context(there))
+            ends.append(stack.enter_context(there).fileno())
+        port, console = ends
         initrd = os.memfd_create("initrd")
         stack.callback(os.close, initrd)
         _write_all(initrd, chosen.base.read_bytes() + _own_files(settings, chosen))
-        descriptors = [end.fileno() for end in ends]
-        files = _spawn([_virtiofsd(), f"--fd={share.fileno()}", *SHARE_OPTIONS], [share.fileno()], descriptors[2])
-        qemu = _spawn(_qemu(settings, chosen, initrd, *descriptors), [*descriptors, initrd], descriptors[2])
-    return Machine(settings, (qemu, files), ours[0], ours[1])
+        command, passed, served = _qemu(settings, chosen, initrd, port, console), [port, console, initrd], []
+        if settings.disk is None:
+            _compile()
+            share, to_share = _listening(stack)
+            served.append(_spawn([_virtiofsd(), f"--fd={share}", *SHARE_OPTIONS], [share], console))
+            command += ["-chardev", f"socket,id=share,fd={to_share}", "-device", "vhost-user-fs-pci,chardev=share,tag=root"]
+            passed.append(to_share)
+        else:
+            command += ["-drive", f"file=/proc/self/fd/{settings.disk},format=raw,if=virtio,cache=unsafe"]
+            command += ["-netdev", "user,id=link", "-device", "virtio-net-pci,netdev=link"]
+            passed.append(settings.disk)
+        qemu = _spawn(command, passed, console)
+    return Machine(settings, (qemu, *served), ours[0], ours[1])
+
+
+def _listening(stack: ExitStack) -> tuple[int, int]:
+    """virtiofsd's listening socket, which has no name in the file system, and QEMU's connection to it."""
+    share = stack.enter_context(socket.socket(socket.AF_UNIX))
+    share.bind("")  # Linux chooses an abstract name
+    share.listen(1)
+    to_share = stack.enter_context(socket.socket(socket.AF_UNIX))
+    to_share.connect(share.getsockname())
+    return share.fileno(), to_share.fileno()
 
 
 def _virtiofsd() -> str:
@@ -172,13 +199,15 @@ def _own_files(settings: Settings, chosen: Kernel) -> bytes:
         "python": os.path.realpath(sys.executable),
         "address": link.address if link else "",
         "gateway": link.gateway if link else "",
-        "disk": "",
+        "disk": "" if settings.disk is None else "/dev/vda",
     }
     files = {
         "init": (_GUEST / "init").read_bytes(),
         "guest/boot": (_GUEST / "boot").read_bytes(),
         "guest/agent.py": (_GUEST / "agent.py").read_bytes(),
+        "guest/agent.service": (_GUEST / "agent.service").read_bytes(),
         "guest/settings": "".join(f"{key}={shlex.quote(value)}\n" for key, value in answers.items()).encode(),
+        **{f"guest/files/{path}": data for path, data in settings.files.items()},
     }
     return cpio.archive(files, programs=frozenset({"init"}))
 
@@ -190,14 +219,14 @@ def _fresh() -> list[str]:
     return [*FRESH, *([] if inside else ["/tmp"])]  # noqa: S108
 
 
-def _qemu(settings: Settings, chosen: Kernel, initrd: int, share: int, port: int, console: int) -> list[str]:
+def _qemu(settings: Settings, chosen: Kernel, initrd: int, port: int, console: int) -> list[str]:
     memory = f"{settings.memory_mib}M"
+    words = COMMAND_LINE if settings.disk is None else DISK_COMMAND_LINE
     command = [
         QEMU, "-name", settings.name, "-machine", "q35,accel=tcg,smm=off,vmport=off", "-cpu", PROCESSOR, "-smp", str(settings.cpus), "-m", memory,
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-        "-kernel", str(chosen.image), "-initrd", f"/proc/self/fd/{initrd}", "-append", COMMAND_LINE,
+        "-kernel", str(chosen.image), "-initrd", f"/proc/self/fd/{initrd}", "-append", words,
         "-object", f"memory-backend-memfd,id=memory,size={memory},share=on", "-numa", "node,memdev=memory",
-        "-chardev", f"socket,id=share,fd={share}", "-device", "vhost-user-fs-pci,chardev=share,tag=root",
         "-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console",
         "-chardev", f"socket,id=port,fd={port}", "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=port,nr=1",
     ]  # fmt: skip
