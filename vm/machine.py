@@ -92,13 +92,6 @@ class Machine:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def wait_ended(self, timeout_s: float) -> None:
-        """Until the guest has ended by itself (a reboot is an end). Raises VmError."""
-        try:
-            self._processes[0].wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise VmError(f"the guest did not end within {timeout_s:.0f} s; its console:\n{self.console()}") from None
-
     def end(self) -> None:
         """At once: nothing in it is worth a shutdown. Waits for both processes."""
         for process in self._processes:
