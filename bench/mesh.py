@@ -21,7 +21,7 @@ from pathlib import Path
 import trio
 
 from bench.engine import Engine
-from bench.peers import FESTOON, LAB, SUBNET, _members, run
+from bench.peers import FESTOON, LAB, SUBNET, members, run
 from bench.report import Report
 from netfabric.view import Backend, Balancer, PublishedPort, View
 from tests.node import netfabric_world as w
@@ -107,10 +107,14 @@ def _serving(world: w.World, task: w.Task) -> Iterator[None]:
 
 
 async def _wrk(world: w.World, flags: tuple[str, ...]) -> tuple[float, float]:
-    """(requests a second, 99th percentile in ms)."""
     out = await w.output(
         world.client, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--latency", *flags, f"http://{w.vtep(NODE)}:8080/"
     )
+    return rate_and_p99(out)
+
+
+def rate_and_p99(out: str) -> tuple[float, float]:
+    """What wrk has printed: (requests a second, 99th percentile in ms)."""
     rate, slow = re.search(r"Requests/sec:\s+([\d.]+)", out), re.search(r"99%\s+([\d.]+)(us|ms|s)", out)
     assert rate, out
     assert slow, out
@@ -182,7 +186,7 @@ def _propagation(report: Report, changes: int) -> None:
     """From the request that scales a service of ten tasks by one to the last node's changed balancing rules."""
     run(FESTOON, "lab", "up", "--swarm", "--name", LAB, "--subnet", SUBNET)
     try:
-        agents = [pid for pid in _members(LAB) if b"-m\0agent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        agents = [pid for pid in members(LAB) if b"-m\0agent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         engine = next(found for pid in agents if (found := _manager(pid)) is not None)
         engine.create_service("moved", 10)
         service = engine.request("GET", "/services/moved")

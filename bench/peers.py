@@ -64,20 +64,21 @@ def peers() -> Iterator[dict[str, Engine]]:
 def _festoon() -> Iterator[Daemon]:
     run(FESTOON, "lab", "up", "--nodes", "1", "--name", LAB, "--subnet", SUBNET)
     try:
-        node = _members(LAB)
+        node = members(LAB)
         path = Path(f"/proc/{node[0]}/root/run/festoon/festoon.sock")
-        yield Daemon(Engine(str(path)), path, lambda: _members(LAB))
+        yield Daemon(Engine(str(path)), path, lambda: members(LAB))
     finally:
         run(FESTOON, "lab", "down", "--name", LAB)
 
 
-def _members(lab: str) -> list[int]:
+def members(lab: str) -> list[int]:
     """Festoon's own processes in the lab's groups; the first is the node's."""
     found: set[int] = set()
-    for base in Path("/sys/fs/cgroup").glob(f"*/festoon-lab/{lab}"):
-        for procs in base.rglob("cgroup.procs"):
-            with contextlib.suppress(OSError):
-                found.update(int(p) for p in procs.read_text().split())
+    for pattern in (f"*/festoon-lab/{lab}", f"festoon-lab/{lab}"):  # cgroup v1, v2
+        for base in Path("/sys/fs/cgroup").glob(pattern):
+            for procs in base.rglob("cgroup.procs"):
+                with contextlib.suppress(OSError):
+                    found.update(int(p) for p in procs.read_text().split())
     lines = {}
     for pid in found:
         with contextlib.suppress(OSError):
@@ -99,9 +100,9 @@ def _docker() -> Iterator[Daemon]:
     )
     daemon = subprocess.Popen(["unshare", "--uts", "sh", "-c", script], start_new_session=True)
     try:
-        engine = _answering(str(root / "docker.sock"), root / "log")
+        engine = answering(str(root / "docker.sock"), root / "log")
         archive = Path("/bin/busybox")
-        engine.request("POST", "/images/create?fromSrc=-&repo=busybox&tag=latest", raw=_root_archive(archive), kind="application/x-tar")
+        engine.request("POST", "/images/create?fromSrc=-&repo=busybox&tag=latest", raw=root_archive(archive), kind="application/x-tar")
         yield Daemon(engine, root / "docker.sock", lambda: _docker_processes(root))
     finally:
         daemon.terminate()
@@ -125,8 +126,9 @@ def _docker_processes(root: Path) -> list[int]:
     return found
 
 
-def _answering(path: str, log: Path) -> Engine:
-    end = time.monotonic() + 30
+def answering(path: str, log: Path, seconds: float = 30) -> Engine:
+    """A daemon's engine, as soon as it answers."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         engine = Engine(path)
         try:
@@ -138,7 +140,8 @@ def _answering(path: str, log: Path) -> Engine:
     raise RuntimeError("dockerd did not start: " + log.read_text()[-500:])
 
 
-def _root_archive(busybox: Path) -> bytes:
+def root_archive(busybox: Path) -> bytes:
+    """An image's root folder with nothing but busybox."""
     import io
     import tarfile
 
