@@ -19,7 +19,7 @@ import trio
 from cluster.model.errors import Internal
 
 READY_BYTES: Final = 64 * 1024
-START_TIMEOUT_S: Final = 30
+START_TIMEOUT_S: Final = 120  # a machine that is very slow needs most of a minute
 STOP_TIMEOUT_S: Final = 10
 
 
@@ -169,4 +169,4 @@ class ManagerProcess:
         with self._log_path.open("rb") as log:
             log.seek(position)
             lines = log.read(READY_BYTES).decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "the manager process ended without a word"
+        return lines[-1] if lines else f"the manager process ended, or did not start within {START_TIMEOUT_S} s, without a word"
