@@ -11,6 +11,9 @@ import sys
 
 def main() -> int:
     """Run the command in sys.argv; the exit status."""
+    # Our other programs are started with -I, which ignores this wish for other people's Python; here it would cost each
+    # command the compilation of itself, as long as the command takes.
+    sys.dont_write_bytecode = False
     arguments = sys.argv[1:]
     if arguments[:2] == ["lab", "exec"]:
         from lab.enter import main as lab_exec

@@ -13,22 +13,24 @@ from errno import EACCES
 from http import HTTPStatus
 from socket import socket
 from typing import Any, Final
-from urllib.parse import quote, urlencode
 
 from cli.failures import ApiFailure, CliFailure
 from cluster.wire.http_client import Answer, ConnectionFailed, HttpClient, Whole
-from cluster.wire.http_codec import Headers
+from cluster.wire.http_events import Headers
 
 API_VERSION: Final = os.environ.get("DOCKER_API_VERSION", "").removeprefix("v") or "1.51"
 DEFAULT_HOST: Final = "unix:///run/festoon/festoon.sock"
 _JSON: Final = (("Content-Type", "application/json"),)
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_IN_PATH: Final = _UNRESERVED | frozenset(b"/:@")
 
 
 class Api:
-    """One daemon. Each request opens a connection of its own."""
+    """One daemon. Each request opens a connection of its own. `program`: what the user calls us."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, program: str = "festoon") -> None:
         self.host = host
+        self.program = program
         self._client = HttpClient(host)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -99,7 +101,12 @@ def _encoded(body: object) -> bytes:
 
 def reference(text: str) -> str:
     """A name or id as a part of a path; image names keep their slashes."""
-    return quote(text, safe="/:@")
+    return _quoted(text, _IN_PATH)
+
+
+def _quoted(text: str, kept: frozenset[int]) -> str:
+    """RFC 3986, section 2.1. (urllib costs three milliseconds of every command.)"""
+    return "".join(chr(byte) if byte in kept else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
 
 
 def filters_of(given: Iterable[str]) -> dict[str, list[str]] | None:
@@ -118,7 +125,7 @@ def _target(path: str, query: dict[str, Any]) -> str:
             continue
         many = value if isinstance(value, list) else [value]
         pairs += [(name, "1" if v is True else json.dumps(v) if isinstance(v, dict) else str(v)) for v in many]
-    return f"/v{API_VERSION}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
+    return f"/v{API_VERSION}{path}" + ("?" + "&".join(f"{_quoted(name, _UNRESERVED)}={_quoted(value, _UNRESERVED)}" for name, value in pairs) if pairs else "")
 
 
 def _value(answer: Whole) -> Any:

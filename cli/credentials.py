@@ -10,7 +10,6 @@ import base64
 import binascii
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +85,8 @@ def _read() -> dict[str, Any]:
 
 
 def _write(document: dict[str, Any]) -> Path:
+    import tempfile  # for log-ins alone
+
     target = path()
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=target.parent, prefix=".config-", delete=False) as file:  # mode 0600

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from cli.failures import CliFailure
 
@@ -11,8 +10,13 @@ from cli.failures import CliFailure
 def env_lines(paths: Iterable[str]) -> list[str]:
     """The lines of all files, without comments and empty ones. Raises CliFailure."""
     try:
-        return [line for path in paths for text in Path(path).read_text().splitlines() if (line := text.lstrip()) and not line.startswith("#")]
+        return [line for path in paths for text in _lines(path) if (line := text.lstrip()) and not line.startswith("#")]
     except UnicodeDecodeError as e:
         raise CliFailure("env file contains invalid utf8 bytes") from e
     except OSError as e:
         raise CliFailure(f"open {e.filename}: {(e.strerror or '').lower()}") from e
+
+
+def _lines(path: str) -> list[str]:
+    with open(path) as file:
+        return file.read().splitlines()

@@ -9,11 +9,10 @@ import os
 import sys
 from typing import Any, Final
 
-import click
-
 from cli.api import DEFAULT_HOST, Api
 from cli.failures import FAILED, INTERRUPTED, CliFailure
-from cli.usage import Group, options, switch
+from cli.flags import options, switch
+from cli.usage import Group
 from cluster.version import VERSION
 
 _COMMANDS: Final = {
@@ -71,13 +70,16 @@ _COMMANDS: Final = {
 def run(program: str, arguments: list[str]) -> int:
     """Run one command; its exit status. Failures are printed here and nowhere else."""
     name = os.path.basename(program)
+    root = Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS, begin=_begin)
     try:
-        result = _root().main(arguments, prog_name=name if name != "__main__.py" else "festoon", standalone_mode=False)
+        result = root.invoke(name if name != "__main__.py" else "festoon", arguments, None)
+        sys.stdout.flush()
     except CliFailure as e:
         if e.message:
             print(e.message, file=sys.stderr)
         return e.status
-    except click.Abort:
+    except (KeyboardInterrupt, EOFError):
+        print(file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Who read our output has gone; nothing must be flushed into it at exit either.
@@ -89,18 +91,9 @@ def run(program: str, arguments: list[str]) -> int:
 @options("--host", "-H", help="Daemon socket to connect to")
 @switch("--debug", "-D", help="Enable debug mode")
 @switch("--version", "-v", help="Print version information and quit")
-def _start(ctx: click.Context, host: tuple[str, ...], **flags: Any) -> None:
+def _begin(program: str, host: tuple[str, ...], **flags: Any) -> Api | None:
     if flags["version"]:
         print(f"Festoon version {VERSION}")
-        ctx.exit(0)
+        return None
     environment = os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST")
-    ctx.obj = Api(host[-1] if host else environment or DEFAULT_HOST)
-    if ctx.invoked_subcommand is None:
-        print(ctx.get_help())
-
-
-def _root() -> Group:
-    root = Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS)
-    root.callback = click.pass_context(_start)
-    root.params = list(reversed(getattr(_start, "__click_params__", [])))
-    return root
+    return Api(host[-1] if host else environment or DEFAULT_HOST, program)

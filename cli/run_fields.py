@@ -5,9 +5,9 @@ Source: docker/cli's opts package and docker/go-connections' nat.
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any, Final
 
+from cli.service_fields import canonical_address
 from cli.units import parse_size
 
 MAX_PORT: Final = 65535
@@ -25,7 +25,7 @@ def parse_publish(text: str) -> list[tuple[str, dict[str, str]]]:
         raise ValueError(f"no port specified: {text}<empty>")
     if address:
         try:
-            ipaddress.ip_address(address)
+            canonical_address(address)
         except ValueError:
             raise ValueError(f"invalid IP address: {address}") from None
     targets = _range(container, "containerPort")
@@ -100,7 +100,7 @@ def parse_extra_host(text: str) -> str:
     bare = address.strip("[]")
     if bare != "host-gateway":
         try:
-            ipaddress.ip_address(bare)
+            canonical_address(bare)
         except ValueError:
             raise ValueError(f'invalid IP address in add-host: "{address}"') from None
     return f"{name}:{bare}"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cli import run_fields as fields
 from cli import service_fields
-from cli.usage import BYTES, DECIMAL, DURATION, INT, Decorator, FlagType, option, options, switch
+from cli.flags import BYTES, DECIMAL, DURATION, INT, Decorator, FlagType, option, options, switch
 
 DEVICE: Final = FlagType("list", fields.parse_device)
 THROTTLE: Final = FlagType("list", fields.parse_throttle)

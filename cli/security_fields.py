@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from cli.failures import MISUSED, CliFailure
@@ -42,7 +41,8 @@ def privileges(options: Sequence[str]) -> dict[str, Any] | None:
 def read_seccomp(path: str) -> str:
     """A seccomp profile as it is sent. Raises CliFailure."""
     try:
-        return json.dumps(json.loads(Path(path).read_text()), separators=(",", ":"))
+        with open(path) as file:
+            return json.dumps(json.load(file), separators=(",", ":"))
     except OSError as e:
         reason = (e.strerror or "").lower()
         raise CliFailure(f"opening seccomp profile ({path}) failed: open {path}: {reason}", MISUSED) from e

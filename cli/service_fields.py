@@ -6,9 +6,7 @@ Owns the grammars and their error texts; pure. Source: docker/cli's opts package
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -231,16 +229,23 @@ def parse_host(text: str) -> str:
     address = address.removeprefix("[").removesuffix("]")
     if address != "host-gateway":
         try:
-            ipaddress.ip_address(address)
+            canonical_address(address)
         except ValueError as e:
             raise ValueError(f'invalid IP address in add-host: "{address}"') from e
     return f"{address} {name}"
 
 
+def canonical_address(text: str) -> str:
+    """An IP address as it is usually written. Raises ValueError."""
+    import ipaddress  # late: few commands name one
+
+    return str(ipaddress.ip_address(text))
+
+
 def parse_address(text: str) -> str:
     """An IP address. Raises ValueError."""
     try:
-        return str(ipaddress.ip_address(text.strip()))
+        return canonical_address(text.strip())
     except ValueError as e:
         raise ValueError(f"IP address is not correctly formatted: {text}") from e
 
@@ -275,6 +280,8 @@ def parse_preference(text: str) -> dict[str, Any]:
 
 def parse_words(text: str) -> list[str]:
     """A command line cut as a shell cuts it. Raises ValueError."""
+    import shlex
+
     try:
         return shlex.split(text)
     except ValueError as e:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cli import run_fields
 from cli import service_fields as fields
-from cli.usage import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, FlagType, option, options, switch
+from cli.flags import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, FlagType, option, options, switch
 
 PORT: Final = FlagType("port", fields.parse_port)
 MOUNT: Final = FlagType("mount", fields.parse_mount)

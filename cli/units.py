@@ -6,9 +6,10 @@ Source: docker/go-units (sizes, HumanDuration) and Go's time.ParseDuration; the 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from fractions import Fraction
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 NANOSECONDS: Final[dict[str, int]] = {
     "ns": 1,
@@ -27,6 +28,8 @@ _LONG_AGO: Final = "0001-01-01T00:00:00Z"
 
 def parse_size(text: str) -> int:
     """Bytes of `64m`, `1.5GiB`, `512`: binary units. Raises ValueError in go-units' words."""
+    from fractions import Fraction  # late, as datetime below: most commands read no such number, and it takes milliseconds
+
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"invalid size: '{text}'")
@@ -35,6 +38,8 @@ def parse_size(text: str) -> int:
 
 def parse_cpus(text: str) -> int:
     """Billionths of a processor in `0.5`. Raises ValueError in Docker's words."""
+    from fractions import Fraction
+
     try:
         value = Fraction(text) * 1_000_000_000
     except (ValueError, ZeroDivisionError) as e:
@@ -46,6 +51,8 @@ def parse_cpus(text: str) -> int:
 
 def parse_duration(text: str) -> int:
     """Nanoseconds of `1m30s`, `100ms`, `0`. Raises ValueError in Go's words."""
+    from fractions import Fraction
+
     sign, rest = (-1, text[1:]) if text.startswith("-") else (1, text.removeprefix("+"))
     if rest == "0":
         return 0
@@ -67,6 +74,8 @@ def parse_duration(text: str) -> int:
 
 def show_duration(nanoseconds: int) -> str:
     """As Go prints a duration: `1m30s`, `100ms`, `2160h0m0s`."""
+    from fractions import Fraction
+
     if nanoseconds == 0:
         return "0s"
     sign, rest = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
@@ -90,6 +99,8 @@ def parse_time(text: str) -> float:
     """Unix seconds of an RFC 3339 time with any number of fractional digits; 0 for never. Raises ValueError."""
     if not text or text == _LONG_AGO:
         return 0.0
+    from datetime import UTC, datetime
+
     main, _, rest = text.partition(".")
     fraction, zone = "", ""
     if rest:

@@ -12,11 +12,12 @@ from typing import Any, Final
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure, each
+from cli.flags import FILTER, INT, option, options, switch
 from cli.listing import Listing
 from cli.log_output import copy
 from cli.output import aligned, ellipsis, short_id
 from cli.units import human_duration, human_size, parse_since
-from cli.usage import FILTER, INT, Group, command, option, options, switch
+from cli.usage import Group, command
 
 MAX_COMMAND_LENGTH: Final = 20
 

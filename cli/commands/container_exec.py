@@ -9,8 +9,9 @@ from typing import Any
 from cli.api import Api, reference
 from cli.env_files import env_lines
 from cli.failures import CliFailure
+from cli.flags import option, options, switch
 from cli.service_fields import environment
-from cli.usage import command, option, options, switch
+from cli.usage import command
 
 
 @command(

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Final
 from cli.api import Api, reference
 from cli.commands.image_archive import refuse_terminal, write_out
 from cli.failures import ApiFailure, CliFailure
-from cli.usage import command, option, options, switch
+from cli.flags import option, options, switch
+from cli.usage import command
 
 PIECE_BYTES: Final = 1024 * 1024
 _TAR: Final = (("Content-Type", "application/x-tar"),)

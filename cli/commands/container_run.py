@@ -9,22 +9,19 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any, Final
 
-import click
-
-from cli import credentials, run_flags, run_spec, security_fields
+from cli import run_flags, run_spec, security_fields
 from cli.api import Api, reference
 from cli.env_files import env_lines
 from cli.failures import MISUSED, ApiFailure, CliFailure
+from cli.flags import option, switch
 from cli.service_fields import environment
-from cli.transfer import Transfer
-from cli.usage import command, option, switch
+from cli.usage import Refused, command
 from cluster.model.reference import InvalidReference, parse
+from cluster.wire.http_client import Answer, ConnectionFailed
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
@@ -44,7 +41,10 @@ def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if flags["tty"] and flags["interactive"] and not flags["detach"] and not sys.stdin.isatty():
         raise CliFailure("the input device is not a TTY")
     body = _body(arguments, flags)
-    container_id = _created(api, body, flags)
+    try:
+        container_id = _created(api, body, flags)
+    except ApiFailure as e:
+        raise Refused(e.message) from e
     if flags["detach"]:
         _start(api, container_id)
         print(container_id)
@@ -123,35 +123,31 @@ class _Waiting:
 
     def __init__(self, api: Api, container_id: str, condition: str) -> None:
         self._api, self._id, self._condition = api, container_id, condition
-        self._answer: dict[str, Any] = {}
-        self._asked = threading.Event()
-        self._thread = threading.Thread(target=self._wait, daemon=True)
+        self._answer: Answer | None = None
+        self._open = ExitStack()
 
     def __enter__(self) -> _Waiting:
-        self._thread.start()
-        self._asked.wait()
+        """Its head comes when the daemon waits."""
+        with suppress(CliFailure):
+            self._answer = self._open.enter_context(self._api.stream("POST", f"/containers/{self._id}/wait", condition=self._condition))
         return self
 
     def __exit__(self, *_error: object) -> None:
-        return None
-
-    def _wait(self) -> None:
-        try:
-            with self._api.stream("POST", f"/containers/{self._id}/wait", condition=self._condition) as answer:
-                self._asked.set()
-                self._answer = json.loads(answer.read() or b"{}")
-        except (CliFailure, ValueError):
-            self._answer = {"StatusCode": MISUSED}
-        finally:
-            self._asked.set()
+        self._open.close()
 
     def status(self, *, tty: bool) -> int:
         """Its exit status. A terminal can be detached from: then its stream ends while it runs on, and the status is 0."""
-        self._thread.join(DETACHED_S if tty else None)
-        if self._thread.is_alive() and _runs(self._api, self._id):
-            return 0
-        self._thread.join()
-        return int(self._answer.get("StatusCode", MISUSED))
+        if self._answer is None:
+            return MISUSED
+        try:
+            lines = self._answer.wait_lines(DETACHED_S if tty else None)
+            if not lines and tty:
+                if _runs(self._api, self._id):
+                    return 0
+                lines = self._answer.wait_lines(None)
+            return int(json.loads(lines[0])["StatusCode"]) if lines else MISUSED
+        except (ConnectionFailed, ValueError, KeyError):
+            return MISUSED
 
 
 def _runs(api: Api, container_id: str) -> bool:
@@ -179,14 +175,7 @@ def _start(api: Api, container_id: str) -> None:
     try:
         api.post(f"/containers/{container_id}/start")
     except ApiFailure as e:
-        raise _refused(f"{e.message}", _start_status(e.reason)) from e
-
-
-def _refused(text: str, status: int) -> CliFailure:
-    """As Docker's client says it of `run` and `create`."""
-    context = click.get_current_context()
-    program = context.find_root().info_name
-    return CliFailure(f"{program}: {text}\n\nRun '{context.command_path} --help' for more information", status)
+        raise Refused(e.message, _start_status(e.reason)) from e
 
 
 def _start_status(reason: str) -> int:
@@ -198,33 +187,32 @@ def _start_status(reason: str) -> int:
 def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
     """The new container's id; a missing image is pulled unless --pull says never."""
     if flags["pull"] not in PULLS:
-        raise _refused(f"invalid pull option: '{flags['pull']}': must be one of 'always', 'missing' or 'never'", MISUSED)
+        raise Refused(f"invalid pull option: '{flags['pull']}': must be one of 'always', 'missing' or 'never'")
     cidfile = flags["cidfile"]
     if cidfile and os.path.exists(cidfile):
-        raise _refused(f"container ID file found, make sure the other container isn't running or delete {cidfile}", MISUSED)
+        raise Refused(f"container ID file found, make sure the other container isn't running or delete {cidfile}")
+    if flags["pull"] == "always":
+        _pull(api, body["Image"], flags)
     try:
-        if flags["pull"] == "always":
-            _pull(api, body["Image"], flags)
-        try:
-            made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
-        except ApiFailure as e:
-            if not e.reason.startswith("No such image") or flags["pull"] == "never":
-                raise
-            print(f"Unable to find image '{parse(body['Image']).with_default_tag().familiar}' locally", file=sys.stderr)
-            _pull(api, body["Image"], flags)
-            made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
+        made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
     except ApiFailure as e:
-        if click.get_current_context().info_name == "create":
+        if not e.reason.startswith("No such image") or flags["pull"] == "never":
             raise
-        raise _refused(f"{e.message}", MISUSED) from e
+        print(f"Unable to find image '{parse(body['Image']).with_default_tag().familiar}' locally", file=sys.stderr)
+        _pull(api, body["Image"], flags)
+        made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
     for warning in made.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
     if cidfile:
-        Path(cidfile).write_text(made["Id"])
+        with open(cidfile, "w") as file:
+            file.write(made["Id"])
     return str(made["Id"])
 
 
 def _pull(api: Api, image: str, flags: Mapping[str, Any]) -> None:
+    from cli import credentials
+    from cli.transfer import Transfer
+
     name = parse(image).with_default_tag()
     query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": flags["platform"]}
     with api.stream("POST", "/images/create", b"", credentials.header_for(name.domain), **query) as answer:
@@ -235,14 +223,14 @@ def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any
     try:
         parse(arguments[0])
     except InvalidReference as e:
-        raise _refused(f"{e}", MISUSED) from e
+        raise Refused(f"{e}") from e
     try:
         files, labels = env_lines(flags["env_file"]), env_lines(flags["label_file"])
     except CliFailure as e:
-        raise _refused(e.message, MISUSED) from e
+        raise Refused(e.message) from e
     found = {name: value for name, _, value in (text.partition("=") for text in (*labels, *flags["label"]))}
     try:
         options = [security_fields.container_option(text) for text in flags["security_opt"]]
         return run_spec.build(arguments[0], arguments[1:], flags, environment((*files, *flags["env"]), os.environ), found, options)
     except CliFailure as e:
-        raise _refused(f"{e.message}", e.status) if e.status == MISUSED else e from None
+        raise Refused(e.message) if e.status == MISUSED else e from None

@@ -10,11 +10,12 @@ from cli.api import Api, reference
 from cli.commands.container import named
 from cli.commands.system import FORMAT_HELP
 from cli.failures import CliFailure
+from cli.flags import BYTES, DECIMAL, INT, option, switch
 from cli.listing import Listing
 from cli.output import short_id
 from cli.run_flags import RESTART, SWAP
 from cli.units import binary_size, human_size
-from cli.usage import BYTES, DECIMAL, INT, command, option, switch
+from cli.usage import command
 
 CLEAR: Final = "\033[2J\033[H"
 NEVER: Final = "0001-01-01T00:00:00Z"

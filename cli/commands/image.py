@@ -11,10 +11,11 @@ from typing import Any, BinaryIO, Final
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure, each
+from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import short_id
 from cli.units import human_duration, human_size
-from cli.usage import FILTER, Group, command, option, options, switch
+from cli.usage import Group, command
 from cluster.wire.http_client import Answer
 
 PIECE_BYTES: Final = 1024 * 1024

@@ -10,10 +10,11 @@ from cli.api import Api, filters_of, reference
 from cli.commands.system import LIST_FORMAT_HELP
 from cli.commands.volume import confirmed
 from cli.failures import CliFailure
+from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import ellipsis, short_id
 from cli.units import human_duration, human_size
-from cli.usage import FILTER, command, option, options, switch
+from cli.usage import command
 from cluster.wire.http_client import Answer
 
 MAX_STEP_LENGTH: Final = 45

@@ -9,7 +9,8 @@ from typing import Final
 from cli.api import Api
 from cli.commands.volume import confirmed
 from cli.failures import FAILED, CliFailure
-from cli.usage import FLOAT, Group, command, option, switch
+from cli.flags import FLOAT, option, switch
+from cli.usage import Group, command
 
 system_ = Group(
     "system",

@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-import click
-
 from cli.api import Api
 from cli.failures import CliFailure
-from cli.usage import INT, Group, command, option, switch
+from cli.flags import INT, option, switch
+from cli.usage import Group, command
 from lab import enter, layout, machines, records, registry, swarm
 from lab.layout import LabError, Layout
 
@@ -55,10 +54,10 @@ def up(_api: Api, arguments: tuple[str, ...], name: str, **flags: Any) -> None:
     started = _told(lambda: machines.up(plan, uplink=uplink, with_registry=bool(flags["registry"])))
     for machine in plan.machines:
         word = "started" if machine.name in started else "up already"
-        click.echo(f"{machine.name:<17} {machine.address:<15} {word}")
+        print(f"{machine.name:<17} {machine.address:<15} {word}", flush=True)
     if flags["swarm"]:
         for joined in _told(lambda: swarm.form(plan)):
-            click.echo(f"{joined} is in the swarm")
+            print(f"{joined} is in the swarm", flush=True)
     _explain(plan, time.monotonic() - began)
 
 
@@ -67,9 +66,9 @@ def up(_api: Api, arguments: tuple[str, ...], name: str, **flags: Any) -> None:
 def down(_api: Api, arguments: tuple[str, ...], name: str) -> None:
     _needs_root()
     if _told(lambda: machines.down(name)):
-        click.echo(f"The lab {name} is gone.")
+        print(f"The lab {name} is gone.", flush=True)
     else:
-        click.echo(f"There is no lab {name}.")
+        print(f"There is no lab {name}.", flush=True)
 
 
 @command("ls", summary="List the machines")
@@ -80,7 +79,7 @@ def ls(_api: Api, arguments: tuple[str, ...], name: str) -> None:
     rows += [(s.machine.name, s.machine.address, s.state, _role(name, s)) for s in _told(lambda: machines.status(name))]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
-        click.echo("   ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip())
+        print("   ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip(), flush=True)
 
 
 @command("exec", "NODE -- COMMAND [ARG...]", summary="Run a command as on that machine; its exit status is ours", least=2, most=None, interspersed=False)
@@ -105,7 +104,7 @@ def logs(_api: Api, arguments: tuple[str, ...], name: str, follow: bool | None) 
         sys.stdout.flush()
         os.execvp("tail", ["tail", "-n", "+1", "-F", str(path)])  # noqa: S606 (to become it is the point)
     if path.exists():
-        click.echo(path.read_text(errors="replace"), nl=False)
+        print(path.read_text(errors="replace"), end="", flush=True)
 
 
 def _plan(name: str, nodes: int | None, managers: int | None, subnet: str | None, uplink: bool) -> Layout:
@@ -142,10 +141,10 @@ def _explain(plan: Layout, seconds: float) -> None:
     record = records.read(plan.name)
     named = "" if plan.name == layout.DEFAULT_NAME else f" --name {plan.name}"
     outside = "leads to the real outside (NAT by this host)" if record.uplink else f"answers for {layout.OUTSIDE}, a stand-in for the outside"
-    click.echo(f"\n{len(plan.machines)} machines on {plan.subnet} in {seconds:.1f} s. The way out is {plan.gateway}, which {outside}.")
+    print(f"\n{len(plan.machines)} machines on {plan.subnet} in {seconds:.1f} s. The way out is {plan.gateway}, which {outside}.", flush=True)
     if record.registry:
-        click.echo(f"Its registry is {registry.address(plan)}.")
-    click.echo(f"This host is {plan.host}. On a machine: festoon lab exec{named} {first} -- festoon info")
+        print(f"Its registry is {registry.address(plan)}.", flush=True)
+    print(f"This host is {plan.host}. On a machine: festoon lab exec{named} {first} -- festoon info", flush=True)
 
 
 def _role(name: str, status: machines.Status) -> str:

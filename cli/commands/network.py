@@ -11,11 +11,12 @@ from cli import service_fields as fields
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure
+from cli.flags import FILTER, INT, option, options, switch
 from cli.listing import Listing
 from cli.output import natural, short_id
 from cli.service_flags import LABEL
 from cli.units import go_time
-from cli.usage import FILTER, INT, Group, command, option, options, switch
+from cli.usage import Group, command
 
 network = Group(
     "network",

@@ -8,7 +8,8 @@ from typing import Any
 
 from cli.api import Api, reference
 from cli.failures import CliFailure
-from cli.usage import DURATION, INT, command, option, switch
+from cli.flags import DURATION, INT, option, switch
+from cli.usage import command
 
 
 @command("diff", summary="Show what of this node's networks is not as it should be", most=0)

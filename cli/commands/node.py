@@ -10,10 +10,11 @@ from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import CliFailure, each
+from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural
 from cli.units import binary_size, go_time
-from cli.usage import FILTER, Group, command, option, options, switch
+from cli.usage import Group, command
 
 node = Group(
     "node",

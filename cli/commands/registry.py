@@ -9,8 +9,9 @@ from typing import Any
 from cli import credentials
 from cli.api import Api, reference
 from cli.failures import CliFailure
+from cli.flags import option, switch
 from cli.transfer import Transfer
-from cli.usage import command, option, switch
+from cli.usage import command
 from cluster.model.reference import InvalidReference, Reference, parse
 
 

@@ -6,17 +6,16 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-import click
-
 from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
 from cli.commands.system import LIST_FORMAT_HELP
 from cli.convergence import wait_converged
 from cli.failures import CliFailure, each
+from cli.flags import DURATION, FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural, short_id
 from cli.service_update import scale as set_scale
-from cli.usage import DURATION, FILTER, Group, command, option, options, switch
+from cli.usage import BadOperand, Group, command
 
 service = Group(
     "service",
@@ -160,9 +159,7 @@ scale.optional = False
 def _scale_of(text: str) -> tuple[str, int]:
     name, equals, number = text.partition("=")
     if not equals or not name:
-        ctx = click.get_current_context()
-        help_text = f"See '{ctx.command_path} --help'.\n\n{ctx.get_usage()}\n\n{ctx.command.help}"
-        raise CliFailure(f"invalid scale specifier '{text}'.\n{help_text}")
+        raise BadOperand(f"invalid scale specifier '{text}'")
     if not number.isdigit():
         raise CliFailure(f'{name}: invalid replicas value {number}: strconv.ParseUint: parsing "{number}": invalid syntax')
     return name, int(number)

@@ -8,9 +8,10 @@ from typing import Any
 from cli.api import Api, reference
 from cli.commands.system import FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure
+from cli.flags import option, switch
 from cli.template_functions import go_text
 from cli.units import binary_size, human_age, show_duration
-from cli.usage import command, option, switch
+from cli.usage import command
 
 Values = Mapping[str, Any]
 

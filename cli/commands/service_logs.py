@@ -10,11 +10,12 @@ from urllib.parse import unquote
 
 from cli.api import Api, reference
 from cli.failures import CliFailure
+from cli.flags import option, switch
 from cli.log_output import copy, each_frame, write
 from cli.output import short_id
 from cli.tasks import Names
 from cli.units import parse_since
-from cli.usage import command, option, switch
+from cli.usage import command
 
 MAX_LINE_BYTES: Final = 1024 * 1024
 """A line that grows longer is printed in pieces."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import click
-
 from cli.api import Api
 from cli.commands.swarm_lock import show_key
 from cli.failures import CliFailure
-from cli.usage import DURATION, INT, UINT, Group, command, option, options, switch
+from cli.flags import DURATION, INT, UINT, option, options, switch
+from cli.usage import Group, command
 from cluster.model import reserved_labels
 
 DEFAULT_LISTEN: Final = "0.0.0.0:2377"
@@ -145,11 +144,10 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 def _print_join(api: Api, node_id: str, role: str, *, hint: bool = False) -> None:
     address = (api.get(f"/nodes/{node_id}").get("ManagerStatus") or {}).get("Addr", "")
     token = api.get("/swarm")["JoinTokens"][role.capitalize()]
-    program = click.get_current_context().command_path.split()[0]
     print(f"To add a {role} to this swarm, run the following command:\n")
-    print(f"    {program} swarm join --token {token} {address}\n")
+    print(f"    {api.program} swarm join --token {token} {address}\n")
     if hint:
-        print(f"To add a manager to this swarm, run '{program} swarm join-token manager' and follow the instructions.\n")
+        print(f"To add a manager to this swarm, run '{api.program} swarm join-token manager' and follow the instructions.\n")
 
 
 def _availability(text: str) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from cli.api import API_VERSION, Api, filters_of, reference
 from cli.failures import FAILED, ApiFailure, CliFailure
+from cli.flags import FILTER, option, options, switch
 from cli.listing import inspected
 from cli.output import aligned
 from cli.units import binary_size, human_duration, parse_since
-from cli.usage import FILTER, command, option, options, switch
+from cli.usage import command
 from cluster.version import VERSION
 
 FORMAT_HELP: Final = (
@@ -154,6 +154,8 @@ def _words(nanoseconds: int) -> str:
 @command("version", summary="Show the Festoon version information")
 @option("--format", "-f", help=FORMAT_HELP, default="")
 def version(api: Api, arguments: tuple[str, ...], format: str) -> int:
+    import platform  # late, because `ps` and others import this module
+
     client: dict[str, Any] = {
         "Version": VERSION,
         "ApiVersion": API_VERSION,

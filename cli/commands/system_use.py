@@ -11,10 +11,11 @@ from cli.commands.container import container_row
 from cli.commands.system import FORMAT_HELP
 from cli.commands.volume import confirmed
 from cli.failures import CliFailure
+from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import short_id
 from cli.units import human_duration, human_size
-from cli.usage import FILTER, command, option, options, switch
+from cli.usage import command
 
 USAGE: Final = Listing({"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
                        ("Type", "TotalCount", "Active", "Size", "Reclaimable"))  # fmt: skip

@@ -7,11 +7,12 @@ from typing import Any, Final
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import CliFailure, each
+from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural
 from cli.service_flags import LABEL
 from cli.units import human_size
-from cli.usage import FILTER, Group, command, option, options, switch
+from cli.usage import Group, command
 
 volume = Group(
     "volume",

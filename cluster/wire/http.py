@@ -25,7 +25,8 @@ import msgspec
 import trio
 
 from cluster.model.errors import ClusterError, Conflict, InvalidArgument
-from cluster.wire.http_codec import Headers, HttpError, RequestHead, ServerSide, Signal, upgrade_head
+from cluster.wire.http_codec import ServerSide, upgrade_head
+from cluster.wire.http_events import Headers, HttpError, RequestHead, Signal
 
 log = logging.getLogger("festoon.http")
 MAX_CONNECTIONS: Final = 1024

@@ -9,10 +9,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from cluster.wire.http_codec import ClientSide, Headers, HttpError, ResponseHead, Signal
+from cluster.wire.http_answer import ClientSide
+from cluster.wire.http_events import Headers, HttpError, ResponseHead, Signal
 
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 """Longest answer that `HttpClient.request` keeps in memory."""
@@ -30,8 +30,7 @@ class ConnectionFailed(OSError):
     """Nobody listens at the address, or the connection broke off."""
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(NamedTuple):
     """An answer with its body."""
 
     status: int

@@ -1,63 +1,24 @@
-"""HTTP/1.1 without IO (RFC 9112): bytes in, events out, for both sides. The only module that imports h11.
+"""The server's half of HTTP/1.1 without IO (RFC 9112): bytes in, events out. The only module that imports h11; the client's
+half is http_answer.py.
 
-Owns nothing but h11's state; never touches a socket and imports no trio, so that the command line starts fast.
+Owns nothing but h11's state; never touches a socket.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import h11
 
-MAX_HEADER_BYTES: Final = 64 * 1024
-"""Longest request line or status line with all its headers."""
-
-Headers = tuple[tuple[str, str], ...]
+from cluster.wire.http_events import MAX_HEADER_BYTES, Event, Headers, HttpError, RequestHead, Signal
 
 
-class Signal(enum.Enum):
-    NEED_DATA = "need data"
-    END = "end of message"
-    PAUSED = "paused"  # the peer has said all that belongs to this exchange
-    CLOSED = "closed"
+class ServerSide:
+    """One connection of a client."""
 
-
-@dataclass(frozen=True, slots=True)
-class RequestHead:
-    method: str
-    target: str
-    headers: Headers  # names in lower case
-    http_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
-    status: int
-    headers: Headers  # names in lower case
-
-    def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key == name), "")
-
-
-class HttpError(ValueError):
-    """The peer broke the protocol. `status` is what a server answers."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-Event = RequestHead | ResponseHead | bytes | Signal
-
-
-class _Side:
-    """What both sides do alike. `role` is h11's."""
-
-    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
-        self._h11 = h11.Connection(role, max_incomplete_event_size=MAX_HEADER_BYTES)
+    def __init__(self) -> None:
+        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
 
     def receive(self, data: bytes) -> None:
         """Bytes from the peer; empty when it has closed its half. Raises HttpError when they come after that."""
@@ -87,8 +48,6 @@ class _Side:
                 _text(event.headers),
                 event.http_version.decode("ascii"),
             )
-        if isinstance(event, (h11.Response, h11.InformationalResponse)):
-            return ResponseHead(event.status_code, _text(event.headers))
         return Signal.CLOSED
 
     def data(self, piece: bytes) -> bytes:
@@ -112,11 +71,6 @@ class _Side:
     def _send(self, event: h11.Event) -> bytes:
         return self._h11.send(event) or b""
 
-
-class ServerSide(_Side):
-    def __init__(self) -> None:
-        super().__init__(h11.SERVER)
-
     @property
     def client_waits(self) -> bool:
         """Whether the client holds its body back until it gets 100 Continue."""
@@ -135,14 +89,6 @@ class ServerSide(_Side):
         """The head of the answer. Without Content-Length the body is chunked, or ends with the connection for
         HTTP/1.0."""
         return self._send(h11.Response(status_code=status, headers=_bytes(headers), reason=_reason(status)))
-
-
-class ClientSide(_Side):
-    def __init__(self) -> None:
-        super().__init__(h11.CLIENT)
-
-    def request(self, method: str, target: str, headers: Iterable[tuple[str, str]]) -> bytes:
-        return self._send(h11.Request(method=method, target=target, headers=_bytes(headers)))
 
 
 def upgrade_head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:

@@ -253,6 +253,16 @@ def test_help_lists_commands_without_loading_them(festoon: Callable[..., Any]) -
     assert "service" in result.stdout
 
 
+def test_what_a_command_imports_is_little() -> None:
+    script = (
+        "import sys\nhad = set(sys.modules)\nfrom cli.root import run\n"
+        "run('festoon', ['-H', 'unix:///nosuch', 'run', '--rm', '-p', '80:80', 'busybox', 'true'])\n"
+        "sys.exit(' '.join({'h11', 'inspect', 'dataclasses', 'pathlib', 'urllib.parse', 'tempfile', 'fractions', 'threading'} & set(sys.modules) - had) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False, timeout=30)
+    assert (result.returncode, result.stderr) == (0, "Cannot connect to the Festoon daemon at unix:///nosuch. Is the festoon daemon running?\n")
+
+
 def test_no_command_needs_trio_or_cryptography() -> None:
     script = (
         "import sys\nfrom importlib import import_module\nfrom cli.root import _COMMANDS\n"

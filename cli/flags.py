@@ -1,0 +1,216 @@
+"""Flags in pflag's manner: what a flag is, the types of their values, and how the words of a command line are read. Pure.
+
+Owns the reading and its complaints; never what a command does with a value. Source: spf13/pflag (flag.go: parseLongArg,
+parseSingleShortArg) for syntax and wording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from cli import units
+from cli.failures import MISUSED, CliFailure
+
+Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
+
+
+class FlagType(NamedTuple):
+    """A flag's type: `name` as help shows it, `parse` raises ValueError with the sentence after `invalid argument …
+    for … flag`."""
+
+    name: str
+    parse: Callable[[str], Any]
+
+
+class Flag(NamedTuple):
+    """`key`: what the command's function calls it. `many`: may be given many times, a tuple. `type` None: a switch."""
+
+    key: str
+    names: tuple[str, ...]
+    help: str
+    type: FlagType | None
+    many: bool = False
+    default: Any = None
+
+    @property
+    def long(self) -> str:
+        return next((name for name in self.names if name.startswith("--")), "")
+
+    @property
+    def short(self) -> str:
+        return next((name for name in self.names if not name.startswith("--")), "")
+
+
+class Words(NamedTuple):
+    """A command line as read: the flags' values by key, and the operands."""
+
+    values: dict[str, Any]
+    operands: tuple[str, ...]
+    help: bool
+    help_by_letter: bool
+
+
+class Misuse(CliFailure):
+    """Words that are no flags, or flags whose values are none. The command adds its usage."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, MISUSED)
+
+
+def _unsigned(text: str) -> int:
+    if not text.isdigit() or not text.isascii():
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as e:
+        raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from e
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as e:
+        raise ValueError(f'strconv.ParseFloat: parsing "{text}": invalid syntax') from e
+
+
+def _filter(text: str) -> str:
+    if "=" not in text:
+        raise ValueError("bad format of filter (expected name=value)")
+    return text
+
+
+def _boolean(text: str) -> bool:
+    meant = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}.get(text.lower())
+    if meant is None:
+        raise ValueError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
+    return meant
+
+
+STRING: Final = FlagType("string", str)
+LIST: Final = FlagType("list", str)
+FILTER: Final = FlagType("filter", _filter)
+UINT: Final = FlagType("uint", _unsigned)
+INT: Final = FlagType("int", _integer)
+FLOAT: Final = FlagType("float", _number)
+DURATION: Final = FlagType("duration", units.parse_duration)
+BYTES: Final = FlagType("bytes", units.parse_size)
+DECIMAL: Final = FlagType("decimal", units.parse_cpus)
+
+
+def option(*names: str, help: str, type: FlagType = STRING, default: Any = None) -> Decorator:
+    """A flag with a value; given twice, the last one counts. None when it isn't given, unless there is a default."""
+    return _flag(names, help, type, many=False, default=default)
+
+
+def options(*names: str, help: str, type: FlagType = LIST) -> Decorator:
+    """A flag that may be given many times: a tuple."""
+    return _flag(names, help, type, many=True, default=())
+
+
+def switch(*names: str, help: str) -> Decorator:
+    """A boolean flag (`--x`, `--x=false`): None when it isn't given."""
+    return _flag(names, help, None, many=False, default=None)
+
+
+def _flag(names: tuple[str, ...], help: str, type: FlagType | None, *, many: bool, default: Any) -> Decorator:
+    """`names`: with their dashes; one without is the key, which is else the first long name's."""
+    shown = tuple(name for name in names if name.startswith("-"))
+    first = next((name for name in shown if name.startswith("--")), shown[0])
+    key = next((name for name in names if not name.startswith("-")), first.lstrip("-").replace("-", "_"))
+    flag = Flag(key, shown, help, type, many, default)
+
+    def decorate(function: Function) -> Function:
+        function.__dict__.setdefault("flags", []).append(flag)
+        return function
+
+    return decorate
+
+
+def flags_of(function: Function) -> tuple[Flag, ...]:
+    """In the order in which they stand above the function."""
+    return tuple(reversed(function.__dict__.get("flags", ())))
+
+
+def read(flags: Sequence[Flag], words: Sequence[str], *, interspersed: bool) -> Words:
+    """Raises Misuse at the first word that is wrong. Without `interspersed` flags end at the first operand."""
+    reading = _Reading(flags)
+    operands: list[str] = []
+    waiting = list(reversed(words))
+    while waiting:
+        word = waiting.pop()
+        if word == "--":
+            break
+        if word.startswith("--"):
+            reading.long(word, waiting)
+        elif word.startswith("-") and len(word) > 1:
+            reading.letters(word[1:], waiting)
+        else:
+            operands.append(word)
+            if not interspersed:
+                break
+    return Words(reading.values, (*operands, *reversed(waiting)), reading.help, reading.help_by_letter)
+
+
+class _Reading:
+    """The values read so far, on top of the defaults."""
+
+    def __init__(self, flags: Sequence[Flag]) -> None:
+        self._by_name = {name: flag for flag in flags for name in flag.names}
+        self.values = {flag.key: flag.default for flag in flags}
+        self.help = False
+        self.help_by_letter = False
+
+    def long(self, word: str, waiting: list[str]) -> None:
+        """`--name`, `--name=value`, `--name value`."""
+        name, equals, value = word.partition("=")
+        if len(name) < 3 or name[2] == "-":
+            raise Misuse(f"bad flag syntax: {word}")
+        flag = self._by_name.get(name)
+        if flag is None and name == "--help":
+            self.help = True
+        elif flag is None:
+            raise Misuse(f"unknown flag: {name}")
+        elif equals:
+            self._take(flag, value)
+        elif flag.type is None:
+            self.values[flag.key] = True
+        elif waiting:
+            self._take(flag, waiting.pop())
+        else:
+            raise Misuse(f"flag needs an argument: {name}")
+
+    def letters(self, letters: str, waiting: list[str]) -> None:
+        """`-it`, `-e value`, `-evalue`, `-e=value`."""
+        while letters:
+            letter, rest = letters[0], letters[1:]
+            flag = self._by_name.get(f"-{letter}")
+            if flag is None and letter == "h":
+                self.help = self.help_by_letter = True
+                return
+            if flag is None:
+                raise Misuse(f"unknown shorthand flag: '{letter}' in -{letters}")
+            if len(rest) > 1 and rest[0] == "=":
+                self._take(flag, rest[1:])
+                return
+            if flag.type is None:
+                self.values[flag.key] = True
+                letters = rest
+                continue
+            if not rest and not waiting:
+                raise Misuse(f"flag needs an argument: '{letter}' in -{letters}")
+            self._take(flag, rest or waiting.pop())
+            return
+
+    def _take(self, flag: Flag, text: str) -> None:
+        try:
+            value = _boolean(text) if flag.type is None else flag.type.parse(text)
+        except ValueError as e:
+            names = ", ".join(sorted(flag.names, key=len))
+            raise Misuse(f'invalid argument "{text}" for "{names}" flag: {e}') from e
+        self.values[flag.key] = (*self.values[flag.key], value) if flag.many else value
