@@ -22,7 +22,6 @@ PERIOD_US: Final = (1000, 1_000_000)
 MIN_QUOTA_US: Final = 1000
 WEIGHT: Final = (10, 1000)
 CPU_SHARES: Final = (2, 262_144)
-NANO_CPUS_MIN: Final = 10_000_000
 OOM_SCORE: Final = (-1000, 1000)
 CONTAINER: Final = "container:"
 
@@ -157,7 +156,7 @@ def _check_cpu(host: HostConfig, node: NodeResources) -> None:
         raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if host.nano_cpus > 0 and host.cpu_quota_us > 0:
         raise InvalidArgument("Conflicting options: Nano CPUs and CPU Quota cannot both be set")
-    if host.nano_cpus and not NANO_CPUS_MIN <= host.nano_cpus <= node.processors * NANO:
+    if not 0 <= host.nano_cpus <= node.processors * NANO:
         count = node.processors
         raise InvalidArgument(f"Range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available")
     if host.cpu_period_us and not PERIOD_US[0] <= host.cpu_period_us <= PERIOD_US[1]:

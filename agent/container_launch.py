@@ -7,7 +7,7 @@ import os
 import msgspec
 import trio
 
-from agent import container_checks, container_spec, machine, users
+from agent import container_checks, container_spec, log_attributes, machine, users
 from agent.container_store import ContainerStore
 from agent.container_wiring import Wiring
 from agent.records import HostConfig, Record
@@ -45,6 +45,7 @@ class Launch:
         passwd, group = (users.read_from_layers((str(self._store.upper(record.id)), *lower), n) for n in ("passwd", "group"))
         user, home = users.resolve(record.config.user, passwd, group, record.host.group_add)
         container_checks.check_start(record.host)
+        log_attributes.details_of(record)
         mounts = await self._volumes.runtime_mounts(record.mount_points)
         return container_spec.compile_container(
             record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=self._wiring.files(record),

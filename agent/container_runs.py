@@ -72,6 +72,8 @@ class Runs:
     def running(self, reference: str) -> Record:
         """Raises Conflict when it does not run."""
         record = self._registry.find(reference)
+        if record.state.status == "restarting":
+            raise Conflict(f"Container {record.id} is restarting, wait until the container is running")
         if not self.is_running(record):
             raise Conflict(f"Container {record.id} is not running")
         return record

@@ -61,6 +61,13 @@ def merge_environment(image_env: Iterable[str], asked: Iterable[str]) -> tuple[s
     return tuple(f"{name}={value}" for name, (equals, value) in merged.items() if equals)
 
 
+def _replaced(base: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
+    """The container's variables, changed in their places; new ones after them; a bare `NAME` removes one."""
+    merged = {entry.partition("=")[0]: entry for entry in base}
+    merged |= {entry.partition("=")[0]: entry for entry in asked}
+    return tuple(entry for entry in merged.values() if "=" in entry)
+
+
 def capabilities(add: Iterable[str], drop: Iterable[str], *, privileged: bool) -> tuple[str, ...]:
     """Docker's default set changed by --cap-add and --cap-drop; ALL means all. Raises InvalidArgument for an unknown name."""
     adds, drops = [_capability(c, "CapAdd") for c in add], [_capability(c, "CapDrop") for c in drop]
@@ -197,7 +204,7 @@ def limits_of(host: HostConfig, numbers: Mapping[str, str] = {}) -> Limits:
 def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, home: str) -> ExecSpec:
     """The runtime's spec of an exec: the container's environment and the exec's own, its folder or the container's."""
     base = record.config
-    merged = Config(image="", hostname=base.hostname, tty=config.tty, env=merge_environment(base.env, config.env))
+    merged = Config(image="", hostname=base.hostname, tty=config.tty, env=_replaced(base.env, config.env))
     return ExecSpec(
         container_id=record.id, exec_id=exec_id, argv=config.cmd, env=environment(merged, home, record.link_env),
         cwd=config.working_dir or base.working_dir or "/", user=user,

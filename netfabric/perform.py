@@ -171,7 +171,8 @@ async def _sysctl(kernel: Kernel, handles: Handles, namespace: str, batch: list[
                 sysctls.write(sysctl.key, sysctl.value)
             except OSError as error:
                 if not (sysctl.optional and isinstance(error, FileNotFoundError)):
-                    failed.append(Failed(operation, f"write {sysctl.value!r} to sysctl {sysctl.key}: {error.strerror}"))
+                    what = "open" if isinstance(error, FileNotFoundError) else "write"
+                    failed.append(Failed(operation, f"{what} {sysctls.path_of(sysctl.key)}: {(error.strerror or '').lower()}"))
     return failed
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from agent import log_settings
+from agent import log_attributes, log_settings
 from agent.engine.answers import stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import log_time_text
@@ -31,16 +31,18 @@ async def container_logs(call: Call) -> Response:
     log_settings.readable(record.host)
     path, running = call.node.containers.log_path(record), call.node.containers.is_running(record)
     entries = _followed(path, options) if options.follow and running else _written(path, options, unfinished=not running)
-    return stream_answer(_chosen(entries, options, tty=tty), content_type(call.version, tty=tty))
+    details = log_attributes.details_of(record) + b" " if options.details else b""
+    return stream_answer(_chosen(entries, options, details, tty=tty), content_type(call.version, tty=tty))
 
 
-async def _chosen(found: AsyncGenerator[logs.Record, None], options: LogOptions, *, tty: bool) -> AsyncGenerator[bytes, None]:
+async def _chosen(found: AsyncGenerator[logs.Record, None], options: LogOptions, details: bytes, *, tty: bool) -> AsyncGenerator[bytes, None]:
     streams = {name for name, asked in (("stdout", options.stdout), ("stderr", options.stderr)) if asked}
     async with aclosing(found) as entries:
         async for entry in entries:
             if entry.stream in streams:
                 prefix = f"{log_time_text(entry.timestamp_ns)} ".encode() if options.timestamps else b""
-                yield prefix + entry.data if tty else frame(_NUMBERS[entry.stream], prefix + entry.data)
+                line = prefix + details + entry.data
+                yield line if tty else frame(_NUMBERS[entry.stream], line)
 
 
 async def _written(path: str, options: LogOptions, *, unfinished: bool) -> AsyncGenerator[logs.Record, None]:

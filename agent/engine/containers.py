@@ -10,7 +10,7 @@ import trio
 
 from agent import links, machine
 from agent.container_spec import signal_number
-from agent.engine import limit_warnings
+from agent.engine import limit_warnings, platforms
 from agent.engine.answers import NO_CONTENT, json_answer, unserved
 from agent.engine.call import Call, Filters, matches_labels, matches_prefix
 from agent.engine.convert import mapping
@@ -155,6 +155,8 @@ async def create(call: Call) -> Response:
     if call.version < ONE_ENDPOINT and len(wish.networks) > 1:
         raise InvalidArgument(f"Container cannot be connected to network endpoints: {', '.join(n.network for n in wish.networks)}")
     try:
+        if (wanted := platforms.platform_of(call.text("platform"))) is not None:
+            platforms.check(await trio.to_thread.run_sync(call.node.images.get, wish.config.image), wish.config.image, wanted)
         record = await call.node.containers.create(wish.config, host, name=name, networks=wish.networks)
     except NoSuchImage as error:
         raise NotFound(str(error)) from error

@@ -131,7 +131,7 @@ def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
         "IPv6Gateway": attachment.gateway6,
         "GlobalIPv6Address": address6,
         "GlobalIPv6PrefixLen": int(prefix6 or 0),
-        "DNSNames": [*names, *(alias for alias in attachment.aliases if alias not in names)] if attachment.aliases else [],
+        "DNSNames": [*names, *(alias for alias in attachment.aliases if alias not in names)] if attachment.aliases else None,
     }
 
 
@@ -228,9 +228,9 @@ def config_json(config: Config) -> Json:
         "Env": list(config.env),
         "Cmd": list(config.cmd),
         "Image": config.image,
-        "Volumes": {path: {} for path in config.volumes},
+        "Volumes": {path: {} for path in config.volumes} or None,
         "WorkingDir": config.working_dir,
-        "Entrypoint": list(config.entrypoint),
+        "Entrypoint": list(config.entrypoint) or None,
         "OnBuild": None,
         "Labels": mapping(config.labels),
     }

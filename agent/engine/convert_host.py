@@ -11,9 +11,9 @@ from agent.engine.convert_mounts import bind_of, binds_of, long_form, mount_of, 
 from agent.engine.convert_resources import resources_json, resources_of
 from agent.engine.convert_task_specs import ulimits_of
 from agent.engine.fields import Fields
-from agent.log_settings import DEFAULT_DRIVER, UNAWARE_DRIVER
+from agent.log_settings import UNAWARE_DRIVER, driver_for
 from agent.records import DEFAULT_SHM_BYTES, HostConfig, PortBinding
-from cluster.model.errors import InvalidArgument
+from cluster.model.errors import InvalidArgument, NotFound
 from cluster.model.specs import Mount
 
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
@@ -50,7 +50,7 @@ def host_config_of(fields: Fields) -> HostConfig:
         ulimits=ulimits_of(fields, "Ulimits"),
         shm_size_bytes=fields.natural("ShmSize") or DEFAULT_SHM_BYTES,
         oom_score_adj=fields.integer("OomScoreAdj"),
-        log_driver=log.text("Type") or (DEFAULT_DRIVER if fields.has("LogConfig") else UNAWARE_DRIVER),
+        log_driver=log.text("Type") or (driver_for(name for name, _ in log.pairs("Config")) if fields.has("LogConfig") else UNAWARE_DRIVER),
         log_options=log.pairs("Config"),
         volumes_from=fields.strings("VolumesFrom"),
         links=tuple(map(links.split, fields.strings("Links"))),
@@ -115,6 +115,8 @@ def _refuse_unserved(fields: Fields) -> None:
         raise InvalidArgument(f"Invalid isolation: \"{isolation}\" - linux only supports 'default'")
     if fields.pairs("StorageOpt"):
         raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+    if (driver := fields.text("VolumeDriver")) not in ("", "local"):
+        raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
     if fields.text("UsernsMode") not in ("", "host", "remap"):
         raise InvalidArgument(f"invalid user namespace mode: {fields.text('UsernsMode')}")
 
@@ -151,7 +153,7 @@ def host_config_json(host: HostConfig) -> Json:
         bindings.setdefault(f"{binding.container_port}/{binding.protocol}", []).append(bound)
     return (
         {
-            "Binds": binds_of(host.mounts),
+            "Binds": binds_of(host.mounts) or None,
             "ContainerIDFile": "",
             "LogConfig": {"Type": host.log_driver, "Config": mapping(host.log_options)},
             "NetworkMode": host.network_mode,
@@ -159,16 +161,16 @@ def host_config_json(host: HostConfig) -> Json:
             "RestartPolicy": {"Name": host.restart, "MaximumRetryCount": host.restart_max},
             "AutoRemove": host.auto_remove,
             "VolumeDriver": "",
-            "VolumesFrom": list(host.volumes_from),
+            "VolumesFrom": list(host.volumes_from) or None,
             "ConsoleSize": [0, 0],
-            "CapAdd": list(host.cap_add),
-            "CapDrop": list(host.cap_drop),
+            "CapAdd": list(host.cap_add) or None,
+            "CapDrop": list(host.cap_drop) or None,
             "CgroupnsMode": host.cgroup_mode or "private",
             "Dns": list(host.dns),
             "DnsOptions": list(host.dns_options),
             "DnsSearch": list(host.dns_search),
-            "ExtraHosts": list(host.extra_hosts),
-            "GroupAdd": list(host.group_add),
+            "ExtraHosts": list(host.extra_hosts) or None,
+            "GroupAdd": list(host.group_add) or None,
             "IpcMode": host.ipc_mode or "private",
             "Cgroup": "",
             "Links": None,
@@ -177,7 +179,7 @@ def host_config_json(host: HostConfig) -> Json:
             "Privileged": host.privileged,
             "PublishAllPorts": host.publish_all,
             "ReadonlyRootfs": host.read_only,
-            "SecurityOpt": list(host.security_options),
+            "SecurityOpt": list(host.security_options) or None,
             "UTSMode": host.uts_mode,
             "UsernsMode": host.userns_mode,
             "ShmSize": host.shm_size_bytes,

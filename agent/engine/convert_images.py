@@ -52,11 +52,11 @@ def image_config_json(config: ImageConfig) -> Json:
         "User": config.user,
         "Env": list(config.env),
         "Cmd": list(config.cmd),
-        "Volumes": {path: {} for path in config.volumes},
+        "Volumes": {path: {} for path in config.volumes} or None,
         "WorkingDir": config.working_dir,
-        "Entrypoint": list(config.entrypoint),
-        "OnBuild": list(config.on_build),
-        "Labels": mapping(config.labels),
+        "Entrypoint": list(config.entrypoint) or None,
+        "OnBuild": list(config.on_build) or None,
+        "Labels": mapping(config.labels) or None,
     }
     if config.exposed_ports:
         out["ExposedPorts"] = exposed_json(config.exposed_ports)

@@ -15,7 +15,9 @@ from cluster.model.errors import Conflict, InvalidArgument
 from cluster.wire.http import Response, Stream
 from runtime.errors import StartFailed
 
-PREFIX: Final = "OCI runtime exec failed: exec failed: unable to start container process: "
+PREFIX: Final = "OCI runtime exec failed: exec failed: "
+INSIDE: Final = "unable to start container process: "
+"""What runc says of all that it finds out in the container; a folder that is not absolute it finds before."""
 SUFFIX: Final = ": unknown"
 
 
@@ -24,7 +26,10 @@ async def create(call: Call) -> Response:
     config = exec_config_of(await call.fields(), call.names["id"])
     if not config.cmd:
         raise InvalidArgument("No exec command specified")
-    keys_of(config.detach_keys)
+    try:
+        keys_of(config.detach_keys)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"Invalid escape keys ({config.detach_keys}) provided") from error
     return json_answer({"Id": call.node.containers.exec_create(config).id}, 201)
 
 
@@ -38,6 +43,11 @@ async def resize(call: Call) -> Response:
         raise Conflict(f"exec {record.id} is not running")
     await call.node.containers.exec_resize(record.id, call.integer("h", 0), call.integer("w", 0))
     return Response(200)
+
+
+def _words(error: StartFailed) -> str:
+    text = str(error)
+    return PREFIX + ("" if text.startswith("Cwd must be") else INSIDE) + text + SUFFIX
 
 
 def _refusal(call: Call, text: str, *, tty: bool) -> Response:
@@ -61,7 +71,7 @@ async def start(call: Call) -> Response:
     try:
         started = await containers.exec_start(record.id)
     except (StartFailed, InvalidArgument) as error:
-        text = PREFIX + str(error) + SUFFIX if isinstance(error, StartFailed) else error.message
+        text = error.message if isinstance(error, InvalidArgument) else _words(error)
         if detach:
             raise InvalidArgument(text) from error
         return _refusal(call, text, tty=config.tty)

@@ -9,8 +9,10 @@ from typing import Final
 
 import msgspec
 
+from agent.container_checks import MIN_MEMORY_BYTES
 from agent.engine.fields import Fields
 from agent.records import HostConfig
+from cluster.model.errors import InvalidArgument
 
 WEIGHT: Final = "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
 WEIGHT_DEVICE: Final = "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded."
@@ -23,6 +25,8 @@ NO_OOM_KILLER: Final = (
 def kept(host: HostConfig, asked: Fields, *, block_weights: bool) -> tuple[HostConfig, tuple[str, ...]]:
     """What remains, and what the user is told. `asked`: the request's HostConfig; `block_weights`: whether the kernel has them."""
     warnings = []
+    if 0 < asked.integer("KernelMemory") < MIN_MEMORY_BYTES:
+        raise InvalidArgument("Minimum kernel memory limit allowed is 6MB")
     if asked.truthy("KernelMemory"):
         warnings.append(KERNEL_MEMORY)
     if host.oom_kill_disable and not host.memory_bytes:

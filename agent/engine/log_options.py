@@ -20,6 +20,7 @@ class LogOptions:
     stdout: bool
     stderr: bool
     timestamps: bool
+    details: bool
 
 
 def log_options_of(call: Call) -> LogOptions:
@@ -36,4 +37,5 @@ def log_options_of(call: Call) -> LogOptions:
         stdout=stdout,
         stderr=stderr,
         timestamps=call.flag("timestamps"),
+        details=call.flag("details"),
     )

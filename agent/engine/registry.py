@@ -8,20 +8,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-import msgspec
 import trio
 
 from agent.engine.answers import Fault, json_answer, json_line, message_of, stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import Json
-from cluster.model.errors import ClusterError, InvalidArgument
+from agent.engine.platforms import platform_of
+from cluster.model.errors import ClusterError
 from cluster.model.reference import DEFAULT_DOMAIN, parse
 from cluster.wire.http import Response
 from netfabric.errors import FabricError
 from runtime.errors import RegistryRefused, RuntimeFault
 from runtime.images import auth as credentials
 from runtime.images.auth import Credentials
-from runtime.images.manifest import Platform
 from runtime.images.progress import Progress, Report
 
 MAX_LINES: Final = 32_768
@@ -29,7 +28,6 @@ MAX_LINES: Final = 32_768
 
 BAR_CHARACTERS: Final = 50
 _HUB: Final = ("index.docker.io", "registry-1.docker.io", "")
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -39,7 +37,7 @@ async def pull(call: Call) -> Response:
     separator = "@" if label.startswith("sha256:") else ":"
     reference = parse(f"{name}{separator}{label}" if label else name)
     who = credentials.from_header(call.request.headers.get("x-registry-auth", ""))
-    platform = _platform(call.text("platform"))
+    platform = platform_of(call.text("platform"))
 
     async def work(report: Report) -> None:
         if reference.tag or reference.digest:
@@ -162,20 +160,3 @@ def human(size_bytes: int) -> str:
     while size >= 1000 and unit < len(_UNITS) - 1:
         size, unit = size / 1000, unit + 1
     return f"{size:.4g}{_UNITS[unit]}"
-
-
-def _platform(text: str) -> Platform | None:
-    """`linux/arm64/v8`, or the JSON that newer clients send."""
-    if not text:
-        return None
-    if text.startswith("{"):
-        try:
-            wanted = msgspec.json.decode(text, type=dict[str, str])
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            raise InvalidArgument(f"invalid platform: {error}") from error
-        return Platform(wanted.get("os", "linux"), wanted.get("architecture", ""), wanted.get("variant", ""))
-    parts = text.lower().split("/")
-    if not 1 <= len(parts) <= 3 or not all(parts):
-        raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
-    system, architecture, *variant = parts if len(parts) > 1 else ["linux", parts[0]]
-    return Platform(system, _ARCHITECTURES.get(architecture, architecture), "".join(variant))

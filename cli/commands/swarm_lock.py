@@ -5,11 +5,10 @@ from __future__ import annotations
 import getpass
 import sys
 
-import click
-
 from cli.api import Api
 from cli.failures import CliFailure
-from cli.usage import command, switch
+from cli.flags import switch
+from cli.usage import command
 
 
 @command("unlock", summary="Unlock swarm")
@@ -41,7 +40,7 @@ def unlock_key(api: Api, arguments: tuple[str, ...], quiet: bool | None, rotate:
     if quiet:
         print(key)
     else:
-        print_key(key)
+        print_key(api, key)
     return 0
 
 
@@ -50,12 +49,11 @@ def show_key(api: Api) -> None:
     key = api.get("/swarm/unlockkey").get("UnlockKey", "")
     if not key:
         raise CliFailure("could not fetch unlock key: no unlock key is set")
-    print_key(key)
+    print_key(api, key)
 
 
-def print_key(key: str) -> None:
-    program = click.get_current_context().command_path.split()[0]
+def print_key(api: Api, key: str) -> None:
     print(
-        f"To unlock a swarm manager after it restarts, run the `{program} swarm unlock`\ncommand and provide the following key:\n\n    {key}\n\n"
+        f"To unlock a swarm manager after it restarts, run the `{api.program} swarm unlock`\ncommand and provide the following key:\n\n    {key}\n\n"
         "Remember to store this key in a password manager, since without it you\nwill not be able to restart the manager."
     )

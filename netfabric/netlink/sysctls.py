@@ -5,17 +5,17 @@ namespace.
 from __future__ import annotations
 
 
-def _path(key: str) -> str:
+def path_of(key: str) -> str:
     return "/proc/sys/" + key.replace(".", "/")
 
 
 def read(key: str) -> str:
     """The value of "net.ipv4.ip_forward", as the kernel prints it. Raises OSError."""
-    with open(_path(key), encoding="ascii") as file:
+    with open(path_of(key), encoding="ascii") as file:
         return file.read().strip()
 
 
 def write(key: str, value: str) -> None:
     """Raises OSError."""
-    with open(_path(key), "w", encoding="ascii") as file:
+    with open(path_of(key), "w", encoding="ascii") as file:
         file.write(value)

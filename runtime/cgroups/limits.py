@@ -33,8 +33,8 @@ class Setting(NamedTuple):
 
 
 def cpu_quota_us(nano_cpus: int) -> int:
-    """Microseconds per CPU_PERIOD_US; the kernel takes no less than 1000."""
-    return max(1000, nano_cpus * CPU_PERIOD_US // NANO_CPUS_PER_CPU)
+    """Microseconds per CPU_PERIOD_US; the kernel takes no less than 1000. 0, no limit, for less than one, as Docker has it."""
+    return nano_cpus * CPU_PERIOD_US // NANO_CPUS_PER_CPU
 
 
 def cpu_bandwidth(limits: Limits) -> tuple[int, int]:

@@ -37,6 +37,10 @@ class SharedMemory(NamedTuple):
     tree: Register | None
     size_bytes: int
 
+    @property
+    def there(self) -> bool:
+        return self.tree is not None or self.size_bytes > 0
+
 
 def open_shared_memory(script: Script, spec: ContainerSpec, opened: Opened) -> Register | None:
     """The /dev/shm that goes with a joined ipc namespace: the host's, or that of the process `opened.ipc`, out of its mount namespace and back.
@@ -65,7 +69,7 @@ def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemor
     attach_at(script, dev, root, "dev")
     script.step = "nodes of /dev"
     script.call(Call.UMASK, 0)
-    for name in ("pts", "shm", "mqueue"):
+    for name in ("pts", "shm", "mqueue") if memory.there else ("pts", "mqueue"):
         script.call(Call.MKDIRAT, dev, name.encode(), 0o755)
     for name, major, minor in NODES:
         script.call(Call.MKNODAT, dev, name.encode(), k.S_IFCHR | 0o666, device_number(major, minor))
@@ -86,8 +90,8 @@ def _mount_inside(script: Script, dev: Register, opened: Opened, memory: SharedM
         attach_at(script, pts, dev, "pts")
         script.call(Call.CLOSE, pts)
     script.step = "mount of /dev/shm"
-    if memory.tree is not None or memory.size_bytes:
-        shm = memory.tree or mount_new(script, "tmpfs", _PRIVATE, (("mode", "1777"), ("size", str(memory.size_bytes))))
+    if memory.there:
+        shm = memory.tree or mount_new(script, "tmpfs", _PRIVATE, (("mode", "1777"), ("size", str(memory.size_bytes))), "shm")
         attach_at(script, shm, dev, "shm")
         script.call(Call.CLOSE, shm)
     script.step = "mount of /dev/mqueue"

@@ -18,6 +18,10 @@ from runtime.kernel.syscalls import Call
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EXEC_STEP = "exec"
 CWD_STEP = "cwd"
+MADE_CWD_STEP = "cwd, made where it is missing"
+NO_FOLDER_HINT = (
+    ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
+)
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 ENOEXEC = 8
@@ -58,7 +62,7 @@ def go_to(script: Script, cwd: str, create: bool) -> None:
     missing."""
     if not cwd.startswith("/"):
         raise Refused("Cwd must be an absolute path")
-    script.step = CWD_STEP
+    script.step = MADE_CWD_STEP if create else CWD_STEP
     if create:
         make_folders(script, cwd)
     root = script.keep(Call.OPENAT, k.AT_FDCWD, b"/", k.O_PATH | k.O_CLOEXEC)
@@ -87,20 +91,21 @@ def explain(operations: Sequence[Operation], index: int, error: int, words: str,
     """The user's sentence for a child that failed at `index` (== length: nothing of PATH could be executed).
     `words`: strerror of `error`."""
     reason = words[:1].lower() + words[1:]
-    argv0 = argv0.replace("\\", "\\\\").replace('"', '\\"')
+    quoted = argv0.replace("\\", "\\\\").replace('"', '\\"')
     if index >= len(operations):
-        return StartFailed(f'exec: "{argv0}": executable file not found in $PATH', NOT_FOUND)
+        return StartFailed(f'exec: "{quoted}": executable file not found in $PATH', NOT_FOUND)
     failed = operations[index]
     if failed.step == EXEC_STEP:
         if error == k.ENOENT:
-            return StartFailed(f'exec: "{argv0}": stat {argv0}: {reason}', NOT_FOUND)
+            return StartFailed(f'exec: "{quoted}": stat {argv0}: {reason}', NOT_FOUND)
         if error == ENOEXEC:
             return StartFailed(f"exec {argv0}: {reason}", NOT_EXECUTABLE)
-        return StartFailed(f'exec: "{argv0}": {reason}', NOT_EXECUTABLE)
-    if failed.step == CWD_STEP and error == k.ENOTDIR:
+        return StartFailed(f'exec: "{quoted}": {reason}', NOT_EXECUTABLE)
+    if failed.step == MADE_CWD_STEP and error == k.ENOTDIR:
         return StartFailed(f"Cannot mkdir: {cwd} is not a directory", NOT_FOUND)
-    if failed.step == CWD_STEP:
-        return StartFailed(f'chdir to cwd ("{cwd}") set in config.json failed: {reason}', NOT_FOUND)
+    if failed.step in (CWD_STEP, MADE_CWD_STEP):
+        hint = NO_FOLDER_HINT if error == k.ENOTDIR else ""
+        return StartFailed(f'chdir to cwd ("{cwd}") set in config.json failed: {reason}{hint}', NOT_FOUND)
     if failed.call is Call.CAPSET:
         return StartFailed(f"unable to apply caps: {reason}")
     if failed.call is Call.PRLIMIT64:

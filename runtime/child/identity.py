@@ -22,7 +22,6 @@ RLIMITS = {
 }  # fmt: skip
 """include/uapi/asm-generic/resource.h"""
 
-SIGNALS_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ: ignored signals stay ignored across exec
 SIGNAL_SET_BYTES = 8
 
 
@@ -76,7 +75,7 @@ def allow_no_new_privileges(script: Script) -> None:
 def reset_signals(script: Script) -> None:
     """Default dispositions where Python ignores, and nothing blocked (the supervisor blocks all around the fork)."""
     script.step = "signals"
-    for number in SIGNALS_IGNORED_BY_PYTHON:
+    for number in k.SIGNALS_IGNORED_BY_PYTHON:
         script.call(Call.RT_SIGACTION, number, bytes(32), 0, SIGNAL_SET_BYTES)
     script.call(Call.RT_SIGPROCMASK, 2, bytes(SIGNAL_SET_BYTES), 0, SIGNAL_SET_BYTES)
 

@@ -32,10 +32,11 @@ _TMPFS_OPTIONS = ("size", "mode", "uid", "gid", "nr_inodes")
 _TMPFS_ATTRIBUTES = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
 
 
-def mount_new(script: Script, kind: str, attributes: int, options: tuple[tuple[str, str], ...] = ()) -> Register:
-    """A new detached file system; an option without value is a flag. The register holds its mount's descriptor."""
+def mount_new(script: Script, kind: str, attributes: int, options: tuple[tuple[str, str], ...] = (), source: str = "") -> Register:
+    """A new detached file system; an option without value is a flag. The register holds its mount's descriptor. `source`: as
+    /proc/mounts shows it, the kind when it is empty."""
     context = script.keep(Call.FSOPEN, kind.encode(), k.FSOPEN_CLOEXEC)
-    script.call(Call.FSCONFIG, context, k.FSCONFIG_SET_STRING, b"source", kind.encode(), 0)
+    script.call(Call.FSCONFIG, context, k.FSCONFIG_SET_STRING, b"source", (source or kind).encode(), 0)
     for key, value in options:
         if value:
             script.call(Call.FSCONFIG, context, k.FSCONFIG_SET_STRING, key.encode(), value.encode(), 0)

@@ -128,3 +128,6 @@ ENAMETOOLONG = 36
 EDQUOT = 122
 EOPNOTSUPP = 95
 ENOKEY = 126
+
+SIGNALS_IGNORED_BY_PYTHON = (13, 25)
+"""SIGPIPE, SIGXFSZ: ignored signals stay ignored across exec."""

@@ -22,6 +22,8 @@ from runtime.kernel.syscalls import Call
 REPORT = struct.Struct("=ii")
 """(index of the operation, errno) on the error pipe; nothing when the program was executed."""
 FAILED_STATUS = 127
+ARGUMENTS_START = 45
+"""Of the fields of /proc/PID/stat after the name: arg_start, and arg_end after it."""
 NOT_FOUND_ERRNO = 2
 
 
@@ -32,6 +34,7 @@ def become(program: Program, registers: list[int], fork_at: int, errors: int) ->
         if fork_at >= 0:
             failed = program.run(0, fork_at, registers)
             if failed is None:
+                _look_like_init()
                 child = os.fork()
                 if child:
                     _reap_as_pid_1(child)
@@ -42,6 +45,24 @@ def become(program: Program, registers: list[int], fork_at: int, errors: int) ->
         os.write(errors, REPORT.pack(*(failed or (len(program), NOT_FOUND_ERRNO))))
     finally:
         os._exit(FAILED_STATUS)
+
+
+def _look_like_init() -> None:
+    """What the container's lists of processes show of pid 1: not the node's command line. The program's own exec names it. Source:
+    proc(5), cmdline: the memory where a process's arguments lie."""
+    call(Call.PRCTL, k.PR_SET_NAME, b"docker-init")
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:  # an image without /proc has nobody to show it to
+        return
+    start, end = int(fields[ARGUMENTS_START]), int(fields[ARGUMENTS_START + 1])
+    title = b"/sbin/docker-init"[: end - start - 1].ljust(end - start, b"\0")
+    reader, writer = os.pipe()
+    os.write(writer, title)
+    call(Call.READ, reader, start, len(title))
+    os.close(reader)
+    os.close(writer)
 
 
 def _lead_group() -> None:
@@ -58,7 +79,6 @@ def _reap_as_pid_1(child: int) -> NoReturn:
     status = FAILED_STATUS
     try:
         call(Call.CLOSE_RANGE, 3, 0xFFFF_FFFF, 0)
-        call(Call.PRCTL, k.PR_SET_NAME, b"docker-init")
         while True:
             number = signal.sigwaitinfo(signal.valid_signals()).si_signo
             if number == signal.SIGCHLD:

@@ -88,19 +88,16 @@ def definitions() -> dict[str, Any]:
     return {name: _json_schema(schema) for name, schema in found.items()}
 
 
-NULL_IN_FACT = {"Links", "Aliases", "Options"}  # properties that daemons send as null where there is nothing, whatever the description says
-
-
 def _json_schema(schema: Any) -> Any:
-    """Swagger 2.0 to JSON schema: `x-nullable` becomes a choice with null."""
+    """Swagger 2.0 to JSON schema: `x-nullable` becomes a choice with null; so do lists and maps, which Docker's daemon sends as null when they are
+    empty, whatever the description says."""
     if isinstance(schema, list):
         return [_json_schema(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     out = {key: _json_schema(value) for key, value in schema.items() if key not in ("x-nullable", "format")}
-    for name in NULL_IN_FACT & out.keys():
-        out[name] = {"anyOf": [out[name], {"type": "null"}]}
-    return {"anyOf": [out, {"type": "null"}]} if schema.get("x-nullable") is True else out
+    nullable = schema.get("x-nullable") is True or schema.get("type") == "array" or "additionalProperties" in schema
+    return {"anyOf": [out, {"type": "null"}]} if nullable else out
 
 
 def validate(value: object, name: str) -> None:

@@ -45,7 +45,7 @@ def test_no_limit_writes_nothing() -> None:
 
 def test_conversions_at_their_ends() -> None:
     assert [cpu_weight(shares) for shares in (0, 2, 262_144, 10**9)] == [1, 1, 10_000, 10_000]
-    assert cpu_quota_us(1) == 1000
+    assert [cpu_quota_us(nano) for nano in (1, 10_000_000, 1_500_000_000)] == [0, 1000, 150_000]
 
 
 def test_a_limit_without_its_controller_is_a_sentence() -> None:

@@ -12,17 +12,22 @@ OPERATIONS = (
     Operation(Call.FSMOUNT, (3, 1), "mount of /proc"),
     Operation(Call.FCHDIR, (4,), "cwd"),
     Operation(Call.EXECVE, (b"/x",), "exec"),
+    Operation(Call.MKDIR, (b"/w/x",), "cwd, made where it is missing"),
 )
 
 
 @pytest.mark.parametrize(
     ("index", "error", "words", "message", "status"),
     [
-        (3, 2, "No such file or directory", 'exec: "x": executable file not found in $PATH', 127),
+        (4, 2, "No such file or directory", 'exec: "x": executable file not found in $PATH', 127),
         (2, 2, "No such file or directory", 'exec: "x": stat x: no such file or directory', 127),
         (2, 13, "Permission denied", 'exec: "x": permission denied', 126),
         (2, 8, "Exec format error", "exec x: exec format error", 126),
-        (1, 20, "Not a directory", "Cannot mkdir: /w is not a directory", 127),
+        (3, 20, "Not a directory", "Cannot mkdir: /w is not a directory", 127),
+        (
+            1, 20, "Not a directory", 'chdir to cwd ("/w") set in config.json failed: not a directory: Are you trying to mount a directory onto a file'
+            " (or vice-versa)? Check if the specified host path exists and is the expected type", 127,
+        ),
         (0, 1, "Operation not permitted", "mount of /proc: fsmount(3, 1): operation not permitted", 128),
     ],
 )

@@ -1,0 +1,43 @@
+"""The `platform` of a request, and whether an image is for it. Pure. Source: containerd's platforms package; moby's image store for the words."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cluster.model.errors import InvalidArgument, NotFound
+from runtime.images.config import Image
+from runtime.images.manifest import Platform
+
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_SYSTEMS: Final = ("linux", "windows", "darwin", "freebsd")
+
+
+def platform_of(text: str) -> Platform | None:
+    """`linux/arm64/v8`, `linux`, `arm64`, or the JSON that newer clients send. Raises InvalidArgument."""
+    if not text:
+        return None
+    if text.startswith("{"):
+        try:
+            wanted = msgspec.json.decode(text, type=dict[str, str])
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise InvalidArgument(f"invalid platform: {error}") from error
+        return Platform(wanted.get("os", "linux"), wanted.get("architecture", ""), wanted.get("variant", ""))
+    parts = text.lower().split("/")
+    if not 1 <= len(parts) <= 3 or not all(parts):
+        raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
+    if len(parts) == 1 and parts[0] in _SYSTEMS:
+        return Platform(parts[0], "")
+    system, architecture, *variant = parts if len(parts) > 1 else ["linux", parts[0]]
+    return Platform(system, _ARCHITECTURES.get(architecture, architecture), "".join(variant))
+
+
+def check(image: Image, reference: str, wanted: Platform) -> None:
+    """Raises NotFound: to a client that is a reason to pull the right one."""
+    asked = ((wanted.os, image.os), (wanted.architecture, image.architecture), (wanted.variant, image.variant))
+    if any(one and other and one != other for one, other in asked):
+        actual = "/".join(part for part in (image.os, image.architecture, image.variant) if part)
+        raise NotFound(
+            f"image with reference {reference} was found but does not match the specified platform: wanted {wanted}, actual: {actual}"
+        )
