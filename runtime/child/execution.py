@@ -12,7 +12,7 @@ from runtime.child.faults import Refused
 from runtime.errors import StartFailed
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Operation, Pointers, Script, describe_operation
-from runtime.kernel.program import UNEXPECTED
+from runtime.kernel.running import UNEXPECTED
 from runtime.kernel.syscalls import Call
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

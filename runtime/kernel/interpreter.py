@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
 
 from runtime.kernel import constants as k
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
+
+TYPE_CHECKING = False  # not from typing, which is a megabyte of the nursery (supervisor/nursery.py)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 NAME_MAX_BYTES = 15
 

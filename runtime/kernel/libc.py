@@ -8,25 +8,29 @@ forks (5 MB less, 30 ms less). Source: syscall(2), the documentation of cffi's A
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cache
 from mmap import mmap
-from typing import Any, NamedTuple
 
 import _cffi_backend
 
 from runtime.kernel.syscalls import Call
 
+TYPE_CHECKING = False  # not from typing, which is a megabyte of the nursery (supervisor/nursery.py)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 Operand = int | bytes | bytearray
 
 
-class Libc(NamedTuple):
+class Libc:
     """`syscall` takes a number and exactly six integers and returns the result or -1; `errno` reads the error of
     the last call."""
 
-    syscall: Callable[..., int]
-    errno: Callable[[], int]
-    address_of: Callable[[bytes | bytearray | mmap], int]
+    __slots__ = ("address_of", "errno", "syscall")
+
+    def __init__(self, syscall: Callable[..., int], errno: Callable[[], int], address_of: Callable[[bytes | bytearray | mmap], int]) -> None:
+        self.syscall, self.errno, self.address_of = syscall, errno, address_of
 
 
 @cache

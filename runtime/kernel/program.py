@@ -9,13 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from runtime.kernel.libc import address_of, libc
+from runtime.kernel.libc import address_of
 from runtime.kernel.operations import Argument, Filter, Operation, Pointers, Register
-
-Step = tuple[int, list[int], tuple[tuple[int, int], ...], int, tuple[int, ...], int, int]
-
-UNEXPECTED = 71
-"""EPROTO: reported for a call that succeeded with another result than the expected one."""
+from runtime.kernel.running import Step, run
 
 
 class Program:
@@ -32,39 +28,12 @@ class Program:
         self.steps = [_lower(operation, base, places.offsets) for operation in operations]
         self._registers = 1 + max((operation.into for operation in operations), default=-1)
 
-    @classmethod
-    def received(cls, steps: list[Step]) -> Program:
-        """Of another process's `steps`, whose `memory` lies at their `base` here."""
-        program = cls(())
-        program.steps = steps
-        return program
-
     def __len__(self) -> int:
         return len(self.steps)
 
     def run(self, start: int, stop: int, registers: list[int]) -> tuple[int, int] | None:
-        """Runs operations [start, stop). None when all were run, else (index, errno) of the one that failed.
-        `registers` from `new_registers`."""
-        door = libc()
-        syscall, errno, steps = door.syscall, door.errno, self.steps
-        index = start
-        while index < stop:
-            number, arguments, references, into, tolerate, skip, expect = steps[index]
-            for position, register in references:
-                arguments[position] = registers[register]
-            result = syscall(number, *arguments)
-            if result < 0:
-                error = errno()
-                if error not in tolerate:
-                    return index, error
-                index += 1 + skip
-                continue
-            if result != expect != -1:
-                return index, UNEXPECTED
-            if into >= 0:
-                registers[into] = result
-            index += 1
-        return None
+        """See running.run. `registers` from `new_registers`."""
+        return run(self.steps, start, stop, registers)
 
     def new_registers(self) -> list[int]:
         """Room for the results of one run."""

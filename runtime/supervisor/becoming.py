@@ -11,13 +11,16 @@ import gc
 import os
 import signal
 import struct
-from typing import NoReturn
 
 from runtime.kernel import constants as k
 from runtime.kernel.libc import call
 from runtime.kernel.processes import exit_status_of
-from runtime.kernel.program import Program
+from runtime.kernel.running import Step, run
 from runtime.kernel.syscalls import Call
+
+TYPE_CHECKING = False  # not from typing, which is a megabyte of the nursery (supervisor/nursery.py)
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 REPORT = struct.Struct("=ii")
 """(index of the operation, errno) on the error pipe; nothing when the program was executed."""
@@ -27,22 +30,22 @@ ARGUMENTS_START = 45
 NOT_FOUND_ERRNO = 2
 
 
-def become(program: Program, registers: list[int], fork_at: int, errors: int) -> NoReturn:
+def become(steps: list[Step], registers: list[int], fork_at: int, errors: int) -> NoReturn:
     """In the child: runs the list, reports a failure, never returns."""
     try:
         gc.disable()
         if fork_at >= 0:
-            failed = program.run(0, fork_at, registers)
+            failed = run(steps, 0, fork_at, registers)
             if failed is None:
                 _look_like_init()
                 child = os.fork()
                 if child:
                     _reap_as_pid_1(child)
                 _lead_group()
-                failed = program.run(fork_at, len(program), registers)
+                failed = run(steps, fork_at, len(steps), registers)
         else:
-            failed = program.run(0, len(program), registers)
-        os.write(errors, REPORT.pack(*(failed or (len(program), NOT_FOUND_ERRNO))))
+            failed = run(steps, 0, len(steps), registers)
+        os.write(errors, REPORT.pack(*(failed or (len(steps), NOT_FOUND_ERRNO))))
     finally:
         os._exit(FAILED_STATUS)
 

@@ -168,7 +168,7 @@ def pack_list(operations: Sequence[Operation], base: int, *, fork_at: int = -1, 
     """A list as a child reads it, whose room is at `base`. Raises TooLarge."""
     program = Program(operations, base)
     steps = marshal.dumps((program.steps, program.new_registers(), fork_at))
-    data = b"".join((program.memory, steps, TAIL.pack(len(program.memory), len(steps), last)))
+    data = b"".join((program.memory, steps, TAIL.pack(base, len(program.memory), len(steps), last)))
     if len(data) > LIST_MAX_BYTES:
         raise TooLarge(f"a list of {len(data)} bytes")
     return data

@@ -13,6 +13,8 @@ import os
 import socket
 from collections.abc import Sequence
 
+from runtime.kernel.rights import received
+
 INLINE_MAX_BYTES = 64 * 1024
 MESSAGE_MAX_BYTES = 16 * 1024 * 1024
 DESCRIPTORS_MAX = 8
@@ -67,15 +69,6 @@ def unpack(datagram: bytes, control: Sequence[tuple[int, int, bytes]], flags: in
         raise BadDatagram(str(error)) from error
     os.close(memfd)
     return message, descriptors[1:]
-
-
-def received(control: Sequence[tuple[int, int, bytes]]) -> list[int]:
-    """The descriptors of a control message."""
-    found = array.array("i")
-    for level, kind, data in control:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    return list(found)
 
 
 def _read_sealed(memfd: int) -> bytes:

@@ -76,19 +76,14 @@ class _Joining:
     abandoned: bool = False
 
     def begin(self, init: Process, stack: ExitStack) -> None:
-        """Wishes for a child in the container's pid namespace and group, and compiles its list meanwhile. What only the
-        child needs is closed with `stack`, or when the child has it. Raises OSError, Refused, RuntimeFault."""
+        """Wishes for a child in the container's pid namespace and group; opens and compiles what it needs while it is born, so that its list waits
+        for it. What only the child needs is closed with `stack`, or when the child is there. Raises OSError, Refused, RuntimeFault."""
         context, groups = self.context, self.container.groups
         assert groups is not None
-        joined, gate, errors = self._open(init, stack)
-        group = cgroups.open_unified(groups)
-        stack.callback(close_all, (group,))
         number = Numbering()
-        there = joined.numbered(number)
-        number(errors)
         channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.callback(channel.close)
-        room, data = context.births.room, b""
+        room, held, gate = context.births.room, ExitStack(), -1
 
         def born(result: int | StartFailed) -> None:
             if self.abandoned:
@@ -96,22 +91,37 @@ class _Joining:
                     context.reaper.watch_child(result, lambda _exited: None)
                 return
             with held:
-                if not isinstance(result, StartFailed):
-                    again = data if context.births.room == room else pack_list(self.operations, context.births.room)
-                    send_list(channel, again, tuple(number.descriptors))
+                if not isinstance(result, StartFailed) and context.births.room != room:  # another nursery's child
+                    send_list(channel, pack_list(self.operations, context.births.room), tuple(number.descriptors))
                 self._begun(result, gate)
 
         with theirs:
-            context.births.wish(theirs, group, joined.init, born)
+            group = cgroups.open_unified(groups)
+            try:
+                context.births.wish(theirs, group, init.pidfd, born)
+            finally:
+                close_all((group,))
+        joined, gate, errors = self._open(init, stack)
+        there = joined.numbered(number)
+        number(errors)
         try:
             self.operations = self._compile(there)
-            data = pack_list(self.operations, room)
-            held = stack.pop_all()
+            send_list(channel, pack_list(self.operations, room), tuple(number.descriptors))
+            held.push(stack.pop_all())
         except TooLarge:
             self.abandoned = True
-            self.operations = self._compile(joined)
-            compiled = Compiled(self.operations)
-            self._begun(spawn(compiled, errors, home=context.home, enter=joined.init, group=group, drop=(gate, self.report)), gate)
+            self._begun(self._spawn(joined, errors, gate), gate)
+
+    def _spawn(self, joined: Joined, errors: int, gate: int) -> int:
+        """A child forked here, for a list that the nursery's have no room for."""
+        groups = self.container.groups
+        assert groups is not None
+        self.operations = self._compile(joined)
+        group = cgroups.open_unified(groups)
+        try:
+            return spawn(Compiled(self.operations), errors, home=self.context.home, enter=joined.init, group=group, drop=(gate, self.report))
+        finally:
+            close_all((group,))
 
     def _open(self, init: Process, stack: ExitStack) -> tuple[Joined, int, int]:
         """What the child needs, our end of its gate, its error pipe."""

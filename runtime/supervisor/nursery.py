@@ -1,30 +1,33 @@
 """The process that forks: `python -I -m runtime.supervisor.nursery --run DIR --channel FD`, a child of the supervisor whose
 children become the supervisor's. Owns nothing but the moment of a birth; a child waits on its own channel for lists.
 
-Lean on purpose: what is resident here is copied with every birth (the supervisor, ten times as large, would pay a copy
-of each page that it touches afterwards as well), and no container's child ever holds what the supervisor knows of the
-others. It ends when its channel closes. Source: clone(2) (CLONE_PARENT), setns(2), unix(7).
+Lean on purpose (neither typing nor socket is imported): what is resident here is copied with every birth. The supervisor, ten times
+as large, would pay a copy of each page that it touches afterwards as well; and no container's child ever holds what the supervisor
+knows of the others. It ends when its channel closes. Source: clone(2) (CLONE_PARENT), setns(2), unix(7).
 """
 
 from __future__ import annotations
 
+import _socket
 import gc
 import marshal
 import mmap
 import os
 import signal
-import socket
 import struct
 import sys
-from typing import NoReturn
 
 from runtime.kernel.interpreter import hide
 from runtime.kernel.libc import address_of, call
 from runtime.kernel.processes import children_in, children_in_new_pid_namespace, fork
-from runtime.kernel.program import Program
+from runtime.kernel.rights import received
+from runtime.kernel.running import run
 from runtime.kernel.syscalls import Call
 from runtime.supervisor.becoming import REPORT, become
-from runtime.supervisor.datagrams import received
+
+TYPE_CHECKING = False  # see libc.py
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 HELLO = struct.Struct("=Q")
 """Where every child has its room."""
@@ -33,8 +36,9 @@ WISH = struct.Struct("=I??")
 namespace it is born in (else it is the first of a new one)."""
 BIRTH = struct.Struct("=Ii")
 """Number of the wish; pid, or a negative error number."""
-TAIL = struct.Struct("=II?")
-"""At the end of a list: the length of its strings, that of its steps, whether it is the child's last."""
+TAIL = struct.Struct("=QII?")
+"""At the end of a list: where it takes the room to be, the length of its strings, that of its steps, whether it is the child's last. One for
+another nursery's room is passed over: the right one follows."""
 
 CHANNEL = 3
 FIRST = CHANNEL + 1
@@ -42,7 +46,7 @@ FIRST = CHANNEL + 1
 DESCRIPTORS_MAX = 64
 LIST_MAX_BYTES = 128 * 1024
 _EBADF = 9
-_ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS_MAX * struct.calcsize("i"))
+_ANCILLARY_BYTES = _socket.CMSG_SPACE(DESCRIPTORS_MAX * struct.calcsize("i"))
 
 
 def main(arguments: list[str]) -> int:
@@ -50,7 +54,7 @@ def main(arguments: list[str]) -> int:
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
     hide("festoon-nursery")
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    channel = socket.socket(fileno=int(options["--channel"]))
+    channel = _socket.socket(fileno=int(options["--channel"]))
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     room = mmap.mmap(-1, LIST_MAX_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     gc.collect()
@@ -58,7 +62,7 @@ def main(arguments: list[str]) -> int:
     try:
         channel.send(HELLO.pack(address_of(room)))
         while True:
-            data, control, _, _ = channel.recvmsg(WISH.size, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+            data, control, _, _ = channel.recvmsg(WISH.size, _ANCILLARY_BYTES, _socket.MSG_CMSG_CLOEXEC)
             if not data:
                 return 0
             number, grouped, entered = WISH.unpack(data)
@@ -96,21 +100,23 @@ def _live(channel: int, room: mmap.mmap) -> NoReturn:
         gc.disable()
         os.dup2(channel, CHANNEL)
         call(Call.CLOSE_RANGE, FIRST, 0xFFFF_FFFF, 0)
-        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, CHANNEL)
+        receiver, place = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, CHANNEL), address_of(room)
         while True:
-            size, control, _, _ = receiver.recvmsg_into([room], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+            size, control, _, _ = receiver.recvmsg_into([room], _ANCILLARY_BYTES, _socket.MSG_CMSG_CLOEXEC)
             if not size:
                 os._exit(0)
-            strings, steps, last = TAIL.unpack_from(room, size - TAIL.size)
+            base, strings, steps, last = TAIL.unpack_from(room, size - TAIL.size)
             descriptors = received(control)
+            if base != place:
+                call(Call.CLOSE_RANGE, FIRST, 0xFFFF_FFFF, 0)
+                continue
             lowered, registers, fork_at = marshal.loads(room[strings : strings + steps])  # noqa: S302  (from the supervisor, over a socket that only it has)
-            program = Program.received(lowered)
             if descriptors != list(range(FIRST, FIRST + len(descriptors))):
                 os.write(descriptors[-1], REPORT.pack(0, _EBADF))
                 os._exit(1)
             if last:
-                become(program, registers, fork_at, descriptors[-1])
-            if program.run(0, len(program), registers) is not None:
+                become(lowered, registers, fork_at, descriptors[-1])
+            if run(lowered, 0, len(lowered), registers) is not None:
                 os._exit(1)
             call(Call.CLOSE_RANGE, FIRST, 0xFFFF_FFFF, 0)
     finally:

@@ -10,7 +10,8 @@ import pytest
 
 from runtime.kernel.libc import call, describe
 from runtime.kernel.operations import Pointers, Register, Script, describe_operation
-from runtime.kernel.program import UNEXPECTED, Program
+from runtime.kernel.program import Program
+from runtime.kernel.running import UNEXPECTED
 from runtime.kernel.syscalls import Call
 
 AT_FDCWD = -100
