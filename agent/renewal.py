@@ -22,7 +22,8 @@ from cluster.identity import certificates, folder
 from cluster.identity.contexts import Contexts
 from cluster.model.assignments import SessionState
 from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
-from cluster.wire.calls import IssueCertificate, IssuedCertificate
+from cluster.model.objects import NodeTls
+from cluster.wire.calls import InUse, IssueCertificate, IssuedCertificate
 from cluster.wire.peer import connect
 from cluster.wire.redirect import ask_leader
 
@@ -50,6 +51,9 @@ class Renewal:
     def __init__(self, where: Path, contexts: Contexts, addresses: Callable[[], Sequence[str]], renewed: Callable[[], None]) -> None:
         self._where, self._contexts, self._addresses, self._renewed = where, contexts, addresses, renewed
         self._asked = trio.Event()
+        self._told = trio.Event()  # something of `heed` is to be done, but for a renewal
+        self._state: SessionState | None = None
+        self._root_pem = ""  # what is to be trusted, where that has changed
         self._at = self._choose()
 
     def ask(self) -> None:
@@ -62,9 +66,29 @@ class Renewal:
         return certificates.subject_of(self._contexts.credentials.certificate_pem).role.value
 
     def heed(self, state: SessionState) -> None:
-        """Renew now if the certificate does not say what the managers say of this node."""
+        """Renew now if the certificate is not what the managers say that it should be; trust what they say; tell them where they know
+        otherwise."""
+        self._state = state
         if state.role != self.role:
             self.ask()
+        if state.issuer and state.issuer != self.in_use.issuer:
+            self.ask()
+        elif state.root_ca_pem and state.root_ca_pem != self._contexts.credentials.root_pem:
+            self._root_pem = state.root_ca_pem
+            self._told.set()
+        else:
+            self._tell_if_unknown()
+
+    def _tell_if_unknown(self) -> None:
+        known = self._state
+        if known is not None and (known.issuer or known.tls is not None) and known.tls != self.in_use:
+            self._told.set()
+
+    @property
+    def in_use(self) -> NodeTls:
+        """Who signed the certificate, and what this node trusts."""
+        known = self._contexts.credentials
+        return NodeTls(certificates.issuer_id(known.certificate_pem), certificates.root_digest(known.root_pem).hex())
 
     def after_loss(self) -> None:
         """The session was lost or refused: an expired certificate may be why."""
@@ -80,7 +104,31 @@ class Renewal:
             self._at = self._choose()
 
     async def run(self) -> None:
-        """Renew whenever it is due, for ever. Cancelled in the middle of a renewal, the next one begins where it was."""
+        """Renew whenever it is due, and follow rotations of the root, for ever. Cancelled in the middle of a renewal, the next one begins where it was."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow_root)
+            await self._renew_when_due()
+
+    async def _follow_root(self) -> None:
+        """Trust what the managers say, and tell them what is in use here. What fails is said again by the next session."""
+        while True:
+            await self._told.wait()
+            self._told = trio.Event()
+            if root_pem := self._root_pem:
+                self._root_pem = ""
+                self._contexts.take(await trio.to_thread.run_sync(folder.trust, self._where, root_pem))
+                log.warning("the swarm has another root", extra={"fields": {"digest": self.in_use.root}})
+                self._renewed()
+            try:
+                await ask_leader(self._addresses(), self._say_in_use)
+            except ClusterError as error:
+                log.info("not told to the managers", extra={"fields": {"error": error.message}})
+
+    async def _say_in_use(self, address: str) -> None:
+        async with connect(address, self._contexts.client) as peer:
+            await peer.call("ca.in_use", InUse(self.in_use.root))
+
+    async def _renew_when_due(self) -> None:
         delay = RETRY_FIRST_S
         while True:
             await self._wait()
@@ -109,6 +157,7 @@ class Renewal:
         self._at = self._choose()
         log.info("the certificate was renewed", extra={"fields": {"expires": str(self._expiry()), "role": issued.role}})
         self._renewed()
+        self._tell_if_unknown()
 
     async def _ask_managers(self, request: IssueCertificate) -> IssuedCertificate:
         problem: ClusterError = Unavailable("no manager is known")

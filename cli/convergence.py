@@ -71,7 +71,7 @@ def wait_converged(api: Api, service_id: str, verify_s: float, *, quiet: bool) -
 def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: Screen | None) -> None:
     picture = Picture()
     since: float | None = None  # when it converged
-    _next_change(changes, None)  # the stream's first line: nothing is missed from here on
+    next_change(changes, None)  # the stream's first line: nothing is missed from here on
     if screen is not None:
         screen.draw(picture.blank(api.get(f"/services/{service_id}", insertDefaults="false")))
     while True:
@@ -98,10 +98,10 @@ def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: S
         if left is not None and screen is not None:
             seconds = max(round(verify_s), 1)
             screen.draw([Line("verify", f"Waiting {seconds} seconds to verify that tasks are stable...")])
-        _next_change(changes, left)
+        next_change(changes, left)
 
 
-def _next_change(changes: Answer, timeout_s: float | None) -> None:
+def next_change(changes: Answer, timeout_s: float | None) -> None:
     """Wait for a commit, at most so long. Raises CliFailure when the stream ends or says why it can't go on."""
     lines = changes.wait_lines(timeout_s)
     if lines is None:

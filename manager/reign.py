@@ -18,14 +18,15 @@ from typing import Any, Final, cast
 
 import trio
 
-from cluster.model.changes import Change, Kind
+from cluster.model.changes import Change, Kind, updated
 from cluster.model.errors import NotLeader, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId
 from cluster.model.objects import ManagerStatus
 from cluster.model.specs import Role
-from cluster.wire.calls import CALLS, Ids, IssueCertificate, IssuedCertificate, JoinedManagers, JoinManagers, Why, WhyAnswer
+from cluster.wire.calls import CALLS, Ids, InUse, IssueCertificate, IssuedCertificate, JoinedManagers, JoinManagers, Nothing, Why, WhyAnswer
 from cluster.wire.peer import Caller, Handler, Peer
-from manager import explain
+from manager import explain, root_rotation
+from manager.ca import rotation
 from manager.control import joining
 from manager.control.server import Control
 from manager.dispatcher.server import Dispatcher
@@ -61,6 +62,7 @@ class Reign:
         self._roles = RoleManager(store, driver, me, time_ns)
         self.handlers: dict[str, Handler] = {
             "ca.issue": self._issue,
+            "ca.in_use": self._in_use,
             "raft.join": self._join,
             "agent.session": self._dispatcher.session,
             "agent.statuses": self._dispatcher.statuses,
@@ -82,6 +84,7 @@ class Reign:
             await nursery.start(self._leader.run)
             nursery.start_soon(self._control.run)
             nursery.start_soon(self._roles.run)
+            nursery.start_soon(root_rotation.run, self._store, self._driver, time_ns, SystemRandom())
             task_status.started()
 
     def managers(self) -> dict[str, ManagerStatus]:
@@ -106,6 +109,17 @@ class Reign:
         await self._control.submit(decide, request)
         log.info("certificate issued", extra={"fields": {"node": issued[0].node_id, "address": caller.address}})
         return issued[0]
+
+    async def _in_use(self, caller: Caller, request: InUse) -> Nothing:
+        """ca.in_use: what the node uses, by the certificate that it calls with and what it says."""
+
+        def decide(store: Store, asked: InUse, now_ns: int, entropy: Random) -> tuple[tuple[Change, ...], Ids]:
+            node = store.get(Kind.NODE, NodeId(caller.node_id))
+            assert node is not None, "admitted"
+            return (updated(rotation.used(node, caller.peer.certificate_pem(), asked.root)),), Ids(node.id)
+
+        await self._control.submit(decide, request)
+        return Nothing()
 
     async def _join(self, caller: Caller, request: JoinManagers) -> JoinedManagers:
         """raft.join. Raises PermissionDenied for a node that is to be a worker."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import ssl
+from hashlib import sha256
 from typing import Final
 
 import msgspec
 
 from agent.engine.convert import Json, filled, mapping, meta_json
 from agent.engine.fields import Fields
-from cluster.model.objects import Cluster
+from cluster.model.objects import Cluster, Node
 from cluster.model.specs import ClusterSpec
 
 _EXPLICIT_VERSION: Final = 0xA0
@@ -21,7 +22,7 @@ _EXPLICIT_VERSION: Final = 0xA0
 
 def cluster_spec_of(fields: Fields, base: ClusterSpec) -> ClusterSpec:
     """`base` with what the request gives: zero and absent keep the base's value, as moby's MergeSwarmSpecToGRPC does."""
-    raft, orchestration = fields.section("Raft"), fields.section("Orchestration")
+    raft, orchestration, authority = fields.section("Raft"), fields.section("Orchestration"), fields.section("CAConfig")
     log = fields.section("TaskDefaults").section("LogDriver")
     history, keep = orchestration.optional_integer("TaskHistoryRetentionLimit"), raft.optional_natural("KeepOldSnapshots")
     autolock = fields.section("EncryptionConfig").optional_flag("AutoLockManagers")
@@ -36,8 +37,9 @@ def cluster_spec_of(fields: Fields, base: ClusterSpec) -> ClusterSpec:
         heartbeat_tick=raft.natural("HeartbeatTick") or base.heartbeat_tick,
         election_tick=raft.natural("ElectionTick") or base.election_tick,
         dispatcher_heartbeat_ns=fields.section("Dispatcher").natural("HeartbeatPeriod") or base.dispatcher_heartbeat_ns,
-        node_cert_expiry_ns=fields.section("CAConfig").natural("NodeCertExpiry") or base.node_cert_expiry_ns,
+        node_cert_expiry_ns=authority.natural("NodeCertExpiry") or base.node_cert_expiry_ns,
         autolock=base.autolock if autolock is None else autolock,
+        force_rotate=authority.natural("ForceRotate") or base.force_rotate,
         log_driver=log.text("Name"),
         log_options=log.pairs("Options"),
     )
@@ -57,7 +59,7 @@ def cluster_spec_json(spec: ClusterSpec) -> Json:
             "HeartbeatTick": spec.heartbeat_tick,
         },
         "Dispatcher": {"HeartbeatPeriod": spec.dispatcher_heartbeat_ns},
-        "CAConfig": {"NodeCertExpiry": spec.node_cert_expiry_ns},
+        "CAConfig": {"NodeCertExpiry": spec.node_cert_expiry_ns} | filled({"ForceRotate": spec.force_rotate}),
         "TaskDefaults": {"LogDriver": log} if log else {},
         "EncryptionConfig": {"AutoLockManagers": spec.autolock},
     }
@@ -69,8 +71,8 @@ def cluster_info_json(cluster: Cluster) -> Json:
         | meta_json(cluster.meta)
         | {
             "Spec": cluster_spec_json(cluster.spec),
-            "TLSInfo": tls_info_json(cluster.root_ca_pem),
-            "RootRotationInProgress": False,
+            "TLSInfo": tls_info_json(cluster.root_ca_pem, issuer_pem=cluster.rotation.root_ca_pem if cluster.rotation is not None else ""),
+            "RootRotationInProgress": cluster.rotation is not None,
             "DefaultAddrPool": list(cluster.default_address_pool),
             "SubnetSize": cluster.subnet_size,
             "DataPathPort": cluster.data_path_port,
@@ -83,11 +85,22 @@ def swarm_json(cluster: Cluster) -> Json:
     return cluster_info_json(cluster) | {"JoinTokens": {"Worker": cluster.join_tokens.worker, "Manager": cluster.join_tokens.manager}}
 
 
-def tls_info_json(root_ca_pem: str) -> Json:
-    """Empty where there is no root certificate yet."""
+def node_tls_json(node: Node, cluster: Cluster) -> Json:
+    """What the node uses, as far as it has said so; of one that trusts an older root, which nobody keeps, no root is shown."""
+    used, rotation = node.tls, cluster.rotation
+    if used is None or not cluster.root_ca_pem:
+        return tls_info_json(cluster.root_ca_pem)
+    new = rotation is not None and used.issuer == rotation.issuer
+    info = tls_info_json(cluster.root_ca_pem, issuer_pem=rotation.root_ca_pem if rotation is not None and new else "")
+    trusts = used.root == sha256(ssl.PEM_cert_to_DER_cert(cluster.root_ca_pem)).hexdigest()
+    return info if trusts else info | {"TrustRoot": ""}
+
+
+def tls_info_json(root_ca_pem: str, *, issuer_pem: str = "") -> Json:
+    """Empty where there is no root certificate yet. `issuer_pem`: who signs certificates, where that is another one."""
     if not root_ca_pem:
         return {}
-    subject, public_key = _subject_and_key(ssl.PEM_cert_to_DER_cert(root_ca_pem))
+    subject, public_key = _subject_and_key(ssl.PEM_cert_to_DER_cert(issuer_pem or root_ca_pem))
     return {
         "TrustRoot": root_ca_pem,
         "CertIssuerSubject": base64.b64encode(subject).decode(),

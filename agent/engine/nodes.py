@@ -9,7 +9,7 @@ from agent.engine.answers import json_answer
 from agent.engine.call import Call, Filters, matches_labels, matches_prefix
 from agent.engine.convert import mapping
 from agent.engine.convert_nodes import node_json, node_spec_of
-from agent.engine.convert_swarm import tls_info_json
+from agent.engine.convert_swarm import node_tls_json, tls_info_json
 from agent.engine.services import version_of
 from cluster.model.changes import Kind
 from cluster.model.errors import InvalidArgument
@@ -31,8 +31,9 @@ async def list_(call: Call) -> Response:
         if membership not in MEMBERSHIPS:
             raise InvalidArgument(f'Invalid membership filter: "{membership}"')
     nodes = (await lookup.query(call.node, Query(Kind.NODE))).nodes
-    tls_info = tls_info_json((await lookup.cluster(call.node)).root_ca_pem)
-    return json_answer([node_json(node, tls_info) for node in nodes if _matches(node, filters)])
+    cluster = await lookup.cluster(call.node)
+    usual = tls_info_json(cluster.root_ca_pem)
+    return json_answer([node_json(node, node_tls_json(node, cluster) if node.tls else usual) for node in nodes if _matches(node, filters)])
 
 
 def _matches(node: Node, filters: Filters) -> bool:
@@ -49,7 +50,7 @@ def _matches(node: Node, filters: Filters) -> bool:
 
 async def inspect(call: Call) -> Response:
     node = await lookup.member(call.node, call.names["id"])
-    return json_answer(node_json(node, tls_info_json((await lookup.cluster(call.node)).root_ca_pem)))
+    return json_answer(node_json(node, node_tls_json(node, await lookup.cluster(call.node))))
 
 
 async def update(call: Call) -> Response:

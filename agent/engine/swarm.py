@@ -18,6 +18,7 @@ from cluster.wire.calls import ClusterWrite
 from cluster.wire.http import Response
 
 LISTEN: Final = "0.0.0.0:2377"  # noqa: S104  Docker's default for --listen-addr
+NO_EXTERNAL_CA: Final = "external certificate authorities are not supported: Festoon's managers sign certificates themselves"
 DATA_PATH_PORT: Final = 4789
 DEFAULT_POOL: Final = ("10.0.0.0/8",)
 SUBNET_SIZE: Final = 24
@@ -76,12 +77,17 @@ async def update(call: Call) -> Response:
     fields = await call.fields()
     version = version_of(call, "swarm")
     cluster = await lookup.cluster(call.node)
+    authority = fields.section("CAConfig")
+    if authority.truthy("ExternalCAs"):
+        raise InvalidArgument(NO_EXTERNAL_CA)
     request = ClusterWrite(
         version=version,
         spec=cluster_spec_of(fields, cluster.spec),
         rotate_worker_token=call.flag("rotateWorkerToken"),
         rotate_manager_token=call.flag("rotateManagerToken"),
         rotate_unlock_key=call.flag("rotateManagerUnlockKey"),
+        signing_ca_pem=authority.text("SigningCACert"),
+        signing_key_pem=authority.text("SigningCAKey"),
     )
     await call.node.swarm.call("control.cluster_update", request)
     return Response(200)

@@ -18,6 +18,7 @@ swarm = Group(
     "swarm",
     summary="Manage Swarm",
     lazy={
+        "ca": ("cli.commands.swarm_ca:ca", "Display and rotate the root CA"),
         "init": ("cli.commands.swarm:init", "Initialize a swarm"),
         "join": ("cli.commands.swarm:join", "Join a swarm as a node and/or manager"),
         "join-token": ("cli.commands.swarm:join_token", "Manage join tokens"),

@@ -102,6 +102,66 @@ def issue(
     return _pem(certificate)
 
 
+def cross_sign(new_root_pem: str, root_pem: str, root_key_pem: str) -> str:
+    """The new root's name and key, signed by the present root: who trusts only that takes what the new one signs. Raises InvalidArgument."""
+    new, root, root_key = load_certificate(new_root_pem), load_certificate(root_pem), keys.load_key(root_key_pem)
+    public = new.public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(new.subject)
+        .issuer_name(root.subject)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(max(new.not_valid_before_utc, root.not_valid_before_utc))
+        .not_valid_after(min(new.not_valid_after_utc, root.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
+        .sign(root_key, hashes.SHA256())
+    )
+    return _pem(certificate)
+
+
+def normalized(cert_pem: str) -> str:
+    """The certificate alone, as this library writes it. Raises InvalidArgument."""
+    return _pem(load_certificate(cert_pem))
+
+
+def check_root(cert_pem: str, key_pem: str, now: dt.datetime) -> None:
+    """A root of the user's own, with its key. Raises InvalidArgument for one that nodes would not take."""
+    root = load_certificate(cert_pem)
+    if keys.public_key(key_pem) != public_key_of(cert_pem):
+        raise InvalidArgument("certificate key mismatch")
+    try:
+        constraints = root.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound as error:
+        raise InvalidArgument("the certificate is not that of an authority") from error
+    if not constraints.ca or constraints.path_length == 0:
+        raise InvalidArgument("the certificate is not that of an authority, or of one that may sign no other")
+    if not is_issued_by(cert_pem, cert_pem):
+        raise InvalidArgument("the authority's certificate is not signed by itself: an intermediate one can't be the root")
+    if not root.not_valid_before_utc <= now < root.not_valid_after_utc:
+        raise InvalidArgument("the authority's certificate has expired or is not yet valid")
+
+
+def key_id(cert_pem: str) -> str:
+    """The id, hex, of the key that the certificate is for. Raises InvalidArgument."""
+    public = load_certificate(cert_pem).public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    return x509.SubjectKeyIdentifier.from_public_key(public).digest.hex()
+
+
+def issuer_id(cert_pem: str) -> str:
+    """The id, hex, of the key that signed a node's certificate. Raises InvalidArgument when it doesn't say."""
+    try:
+        found = load_certificate(cert_pem).extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound as error:
+        raise InvalidArgument("the certificate is not a node's") from error
+    return (found or b"").hex()
+
+
 def root_digest(root_cert_pem: str) -> bytes:
     """SHA-256 of the certificate (DER), 32 bytes: what a join token pins. Raises InvalidArgument."""
     return hashlib.sha256(load_certificate(root_cert_pem).public_bytes(serialization.Encoding.DER)).digest()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.objects import Network, NetworkKey, Task
+from cluster.model.objects import Network, NetworkKey, NodeTls, Task
 from cluster.model.specs import PortConfig
 
 
@@ -107,6 +107,8 @@ class SessionState(msgspec.Struct, array_like=True, frozen=True, tag=True):
     root_ca_pem: str = ""
     data_path_port: int = 0  # of the cluster's overlays; 0: the usual one
     network_keys: tuple[NetworkKey, ...] = ()
+    issuer: str = ""  # while the root is being rotated: the key that has to have signed the node's certificate
+    tls: NodeTls | None = None  # what the managers know of what the node uses
 
 
 SessionMessage = SessionState | Assignments

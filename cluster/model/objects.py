@@ -69,6 +69,13 @@ class ContainerAttachment(Value, frozen=True):
     refused: str = ""  # why none could be given
 
 
+class NodeTls(Value, frozen=True):
+    """What a node uses, as it has said since a rotation of the root began."""
+
+    issuer: str  # id of the key that signed its certificate (certificates.key_id)
+    root: str  # digest of what it trusts, hex
+
+
 class Node(Value, frozen=True):
     id: NodeId
     spec: NodeSpec
@@ -80,6 +87,7 @@ class Node(Value, frozen=True):
     certificate_pem: str = ""
     attachments: tuple[NodeAttachment, ...] = ()
     containers: tuple[ContainerAttachment, ...] = ()
+    tls: NodeTls | None = None  # None: as the cluster has it
 
 
 class VirtualIp(Value, frozen=True):
@@ -188,6 +196,15 @@ class JoinTokens(Value, frozen=True):
     manager: str = ""
 
 
+class RootRotation(Value, frozen=True):
+    """The root that is to come: certificates are signed by it already, and lead to the present one by `cross_signed_pem`."""
+
+    root_ca_pem: str
+    root_key_pem: str
+    cross_signed_pem: str
+    issuer: str  # id of its key
+
+
 class Cluster(Value, frozen=True):
     id: ClusterId
     spec: ClusterSpec = ClusterSpec()
@@ -200,6 +217,7 @@ class Cluster(Value, frozen=True):
     subnet_size: int = 24
     data_path_port: int = 4789
     network_keys: tuple[NetworkKey, ...] = ()  # newest first
+    rotation: RootRotation | None = None
 
 
 def task_name(task: Task) -> str:

@@ -257,3 +257,4 @@ class ClusterSpec(Value, frozen=True):
     autolock: bool = False
     log_driver: str = ""
     log_options: Pairs = ()
+    force_rotate: int = 0  # another number asks for another root

@@ -58,6 +58,12 @@ class IssuedCertificate(Body, frozen=True):
     root_ca_pem: str
 
 
+class InUse(Body, frozen=True):
+    """What the calling node uses now, beside the certificate that it calls with."""
+
+    root: str  # digest of what it trusts, hex
+
+
 # -- managers among themselves ------------------------------------------------------------------------------------------
 
 
@@ -157,6 +163,8 @@ class ClusterWrite(Body, frozen=True):
     rotate_worker_token: bool = False
     rotate_manager_token: bool = False
     rotate_unlock_key: bool = False
+    signing_ca_pem: str = ""  # a root of the user's own to rotate to, with its key
+    signing_key_pem: str = ""
 
 
 class Remove(Body, frozen=True):
@@ -268,6 +276,7 @@ CALLS: Final[dict[str, Call]] = {
     for c in (
         Call("ca.root", Nothing, Text, _C.ANYONE),
         Call("ca.issue", IssueCertificate, IssuedCertificate, _C.ANYONE),
+        Call("ca.in_use", InUse, Nothing, _C.NODE),
         Call("raft.follow", Follow, RaftFrame, _C.MANAGER, stream=True),
         Call("raft.join", JoinManagers, JoinedManagers, _C.MANAGER),
         Call("agent.session", OpenSession, SessionMessage, _C.NODE, stream=True),

@@ -23,6 +23,7 @@ from cluster.model.ids import ID_RANDOM_BYTES, ClusterId, NodeId, make_id
 from cluster.model.objects import Cluster, JoinTokens, ManagerStatus, Meta, Node, NodeDescription
 from cluster.model.specs import Availability, ClusterSpec, NodeSpec, Role
 from cluster.wire.calls import IssueCertificate, IssuedCertificate
+from manager.ca import rotation
 
 FIRST_RAFT_ID: Final = 1
 JOIN_REFUSED: Final = "A valid join token is necessary to join this cluster"
@@ -174,9 +175,8 @@ def rotated_tokens(cluster: Cluster, rng: Random, *, worker: bool = False, manag
 
 def _certificate(cluster: Cluster, csr_pem: str, node_id: str, role: Role, now_ns: int) -> str:
     expiry = dt.timedelta(microseconds=cluster.spec.node_cert_expiry_ns // 1000)
-    return certificates.issue(
-        cluster.root_ca_pem, cluster.root_key_pem, csr_pem, node_id, role, cluster.id, _time(now_ns), expiry
-    )
+    by = rotation.signer(cluster)
+    return certificates.issue(by.root_pem, by.key_pem, csr_pem, node_id, role, cluster.id, _time(now_ns), expiry) + by.chain_pem
 
 
 def _answer(cluster: Cluster, node: Node, certificate_pem: str) -> IssuedCertificate:

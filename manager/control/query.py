@@ -36,7 +36,8 @@ def query(store: Store, request: Query, managers: Managers) -> Objects:
 def shown(item: Object, managers: Managers) -> Object:
     """`item` as it leaves the manager: the cluster without its keys, a manager's node with its status as of now."""
     if isinstance(item, Cluster):
-        return msgspec.structs.replace(item, root_key_pem="", network_keys=())
+        rotation = msgspec.structs.replace(item.rotation, root_key_pem="") if item.rotation is not None else None
+        return msgspec.structs.replace(item, root_key_pem="", network_keys=(), rotation=rotation)
     if isinstance(item, Node) and item.manager is not None:
         return msgspec.structs.replace(item, manager=managers.get(item.id, item.manager))
     return item

@@ -243,6 +243,8 @@ class Dispatcher:
             root_ca_pem=cluster.root_ca_pem,
             data_path_port=cluster.data_path_port,
             network_keys=cluster.network_keys,
+            issuer=cluster.rotation.issuer if cluster.rotation is not None else "",
+            tls=node.tls,
         )
 
     # -- nodes ------------------------------------------------------------------------------------------------------

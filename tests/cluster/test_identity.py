@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from cluster.identity import certificates, folder
 from tests.cluster.test_survival import kill, pids
-from tests.driver import MANAGER, WORKER1, Lab, until
+from tests.driver import MANAGER, OWN_SUBNET, WORKER1, WORKER2, Lab, until
 from tests.node.aged import age
 
 LAB_STATE = Path("/var/lib/festoon-lab")
@@ -51,3 +52,42 @@ def test_certificates_are_renewed_while_running_and_after_all_have_slept_past_th
             assert expiry(lab, node) > time.time() + 80 * 86400
     lab.ok(MANAGER, "festoon", "service", "create", "--detach", "--name", "after", "--mode", "global", "busybox", "sleep", "1000")
     assert until(lambda: len(lab.running("festoon", "after")) == 2)
+
+
+def test_the_root_is_exchanged_under_a_running_swarm(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("root", "--nodes", "3")
+    lab.ok(MANAGER, "festoon", "swarm", "init")
+    old_token = lab.ok(MANAGER, "festoon", "swarm", "join-token", "-q", "worker").strip()
+    lab.ok(WORKER1, "festoon", "swarm", "join", "--token", old_token, f"{OWN_SUBNET}.10:2377")
+    lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "kept", "--replicas", "2", "busybox", "sleep", "1000")
+    old_root = lab.ok(MANAGER, "festoon", "swarm", "ca")
+    assert lab.on(MANAGER, "festoon", "swarm", "ca", "--cert-expiry", "2h").stderr == "`--cert-expiry` flag requires the `--rotate` flag to update the CA\n"
+    assert "not supported" in lab.on(MANAGER, "festoon", "swarm", "ca", "--rotate", "--external-ca", "protocol=cfssl,url=https://x").stderr
+    assert until(lambda: len(lab.running("festoon", "kept")) == 2)
+
+    said = lab.ok(MANAGER, "festoon", "swarm", "ca", "--rotate")
+    assert "desired root digest: sha256:" in said
+    new_root = lab.ok(MANAGER, "festoon", "swarm", "ca")
+    assert new_root != old_root
+    assert said.endswith(new_root)
+    for node in (MANAGER, WORKER1):
+        known = folder.load(state(lab, node) / "node")
+        assert known.root_pem == new_root
+        assert certificates.is_issued_by(known.certificate_pem, new_root)
+    refused = lab.on(WORKER2, "festoon", "swarm", "join", "--token", old_token, f"{OWN_SUBNET}.10:2377")
+    assert "remote CA does not match fingerprint" in refused.stderr
+    token = lab.ok(MANAGER, "festoon", "swarm", "join-token", "-q", "worker").strip()
+    lab.ok(WORKER2, "festoon", "swarm", "join", "--token", token, f"{OWN_SUBNET}.10:2377")
+
+    root, key = certificates.new_root(dt.datetime.now(dt.UTC))
+    (state(lab, MANAGER) / "own.crt").write_text(root)
+    (state(lab, MANAGER) / "own.key").write_text(key)
+    own = ("--ca-cert", "/var/lib/festoon/own.crt", "--ca-key", "/var/lib/festoon/own.key")
+    assert lab.ok(MANAGER, "festoon", "swarm", "ca", "--rotate", "--quiet", *own) == ""
+    assert lab.ok(MANAGER, "festoon", "swarm", "ca") == root
+    assert len(lab.running("festoon", "kept")) == 2
+    for node in (MANAGER, WORKER1, WORKER2):
+        kill(pids(lab, node))
+        assert until(lambda n=node: not pids(lab, n))  # type: ignore[misc]
+    assert lab.festoon("up").returncode == 0
+    assert until(lambda: statuses(lab) == ["Ready"] * 3)
