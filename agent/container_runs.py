@@ -55,6 +55,7 @@ class Runs:
         self.introduced: set[str] = set()
         self._early_exits: dict[str, Exited] = {}
         self._recovered = trio.Event()
+        self._background: trio.Nursery | None = None
         self._turned: dict[str, trio.Event] = {}
         self.aftercare: Aftercare
 
@@ -318,6 +319,7 @@ class Runs:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take the supervisor's events for ever: exits become records, networks are taken down, waiters wake."""
         async with trio.open_nursery() as nursery:
+            self._background = nursery
             self._bind_execs(nursery)
             self.aftercare.bind(nursery)
             task_status.started()
@@ -406,4 +408,9 @@ class Runs:
     async def _tear_down(self, record: Record) -> None:
         await self._supervisor.remove(record.id)
         await self._volumes.release(record.mount_points)
-        await self._networks.detach(record)
+        if self._background is not None and record.host.auto_remove and not record.ports:
+            # Nobody can tell: it is not started again, no port of the host is waited for, its addresses and its network are free at once, and what the
+            # kernel takes its time for is done before anything else is made in the network.
+            self._background.start_soon(self._networks.detach, record)
+        else:
+            await self._networks.detach(record)

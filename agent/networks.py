@@ -70,6 +70,7 @@ class Networks:
         self._sandboxes: dict[str, view.Sandbox] = {}
         self._host_ports: dict[str, tuple[view.HostPort, ...]] = {}
         self._bridge_users: dict[str, set[str]] = {}
+        self._default_bridge_stands = False
         self._doomed: set[NetworkId] = set()
         self._leases = Leases(self.locals)
         self._last_interface: dict[str, int] = {}
@@ -241,6 +242,7 @@ class Networks:
             self._install(container_id, attachments, ingress_ports, (), sysctls)
             with self._fabric.offering(container_id[:12], namespace):
                 await self._reconcile(container_id)
+            self._default_bridge_stands = self._default_bridge_stands or any(a.network_name == DEFAULT_BRIDGE for a in attachments)
         except BaseException:
             self._uninstall(container_id, attachments)
             self._give_up(one.task_id for one in wanted)
@@ -434,7 +436,7 @@ class Networks:
     def desired(self) -> view.View:
         """What the fabric has to serve now."""
         gateway = self.locals.gateway_bridge() if self.vtep else None
-        standing = (n for n in self.locals.all() if n.interface and (self._bridge_users.get(n.id) or n.name not in _MADE_WHEN_USED))
+        standing = (n for n in self.locals.all() if n.interface and (n.name not in _MADE_WHEN_USED or self._stands(n)))
         bridges = tuple(self.locals.bridge(n) for n in standing if gateway is None or n.id != gateway.id)
         sandbox_address = "172.18.0.2/16"
         if gateway is not None:
@@ -448,6 +450,10 @@ class Networks:
             host_ports=tuple(p for ports in self._host_ports.values() for p in ports), ingress_sandbox_address=sandbox_address,
             keys=tuple(view.Key(key.tag, key.secret) for key in self._keys),
         )  # fmt: skip
+
+    def _stands(self, network: LocalNetwork) -> bool:
+        """The default bridge stays after its last container, as Docker's does: making and removing it takes longer than all else of a short run's network."""
+        return bool(self._bridge_users.get(network.id)) or (network.name == DEFAULT_BRIDGE and self._default_bridge_stands)
 
     def _install(self, container_id: str, attachments: tuple[Attachment, ...], ingress_ports: tuple[view.PublishedPort, ...],
                  host_ports: tuple[view.HostPort, ...], sysctls: tuple[tuple[str, str], ...]) -> None:  # fmt: skip
