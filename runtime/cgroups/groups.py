@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.cgroups import device_filter, files, v1, v2
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from runtime.spec import Limits
 
 DEFAULT_PARENT = "festoon"
+ABANDONED_AFTER_S = 60.0
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
 
 
@@ -75,10 +77,11 @@ class Parents:
         apply_limits(groups, settings_v2(limits) if self._layout.unified else settings_v1(limits))
 
     def sweep(self, prefix: str) -> None:
-        """Removes the empty groups of the default parent whose names begin so."""
+        """Removes the empty groups of the default parent whose names begin so, and those that supervisors left which were killed and never started
+        again (of tests, of nodes whose state is gone)."""
         for folder, _ in self._parents(DEFAULT_PARENT):
             for entry in list(os.scandir(folder)):
-                if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=False) and (entry.name.startswith(prefix) or _is_abandoned(entry.path)):
                     remove_folder(entry.path)
 
     def find(self, parent: str, name: str) -> Groups:
@@ -114,6 +117,19 @@ class Parents:
             for folder, _ in parents:
                 _remove_levels(folder, name.count("/") + 1)
         self._made.clear()
+
+
+def _is_abandoned(folder: str) -> bool:
+    """Without a process in it or below, and not made just now: another supervisor's child may be on its way into it."""
+    try:
+        if time.time() - os.stat(folder).st_mtime < ABANDONED_AFTER_S:
+            return False
+        for inner, _, _ in os.walk(folder):
+            if files.read(os.path.join(inner, "cgroup.procs")):
+                return False
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _remove_levels(folder: str, levels: int) -> None:
