@@ -37,8 +37,10 @@ def remove(parent: int, name: str, found: os.stat_result) -> None:
 
 
 def write_file(parent: int, name: str, entry: Entry, data: Iterator[bytes]) -> None:
-    """A new regular file. Pages of zeros become holes."""
-    fd = os.open(name, _FILE_FLAGS, 0o600, dir_fd=parent)
+    """A new regular file. Pages of zeros become holes. One that is to be ours, without bits that a change of owner or a write clears, is made as it
+    is to be (nobody else can get into the folder before it is whole)."""
+    plain = (entry.uid, entry.gid) == (os.geteuid(), os.getegid()) and not entry.mode & ~0o777
+    fd = os.open(name, _FILE_FLAGS, entry.mode if plain else 0o600, dir_fd=parent)
     try:
         size = 0
         for piece in data:
@@ -51,8 +53,9 @@ def write_file(parent: int, name: str, entry: Entry, data: Iterator[bytes]) -> N
                 view = view[os.write(fd, view) :]
         if size and os.lseek(fd, 0, os.SEEK_END) != size:
             os.ftruncate(fd, size)
-        os.fchown(fd, entry.uid, entry.gid)
-        os.fchmod(fd, entry.mode)
+        if not plain or os.fstat(fd).st_mode & 0o777 != entry.mode:  # a umask
+            os.fchown(fd, entry.uid, entry.gid)
+            os.fchmod(fd, entry.mode)
         set_xattrs(fd, entry)  # after chown, which clears security.capability
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
     finally:

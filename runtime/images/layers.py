@@ -23,6 +23,7 @@ MAX_LAYER_BYTES = 64 * 1024**3  # content of all files of one layer
 MAX_LAYER_ENTRIES = 2_000_000
 MAX_PATH_DEPTH = 256  # folders
 MAX_LINKS_FOLLOWED = 40  # as the kernel
+OPEN_FOLDERS_MAX = 256
 DRAIN_BYTES = 1024 * 1024
 
 WHITEOUT_PREFIX = ".wh."
@@ -121,6 +122,8 @@ class _Layer:
         self._root_fd = root_fd
         self._base = base
         self._folder_times: dict[tuple[str, ...], int] = {}
+        self._open: dict[tuple[str, ...], int] = {}
+        self._stale = False
         self.opaque: set[tuple[int, int]] = set()
 
     def add(self, entry: Entry, data: Iterator[bytes]) -> None:
@@ -130,15 +133,34 @@ class _Layer:
                 raise BadImage(f"invalid name in layer: {entry.name!r} is the root itself")
             self._dress_folder(self._root_fd, parts, entry)
             return
-        with self._folder(parts[:-1], entry.name) as parent:
+        with self._parent(parts[:-1], entry.name) as parent:
             if parts[-1].startswith(WHITEOUT_PREFIX):
                 self._whiteout(parent, parts)
             else:
                 self._make_room(parent, parts, entry)
                 self._make(parent, parts, entry, data)
 
+    @contextmanager
+    def _parent(self, parts: tuple[str, ...], name: str) -> Iterator[int]:
+        """As `_folder`, from those that are open already: what lies in one folder comes together in a tar, or in turn with few others."""
+        if self._stale or len(self._open) >= OPEN_FOLDERS_MAX:
+            self._close_folders()
+        found = self._open.get(parts)
+        if found is None:
+            with self._folder(parts, name) as fd:
+                found = self._open[parts] = os.dup(fd)
+        yield found
+
+    def _close_folders(self) -> None:
+        """Also after a folder or link has gone (`_stale`): another may come in its place."""
+        self._stale = False
+        for fd in self._open.values():
+            os.close(fd)
+        self._open.clear()
+
     def finish(self) -> None:
         """Folders' times, which every entry made in them has changed."""
+        self._close_folders()
         for parts, mtime_ns in sorted(self._folder_times.items(), reverse=True):
             try:
                 with self._folder(parts, "/".join(parts), create=False) as fd:
@@ -199,6 +221,8 @@ class _Layer:
         found = entries.lstat(parent, parts[-1])
         if found is None or entry.kind is Kind.DIRECTORY:
             return  # _open_folder keeps a folder and replaces anything else
+        if stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode):
+            self._stale = True
         entries.remove(parent, parts[-1], found)
 
     def _make(self, parent: int, parts: tuple[str, ...], entry: Entry, data: Iterator[bytes]) -> None:
@@ -255,6 +279,7 @@ class _Layer:
             if not create:
                 raise
             found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            self._stale = True
             os.unlink(name, dir_fd=parent)  # a file where a later entry needs a folder
             os.mkdir(name, 0o755, dir_fd=parent)
             if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:  # a whiteout: the new folder must not show what it hid

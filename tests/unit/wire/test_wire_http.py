@@ -91,15 +91,16 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Events]]:
 
 
 def by_hand(path: str, data: bytes) -> bytes:
-    """Everything that the server says to these bytes until it closes or a quarter of a second is quiet."""
+    """Everything that the server says to these bytes until it closes or, once it has begun, is quiet for a quarter of a second."""
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(path)
         s.sendall(data)
-        s.settimeout(0.25)
+        s.settimeout(30)
         said = b""
         try:
             while piece := s.recv(65536):
                 said += piece
+                s.settimeout(0.25)
         except TimeoutError:
             pass
         return said
