@@ -99,6 +99,11 @@ def parse_time(text: str) -> float:
     """Unix seconds of an RFC 3339 time with any number of fractional digits; 0 for never. Raises ValueError."""
     if not text or text == _LONG_AGO:
         return 0.0
+    return float(_unix_seconds(text))
+
+
+def _unix_seconds(text: str) -> str:
+    """Every digit of the fraction stays: nanoseconds do not fit into a float. Raises ValueError."""
     from datetime import UTC, datetime
 
     main, _, rest = text.partition(".")
@@ -111,7 +116,7 @@ def parse_time(text: str) -> float:
     moment = datetime.fromisoformat(main)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp() + float(f"0.{fraction or 0}")
+    return f"{int(moment.timestamp())}.{fraction or 0}"
 
 
 def go_time(timestamp: str) -> str:
@@ -131,7 +136,7 @@ def parse_since(text: str, now: float) -> str:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return text
     try:
-        return f"{parse_time(text):.9f}"
+        return _unix_seconds(text)
     except ValueError as e:
         raise ValueError(f'failed to parse value as time or duration: "{text}"') from e
 

@@ -17,6 +17,8 @@ from runtime.supervisor.logformat import whole_size
 JSON_FILE = "json-file"
 ROOM_BYTES = 256 * 1024
 """Free on the disk before a log goes on that found it full."""
+LINE_REST_MAX_BYTES = 4 * 1024
+"""By as much a file may grow over its size so that its last line is whole."""
 
 
 def rotated(path: str, number: int) -> str:
@@ -34,6 +36,7 @@ class LogWriter:
         self._max_bytes = max(max_bytes, OVERHEAD_BYTES)
         self._max_files = max(1, max_files)
         self._json = JsonLines() if driver == JSON_FILE else None
+        self._open_lines: set[int] = set()
         self.lost_bytes = 0
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         self._file, self._size, self._inode = _open(path)
@@ -51,29 +54,50 @@ class LogWriter:
             return
         if self.lost_bytes:
             mark = f"[{self.lost_bytes} bytes of output were lost: no space left on device]\n".encode()
-            if not self._append_all(STDERR, timestamp_ns, mark):
+            if self._append_all(STDERR, timestamp_ns, mark):
                 self.lost_bytes += len(payload)
                 return
             self.lost_bytes = 0
-        if not self._append_all(stream, timestamp_ns, payload):
-            self.lost_bytes += len(payload)
+        self.lost_bytes += self._append_all(stream, timestamp_ns, payload)
 
     def _has_room(self) -> bool:
         """For more than the line that says what was lost."""
         status = os.fstatvfs(self._file)
         return status.f_bavail * status.f_frsize >= ROOM_BYTES
 
-    def _append_all(self, stream: int, timestamp_ns: int, payload: bytes) -> bool:
+    def _append_all(self, stream: int, timestamp_ns: int, payload: bytes) -> int:
+        """How much of it was lost."""
         if self._json is None:
-            length = OVERHEAD_BYTES + len(payload)
-            return self._append((encode_header(stream, len(payload), timestamp_ns), payload, TRAILER.pack(length)), length)
+            return self._append_frames(stream, timestamp_ns, payload)
         records = self._json.encode(stream, timestamp_ns, payload)
         while records:
             length = self._fitting(records)
             if not self._append((records[:length],), length):
-                return False
+                return len(payload)
             records = records[length:]
-        return True
+        return 0
+
+    def _append_frames(self, stream: int, timestamp_ns: int, payload: bytes) -> int:
+        """One frame, or two where the file ends: lines stay whole, so that no file begins in the middle of one. How much was lost."""
+        cut = self._line_end(stream, payload)
+        if 0 < cut < len(payload):
+            return self._append_frames(stream, timestamp_ns, payload[:cut]) + self._append_frames(stream, timestamp_ns, payload[cut:])
+        length = OVERHEAD_BYTES + len(payload)
+        written = self._append((encode_header(stream, len(payload), timestamp_ns), payload, TRAILER.pack(length)), length, rotate=cut == 0)
+        if written and payload:
+            (self._open_lines.discard if payload.endswith(b"\n") else self._open_lines.add)(stream)
+        return 0 if written else len(payload)
+
+    def _line_end(self, stream: int, payload: bytes) -> int:
+        """How much of a chunk that is too large for this file still goes to it: the lines that fit, or else the rest of a line that was begun here,
+        if that is short, though it does not fit."""
+        room = self._max_bytes - self._size - OVERHEAD_BYTES
+        if not self._size or len(payload) <= room:
+            return 0
+        fitting = payload.rfind(b"\n", 0, max(room, 0)) + 1
+        if fitting or stream not in self._open_lines:
+            return fitting
+        return payload.find(b"\n", 0, LINE_REST_MAX_BYTES) + 1
 
     def _fitting(self, records: bytes) -> int:
         """Length of the records that go to the present file, or to the next one if none does; one at least."""
@@ -82,10 +106,10 @@ class LogWriter:
             return len(records)
         return (records.rfind(b"\n", 0, max(room, 0)) + 1) or (records.rfind(b"\n", 0, self._max_bytes) + 1) or (records.find(b"\n") + 1)
 
-    def _append(self, parts: tuple[bytes, ...], length: int) -> bool:
+    def _append(self, parts: tuple[bytes, ...], length: int, *, rotate: bool = True) -> bool:
         """Whole or not at all: False when the disk is full."""
         try:
-            if self._size and self._size + length > self._max_bytes:
+            if rotate and self._size and self._size + length > self._max_bytes:
                 self._rotate()
             written = os.writev(self._file, parts)
         except OSError as error:

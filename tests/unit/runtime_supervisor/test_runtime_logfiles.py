@@ -75,6 +75,19 @@ def test_rotation_at_frame_boundaries_keeps_the_newest(tmp_path: Path) -> None:
     assert [line[2] for line in lines(path, tail=4)] == [b"%09d\n" % number for number in range(96, 100)]
 
 
+@pytest.mark.parametrize("chunk", [7, 10, 64, 333, 5000])
+@pytest.mark.parametrize("max_files", [1, 2, 5])
+def test_no_file_begins_in_the_middle_of_a_line(tmp_path: Path, chunk: int, max_files: int) -> None:
+    """However the output was cut when it was read."""
+    path = tmp_path / "log"
+    text = b"".join(b"%d\n" % number for number in range(2000))
+    write(path, [(STDOUT, 1, text[begin : begin + chunk]) for begin in range(0, len(text), chunk)], max_bytes=1000, max_files=max_files)
+    found = [int(line[2]) for line in lines(path)]
+    assert found == list(range(2000 - len(found), 2000))
+    assert len(list(tmp_path.iterdir())) <= max_files
+    assert all(file.stat().st_size <= max(1000, chunk + OVERHEAD_BYTES) + OVERHEAD_BYTES + len("1999\n") for file in tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("max_files", [1, 2, 5])
 @pytest.mark.parametrize("size", [10, 50, 60, 90])
 def test_a_log_is_set_back_to_where_a_chunk_began_over_rotations_too(tmp_path: Path, max_files: int, size: int) -> None:
