@@ -30,6 +30,7 @@ from agent.membership import Membership
 from agent.networks import Networks
 from agent.node import Node
 from agent.pulls import Pulls
+from agent.tracing import Tracing
 from agent.volumes import Volumes
 from cluster.model.errors import Conflict
 from cluster.model.specs import Pairs
@@ -109,10 +110,12 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
             pulls = Pulls(images, settings.root / "images", settings.registries)
             files = ContainerFiles(store, images, volumes)
             containers = Containers(store, images, networks, supervisor, events, volumes, files, remapping)
+            tracing = Tracing(fabric, networks, description.hostname, containers.records)
+            swarm = Membership(settings.root, settings.run, containers, networks, description, pulls, tracing.handlers())
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
-                networks, Membership(settings.root, settings.run, containers, networks, description, pulls), fabric, events, volumes, files, pulls,
-                settings.labels,
+                networks, swarm, fabric, events, volumes, files, pulls,
+                tracing, settings.labels,
             )  # fmt: skip
 
 

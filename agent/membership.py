@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +34,7 @@ from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
 from cluster.model.objects import Node, NodeDescription
 from cluster.model.specs import ClusterSpec
 from cluster.wire.calls import Attach, Attached, KeepAttachments, Nothing, Objects, Query, Text
+from cluster.wire.peer import Handler
 
 if TYPE_CHECKING:
     from agent.containers import Containers
@@ -78,8 +79,10 @@ class Membership:
     """State: `inactive`, `pending` (joining), `active`, `locked` (its manager needs the unlock key) or `error`; the identity, session
     and worker while in a swarm."""
 
-    def __init__(self, root: Path, run: Path, containers: Containers, networks: Networks, description: NodeDescription, pulls: Pulls) -> None:
-        self._pulls = pulls
+    def __init__(self, root: Path, run: Path, containers: Containers, networks: Networks, description: NodeDescription, pulls: Pulls,
+                 handlers: Mapping[str, Handler]) -> None:  # fmt: skip
+        """`handlers`: of calls that managers make on this node, beside those of this module."""
+        self._pulls, self._handlers = pulls, handlers
         self._root, self._containers, self._networks, self._description = root, containers, networks, description
         self._manager = ManagerKeeper(root, run)
         self._nursery: trio.Nursery | None = None
@@ -337,7 +340,7 @@ class Membership:
                 async with trio.open_nursery() as nursery:
                     self._background = nursery
                     await nursery.start(worker.run)
-                    handlers = {"node.logs": serve_logs(self._containers, identity.node_id, nursery)}
+                    handlers = {"node.logs": serve_logs(self._containers, identity.node_id, nursery), **self._handlers}
                     if identity.role == "manager":
                         nursery.start_soon(partial(self._manager.run, identity, renewal.reread, running=running))
                     nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers, renewal.after_loss)

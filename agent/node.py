@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent.membership import Membership
     from agent.networks import Networks
     from agent.pulls import Pulls
+    from agent.tracing import Tracing
     from agent.volumes import Volumes
     from cluster.model.objects import NodeDescription
     from netfabric.apply import Fabric
@@ -46,6 +47,7 @@ class Node:
     volumes: Volumes
     files: ContainerFiles
     pulls: Pulls
+    tracing: Tracing
     labels: tuple[tuple[str, str], ...] = ()
 
     @property

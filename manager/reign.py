@@ -38,6 +38,7 @@ from manager.raft.member import LOST
 from manager.raft.membership import Member
 from manager.role_manager import RoleManager
 from manager.store import Store
+from manager.tracing import TraceBroker
 
 LEADER_WAIT_S: Final = 3.0
 """How long a call waits for somebody to lead: two elections."""
@@ -59,6 +60,7 @@ class Reign:
         self._control = Control(store, driver, time_ns, SystemRandom(), self.managers)
         self._leader = Leader(store, driver, time_ns, Random(os.urandom(32)))  # noqa: S311  seeded by the system
         self._broker = LogBroker(store, self._dispatcher.session_of)
+        self._tracing = TraceBroker(store, self._dispatcher.session_of, SystemRandom())
         self._roles = RoleManager(store, driver, me, time_ns)
         self.handlers: dict[str, Handler] = {
             "ca.issue": self._issue,
@@ -74,6 +76,7 @@ class Reign:
             "agent.leave": self._dispatcher.leave,
             "control.why": self._why,
             "control.logs": self._broker.logs,
+            "control.trace": self._tracing.trace,
             **self._control.handlers(),
         }
 

@@ -33,6 +33,7 @@ from netfabric.netlink.sockets import wait_quiet
 from netfabric.observe import observe
 from netfabric.perform import Failed, Kernel, perform
 from netfabric.plan import Balancing, Plan, plan
+from netfabric.probe.watcher import Probe, Watcher
 from netfabric.state import NODE, Association, HeldPort, Link, LinkKind, State, Sysctl
 from netfabric.trace import Hop
 from netfabric.view import View
@@ -138,6 +139,15 @@ class Fabric:
         """
         with Handles(self._node, self._folder) as handles:
             return await trace.path(handles, view, port, self._balancing, self._kernel.ipvs_family)
+
+    def watcher(self, probe: Probe, vxlan_port: int) -> Watcher:
+        """Eyes on one probe in every namespace of this node; the caller closes them. Raises OSError."""
+        return Watcher(Handles(self._node, self._folder), probe, vxlan_port)
+
+    @property
+    def ipvs_family(self) -> int:
+        """0 where IPVS does not balance."""
+        return self._kernel.ipvs_family
 
     def obstacles(self, view: View) -> tuple[str, ...]:
         """What in the host's own firewall drops the packets of this view, one sentence each; said in the log when it is

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
+from agent import paths
 from agent.engine.answers import json_answer, json_line, stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import Json, time_text
@@ -16,7 +17,7 @@ from agent.engine.convert_tasks import task_json
 from cluster.model.changes import KIND_TYPES, Kind, Object, Op
 from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound
 from cluster.model.objects import Cluster, Network, Node, Service
-from cluster.wire.calls import Watched, WatchKinds, Why, WhyAnswer, WhyTask
+from cluster.wire.calls import TraceAnswer, Watched, WatchKinds, Why, WhyAnswer, WhyTask
 from cluster.wire.codec import decode
 from cluster.wire.http import Response
 from netfabric import capture
@@ -99,7 +100,22 @@ async def network_path(call: Call) -> Response:
     hops = await call.node.fabric_path(int(port))
     if not hops:
         raise NotFound(f"no service publishes port {port} through the mesh on this node")
-    return json_answer({"hops": [hop_json(hop, call.node.hostname) for hop in hops]})
+    shown: Json = {"hops": [hop_json(hop, call.node.hostname) for hop in hops]}
+    try:
+        shown["packet"] = trace_json(await paths.to_port(call.node, int(port)))
+    except ClusterError as error:
+        shown["packet"] = {"title": f"port {port}", "outcome": error.message, "hops": [], "missing": []}
+    return json_answer(shown)
+
+
+async def network_way(call: Call) -> Response:
+    """The way of one real packet between containers, tasks and services, or to an address."""
+    return json_answer(trace_json(await paths.between(call.node, call.text("source"), call.text("target"))))
+
+
+def trace_json(answer: TraceAnswer) -> Json:
+    hops = [{"where": hop.where, "what": hop.what, "detail": "\n".join(hop.details), "packets": None} for hop in answer.hops]
+    return {"title": answer.title, "outcome": answer.outcome, "hops": hops, "missing": list(answer.missing)}
 
 
 async def network_diff(call: Call) -> Response:

@@ -142,6 +142,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/festoon/why/{reference*}", extras.why),
     ("GET", "/festoon/watch", extras.watch),
     ("GET", "/festoon/network/path/{port}", extras.network_path),
+    ("GET", "/festoon/network/path", extras.network_way),
     ("GET", "/festoon/network/diff", extras.network_diff),
     ("POST", "/festoon/network/repair", extras.network_repair),
     ("GET", "/festoon/network/capture/{reference*}", extras.network_capture),

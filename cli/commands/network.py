@@ -245,34 +245,45 @@ def _agreed() -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-@command("path", "PORT", summary="Show each hop of a packet to a published port on this node", least=1, most=1)
+@command("path", "PORT | SOURCE TARGET", summary="Follow a packet to a published port of this node, or between containers, tasks and services", least=1, most=2)
 @option("--format", help="'json' prints the hops as JSON", default="")
 @option("--svg", help="Draw them into a file instead", default="")
 def path(api: Api, arguments: tuple[str, ...], format: str, svg: str) -> int:
-    port = arguments[0]
-    if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
-        raise CliFailure(f"invalid port: {port}")
-    found = api.get(f"/festoon/network/path/{port}")
+    """Exit status 1 when the packet was not answered."""
+    if len(arguments) == 2:
+        found = packet = api.get("/festoon/network/path", source=arguments[0], target=arguments[1])
+        title, parts = f"A packet from {found['title']}", []
+    else:
+        port = arguments[0]
+        if not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+            raise CliFailure(f"invalid port: {port}")
+        found = api.get(f"/festoon/network/path/{port}")
+        packet = found.get("packet") or {}
+        title = f"A packet to port {port} of this node"
+        parts = [(f"{title}, hop by hop, as the kernel has it:", found.get("hops") or ())]
+    if packet:
+        parts.append((f"{title}, as it went:" if len(arguments) == 2 else "One connection, as it went:", packet.get("hops") or ()))
     if svg:
         from cli.path_picture import svg as picture
 
         try:
             with open(svg, "w", encoding="utf-8") as file:
-                file.write(picture(f"A packet to port {port} of this node", found.get("hops") or ()))
+                file.write(picture(title, packet.get("hops") or found.get("hops") or ()))
         except OSError as error:
             raise CliFailure(f"{svg}: {error.strerror}") from error
-        return 0
-    if format == "json":
+    elif format == "json":
         from cli.template_functions import as_json
 
         print(as_json(found))
     else:
-        print("".join(f"{line}\n" for line in _path_lines(arguments[0], found.get("hops") or ())), end="")
-    return 0
+        lines = [line for head, hops in parts for line in ("", *_path_lines(head, hops))][1:]
+        lines += [f"\n{packet['outcome']}", *(f"not asked: {why}" for why in packet.get("missing") or ())] if packet else []
+        print("\n".join(lines))
+    return 0 if not packet or str(packet["outcome"]).startswith("answered") else 1
 
 
-def _path_lines(port: str, hops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield f"A packet to port {port} of this node, hop by hop, as the kernel has it:"
+def _path_lines(head: str, hops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield head
     where = None
     for number, hop in enumerate(hops, 1):
         if hop.get("where") != where:

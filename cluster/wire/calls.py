@@ -228,6 +228,68 @@ class WhyAnswer(Body, frozen=True):
     tasks: tuple[WhyTask, ...] = ()
 
 
+class Trace(Body, frozen=True):
+    """One real packet from `source` to `target` (containers, tasks, services; the target also an address), or to the published `port` of the asking node."""
+
+    source: str = ""
+    target: str = ""
+    port: int = 0
+    node_id: str = ""
+
+
+class TraceHop(Body, frozen=True):
+    """A packet's stay in one namespace of one node; `details` in the order of events."""
+
+    time_ns: int
+    where: str
+    what: str
+    details: tuple[str, ...] = ()
+
+
+class TraceAnswer(Body, frozen=True):
+    """`missing`: nodes that could not be asked, and why."""
+
+    title: str
+    outcome: str
+    hops: tuple[TraceHop, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+class TraceStart(Body, frozen=True):
+    """Watch for echo requests with this key, or for connections to these ports."""
+
+    id: str
+    key: int = 0
+    ports: tuple[int, ...] = ()
+
+
+class TraceSend(Body, frozen=True):
+    """Send it: from a container (empty: the node itself), an echo request (port 0) or a connection."""
+
+    id: str
+    container_id: str
+    address: str
+    port: int = 0
+    key: int = 0
+
+
+class TraceSent(Body, frozen=True):
+    """`key`: by which the packet is known everywhere. `problem`: empty when it was answered."""
+
+    key: int
+    microseconds: int
+    problem: str = ""
+
+
+class TraceFinish(Body, frozen=True):
+    id: str
+    key: int
+
+
+class TraceHops(Body, frozen=True):
+    hops: tuple[TraceHop, ...] = ()
+
+
 class LogsOf(Body, frozen=True):
     """Log lines of a service's or task's containers. Asked of the manager (services/tasks) and passed on to agents (tasks only)."""
 
@@ -288,6 +350,10 @@ CALLS: Final[dict[str, Call]] = {
         Call("agent.heartbeat", Nothing, Nothing, _C.NODE),
         Call("agent.leave", Nothing, Nothing, _C.NODE),
         Call("node.logs", LogsOf, LogLine, _C.MANAGER, stream=True, to_agent=True),
+        Call("node.trace_start", TraceStart, Nothing, _C.MANAGER, to_agent=True),
+        Call("node.trace_send", TraceSend, TraceSent, _C.MANAGER, to_agent=True),
+        Call("node.trace_finish", TraceFinish, TraceHops, _C.MANAGER, to_agent=True),
+        Call("control.trace", Trace, TraceAnswer, _C.MANAGER),
         Call("control.query", Query, Objects, _C.MANAGER),
         Call("control.service_create", ServiceWrite, Ids, _C.MANAGER),
         Call("control.service_update", ServiceWrite, Ids, _C.MANAGER),

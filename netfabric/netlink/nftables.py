@@ -17,6 +17,7 @@ from netfabric.netlink.netns import in_namespace
 
 _LIBRARY = "libnftables.so.1"
 _OUTPUT_STATELESS = 1 << 2
+_OUTPUT_HANDLE = 1 << 3
 _OUTPUT_JSON = 1 << 4
 
 
@@ -110,12 +111,12 @@ class Nftables:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def run(self, commands: str, *, stateless: bool = False) -> str:
+    def run(self, commands: str, *, stateless: bool = False, handles: bool = False) -> str:
         """Carries out all commands as one transaction, or none; returns what they print. Raises NftablesError.
 
-        `stateless` leaves counters and the like out of listings.
+        `stateless` leaves counters and the like out of listings, `handles` puts the kernel's numbers into them.
         """
-        return self._run(commands, _OUTPUT_STATELESS if stateless else 0)
+        return self._run(commands, (_OUTPUT_STATELESS if stateless else 0) | (_OUTPUT_HANDLE if handles else 0))
 
     def run_json(self, command: str) -> list[dict[str, Any]]:
         """The objects that a list command prints, without the leading metainfo. Raises NftablesError."""

@@ -232,6 +232,13 @@ def test_network_path_prints_hop_after_hop(festoon: Callable[..., Any], engine: 
         {"where": "ingress_sbox", "what": "mark 0x100", "detail": "", "packets": None},
     ]
     engine.answers["GET", "/festoon/network/path/8080"] = {"hops": hops}
+    engine.answers["GET", "/festoon/network/path"] = {
+        "title": "a to b (10.0.1.2)", "outcome": "no answer within 3 s", "hops": hops[:1], "missing": ["n2: down"],
+    }  # fmt: skip
+    silent = festoon("network", "path", "a", "b")
+    assert (silent.status, silent.out.splitlines()[0], silent.out.splitlines()[-2:]) == (
+        1, "A packet from a to b (10.0.1.2), as it went:", ["no answer within 3 s", "not asked: n2: down"],
+    )  # fmt: skip
     assert festoon("network", "path", "8080").out.splitlines()[2:] == [
         "swarm-worker2",
         "  1. nat chain DOCKER-INGRESS   [2 packets]",
