@@ -103,6 +103,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     volumes = Volumes(await trio.to_thread.run_sync(VolumeStore, settings.root / "volumes"), events)
     async with open_supervisor(settings.run, settings.root / "runtime", unit=settings.stem_unit) as supervisor:
         async with open_fabric(str(settings.run), backend=settings.backend) as fabric:
+            description = msgspec.structs.replace(description, encrypts=fabric.encrypts)
             networks = Networks(settings.root, fabric, supervisor)
             if (kept := membership_files.load(settings.root / "node")) is not None:
                 identity = kept[0]

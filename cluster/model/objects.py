@@ -35,6 +35,7 @@ class NodeDescription(Value, frozen=True):
     engine_labels: Pairs = ()
     plugins: Pairs = ()  # (type, name)
     routes: tuple[str, ...] = ()  # where its own routes lead (CIDR), without the default one: no overlay is put there by itself
+    encrypts: bool = True  # whether its kernel can encrypt overlays between nodes
 
 
 class NodeStatus(Value, frozen=True):

@@ -34,6 +34,7 @@ class Ask(msgspec.Struct, frozen=True):
     ports: tuple[HostPort, ...]
     max_replicas: int
     spread: tuple[str, ...]
+    sealed: Callable[[Node], str] | None = None  # of encrypted networks: scheduler/seals.py
 
     @property
     def static(self) -> Static:
@@ -97,6 +98,8 @@ def fits(ask: Ask, node: Node, use: NodeUse) -> bool:
         return False
     if ask.ports and any(port in use.ports for port in ask.ports):
         return False
+    if ask.sealed is not None and ask.sealed(node):
+        return False
     return not ask.max_replicas or use.by_service.get(ask.service_id, 0) < ask.max_replicas
 
 
@@ -143,6 +146,10 @@ def _max_replicas(ask: Ask, node: Node, use: NodeUse) -> str:
     return f"max replicas per node: {have} of {ask.max_replicas}" if 0 < ask.max_replicas <= have else ""
 
 
+def _encryption(ask: Ask, node: Node, use: NodeUse) -> str:
+    return ask.sealed(node) if ask.sealed is not None else ""
+
+
 class Filter(msgspec.Struct, frozen=True):
     """`verdict` says in words why the node is turned down, empty when it is not; the phrases count nodes."""
 
@@ -162,6 +169,7 @@ FILTERS: Final = (
     Filter(_platform, "unsupported platform on 1 node", "unsupported platform on {} nodes"),
     Filter(_host_ports, "host-mode port already in use on 1 node", "host-mode port already in use on {} nodes"),
     Filter(_max_replicas, "max replicas per node limit exceed", "max replicas per node limit exceed"),
+    Filter(_encryption, "encrypted network cut off on 1 node", "encrypted network cut off on {} nodes"),
 )
 
 

@@ -24,6 +24,7 @@ from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostna
 from manager.scheduler import filters, ranking
 from manager.scheduler.filters import Ask
 from manager.scheduler.ranking import Rank
+from manager.scheduler.seals import Seal, seal_of
 from manager.scheduler.spread import Tree
 
 EXPLAINED_NODES: Final = 16
@@ -38,6 +39,7 @@ class _Group(msgspec.Struct):
     networks: tuple[NetworkId, ...]
     tasks: list[Task]  # not yet placed, the next one last
     considered: tuple[tuple[str, str], ...] = ()
+    seal: Seal | None = None
     blocked: str = ""  # why no further task can be placed, whatever the node
 
 
@@ -79,8 +81,10 @@ def _place_group(
         for task in tasks:
             _wait(draft, task, TaskState.NEW if isinstance(blocked, str) else TaskState.PENDING, Reason(why))
         return
-    ask = filters.ask_of(tasks[0], parsed, service)
-    group = _Group(service, ask, blocked, tasks[::-1])
+    ask, seal = filters.ask_of(tasks[0], parsed, service), seal_of(draft.index, blocked)
+    if seal is not None:
+        ask = msgspec.structs.replace(ask, sealed=seal.verdict)
+    group = _Group(service, ask, blocked, tasks[::-1], seal=seal)
     if tasks[0].slot == 0:
         _place_on_own_nodes(draft, group, attach)
         return
@@ -224,6 +228,8 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
         status=TaskStatus(TaskState.ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
     )
     draft.put(assigned)
+    if group.seal is not None:
+        group.seal.holders.add(node_id)
     return assigned
 
 
