@@ -231,7 +231,7 @@ class Membership:
         if self._session is not None and others:
             await self._session.leave()
         worker = self._worker
-        membership_files.save(self._root / "node", replace(self._identity, left=True))
+        self._keep(replace(self._identity, left=True))
         if worker is not None:
             await worker.abandon()
         await self._end_life()
@@ -305,6 +305,11 @@ class Membership:
             return None
         return found.nodes
 
+    def _keep(self, identity: Identity) -> None:
+        """This is who the node is, durably. Rare, and without an await: two tasks never write it at once."""
+        self._identity = identity
+        membership_files.save(self._root / "node", identity)
+
     async def _become_member(self, identity: Identity, *, running: bool = False) -> None:
         """Begin the life of a member; `running`: its manager was started just now."""
         kept = membership_files.load(self._root / "node")
@@ -331,8 +336,7 @@ class Membership:
             # what ended while no manager listened ends now
             self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.held_attachments()))
             if state.managers and state.managers != self._identity.managers:
-                self._identity = replace(self._identity, managers=state.managers)
-                await trio.to_thread.run_sync(membership_files.save, self._root / "node", self._identity)
+                self._keep(replace(self._identity, managers=state.managers))
             self._heed_role()
 
         try:
@@ -375,8 +379,7 @@ class Membership:
         try:
             await self._manager.let_go()
             await trio.to_thread.run_sync(partial(shutil.rmtree, self._root / "raft", ignore_errors=True))  # of no use to either
-            self._identity = replace(self._identity, role=role)
-            await trio.to_thread.run_sync(membership_files.save, self._root / "node", self._identity)
+            self._keep(replace(self._identity, role=role))
         finally:
             self._changing_role = False
         self._session.reopen(_local(self._identity))

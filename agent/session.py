@@ -49,6 +49,7 @@ class Session:
         self._peer: Peer | None = None
         self._changed = trio.Event()
         self._connection = trio.CancelScope()
+        self._left = False
         self.state: SessionState | None = None
         self.problem = ""
 
@@ -71,7 +72,7 @@ class Session:
         """Keep a session for ever, with the manager that leads: whichever answers says who that is. `on_loss` is called whenever it was lost or could not be
         had."""
         delay, turn, leader = RETRY_FIRST_S, 0, ""
-        while True:
+        while not self._left:
             address = leader or self._managers[turn % len(self._managers)]
             named, leader = bool(leader), ""
             try:
@@ -140,6 +141,7 @@ class Session:
         if self._peer is not None:
             with trio.move_on_after(CALL_WAIT_S):
                 try:
+                    self._left = True
                     await self._peer.call("agent.leave", Nothing())
                 except ClusterError as error:
                     log.info("left without a manager's notice", extra={"fields": {"error": error.message}})

@@ -55,8 +55,9 @@ async def run(options: Options) -> None:
         identity, credentials = identity_files.load(options.identity)
         seat = member_file.load(options.state) or await entrance.join(options, identity, credentials)
     store = Store()
+    only = Member(seat.raft_id, identity.node_id, options.advertise) if options.bootstrap is not None and how is Entrance.RESUME else None
     try:
-        async with open_driver(options.state, store, raft_id=seat.raft_id, unlocking=options.unlocking) as driver:
+        async with open_driver(options.state, store, raft_id=seat.raft_id, only=only, unlocking=options.unlocking) as driver:
             if driver.membership.voters == (driver.raft_id,):
                 await driver.wait_leader()
             if how is Entrance.FOUND:

@@ -22,7 +22,7 @@ from cluster.wire.peer import Caller, connect, split_address
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.raft.driver import Driver
 from manager.raft.membership import Member, Membership
-from manager.raft.messages import Message
+from manager.raft.messages import Message, MessageKind
 from manager.raft.outboxes import Outbox, SnapshotToSend
 from manager.raft_storage import snapshots
 from manager.raft_storage.snapshots import Snapshot
@@ -139,6 +139,10 @@ class Peers:
     async def follow(self, caller: Caller, request: Follow) -> AsyncGenerator[RaftFrame, None]:
         """raft.follow: everything for that member, until it goes. Raises PermissionDenied for somebody else's id."""
         self._check(caller, request.raft_id)
+        if self._driver.leader and self._driver.settled_membership.was_removed(request.raft_id):
+            told = Message(MessageKind.REMOVED, self._driver.raft_id, request.raft_id, self._driver.term)
+            yield RaftFrame(msgspec.msgpack.encode((told,)))  # it was away when that happened
+            return
         outbox = self._driver.outboxes.open(request.raft_id)
         self.note_change()
         sending: SnapshotToSend | None = None

@@ -21,11 +21,11 @@ from cluster.model.errors import ClusterError, Unavailable
 from manager.raft.core import Raft
 from manager.raft.effects import Answer, Changed, Effect, Release, Reserve, Resolve, Save, Send, SendSnapshot, Write
 from manager.raft.member import MAX_ENTRY_BYTES, STOPPING, RaftMember, prepare
-from manager.raft.membership import Membership
+from manager.raft.membership import Member, Membership
 from manager.raft.messages import Message
 from manager.raft.outboxes import Outboxes
 from manager.raft.ready import NOBODY, Config
-from manager.raft.recovery import ELECTION_TICKS, FOUNDER, HEARTBEAT_TICKS, TICK_S, founded, recover
+from manager.raft.recovery import ELECTION_TICKS, FOUNDER, HEARTBEAT_TICKS, TICK_S, alone, founded, recover, with_record
 from manager.raft_storage import directory, key, snapshots
 from manager.raft_storage.faults import LogFull
 from manager.raft_storage.key import DataKeys
@@ -98,6 +98,12 @@ class Driver:
     def membership(self) -> Membership:
         """The latest that is in the log, committed or not."""
         return self._member.membership
+
+    @property
+    def settled_membership(self) -> Membership:
+        """The latest that is known to be committed."""
+        log = self._member.raft.log
+        return log.memberships.at(log.committed)
 
     @property
     def leader_address(self) -> str:
@@ -343,10 +349,13 @@ class Driver:
 
 
 @asynccontextmanager
-async def open_driver(raft_dir: Path, store: Store, *, raft_id: int = FOUNDER, unlocking: bytes | None = None) -> AsyncIterator[Driver]:
+async def open_driver(
+    raft_dir: Path, store: Store, *, raft_id: int = FOUNDER, only: Member | None = None, unlocking: bytes | None = None
+) -> AsyncIterator[Driver]:
     """Run the member whose log is in `raft_dir` (made when it is not there) and bring `store`, which must be empty,
     up to it.
 
+    `only` is this member, which is to be the only one of its group from now on, whoever was of it before.
     A founder that is alone leads soon after (`Driver.wait_leader`); a member with another id waits for its leader.
     `unlocking`: the swarm's unlock key, where one is needed. Raises FailedPrecondition (it is needed), InvalidArgument (it
     is another one), InUse, Damaged or StorageFault, Unavailable when the disk is full; while it runs, a failing disk ends the
@@ -364,6 +373,10 @@ async def open_driver(raft_dir: Path, store: Store, *, raft_id: int = FOUNDER, u
             if snapshot is not None:
                 store.restore(snapshot.data)
             hard_state, log = recover(str(raft_dir), wal.recovered, snapshot, founded(raft_id))
+            if only is not None:
+                record = alone(wal.recovered, log, only)
+                wal.append(record)
+                hard_state, log = recover(str(raft_dir), with_record(wal.recovered, record), snapshot, founded(raft_id))
             config = Config(raft_id, ELECTION_TICKS, HEARTBEAT_TICKS)
             member = RaftMember(store, Raft(config, hard_state, log, SystemRandom()), wal.room_bytes)
             async with trio.open_nursery() as nursery:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from manager.raft.log import Log
-from manager.raft.membership import Membership, of_voters
-from manager.raft.ready import HardState
+from manager.raft.log import Entry, EntryKind, Log
+from manager.raft.membership import Member, Membership, encode, of_voters
+from manager.raft.ready import NOBODY, HardState
 from manager.raft_storage.faults import Damaged
-from manager.raft_storage.records import Recovered
+from manager.raft_storage.records import Record, Recovered
 from manager.raft_storage.snapshots import Snapshot
 
 TICK_S: Final = 0.05
@@ -39,3 +39,17 @@ def recover(directory: str, recovered: Recovered, snapshot: Snapshot | None, bas
     if snapshot and snapshot.membership:
         base = snapshot.membership
     return HardState(recovered.term, recovered.vote), Log(entries, offset, offset_term, recovered.commit, base)
+
+
+def alone(recovered: Recovered, log: Log, me: Member) -> Record:
+    """What makes this member the only one of its group, when it is written behind what was recovered: for a cluster that has
+    lost its majority. All that is in this log stays, for what others have acknowledged may be among it.
+    """
+    term = recovered.term + 1
+    membership = Membership((me,), log.membership.last_id)
+    return Record(term, NOBODY, log.committed, (Entry(log.last + 1, term, encode(membership), EntryKind.MEMBERSHIP),))
+
+
+def with_record(recovered: Recovered, record: Record) -> Recovered:
+    """What would be recovered after the record, whose entries follow those that are there."""
+    return Recovered(record.term, record.vote, record.commit, (*recovered.entries, *record.entries))
