@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "save": ("cli.commands.image_archive:save", "Save one or more images to a tar archive (streamed to STDOUT by default)"),
     "history": ("cli.commands.image_archive:history", "Show the history of an image"),
     "lab": ("cli.commands.lab:lab", "A whole cluster on this machine"),
+    "raft": ("cli.commands.raft:raft", "Look at the managers' replicated log"),
     "why": ("cli.commands.explain:why", "Explain why a task or service is where it is, or nowhere"),
     "events": ("cli.commands.system:events", "Get real time events from the server"),
     "inspect": ("cli.commands.system:inspect", "Return low-level information on Festoon objects"),

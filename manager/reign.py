@@ -23,9 +23,23 @@ from cluster.model.errors import NotLeader, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId
 from cluster.model.objects import ManagerStatus
 from cluster.model.specs import Role
-from cluster.wire.calls import CALLS, Ids, InUse, IssueCertificate, IssuedCertificate, JoinedManagers, JoinManagers, Nothing, Why, WhyAnswer
+from cluster.wire.calls import (
+    CALLS,
+    AskRaftLog,
+    Ids,
+    InUse,
+    IssueCertificate,
+    IssuedCertificate,
+    JoinedManagers,
+    JoinManagers,
+    Nothing,
+    RaftLog,
+    RaftStatus,
+    Why,
+    WhyAnswer,
+)
 from cluster.wire.peer import Caller, Handler, Peer
-from manager import explain, root_rotation
+from manager import explain, raft_view, root_rotation
 from manager.ca import rotation
 from manager.control import joining
 from manager.control.server import Control
@@ -75,6 +89,8 @@ class Reign:
             "agent.heartbeat": self._dispatcher.heartbeat,
             "agent.leave": self._dispatcher.leave,
             "control.why": self._why,
+            "control.raft_status": self._raft_status,
+            "control.raft_log": self._raft_log,
             "control.logs": self._broker.logs,
             "control.trace": self._tracing.trace,
             **self._control.handlers(),
@@ -133,6 +149,12 @@ class Reign:
 
     async def _why(self, caller: Caller, request: Why) -> WhyAnswer:
         return explain.why(self._store, self._leader.reasons, request.reference)
+
+    async def _raft_status(self, caller: Caller, request: Nothing) -> RaftStatus:
+        return raft_view.status(self._driver, self._peers.hears)
+
+    async def _raft_log(self, caller: Caller, request: AskRaftLog) -> RaftLog:
+        return raft_view.log(self._driver, request)
 
 
 class Reigns:

@@ -57,6 +57,10 @@ async def member(node: ThisNode, reference: str) -> Node:
     return found[0]
 
 
+async def nodes(node: ThisNode) -> tuple[Node, ...]:
+    return (await query(node, Query(Kind.NODE))).nodes
+
+
 async def cluster(node: ThisNode) -> Cluster:
     return (await query(node, Query(Kind.CLUSTER))).clusters[0]
 

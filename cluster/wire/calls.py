@@ -94,6 +94,57 @@ class JoinedManagers(Body, frozen=True):
     members: tuple[tuple[int, str, str], ...]
 
 
+class RaftPeer(Body, frozen=True):
+    """A member as the leader knows it. `state`: leader, probe, replicate, snapshot or unknown, of one without a vote after `learner, `."""
+
+    raft_id: int
+    node_id: str
+    address: str
+    state: str
+    reachable: bool
+    match: int  # last entry that is known to be there
+    next: int  # first entry to send
+
+
+class RaftStatus(Body, frozen=True):
+    """The leader's own log and writes (the latest `writes` of them, pwrite and fdatasync together), and its followers."""
+
+    raft_id: int
+    term: int
+    first: int
+    last: int
+    committed: int
+    applied: int
+    log_bytes: int
+    snapshot: int  # the last entry in it; 0 without one
+    snapshot_bytes: int
+    writes: int
+    write_p50_ns: int
+    write_p99_ns: int
+    peers: tuple[RaftPeer, ...] = ()
+
+
+class AskRaftLog(Body, frozen=True):
+    tail: int  # so many of the newest entries
+
+
+class LoggedEntry(Body, frozen=True):
+    """`kind`: term (with which a leader opens its own), membership, changes. `changes`: (op, kind, id, what it is afterwards, encoded; empty for DELETE),
+    without secrets. `members`: (Raft id, node id, host:port, learner)."""
+
+    index: int
+    term: int
+    size_bytes: int
+    kind: str
+    changes: tuple[tuple[int, int, str, bytes], ...] = ()
+    members: tuple[tuple[int, str, str, bool], ...] = ()
+
+
+class RaftLog(Body, frozen=True):
+    committed: int
+    entries: tuple[LoggedEntry, ...]
+
+
 # -- agents ---------------------------------------------------------------------------------------------------------
 
 
@@ -364,6 +415,8 @@ CALLS: Final[dict[str, Call]] = {
         Call("control.node_remove", Remove, Ids, _C.MANAGER),
         Call("control.cluster_update", ClusterWrite, Ids, _C.MANAGER),
         Call("control.why", Why, WhyAnswer, _C.MANAGER),
+        Call("control.raft_status", Nothing, RaftStatus, _C.MANAGER),
+        Call("control.raft_log", AskRaftLog, RaftLog, _C.MANAGER),
         Call("control.logs", LogsOf, LogLine, _C.MANAGER, stream=True),
         Call("control.watch", WatchKinds, Watched, _C.MANAGER, stream=True),
         Call("control.stop", Nothing, Nothing, _C.MANAGER),

@@ -8,10 +8,12 @@ what it has done comes back as an event.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
+from time import perf_counter_ns
 from typing import Final
 
 import trio
@@ -38,6 +40,9 @@ __all__ = ["FOUNDER", "MAX_ENTRY_BYTES", "Driver", "open_driver"]
 
 MAX_PROPOSALS: Final = 4096
 """Proposals under way; further proposers wait."""
+
+TIMED_WRITES: Final = 1024
+"""Writes to the log whose time is kept, the latest."""
 
 _log: Final = logging.getLogger("festoon.raft")
 
@@ -68,6 +73,7 @@ class Driver:
         self._released = trio.Event()
         self._capacity = trio.Semaphore(MAX_PROPOSALS)
         self._waiting: dict[int, _Waiter] = {}  # by ticket
+        self._write_times_ns: deque[int] = deque(maxlen=TIMED_WRITES)
 
     # -- what is known
 
@@ -104,6 +110,20 @@ class Driver:
         """The latest that is known to be committed."""
         log = self._member.raft.log
         return log.memberships.at(log.committed)
+
+    @property
+    def raft(self) -> Raft:
+        """For looking only."""
+        return self._member.raft
+
+    @property
+    def write_times_ns(self) -> Sequence[int]:
+        """How long the latest writes to the log took, each with its fdatasync."""
+        return self._write_times_ns
+
+    def disk_usage(self) -> directory.Usage:
+        """What is on disk now. Raises OSError."""
+        return directory.usage(self._path)
 
     @property
     def leader_address(self) -> str:
@@ -277,12 +297,18 @@ class Driver:
     # -- the disk
 
     def _write(self, effect: Write) -> None:
+        took_ns = 0
+
         def write() -> None:
+            nonlocal took_ns
             if effect.snapshot is not None:
                 snapshots.save(self._path, self.keys.current, effect.snapshot)
+            began_ns = perf_counter_ns()
             self._wal.append(effect.record)
+            took_ns = perf_counter_ns() - began_ns
 
         def written() -> None:
+            self._write_times_ns.append(took_ns)
             self._member.wrote(self._wal.room_bytes)
             self._perform()
             self._wake.set()

@@ -15,13 +15,31 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from manager.raft_storage.disk import FILE_MODE, MACHINE, TEMPORARY, Disk
 from manager.raft_storage.faults import InUse, LogFull, StorageFault
 
 DIRECTORY_MODE: Final = 0o700
+BLOCK_BYTES: Final = 512  # of st_blocks, stat(2)
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Usage(NamedTuple):
+    """`log_bytes` with what is preallocated; `snapshot` is the last entry in the newest one, 0 without any."""
+
+    log_bytes: int
+    snapshot: int
+    snapshot_bytes: int
+
+
+def usage(path: Path) -> Usage:
+    """What the files take now. Raises OSError."""
+    log_bytes = sum(segment.stat().st_blocks * BLOCK_BYTES for segment in path.glob("log-*"))
+    saved = [file for file in sorted(path.glob("snapshot-*")) if file.suffix != TEMPORARY]
+    if not saved:
+        return Usage(log_bytes, 0, 0)
+    return Usage(log_bytes, int(saved[-1].name.removeprefix("snapshot-"), 16), saved[-1].stat().st_size)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ A client writes while managers fail; services keep running through all of it.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -83,10 +84,16 @@ def containers(lab: Lab) -> set[str]:
     return {f"{node}:{pid}" for node in (*MANAGERS, WORKER) for pid in pids(lab, node) if _cmdline(pid).startswith(b"sleep\0")}
 
 
+def at_rest(lab: Lab) -> set[str]:
+    """The four programs of the service, once there are no others: a node that was thought lost ends its old ones first."""
+    assert until(lambda: len(containers(lab)) == 4)
+    return containers(lab)
+
+
 @contextmanager
 def written_through(lab: Lab, prefix: str, nodes: tuple[str, ...] = MANAGERS, *, lost: str = "") -> Iterator[Writer]:
     """A client writes during the block; afterwards all that it was acknowledged is there, and no container was touched but on a node that was lost."""
-    before = containers(lab)
+    before = at_rest(lab)
     with Writer(lab, nodes, prefix) as writer:
         assert writer.goes_on()
         yield writer
@@ -95,7 +102,6 @@ def written_through(lab: Lab, prefix: str, nodes: tuple[str, ...] = MANAGERS, *,
     for node in nodes:
         assert set(writer.acknowledged) <= services(lab, node)
     assert {one for one in before if not one.startswith(f"{lost}:")} <= containers(lab)
-    assert until(lambda: len(containers(lab)) == 4)  # what was replaced there has ended
 
 
 def test_every_manager_answers_and_says_who_leads(three: Lab) -> None:
@@ -163,7 +169,7 @@ def cut(lab: Lab, node: str, others: tuple[str, ...]) -> None:
 
 
 def test_all_managers_killed_at_once_come_back_with_everything(three: Lab) -> None:
-    before = containers(three)
+    before = at_rest(three)
     names = services(three, MANAGERS[0])
     for node in MANAGERS:
         send(three, node, signal.SIGKILL)
@@ -181,7 +187,7 @@ def test_a_killed_node_process_takes_its_manager_over_again(three: Lab) -> None:
 
 
 def test_a_worker_is_promoted_and_demoted(three: Lab) -> None:
-    before = containers(three)
+    before = at_rest(three)
     assert "promoted to a manager in the swarm." in three.ok(MANAGERS[1], "festoon", "node", "promote", WORKER)
     assert until(lambda: statuses(three, WORKER).get(WORKER) == "Reachable")
     assert create(three, WORKER, "bypromoted")
@@ -272,6 +278,23 @@ def test_a_manager_leaves_and_joins_again(three: Lab) -> None:
     address = f"{OWN_SUBNET}.{10 + MANAGERS.index(other)}:2377"
     assert three.ok(leader, "festoon", "swarm", "join", "--token", token, address) == "This node joined a swarm as a manager.\n"
     assert all_well(three, leader)
+
+
+def test_the_log_is_shown_without_secrets(three: Lab) -> None:
+    shown = three.ok(MANAGERS[2], "festoon", "raft", "status")
+    for node in MANAGERS:
+        assert node in shown
+    found = json.loads(three.ok(MANAGERS[2], "festoon", "raft", "status", "--format", "json"))
+    assert [peer["state"] for peer in found["peers"]].count("replicate") == 2
+    assert found["committed"] == found["applied"] == found["last"]
+    assert {peer["match"] for peer in found["peers"]} == {found["last"]}
+    assert create(three, MANAGERS[0], "shown")
+    assert "create service" in three.ok(MANAGERS[1], "festoon", "raft", "log", "--tail", "5")
+    token = three.ok(MANAGERS[0], "festoon", "swarm", "join-token", "-q", "worker").strip()
+    whole = three.ok(MANAGERS[0], "festoon", "raft", "log", "--tail", "1000", "--format", "json")
+    assert "create" in whole
+    assert token not in whole
+    assert "PRIVATE KEY" not in whole
 
 
 def test_docker_walks_the_managers_too(three: Lab, program: str) -> None:
