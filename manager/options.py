@@ -78,7 +78,10 @@ def decode_bootstrap(data: bytes) -> BootstrapOptions:
 
 def _check_bootstrap(options: BootstrapOptions) -> None:
     if options.cluster_spec is not None:
-        validate.cluster_spec(options.cluster_spec)
+        try:
+            validate.cluster_spec(options.cluster_spec)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"error updating cluster settings: {error.message}") from error
     if options.data_path_port and not PORT_MINIMUM <= options.data_path_port <= PORT_MAXIMUM:
         raise InvalidArgument(f"invalid dataPathPort value: Datapath port {options.data_path_port} is not in the range of {PORT_MINIMUM} to {PORT_MAXIMUM}")
     for pool in options.default_address_pool:

@@ -26,10 +26,10 @@ async def list_(call: Call) -> Response:
     filters = call.filters(FILTERS)
     for role in filters.get("role", ()):
         if role not in list(Role):
-            raise InvalidArgument(f'Invalid role filter: "{role}"')
+            raise InvalidArgument(f"Invalid role filter: '{role}'")
     for membership in filters.get("membership", ()):
         if membership not in MEMBERSHIPS:
-            raise InvalidArgument(f'Invalid membership filter: "{membership}"')
+            raise InvalidArgument(f"Invalid membership filter: '{membership}'")
     nodes = (await lookup.query(call.node, Query(Kind.NODE))).nodes
     cluster = await lookup.cluster(call.node)
     usual = tls_info_json(cluster.root_ca_pem)

@@ -37,9 +37,9 @@ def init_options_of(fields: Fields) -> InitOptions:
     base = ClusterSpec(autolock=fields.flag("AutoLockManagers"))
     port, size = fields.natural("DataPathPort") or DATA_PATH_PORT, fields.natural("SubnetSize") or SUBNET_SIZE
     if not 1024 <= port <= 49151:
-        raise InvalidArgument("Datapath port must be a number between 1024 and 49151")
+        raise InvalidArgument(f"Datapath port number is not in valid range (1024-49151) : {port}")
     if size > 29:
-        raise InvalidArgument(f"invalid subnet size: {size}: must be at most 29")
+        raise InvalidArgument(f"subnet size is out of range: {size}")
     return InitOptions(
         listen_address=fields.text("ListenAddr") or LISTEN,
         advertise_address=fields.text("AdvertiseAddr"),

@@ -11,16 +11,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
-from cluster.identity import certificates, tokens
+from cluster.identity import certificates, keys, tokens
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Cluster, JoinTokens, Node, NodeTls, RootRotation
 
-KEY_ONLY = "if a signing CA key is provided, the signing CA cert must also be provided"
-CERT_ONLY = "if a signing CA cert is provided, its signing key must also be provided"
+KEY_ONLY: Final = "if a signing CA key is provided, the signing CA cert must also be provided"
+BAD_KEY: Final = 'malformed private key: {"code":2003,"message":"Failed to parse private key"}'  # as Docker's daemon says it
+CERT_ONLY: Final = "if a signing CA cert is provided, its signing key must also be provided"
 
 
 class Signer(NamedTuple):
@@ -45,6 +46,10 @@ def begun(cluster: Cluster, signing_ca_pem: str, signing_key_pem: str, now: dt.d
     if signing_ca_pem and not signing_key_pem:
         raise InvalidArgument(CERT_ONLY)
     root_pem, key_pem = (certificates.normalized(signing_ca_pem), signing_key_pem) if signing_ca_pem else certificates.new_root(now)
+    try:
+        keys.load_key(key_pem)
+    except InvalidArgument as error:
+        raise InvalidArgument(BAD_KEY) from error
     certificates.check_root(root_pem, key_pem, now)
     cross_signed = certificates.cross_sign(root_pem, cluster.root_ca_pem, cluster.root_key_pem)
     return RootRotation(root_pem, key_pem, cross_signed, certificates.key_id(root_pem))

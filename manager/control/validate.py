@@ -248,6 +248,4 @@ def cluster_spec(spec: ClusterSpec) -> None:
         raise InvalidArgument("minimum certificate expiry time is: 1h0m0s")
     if spec.dispatcher_heartbeat_ns < 0:
         raise InvalidArgument("heartbeat time period cannot be a negative duration")
-    if spec.task_history_limit < 0:
-        raise InvalidArgument("task history limit cannot be negative")
     reserved_labels.cert_grace_s(spec.labels)
