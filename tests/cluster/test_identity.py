@@ -20,14 +20,22 @@ def state(lab: Lab, node: str) -> Path:
     return LAB_STATE / lab.name / node / "state"
 
 
-def asleep(lab: Lab, issued_days_ago: float) -> dict[str, float]:
-    """Kill what runs on both nodes and give them the certificates of so many days ago: when those expire, by node."""
-    for node in (MANAGER, WORKER1):
+def asleep(lab: Lab, nodes: tuple[str, ...], issued_days_ago: float) -> dict[str, str]:
+    """Kill what runs on the nodes and give them the certificates of so many days ago: their keys, by node."""
+    for node in nodes:
         kill(pids(lab, node))
         assert until(lambda n=node: not pids(lab, n)), "not all of them died"  # type: ignore[misc]
-    names = {json.loads((state(lab, node) / "node" / "identity.json").read_text())["node_id"]: state(lab, node) / "node" for node in (MANAGER, WORKER1)}
-    age(state(lab, MANAGER) / "raft", names, issued_days_ago)
-    return {node: expiry(lab, node) for node in (MANAGER, WORKER1)}
+    where = {json.loads((state(lab, node) / "node" / "identity.json").read_text())["node_id"]: state(lab, node) / "node" for node in nodes}
+    age(state(lab, MANAGER) / "raft", where, issued_days_ago)
+    for node in nodes:
+        assert (expiry(lab, node) < time.time()) is (issued_days_ago > 90)
+    return {node: folder.load(state(lab, node) / "node").key_pem for node in nodes}
+
+
+def all_have_renewed(lab: Lab, keys_before: dict[str, str]) -> None:
+    for node, old in keys_before.items():
+        assert until(lambda n=node, k=old: folder.load(state(lab, n) / "node").key_pem != k), f"{node} did not renew"  # type: ignore[misc]
+        assert expiry(lab, node) > time.time() + 80 * 86400
 
 
 def expiry(lab: Lab, node: str) -> float:
@@ -42,14 +50,10 @@ def statuses(lab: Lab) -> list[str]:
 def test_certificates_are_renewed_while_running_and_after_all_have_slept_past_their_expiry(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab("old", "--nodes", "2", "--swarm")
     for days in (85, 100):  # past eight tenths of its life; past its end
-        before = asleep(lab, days)
-        assert (before[WORKER1] < time.time()) is (days > 90)
-        keys_before = {node: folder.load(state(lab, node) / "node").key_pem for node in before}
+        keys_before = asleep(lab, (MANAGER, WORKER1), days)
         assert lab.festoon("up").returncode == 0
         assert until(lambda: statuses(lab) == ["Ready", "Ready"]), lab.on(MANAGER, "festoon", "node", "ls").stderr
-        for node, old in keys_before.items():
-            assert until(lambda n=node, k=old: folder.load(state(lab, n) / "node").key_pem != k), f"{node} did not renew"  # type: ignore[misc]
-            assert expiry(lab, node) > time.time() + 80 * 86400
+        all_have_renewed(lab, keys_before)
     lab.ok(MANAGER, "festoon", "service", "create", "--detach", "--name", "after", "--mode", "global", "busybox", "sleep", "1000")
     assert until(lambda: len(lab.running("festoon", "after")) == 2)
 
@@ -91,3 +95,13 @@ def test_the_root_is_exchanged_under_a_running_swarm(make_lab: Callable[..., Lab
         assert until(lambda n=node: not pids(lab, n))  # type: ignore[misc]
     assert lab.festoon("up").returncode == 0
     assert until(lambda: statuses(lab) == ["Ready"] * 3)
+
+
+def test_three_managers_that_all_slept_past_their_expiry_find_each_other_again(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("three", "--nodes", "3", "--managers", "3", "--swarm")
+    lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "kept", "--replicas", "0", "busybox", "true")
+    keys_before = asleep(lab, (MANAGER, "swarm-manager2", "swarm-manager3"), 100)
+    assert lab.festoon("up").returncode == 0
+    assert until(lambda: statuses(lab) == ["Ready"] * 3, 60), lab.on(MANAGER, "festoon", "node", "ls").stderr
+    all_have_renewed(lab, keys_before)
+    assert [row["Name"] for row in lab.rows("swarm-manager3", "festoon", "service", "ls")] == ["kept"]

@@ -19,7 +19,7 @@ from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
 from cluster.model.objects import NodeDescription
 from cluster.wire.calls import CALLS, Caller, ClusterWrite, IssueCertificate, IssuedCertificate, Nothing, OpenSession, Query, Remove, Text
 from cluster.wire.frames import frame
-from cluster.wire.peer import UNKNOWN_FRAME_BYTES, Peer, connect
+from cluster.wire.peer import MAX_HANDSHAKES_PER_ADDRESS, UNKNOWN_FRAME_BYTES, Peer, connect
 from tests.node.aged import age
 from tests.node.manager_lab import ManagerLab
 
@@ -273,3 +273,40 @@ async def _refused_root(lab: ManagerLab) -> None:
     """A message of more than the unknown may send."""
     async with connect(lab.address, tls.client_context("", "", lab.credentials()[2])) as peer:
         await peer.call("ca.issue", IssueCertificate("x" * (UNKNOWN_FRAME_BYTES + 1)))
+
+
+def test_who_never_finishes_a_handshake_keeps_nobody_out(lab: ManagerLab) -> None:
+    """A slow-loris: more half-open connections than one address may have, each with a byte of a hello; others are served meanwhile."""
+    lab.start(bootstrap={})
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            half_open: list[trio.SocketStream] = []
+            for _ in range(MAX_HANDSHAKES_PER_ADDRESS + 20):
+                stream = await _from("127.0.0.3", lab.port)
+                await stream.send_all(b"\x16")
+                half_open.append(stream)
+            with trio.fail_after(PATIENCE_S):
+                async with lab.control() as peer:
+                    await peer.call("control.query", Query(Kind.NODE))
+                for stream in half_open:  # each is ended by the manager: those too many at once, the others when their time is over
+                    nursery.start_soon(_ended, stream)
+
+    trio.run(main)
+    assert "a connection is refused" in log_of(lab)
+
+
+async def _from(source: str, port: int) -> trio.SocketStream:
+    """A connection to the manager from another of the loopback's addresses."""
+    connecting = trio.socket.socket()
+    await connecting.bind((source, 0))
+    await connecting.connect(("127.0.0.1", port))
+    return trio.SocketStream(connecting)
+
+
+async def _ended(stream: trio.SocketStream) -> None:
+    try:
+        assert await stream.receive_some(1) == b""
+    except trio.BrokenResourceError:
+        pass
+    await stream.aclose()
