@@ -92,6 +92,13 @@ def _boolean(text: str) -> bool:
     return meant
 
 
+def _external_ca(text: str) -> str:
+    for field in text.split(","):
+        if "=" not in field:
+            raise ValueError(f"invalid field '{field}' must be a key=value pair")
+    return text
+
+
 STRING: Final = FlagType("string", str)
 LIST: Final = FlagType("list", str)
 FILTER: Final = FlagType("filter", _filter)
@@ -99,6 +106,7 @@ UINT: Final = FlagType("uint", _unsigned)
 INT: Final = FlagType("int", _integer)
 FLOAT: Final = FlagType("float", _number)
 DURATION: Final = FlagType("duration", units.parse_duration)
+EXTERNAL_CA: Final = FlagType("external-ca", _external_ca)
 BYTES: Final = FlagType("bytes", units.parse_size)
 DECIMAL: Final = FlagType("decimal", units.parse_cpus)
 

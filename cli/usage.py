@@ -24,6 +24,10 @@ class Refused(CliFailure):
         super().__init__(message, status)
 
 
+class HelpWanted(Exception):
+    """The command was given nothing to do: its help page is the answer."""
+
+
 class BadOperand(CliFailure):
     """An operand of the wrong form: the command's usage follows."""
 
@@ -61,6 +65,9 @@ class Command:
             raise CliFailure(f"{_top(path)}: '{path}' {complaint}\n\n{self.usage_of(path)}\n\n{verb} '{path} --help' for more information")
         try:
             return self.run(api, arguments=found.operands, **found.values)
+        except HelpWanted:
+            print(self.help_of(path))
+            return 0
         except Refused as e:
             raise CliFailure(f"{_top(path)}: {e.message}\n\nRun '{path} --help' for more information", e.status) from e
         except BadOperand as e:

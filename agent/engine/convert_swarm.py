@@ -17,6 +17,9 @@ from agent.engine.fields import Fields
 from cluster.model.objects import Cluster, Node
 from cluster.model.specs import ClusterSpec
 
+DEFAULT_POOL: Final = ("10.0.0.0/8",)
+"""As in Docker, a swarm that was given none shows none."""
+
 _EXPLICIT_VERSION: Final = 0xA0
 
 
@@ -73,7 +76,7 @@ def cluster_info_json(cluster: Cluster) -> Json:
             "Spec": cluster_spec_json(cluster.spec),
             "TLSInfo": tls_info_json(cluster.root_ca_pem, issuer_pem=cluster.rotation.root_ca_pem if cluster.rotation is not None else ""),
             "RootRotationInProgress": cluster.rotation is not None,
-            "DefaultAddrPool": list(cluster.default_address_pool),
+            "DefaultAddrPool": None if cluster.default_address_pool == DEFAULT_POOL else list(cluster.default_address_pool),
             "SubnetSize": cluster.subnet_size,
             "DataPathPort": cluster.data_path_port,
         }

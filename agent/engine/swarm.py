@@ -8,7 +8,7 @@ from agent.engine import lookup
 from agent.engine.answers import json_answer
 from agent.engine.call import Call
 from agent.engine.convert_nodes import availability_of
-from agent.engine.convert_swarm import cluster_spec_of, swarm_json
+from agent.engine.convert_swarm import DEFAULT_POOL, cluster_spec_of, swarm_json
 from agent.engine.fields import Fields
 from agent.engine.services import version_of
 from agent.membership import InitOptions, JoinOptions
@@ -20,7 +20,6 @@ from cluster.wire.http import Response
 LISTEN: Final = "0.0.0.0:2377"  # noqa: S104  Docker's default for --listen-addr
 NO_EXTERNAL_CA: Final = "external certificate authorities are not supported: Festoon's managers sign certificates themselves"
 DATA_PATH_PORT: Final = 4789
-DEFAULT_POOL: Final = ("10.0.0.0/8",)
 SUBNET_SIZE: Final = 24
 
 

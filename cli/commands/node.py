@@ -113,7 +113,7 @@ def _pretty(n: Mapping[str, Any]) -> Iterator[str]:
         yield f"Name:\t\t\t{spec['Name']}"
     if spec.get("Labels"):
         yield "Labels:"
-        yield from (f" - {key}={value}" for key, value in sorted(spec["Labels"].items()))
+        yield from (f" - {key}={value}" if value else f" - {key}" for key, value in sorted(spec["Labels"].items()))
     yield f"Hostname:              \t{description.get('Hostname', '')}"
     yield f"Joined at:             \t{go_time(n.get('CreatedAt', '')).lower()}"
     yield "Status:"

@@ -7,10 +7,11 @@ from typing import Any, Final
 from cli.api import Api
 from cli.commands.swarm_lock import show_key
 from cli.failures import CliFailure
-from cli.flags import DURATION, INT, UINT, option, options, switch
-from cli.usage import Group, command
+from cli.flags import DURATION, EXTERNAL_CA, INT, UINT, option, options, switch
+from cli.usage import Group, HelpWanted, command
 from cluster.model import reserved_labels
 
+NO_EXTERNAL_CA: Final = "external certificate authorities are not supported: Festoon's managers sign certificates themselves"
 DEFAULT_LISTEN: Final = "0.0.0.0:2377"
 _HOURS_NS: Final = 3600 * 10**9
 
@@ -40,12 +41,14 @@ swarm = Group(
 @options("--default-addr-pool", help="default address pool in CIDR format")
 @option("--default-addr-pool-mask-length", help="default address pool subnet mask length", type=UINT, default=24)
 @option("--dispatcher-heartbeat", help="Dispatcher heartbeat period (ns|us|ms|s|m|h)", type=DURATION)
+@options("--external-ca", help="Specifications of one or more certificate signing endpoints", type=EXTERNAL_CA)
 @switch("--force-new-cluster", help="Force create a new cluster from current state")
 @option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', default=DEFAULT_LISTEN)
 @option("--max-snapshots", help="Number of additional Raft snapshots to retain", type=UINT)
 @option("--snapshot-interval", help="Number of log entries between Raft snapshots", type=UINT)
 @option("--task-history-limit", help="Task history retention limit", type=INT)
 def init(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    _refuse_external(flags)
     body: dict[str, Any] = {
         "ListenAddr": flags["listen_addr"],
         "AdvertiseAddr": flags["advertise_addr"],
@@ -128,10 +131,14 @@ def leave(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
 @option("--cert-grace", help="How long after its expiry a node's certificate can still be renewed, 0 for not at all (ns|us|ms|s|m|h)", type=DURATION)
 @option("--cert-expiry", help="Validity period for node certificates (ns|us|ms|s|m|h)", type=DURATION)
 @option("--dispatcher-heartbeat", help="Dispatcher heartbeat period (ns|us|ms|s|m|h)", type=DURATION)
+@options("--external-ca", help="Specifications of one or more certificate signing endpoints", type=EXTERNAL_CA)
 @option("--max-snapshots", help="Number of additional Raft snapshots to retain", type=UINT)
 @option("--snapshot-interval", help="Number of log entries between Raft snapshots", type=UINT)
 @option("--task-history-limit", help="Task history retention limit", type=INT)
 def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    _refuse_external(flags)
+    if all(value is None or value == () for value in flags.values()):
+        raise HelpWanted
     found = api.get("/swarm")
     locked_before = found["Spec"]["EncryptionConfig"]["AutoLockManagers"]
     spec = _spec(flags, found["Spec"])
@@ -143,12 +150,17 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 
 def _print_join(api: Api, node_id: str, role: str, *, hint: bool = False) -> None:
-    address = (api.get(f"/nodes/{node_id}").get("ManagerStatus") or {}).get("Addr", "")
     token = api.get("/swarm")["JoinTokens"][role.capitalize()]
+    address = (api.get(f"/nodes/{node_id}").get("ManagerStatus") or {}).get("Addr", "")
     print(f"To add a {role} to this swarm, run the following command:\n")
     print(f"    {api.program} swarm join --token {token} {address}\n")
     if hint:
-        print(f"To add a manager to this swarm, run '{api.program} swarm join-token manager' and follow the instructions.\n")
+        print(f"To add a manager to this swarm, run '{api.program} swarm join-token manager' and follow the instructions.")
+
+
+def _refuse_external(flags: dict[str, Any]) -> None:
+    if flags["external_ca"]:
+        raise CliFailure(NO_EXTERNAL_CA)
 
 
 def _availability(text: str) -> str:

@@ -11,23 +11,41 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.api import Api
+from cli.commands.swarm import NO_EXTERNAL_CA
 from cli.convergence import Screen, next_change
 from cli.failures import CliFailure
-from cli.flags import DURATION, option, options, switch
+from cli.flags import DURATION, EXTERNAL_CA, FlagType, option, options, switch
 from cli.progress import BAR_CELLS, Line
 from cli.usage import command
 
 NEEDS_ROTATE: Final = ("ca_cert", "ca_key", "cert_expiry", "external_ca")
-NO_EXTERNAL_CA: Final = "external certificate authorities are not supported: Festoon's managers sign certificates themselves"
+ISSUED: Final = "  rotated TLS certificates"
+TRUSTED: Final = "  rotated CA certificates"
 INTERRUPTED: Final = "Operation continuing in background.\nUse `festoon swarm ca` to check progress."
 
 
+def _pem_file(text: str) -> str:
+    """What is in the file, which must be PEM."""
+    try:
+        contents = Path(text).read_text()
+    except OSError as e:
+        raise ValueError(f"open {text}: {(e.strerror or str(e)).lower()}") from e
+    except UnicodeDecodeError as e:
+        raise ValueError("file contents must be in PEM format") from e
+    if "-----BEGIN " not in contents:
+        raise ValueError("file contents must be in PEM format")
+    return contents
+
+
+PEM_FILE: Final = FlagType("pem-file", _pem_file)
+
+
 @command("ca", summary="Display and rotate the root CA")
-@option("--ca-cert", help="Path to the PEM-formatted root CA certificate to use for the new cluster", default="")
-@option("--ca-key", help="Path to the PEM-formatted root CA key to use for the new cluster", default="")
+@option("--ca-cert", help="Path to the PEM-formatted root CA certificate to use for the new cluster", type=PEM_FILE, default="")
+@option("--ca-key", help="Path to the PEM-formatted root CA key to use for the new cluster", type=PEM_FILE, default="")
 @option("--cert-expiry", help="Validity period for node certificates (ns|us|ms|s|m|h)", type=DURATION)
 @switch("--detach", "-d", help="Exit immediately instead of waiting for the root rotation to converge")
-@options("--external-ca", help="Specifications of one or more certificate signing endpoints")
+@options("--external-ca", help="Specifications of one or more certificate signing endpoints", type=EXTERNAL_CA)
 @switch("--quiet", "-q", help="Suppress progress output")
 @switch("--rotate", help="Rotate the swarm CA - if no certificate or key are provided, new ones will be generated")
 def ca(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
@@ -43,11 +61,13 @@ def ca(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if flags["ca_cert"] and not flags["ca_key"]:
         raise CliFailure("the --ca-cert flag requires that a --ca-key flag and/or --external-ca flag be provided as well")
     spec = found["Spec"]
-    _ask_rotation(spec, _contents(flags["ca_cert"]), _contents(flags["ca_key"]), flags["cert_expiry"])
+    _ask_rotation(spec, flags["ca_cert"], flags["ca_key"], flags["cert_expiry"])
     if flags["detach"]:
         api.post("/swarm/update", spec, version=found["Version"]["Index"])
         return 0
     screen = None if flags["quiet"] else Screen(sys.stdout)
+    if screen is not None:
+        screen.draw([Line("desired root digest", ""), *(Line(name, f"{name}: ") for name in (ISSUED, TRUSTED))])
     with api.stream("GET", "/festoon/watch", kinds="cluster,node") as changes:
         next_change(changes, None)  # the stream's first line: nothing is missed from here on
         api.post("/swarm/update", spec, version=found["Version"]["Index"])
@@ -72,15 +92,6 @@ def _ask_rotation(spec: dict[str, Any], certificate: str, key: str, expiry_ns: i
         wanted["ForceRotate"] = wanted.get("ForceRotate", 0) + 1
 
 
-def _contents(path: str) -> str:
-    if not path:
-        return ""
-    try:
-        return Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CliFailure(f"open {path}: {getattr(error, 'strerror', None) or error}".lower()) from error
-
-
 def _rotated(api: Api, screen: Screen | None) -> bool:
     """Whether all nodes use the new root; draws how many do."""
     swarm, nodes = api.get("/swarm"), api.get("/nodes") or []
@@ -93,8 +104,8 @@ def _rotated(api: Api, screen: Screen | None) -> bool:
         digest = f"sha256:{sha256(wanted['TrustRoot'].encode()).hexdigest()}"
         screen.draw([
             Line("desired root digest", digest),
-            _bar("  rotated TLS certificates", issued, len(nodes)),
-            _bar("  rotated CA certificates", trusting, len(nodes)),
+            _bar(ISSUED, issued, len(nodes)),
+            _bar(TRUSTED, trusting, len(nodes)),
         ])  # fmt: skip
     return not waiting and trusting == len(nodes)
 

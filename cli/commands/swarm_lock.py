@@ -33,10 +33,8 @@ def unlock_key(api: Api, arguments: tuple[str, ...], quiet: bool | None, rotate:
             raise CliFailure("cannot rotate because autolock is not turned on")
         api.post("/swarm/update", found["Spec"], version=found["Version"]["Index"], rotateManagerUnlockKey="true")
         if not quiet:
-            print("Successfully rotated manager unlock key.\n")
-    key = api.get("/swarm/unlockkey").get("UnlockKey", "")
-    if not key:
-        raise CliFailure("no unlock key is set")
+            print("Successfully rotated manager unlock key.")
+    key = _fetched(api)
     if quiet:
         print(key)
     else:
@@ -46,10 +44,17 @@ def unlock_key(api: Api, arguments: tuple[str, ...], quiet: bool | None, rotate:
 
 def show_key(api: Api) -> None:
     """The swarm's unlock key, with what to do with it. Raises CliFailure."""
-    key = api.get("/swarm/unlockkey").get("UnlockKey", "")
+    print_key(api, _fetched(api))
+
+
+def _fetched(api: Api) -> str:
+    try:
+        key = str(api.get("/swarm/unlockkey").get("UnlockKey", ""))
+    except CliFailure as error:
+        raise CliFailure(f"could not fetch unlock key: {error.message}") from error
     if not key:
-        raise CliFailure("could not fetch unlock key: no unlock key is set")
-    print_key(api, key)
+        raise CliFailure("no unlock key is set")
+    return key
 
 
 def print_key(api: Api, key: str) -> None:

@@ -102,7 +102,7 @@ def test_swarm_init_prints_how_to_join(festoon: Callable[..., Any], engine: Any)
         f"Swarm initialized: current node ({ID}) is now a manager.\n\n"
         "To add a worker to this swarm, run the following command:\n\n"
         "    festoon swarm join --token SWMTKN-1-w 192.168.200.10:2377\n\n"
-        "To add a manager to this swarm, run 'festoon swarm join-token manager' and follow the instructions.\n\n"
+        "To add a manager to this swarm, run 'festoon swarm join-token manager' and follow the instructions.\n"
     )
     assert festoon("swarm", "join-token", "-q", "manager").out == "SWMTKN-1-m\n"
 
