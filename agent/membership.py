@@ -33,7 +33,7 @@ from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
 from cluster.model.objects import Node, NodeDescription
 from cluster.model.specs import ClusterSpec
-from cluster.wire.calls import Attach, Attached, KeepAttachments, Nothing, Objects, Query, Text
+from cluster.wire.calls import Attach, Attached, Describe, KeepAttachments, Nothing, Objects, Query, Text
 from cluster.wire.peer import Handler
 
 if TYPE_CHECKING:
@@ -271,6 +271,14 @@ class Membership:
         if self._session is not None and self._background is not None:
             self._background.start_soon(self._tell, self._session, "agent.detach", Text(attachment_id))
 
+    async def _tell_routes(self, session: Session) -> None:
+        """Routes that appear later are no place for a new overlay either."""
+        while True:
+            routes = await self._networks.wait_routes(self._description.routes)
+            self._description = msgspec.structs.replace(self._description, routes=routes)
+            session.describe(self._description)
+            await self._tell(session, "agent.describe", Describe(self._description))
+
     async def _tell(self, session: Session, name: str, request: object) -> None:
         try:
             await session.call(name, request)
@@ -347,6 +355,7 @@ class Membership:
                     handlers = {"node.logs": serve_logs(self._containers, identity.node_id, nursery), **self._handlers}
                     if identity.role == "manager":
                         nursery.start_soon(partial(self._manager.run, identity, renewal.reread, running=running))
+                    nursery.start_soon(self._tell_routes, session)
                     nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers, renewal.after_loss)
                     nursery.start_soon(renewal.run)
                     task_status.started()

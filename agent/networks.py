@@ -189,6 +189,8 @@ class Networks:
 
     async def assign(self, upserts: tuple[Item, ...], removals: tuple[str, ...], *, complete: bool) -> None:
         """Take over one message of the session and bring names and kernel to it: a name goes before its address does, and comes after it."""
+        if complete:  # a session begins: weights, sysctls and the like may have been changed while nobody looked, and the kernel tells nobody of those
+            self._fabric.recheck()
         tables = self._keep_used(fold(self._tables, upserts, removals, complete=complete))
         if tables == self._tables:
             return
@@ -422,6 +424,12 @@ class Networks:
             own = tuple(f for f in error.failures if f.namespace == container_id[:12])
             if container_id and own:
                 raise FabricError(own) from error
+
+    async def wait_routes(self, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Where this node's own routes lead, once that is not `known` any more."""
+        while (now := addresses.routes()) == known:
+            await self._fabric.wait_stirred()
+        return now
 
     def obstacles(self) -> tuple[str, ...]:
         """Where the host's own firewall drops what is served here, and what its kernel can't encrypt, a sentence each; none when it can't be asked."""

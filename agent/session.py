@@ -53,6 +53,10 @@ class Session:
         self.state: SessionState | None = None
         self.problem = ""
 
+    def describe(self, description: NodeDescription) -> None:
+        """What the next session begins with."""
+        self._description = description
+
     @property
     def managers(self) -> tuple[str, ...]:
         return self._managers

@@ -86,6 +86,7 @@ class Reign:
             "agent.attach": self._dispatcher.attach,
             "agent.detach": self._dispatcher.detach,
             "agent.keep_attachments": self._dispatcher.keep_attachments,
+            "agent.describe": self._dispatcher.describe,
             "agent.heartbeat": self._dispatcher.heartbeat,
             "agent.leave": self._dispatcher.leave,
             "control.why": self._why,

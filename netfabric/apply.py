@@ -66,6 +66,7 @@ class Fabric:
         self._wake = trio.Event()
         self._round = trio.Event()
         self._viewed = trio.Event()
+        self._stirred = trio.Event()
 
     @property
     def backend(self) -> str:
@@ -194,9 +195,21 @@ class Fabric:
         if self._wanted is not None:
             await self._until_applied()
 
+    def recheck(self) -> None:
+        """The next pass compares with the kernel itself, and comes soon: for moments at which what the kernel tells nobody of is worth a look."""
+        self._applied = None
+        self._asked += 1
+        self._wake.set()
+
     def stir(self) -> None:
         """The kernel has said something."""
         self._wake.set()
+        self._stirred.set()
+        self._stirred = trio.Event()
+
+    async def wait_stirred(self) -> None:
+        """Until the kernel says something of any network here."""
+        await self._stirred.wait()
 
     async def _apply(self, desired: State) -> tuple[Failure, ...]:
         failures: tuple[Failure, ...] = ()

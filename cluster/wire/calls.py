@@ -156,6 +156,12 @@ class OpenSession(Body, frozen=True):
     protocol: int = PROTOCOL_VERSION
 
 
+class Describe(Body, frozen=True):
+    """The calling node's machine has changed since it opened its session."""
+
+    description: NodeDescription
+
+
 class UpdateStatuses(Body, frozen=True):
     updates: tuple[tuple[str, TaskStatus], ...]  # (task id, status)
 
@@ -398,6 +404,7 @@ CALLS: Final[dict[str, Call]] = {
         Call("agent.attach", Attach, Attached, _C.NODE),
         Call("agent.detach", Text, Nothing, _C.NODE),
         Call("agent.keep_attachments", KeepAttachments, Nothing, _C.NODE),
+        Call("agent.describe", Describe, Nothing, _C.NODE),
         Call("agent.heartbeat", Nothing, Nothing, _C.NODE),
         Call("agent.leave", Nothing, Nothing, _C.NODE),
         Call("node.logs", LogsOf, LogLine, _C.MANAGER, stream=True, to_agent=True),

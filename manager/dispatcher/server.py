@@ -22,7 +22,7 @@ from cluster.model.errors import ClusterError, InvalidArgument, NotFound, OutOfS
 from cluster.model.ids import NodeId, TaskId
 from cluster.model.objects import Network, Node, NodeState, NodeStatus
 from cluster.model.specs import Role
-from cluster.wire.calls import PROTOCOL_VERSION, Applied, Attach, Attached, KeepAttachments, Nothing, OpenSession, Text, UpdateStatuses
+from cluster.wire.calls import PROTOCOL_VERSION, Applied, Attach, Attached, Describe, KeepAttachments, Nothing, OpenSession, Text, UpdateStatuses
 from cluster.wire.peer import Caller
 from manager.dispatcher import containers
 from manager.dispatcher.assignments import Board
@@ -156,6 +156,18 @@ class Dispatcher:
         """agent.heartbeat: whether the node has a session here. Raises Unavailable when it has to open one."""
         if self._sessions.get(NodeId(caller.node_id)) is None:
             raise Unavailable(f"node {caller.node_id} has no session")
+        return Nothing()
+
+    async def describe(self, caller: Caller, request: Describe) -> Nothing:
+        """agent.describe: what the node says of its machine, between the beginnings of sessions."""
+
+        def described(node: Node) -> Node:
+            if node.description == request.description:
+                return node
+            meta = msgspec.structs.replace(node.meta, updated_at_ns=self._wall_ns())
+            return msgspec.structs.replace(node, description=request.description, meta=meta)
+
+        await self._change_node(NodeId(caller.node_id), described)
         return Nothing()
 
     async def leave(self, caller: Caller, request: Nothing) -> Nothing:

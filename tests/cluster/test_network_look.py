@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import struct
 
-from tests.driver import MANAGER, Lab, until
+from tests.cluster.test_survival import pids
+from tests.driver import MANAGER, WORKER1, Lab, until
 
 
 def test_what_is_deleted_by_hand_comes_back_and_what_nobody_is_told_of_is_shown_and_repaired(lab: Lab) -> None:
@@ -38,3 +41,29 @@ def test_a_capture_has_the_packets_of_a_container(lab: Lab) -> None:
         lab.on(MANAGER, "festoon", "rm", "-f", "chatty")
         lab.on(MANAGER, "festoon", "network", "rm", "seen")
         lab.on(MANAGER, "rm", "-f", "/tmp/chatty.pcap")
+
+
+def test_what_the_kernel_tells_nobody_of_is_looked_at_when_a_session_begins(lab: Lab) -> None:
+    key = "net.ipv4.conf.docker_gwbridge.route_localnet"
+    lab.ok(WORKER1, "sysctl", "-qw", f"{key}=0")
+    for pid in pids(lab, MANAGER, "manager"):
+        os.kill(pid, signal.SIGKILL)
+    assert until(lambda: lab.ok(WORKER1, "sysctl", "-n", key).strip() == "1")
+    assert until(lambda: lab.on(WORKER1, "festoon", "network", "diff").stdout == "")
+
+
+def test_a_route_that_appears_later_is_no_place_for_a_new_overlay(lab: Lab) -> None:
+    def subnet() -> str:
+        lab.ok(MANAGER, "festoon", "network", "create", "-d", "overlay", "routed")
+        try:
+            return lab.ok(MANAGER, "festoon", "network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "routed").strip()
+        finally:
+            lab.ok(MANAGER, "festoon", "network", "rm", "routed")
+
+    first = subnet()
+    lab.ok(WORKER1, "ip", "route", "add", first, "dev", "eth0")
+    try:
+        assert until(lambda: subnet() != first)
+    finally:
+        lab.ok(WORKER1, "ip", "route", "del", first, "dev", "eth0")
+    assert until(lambda: subnet() == first)
