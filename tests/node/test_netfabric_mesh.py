@@ -179,6 +179,32 @@ def test_a_port_in_both_protocols_leads_each_to_its_target(world: w.World, proto
     trio.run(main)
 
 
+def test_a_range_of_ports_leads_to_a_range_of_targets(world: w.World) -> None:
+    ports = tuple(PublishedPort("tcp", 8000 + number, 80 + number) for number in range(3))
+
+    def view(node: int) -> View:
+        some = w.view(node, TASKS)
+        balancers = tuple(replace(b, ports=ports) for b in some.overlays[0].balancers)
+        sandboxes = tuple(replace(sandbox, ingress_ports=ports) for sandbox in some.sandboxes)
+        return replace(some, overlays=(replace(some.overlays[0], balancers=balancers), *some.overlays[1:]), sandboxes=sandboxes)
+
+    async def main() -> None:
+        async with world.open(), AsyncExitStack() as stack:
+            for node in w.NODES:
+                await world.fabrics[node].reconcile(view(node))
+            async with trio.open_nursery() as nursery:
+                for task in TASKS:
+                    sandbox = stack.enter_context(world.sandbox(task.node, task.id))
+                    for number in range(3):
+                        await nursery.start(w.serve, sandbox, 80 + number, f"{task.id}:{80 + number}")
+                for number in range(3):
+                    seen = await answers(world.client, w.vtep(3), 8000 + number, 4)
+                    assert set(seen) == {f"{task.id}:{80 + number}" for task in TASKS}
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
 @pytest.mark.parametrize("bridge_netfilter", ["0", "1"])
 def test_a_container_reaches_its_own_node_s_published_port(world: w.World, bridge_netfilter: str) -> None:
     world.set_bridge_netfilter(1, bridge_netfilter)
