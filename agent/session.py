@@ -76,6 +76,7 @@ class Session:
         """Keep a session for ever, with the manager that leads: whichever answers says who that is. `on_loss` is called whenever it was lost or could not be
         had."""
         delay, turn, leader = RETRY_FIRST_S, 0, ""
+        silent: tuple[str, float] | None = None  # the manager that fell silent in the last session, and when it was heard last
         while not self._left:
             address = leader or self._managers[turn % len(self._managers)]
             named, leader = bool(leader), ""
@@ -84,7 +85,10 @@ class Session:
                 with trio.CancelScope() as self._connection:
                     where, context = self.reached_at(address), self._contexts.client
                     async with connect(where, context, handlers, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
+                        if silent is not None and silent[0] == address:  # it was only slow
+                            peer.forgive(trio.current_time() - silent[1])
                         ended = await self._serve(peer, on_state, on_assignments, reporter)
+                        silent = (address, trio.current_time() - peer.silent_s) if peer.silent_s else None
                 if self._connection.cancelled_caught:
                     leader = address
                 elif ended is not None:

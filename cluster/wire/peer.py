@@ -134,6 +134,10 @@ class Peer:
         """The certificate that the other side showed, verified; empty for none."""
         return self._stream.certificate_pem()
 
+    def forgive(self, late_s: float) -> None:
+        """The other side is known to have been silent so long and come back: it has more time from now on."""
+        self._silence.forgive(late_s)
+
     # -- calling ----------------------------------------------------------------------------------------------------
 
     async def call(self, name: str, request: object) -> Any:

@@ -48,6 +48,10 @@ class Silence:
         """When to look next."""
         return self._due_s
 
+    def forgive(self, late_s: float) -> None:
+        """The peer is known to have been so late before."""
+        self._late_s = max(self._late_s, late_s)
+
     def heard(self, now_s: float) -> None:
         """A word has come."""
         self._late_s = max(self._late_s, now_s - self._last_s - self._interval_s)

@@ -2,9 +2,10 @@
 
 A node whose session ends has GRACE_NS to come back: an agent that restarts is no failure. After the manager's own
 start every node gets UNKNOWN_GRACE_NS, because nobody knows yet who is there. A connection that has gone silent is
-ended by the wire's own keep-alive (cluster/wire/silence.py) after three intervals of KEEPALIVE_S, later for a node that is slow at times; the node then has
-half as long again. So a dead one is known after 4.5 s. Times are
-nanoseconds of any clock that never goes back.
+ended by the wire's own keep-alive (cluster/wire/silence.py) after three intervals of KEEPALIVE_S, later for a node
+that is slow at times; the node then has half as long again. So a dead one is known after 4.5 s. One that comes back
+was only slow: for how long is told, so that it has more time from then on. Times are nanoseconds of any clock that
+never goes back.
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ class Liveness:
 
     def __init__(self) -> None:
         self._missing: dict[NodeId, int] = {}
+        self._silent_since: dict[NodeId, int] = {}
 
-    def opened(self, node_id: NodeId) -> None:
-        """The node has a session."""
+    def opened(self, node_id: NodeId, now_ns: int) -> int:
+        """The node has a session. For how long it had been silent when that ended its last one; 0 when something else did."""
         self._missing.pop(node_id, None)
+        return now_ns - self._silent_since.pop(node_id, now_ns)
 
     def closed(self, node_id: NodeId, now_ns: int, silent_ns: int = 0) -> None:
         """The node's session has ended; `silent_ns`: because so long nothing was heard."""
         self._missing[node_id] = now_ns + (silent_ns // 2 or GRACE_NS)
+        if silent_ns:
+            self._silent_since[node_id] = now_ns - silent_ns
 
     def unknown(self, node_id: NodeId, now_ns: int) -> None:
         """Nobody has heard of the node since the manager began."""
@@ -39,6 +44,7 @@ class Liveness:
     def forget(self, node_id: NodeId) -> None:
         """The node is no longer of the cluster, or known to be down."""
         self._missing.pop(node_id, None)
+        self._silent_since.pop(node_id, None)
 
     def deadline_ns(self) -> int | None:
         """When the next node has to count as down; None when none is missing."""

@@ -82,7 +82,7 @@ class Dispatcher:
         node_id = NodeId(caller.node_id)
         await self._ready(node_id, request, caller)
         session = self._sessions.open(node_id, caller.peer)
-        self._liveness.opened(node_id)
+        caller.peer.forgive(self._liveness.opened(node_id, _now_ns()) / 1e9)
         log.info("session opened", extra={"fields": {"node": node_id, "address": caller.address}})
         try:
             told = self._state(node_id)

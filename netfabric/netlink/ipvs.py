@@ -1,6 +1,6 @@
 """IPVS over generic netlink: virtual services by firewall mark, their real servers, and dumps of both.
 
-Requests are packed by pyroute2's message classes (its sockets are not used); answers are read here. Traps that were
+Requests are packed and answers read here: pyroute2's classes would do the first, and their import stops a node on a slow machine for seconds. Traps that were
 measured: without an explicit forwarding method real servers are routed directly, services by mark need a netmask,
 and changing a server is "set", never "update". Sources: linux/ip_vs.h, net/netfilter/ipvs/ip_vs_ctl.c.
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Any
 
 from netfabric.netlink.exchange import Answer
-from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, attributes, text, u32
+from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, address_bytes, attribute, attributes, text, u16, u16_network, u32
 
 FAMILY_NAME = "IPVS"
 IPVS_CMD_NEW_SERVICE, IPVS_CMD_SET_SERVICE, IPVS_CMD_DEL_SERVICE, IPVS_CMD_GET_SERVICE = 1, 2, 3, 4
@@ -25,10 +24,12 @@ _GENL_HEADER_BYTES = 4
 _IPVS_VERSION = 1
 _MASQUERADE = 0
 _CMD_ATTR_SERVICE, _CMD_ATTR_DEST, _CMD_ATTR_TIMEOUT_TCP, _CMD_ATTR_TIMEOUT_TCP_FIN, _CMD_ATTR_TIMEOUT_UDP = 1, 2, 4, 5, 6
-_SVC_FAMILY, _SVC_FWMARK, _SVC_SCHED_NAME = 1, 5, 6
-_DEST_ADDR, _DEST_WEIGHT, _DEST_ACTIVE, _DEST_INACTIVE, _DEST_STATS, _DEST_FAMILY = 1, 4, 7, 8, 10, 11
+_SVC_FAMILY, _SVC_FWMARK, _SVC_SCHED_NAME, _SVC_FLAGS, _SVC_TIMEOUT, _SVC_NETMASK = 1, 5, 6, 7, 8, 9
+_DEST_ADDR, _DEST_PORT, _DEST_METHOD, _DEST_WEIGHT, _DEST_UPPER, _DEST_LOWER = 1, 2, 3, 4, 5, 6
+_DEST_ACTIVE, _DEST_INACTIVE, _DEST_STATS, _DEST_FAMILY = 7, 8, 10, 11
 _STATS_CONNS = 1
-_WHOLE_ADDRESS6 = socket.inet_ntoa(struct.pack("=I", 128))  # a prefix's length where IPv4 has a mask
+_WHOLE_ADDRESS = socket.inet_aton("255.255.255.255")
+_WHOLE_ADDRESS6 = struct.pack("=I", 128)  # a prefix's length where IPv4 has a mask
 _SH_FALLBACK = 0x8  # source hashing: a client whose server drains gets another one instead of a refusal
 
 
@@ -69,13 +70,13 @@ def family_of(answer: Answer) -> int:
 
 
 def put_service(family: int, mark: int, scheduler: str, *, ipv6: bool = False, change: bool = False) -> Message:
-    service = [
-        *_service_key(mark, ipv6=ipv6),
-        ("IPVS_SVC_ATTR_SCHED_NAME", scheduler),
-        ("IPVS_SVC_ATTR_FLAGS", {"flags": _SH_FALLBACK if scheduler == "sh" else 0, "mask": 0xFFFFFFFF}),
-        ("IPVS_SVC_ATTR_TIMEOUT", 0),
-        ("IPVS_SVC_ATTR_NETMASK", _WHOLE_ADDRESS6 if ipv6 else "255.255.255.255"),
-    ]
+    service = (
+        _service_key(mark, ipv6=ipv6)
+        + text(_SVC_SCHED_NAME, scheduler)
+        + attribute(_SVC_FLAGS, struct.pack("=II", _SH_FALLBACK if scheduler == "sh" else 0, 0xFFFFFFFF))
+        + u32(_SVC_TIMEOUT, 0)
+        + attribute(_SVC_NETMASK, _WHOLE_ADDRESS6 if ipv6 else _WHOLE_ADDRESS)
+    )
     command = IPVS_CMD_SET_SERVICE if change else IPVS_CMD_NEW_SERVICE
     return _message(family, command, CHANGE, f"virtual service FWM {mark}", service)
 
@@ -86,13 +87,7 @@ def delete_service(family: int, mark: int, *, ipv6: bool = False) -> Message:
 
 def put_server(family: int, mark: int, address: str, weight: int, *, change: bool = False) -> Message:
     """Port 0: connections keep the port that they came for."""
-    server = [
-        *_server_key(address),
-        ("IPVS_DEST_ATTR_FWD_METHOD", _MASQUERADE),
-        ("IPVS_DEST_ATTR_WEIGHT", weight),
-        ("IPVS_DEST_ATTR_U_THRESH", 0),
-        ("IPVS_DEST_ATTR_L_THRESH", 0),
-    ]
+    server = _server_key(address) + u32(_DEST_METHOD, _MASQUERADE) + u32(_DEST_WEIGHT, weight) + u32(_DEST_UPPER, 0) + u32(_DEST_LOWER, 0)
     command = IPVS_CMD_SET_DEST if change else IPVS_CMD_NEW_DEST
     return _message(family, command, CHANGE, f"real server {address} of FWM {mark}", _service_key(mark, ipv6=":" in address), server)
 
@@ -103,7 +98,7 @@ def delete_server(family: int, mark: int, address: str) -> Message:
 
 
 def put_timeouts(family: int, tcp_s: int, tcp_fin_s: int, udp_s: int) -> Message:
-    """How long the namespace keeps idle connections (pyroute2 has no words for it)."""
+    """How long the namespace keeps idle connections."""
     body = struct.pack("=BBH", IPVS_CMD_SET_CONFIG, _IPVS_VERSION, 0)
     body += u32(_CMD_ATTR_TIMEOUT_TCP, tcp_s) + u32(_CMD_ATTR_TIMEOUT_TCP_FIN, tcp_fin_s) + u32(_CMD_ATTR_TIMEOUT_UDP, udp_s)
     return Message(family, CHANGE, body, "set IPVS timeouts")
@@ -164,34 +159,22 @@ def servers_of(answer: Answer) -> tuple[SeenServer, ...]:
     return tuple(found)
 
 
-Pairs = list[tuple[str, Any]]
+def _service_key(mark: int, *, ipv6: bool = False) -> bytes:
+    return u16(_SVC_FAMILY, socket.AF_INET6 if ipv6 else socket.AF_INET) + u32(_SVC_FWMARK, mark)
 
 
-def _service_key(mark: int, *, ipv6: bool = False) -> Pairs:
-    return [("IPVS_SVC_ATTR_AF", socket.AF_INET6 if ipv6 else socket.AF_INET), ("IPVS_SVC_ATTR_FWMARK", mark)]
+def _server_key(address: str) -> bytes:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return u16(_DEST_FAMILY, family) + attribute(_DEST_ADDR, address_bytes(address)) + u16_network(_DEST_PORT, 0)
 
 
-def _server_key(address: str) -> Pairs:
-    return [
-        ("IPVS_DEST_ATTR_ADDR_FAMILY", socket.AF_INET6 if ":" in address else socket.AF_INET),
-        ("IPVS_DEST_ATTR_ADDR", address),
-        ("IPVS_DEST_ATTR_PORT", 0),
-    ]
-
-
-def _message(family: int, command: int, flags: int, what: str, service: Pairs | None = None, server: Pairs | None = None) -> Message:
-    from pyroute2.netlink.generic.ipvs import ipvsmsg  # 130 ms and 12 MB that only a node with IPVS pays for
-
-    packed = ipvsmsg()
-    packed["cmd"] = command
-    packed["version"] = _IPVS_VERSION
-    packed["attrs"] = []
-    if service is not None:
-        packed["attrs"].append(("IPVS_CMD_ATTR_SERVICE", {"attrs": service}))
-    if server is not None:
-        packed["attrs"].append(("IPVS_CMD_ATTR_DEST", {"attrs": server}))
-    packed.encode()
-    return Message(family, flags, bytes(packed.data)[16:], what)
+def _message(family: int, command: int, flags: int, what: str, service: bytes = b"", server: bytes = b"") -> Message:
+    body = struct.pack("=BBH", command, _IPVS_VERSION, 0)
+    if service:
+        body += attribute(_CMD_ATTR_SERVICE, service)
+    if server:
+        body += attribute(_CMD_ATTR_DEST, server)
+    return Message(family, flags, body, what)
 
 
 def _within(payload: bytes, wanted: int) -> dict[int, bytes]:

@@ -12,7 +12,7 @@ def test_a_node_that_comes_back_in_time_is_never_down() -> None:
     liveness = Liveness()
     liveness.closed(ONE, 100)
     assert liveness.deadline_ns() == 100 + GRACE_NS
-    liveness.opened(ONE)
+    assert liveness.opened(ONE, 200) == 0
     assert liveness.deadline_ns() is None
     assert liveness.expire(10 * GRACE_NS) == ()
 
@@ -29,6 +29,15 @@ def test_a_node_that_fell_silent_is_down_after_half_as_long_again() -> None:
     liveness = Liveness()
     liveness.closed(ONE, 3_000, silent_ns=3_000)
     assert liveness.deadline_ns() == 4_500
+
+
+def test_a_node_that_comes_back_from_silence_was_slow_so_long() -> None:
+    liveness = Liveness()
+    liveness.closed(ONE, 3_000, silent_ns=3_000)
+    assert liveness.expire(4_500) == (ONE,)
+    assert liveness.opened(ONE, 20_000) == 20_000
+    liveness.closed(ONE, 30_000)
+    assert liveness.opened(ONE, 31_000) == 0
 
 
 def test_after_a_managers_start_nodes_get_more_time() -> None:

@@ -67,6 +67,19 @@ def test_clients_that_stay_are_hashed_alike_on_every_node() -> None:
     assert within(ipvs.put_service(FAMILY, service.mark, service.scheduler), 1)[7] == struct.pack("=II", 0x8, 0xFFFFFFFF)
 
 
+@pytest.mark.parametrize(("message", "packed"), [
+    (ipvs.put_service(FAMILY, 256, "rr"),
+     "01010000380001000600010002000000080005000001000007000600727200000c00070000000000ffffffff080008000000000008000900ffffffff"),
+    (ipvs.put_server(FAMILY, 256, "10.0.0.6", 1),
+     "0501000014000100060001000200000008000500000100003c00020006000b0002000000080001000a000006060002000000000008000300000000000800040001000000"
+     "08000500000000000800060000000000"),
+    (ipvs.delete_server(FAMILY, 9, "fd00::7"),
+     "0701000014000100060001000a00000008000500090000002800020006000b000a00000014000100fd0000000000000000000000000000070600020000000000"),
+])  # fmt: skip
+def test_messages_are_as_pyroute2_packs_them(message: Message, packed: str) -> None:
+    assert message.body.hex() == packed
+
+
 def test_timeouts_are_read_back() -> None:
     message = ipvs.put_timeouts(FAMILY, 7200, 120, 300)
     assert (message.body[0], ipvs.timeouts_of(((FAMILY, message.body),))) == (12, (7200, 120, 300))

@@ -43,6 +43,15 @@ def test_a_peer_that_is_slow_at_times_gets_more_time() -> None:
     assert 3.5 + 3.0 + 2.8 < dead_at(silence) <= 3.5 + 3.0 + 2 * 1.5  # the two looks since have forgotten a little
 
 
+def test_what_is_known_of_a_peer_from_before_counts() -> None:
+    silence = Silence(1.0, 0.0)
+    silence.forgive(2.0)
+    assert dead_at(silence) > 3.0 + 2 * 2.0 * 0.9
+    silence = Silence(1.0, 0.0)
+    silence.forgive(1e9)
+    assert dead_at(silence) == INTERVALS_MAX
+
+
 def test_lateness_is_forgotten() -> None:
     silence = Silence(1.0, 0.0)
     spoken(silence, [1.0, 3.5, *(3.5 + n / 2 for n in range(1, 400))])
