@@ -28,7 +28,7 @@ from vm.machine import Cgroup, Machine, Settings
 SOCKET_PREFIX = "\0festoon-vm/"
 BACKLOG = 16
 FRAMES_QUEUED = 256  # of a session whose caller is slow: then its machine waits
-BOOT_TIMEOUT_S = 180.0
+BOOT_TIMEOUT_S = 600.0
 NOT_THERE_STATUS = 125
 CONTROL = 0
 """The session of READY."""
