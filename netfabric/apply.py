@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from netfabric import trace
+from netfabric import modules, trace
 from netfabric.diff import Operations, Put, diff
 from netfabric.errors import BackendUnavailable, FabricError, Failure
 from netfabric.firewall import foreign
@@ -282,6 +282,7 @@ async def open_fabric(run_dir: str, *, backend: str = "auto", namespace: int | N
     stack = contextlib.ExitStack()
     node = netns.current() if namespace is None else os.dup(namespace)
     try:
+        await modules.load()
         balancing = await _probe(node, folder, backend, kernel)
         async with trio.open_nursery() as nursery:
             listener = stack.enter_context(contextlib.closing(Listener(node)))

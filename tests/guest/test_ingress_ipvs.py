@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -132,3 +133,12 @@ def test_a_removed_service_leaves_nothing_in_the_table(world: w.World) -> None:
         assert "FWM" not in await ipvsadm(world, 1)
 
     serve_and(world, story)
+
+
+def test_the_kernels_modules_are_loaded_before_the_first_view(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open(1, backend="auto"):
+            there = {line.split()[0] for line in Path("/proc/modules").read_text().splitlines()}
+            assert {"vxlan", "nft_nat", "nft_numgen", "ip_vs_rr"} <= there
+
+    trio.run(main)
