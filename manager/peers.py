@@ -31,6 +31,7 @@ FRAME_BYTES: Final = 1024 * 1024
 """Entries in one frame of messages (more only for one message that is larger), and one piece of a snapshot."""
 
 MAX_SNAPSHOT_BYTES: Final = 1024 * 1024 * 1024  # packed
+DIAL_TIMEOUT_S: Final = 1.0  # the kernel's own second try comes later: after a partition it would be waited for
 RETRY_FIRST_S: Final = 0.05
 RETRY_LAST_S: Final = 1.0
 
@@ -86,19 +87,21 @@ class Peers:
     # -- what others say to this member
 
     async def _listen(self, member: Member, scope: trio.CancelScope) -> None:
-        delay = RETRY_FIRST_S
+        delay, said = RETRY_FIRST_S, ""
         with scope:
             while True:
                 began = trio.current_time()
                 try:
-                    async with connect(member.address, self._contexts.client, keepalive_s=KEEPALIVE_S) as peer:
+                    async with connect(member.address, self._contexts.client, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
                         if peer.caller.node_id != member.node_id:
                             raise PermissionDenied(f"{member.address} is node {peer.caller.node_id}, not {member.node_id}")
                         async with peer.stream("raft.follow", Follow(self._driver.raft_id)) as frames:
                             self._note_heard(member, True)
                             await self._take(member, frames)
                 except (ClusterError, msgspec.MsgspecError, ValueError) as error:
-                    log.info("not connected to a manager", extra={"fields": {"manager": member.address, "error": str(error)}})
+                    if str(error) != said:  # a manager that stays away is no news
+                        log.info("not connected to a manager", extra={"fields": {"manager": member.address, "error": str(error)}})
+                    said = str(error)
                 finally:
                     self._note_heard(member, False)
                 if trio.current_time() - began > RETRY_LAST_S:
