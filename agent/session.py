@@ -140,9 +140,15 @@ class Session:
 
     @asynccontextmanager
     async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
+        """Raises NotLeader when it broke off because the manager was lost or leads no longer: the next one may be asked. Otherwise as `call`."""
         peer = await self._wait_peer(trio.current_time() + CALL_WAIT_S)
-        async with peer.stream(name, request) as items:
-            yield items
+        try:
+            async with peer.stream(name, request) as items:
+                yield items
+        except Unavailable as error:
+            if peer.closed.is_set():
+                raise NotLeader("") from error
+            raise
 
     async def leave(self) -> None:
         """Tell the manager, if one listens, that this node goes away for good."""

@@ -15,7 +15,7 @@ from agent.engine.convert_services import service_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_tasks import task_json
 from cluster.model.changes import KIND_TYPES, Kind, Object, Op
-from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound
+from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound, NotLeader
 from cluster.model.objects import Cluster, Network, Node, Service
 from cluster.wire.calls import TraceAnswer, Watched, WatchKinds, Why, WhyAnswer, WhyTask
 from cluster.wire.codec import decode
@@ -50,7 +50,8 @@ def _why_task_json(task: WhyTask) -> Json:
 
 
 async def watch(call: Call) -> Response:
-    """One line a commit, from now on: {"version", "changes": [{"op", "kind", "id", "object"}]}. A stream that fails ends with {"message"}."""
+    """One line a commit, from now on: {"version", "changes": [{"op", "kind", "id", "object"}]}, the first one without changes. When another manager leads the
+    stream begins anew with such a line: what was committed between is to be read. A stream that fails ends with {"message"}."""
     names = [name for name in call.text("kinds").split(",") if name] or list(KINDS)
     for name in names:
         if name not in KINDS:
@@ -60,12 +61,16 @@ async def watch(call: Call) -> Response:
         await call.node.swarm.call("control.watch", request)  # raises Docker's sentence for this node before any header goes out
 
     async def lines() -> AsyncIterator[bytes]:
-        try:
-            async with call.node.swarm.stream("control.watch", request) as commits:
-                async for commit in commits:
-                    yield json_line(watched_json(commit))
-        except ClusterError as error:
-            yield json_line({"message": error.message})
+        while True:
+            try:
+                async with call.node.swarm.stream("control.watch", request) as commits:
+                    async for commit in commits:
+                        yield json_line(watched_json(commit))
+            except NotLeader:
+                continue
+            except ClusterError as error:
+                yield json_line({"message": error.message})
+            return
 
     return stream_answer(lines())
 

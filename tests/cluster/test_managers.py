@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.writing import Writer, create
-from tests.driver import OCTET, OWN_SUBNET, Lab, until
+from tests.driver import FESTOON, OCTET, OWN_SUBNET, Lab, until
 
 MANAGERS = ("swarm-manager", "swarm-manager2", "swarm-manager3")
 WORKER = "swarm-worker1"
@@ -81,7 +82,7 @@ def services(lab: Lab, node: str) -> set[str]:
 
 def containers(lab: Lab) -> set[str]:
     """The tasks' programs: their processes, so that a restarted one is another."""
-    return {f"{node}:{pid}" for node in (*MANAGERS, WORKER) for pid in pids(lab, node) if _cmdline(pid).startswith(b"sleep\0")}
+    return {f"{node}:{pid}" for node in (*MANAGERS, WORKER) for pid in pids(lab, node) if _cmdline(pid) == b"sleep\x00100000\x00"}
 
 
 def at_rest(lab: Lab) -> set[str]:
@@ -130,6 +131,20 @@ def test_a_leader_that_is_stopped_hands_over(three: Lab) -> None:
         send(three, leader, signal.SIGTERM)
         assert writer.goes_on()
         assert leader_of(three) != leader
+
+
+def test_who_waits_for_a_service_to_converge_goes_on_waiting_with_the_next_leader(three: Lab) -> None:
+    leader = leader_of(three)
+    other = next(node for node in MANAGERS if node != leader)
+    command = [FESTOON, "lab", "exec", "--name", three.name, other, "--", "festoon", "service", "create", "--name", "waited", "--replicas", "2"]
+    with subprocess.Popen([*command, "busybox", "sleep", "100001"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as creating:
+        assert until(lambda: "waited" in services(three, other))
+        send(three, leader, signal.SIGKILL)
+        said, failed = creating.communicate(timeout=60)
+    assert creating.returncode == 0, said + failed
+    assert "Service converged" in said
+    three.ok(other, "festoon", "service", "rm", "waited")
+    assert all_well(three)
 
 
 def test_a_leader_that_stands_still_is_followed_and_comes_back_as_another(three: Lab) -> None:
