@@ -47,6 +47,7 @@ class OwnIdentity:
                 task_status.started()
                 async for _ in told:
                     self._read_again()
+                    self.renew_expired()
 
     async def _look(self) -> None:
         while True:

@@ -140,6 +140,29 @@ def test_a_manager_that_slept_past_its_expiry_comes_back_by_itself(lab: ManagerL
     trio.run(main)
 
 
+def test_a_manager_that_runs_past_its_expiry_issues_itself_the_next_one(lab: ManagerLab, tmp_path: Path) -> None:
+    """As after a suspension: the process has lived on, its certificate has not."""
+    ready = lab.start(bootstrap={})
+    lab.end(signal.SIGTERM)
+    where, kept = lab.folder / "node", (lab.folder / "node" / folder.CERTIFICATE).read_text()
+    age(lab.folder / "raft", {ready["node_id"]: where}, issued_days_ago=100)
+    expired = (where / folder.CERTIFICATE).read_text()
+    (where / folder.CERTIFICATE).write_text(kept)
+    lab.start()
+    (where / folder.CERTIFICATE).write_text(expired)
+    assert lab.process is not None
+    lab.process.send_signal(signal.SIGHUP)
+
+    async def main() -> None:
+        with trio.fail_after(PATIENCE_S):
+            while folder.load(where).certificate_pem in (kept, expired):
+                await trio.sleep(0.01)
+            async with lab.control() as peer:
+                await peer.call("control.query", Query(Kind.NODE))
+
+    trio.run(main)
+
+
 def test_a_new_certificate_is_shown_as_soon_as_it_is_told_of_and_open_connections_go_on(lab: ManagerLab) -> None:
     lab.start(bootstrap={})
     where = lab.folder / "node"

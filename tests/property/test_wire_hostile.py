@@ -14,6 +14,7 @@ from cluster.wire.codec import BadMessage
 from cluster.wire.frames import MAX_FRAME_BYTES, FrameReader, FrameTooLong, frame
 from manager.raft.messages import Message
 from manager.raft_storage import frames as log_frames
+from manager.raft_storage import snapshots
 from manager.raft_storage.frames import SegmentHeader
 
 SALT = bytes(seal.SALT_BYTES)
@@ -23,6 +24,7 @@ JSON_LIKE = st.recursive(
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=20,
 )
+ANSWERS = tuple(call.answer for call in calls.CALLS.values())
 REQUESTS = tuple(sorted({call.request for call in calls.CALLS.values()}, key=lambda kind: kind.__name__))
 
 
@@ -69,6 +71,23 @@ def test_every_request_is_decoded_or_refused(kind: type, data: bytes) -> None:
         assert isinstance(codec.decode(data, kind), kind)
     except BadMessage:
         pass
+
+
+@given(st.sampled_from(ANSWERS), st.binary(max_size=300) | JSON_LIKE.map(msgspec.msgpack.encode))
+def test_every_answer_is_decoded_or_refused(kind: object, data: bytes) -> None:
+    try:
+        codec.decode(data, kind)
+    except BadMessage:
+        pass
+
+
+@given(st.binary(max_size=300), st.binary(max_size=60))
+def test_a_snapshot_of_another_manager_is_unpacked_or_refused(packed: bytes, members: bytes) -> None:
+    for data in (packed, len(members).to_bytes(4, "little") + members + packed):
+        try:
+            snapshots.unpack(1, 1, data)
+        except ValueError:  # what manager/peers.py takes for a broken connection
+            pass
 
 
 @given(st.binary(max_size=300) | JSON_LIKE.map(msgspec.msgpack.encode))
