@@ -114,15 +114,18 @@ class Renewal:
         while True:
             await self._told.wait()
             self._told = trio.Event()
-            if root_pem := self._root_pem:
-                self._root_pem = ""
-                self._contexts.take(await trio.to_thread.run_sync(folder.trust, self._where, root_pem))
-                log.warning("the swarm has another root", extra={"fields": {"digest": self.in_use.root}})
-                self._renewed()
             try:
+                if root_pem := self._root_pem:
+                    self._root_pem = ""
+                    await self._trust(root_pem)
                 await ask_leader(self._addresses(), self._say_in_use)
             except ClusterError as error:
                 log.info("not told to the managers", extra={"fields": {"error": error.message}})
+
+    async def _trust(self, root_pem: str) -> None:
+        self._contexts.take(await trio.to_thread.run_sync(folder.trust, self._where, root_pem))
+        log.warning("the swarm has another root", extra={"fields": {"digest": self.in_use.root}})
+        self._renewed()
 
     async def _say_in_use(self, address: str) -> None:
         async with connect(address, self._contexts.client) as peer:

@@ -7,21 +7,36 @@ for the store does not know it: nothing has to be remembered until it expires.
 
 from __future__ import annotations
 
+from typing import Final
+
 from cluster.model.changes import Kind
-from cluster.model.errors import PermissionDenied
+from cluster.model.errors import NotLeader, PermissionDenied
 from cluster.model.objects import Node
 from cluster.model.specs import Role
 from cluster.wire import calls
 from cluster.wire.peer import Caller
 from manager.store import Store
 
+FOLLOW: Final = "raft.follow"
+"""A member that is far behind has to answer a leader that it has not heard of yet, or it never hears of it: there the certificate
+and Raft's own fence of removed members have to do (manager/peers.py)."""
 
-def admit(store: Store, caller: Caller, contract: calls.Call) -> None:
-    """Return when the caller may make the call, as far as the store tells; that of a manager which is joining tells nothing yet. Raises PermissionDenied."""
-    if contract.caller is calls.Caller.ANYONE or not store.all(Kind.CLUSTER):
+
+def admit(store: Store, leader: str | None, caller: Caller, contract: calls.Call) -> None:
+    """Return when the caller may make the call, as far as the store tells. `leader`: None when this manager leads, else the
+    leader's host:port (empty: not known): who is not known here yet is judged there. Raises PermissionDenied, NotLeader."""
+    if contract.caller is calls.Caller.ANYONE or not (refusal := _refusal(store, caller, contract)):
         return
+    if leader is None:
+        raise PermissionDenied(refusal)
+    if contract.name != FOLLOW:
+        raise NotLeader(leader)
+
+
+def _refusal(store: Store, caller: Caller, contract: calls.Call) -> str:
     node = store.get(Kind.NODE, caller.node_id)
     if not isinstance(node, Node):
-        raise PermissionDenied(f"node {caller.node_id} is not of this swarm")
+        return f"node {caller.node_id} is not of this swarm"
     if contract.caller is calls.Caller.MANAGER and Role.MANAGER not in (node.role, node.spec.role):
-        raise PermissionDenied(f"{contract.name}: node {caller.node_id} is no manager any more")
+        return f"{contract.name}: node {caller.node_id} is no manager any more"
+    return ""

@@ -22,7 +22,7 @@ import trio
 
 from cluster.model.changes import Kind
 from cluster.model.errors import FailedPrecondition, NotLeader, Unavailable
-from cluster.wire.calls import CALLS, Nothing, Text
+from cluster.wire.calls import CALLS, Call, Nothing, Text
 from cluster.wire.peer import Caller, Handler, serve, split_address
 from manager import admission, bootstrap, entrance, identity_files, member_file
 from manager.autolock import Autolock
@@ -133,8 +133,7 @@ class _Manager:
         nursery.start_soon(self._reigns.run)
         nursery.start_soon(self._signals)
         nursery.start_soon(self._watch_removal)
-        admit = partial(admission.admit, self._store)
-        await nursery.start(partial(serve, host, port, self._own.contexts.server, handlers, admit=admit, keepalive_s=KEEPALIVE_S))
+        await nursery.start(partial(serve, host, port, self._own.contexts.server, handlers, admit=self._admit, keepalive_s=KEEPALIVE_S))
 
     async def wait_vote(self) -> bool:
         """Until this member has caught up and got its vote (True), or is stopped before."""
@@ -173,6 +172,9 @@ class _Manager:
     def _stop_soon(self) -> None:
         self._stop.set()
         self._peers.note_change()
+
+    def _admit(self, caller: Caller, contract: Call) -> None:
+        admission.admit(self._store, None if self._driver.leader else self._peers.leader_address, caller, contract)
 
     # -- calls that need no leader ----------------------------------------------------------------------------------
 

@@ -44,6 +44,11 @@ class Credentials(msgspec.Struct, frozen=True):
 
 def load(folder: Path) -> Credentials:
     """What the node is now. Raises FileNotFoundError where a file is missing, FailedPrecondition when none of the keys fits the certificate."""
+    with locked(folder):
+        return _read(folder)
+
+
+def _read(folder: Path) -> Credentials:
     certificate_pem, root_pem = (folder / CERTIFICATE).read_text(), (folder / ROOT).read_text()
     key_pem = (folder / KEY).read_text()
     if not _fits(key_pem, certificate_pem):
@@ -80,19 +85,19 @@ def take(folder: Path, certificate_pem: str, root_pem: str) -> Credentials:
         write_atomically(folder / ROOT, root_pem.encode())
         write_atomically(folder / CERTIFICATE, certificate_pem.encode())
         _settle(folder)
-        return load(folder)
+        return _read(folder)
 
 
 def trust(folder: Path, root_pem: str) -> Credentials:
     """Other roots are trusted from now on."""
     with locked(folder):
         write_atomically(folder / ROOT, root_pem.encode())
-        return load(folder)
+        return _read(folder)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else changes the identity meanwhile."""
+    """Nobody else changes or reads the identity meanwhile: certificate and key belong together. Not to be nested."""
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, KEY_MODE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
