@@ -55,6 +55,15 @@ def _range(text: str, what: str) -> list[int]:
     return list(range(int(first), int(words[-1]) + 1))
 
 
+def port_number(text: str) -> int:
+    """Raises ValueError as Go's strconv says it."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    if int(text) > MAX_PORT:
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": value out of range')
+    return int(text)
+
+
 def parse_device(text: str) -> dict[str, str]:
     """`/dev/x[:/dev/y][:rwm]`. Raises ValueError."""
     parts = text.split(":")

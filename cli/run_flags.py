@@ -9,6 +9,7 @@ from typing import Any, Final
 from cli import run_fields as fields
 from cli import service_fields
 from cli.flags import BYTES, DECIMAL, DURATION, INT, Decorator, FlagType, option, options, switch
+from cli.run_networks import parse_network
 
 DEVICE: Final = FlagType("list", fields.parse_device)
 THROTTLE: Final = FlagType("list", fields.parse_throttle)
@@ -17,6 +18,7 @@ HOST: Final = FlagType("list", fields.parse_extra_host)
 RESTART: Final = FlagType("string", fields.parse_restart)
 SYSCTL: Final = FlagType("map", fields.parse_sysctl)
 LINK: Final = FlagType("list", fields.parse_link)
+NETWORK: Final = FlagType("network", parse_network)
 STREAM: Final = FlagType("list", fields.parse_attach)
 ADDRESS: Final = FlagType("list", service_fields.parse_address)
 MOUNT: Final = FlagType("mount", service_fields.parse_mount)
@@ -75,7 +77,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--memory-swappiness", help="Tune container memory swappiness (0 to 100) (default -1)", type=INT),
     options("--mount", help="Attach a filesystem mount to the container", type=MOUNT),
     option("--name", help="Assign a name to the container", default=""),
-    options("--network", "--net", help="Connect a container to a network"),
+    options("--network", "--net", help="Connect a container to a network", type=NETWORK),
     options("--link", help="Add link to another container", type=LINK),
     options("--link-local-ip", help="Container IPv4/IPv6 link-local addresses"),
     option("--mac-address", help="Container MAC address (e.g., 92:d0:c6:0a:29:33)", default=""),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from cli import run_fields as fields
+from cli import run_networks
 from cli.failures import MISUSED, CliFailure
 from cli.service_fields import pairs
 
@@ -33,7 +34,6 @@ _LISTS: Final = (
     ("ulimit", "Ulimits"), ("device_read_bps", "BlkioDeviceReadBps"), ("device_write_bps", "BlkioDeviceWriteBps"),
     ("device_read_iops", "BlkioDeviceReadIOps"), ("device_write_iops", "BlkioDeviceWriteIOps"), ("mount", "Mounts"),
 )  # fmt: skip
-_LINKED_BY_HOST: Final = ("default", "bridge", "host", "none")  # on other networks a link is the endpoint's
 _SWITCHES: Final = (
     ("privileged", "Privileged"), ("read_only", "ReadonlyRootfs"), ("publish_all", "PublishAllPorts"), ("rm", "AutoRemove"),
     ("oom_kill_disable", "OomKillDisable"),
@@ -66,7 +66,7 @@ def build(image: str, arguments: Sequence[str], flags: Flags, environment: Seque
     if health := _health(flags):
         body["Healthcheck"] = health
     body["HostConfig"] = _host(flags, bindings, binds, options)
-    body["NetworkingConfig"] = {"EndpointsConfig": _endpoints(flags)}
+    body["NetworkingConfig"] = {"EndpointsConfig": run_networks.endpoints(flags)}
     return body
 
 
@@ -93,9 +93,13 @@ def _check(flags: Flags) -> None:
 def _exposed(text: str) -> list[str]:
     numbers, _, protocol = text.partition("/")
     first, _, last = numbers.partition("-")
-    if not (first.isdigit() and (last or first).isdigit()):
-        raise CliFailure(f"invalid range format for --expose: {text}, error: invalid port range", MISUSED)
-    return [f"{n}/{protocol or 'tcp'}" for n in range(int(first), int(last or first) + 1)]
+    try:
+        low, high = (fields.port_number(word) for word in (first, last or first))
+        if high < low:
+            raise ValueError(f"invalid range specified for port: {numbers}")
+    except ValueError as e:
+        raise CliFailure(f"invalid range format for --expose: {text}, error: {e}", MISUSED) from e
+    return [f"{n}/{protocol or 'tcp'}" for n in range(low, high + 1)]
 
 
 def _volumes(texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -113,8 +117,7 @@ def _health(flags: Flags) -> Body:
 
 
 def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: Sequence[str]) -> Body:
-    networks = flags["network"]
-    host: Body = {"Binds": binds or None, "NetworkMode": networks[0].partition(",")[0] if networks else "default", "PortBindings": bindings}
+    host: Body = {"Binds": binds or None, "NetworkMode": run_networks.mode(flags), "PortBindings": bindings}
     host["RestartPolicy"] = flags["restart"] or {"Name": "no", "MaximumRetryCount": 0}
     host["LogConfig"] = {"Type": flags["log_driver"], "Config": pairs(flags["log_opt"])}
     host |= {name: flags[flag] for flag, name in _NUMBERS if flags[flag] is not None}
@@ -146,24 +149,3 @@ def _published(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
             yield from fields.parse_publish(text)
         except ValueError as e:
             raise CliFailure(str(e), MISUSED) from e
-
-
-def _endpoints(flags: Flags) -> Body:
-    found: Body = {}
-    for position, text in enumerate(flags["network"] or ("default",)):
-        name, _, rest = text.partition(",")
-        words = dict(word.partition("=")[::2] for word in rest.split(",") if word)
-        own = flags if position == 0 else {}
-        endpoint: Body = {}
-        if aliases := [*([words["alias"]] if "alias" in words else []), *own.get("network_alias", ())]:
-            endpoint["Aliases"] = aliases
-        asked = {"IPv4Address": words.get("ip") or own.get("ip"), "IPv6Address": words.get("ip6") or own.get("ip6"), "LinkLocalIPs": own.get("link_local_ip")}
-        if ipam := {key: list(value) if key == "LinkLocalIPs" else value for key, value in asked.items() if value}:
-            endpoint["IPAMConfig"] = ipam
-        if position == 0 and name not in _LINKED_BY_HOST and flags["link"]:
-            endpoint["Links"] = list(flags["link"])
-        if mac := words.get("mac-address") or own.get("mac_address"):
-            endpoint["MacAddress"] = mac
-        if endpoint or len(flags["network"]) > 1:
-            found[words.get("name", name)] = endpoint
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cli import service_fields as fields
 from cli.api import Api, filters_of, reference
@@ -18,6 +18,9 @@ from cli.service_flags import LABEL
 from cli.units import go_time
 from cli.usage import Group, command
 
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
 network = Group(
     "network",
     summary="Manage networks",
@@ -29,7 +32,7 @@ network = Group(
         "disconnect": ("cli.commands.network:disconnect", "Disconnect a container from a network"),
         "inspect": ("cli.commands.network:inspect", "Display detailed information on one or more networks"),
         "ls": ("cli.commands.network:ls", "List networks"),
-        "path": ("cli.commands.network:path", "Show each hop of a packet to a published port on this node"),
+        "path": ("cli.commands.network:path", "Follow a packet to a published port of this node, or between containers, tasks and services"),
         "prune": ("cli.commands.network:prune", "Remove all unused networks"),
         "rm": ("cli.commands.network:rm", "Remove one or more networks"),
     },
@@ -77,7 +80,7 @@ def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, str]:
         "Name": n["Name"],
         "Driver": n.get("Driver", ""),
         "Scope": n.get("Scope", ""),
-        "IPv4": str(bool(n.get("EnableIPv4", True))).lower(),
+        "IPv4": str(bool(n.get("EnableIPv4"))).lower(),
         "IPv6": str(bool(n.get("EnableIPv6"))).lower(),
         "Internal": str(bool(n.get("Internal"))).lower(),
         "Labels": ",".join(f"{k}={v}" for k, v in sorted((n.get("Labels") or {}).items())),
@@ -137,7 +140,7 @@ def pools(
 ) -> list[dict[str, Any]]:
     """The address pools that the flags describe: each range, gateway and auxiliary address belongs to the subnet
     that holds it. Raises CliFailure in Docker's words."""
-    from ipaddress import ip_address, ip_network
+    from ipaddress import ip_network
 
     if len(subnets) < 2 and not ranges and not gateways and not auxiliary:
         return [{"Subnet": subnet} for subnet in subnets]  # the daemon says what is wrong with it
@@ -148,10 +151,10 @@ def pools(
         for i, (one, _) in enumerate(known):
             if any(one.network_address in other or other.network_address in one for other, _ in known[:i]):
                 raise CliFailure("multiple overlapping subnet configuration is not supported")
-        wanted = [("IPRange", text, ip_network(text, strict=False).network_address, "range") for text in ranges]
-        wanted += [("Gateway", text, ip_address(text), "gateway") for text in gateways]
+        wanted: list[tuple[str, str, IPv4Address | IPv6Address | None, str]] = [("IPRange", text, _range_start(text), "range") for text in ranges]
+        wanted += [("Gateway", text, _address(text), "gateway") for text in gateways]
         for name, text, address, flag in wanted:
-            pool = next((pool for subnet, pool in known if address in subnet), None)
+            pool = next((pool for subnet, pool in known if address is not None and address in subnet), None)
             if pool is None:
                 raise CliFailure(f"no matching subnet for {flag} {text}")
             if name in pool:
@@ -159,13 +162,36 @@ def pools(
             pool[name] = text
         made: list[dict[str, Any]] = [dict(pool) for _, pool in known]
         for key, text in fields.pairs(tuple(auxiliary)).items():
-            index = next((i for i, (subnet, _) in enumerate(known) if ip_address(text) in subnet), None)
+            kept = _address(text)
+            index = next((i for i, (subnet, _) in enumerate(known) if kept is not None and kept in subnet), None)
             if index is None:
                 raise CliFailure(f"no matching subnet for aux-address {text}")
             made[index].setdefault("AuxiliaryAddresses", {})[key] = text
     except ValueError as e:
         raise CliFailure(f"invalid address: {e}") from e
     return made
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """None for what is no address: it is in no subnet then, which is what Docker says of it."""
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _range_start(text: str) -> IPv4Address | IPv6Address:
+    """Raises CliFailure in Docker's words for what is no range."""
+    from ipaddress import ip_network
+
+    try:
+        if "/" not in text:
+            raise ValueError
+        return ip_network(text, strict=False).network_address
+    except ValueError:
+        raise CliFailure(f"invalid CIDR address: {text}") from None
 
 
 @command(
@@ -175,7 +201,11 @@ def pools(
 @switch("--verbose", "-v", help="Verbose output for diagnostics")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | None) -> int:
     def get(name: str) -> Any:
-        return api.get(f"/networks/{reference(name)}", verbose=bool(verbose))
+        found = api.get(f"/networks/{reference(name)}", verbose=bool(verbose))
+        if not format or "EnableIPv4" in found:
+            return found
+        before = list(found).index("EnableIPv6")  # a template sees all fields of the newest API, also those that an old one does not send
+        return dict([*list(found.items())[:before], ("EnableIPv4", False), *list(found.items())[before:]])
 
     return inspect_all(arguments, get, format)
 

@@ -236,9 +236,18 @@ def has_ipvs() -> bool:
     return True
 
 
-def stream_socket(namespace: int, *, ipv6: bool = False) -> trio.socket.SocketType:
+def has_sctp() -> bool:
+    """Whether this kernel has SCTP, or a module that it loads now."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP).close()
+    except OSError:
+        return False
+    return True
+
+
+def stream_socket(namespace: int, *, ipv6: bool = False, protocol: int = 0) -> trio.socket.SocketType:
     with netns.in_namespace(namespace):
-        return trio.socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+        return trio.socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_STREAM, protocol)
 
 
 def datagram_socket(namespace: int) -> trio.socket.SocketType:
@@ -246,9 +255,9 @@ def datagram_socket(namespace: int) -> trio.socket.SocketType:
         return trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
 
-async def serve(namespace: int, port: int, name: str, address: str = "0.0.0.0", *, task_status: trio.TaskStatus[None]) -> None:
+async def serve(namespace: int, port: int, name: str, address: str = "0.0.0.0", protocol: int = 0, *, task_status: trio.TaskStatus[None]) -> None:
     """Answers every connection to `port` in the namespace with its name and the client's address."""
-    with stream_socket(namespace, ipv6=":" in address) as listener:
+    with stream_socket(namespace, ipv6=":" in address, protocol=protocol) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         await listener.bind((address, port))
         listener.listen()
@@ -259,10 +268,9 @@ async def serve(namespace: int, port: int, name: str, address: str = "0.0.0.0", 
                 await connection.send(f"{name} {peer[0]}".encode())
 
 
-async def ask(namespace: int, address: str, port: int, *, within_s: float = 5, source: str = "") -> tuple[str, str]:
+async def ask(namespace: int, address: str, port: int, *, within_s: float = 5, source: str = "", protocol: int = 0) -> tuple[str, str]:
     """(name of the answering task, address that it saw). Raises OSError, or TooSlowError after that many seconds."""
-    with netns.in_namespace(namespace):
-        sock = trio.socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    sock = stream_socket(namespace, ipv6=":" in address, protocol=protocol)
     with trio.fail_after(within_s), sock:
         if source:
             await sock.bind((source, 0))

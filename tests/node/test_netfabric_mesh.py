@@ -458,3 +458,31 @@ def test_a_network_with_ipv6_has_it_for_tasks_virtual_addresses_and_draining(wor
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+def test_sctp_is_balanced_by_published_port_and_virtual_address(world: w.World) -> None:
+    if not w.has_sctp():
+        pytest.skip("this kernel has no SCTP: python -m vm run runs this test on one that has")
+    port = PublishedPort("sctp", 8090, 90)
+
+    def with_sctp(some: View) -> View:
+        overlays = tuple(
+            replace(o, balancers=tuple(replace(b, ports=(*b.ports, port)) if o.ingress else b for b in o.balancers)) for o in some.overlays
+        )
+        sandboxes = tuple(replace(s, ingress_ports=(*s.ingress_ports, port)) for s in some.sandboxes)
+        return replace(some, overlays=overlays, sandboxes=sandboxes)
+
+    async def main() -> None:
+        async with world.open():
+            for node, fabric in world.fabrics.items():
+                await fabric.reconcile(with_sctp(w.view(node, TASKS)))
+            async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+                sandboxes = {task.id: stack.enter_context(world.sandbox(task.node, task.id)) for task in TASKS}
+                for task in TASKS:
+                    await nursery.start(w.serve, sandboxes[task.id], 90, task.id, "0.0.0.0", socket.IPPROTO_SCTP)
+                for asked_from, address, number in ((world.client, w.vtep(3), 8090), (sandboxes[A.id], "10.0.1.5", 90)):
+                    names = [(await w.ask(asked_from, address, number, protocol=socket.IPPROTO_SCTP))[0] for _ in range(4)]
+                    assert in_turn(names), (address, names)
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
