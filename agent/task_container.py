@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from agent.log_settings import DEFAULT_DRIVER
 from agent.records import DEFAULT_SHM_BYTES, Config, DeviceMapping, HostConfig, NetworkWish, PortBinding
 from cluster.model import placeholders, reserved_labels
 from cluster.model.objects import NodeDescription, Task, TaskNetwork, container_name, task_name
 from cluster.model.placeholders import expand
-from cluster.model.specs import ContainerSpec, PortConfig, Privileges, PublishMode, Resources
+from cluster.model.specs import NODE_NETWORKS, ContainerSpec, PortConfig, Privileges, PublishMode, Resources
 
 NS_PER_S: Final = 1_000_000_000
 DEFAULT_STOP_GRACE_S: Final = 10
@@ -40,8 +42,13 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
     )  # fmt: skip
     ports = task.endpoint.ports if task.endpoint else ()
     bound = {mode: tuple(_binding(p) for p in ports if p.publish_mode is mode) for mode in PublishMode}
+    own = {n.target for n in task.spec.networks if n.target in NODE_NETWORKS}
+    if "host" in own:  # its ports are the node's already
+        host = msgspec.structs.replace(_host(task, (), values, labels), network_mode="host")
+        return TaskContainer(container_name(task), config, host, (), ())
+    bridge = (NetworkWish(network="bridge"),) if own and task.networks else ()
     return TaskContainer(
-        container_name(task), config, _host(task, bound[PublishMode.HOST], values, labels), tuple(_wish(n) for n in task.networks),
+        container_name(task), config, _host(task, bound[PublishMode.HOST], values, labels), (*(_wish(n) for n in task.networks), *bridge),
         bound[PublishMode.INGRESS],
     )  # fmt: skip
 

@@ -30,6 +30,7 @@ from cluster.model.assignments import NetworkItem
 from cluster.model.changes import Kind
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from cluster.model.objects import Network
+from cluster.model.specs import NODE_NETWORKS
 from cluster.model.twins import twin
 from cluster.wire.calls import Ids, NetworkWrite, Query, Remove
 from cluster.wire.http import Response
@@ -116,6 +117,9 @@ def _named(name: str, wanted: str) -> bool:
 
 async def inspect(call: Call) -> Response:
     scope = call.text("scope")
+    if scope == "swarm" and call.names["id"] in NODE_NETWORKS:  # services name them by what is shown as their id here
+        own = call.node.networks.find(call.names["id"])
+        return json_answer(_as_of(call, local_network_json(own) | {"Id": own.name, "Scope": "swarm"}))
     found = await find(call.node, call.names["id"], scope)
     if isinstance(found, LocalNetwork):
         return json_answer(_as_of(call, local_network_json(found, local_members(call.node, found))))

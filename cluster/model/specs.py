@@ -8,6 +8,7 @@ Encoded positionally (array_like) by cluster/wire/codec.py.
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
@@ -155,6 +156,10 @@ class Placement(Value, frozen=True):
     spread: tuple[str, ...] = ()  # spread descriptors, e.g. node.labels.zone
     max_replicas: int = 0
     platforms: tuple[Platform, ...] = ()
+
+
+NODE_NETWORKS: Final = ("host", "bridge")
+"""Networks that every node has of its own: a service may name them, the cluster gives no addresses there."""
 
 
 class NetworkAttachmentConfig(Value, frozen=True):

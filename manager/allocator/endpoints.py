@@ -10,17 +10,20 @@ import msgspec
 
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Endpoint, Service, VirtualIp
-from cluster.model.specs import EndpointMode, PublishMode
+from cluster.model.specs import NODE_NETWORKS, EndpointMode, PublishMode
 from manager.allocator.networks import exhausted
 from manager.allocator.ports import choose_ports
 from manager.draft import Draft
 
 
 def networks_of(draft: Draft, service: Service) -> tuple[NetworkId, ...] | str:
-    """The networks that the service's tasks attach to, the ingress first when it publishes ports there; or what is
-    missing."""
+    """The cluster's networks that the service's tasks attach to, the ingress first when it publishes ports there; or what
+    is missing. Tasks on their node's own network are on no other."""
     spec = service.spec
-    wanted = [NetworkId(n.target) for n in spec.task.networks or spec.networks]
+    targets = [n.target for n in spec.task.networks or spec.networks]
+    if "host" in targets:
+        return ()
+    wanted = [NetworkId(target) for target in targets if target not in NODE_NETWORKS]
     ports = spec.endpoint.ports if spec.endpoint is not None else ()
     if any(p.publish_mode is PublishMode.INGRESS for p in ports):
         if not draft.index.ingress:

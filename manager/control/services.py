@@ -16,7 +16,7 @@ from cluster.model.changes import Change, Kind, created, deleted, updated
 from cluster.model.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfSequence
 from cluster.model.ids import ID_RANDOM_BYTES, ServiceId, make_id
 from cluster.model.objects import Meta, Service, UpdateState, UpdateStatus
-from cluster.model.specs import NetworkAttachmentConfig, PortConfig, PublishMode, ServiceModeKind, ServiceSpec
+from cluster.model.specs import NODE_NETWORKS, NetworkAttachmentConfig, PortConfig, PublishMode, ServiceModeKind, ServiceSpec
 from cluster.wire.calls import Ids, Remove, ServiceWrite
 from manager.control import validate
 from manager.store import Store
@@ -96,12 +96,19 @@ def _with_network_ids(store: Store, spec: ServiceSpec) -> ServiceSpec:
         return spec
     attachments: list[NetworkAttachmentConfig] = []
     for attachment in wanted:
+        if attachment.target in NODE_NETWORKS:
+            if any(a.target == attachment.target for a in attachments):
+                raise InvalidArgument(f"network {attachment.target} is specified more than once")
+            attachments.append(attachment)
+            continue
         network = store.find(Kind.NETWORK, attachment.target)
         if network.spec.ingress:
             raise InvalidArgument(f'Service cannot be explicitly attached to the ingress network "{network.spec.name}"')
         if any(a.target == network.id for a in attachments):
             raise InvalidArgument(f"network {network.spec.name} is specified more than once")
         attachments.append(msgspec.structs.replace(attachment, target=network.id))
+    if len(attachments) > 1 and any(a.target == "host" for a in attachments):
+        raise InvalidArgument("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
     return msgspec.structs.replace(spec, task=msgspec.structs.replace(spec.task, networks=tuple(attachments)), networks=())
 
 

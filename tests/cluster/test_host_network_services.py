@@ -1,0 +1,42 @@
+"""Services on networks that every node has of its own: host and bridge."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.driver import MANAGER, WORKER1, Lab, until
+
+
+def test_tasks_of_a_service_on_the_host_network_share_their_node_s(lab: Lab, program: str) -> None:
+    serve = "echo here > /tmp/index.html; exec httpd -f -p 18766 -h /tmp"
+    lab.ok(MANAGER, program, "service", "create", "--mode", "global", "--name", "onhost", "--network", "host", "busybox", "sh", "-c", serve)
+    try:
+        for node in (MANAGER, WORKER1):
+            assert until(lambda node=node: lab.on(node, "busybox", "wget", "-qO-", "http://127.0.0.1:18766/").stdout.strip() == "here"), node
+            task = lab.ok(node, program, "ps", "-q", "--filter", "name=onhost").split()[0]
+            assert lab.ok(node, program, "exec", task, "hostname").strip() == node
+            assert lab.ok(node, program, "inspect", "-f", "{{.HostConfig.NetworkMode}}", task).strip() == "host"
+        assert lab.ok(MANAGER, program, "service", "inspect", "-f", "{{range .Spec.TaskTemplate.Networks}}{{.Target}}{{end}}", "onhost").strip() == "host"
+        assert "Networks: host" in " ".join(lab.ok(MANAGER, program, "service", "inspect", "--pretty", "onhost").split())
+    finally:
+        lab.on(MANAGER, program, "service", "rm", "onhost")
+
+
+def test_a_service_on_the_bridge_beside_an_overlay_is_on_both(lab: Lab) -> None:
+    lab.ok(MANAGER, "festoon", "network", "create", "-d", "overlay", "beside")
+    try:
+        lab.ok(MANAGER, "festoon", "service", "create", "--name", "onboth", "--network", "beside", "--network", "bridge", "busybox", "sleep", "1000")
+        (row,) = lab.running("festoon", "onboth")
+        task = f"{row['Name']}.{row['ID']}"
+        shown = lab.ok(row["Node"], "festoon", "inspect", "-f", "{{range $name, $it := .NetworkSettings.Networks}}{{$name}} {{end}}", task)
+        assert shown.split() == ["beside", "bridge"]
+    finally:
+        lab.on(MANAGER, "festoon", "service", "rm", "onboth")
+        assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "beside").returncode == 0)
+
+
+@pytest.mark.parametrize(("networks", "words"), [(("host", "host"), "network host is specified more than once"), (("none",), "network none not found")])
+def test_what_cannot_be_is_refused(lab: Lab, networks: tuple[str, ...], words: str) -> None:
+    flags = [word for name in networks for word in ("--network", name)]
+    refused = lab.on(MANAGER, "festoon", "service", "create", *flags, "busybox", "true")
+    assert (refused.returncode, words in refused.stderr) == (1, True), refused.stderr
