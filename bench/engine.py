@@ -36,7 +36,8 @@ class Engine:
         text = answer.read()
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {text.decode(errors='replace')[:300]}")
-        return json.loads(text) if text and answer.headers.get_content_type() == "application/json" and not path.startswith("/images/load") else text
+        lines = path.startswith(("/images/load", "/images/create"))
+        return json.loads(text) if text and answer.headers.get_content_type() == "application/json" and not lines else text
 
     def create_service(self, name: str, replicas: int, networks: tuple[str, ...] = ()) -> str:
         spec = {

@@ -7,7 +7,6 @@ Synchronous: callers use threads.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def commit(
 
 
 def _write(path: Path, upper: str) -> str:
-    """The layer as a tar, on disk; its digest."""
+    """The layer as a tar; its digest."""
     digest = hashlib.sha256()
     with open(path, "xb", buffering=BUFFER_BYTES) as file:
 
@@ -56,5 +55,4 @@ def _write(path: Path, upper: str) -> str:
 
         written.write_layer(upper, write)
         file.flush()
-        os.fsync(file.fileno())
     return f"sha256:{digest.hexdigest()}"

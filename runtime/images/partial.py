@@ -50,7 +50,6 @@ class Partial:
         if f"sha256:{self._hash.hexdigest()}" != digest:
             self.clear()
             raise BadImage(f"filesystem layer verification failed for digest {digest}")
-        os.fsync(self._fd)
         os.rename(self._path, target)
 
     def close(self) -> None:

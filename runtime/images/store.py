@@ -216,6 +216,7 @@ class ImageStore:
         image_id = _digest(raw)
         chain = chain_ids(config.diff_ids(config.parse(raw)))
         blobs.write_file(folder / "config", iter((raw,)))
+        self._folders.settle()
         with self._mutex, self._folders.locked():
             self._folders.place_blob(folder / "config", image_id)
             placed: list[LayerRow] = []
@@ -225,6 +226,7 @@ class ImageStore:
                     if not self._folders.blob(layer.row.blob).exists():
                         self._folders.place_blob(layer.blob, layer.row.blob)
                     placed.append(layer.row)
+            self._folders.sync_placed()
             with self._database.transaction():
                 return self._record(image_id, chain, placed, names)
 

@@ -1,6 +1,7 @@
 """Unpacking a layer by a process of its own. Synchronous: callers use threads.
 
-Owns that process from start to end; a caller that is interrupted kills it. The layer is on disk when `unpack` returns.
+Owns that process from start to end; a caller that is interrupted kills it. Getting the layer to the disk is the store's
+(images/blobs.py, `settle`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import msgspec
 
 from runtime.errors import BadImage
 from runtime.images import layers
-from runtime.kernel.libc import call
-from runtime.kernel.syscalls import Call
 from runtime.storage.requests import MAX_ANSWER_BYTES, Answer, Done, Failed, Tree, Unpack
 
 WORKER = (sys.executable, "-I", "-m", "runtime.storage.worker")
@@ -49,7 +48,6 @@ def unpack(blob: BinaryIO, folder: Path, *, base: bool, limits: layers.Limits) -
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         layers.mark_opaque(fd, answer.opaque)
-        call(Call.SYNCFS, fd)
     finally:
         os.close(fd)
     return layers.Unpacked(answer.diff_id, answer.size_bytes, answer.entries, answer.opaque)
