@@ -60,6 +60,8 @@ class Wal:
         self.recovered = fold(records, str(directory))
         for path, end in zip(paths, ends, strict=True):
             self._cut(path, end)
+        if paths:
+            self._write_again(paths[-1])
         self._state = Record(self.recovered.term, self.recovered.vote, self.recovered.commit)
         self._descriptor = -1
         self._failed = False
@@ -196,6 +198,20 @@ class Wal:
             if scan.payloads:
                 break
         return key, scan
+
+    def _write_again(self, path: Path) -> None:
+        """What the process before wrote last may be in the page cache only: it was killed before it synced, or the sync
+        failed, and the kernel counts such pages as clean. Written once more they are dirty, and this sync says the truth.
+        """
+        data = self._disk.read(path)
+        descriptor = self._disk.open(path)
+        try:
+            write_all(descriptor, data, 0, self._disk)
+            self._sync(descriptor, path)
+        except OSError as error:
+            raise call_failed("pwrite", path, error) from error
+        finally:
+            self._disk.close(descriptor)
 
     def _cut(self, path: Path, size_bytes: int) -> None:
         """Cut off what was preallocated and never written, and an unfinished frame."""

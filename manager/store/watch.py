@@ -79,6 +79,10 @@ class Watch:
                 self._waiting = None
         if self._closed:
             raise trio.ClosedResourceError("this watch was closed")
+        return self.take()
+
+    def take(self) -> tuple[Batch, ...]:
+        """All batches that are queued, in order; none when there is none. Raises WatchLagged (see there)."""
         batches = tuple(self._queue)
         self._queue.clear()
         if self._lagged:

@@ -1,0 +1,117 @@
+"""A whole cluster in one world: its managers, network, clients and agents, and who may do what to them.
+
+Owns the parts and their names; each fault and operation of a scenario is a method of faults.py or operations.py on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from manager.raft.membership import Member, Membership
+from manager.raft.ready import MAX_INFLIGHT_APPENDS
+from manager.raft.votes import quorum
+from sim.checks import Checks
+from sim.clients import Client
+from sim.control_plane import ControlPlane
+from sim.manager import Manager
+from sim.network import Network
+from sim.parts import Parts
+from sim.scenario import Shape
+from sim.world import World
+
+SMALL_SEGMENT_BYTES: Final = 512 * 1024
+SMALL_GROUP_BYTES: Final = 64 * 1024
+SMALL_DISK_BYTES: Final = 64 * 1024 * 1024
+MANY_AGENTS: Final = 500
+"""Worlds with more agents use the product's own sizes, and compare no whole stores."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The sizes that the product has as constants; small ones meet their limits more often."""
+
+    segment_bytes: int = SMALL_SEGMENT_BYTES
+    group_bytes: int = SMALL_GROUP_BYTES
+    disk_bytes: int = SMALL_DISK_BYTES
+    inflight_appends: int = 4
+
+
+LARGE: Final = Options(16 * 1024 * 1024, 4 * 1024 * 1024, 1 << 40, MAX_INFLIGHT_APPENDS)
+
+
+class SimCluster:
+    """Everything. `start` lets it live."""
+
+    def __init__(self, seed: int, shape: Shape, parts: Parts, *, keep: bool = True) -> None:
+        large = shape.agents > MANY_AGENTS
+        self.shape = shape
+        self.parts = parts
+        self.options = LARGE if large else Options()
+        self.world = World(seed, keep=keep)
+        self.network = Network(self.world)
+        self.checks = Checks(exact=not large)
+        members = tuple(Member(number, f"m{number}", f"m{number}:2377") for number in range(1, shape.managers + 1))
+        founded = Membership(members, shape.managers)
+        self.managers = [Manager(self, member.node_id, member.raft_id, founded) for member in members]
+        self.clients = [Client(self, f"c{number}") for number in range(1, shape.clients + 1)]
+        self.control = ControlPlane(self)
+        self._by_id = {manager.raft_id: manager for manager in self.managers}
+
+    def start(self) -> None:
+        for manager in self.managers:
+            manager.start()
+        self.control.start()
+
+    # -- who is who
+
+    def by_raft_id(self, raft_id: int) -> Manager | None:
+        return self._by_id.get(raft_id)
+
+    def named(self, name: str) -> Manager | None:
+        return next((manager for manager in self.managers if manager.name == name), None)
+
+    def leader(self) -> Manager | None:
+        """Who leads with the highest term, if anybody does."""
+        leading = [manager for manager in self.managers if manager.leads and not manager.process.paused]
+        return max(leading, key=lambda manager: manager.member.raft.term if manager.member else 0, default=None)
+
+    def may_lose(self, manager: Manager, *, removed: bool = False) -> bool:
+        """Whether a majority of the voters has its state when this one loses its own, or is removed. Nobody survives the
+        loss of more.
+        """
+        leader = self.leader()
+        if leader is None or leader.member is None:
+            return False
+        kept = [known.raft_id for known in self.managers if known is not manager and not known.lost]
+        for group in (leader.member.membership.voters, leader.member.membership.ids):
+            needed = quorum(sum(not removed or raft_id != manager.raft_id for raft_id in group))
+            if sum(raft_id in kept for raft_id in group) < needed:
+                return False
+        return True
+
+    def join(self, name: str, raft_id: int) -> None:
+        """The manager `name`, new or with an empty disk, becomes the member `raft_id`."""
+        known = self.named(name)
+        if known is None:
+            known = Manager(self, name, raft_id, Membership())
+            self.managers.append(known)
+        else:
+            self._by_id.pop(known.raft_id, None)
+            known.raft_id, known.founded, known.wiped = raft_id, Membership(), False
+            known.suspect, known.damage = False, ""
+        self._by_id[raft_id] = known
+        known.start()
+
+    # -- what managers tell
+
+    def changed(self, manager: Manager) -> None:
+        """Leadership, membership or removal of this manager is not as it was."""
+        self.control.changed(manager)
+
+    def follow(self, manager: Manager) -> None:
+        """This manager has done something: its store may have moved."""
+        self.control.follow(manager)
+
+    def lost_leadership(self, manager: Manager) -> None:
+        self.control.changed(manager)

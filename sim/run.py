@@ -1,0 +1,107 @@
+"""One run: a scenario in, what came of it out. Owns the order of things: the steps at their times, then the faults
+stop, and everything must come right within a stated time.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from sim.checks.linearizability import Call, violation
+from sim.cluster import SimCluster
+from sim.failure import Broken
+from sim.faults import apply
+from sim.manager import TICK_NS
+from sim.mutants import parts_of
+from sim.scenario import Scenario
+from sim.world import MS, SECOND, Line
+
+HEAL_NS: Final = 6 * SECOND
+"""Every fault has an end of its own; after this long all of them are over."""
+
+CONVERGENCE_TICKS: Final = 400
+"""Of TICK_S each: how long a healed cluster may take to agree and to answer (20 s)."""
+
+
+class Result(NamedTuple):
+    """`failure`: what was broken, empty when nothing was."""
+
+    scenario: Scenario
+    failure: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    lines: list[Line]
+    cause: int
+    events: int
+    simulated_s: float
+    digest: str
+    calls: int
+
+
+def run(scenario: Scenario, *, keep: bool = True) -> Result:
+    """Deterministic: equal scenarios have equal traces."""
+    cluster = SimCluster(scenario.seed, scenario.shape, parts_of(scenario.shape.mutant), keep=keep)
+    world = cluster.world
+    failure = Broken("")
+    try:
+        for step in scenario.steps:
+            world.later(step.at_ms * MS, apply, cluster, step)
+        cluster.start()
+        world.run(scenario.shape.seconds * SECOND)
+        _converge(cluster)
+    except Broken as broken:
+        failure = broken
+        world.note("world", f"BROKEN: {broken}")
+    calls = sum(len(client.history) for client in cluster.clients)
+    return Result(
+        scenario, str(failure), failure.before, failure.after, world.lines, world.cause, world.events, world.now_ns / SECOND,
+        world.digest() if keep else "", calls,
+    )  # fmt: skip
+
+
+def _converge(cluster: SimCluster) -> None:
+    """No more faults. Within CONVERGENCE_TICKS somebody leads, all have applied the same, and clients are answered."""
+    world = cluster.world
+    world.run(world.now_ns + HEAL_NS)
+    for manager in cluster.managers:
+        manager.start()
+    until_ns = world.now_ns + CONVERGENCE_TICKS * TICK_NS
+    while (missing := _missing(cluster)) and world.now_ns < until_ns:
+        world.run(world.now_ns + 10 * TICK_NS)
+    if missing:
+        raise Broken(f"{CONVERGENCE_TICKS} ticks after the last fault, {missing}")
+    _ask_all(cluster)
+    for manager in cluster.managers:
+        if manager.member is not None:
+            cluster.checks.raft.compare(manager)
+            cluster.checks.watches.compare(manager)
+    sentence = violation(call for client in cluster.clients for call in client.history)
+    if sentence:
+        raise Broken(sentence)
+
+
+def _missing(cluster: SimCluster) -> str:
+    """What keeps the cluster from being whole; empty when nothing does."""
+    leader = cluster.leader()
+    if leader is None or leader.member is None:
+        return "nobody leads"
+    voters = leader.member.membership.ids
+    for manager in cluster.managers:
+        if manager.raft_id not in voters or manager.damage or manager.wiped:
+            continue
+        if manager.member is None:
+            return f"{manager.name} is down"
+        if manager.applied < leader.applied or manager.applied < cluster.checks.raft.last_committed:
+            return f"{manager.name} has applied {manager.applied} entries of {leader.applied}"
+    return cluster.control.missing(leader)
+
+
+def _ask_all(cluster: SimCluster) -> None:
+    """Every register is read once more: what was acknowledged must be there."""
+    keys: dict[str, None] = {call.key: None for client in cluster.clients for call in client.history}
+    for key in keys:
+        for client in cluster.clients[:1]:
+            client.read(key)
+            cluster.world.run(cluster.world.now_ns + 3 * SECOND)
+            last: Call = client.history[-1]
+            if last.outcome.value != "done":
+                raise Broken(f"a healed cluster does not answer: {last}")

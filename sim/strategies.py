@@ -1,0 +1,128 @@
+"""Scenarios drawn from a seed: which faults and operations come when. Owns the families of faults that --faults names.
+
+Everything is drawn here, before the run; while it runs, only the weather is random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sim.draws import Draws
+from sim.scenario import Scenario, Shape, Step, What
+
+QUIET_MS: Final = 2000
+"""At the beginning nothing goes wrong: the first leader is elected, clients write."""
+
+KEY_CALLS: Final = 40
+"""Calls to one register; then clients go on with the next."""
+
+Family = Callable[[Draws, Shape, int], Step]
+
+
+def generate(seed: int, shape: Shape) -> Scenario:
+    """The scenario of this seed."""
+    draws = Draws(seed).fork("scenario")
+    end_ms = shape.seconds * 1000
+    steps: list[Step] = [*_calls(draws, shape, end_ms), *_users(draws, shape, end_ms)]
+    families = [FAMILIES[name] for name in shape.faults]
+    if families:
+        pause_ms = draws.choice((150, 400, 1000, 2500))
+        at_ms = QUIET_MS
+        while (at_ms := at_ms + draws.between(1, 2 * pause_ms)) < end_ms:
+            steps.append(draws.choice(families)(draws, shape, at_ms))
+    return Scenario(seed, shape, tuple(sorted(steps, key=lambda step: step.at_ms)))
+
+
+def _calls(draws: Draws, shape: Shape, end_ms: int) -> list[Step]:
+    """Clients' writes and reads of registers."""
+    steps: list[Step] = []
+    at_ms, number = 500, 0
+    while shape.clients and (at_ms := at_ms + draws.between(20, 600)) < end_ms:
+        number += 1
+        who, key = f"c{draws.between(1, shape.clients)}", f"r{number // KEY_CALLS}"
+        write = draws.chance(550)
+        steps.append(Step(at_ms, What.WRITE if write else What.READ, who, number if write else 0, text=key))
+    return steps
+
+
+def _users(draws: Draws, shape: Shape, end_ms: int) -> list[Step]:
+    return []
+
+
+def _any(draws: Draws, shape: Shape) -> str:
+    """Some manager; often the one that leads then."""
+    return "leader" if draws.chance(350) else f"m{draws.between(1, shape.managers)}"
+
+
+def _network(draws: Draws, shape: Shape, at_ms: int) -> Step:
+    who, long_ms = _any(draws, shape), draws.between(50, 4000)
+    match draws.below(6):
+        case 0:
+            return Step(at_ms, What.CUT, who, for_ms=long_ms)
+        case 1:
+            return Step(at_ms, What.CUT_ONE_WAY, who, for_ms=long_ms)
+        case 2:
+            return Step(at_ms, What.CUT_IN, who, for_ms=long_ms)
+        case 3:
+            return Step(at_ms, What.LOSS, amount=draws.choice((20, 100, 400)), for_ms=long_ms)
+        case 4:
+            return Step(at_ms, What.DOUBLE, amount=draws.choice((50, 300)), for_ms=long_ms)
+        case _:
+            return Step(at_ms, What.LATE, amount=draws.choice((20, 200, 1500)), for_ms=long_ms)
+
+
+def _crash(draws: Draws, shape: Shape, at_ms: int) -> Step:
+    who, long_ms = _any(draws, shape), draws.choice((1, 50, 500, 3000))
+    match draws.below(4):
+        case 0:
+            return Step(at_ms, What.CRASH, who, for_ms=long_ms)
+        case 1:
+            return Step(at_ms, What.KILL, who, for_ms=long_ms)
+        case 2:
+            return Step(at_ms, What.PAUSE, who, for_ms=draws.choice((80, 700, 1500, 5000)))
+        case _:
+            return Step(at_ms, What.CRASH_AT_DISK, who, draws.below(12), for_ms=draws.between(200, 3000))
+
+
+def _disk(draws: Draws, shape: Shape, at_ms: int) -> Step:
+    who, long_ms = _any(draws, shape), draws.between(100, 3000)
+    match draws.below(8):
+        case 0:
+            return Step(at_ms, What.SYNC_FAILS, who, for_ms=long_ms)
+        case 1 | 2:
+            return Step(at_ms, What.DISK_FULL, who, for_ms=long_ms)
+        case 3 | 4:
+            return Step(at_ms, What.DISK_SLOW, who, draws.choice((5, 50, 400)), for_ms=long_ms)
+        case 5:
+            return Step(at_ms, What.BIT_FLIP, who, for_ms=long_ms)
+        case _:
+            return Step(at_ms, What.CRASH_AT_DISK, who, draws.below(12), for_ms=long_ms)
+
+
+def _clock(draws: Draws, shape: Shape, at_ms: int) -> Step:
+    who = _any(draws, shape)
+    if draws.chance(500):
+        return Step(at_ms, What.JUMP, who, draws.between(-90_000, 90_000))
+    return Step(at_ms, What.DRIFT, who, draws.choice((-300, -50, 50, 500)), for_ms=draws.between(500, 8000))
+
+
+def _members(draws: Draws, shape: Shape, at_ms: int) -> Step:
+    match draws.below(4):
+        case 0:
+            return Step(at_ms, What.ADD, f"m{draws.between(shape.managers + 1, shape.managers + 3)}")
+        case 1:
+            return Step(at_ms, What.REMOVE, f"m{draws.between(1, shape.managers + 3)}")
+        case 2:
+            return Step(at_ms, What.REJOIN, f"m{draws.between(1, shape.managers + 1)}", for_ms=draws.between(50, 1000))
+        case _:
+            return Step(at_ms, What.TRANSFER, f"m{draws.between(1, shape.managers + 1)}")
+
+
+FAMILIES: Final[dict[str, Family]] = {
+    "network": _network,
+    "crash": _crash,
+    "disk": _disk,
+    "clock": _clock,
+    "members": _members,
+}
