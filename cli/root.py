@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "history": ("cli.commands.image_archive:history", "Show the history of an image"),
     "lab": ("cli.commands.lab:lab", "A whole cluster on this machine"),
     "raft": ("cli.commands.raft:raft", "Look at the managers' replicated log"),
+    "sim": ("cli.commands.sim:sim", "The managers in a simulated world with faults"),
     "why": ("cli.commands.explain:why", "Explain why a task or service is where it is, or nowhere"),
     "events": ("cli.commands.system:events", "Get real time events from the server"),
     "inspect": ("cli.commands.system:inspect", "Return low-level information on Festoon objects"),

@@ -1,8 +1,8 @@
-"""The planning loop: watch, plan, propose, again. The shell around planner.py.
+"""The planning loop: watch, plan, propose, again. The shell around planning.py.
 
 Plans everything that has been committed since the last plan at once and has one proposal under way. Waits for a commit
 or for the planner's next deadline, never for a timer of its own; only a log that refuses (a full disk tells nobody when
-it has room again) is tried anew after RETRY_S. Keeps the planner's latest reason for each task, for `festoon why`.
+it has room again) is tried anew after RETRY_S.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from math import inf
 from random import Random, SystemRandom
 from typing import Final
 
-import msgspec
 import trio
 
-from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, Conflict, NotFound, OutOfSequence
-from manager import network_keys
 from manager.draft import Reason
 from manager.index import Index
-from manager.planner import Plan, plan
+from manager.planner import Plan
+from manager.planning import Planning
 from manager.raft.driver import Driver
 from manager.store import Event, Store, WatchLagged
 
@@ -31,28 +29,23 @@ log = logging.getLogger("festoon.leader")
 
 
 class Leader:
-    """Owns the planner's index while this manager leads."""
+    """Plans while this manager leads."""
 
     def __init__(self, store: Store, driver: Driver, wall_ns: Callable[[], int], rng: Random) -> None:
-        self._store = store
         self._driver = driver
         self._wall_ns = wall_ns
-        self._rng = rng
-        self._entropy = SystemRandom()
-        self._now_ns = 0
-        self._reasons: dict[str, Reason] = {}
         self._watch = store.watch()
-        self._index = self._build()
+        self._planning = Planning(store, rng, SystemRandom())
 
     @property
     def reasons(self) -> Mapping[str, Reason]:
         """Why tasks are where they are, or nowhere: by task id; networks without addresses by network id."""
-        return self._reasons
+        return self._planning.reasons
 
     @property
     def index(self) -> Index:
         """The planner's view, for reading between two plans."""
-        return self._index
+        return self._planning.index
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Plan for ever. When cancelled, a plan under way is made or not made as a whole."""
@@ -60,7 +53,7 @@ class Leader:
             task_status.started()
             events: tuple[Event, ...] = ()
             while True:
-                made = self._plan(events)
+                made = self._planning.plan(events, self._wall_ns())
                 wait_s = self._until(made.deadline_ns)
                 if made.changes:
                     wait_s = inf if await self._propose(made) else RETRY_S
@@ -68,28 +61,8 @@ class Leader:
         finally:
             self._watch.close()
 
-    def _build(self) -> Index:
-        return Index.build(item for kind in Kind for item in self._store.all(kind))
-
-    def _now(self) -> int:
-        """Unix time that never goes back."""
-        self._now_ns = max(self._now_ns, self._wall_ns())
-        return self._now_ns
-
-    def _plan(self, events: tuple[Event, ...]) -> Plan:
-        made = plan(self._index, events, self._now(), self._rng)
-        cluster = next(iter(self._index.clusters.values()), None)
-        turned, when_ns = network_keys.turn(cluster, self._index.networks.values(), self._now(), self._entropy)
-        deadlines = [d for d in (made.deadline_ns, when_ns) if d is not None]
-        made = msgspec.structs.replace(made, changes=(*made.changes, *turned), deadline_ns=min(deadlines, default=None))
-        self._reasons.update(made.reasons)
-        for event in events:
-            if event.after is None:
-                self._reasons.pop(event.id, None)
-        return made
-
     def _until(self, deadline_ns: int | None) -> float:
-        return inf if deadline_ns is None else max(0.0, (deadline_ns - self._now()) / 1e9)
+        return inf if deadline_ns is None else max(0.0, (deadline_ns - self._planning.now_ns(self._wall_ns())) / 1e9)
 
     async def _propose(self, made: Plan) -> bool:
         """Whether there are events to say what came of the plan: its own, or those that it came too late for. A plan
@@ -110,7 +83,7 @@ class Leader:
                 batches = await self._watch.next()
             except WatchLagged:
                 log.warning("the planner fell behind the store: it looks at everything anew")
-                self._index = self._build()
+                self._planning.begin()
                 return ()
             return tuple(event for batch in batches for event in batch.events)
         return ()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from manager.raft.membership import Member, Membership
-from manager.raft.ready import MAX_INFLIGHT_APPENDS
+from manager.raft.ready import MAX_APPEND_BYTES, MAX_INFLIGHT_APPENDS
 from manager.raft.votes import quorum
 from sim.checks import Checks
 from sim.clients import Client
@@ -17,6 +17,7 @@ from sim.control_plane import ControlPlane
 from sim.manager import Manager
 from sim.network import Network
 from sim.parts import Parts
+from sim.properties import Properties
 from sim.scenario import Shape
 from sim.world import World
 
@@ -35,22 +36,23 @@ class Options:
     group_bytes: int = SMALL_GROUP_BYTES
     disk_bytes: int = SMALL_DISK_BYTES
     inflight_appends: int = 4
+    append_bytes: int = 200
 
 
-LARGE: Final = Options(16 * 1024 * 1024, 4 * 1024 * 1024, 1 << 40, MAX_INFLIGHT_APPENDS)
+LARGE: Final = Options(16 * 1024 * 1024, 4 * 1024 * 1024, 1 << 40, MAX_INFLIGHT_APPENDS, MAX_APPEND_BYTES)
 
 
 class SimCluster:
     """Everything. `start` lets it live."""
 
-    def __init__(self, seed: int, shape: Shape, parts: Parts, *, keep: bool = True) -> None:
+    def __init__(self, seed: int, shape: Shape, parts: Parts, properties: Properties, *, keep: bool = True) -> None:
         large = shape.agents > MANY_AGENTS
         self.shape = shape
         self.parts = parts
         self.options = LARGE if large else Options()
         self.world = World(seed, keep=keep)
         self.network = Network(self.world)
-        self.checks = Checks(exact=not large)
+        self.checks = Checks(properties, exact=not large)
         members = tuple(Member(number, f"m{number}", f"m{number}:2377") for number in range(1, shape.managers + 1))
         founded = Membership(members, shape.managers)
         self.managers = [Manager(self, member.node_id, member.raft_id, founded) for member in members]

@@ -1,22 +1,130 @@
+"""Leaderships and agents of a world: who reigns, what a new cluster begins with, and whether everything that was asked
+for runs.
+"""
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from cluster.model.changes import Change, Kind, created
+from cluster.model.errors import ClusterError
+from cluster.model.ids import ClusterId, NetworkId
+from cluster.model.objects import Cluster, Meta, Network, Node, NodeState
+from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, ServiceModeKind
+from cluster.model.task_state import TaskState, is_final
+from manager.raft.effects import Answer
+from sim.agents import Agent
+from sim.network import Connection, Handler
+from sim.reign import Reign
 
 if TYPE_CHECKING:
+    from cluster.model.ids import NodeId
     from sim.cluster import SimCluster
     from sim.manager import Manager
 
+NODES_PER_ENTRY: Final = 1000
+LOG_ENTRIES_KEPT: Final = 20
+ZONES: Final = 3
+
 
 class ControlPlane:
+    """`start` lets the agents live; managers say when they lead."""
+
     def __init__(self, cluster: SimCluster) -> None:
         self._cluster = cluster
+        self.agents = [Agent(cluster, f"n{number}", number) for number in range(1, cluster.shape.agents + 1)]
+        self._by_name = {agent.name: agent for agent in self.agents}
+        self._reigns: dict[str, Reign] = {}
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        for agent in self.agents:
+            agent.start()
+
     def agent_names(self) -> list[str]:
-        return []
+        return list(self._by_name)
+
+    def agent(self, name: str) -> Agent | None:
+        return self._by_name.get(name)
+
+    # -- leaderships
+
+    def changed(self, manager: Manager) -> None:
+        """Whether this manager leads may not be as it was."""
+        reign = self._reigns.get(manager.name)
+        if not manager.leads:
+            if reign is not None:
+                del self._reigns[manager.name]
+                reign.end()
+        elif reign is None:
+            self._begin(manager, 0)
+
+    def follow(self, manager: Manager) -> None:
+        if (reign := self._reigns.get(manager.name)) is not None:
+            reign.follow()
+
+    def _begin(self, manager: Manager, start: int) -> None:
+        """The first leader makes the cluster before it reigns."""
+        first = self._first_state(manager.wall_ns())
+        if start >= len(first) or (start == 0 and manager.store.all(Kind.CLUSTER)):
+            self._reigns[manager.name] = Reign(manager)
+            return
+
+        def answered(answer: Answer) -> None:
+            if not isinstance(answer, ClusterError) and manager.leads and manager.name not in self._reigns:
+                self._begin(manager, start + NODES_PER_ENTRY)
+
+        manager.propose(first[start : start + NODES_PER_ENTRY], answered)
+
+    def _first_state(self, now_ns: int) -> tuple[Change, ...]:
+        spec = ClusterSpec(snapshot_interval=self._cluster.shape.snapshot_interval, log_entries_for_slow_followers=LOG_ENTRIES_KEPT)
+        made: list[Change] = [created(Cluster(ClusterId("c"), spec))]
+        if self.agents:
+            made.append(created(Network(NetworkId("ingress"), NetworkSpec("ingress", ingress=True), Meta(created_at_ns=now_ns))))
+        for number, agent in enumerate(self.agents):
+            node = NodeSpec(labels=(("zone", f"z{number % ZONES}"),))
+            made.append(created(Node(agent.node_id, node, Meta(created_at_ns=now_ns + number))))
+        return tuple(made)
+
+    def at_manager(self, manager: Manager, node_id: NodeId) -> Handler:
+        """What a manager does with an agent's connection: who does not lead hangs up."""
+
+        def hear(connection: Connection, message: object) -> None:
+            reign = self._reigns.get(manager.name)
+            if message is None:
+                if reign is not None:
+                    reign.closed(connection, node_id)
+            elif reign is None:
+                connection.close(1)
+            else:
+                reign.hear(connection, node_id, message)
+
+        return hear
+
+    # -- whether all is well
 
     def missing(self, leader: Manager) -> str:
+        """What keeps the cluster from running what was asked for; empty when nothing does."""
+        if not self.agents:
+            return ""
+        store = leader.store
+        for node in store.all(Kind.NODE):
+            if node.status.state is not NodeState.READY:
+                return f"node {node.id} is {node.status.state.value}"
+        counts: dict[str, int] = {}
+        on_nodes: dict[str, set[str]] = {}
+        for task in store.all(Kind.TASK):
+            if task.desired_state is TaskState.REMOVE:
+                return f"task {task.id} is still to be removed"
+            if task.desired_state is TaskState.SHUTDOWN and not is_final(task.status.state):
+                return f"task {task.id} shall not run and is {task.status.state.name}"
+            if task.status.state is TaskState.RUNNING:
+                counts[task.service_id] = counts.get(task.service_id, 0) + 1
+                on_nodes.setdefault(task.node_id, set()).add(task.id)
+        for service in store.all(Kind.SERVICE):
+            wanted = len(store.all(Kind.NODE)) if service.spec.mode.kind is ServiceModeKind.GLOBAL else service.spec.mode.replicas
+            if counts.get(service.id, 0) != wanted:
+                return f"service {service.spec.name} has {counts.get(service.id, 0)} running tasks of {wanted}"
+        for agent in self.agents:
+            if store.get(Kind.NODE, agent.name) is not None and set(agent.running) != on_nodes.get(agent.name, set()):
+                return f"node {agent.name} runs other tasks than the managers believe"
         return ""
-
-    def changed(self, manager: Manager) -> None: ...
-    def follow(self, manager: Manager) -> None: ...

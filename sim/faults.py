@@ -22,6 +22,7 @@ from sim.world import MS
 REJOIN_NS: Final = 200 * MS
 CATCH_UP_NS: Final = 500 * MS
 CATCH_UP_TRIES: Final = 40
+MANAGERS_ONLY: Final = "managers"
 
 Act = Callable[[SimCluster, Step], None]
 
@@ -139,8 +140,11 @@ def _bit_flip(cluster: SimCluster, step: Step) -> None:
 # -- the network
 
 
-def _others(cluster: SimCluster, name: str) -> list[str]:
-    processes = [*(m.name for m in cluster.managers), *(c.name for c in cluster.clients), *cluster.control.agent_names()]
+def _others(cluster: SimCluster, name: str, step: Step) -> list[str]:
+    """Everybody else, or (`text` managers) the other managers only."""
+    processes = [manager.name for manager in cluster.managers]
+    if step.text != MANAGERS_ONLY:
+        processes += [*(client.name for client in cluster.clients), *cluster.control.agent_names()]
     return [other for other in processes if other != name]
 
 
@@ -156,18 +160,18 @@ def _name(cluster: SimCluster, step: Step) -> str:
 
 def _cut(cluster: SimCluster, step: Step) -> None:
     name = _name(cluster, step)
-    pairs = [pair for other in _others(cluster, name) for pair in ((name, other), (other, name))]
+    pairs = [pair for other in _others(cluster, name, step) for pair in ((name, other), (other, name))]
     _cut_pairs(cluster, step, tuple(pairs))
 
 
 def _cut_out(cluster: SimCluster, step: Step) -> None:
     name = _name(cluster, step)
-    _cut_pairs(cluster, step, tuple((name, other) for other in _others(cluster, name)))
+    _cut_pairs(cluster, step, tuple((name, other) for other in _others(cluster, name, step)))
 
 
 def _cut_in(cluster: SimCluster, step: Step) -> None:
     name = _name(cluster, step)
-    _cut_pairs(cluster, step, tuple((other, name) for other in _others(cluster, name)))
+    _cut_pairs(cluster, step, tuple((other, name) for other in _others(cluster, name, step)))
 
 
 def _weather(field: str) -> Act:
@@ -274,6 +278,34 @@ def _rejoined(cluster: SimCluster, manager: Manager, tries: int) -> None:
     _change(cluster, leader, lambda known: known.with_learner(manager.name, f"{manager.name}:2377"), joined)
 
 
+# -- agents
+
+
+def _agent_crash(cluster: SimCluster, step: Step) -> None:
+    """The process, or (`text` machine) all of it."""
+    if (agent := cluster.control.agent(step.who)) is not None and agent.process.alive:
+        agent.crash(machine=step.text == "machine")
+        _after(cluster, step, agent.start)
+
+
+def _agent_pause(cluster: SimCluster, step: Step) -> None:
+    agent = cluster.control.agent(step.who)
+    if agent is not None and agent.process.alive and not agent.process.paused:
+        agent.process.pause()
+        cluster.network.watch_silence(agent.process)
+        _after(cluster, step, agent.process.resume)
+
+
+def _agent_lies(cluster: SimCluster, step: Step) -> None:
+    if (agent := cluster.control.agent(step.who)) is not None and agent.process.alive:
+        agent.lie()
+
+
+def _task_fails(cluster: SimCluster, step: Step) -> None:
+    if (agent := cluster.control.agent(step.who)) is not None:
+        agent.fail_one()
+
+
 FAULTS: Final[dict[What, Act]] = {
     What.CRASH: _crash,
     What.KILL: _kill,
@@ -295,4 +327,9 @@ FAULTS: Final[dict[What, Act]] = {
     What.REMOVE: _remove,
     What.TRANSFER: _transfer,
     What.REJOIN: _rejoin,
+    What.AGENT_CRASH: _agent_crash,
+    What.AGENT_PAUSE: _agent_pause,
+    What.AGENT_CUT: _cut,
+    What.AGENT_LIES: _agent_lies,
+    What.TASK_FAILS: _task_fails,
 }

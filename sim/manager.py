@@ -93,7 +93,8 @@ class Manager:
             self._end(f"does not start: {fault}")
             self.disk.kill()
             return
-        config = Config(self.raft_id, ELECTION_TICKS, HEARTBEAT_TICKS, max_inflight_appends=self.cluster.options.inflight_appends)
+        sizes = self.cluster.options
+        config = Config(self.raft_id, ELECTION_TICKS, HEARTBEAT_TICKS, sizes.append_bytes, sizes.inflight_appends)
         raft = self.cluster.parts.raft(config, hard_state, log, self.draws)
         self.member = self.cluster.parts.member(self.store, raft, self._wal.room_bytes, self.cluster.options.group_bytes)
         self.world.note(self.name, f"starts: term {raft.term}, vote {raft.vote}, log {log.offset}..{log.last}, commit {log.committed}")
@@ -229,7 +230,7 @@ class Manager:
                     answered(effect.answer)
             else:
                 self._begin(effect)
-        self.cluster.checks.stepped(self, effects)
+        self.cluster.checks.stepped(self)
         self.cluster.follow(self)
 
     def _begin(self, effect: Effect) -> None:

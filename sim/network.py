@@ -67,9 +67,7 @@ class Connection:
         """This end notices that the connection is over."""
         if self.closed[side]:
             return
-        self.closed[side] = True
-        if self.closed[1 - side]:
-            self.network.forget(self)
+        self.close(side)
         self.handlers[side](self, None)
 
     def flush(self) -> None:

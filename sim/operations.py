@@ -1,22 +1,172 @@
+"""What clients and users ask of the cluster in a scenario: a table from What to a function. Users' wishes go through the
+real manager/control, at whoever leads; what cannot be done then is not done.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from cluster.model.changes import Change, Kind
+from cluster.model.errors import ClusterError
+from cluster.model.objects import Service
+from cluster.model.specs import (
+    Availability,
+    ContainerSpec,
+    FailureAction,
+    Placement,
+    Resources,
+    RestartPolicy,
+    ServiceMode,
+    ServiceModeKind,
+    ServiceSpec,
+    TaskSpec,
+    UpdateConfig,
+    UpdateOrder,
+)
+from cluster.wire.calls import Ids, NodeWrite, Remove, ServiceWrite
+from manager.control import nodes, services
+from manager.raft.effects import Answer
+from manager.store import Store
 from sim.cluster import SimCluster
+from sim.draws import Draws
 from sim.scenario import Step, What
+from sim.world import MS
+
+Decision = Callable[[Store, Any, int, Draws], tuple[tuple[Change, ...], Ids]]
+
+RETRY_NS: Final = 300 * MS
+TRIES: Final = 10
+MIB: Final = 1 << 20
 
 
-def _write(cluster: SimCluster, step: Step) -> None:
-    client = next((c for c in cluster.clients if c.name == step.who), None)
-    if client is not None:
+def service_spec(name: str, replicas: int, variant: int, shape_replicas: int) -> ServiceSpec:
+    """One of many services, by number: the same number is the same spec. Odd ones roll by starting first."""
+    draws = Draws(variant).fork("service")
+    task = TaskSpec(
+        ContainerSpec(f"image:{variant}"),
+        reservations=Resources(0, draws.choice((16, 64)) * MIB) if draws.chance(500) else None,
+        restart=RestartPolicy(delay_ns=draws.choice((0, 200, 1000)) * MS),
+        placement=draws.choice((None, Placement(spread=("node.labels.zone",)), Placement(("node.labels.zone!=z9",)))),
+    )
+    update = UpdateConfig(
+        parallelism=draws.choice((0, 1, 2)),
+        failure_action=FailureAction.CONTINUE,
+        monitor_ns=draws.choice((100, 1000)) * MS,
+        order=draws.choice((UpdateOrder.STOP_FIRST, UpdateOrder.START_FIRST)),
+    )
+    return ServiceSpec(name, task, mode=ServiceMode(ServiceModeKind.REPLICATED, replicas or shape_replicas), update=update)
+
+
+def _decide(cluster: SimCluster, decision: Decision, request: Callable[[Store], object], tries: int = TRIES) -> None:
+    """As manager/control/server.py, and again for a user who does not give up."""
+    leader = cluster.leader()
+
+    def again() -> None:
+        if tries > 1:
+            cluster.world.later(RETRY_NS, _decide, cluster, decision, request, tries - 1)
+
+    def answered(answer: Answer) -> None:
+        if isinstance(answer, ClusterError):
+            again()
+
+    if leader is None or not leader.store.all(Kind.CLUSTER):
+        again()
+        return
+    asked = request(leader.store)
+    if asked is None:
+        return
+    try:
+        changes, _ = decision(leader.store, asked, leader.wall_ns(), leader.draws)
+    except ClusterError as error:
+        cluster.world.note(leader.name, f"refuses: {error.message}")
+        return
+    leader.propose(changes, answered)
+
+
+def _service(cluster: SimCluster, step: Step) -> None:
+    spec = service_spec(step.who, step.amount, _variant(step), cluster.shape.replicas)
+    _decide(cluster, services.create, lambda _store: ServiceWrite(spec))
+
+
+def _variant(step: Step) -> int:
+    return int(step.text or 0)
+
+
+def _update(cluster: SimCluster, step: Step) -> None:
+    def request(store: Store) -> ServiceWrite | None:
+        service = store.by_name(Kind.SERVICE, step.who)
+        if service is None:
+            return None
+        replicas = service.spec.mode.replicas or 0
+        return ServiceWrite(service_spec(step.who, replicas, _variant(step), replicas), id=service.id, version=service.meta.version)
+
+    _decide(cluster, services.update, request)
+
+
+def _scale(cluster: SimCluster, step: Step) -> None:
+    def request(store: Store) -> ServiceWrite | None:
+        service = store.by_name(Kind.SERVICE, step.who)
+        return ServiceWrite(_scaled(service, step.amount), id=service.id, version=service.meta.version) if service else None
+
+    _decide(cluster, services.update, request)
+
+
+def _scaled(service: Service, replicas: int) -> ServiceSpec:
+    return msgspec.structs.replace(service.spec, mode=ServiceMode(ServiceModeKind.REPLICATED, replicas))
+
+
+def _remove_service(cluster: SimCluster, step: Step) -> None:
+    def request(store: Store) -> Remove | None:
+        service = store.by_name(Kind.SERVICE, step.who)
+        return Remove(service.id) if service else None
+
+    _decide(cluster, services.remove, request)
+
+
+def _availability(cluster: SimCluster, step: Step) -> None:
+    """Drained or paused, and after a while active again."""
+
+    def to(availability: Availability) -> None:
+        def request(store: Store) -> NodeWrite | None:
+            node = store.get(Kind.NODE, step.who)
+            return NodeWrite(node.id, node.meta.version, msgspec.structs.replace(node.spec, availability=availability)) if node else None
+
+        _decide(cluster, nodes.update, request)
+
+    to(Availability(step.text))
+    cluster.world.later(step.for_ms * MS, to, Availability.ACTIVE)
+
+
+def _remove_node(cluster: SimCluster, step: Step) -> None:
+    """By force; its agent's machine is switched off first, as its owner should."""
+    agent = cluster.control.agent(step.who)
+    if agent is None:
+        return
+    agent.crash(machine=True)
+    agent.removed = True
+    _decide(cluster, nodes.remove, lambda store: Remove(step.who, force=True) if store.get(Kind.NODE, step.who) else None)
+
+
+def _client(cluster: SimCluster, step: Step) -> None:
+    client = next((client for client in cluster.clients if client.name == step.who), None)
+    if client is None:
+        return
+    if step.what is What.WRITE:
         client.write(step.text, step.amount)
-
-
-def _read(cluster: SimCluster, step: Step) -> None:
-    client = next((c for c in cluster.clients if c.name == step.who), None)
-    if client is not None:
+    else:
         client.read(step.text)
 
 
-OPERATIONS: Final[dict[What, Callable[[SimCluster, Step], None]]] = {What.WRITE: _write, What.READ: _read}
+OPERATIONS: Final[dict[What, Callable[[SimCluster, Step], None]]] = {
+    What.WRITE: _client,
+    What.READ: _client,
+    What.SERVICE: _service,
+    What.UPDATE: _update,
+    What.SCALE: _scale,
+    What.REMOVE_SERVICE: _remove_service,
+    What.AVAILABILITY: _availability,
+    What.REMOVE_NODE: _remove_node,
+}

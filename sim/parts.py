@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from manager.raft.core import Raft
 from manager.raft.member import RaftMember
 from manager.store import Store
+from sim.policy import Policy
+
+OWN: Final = Policy()
+"""The product's own placement."""
 
 
 @dataclass(frozen=True)
@@ -15,4 +20,5 @@ class Parts:
     raft: type[Raft] = Raft
     member: type[RaftMember] = RaftMember
     store: Callable[[], Store] = Store
+    policy: Policy = OWN
     keeps_id: bool = False  # a manager that lost its state comes back under its old id: never in the product

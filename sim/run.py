@@ -4,6 +4,7 @@ stop, and everything must come right within a stated time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from sim.checks.linearizability import Call, violation
@@ -12,6 +13,7 @@ from sim.failure import Broken
 from sim.faults import apply
 from sim.manager import TICK_NS
 from sim.mutants import parts_of
+from sim.properties import Properties, policy_of
 from sim.scenario import Scenario
 from sim.world import MS, SECOND, Line
 
@@ -20,6 +22,10 @@ HEAL_NS: Final = 6 * SECOND
 
 CONVERGENCE_TICKS: Final = 400
 """Of TICK_S each: how long a healed cluster may take to agree and to answer (20 s)."""
+
+
+QUIET_NS: Final = 5 * SECOND
+"""For so long a healed cluster is watched."""
 
 
 class Result(NamedTuple):
@@ -38,8 +44,10 @@ class Result(NamedTuple):
 
 
 def run(scenario: Scenario, *, keep: bool = True) -> Result:
-    """Deterministic: equal scenarios have equal traces."""
-    cluster = SimCluster(scenario.seed, scenario.shape, parts_of(scenario.shape.mutant), keep=keep)
+    """Deterministic: equal scenarios have equal traces. Raises BadProperty."""
+    shape = scenario.shape
+    parts = replace(parts_of(shape.mutant), policy=policy_of(shape.policy))
+    cluster = SimCluster(scenario.seed, shape, parts, Properties(shape.invariants), keep=keep)
     world = cluster.world
     failure = Broken("")
     try:
@@ -64,11 +72,14 @@ def _converge(cluster: SimCluster) -> None:
     world.run(world.now_ns + HEAL_NS)
     for manager in cluster.managers:
         manager.start()
+    for agent in cluster.control.agents:
+        agent.start()
     until_ns = world.now_ns + CONVERGENCE_TICKS * TICK_NS
     while (missing := _missing(cluster)) and world.now_ns < until_ns:
         world.run(world.now_ns + 10 * TICK_NS)
     if missing:
         raise Broken(f"{CONVERGENCE_TICKS} ticks after the last fault, {missing}")
+    _stays(cluster)
     _ask_all(cluster)
     for manager in cluster.managers:
         if manager.member is not None:
@@ -77,6 +88,16 @@ def _converge(cluster: SimCluster) -> None:
     sentence = violation(call for client in cluster.clients for call in client.history)
     if sentence:
         raise Broken(sentence)
+
+
+def _stays(cluster: SimCluster) -> None:
+    """A leader that nothing keeps from its followers goes on leading."""
+    leader = cluster.leader()
+    assert leader is not None
+    cluster.world.run(cluster.world.now_ns + QUIET_NS)
+    now = cluster.leader()
+    if now is not leader:
+        raise Broken(f"{leader.name} led a healed cluster and was deposed")
 
 
 def _missing(cluster: SimCluster) -> str:

@@ -36,7 +36,6 @@ class What(enum.StrEnum):
     LATE = "delay"  # up to `amount` ms, for every fifth message
     # the group of managers
     ADD = "manager-joins"
-    PROMOTE = "manager-promoted"
     REMOVE = "manager-removed"
     TRANSFER = "leadership-handed-over"
     REJOIN = "manager-rejoins"  # without its state
@@ -110,3 +109,8 @@ def decode(data: bytes) -> Scenario:
     if scenario.format != FORMAT:
         raise ValueError(f"the scenario has format {scenario.format}, this version reads {FORMAT}")
     return scenario
+
+
+def found(scenario: Scenario, failure: str) -> Scenario:
+    """The scenario as a counterexample to what `failure` says."""
+    return msgspec.structs.replace(scenario, found=failure)

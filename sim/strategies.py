@@ -38,7 +38,7 @@ def _calls(draws: Draws, shape: Shape, end_ms: int) -> list[Step]:
     """Clients' writes and reads of registers."""
     steps: list[Step] = []
     at_ms, number = 500, 0
-    while shape.clients and (at_ms := at_ms + draws.between(20, 600)) < end_ms:
+    while shape.clients and (at_ms := at_ms + draws.between(20, 1200 // shape.clients)) < end_ms:
         number += 1
         who, key = f"c{draws.between(1, shape.clients)}", f"r{number // KEY_CALLS}"
         write = draws.chance(550)
@@ -47,7 +47,26 @@ def _calls(draws: Draws, shape: Shape, end_ms: int) -> list[Step]:
 
 
 def _users(draws: Draws, shape: Shape, end_ms: int) -> list[Step]:
-    return []
+    """Services at the beginning, and what is done to them later on."""
+    if not shape.agents:
+        return []
+    steps = [Step(1200 + 10 * n, What.SERVICE, f"s{n}", text=str(draws.below(1000))) for n in range(1, shape.services + 1)]
+    at_ms = 4000
+    while shape.services and (at_ms := at_ms + draws.between(200, 6000)) < end_ms:
+        name = f"s{draws.between(1, shape.services)}"
+        match draws.below(8):
+            case 0 | 1 | 2:
+                steps.append(Step(at_ms, What.SCALE, name, draws.between(1, 2 * shape.replicas)))
+            case 3 | 4:
+                steps.append(Step(at_ms, What.UPDATE, name, text=str(draws.below(1000))))
+            case 5:
+                steps.append(Step(at_ms, What.REMOVE_SERVICE, name))
+            case 6:
+                steps.append(Step(at_ms, What.SERVICE, name, text=str(draws.below(1000))))
+            case _:
+                how = draws.choice(("drain", "pause"))
+                steps.append(Step(at_ms, What.AVAILABILITY, f"n{draws.between(1, shape.agents)}", for_ms=draws.between(500, 5000), text=how))
+    return steps
 
 
 def _any(draws: Draws, shape: Shape) -> str:
@@ -56,14 +75,14 @@ def _any(draws: Draws, shape: Shape) -> str:
 
 
 def _network(draws: Draws, shape: Shape, at_ms: int) -> Step:
-    who, long_ms = _any(draws, shape), draws.between(50, 4000)
+    who, long_ms, whom = _any(draws, shape), draws.between(50, 4000), draws.choice(("", "managers"))
     match draws.below(6):
         case 0:
-            return Step(at_ms, What.CUT, who, for_ms=long_ms)
+            return Step(at_ms, What.CUT, who, for_ms=long_ms, text=whom)
         case 1:
-            return Step(at_ms, What.CUT_ONE_WAY, who, for_ms=long_ms)
+            return Step(at_ms, What.CUT_ONE_WAY, who, for_ms=long_ms, text=whom)
         case 2:
-            return Step(at_ms, What.CUT_IN, who, for_ms=long_ms)
+            return Step(at_ms, What.CUT_IN, who, for_ms=long_ms, text=whom)
         case 3:
             return Step(at_ms, What.LOSS, amount=draws.choice((20, 100, 400)), for_ms=long_ms)
         case 4:
@@ -119,10 +138,40 @@ def _members(draws: Draws, shape: Shape, at_ms: int) -> Step:
             return Step(at_ms, What.TRANSFER, f"m{draws.between(1, shape.managers + 1)}")
 
 
+def _elections(draws: Draws, shape: Shape, at_ms: int) -> Step:
+    """Leaders that go at bad moments, and disks so slow that there are many of these."""
+    match draws.below(5):
+        case 0 | 1:
+            return Step(at_ms, What.CRASH, "leader", for_ms=draws.between(50, 1500))
+        case 2:
+            return Step(at_ms, What.CUT, "leader", for_ms=draws.between(200, 2500), text="managers")
+        case 3:
+            return Step(at_ms, What.CUT, f"m{draws.between(1, shape.managers)}", for_ms=draws.between(200, 2500), text="managers")
+        case _:
+            return Step(at_ms, What.DISK_SLOW, f"m{draws.between(1, shape.managers)}", draws.choice((40, 150, 400)), for_ms=draws.between(1000, 6000))
+
+
+def _agents(draws: Draws, shape: Shape, at_ms: int) -> Step:
+    who, long_ms = f"n{draws.between(1, max(1, shape.agents))}", draws.choice((10, 1000, 2900, 4500))
+    match draws.below(8):
+        case 0 | 1:
+            return Step(at_ms, What.AGENT_CRASH, who, for_ms=long_ms, text=draws.choice(("", "machine")))
+        case 2:
+            return Step(at_ms, What.AGENT_PAUSE, who, for_ms=long_ms)
+        case 3 | 4:
+            return Step(at_ms, What.AGENT_CUT, who, for_ms=long_ms)
+        case 5:
+            return Step(at_ms, What.AGENT_LIES, who)
+        case _:
+            return Step(at_ms, What.TASK_FAILS, who)
+
+
 FAMILIES: Final[dict[str, Family]] = {
     "network": _network,
     "crash": _crash,
     "disk": _disk,
     "clock": _clock,
     "members": _members,
+    "elections": _elections,
+    "agents": _agents,
 }

@@ -37,6 +37,11 @@ class Session:
     def wake(self) -> None:
         self._wake.set()
 
+    def take_look(self) -> bool:
+        """Whether its SessionState has to be looked at, once."""
+        look, self.state_changed = self.state_changed, False
+        return look
+
     def end(self, reason: ClusterError) -> None:
         """Let the session's stream end with this error; the first reason counts."""
         self._ended = self._ended or reason
@@ -61,6 +66,9 @@ class Sessions:
             return False
         del self._open[session.node_id]
         return True
+
+    def __contains__(self, node_id: object) -> bool:
+        return node_id in self._open
 
     def get(self, node_id: NodeId) -> Session | None:
         return self._open.get(node_id)

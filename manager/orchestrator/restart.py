@@ -43,6 +43,13 @@ def delay_ns(task: Task) -> int:
     return DEFAULT_DELAY_NS if delay is None else delay
 
 
+def _due_ns(draft: Draft, task: Task) -> int:
+    """When the task's delay is over. A time further ahead than the delay was written by a leader whose clock ran
+    ahead: nobody waits for that time to come.
+    """
+    return task.released_at_ns if task.released_at_ns <= draft.now_ns + delay_ns(task) else draft.now_ns
+
+
 def is_wanted(draft: Draft, task: Task, slot_tasks: list[Task]) -> bool:
     """Whether the policy wants this task replaced. `slot_tasks`: all of its slot."""
     policy = policy_of(task)
@@ -88,7 +95,7 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
         if not is_live(task):
             continue
         trouble = node_trouble(draft, task)
-        if is_final(task.status.state) and not newer and draft.now_ns < task.released_at_ns:
+        if is_final(task.status.state) and not newer and draft.now_ns < _due_ns(draft, task):
             # it ended before it was to run (its image is missing): its own delay has to pass before its replacement is prepared
             draft.index.agenda.arm(task.released_at_ns, task.service_id, key)
         elif is_final(task.status.state):
@@ -103,7 +110,7 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
 def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], why: str, *, replace: bool) -> None:
     """Let this task be over, and put another in its place when the policy wants it and `replace` says so."""
     wanted = replace and is_wanted(draft, task, slot_tasks)
-    release_at_ns = max(draft.now_ns + _waits_ns(draft, task), task.released_at_ns)
+    release_at_ns = max(draft.now_ns + _waits_ns(draft, task), _due_ns(draft, task))
     waits = release_at_ns > draft.now_ns or any(
         may_run(draft, t) for t in slot_tasks if t.id == task.id or not is_live(t)
     )
@@ -119,10 +126,11 @@ def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], w
 
 def release(draft: Draft, key: SlotKey, task: Task, slot_tasks: list[Task]) -> None:
     """Let a task that waited run, when its time has come and every task of its slot that is to stop has stopped."""
-    if draft.now_ns < task.released_at_ns:
-        draft.index.agenda.arm(task.released_at_ns, task.service_id, key)
+    due_ns = _due_ns(draft, task)
+    if draft.now_ns < due_ns:
+        draft.index.agenda.arm(due_ns, task.service_id, key)
         return
-    gives_up_ns = task.released_at_ns + MAX_STOP_WAIT_NS
+    gives_up_ns = min(task.released_at_ns, draft.now_ns) + MAX_STOP_WAIT_NS
     if draft.now_ns < gives_up_ns and any(may_run(draft, t) for t in slot_tasks if t is not task and not is_live(t)):
         draft.index.agenda.arm(gives_up_ns, task.service_id, key)
         return

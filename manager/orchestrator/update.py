@@ -46,6 +46,7 @@ class _Progress(msgspec.Struct):
     reached_ns: int = 0  # when the last of the new tasks reached RUNNING or failed
     failed: list[Task] = []
     halfway: list[SlotKey] = []  # start-first: both tasks there, the new one running
+    unproven: int = 0  # start-first: both tasks there, the new one not running
 
 
 def is_under_way(service: Service) -> bool:
@@ -79,7 +80,7 @@ def advance(draft: Draft, service: Service) -> None:
         if draft.full:
             return
         _update_slot(draft, service, config, key)
-    if not progress.todo and not progress.busy and not progress.halfway:
+    if not progress.todo and not progress.busy and not progress.halfway and not progress.unproven:
         _complete(draft, service, config, progress)
 
 
@@ -96,8 +97,11 @@ def _progress(draft: Draft, service: Service, config: UpdateConfig) -> _Progress
             if _may_be_updated(draft, service, key) and (live or is_dirty(draft, service, tasks[0])):
                 (running if any(t.status.state is TaskState.RUNNING for t in live) else idle).append(key)
             continue
-        if len(clean) < len(live) and any(t.status.state is TaskState.RUNNING for t in clean):
-            found.halfway.append(key)
+        if len(clean) < len(live):
+            if any(t.status.state is TaskState.RUNNING for t in clean):
+                found.halfway.append(key)
+            else:
+                found.unproven += 1
         if is_under_way(service):
             _follow(draft, service, config, key, tasks, found)
     found.todo = idle + running
@@ -122,7 +126,7 @@ def _follow(
     if not new or not (len(new) < len(tasks) or any(t.cause.startswith(UPDATE_CAUSE) for t in new)):
         return
     found.updated += 1
-    reached = [at for t in new if (at := _reached_ns(t)) is not None]
+    reached = [at for t in new if (at := _reached_ns(t, draft.now_ns)) is not None]
     if not reached:
         found.busy += 1
         return
@@ -134,12 +138,15 @@ def _follow(
     found.failed.extend(t for t in new if _has_failed(t, _monitor_ns(config)))
 
 
-def _reached_ns(task: Task) -> int | None:
-    """When the task reached RUNNING or was over; None while it has done neither."""
+def _reached_ns(task: Task, now_ns: int) -> int | None:
+    """When the task reached RUNNING or was over; None while it has done neither. By a node's clock that runs ahead it
+    was long ago: nobody waits for that time to come.
+    """
     since = running_since_ns(task)
-    if since is not None:
-        return since
-    return task.status.timestamp_ns if is_final(task.status.state) else None
+    if since is None and not is_final(task.status.state):
+        return None
+    at_ns = task.status.timestamp_ns if since is None else since
+    return at_ns if at_ns <= now_ns else 0
 
 
 def _monitor_ns(config: UpdateConfig) -> int:

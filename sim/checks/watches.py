@@ -1,6 +1,6 @@
 """Watch streams: what a watcher of a store hears, folded, is the store; nothing is missing, doubled or out of order.
 
-Owns one watch and one shadow of the rows for each manager.
+Owns a shadow of the rows for each manager.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cluster.model.changes import Kind, Object
-from manager.store import Batch, Watch, WatchLagged
+from manager.store import Batch
 from sim.failure import Broken
 
 if TYPE_CHECKING:
@@ -20,15 +20,9 @@ COMPARE_EVERY: Final = 50
 
 class _Shadow:
     def __init__(self, manager: Manager) -> None:
-        self.watch: Watch = manager.store.watch()
-        self.rows: dict[tuple[Kind, str], Object] = {}
-        self.index = 0
-        self.batches = 0
-        self.refill(manager)
-
-    def refill(self, manager: Manager) -> None:
-        self.rows = {(kind, row.id): row for kind in Kind for row in manager.store.all(kind)}
+        self.rows: dict[tuple[Kind, str], Object] = {(kind, row.id): row for kind in Kind for row in manager.store.all(kind)}
         self.index = manager.store.index
+        self.batches = 0
 
 
 class WatchChecks:
@@ -36,25 +30,18 @@ class WatchChecks:
         self._exact = exact
         self._shadows: dict[str, _Shadow] = {}
 
-    def started(self, manager: Manager) -> None:
+    def refill(self, manager: Manager) -> None:
+        """The store has begun anew."""
         if self._exact:
             self._shadows[manager.name] = _Shadow(manager)
 
-    def ended(self, manager: Manager) -> None:
-        self._shadows.pop(manager.name, None)
-
-    def stepped(self, manager: Manager) -> None:
+    def feed(self, manager: Manager, batches: tuple[Batch, ...]) -> None:
         shadow = self._shadows.get(manager.name)
         if shadow is None:
             return
-        try:
-            batches = shadow.watch.take()
-        except WatchLagged:
-            shadow.refill(manager)
-            return
         for batch in batches:
             _fold(manager, shadow, batch)
-        if batches and shadow.batches // COMPARE_EVERY != (shadow.batches + len(batches)) // COMPARE_EVERY:
+        if shadow.batches // COMPARE_EVERY != (shadow.batches + len(batches)) // COMPARE_EVERY:
             self.compare(manager)
         shadow.batches += len(batches)
 

@@ -101,6 +101,22 @@ def test_one_that_ends_while_it_waits_is_not_replaced_before_its_own_delay_has_p
     assert (new.id != waiting.id, new.released_at_ns) == (True, world.now_ns + 5 * SECOND_NS)
 
 
+def test_nobody_waits_for_the_time_of_a_leader_whose_clock_ran_ahead() -> None:
+    """Found by the simulated world."""
+    world = World(nodes=1)
+    world.now_ns += 3600 * SECOND_NS
+    world.service("a", replicas=1, restart=RestartPolicy(delay_ns=SECOND_NS))
+    world.run()
+    world.fail(world.running()[0])
+    world.settle()
+    assert [t.desired_state for t in world.live()] == [TaskState.READY]
+    world.now_ns -= 3600 * SECOND_NS
+    world.index = Index.build(world.objects())
+    world.advance(1)
+    world.run()
+    assert len(world.running()) == 1
+
+
 def test_the_default_delay_is_five_seconds() -> None:
     world = World(nodes=1)
     world.service("a")

@@ -112,6 +112,42 @@ def test_an_old_task_that_ends_while_its_successor_starts_is_not_replaced() -> N
     assert [t.spec.container.image for t in world.live() if t.slot == old.slot] == ["new"]
 
 
+def test_an_update_is_not_complete_while_a_successor_that_failed_is_being_replaced() -> None:
+    """Else nobody ended the old task any more (found by the simulated world)."""
+    world = started(replicas=1)
+    config = UpdateConfig(order=UpdateOrder.START_FIRST, monitor_ns=SECOND_NS, failure_action=FailureAction.CONTINUE)
+    world.update("a", replicas=1, image="new", update=config)
+    world.settle()
+    (new,) = (t for t in world.live() if t.spec.container.image == "new")
+    world.fail(new)
+    world.advance(30)
+    assert images(world) == ["old"], "its replacement is not there yet"
+    assert state(world) == (UpdateState.UPDATING, "update in progress")
+    world.run()
+    world.advance(30)
+    world.run()
+    assert images(world) == ["new"]
+    assert state(world) == (UpdateState.COMPLETED, "update completed")
+
+
+def test_an_update_does_not_wait_for_the_time_of_a_node_whose_clock_runs_ahead() -> None:
+    """Found by the simulated world."""
+    world = started(replicas=1)
+    world.update("a", replicas=1, image="new", update=UpdateConfig(monitor_ns=SECOND_NS, delay_ns=SECOND_NS))
+    world.settle()
+    for _ in range(12):
+        world.step_agents()
+        for task in world.live():
+            if task.status.state is TaskState.STARTING:
+                world.now_ns += 3600 * SECOND_NS
+                world.report(task, TaskState.RUNNING)
+                world.now_ns -= 3600 * SECOND_NS
+        world.settle()
+    world.advance(10)
+    assert images(world) == ["new"]
+    assert state(world) == (UpdateState.COMPLETED, "update completed")
+
+
 def test_a_failing_update_pauses_and_names_the_task() -> None:
     world = started()
     update(world, UpdateConfig(delay_ns=30 * SECOND_NS))

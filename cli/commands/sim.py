@@ -1,0 +1,173 @@
+"""`festoon sim`: the managers' real code in a simulated world. Words, files and exit statuses only; what is done is in
+the root `sim`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cli.api import Api
+from cli.failures import FAILED, CliFailure
+from cli.usage import DURATION, INT, Group, command, option, options, switch
+from sim import corpus as cases
+from sim import scenario, timeline
+from sim.hunt import hunt as hunt_seeds
+from sim.mutants import MUTANTS
+from sim.properties import BadProperty
+from sim.run import Result
+from sim.run import run as run_scenario
+from sim.scenario import Scenario, Shape
+from sim.shrink import shrink
+from sim.strategies import FAMILIES, generate
+
+DEFAULT_HUNT_NS: Final = 60 * 1_000_000_000
+
+sim = Group(
+    "sim",
+    summary="The managers' real code in a simulated world with faults",
+    lazy={
+        "run": ("cli.commands.sim:run", "Run one seed"),
+        "replay": ("cli.commands.sim:replay", "Run a saved scenario again"),
+        "hunt": ("cli.commands.sim:hunt", "Try seeds until one fails, and shrink it"),
+        "corpus": ("cli.commands.sim:corpus", "Find every historical mistake again, and say how many seeds each took"),
+    },
+)
+
+
+def _world(decorated: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that say how large the world is and what goes wrong in it."""
+    for decorate in reversed((
+        option("--managers", help="Managers (default 3)", type=INT, default=3),
+        option("--nodes", help="Nodes with agents (default 0: the managers alone)", type=INT, default=0),
+        option("--services", help="Services (default 0)", type=INT, default=0),
+        option("--replicas", help="Replicas of a service (default 3)", type=INT, default=3),
+        option("--clients", help="Clients that write and read registers (default 2)", type=INT, default=2),
+        option("--minutes", help="Simulated minutes with faults (default 1)", type=INT, default=1),
+        option("--faults", help=f"Families of faults, with commas: {', '.join(FAMILIES)}, all or none (default network,crash,disk,clock)"),
+        option("--mutant", help=f"A mistake to put in: {', '.join(name for name in MUTANTS if name)}", default=""),
+        option("--policy", help="A Python file with fits, rank or place: another placement", default=""),
+        options("--invariant", help="A Python file with an invariant"),
+        option("--save", help="Where a failing run is saved (default sim-SEED.json)"),
+    )):  # fmt: skip
+        decorated = decorate(decorated)
+    return decorated
+
+
+def _shape(flags: dict[str, Any]) -> Shape:
+    named = flags["faults"]
+    if named is None:
+        faults = Shape().faults + (("agents",) if flags["nodes"] else ())
+    else:
+        faults = {"all": tuple(FAMILIES), "none": ()}.get(named, tuple(named.split(",")))
+    if unknown := [name for name in faults if name not in FAMILIES]:
+        raise CliFailure(f"there is no family of faults {unknown[0]!r}: {', '.join(FAMILIES)}")
+    if flags["mutant"] not in MUTANTS:
+        raise CliFailure(f"there is no mutant {flags['mutant']!r}: {', '.join(name for name in MUTANTS if name)}")
+    if flags["managers"] < 1 or min(flags["nodes"], flags["services"], flags["clients"]) < 0 or flags["minutes"] < 1:
+        raise CliFailure("a world has at least one manager and one minute")
+    if not flags["nodes"]:
+        faults = tuple(name for name in faults if name != "agents")
+    return Shape(
+        managers=flags["managers"], agents=flags["nodes"], services=flags["services"], replicas=flags["replicas"], seconds=60 * flags["minutes"],
+        clients=flags["clients"], faults=faults, mutant=flags["mutant"], policy=_path(flags["policy"]), invariants=tuple(map(_path, flags["invariant"])),
+    )  # fmt: skip
+
+
+def _path(name: str) -> str:
+    return str(Path(name).resolve()) if name else ""
+
+
+def _run(wanted: Scenario, *, keep: bool) -> Result:
+    try:
+        return run_scenario(wanted, keep=keep)
+    except BadProperty as error:
+        raise CliFailure(str(error)) from error
+
+
+@command("run", summary="Run one seed")
+@option("--seed", help="Which run (default 1)", type=INT, default=1)
+@switch("--trace", help="Print every event with its cause")
+@switch("--digest", help="Print the digest of the trace: equal for equal runs")
+@_world
+def run(_api: Api, arguments: tuple[str, ...], seed: int, trace: bool | None, digest: bool | None, **flags: Any) -> None:
+    wanted = generate(seed, _shape(flags))
+    began = time.monotonic()
+    result = _run(wanted, keep=bool(trace or digest))
+    took_s = time.monotonic() - began
+    if trace:
+        click.echo("".join(f"{line}\n" for line in result.lines), nl=False)
+    if digest:
+        click.echo(result.digest)
+    if result.failure:
+        _report(shrink(_run(wanted, keep=True), _say), flags["save"])
+    click.echo(f"seed {seed}: all is well: {_size(result)}, {result.simulated_s:.0f} s simulated in {took_s:.1f} s")
+
+
+@command("replay", "FILE", summary="Run a saved scenario again")
+@option("--svg", help="Draw its timeline into this file")
+@switch("--trace", help="Print every event with its cause")
+def replay(_api: Api, arguments: tuple[str, ...], svg: str | None, trace: bool | None) -> None:
+    try:
+        wanted = scenario.decode(Path(arguments[0]).read_bytes())
+    except (OSError, ValueError) as error:
+        raise CliFailure(str(error)) from error
+    result = _run(wanted, keep=True)
+    if trace:
+        click.echo("".join(f"{line}\n" for line in result.lines), nl=False)
+    if svg:
+        Path(svg).write_text(timeline.svg(result))
+    if result.failure:
+        click.echo(timeline.text(result))
+        raise CliFailure(f"seed {wanted.seed}: {result.failure}", FAILED)
+    click.echo(f"seed {wanted.seed}: all is well: {_size(result)}")
+
+
+@command("hunt", summary="Try seeds until one fails, and shrink it")
+@option("--for", "for_ns", help="How long (default 1m)", type=DURATION, default=DEFAULT_HUNT_NS)
+@option("--seed", help="The first seed (default 1)", type=INT, default=1)
+@_world
+def hunt(_api: Api, arguments: tuple[str, ...], for_ns: int, seed: int, **flags: Any) -> None:
+    until = time.monotonic() + for_ns / 1e9
+    try:
+        hunted = hunt_seeds(_shape(flags), seed, lambda: time.monotonic() < until)
+    except BadProperty as error:
+        raise CliFailure(str(error)) from error
+    click.echo(f"{hunted.runs} runs from seed {seed} on, {hunted.simulated_s / 60:.0f} simulated minutes, {hunted.events} events")
+    if hunted.found is not None:
+        _report(shrink(_run(hunted.found.scenario, keep=True), _say), flags["save"])
+    click.echo("all is well")
+
+
+@command("corpus", summary="Find every historical mistake again, and say how many seeds each took")
+def corpus(_api: Api, arguments: tuple[str, ...]) -> None:
+    missed = []
+    click.echo(f"{'MISTAKE':<26}{'SEEDS':>6}  WHAT IT BROKE")
+    for case in cases.CASES:
+        found = cases.find(case)
+        if found is None:
+            missed.append(case.name)
+        click.echo(f"{case.name:<26}{found[0] if found else '-':>6}  {found[1].failure if found else 'not found'}")
+    if missed:
+        raise CliFailure(f"not found within {cases.MAX_SEEDS} seeds: {', '.join(missed)}")
+
+
+def _say(line: str) -> None:
+    click.echo(f"shrinking: {line}", err=True)
+
+
+def _size(result: Result) -> str:
+    return f"{len(result.scenario.steps)} operations and faults, {result.calls} client calls, {result.events} events"
+
+
+def _report(result: Result, save: str | None) -> None:
+    """Always raises CliFailure."""
+    seed = result.scenario.seed
+    path = Path(save or f"sim-{seed}.json")
+    path.write_bytes(scenario.encode(scenario.found(result.scenario, result.failure)))
+    click.echo(timeline.text(result))
+    raise CliFailure(f"seed {seed}: {result.failure}\nsaved: festoon sim replay {path} [--svg FILE]", FAILED)

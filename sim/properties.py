@@ -1,0 +1,113 @@
+"""Other people's files: a placement policy, and invariants over the cluster's state or history. Owns how they are read
+and called; what may stand in a policy is policy.py's.
+
+An invariant is a file with one or both of these plain functions; what they return is what is wrong, in a sentence, or
+nothing:
+
+    state(view: View) -> str | None                    after every commit
+    history(views: Sequence[View]) -> str | None       after every commit, with all states so far, the latest last
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cluster.model.changes import Kind
+from cluster.model.objects import Node, Service, Task
+from manager.store import Store
+from sim.failure import Broken
+from sim.policy import Policy, from_names
+
+MAX_HISTORY: Final = 2000
+"""States that `history` is given at most: the latest."""
+
+
+class BadProperty(Exception):
+    """A file that is no policy or no invariant."""
+
+
+@dataclass(frozen=True)
+class View:
+    """The cluster after one commit. Times are simulated seconds."""
+
+    at_s: float
+    nodes: tuple[Node, ...]
+    services: tuple[Service, ...]
+    tasks: tuple[Task, ...]
+
+    def on(self, node_id: str) -> tuple[Task, ...]:
+        """The tasks that are assigned to this node and have not finished."""
+        return tuple(task for task in self.tasks if task.node_id == node_id and task.status.state <= RUNNING)
+
+    def of(self, service: str) -> tuple[Task, ...]:
+        """The tasks of the service with this name."""
+        return tuple(task for task in self.tasks if task.service_name == service)
+
+    def lines(self) -> tuple[str, ...]:
+        """The state in words."""
+        rows = []
+        for node in self.nodes:
+            names = [f"{task.service_name}.{task.slot} {task.status.state.name.lower()}" for task in self.on(node.id)]
+            rows.append(f"{node.id} ({node.status.state.value}): {', '.join(names) or 'nothing'}")
+        waiting = [f"{task.service_name}.{task.slot}" for task in self.tasks if not task.node_id and task.desired_state <= RUNNING]
+        if waiting:
+            rows.append(f"waiting: {', '.join(waiting)}")
+        return tuple(rows)
+
+
+RUNNING: Final = 512
+"""TaskState.RUNNING."""
+
+
+class Properties:
+    """All invariants of a run, with the states that they have seen."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._state: list[Callable[[View], str | None]] = []
+        self._history: list[Callable[[Sequence[View]], str | None]] = []
+        for path in paths:
+            names = load(path)
+            found = [names[name] for name in ("state", "history") if name in names]
+            if not found:
+                raise BadProperty(f"{path}: an invariant has a function state(view) or history(views)")
+            self._state += [names["state"]] if "state" in names else []
+            self._history += [names["history"]] if "history" in names else []
+        self._views: list[View] = []
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self._state or self._history)
+
+    def look(self, store: Store, now_ns: int) -> None:
+        """Raises Broken with the states around the step."""
+        view = View(now_ns / 1e9, store.all(Kind.NODE), store.all(Kind.SERVICE), store.all(Kind.TASK))
+        self._views.append(view)
+        del self._views[:-MAX_HISTORY]
+        for sentence in (*(check(view) for check in self._state), *(check(tuple(self._views)) for check in self._history)):
+            if sentence:
+                before = self._views[-2].lines() if len(self._views) > 1 else ()
+                raise Broken(sentence, before, view.lines())
+
+
+def load(path: str) -> dict[str, Any]:
+    """What the file defines. Raises BadProperty when it cannot be run."""
+    try:
+        return runpy.run_path(path)
+    except OSError as error:
+        raise BadProperty(f"{path}: {error.strerror}") from error
+    except SyntaxError as error:
+        raise BadProperty(f"{path}, line {error.lineno}: {error.msg}") from error
+
+
+def policy_of(path: str) -> Policy:
+    """The policy of this file; none without a path. Raises BadProperty."""
+    if not path:
+        return Policy()
+    try:
+        return from_names(load(path))
+    except ValueError as error:
+        raise BadProperty(f"{Path(path).name}: {error}") from error

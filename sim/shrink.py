@@ -1,0 +1,93 @@
+"""From a run that fails to the smallest one that still fails in the same way: delta debugging over its steps.
+
+Owns the search; what a run is, run.py knows. "The same way" is the failure's sentence without its names and numbers,
+so that a smaller run is no other failure. Source: Zeller and Hildebrandt, "Simplifying and isolating failure-inducing
+input", 2002.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from sim.run import Result, run
+from sim.scenario import Scenario, Step
+from sim.world import MS, SECOND
+
+MAX_RUNS: Final = 600
+
+replace = msgspec.structs.replace
+
+
+def kind_of(failure: str) -> str:
+    """The failure without what differs from run to run."""
+    return re.sub(r"\d+", "#", re.sub(r"\b[0-9a-z]{25}\b|\b[mncs]\d+(\.\d+)?\b", "@", failure.split(":", maxsplit=1)[0]))
+
+
+def shrink(found: Result, say: Callable[[str], None] = lambda _line: None) -> Result:
+    """The smallest run that was found; bounded by MAX_RUNS runs."""
+    search = _Search(found, say)
+    search.cut_end()
+    search.drop_steps()
+    search.shrink_shape()
+    search.drop_steps()
+    return search.best
+
+
+class _Search:
+    def __init__(self, found: Result, say: Callable[[str], None]) -> None:
+        self.best = found
+        self._kind = kind_of(found.failure)
+        self._say = say
+        self._left = MAX_RUNS
+
+    def _try(self, scenario: Scenario) -> bool:
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        result = run(scenario)
+        if not result.failure or kind_of(result.failure) != self._kind:
+            return False
+        self.best = result
+        self._say(f"{len(scenario.steps)} steps, {result.simulated_s:.1f} s")
+        return True
+
+    def cut_end(self) -> None:
+        """What comes after the failure did not cause it."""
+        scenario = self.best.scenario
+        end_ms = int(self.best.simulated_s * SECOND / MS)
+        steps = tuple(step for step in scenario.steps if step.at_ms <= end_ms)
+        seconds = min(scenario.shape.seconds, end_ms // 1000 + 1)
+        self._try(replace(scenario, steps=steps, shape=replace(scenario.shape, seconds=seconds)))
+
+    def drop_steps(self) -> None:
+        """Leave out ever smaller parts, as long as it still fails."""
+        size = max(1, len(self.best.scenario.steps) // 2)
+        while size:
+            start = 0
+            while start < len(self.best.scenario.steps):
+                steps = self.best.scenario.steps
+                fewer = (*steps[:start], *steps[start + size :])
+                if not self._try(replace(self.best.scenario, steps=fewer)):
+                    start += size
+            size //= 2
+
+    def shrink_shape(self) -> None:
+        """Fewer machines, and shorter faults."""
+        for field in ("agents", "clients"):
+            while (count := getattr(self.best.scenario.shape, field)) > (1 if field == "agents" else 0):
+                if not self._try(replace(self.best.scenario, shape=replace(self.best.scenario.shape, **{field: count - 1}))):
+                    break
+        for place in range(len(self.best.scenario.steps)):
+            step = self.best.scenario.steps[place]
+            while step.for_ms > 1:
+                step = replace(step, for_ms=step.for_ms // 2)
+                if not self._try(replace(self.best.scenario, steps=_with(self.best.scenario.steps, place, step))):
+                    break
+
+
+def _with(steps: tuple[Step, ...], place: int, step: Step) -> tuple[Step, ...]:
+    return (*steps[:place], step, *steps[place + 1 :])
