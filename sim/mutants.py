@@ -5,12 +5,15 @@ Owns the mistakes; corpus.py says under which faults each shows. They are subcla
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from cluster.model.changes import Change, Kind, Op
+from cluster.model.changes import Change, Kind, Op, status_of
+from cluster.model.ids import NodeId
 from cluster.model.objects import TaskStatus
+from manager.dispatcher.statuses import Updates
 from manager.raft.core import Raft, Role
 from manager.raft.effects import Write
 from manager.raft.leadership import Leadership
@@ -110,6 +113,11 @@ class _DoubleDemotion(Raft):
         self._leadership = _UncheckedLeadership(self.config, self.term, self.log, self._outbox.append)
 
 
+def _accept_all(store: Store, reports: Iterable[tuple[NodeId, Updates]]) -> tuple[Change, ...]:
+    """Every report, in the order in which they come."""
+    return tuple(status_of(task_id, status) for _, updates in reports for task_id, status in updates)
+
+
 class _StatusReordered(Store):
     """The last report wins, whenever it was made."""
 
@@ -136,7 +144,7 @@ MUTANTS: Final[dict[str, Parts]] = {
     "removed-member-disrupts": Parts(raft=_RemovedDisrupts),
     "snapshot-overtakes-log": Parts(raft=_SnapshotOvertakes),
     "double-demotion": Parts(raft=_DoubleDemotion),
-    "status-reordered": Parts(store=_StatusReordered),
+    "status-reordered": Parts(store=_StatusReordered, accept=_accept_all),
     "ghost-on-rejoin": Parts(keeps_id=True),
 }
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from cluster.model.assignments import SessionMessage
-from cluster.model.changes import Kind, updated
+from cluster.model.changes import Change, Kind, updated
 from cluster.model.errors import ClusterError, Conflict, NotFound, OutOfSequence, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId, TaskId
 from cluster.model.objects import Node
 from cluster.wire.calls import Applied, OpenSession, UpdateStatuses
 from manager.dispatcher import desk
 from manager.dispatcher.desk import Desk, Telling
-from manager.dispatcher.statuses import REPORTS_PER_PROPOSAL, Updates, accept
+from manager.dispatcher.statuses import REPORTS_PER_PROPOSAL, Updates
 from manager.planning import Planning
 from manager.raft.effects import Answer
 from manager.store import Batch, Event, WatchLagged
@@ -33,7 +33,7 @@ RETRY_NS: Final = SECOND
 DRAIN_BOUND_NS: Final = 2 * SECOND
 NODE_UPDATE_TRIES: Final = 16
 
-Change = Callable[[Node], Node]
+Alter = Callable[[Node], Node]
 Then = Callable[[ClusterError | None], None]
 
 
@@ -218,7 +218,7 @@ class Reign:
         self._send_more(self._desk.closed(session.node_id, self._now()))
         self._watch_missing()
 
-    def _change_node(self, node_id: NodeId, change: Change, then: Then, tries: int = NODE_UPDATE_TRIES) -> None:
+    def _change_node(self, node_id: NodeId, change: Alter, then: Then, tries: int = NODE_UPDATE_TRIES) -> None:
         node = self.manager.store.get(Kind.NODE, node_id)
         if node is None:
             then(PermissionDenied(f"node {node_id} is not of this swarm"))
@@ -244,10 +244,10 @@ class Reign:
             return
         self._reporting = True
         reports, self._reports = self._reports, []
-        changes = accept(self.manager.store, ((session.node_id, updates) for session, updates in reports))
+        changes = self.manager.cluster.parts.accept(self.manager.store, ((session.node_id, updates) for session, updates in reports))
         self._propose_reports(changes, 0, reports)
 
-    def _propose_reports(self, changes: tuple[object, ...], start: int, reports: list[tuple[Session, Updates]]) -> None:
+    def _propose_reports(self, changes: tuple[Change, ...], start: int, reports: list[tuple[Session, Updates]]) -> None:
         if start >= len(changes):
             self._reported(reports, durable=True)
             return
@@ -258,7 +258,7 @@ class Reign:
             elif not self.over:
                 self._propose_reports(changes, start + REPORTS_PER_PROPOSAL, reports)
 
-        self.manager.propose(changes[start : start + REPORTS_PER_PROPOSAL], answered)  # type: ignore[arg-type]
+        self.manager.propose(changes[start : start + REPORTS_PER_PROPOSAL], answered)
 
     def _reported(self, reports: list[tuple[Session, Updates]], *, durable: bool) -> None:
         self._reporting = False

@@ -54,6 +54,8 @@ def run(scenario: Scenario, *, keep: bool = True) -> Result:
         for step in scenario.steps:
             world.later(step.at_ms * MS, apply, cluster, step)
         cluster.start()
+        if shape.invariants:
+            _look_again(cluster)
         world.run(scenario.shape.seconds * SECOND)
         _converge(cluster)
     except Broken as broken:
@@ -64,6 +66,14 @@ def run(scenario: Scenario, *, keep: bool = True) -> Result:
         scenario, str(failure), failure.before, failure.after, world.lines, world.cause, world.events, world.now_ns / SECOND,
         world.digest() if keep else "", calls,
     )  # fmt: skip
+
+
+def _look_again(cluster: SimCluster) -> None:
+    """Time passes for properties also when nothing is committed."""
+    leader = cluster.leader()
+    if leader is not None:
+        cluster.checks.cluster.look(leader.store, cluster.world.now_ns)
+    cluster.world.later(SECOND, _look_again, cluster)
 
 
 def _converge(cluster: SimCluster) -> None:

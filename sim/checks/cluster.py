@@ -47,11 +47,16 @@ class ClusterChecks:
             for event in batch.events:
                 if event.kind is Kind.TASK:
                     self._task(store, event)
-        if fresh and self._properties.wanted:
-            self._properties.look(store, now_ns)
+        if fresh:
+            self.look(store, now_ns)
         if fresh and now_ns - self._looked_ns >= self._every_ns:
             self._looked_ns = now_ns
             check_state(store)
+
+    def look(self, store: Store, now_ns: int) -> None:
+        """Ask other people's properties."""
+        if self._properties.wanted:
+            self._properties.look(store, now_ns)
 
     def _task(self, store: Store, event: Event) -> None:
         before, after = event.before, event.after
