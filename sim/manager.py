@@ -40,6 +40,8 @@ SYNC_NS: Final = MS // 10
 SNAPSHOT_NS: Final = 20 * MS
 KEY: Final = bytes(range(32))
 
+IDLE: Final = frozenset({MessageKind.HEARTBEAT, MessageKind.HEARTBEAT_REPLY})
+
 Answered = Callable[[Answer], None]
 
 
@@ -191,8 +193,12 @@ class Manager:
             self.wake()
 
     def receive(self, message: Message, snapshot: Snapshot | None) -> None:
-        if self.member is not None:
-            self.member.receive((message,), snapshot)
+        if self.member is None:
+            return
+        self.member.receive((message,), snapshot)
+        if message.kind in IDLE and not self._woken:
+            self._round()  # nothing would have come together with it
+        else:
             self.wake()
 
     # -- the loop
@@ -200,21 +206,25 @@ class Manager:
     def wake(self) -> None:
         if not self._woken:
             self._woken = True
-            self.process.later(LOOP_NS, self._round)
+            self.process.later(LOOP_NS, self._turn)
 
     def _tick(self) -> None:
         assert self.member is not None
-        self.member.tick()
-        self.wake()
+        if self.member.tick():
+            self.wake()
         self.process.later(self.process.ticks(TICK_NS), self._tick)
 
-    def _round(self) -> None:
+    def _turn(self) -> None:
         self._woken = False
-        assert self.member is not None
-        was = self.member.raft.role, self.member.raft.term
-        self.member.advance()
-        raft = self.member.raft
-        if (raft.role, raft.term) != was:
+        self._round()
+
+    def _round(self) -> None:
+        member = self.member
+        assert member is not None
+        raft = member.raft
+        role, term = raft.role, raft.term
+        member.advance()
+        if raft.role is not role or raft.term != term:
             self.world.note(self.name, f"is {raft.role.value} in term {raft.term}")
         self._perform()
 
@@ -252,7 +262,7 @@ class Manager:
 
     def _send(self, message: Message) -> None:
         to = self.cluster.by_raft_id(message.to)
-        if message.kind not in (MessageKind.HEARTBEAT, MessageKind.HEARTBEAT_REPLY):
+        if message.kind not in IDLE and self.world.keep:
             self.world.note(self.name, said(message))
         self.cluster.checks.sent(self, message)
         if to is not None:

@@ -134,7 +134,7 @@ def _availability(cluster: SimCluster, step: Step) -> None:
             node = store.get(Kind.NODE, step.who)
             return NodeWrite(node.id, node.meta.version, msgspec.structs.replace(node.spec, availability=availability)) if node else None
 
-        _decide(cluster, nodes.update, request)
+        _decide(cluster, lambda store, asked, now_ns, _rng: nodes.update(store, asked, now_ns, {}), request)
 
     to(Availability(step.text))
     cluster.world.later(step.for_ms * MS, to, Availability.ACTIVE)

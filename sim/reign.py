@@ -61,7 +61,7 @@ class Reign:
         self.over = False
         self.sessions: dict[NodeId, Session] = {}
         self._watch = manager.store.watch()
-        self._desk = Desk(manager.store)
+        self._desk = Desk(manager.store, lambda: manager.member.leader_address if manager.member else "")
         self._planning = Planning(manager.store, manager.draws, manager.draws)
         self._events: list[Event] = []
         self._planning_busy = False
@@ -215,7 +215,7 @@ class Reign:
     def _end_session(self, session: Session) -> None:
         del self.sessions[session.node_id]
         session.connection.close(MANAGER_SIDE)
-        self._send_more(self._desk.closed(session.node_id, self._now()))
+        self._send_more(self._desk.closed(session.node_id, self._now(), 0))
         self._watch_missing()
 
     def _change_node(self, node_id: NodeId, change: Alter, then: Then, tries: int = NODE_UPDATE_TRIES) -> None:

@@ -4,16 +4,16 @@ the root `sim`.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
 from cli.api import Api
 from cli.failures import FAILED, CliFailure
-from cli.usage import DURATION, INT, Group, command, option, options, switch
+from cli.flags import DURATION, INT, option, options, switch
+from cli.usage import Group, command
 from sim import corpus as cases
 from sim import scenario, timeline
 from sim.hunt import hunt as hunt_seeds
@@ -100,12 +100,12 @@ def run(_api: Api, arguments: tuple[str, ...], seed: int, trace: bool | None, di
     result = _run(wanted, keep=bool(trace or digest))
     took_s = time.monotonic() - began
     if trace:
-        click.echo("".join(f"{line}\n" for line in result.lines), nl=False)
+        print("".join(f"{line}\n" for line in result.lines), end="")
     if digest:
-        click.echo(result.digest)
+        print(result.digest, flush=True)
     if result.failure:
         _report(shrink(_run(wanted, keep=True), _say), flags["save"])
-    click.echo(f"seed {seed}: all is well: {_size(result)}, {result.simulated_s:.0f} s simulated in {took_s:.1f} s")
+    print(f"seed {seed}: all is well: {_size(result)}, {result.simulated_s:.0f} s simulated in {took_s:.1f} s", flush=True)
 
 
 @command("replay", "FILE", summary="Run a saved scenario again")
@@ -118,13 +118,13 @@ def replay(_api: Api, arguments: tuple[str, ...], svg: str | None, trace: bool |
         raise CliFailure(str(error)) from error
     result = _run(wanted, keep=True)
     if trace:
-        click.echo("".join(f"{line}\n" for line in result.lines), nl=False)
+        print("".join(f"{line}\n" for line in result.lines), end="")
     if svg:
         Path(svg).write_text(timeline.svg(result))
     if result.failure:
-        click.echo(timeline.text(result))
+        print(timeline.text(result), flush=True)
         raise CliFailure(f"seed {wanted.seed}: {result.failure}", FAILED)
-    click.echo(f"seed {wanted.seed}: all is well: {_size(result)}")
+    print(f"seed {wanted.seed}: all is well: {_size(result)}", flush=True)
 
 
 @command("hunt", summary="Try seeds until one fails, and shrink it")
@@ -137,27 +137,27 @@ def hunt(_api: Api, arguments: tuple[str, ...], for_ns: int, seed: int, **flags:
         hunted = hunt_seeds(_shape(flags), seed, lambda: time.monotonic() < until)
     except BadProperty as error:
         raise CliFailure(str(error)) from error
-    click.echo(f"{hunted.runs} runs from seed {seed} on, {hunted.simulated_s / 60:.0f} simulated minutes, {hunted.events} events")
+    print(f"{hunted.runs} runs from seed {seed} on, {hunted.simulated_s / 60:.0f} simulated minutes, {hunted.events} events", flush=True)
     if hunted.found is not None:
         _report(shrink(_run(hunted.found.scenario, keep=True), _say), flags["save"])
-    click.echo("all is well")
+    print("all is well", flush=True)
 
 
 @command("corpus", summary="Find every historical mistake again, and say how many seeds each took")
 def corpus(_api: Api, arguments: tuple[str, ...]) -> None:
     missed = []
-    click.echo(f"{'MISTAKE':<26}{'SEEDS':>6}  WHAT IT BROKE")
+    print(f"{'MISTAKE':<26}{'SEEDS':>6}  WHAT IT BROKE", flush=True)
     for case in cases.CASES:
         found = cases.find(case)
         if found is None:
             missed.append(case.name)
-        click.echo(f"{case.name:<26}{found[0] if found else '-':>6}  {found[1].failure if found else 'not found'}")
+        print(f"{case.name:<26}{found[0] if found else '-':>6}  {found[1].failure if found else 'not found'}", flush=True)
     if missed:
         raise CliFailure(f"not found within {cases.MAX_SEEDS} seeds: {', '.join(missed)}")
 
 
 def _say(line: str) -> None:
-    click.echo(f"shrinking: {line}", err=True)
+    print(f"shrinking: {line}", file=sys.stderr, flush=True)
 
 
 def _size(result: Result) -> str:
@@ -169,5 +169,5 @@ def _report(result: Result, save: str | None) -> None:
     seed = result.scenario.seed
     path = Path(save or f"sim-{seed}.json")
     path.write_bytes(scenario.encode(scenario.found(result.scenario, result.failure)))
-    click.echo(timeline.text(result))
+    print(timeline.text(result), flush=True)
     raise CliFailure(f"seed {seed}: {result.failure}\nsaved: festoon sim replay {path} [--svg FILE]", FAILED)

@@ -79,14 +79,18 @@ class Raft:
         if self.membership.voters == (self.config.id,):
             self.campaign()
 
-    def tick(self) -> None:
-        """One tick of time has passed."""
+    def tick(self) -> bool:
+        """One tick of time has passed. False when nothing follows from it."""
         self._elapsed_ticks += 1
         if self._leadership is not None:
             if not self._leadership.tick():
                 self._become_follower(self.term, NOBODY)
-        elif self._elapsed_ticks >= self._timeout_ticks:
-            self.campaign()
+                return True
+            return bool(self._outbox)
+        if self._elapsed_ticks < self._timeout_ticks:
+            return False
+        self.campaign()
+        return True
 
     def campaign(self) -> None:
         """Stand for election: first ask whether a majority would vote, so that a member that was cut off disturbs no

@@ -263,8 +263,8 @@ class Driver:
             while self._member.alone:
                 await self._changed.wait()
             await trio.sleep(TICK_S)
-            self._member.tick()
-            self._wake.set()
+            if self._member.tick():
+                self._wake.set()
 
     def _perform(self) -> None:
         for effect in self._member.take_effects():

@@ -183,11 +183,14 @@ class RaftMember:
         """Messages of another member; `snapshot` is what a SNAPSHOT, the only one then, speaks of."""
         self._inbox.extend((message, snapshot) for message in messages)
 
-    def tick(self) -> None:
-        """Time has passed. A process that was paused makes one tick of it: the others' messages are read before it may
-        think them dead.
+    def tick(self) -> bool:
+        """Time has passed; False when nothing follows from it. A process that was paused makes one tick of it: the
+        others' messages are read before it may think them dead.
         """
-        self._ticked = True
+        if self._inbox or self._ticked:
+            self._ticked = True
+            return True
+        return self._raft.tick()
 
     def wrote(self, room_bytes: int) -> None:
         """The last Write is durable."""

@@ -26,6 +26,7 @@ class Snapshotting:
         self._store = store
         self._index = index
         self._bytes_since = 0
+        self._looked = index  # what was applied when it was last asked whether one is due
         self._busy = False
         self._asked = False
 
@@ -48,7 +49,10 @@ class Snapshotting:
 
     def take(self, log: Log) -> Snapshot | None:
         """The snapshot that is due now; `ended` is to be called with it."""
-        if self._busy or not self._is_due(log.applied):
+        if self._busy or (log.applied == self._looked and not self._asked):
+            return None
+        self._looked = log.applied
+        if not self._is_due(log.applied):
             return None
         index = self._index = log.applied
         self._bytes_since = 0
