@@ -74,7 +74,7 @@ def test_a_crash_at_any_operation_loses_nothing_that_was_acknowledged(seed: int)
     made = disk(seed)
     acknowledged = 0
     for life in range(12):
-        made.crash_in(life + 1 + seed)
+        made.crash_in(10 + life + seed)
         try:
             made.clear_unfinished()
             wal = Wal(Path("/raft"), KEY, disk=made, segment_bytes=SEGMENT_BYTES)
