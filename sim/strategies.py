@@ -139,14 +139,16 @@ def _members(draws: Draws, shape: Shape, at_ms: int) -> Step:
 
 
 def _elections(draws: Draws, shape: Shape, at_ms: int) -> Step:
-    """Leaders that go at bad moments, and disks so slow that there are many of these."""
-    match draws.below(5):
+    """Leaders that go at bad moments, and networks so lossy and disks so slow that there are many of these."""
+    match draws.below(6):
         case 0 | 1:
             return Step(at_ms, What.CRASH, "leader", for_ms=draws.between(50, 1500))
         case 2:
             return Step(at_ms, What.CUT, "leader", for_ms=draws.between(200, 2500), text="managers")
         case 3:
             return Step(at_ms, What.CUT, f"m{draws.between(1, shape.managers)}", for_ms=draws.between(200, 2500), text="managers")
+        case 4:
+            return Step(at_ms, What.LOSS, amount=draws.choice((250, 450)), for_ms=draws.between(1000, 6000))
         case _:
             return Step(at_ms, What.DISK_SLOW, f"m{draws.between(1, shape.managers)}", draws.choice((40, 150, 400)), for_ms=draws.between(1000, 6000))
 
