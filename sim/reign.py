@@ -199,7 +199,7 @@ class Reign:
             try:
                 telling = Telling(self._desk, node_id)
                 session = self.sessions[node_id] = Session(node_id, connection, telling)
-                self._desk.liveness.opened(node_id)
+                self._desk.liveness.opened(node_id, self._now())
                 session.send((telling.state(), *telling.complete()))
             except PermissionDenied:
                 self._end_session(self.sessions[node_id])

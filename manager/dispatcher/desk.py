@@ -161,6 +161,14 @@ def ready(node: Node, address: str, description: NodeDescription, wall_ns: int) 
     return msgspec.structs.replace(node, status=status, description=description, meta=meta)
 
 
+def described(node: Node, description: NodeDescription, wall_ns: int) -> Node:
+    """The node as its agent says that its machine is now."""
+    if node.description == description:
+        return node
+    meta = msgspec.structs.replace(node.meta, updated_at_ns=wall_ns)
+    return msgspec.structs.replace(node, description=description, meta=meta)
+
+
 def down(node: Node, message: str, wall_ns: int) -> Node:
     """The node as it is when it counts as down."""
     if node.status.state is NodeState.DOWN:

@@ -145,14 +145,7 @@ class Dispatcher:
 
     async def describe(self, caller: Caller, request: Describe) -> Nothing:
         """agent.describe: what the node says of its machine, between the beginnings of sessions."""
-
-        def described(node: Node) -> Node:
-            if node.description == request.description:
-                return node
-            meta = msgspec.structs.replace(node.meta, updated_at_ns=self._wall_ns())
-            return msgspec.structs.replace(node, description=request.description, meta=meta)
-
-        await self._change_node(NodeId(caller.node_id), described)
+        await self._change_node(NodeId(caller.node_id), lambda node: desk.described(node, request.description, self._wall_ns()))
         return Nothing()
 
     async def leave(self, caller: Caller, request: Nothing) -> Nothing:
