@@ -14,6 +14,7 @@ from manager.raft.votes import quorum
 from sim.checks import Checks
 from sim.clients import Client
 from sim.control_plane import ControlPlane
+from sim.draws import Draws
 from sim.manager import Manager
 from sim.network import Network
 from sim.parts import Parts
@@ -42,6 +43,12 @@ class Options:
 LARGE: Final = Options(16 * 1024 * 1024, 4 * 1024 * 1024, 1 << 40, MAX_INFLIGHT_APPENDS, MAX_APPEND_BYTES)
 
 
+def _small(seed: int) -> Options:
+    """Each seed has its own sizes of messages and windows: one entry in each, or all that there are."""
+    draws = Draws(seed).fork("options")
+    return Options(inflight_appends=draws.choice((1, 4, MAX_INFLIGHT_APPENDS)), append_bytes=draws.choice((1, 1, 200, MAX_APPEND_BYTES)))
+
+
 class SimCluster:
     """Everything. `start` lets it live."""
 
@@ -49,7 +56,7 @@ class SimCluster:
         large = shape.agents > MANY_AGENTS
         self.shape = shape
         self.parts = parts
-        self.options = LARGE if large else Options()
+        self.options = LARGE if large else _small(seed)
         self.world = World(seed, keep=keep)
         self.network = Network(self.world)
         self.checks = Checks(properties, exact=not large)

@@ -159,8 +159,9 @@ def _name(cluster: SimCluster, step: Step) -> str:
 
 
 def _cut(cluster: SimCluster, step: Step) -> None:
-    name = _name(cluster, step)
-    pairs = [pair for other in _others(cluster, name, step) for pair in ((name, other), (other, name))]
+    """`who` may be several, with commas: they still hear each other."""
+    group = step.who.split(",") if "," in step.who else [_name(cluster, step)]
+    pairs = [pair for name in group for other in _others(cluster, name, step) if other not in group for pair in ((name, other), (other, name))]
     _cut_pairs(cluster, step, tuple(pairs))
 
 

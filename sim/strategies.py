@@ -146,7 +146,9 @@ def _elections(draws: Draws, shape: Shape, at_ms: int) -> Step:
         case 2:
             return Step(at_ms, What.CUT, "leader", for_ms=draws.between(200, 2500), text="managers")
         case 3:
-            return Step(at_ms, What.CUT, f"m{draws.between(1, shape.managers)}", for_ms=draws.between(200, 2500), text="managers")
+            members = [f"m{number}" for number in range(1, shape.managers + 1)]
+            draws.shuffle(members)
+            return Step(at_ms, What.CUT, ",".join(members[: shape.managers // 2]), for_ms=draws.between(200, 2500), text="managers")
         case 4:
             return Step(at_ms, What.LOSS, amount=draws.choice((250, 450)), for_ms=draws.between(1000, 6000))
         case _:
