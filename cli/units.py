@@ -129,10 +129,11 @@ def go_time(timestamp: str) -> str:
 
 def parse_since(text: str, now: float) -> str:
     """A time flag (`42m`, RFC 3339, Unix seconds) as the API's Unix seconds. Raises ValueError."""
-    try:
-        return f"{now - parse_duration(text) / 1e9:.9f}"
-    except ValueError:
-        pass
+    if text != "0":  # the epoch, as for docker
+        try:
+            return f"{now - parse_duration(text) / 1e9:.9f}"
+        except ValueError:
+            pass
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return text
     try:

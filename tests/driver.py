@@ -73,8 +73,8 @@ class Lab:
         return done.stdout
 
     def rows(self, node: str, program: str, *argv: str) -> list[dict[str, Any]]:
-        """The objects that `--format json` prints, one a line."""
-        return [json.loads(line) for line in self.ok(node, program, *argv, "--format", "json").splitlines() if line.startswith("{")]
+        """The objects that a list prints as JSON, one a line (in the form that clients before 23.0 know as well)."""
+        return [json.loads(line) for line in self.ok(node, program, *argv, "--format", "{{json .}}").splitlines() if line.startswith("{")]
 
     def running(self, program: str, service: str) -> list[dict[str, Any]]:
         rows = self.rows(MANAGER, program, "service", "ps", "--no-trunc", "--filter", "desired-state=running", service)

@@ -9,14 +9,14 @@ from tests.driver import ADDRESS, MANAGER, WORKER1, Lab, until
 JOIN_ADDRESS = f"{ADDRESS[MANAGER]}:2377"
 NOT_A_TOKEN = "SWMTKN-1-x"
 
-CASES = [
+CASES = [  # after a bar: what clients before 23.0 make of the daemon's words
     (MANAGER, ("service", "inspect", "nosuch"), "no such service: nosuch"),
-    (MANAGER, ("service", "rm", "nosuch"), "service nosuch not found"),
+    (MANAGER, ("service", "rm", "nosuch"), "service nosuch not found|No such service: nosuch"),
     (MANAGER, ("service", "ps", "nosuch"), "no such service: nosuch"),
     (MANAGER, ("service", "create", "-d", "--name", "bad name", "busybox"), "name must be valid as a DNS name component"),
     (MANAGER, ("service", "create", "-d", "--name", "x", "Busy Box"), '"Busy Box" is not a valid repository/tag'),
-    (MANAGER, ("service", "create", "-d", "--name", "x", "--network", "nosuch", "busybox"), "network nosuch not found"),
-    (MANAGER, ("network", "rm", "nosuch"), "network nosuch not found"),
+    (MANAGER, ("service", "create", "-d", "--name", "x", "--network", "nosuch", "busybox"), "network nosuch not found|No such network: nosuch"),
+    (MANAGER, ("network", "rm", "nosuch"), "network nosuch not found|No such network: nosuch"),
     (MANAGER, ("network", "create", "-d", "overlay", "ingress"), "already exists"),
     (MANAGER, ("swarm", "init"), "This node is already part of a swarm"),
     (WORKER1, ("swarm", "join", "--token", NOT_A_TOKEN, JOIN_ADDRESS), "This node is already part of a swarm"),
@@ -34,7 +34,7 @@ CASES = [
 def test_a_mistake_gets_dockers_words(lab: Lab, program: str, node: str, command: tuple[str, ...], words: str) -> None:
     done = lab.on(node, program, *command)
     assert done.returncode != 0
-    assert words.lower() in (done.stdout + done.stderr).lower()
+    assert any(each.lower() in (done.stdout + done.stderr).lower() for each in words.split("|")), done
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -103,6 +103,7 @@ def test_times_of_any_precision_and_never() -> None:
 def test_since_takes_a_duration_a_time_or_seconds() -> None:
     assert float(units.parse_since("10s", 100)) == 90
     assert units.parse_since("1700000000", 0) == "1700000000"
+    assert units.parse_since("0", 100) == "0"
     assert float(units.parse_since("1970-01-01T00:01:00Z", 0)) == 60
     assert units.parse_since("2026-11-28T20:36:45.123456789Z", 0) == "1795898205.123456789"
     with pytest.raises(ValueError, match="failed to parse value as time or duration"):
