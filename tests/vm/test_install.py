@@ -87,7 +87,7 @@ ANSWERS = until("python3 -c 'import urllib.request as u; print(u.urlopen(\"http:
 TRACES = """
 ls -d /opt/festoon /var/lib/festoon /run/festoon /run/festoon-oci /etc/systemd/system/festoon* /usr/local/bin/festoon* 2>/dev/null
 getent group festoon
-ps -eo args= | grep -E '[f]estoon|[r]untime\\.(stem|supervisor)|[m] (agent|manager)'
+ps -eo pid=,args= | grep -v "^ *$$ " | grep -E '[f]estoon|[r]untime\\.(stem|supervisor)|[m] (agent|manager)'
 ip -o link | grep -vE ': (lo|eth0)'
 nft list tables | grep festoon
 grep festoon /proc/self/mounts
