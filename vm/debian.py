@@ -20,13 +20,15 @@ from vm.errors import VmError
 from vm.machine import Settings
 
 RELEASE = "bookworm"
-PACKAGES = ("systemd-sysv", "dbus", "udev", "cloud-init", "ca-certificates", "python3-minimal", "apt-utils")
-"""Beside debootstrap's minimum: what Debian's own cloud images have of it."""
+PACKAGES = ("systemd-sysv", "dbus", "udev", "ca-certificates", "iproute2", "kmod", "procps", "python3")
+FURTHER = ("cloud-init",)
+"""Beside debootstrap's minimum: what Debian's own cloud images have of it. debootstrap itself can't configure the further ones in a right order."""
 
 DISK_MIB = 4096
 MEMORY_MIB = 2048
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": PATH, "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
 NETWORK = """\
 [Match]
@@ -76,6 +78,9 @@ def _image() -> Path:
         try:
             root = scratch / "root"
             _run("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, str(root))
+            _run("chroot", str(root), "apt-get", "-qq", "update")
+            _run("chroot", str(root), "apt-get", "-qq", "-y", "--no-install-recommends", "install", *FURTHER)
+            _run("chroot", str(root), "apt-get", "clean")
             modules = root / "lib/modules" / chosen.version
             shutil.copytree(chosen.modules, modules, symlinks=True)
             wants = root / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
@@ -90,7 +95,7 @@ def _image() -> Path:
 
 def _run(*command: str, passed: int | None = None) -> None:
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, pass_fds=() if passed is None else (passed,))
+        subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT, pass_fds=() if passed is None else (passed,))
     except FileNotFoundError:
         raise VmError(f"{command[0]} is missing") from None
     except subprocess.CalledProcessError as error:

@@ -85,14 +85,15 @@ def until(condition: str) -> str:
 
 ANSWERS = until("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8080/\", timeout=30).read().decode())'")
 TRACES = """
-ls -d /opt/festoon /var/lib/festoon /run/festoon /run/festoon-oci /etc/systemd/system/festoon* /usr/local/bin/festoon* 2>/dev/null
+exec 2>/dev/null
+ls -d /opt/festoon /var/lib/festoon /run/festoon /run/festoon-oci /etc/systemd/system/festoon* /usr/local/bin/festoon*
 getent group festoon
 ps -eo pid=,args= | grep -v "^ *$$ " | grep -E '[f]estoon|[r]untime\\.(stem|supervisor)|[m] (agent|manager)'
 ip -o link | grep -vE ': (lo|eth0)'
 nft list tables | grep festoon
 grep festoon /proc/self/mounts
 find /sys/fs/cgroup -name '*festoon*'
-ss -ltnu 2>/dev/null | grep -E ':(2377|4789|8080)\\b'
+ss -ltnu | grep -E ':(2377|4789|8080)\\b'
 exit 0
 """
 
