@@ -5,12 +5,14 @@ Source: docker/cli's opts package and docker/go-connections' nat.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from cli.service_fields import canonical_address
 from cli.units import parse_size
 
 MAX_PORT: Final = 65535
+_DOMAIN: Final = re.compile(r"(?=.{1,255}$)[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?", re.ASCII)
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
 
 
@@ -113,6 +115,14 @@ def parse_extra_host(text: str) -> str:
         except ValueError:
             raise ValueError(f'invalid IP address in add-host: "{address}"') from None
     return f"{name}:{bare}"
+
+
+def parse_domain(text: str) -> str:
+    """A search domain, or "." for none. Raises ValueError."""
+    text = text.strip(" ")
+    if text != "." and not (any(c.isascii() and c.isalpha() for c in text) and _DOMAIN.fullmatch(text)):
+        raise ValueError(f"{text} is not a valid domain")
+    return text
 
 
 def parse_link(text: str) -> str:

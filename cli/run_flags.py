@@ -17,6 +17,7 @@ SWAP: Final = FlagType("bytes", fields.parse_swap)
 HOST: Final = FlagType("list", fields.parse_extra_host)
 RESTART: Final = FlagType("string", fields.parse_restart)
 SYSCTL: Final = FlagType("map", fields.parse_sysctl)
+DOMAIN: Final = FlagType("list", fields.parse_domain)
 LINK: Final = FlagType("list", fields.parse_link)
 NETWORK: Final = FlagType("network", parse_network)
 STREAM: Final = FlagType("list", fields.parse_attach)
@@ -47,8 +48,8 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--device-write-bps", help="Limit write rate (bytes per second) to a device", type=THROTTLE),
     options("--device-write-iops", help="Limit write rate (IO per second) to a device", type=THROTTLE),
     options("--dns", help="Set custom DNS servers", type=ADDRESS),
-    options("--dns-option", help="Set DNS options"),
-    options("--dns-search", help="Set custom DNS search domains"),
+    options("--dns-option", "--dns-opt", help="Set DNS options"),
+    options("--dns-search", help="Set custom DNS search domains", type=DOMAIN),
     option("--domainname", help="Container NIS domain name", default=""),
     option("--entrypoint", help="Overwrite the default ENTRYPOINT of the image"),
     options("--env", "-e", help="Set environment variables"),

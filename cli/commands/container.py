@@ -103,7 +103,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 
 def container_row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str, Any]:
-    names = [name.removeprefix("/") for name in c.get("Names") or () if "/" not in name.removeprefix("/")]
+    names = [name.removeprefix("/") for name in c.get("Names") or () if not trunc or "/" not in name.removeprefix("/")]
     shown = c.get("Command", "")
     mounts = [m.get("Name") or m.get("Source", "") for m in c.get("Mounts") or ()]
     size = f"{human_size(c.get('SizeRw') or 0)}"

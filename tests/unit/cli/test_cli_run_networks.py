@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cli.failures import CliFailure
+from cli.run_fields import parse_domain
 from cli.run_networks import endpoints, mode, parse_network
 
 NONE: dict[str, Any] = {"network_alias": (), "ip": "", "ip6": "", "link_local_ip": (), "mac_address": "", "link": ()}
@@ -57,3 +58,10 @@ def test_contradictions(networks: tuple[str, ...], flags: dict[str, Any], words:
 def test_fields_that_are_none(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_network(text)
+
+
+def test_search_domains_are_domains_or_none() -> None:
+    assert [parse_domain(text) for text in (" a.b ", ".", "x", "a-b.c.")] == ["a.b", ".", "x", "a-b.c."]
+    for text in ("bad domain", "123", "-a", "a..b", ""):
+        with pytest.raises(ValueError, match="is not a valid domain"):
+            parse_domain(text)
