@@ -13,6 +13,7 @@ import enum
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from netfabric import encryption
 from netfabric.firewall import resolver
@@ -372,8 +373,13 @@ def _balancer(
         services=ipvs.services(balancers) if by_ipvs else (),
         servers=ipvs.servers(balancers) if by_ipvs else frozenset(),
         timeouts=ipvs.TIMEOUTS if by_ipvs else None,
-        targets=frozenset(Target(address) for b in balancers for server in b.backends for address in (server.address, server.address6) if address),
+        targets=frozenset().union(*map(_targets, balancers)),
     )
+
+
+@lru_cache(maxsize=nft.SERVICES_KEPT)
+def _targets(balancer: Balancer) -> frozenset[Target]:
+    return frozenset(Target(address) for server in balancer.backends for address in (server.address, server.address6) if address)
 
 
 def _task(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 from netfabric.firewall.nftables import Chain, Map, Table
 from netfabric.firewall.rules import PREROUTING, TABLE
@@ -25,6 +26,8 @@ AFFINITY_SLOTS = 256
 """Into how many groups clients are hashed where they stay with their server."""
 HASH_SEED = 0x46535459
 """The same on every node, so that a client meets the same server through each of them."""
+SERVICES_KEPT = 4096
+"""Services whose chains are remembered."""
 WEIGHT_SLOTS = 1024
 """Most entries of a service's wheel; heavier weights are scaled down to it."""
 
@@ -34,16 +37,25 @@ def balancer_table(balancers: Sequence[Balancer], sources: Chain, family: str = 
     chains: list[Chain] = []
     elements: set[tuple[str, str]] = set()
     for balancer in balancers:
-        chains += [Chain(server_chain(balancer.mark, b.address), (f"counter dnat to {b.address}",)) for b in balancer.backends]
-        picked = ring(balancer.backends) if balancer.affinity else wheel(balancer.backends)
-        if picked:
-            chains.append(Chain(service_chain(balancer.mark), (_pick(balancer.mark, picked, affinity=balancer.affinity),)))
+        own, picks = _chains_of(balancer)
+        chains += own
+        if picks:
             elements.add((f"{balancer.mark:#x}", f"goto {service_chain(balancer.mark)}"))
     marking = marking_chain(balancers, first=("ct state established,related accept",))
     dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
     forward = Chain("FORWARD", ("ct state established,related accept", "meta mark != 0 accept"), ONLY_BALANCED)
     services = Map(SERVICES, "type mark : verdict;", frozenset(elements))
     return Table(TABLE, (*chains, marking, dispatch, sources, forward), (services,), family)
+
+
+@lru_cache(maxsize=SERVICES_KEPT)
+def _chains_of(balancer: Balancer) -> tuple[tuple[Chain, ...], bool]:
+    """A service's own chains, and whether it has a server to pick. Made once: a change of one service leaves the others' alone."""
+    chains = tuple(Chain(server_chain(balancer.mark, b.address), (f"counter dnat to {b.address}",)) for b in balancer.backends)
+    picked = ring(balancer.backends) if balancer.affinity else wheel(balancer.backends)
+    if not picked:
+        return chains, False
+    return (*chains, Chain(service_chain(balancer.mark), (_pick(balancer.mark, picked, affinity=balancer.affinity),))), True
 
 
 def service_chain(mark: int) -> str:
