@@ -221,7 +221,7 @@ def test_a_bad_sysctl_fails_its_own_sandbox_only(world: w.World) -> None:
         bad = replace(sandbox, sysctls=(("net.ipv4.nonsense", "1"),))
         async with world.open(1):
             fabric = world.fabrics[1]
-            with pytest.raises(FabricError, match=r"sysctl net\.ipv4\.nonsense: No such file") as failed:
+            with pytest.raises(FabricError, match="open /proc/sys/net/ipv4/nonsense: no such file") as failed:
                 await fabric.reconcile(replace(view, sandboxes=(bad,)))
             assert [f.namespace for f in failed.value.failures] == [A.id]
             assert await fabric.difference(view) == ()
