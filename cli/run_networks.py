@@ -14,11 +14,9 @@ from cli.failures import MISUSED, CliFailure
 Flags = Mapping[str, Any]
 Network = dict[str, Any]
 _LONG_FORM: Final = re.compile(r"\w+=\w+(,\w+=\w+)*")
-_ONE: Final = {"ip": "ip", "ip6": "ip6", "mac-address": "mac_address", "gw-priority": "gw_priority"}
+_ONE: Final = {"ip": "ip", "ip6": "ip6", "mac-address": "mac_address"}
 _MANY: Final = {"alias": "network_alias", "link-local-ip": "link_local_ip", "driver-opt": "driver_opt"}
 _MODES: Final = ("default", "bridge", "host", "none")
-_LINKED_BY_HOST: Final = ("default", "bridge", "host", "none")
-"""On other networks than these a link is the endpoint's."""
 _MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _TWICE: Final = (
     ("network_alias", "--network-alias", "alias"), ("ip", "--ip", "IPv4 address"), ("ip6", "--ip6", "IPv6 address"),
@@ -39,6 +37,8 @@ def parse_network(text: str) -> Network:
             found["name"] = value
         elif key in _ONE:
             found[_ONE[key]] = value
+        elif key == "gw-priority":
+            continue  # who leads out is not the user's choice here
         elif key in _MANY:
             found.setdefault(_MANY[key], []).append(value)
         else:
@@ -82,7 +82,7 @@ def _take_flags(first: Network, flags: Flags) -> None:
         if first.get(key) and flags[key]:
             raise CliFailure(f"conflicting options: cannot specify both {flag} and per-network {what}", MISUSED)
         first[key] = first.get(key) or flags[key]
-    if first["name"] not in _LINKED_BY_HOST:
+    if _is_users(first["name"]):  # elsewhere a link is the container's as a whole
         first["links"] = flags["link"]
 
 
