@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.peers import Daemon, daemons
 from bench.report import Report
 
+READY_S = 600.0
 CONTAINERS = int(os.environ.get("BENCH_CONTAINERS", "200"))
 
 
@@ -20,7 +21,7 @@ def measure(report: Report, runs: int) -> None:
                 report.add("daemon at rest (MB)", peer, before / 1e6)
                 name = f"mem{run}"
                 daemon.engine.create_service(name, CONTAINERS)
-                daemon.engine.wait_running(name, CONTAINERS)
+                daemon.engine.wait_running(name, CONTAINERS, READY_S)
                 report.add("per running container (MB)", peer, (pss_bytes(daemon) - before) / CONTAINERS / 1e6)
                 daemon.engine.remove_and_wait(name)
 
