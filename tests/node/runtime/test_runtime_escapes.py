@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from runtime.child.compile import compile_exec
+from runtime.child.execution import MADE_CWD_STEP
 from runtime.child.host import Joined
 from runtime.client import Supervisor
 from runtime.kernel import constants as k
@@ -131,11 +132,11 @@ def test_a_working_folder_does_not_lead_out(machine: Any, tmp_path: Path) -> Non
     try:
         cwd = f"/proc/self/fd/{folder}"
         closed = attempt(machine, "cat secret", cwd=cwd)
-        assert (closed.failed_step, closed.output) == ("cwd", "")
-        assert attempt(machine, "cat secret", resolving_anything("cwd"), cwd=cwd).succeeded
+        assert (closed.failed_step, closed.output) == (MADE_CWD_STEP, "")
+        assert attempt(machine, "cat secret", resolving_anything(MADE_CWD_STEP), cwd=cwd).succeeded
         (machine.layer / "way").symlink_to(cwd)
-        assert attempt(machine, "cat secret", cwd="/way").failed_step == "cwd"
-        assert attempt(machine, "cat secret", resolving_anything("cwd"), cwd="/way").succeeded
+        assert attempt(machine, "cat secret", cwd="/way").failed_step == MADE_CWD_STEP
+        assert attempt(machine, "cat secret", resolving_anything(MADE_CWD_STEP), cwd="/way").succeeded
     finally:
         os.close(folder)
 
@@ -148,7 +149,7 @@ def test_folders_are_not_made_outside_through_a_link_of_the_image(machine: Any, 
         (machine.layer / "way").symlink_to(f"/proc/self/fd/{folder}")
         assert not attempt(machine, "true", **options).succeeded
         assert os.listdir(outside) == ["secret"]
-        attempt(machine, "true", resolving_anything("cwd" if "cwd" in options else "tmpfs"), **options)
+        attempt(machine, "true", resolving_anything(MADE_CWD_STEP if "cwd" in options else "tmpfs"), **options)
         assert sorted(os.listdir(outside)) == ["made", "secret"]
     finally:
         os.close(folder)
