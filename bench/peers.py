@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -113,6 +114,8 @@ def _docker() -> Iterator[Daemon]:
         daemon.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             daemon.wait(30)
+        for pid in _docker_processes(root):  # hundreds of containers take it longer than that
+            _kill_with_children(pid)
         for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
             if line.split()[1].startswith(str(root)):
                 subprocess.run(["umount", "-l", line.split()[1]], check=False)
@@ -120,6 +123,13 @@ def _docker() -> Iterator[Daemon]:
         subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=False)
         with contextlib.suppress(OSError):
             FAIR_GROUP.rmdir()
+
+
+def _kill_with_children(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in (*map(int, children), pid):
+            os.kill(each, signal.SIGKILL)
 
 
 def _docker_processes(root: Path) -> list[int]:
