@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import trio
@@ -19,6 +20,7 @@ from bench.managers import End, address_of_loopback, memory_bytes, spent_s, star
 from bench.report import Report
 from cluster.identity import certificates, keys, tls
 from cluster.model.changes import Kind
+from cluster.model.errors import Unavailable
 from cluster.model.objects import NodeDescription
 from cluster.model.specs import Platform, Resources
 from cluster.wire.calls import IssueCertificate, OpenSession, Query
@@ -50,7 +52,7 @@ async def _sessions(report: Report, folder: Path, pid: int, address: str) -> Non
         token = await _worker_token(peer)
     credentials: list[tuple[str, str, str]] = []
     began = time.perf_counter()
-    await _crowd(lambda: _join(address, token, root_pem, credentials))
+    await _crowd(lambda: _joined(address, token, root_pem, credentials))
     report.add("joins per second", "festoon", SESSIONS / (time.perf_counter() - began))
     empty = memory_bytes(pid)
     opened = _Opened()
@@ -88,6 +90,14 @@ async def _crowd(one: Callable[[], Awaitable[None]]) -> None:
             nursery.start_soon(turn)
 
 
+async def _joined(address: str, token: str, root_pem: str, credentials: list[tuple[str, str, str]]) -> None:
+    joined = False
+    while not joined:
+        with suppress(Unavailable):
+            await _join(address, token, root_pem, credentials)
+            joined = True
+
+
 async def _join(address: str, token: str, root_pem: str, credentials: list[tuple[str, str, str]]) -> None:
     key = keys.new_key()
     async with connect(address, tls.client_context("", "", root_pem), dial_timeout_s=60) as peer:
@@ -102,16 +112,25 @@ class _Opened:
 
 
 async def _agent(address: str, credentials: tuple[str, str, str], opened: _Opened, limit: trio.Semaphore) -> None:
+    """A session for ever: opened again when it is lost, as an agent does."""
+    while True:
+        with suppress(Unavailable):
+            await _session(address, credentials, opened, limit)
+        opened.lost += opened.all.is_set()
+
+
+async def _session(address: str, credentials: tuple[str, str, str], opened: _Opened, limit: trio.Semaphore) -> None:
     description = NodeDescription("agent", Platform("x86_64", "linux"), Resources(4_000_000_000, 8 << 30))
-    await limit.acquire()
-    async with connect(address, tls.client_context(*credentials), keepalive_s=KEEPALIVE_S, dial_timeout_s=60) as peer:
-        async with peer.stream("agent.session", OpenSession(description, "127.0.0.1")) as messages:
-            first = True
+    async with AsyncExitStack() as stack:
+        async with limit:
+            peer = await stack.enter_async_context(connect(address, tls.client_context(*credentials), keepalive_s=KEEPALIVE_S, dial_timeout_s=60))
+            messages = await stack.enter_async_context(peer.stream("agent.session", OpenSession(description, "127.0.0.1")))
+            await anext(messages)
+        opened.number += 1
+        if opened.number == SESSIONS:
+            opened.all.set()
+        try:
             async for _ in messages:
-                if first:
-                    first = False
-                    limit.release()
-                    opened.number += 1
-                    if opened.number == SESSIONS:
-                        opened.all.set()
-    opened.lost += 1
+                pass
+        finally:
+            opened.number -= 1
