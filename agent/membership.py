@@ -46,6 +46,10 @@ replace = msgspec.structs.replace
 JOIN_WAIT_S: Final = 20.0
 LEAVE_WAIT_S: Final = 10.0  # how long a manager that leaves waits for the others to go on without it
 ALREADY: Final = 'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.'
+STILL_JOINING: Final = (
+    "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. "
+    'Use the "docker info" command to see the current swarm status of your node.'
+)
 NOT_A_MANAGER: Final = (
     "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. "
     "Please run this command on a manager node or promote the current node to a manager."
@@ -214,10 +218,7 @@ class Membership:
             if self.is_manager:
                 await self._manager.wait_serving()
         if patience.cancelled_caught:
-            raise Unavailable(
-                "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. "
-                'Use the "docker info" command to see the current swarm status of your node.'
-            )
+            raise Unavailable(self.error or STILL_JOINING)
 
     async def leave(self, *, force: bool = False) -> None:
         """Leave: tasks stop, overlays and identity go. Raises Unavailable when in no swarm, or on a manager without `force`."""

@@ -112,8 +112,9 @@ class Peers:
     def _note_heard(self, member: Member, heard: bool) -> None:
         if heard:
             self._heard.add(member.address)
-        else:
+        elif member.address in self._heard:
             self._heard.discard(member.address)
+            self._driver.lost(member.raft_id)
         self.note_change()
 
     async def _take(self, member: Member, frames: AsyncIterator[RaftFrame]) -> None:

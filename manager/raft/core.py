@@ -92,6 +92,16 @@ class Raft:
         self.campaign()
         return True
 
+    def lost(self, member: int) -> None:
+        """The connection to a member broke. If that one leads, its process may have died: nobody is told any more to wait for
+        it, and the voters stand one after the other, soon. Where it lives, those who hear it refuse their votes.
+        """
+        if self.role is not Role.FOLLOWER or member != self.leader:
+            return
+        self.leader = NOBODY
+        rank = sum(voter < self.config.id for voter in self.membership.voters if voter != member)
+        self._elapsed_ticks = max(self._elapsed_ticks, self._timeout_ticks - 1 - rank * self.config.heartbeat_ticks)
+
     def campaign(self) -> None:
         """Stand for election: first ask whether a majority would vote, so that a member that was cut off disturbs no
         one. Who has no vote does not stand: it only asks. All members are asked, because any may know of a removal.

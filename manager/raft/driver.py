@@ -225,6 +225,11 @@ class Driver:
         self._member.receive(messages, snapshot)
         self._wake.set()
 
+    def lost(self, member: int) -> None:
+        """The connection to this member broke: its process may have died."""
+        self._member.lost(member)
+        self._wake.set()
+
     def snapshot_sent(self, member: int, index: int | None) -> None:
         """The contents of a snapshot have left for the member (None: they could not)."""
         self._member.snapshot_sent(member, index)

@@ -183,6 +183,10 @@ class RaftMember:
         """Messages of another member; `snapshot` is what a SNAPSHOT, the only one then, speaks of."""
         self._inbox.extend((message, snapshot) for message in messages)
 
+    def lost(self, member: int) -> None:
+        """The connection to this member broke."""
+        self._raft.lost(member)
+
     def tick(self) -> bool:
         """Time has passed; False when nothing follows from it. A process that was paused makes one tick of it: the
         others' messages are read before it may think them dead.

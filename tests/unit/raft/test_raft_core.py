@@ -369,3 +369,35 @@ def test_an_answer_to_an_earlier_question_is_no_vote() -> None:
     before = raft.role
     raft.step(Message(MessageKind.PRE_VOTE_REPLY, 2, 1, 5))
     assert (before, raft.role) == (Role.PRE_CANDIDATE, Role.CANDIDATE)
+
+
+def test_when_the_leaders_connections_break_the_voters_stand_one_after_the_other_at_once() -> None:
+    group = Group()
+    group.elect(1)
+    group.cut = {(1, 2), (1, 3), (2, 1), (3, 1)}
+    for member in (2, 3):
+        group.rafts[member].lost(1)
+    group.tick(3)
+    group.tick(2)
+    group.run()
+    assert group.rafts[2].role is Role.LEADER
+    assert group.rafts[3].leader == 2
+
+
+def test_a_broken_connection_to_a_leader_that_lives_changes_nothing() -> None:
+    group = Group()
+    leader = group.elect(1)
+    group.rafts[2].lost(1)
+    group.tick(2)
+    group.run()
+    assert (leader.role, leader.term) == (Role.LEADER, 1)
+    group.tick(1, leader.config.heartbeat_ticks)
+    group.run()
+    assert group.rafts[2].leader == 1
+
+
+def test_a_broken_connection_to_another_follower_is_nothing() -> None:
+    group = Group()
+    group.elect(1)
+    group.rafts[2].lost(3)
+    assert group.rafts[2].leader == 1
