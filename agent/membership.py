@@ -344,7 +344,7 @@ class Membership:
             assert self._background is not None and self._identity is not None  # noqa: PT018
             # what ended while no manager listened ends now
             self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.held_attachments()))
-            if state.managers and state.managers != self._identity.managers:
+            if state.managers and set(state.managers) != set(self._identity.managers):  # who leads is not kept: it changes, and the disk is slow
                 self._keep(replace(self._identity, managers=state.managers))
             self._heed_role()
 

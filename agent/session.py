@@ -191,8 +191,8 @@ class Session:
             nonlocal version
             if isinstance(message, SessionState):
                 self.state, self._managers, self.problem = message, message.managers or self._managers, ""
-                await on_state(message)
                 self._note_peer(peer)
+                await on_state(message)
                 return
             if not message.complete and message.applies_to != version:
                 raise Sequence
