@@ -10,8 +10,8 @@ the interface in the shape of etcd's raft.
     any --higher term--> FOLLOWER        LEADER --no majority heard for an election timeout--> FOLLOWER
 
 Storage is asynchronous: any number of Readys may be under way, and `persisted(number)` says that all up to that one
-are durable. A member alone in its cluster is its own majority: it leads as soon as it starts, and an entry is
-committed when it is on its disk. A learner follows and never stands; a member whose removal is committed is told so
+are durable. A member alone in its cluster is its own majority: it leads as soon as its vote is on its disk, and an entry is
+committed when it is there. A learner follows and never stands; a member whose removal is committed is told so
 by any other (`removed`), and does nothing any more.
 """
 
@@ -58,6 +58,7 @@ class Raft:
         self._snapshot: SnapshotPoint | None = None
         self._leadership: Leadership | None = None
         self._votes = Votes(())
+        self._own_vote_in = 0  # the Ready that makes a candidate's vote for itself durable; 0: none does
         self._elapsed_ticks = 0
         self._timeout_ticks = 0
         self._draw_timeout()
@@ -75,7 +76,7 @@ class Raft:
     # -- what the shell calls
 
     def start(self) -> None:
-        """Begin. A member that is alone leads at once; others wait for a leader or a timeout."""
+        """Begin. A member that is alone stands at once; others wait for a leader or a timeout."""
         if self.membership.voters == (self.config.id,):
             self.campaign()
 
@@ -154,8 +155,13 @@ class Raft:
         return self._leading().has_caught_up(member)
 
     def persisted(self, number: int) -> None:
-        """All that Readys up to `number` asked to write is durable."""
+        """All that Readys up to `number` asked to write is durable. A candidate's own vote counts from here on: one that is its own majority would
+        otherwise send entries of a term that a crash makes it forget, and begin the same term again.
+        """
         self.log.wrote(number)
+        if self.role is Role.CANDIDATE and 0 < self._own_vote_in <= number:
+            self._own_vote_in = 0
+            self._count_vote(self.config.id, True)
         if self._leadership is not None:
             self._leadership.commit()
             self._after_commit()
@@ -188,6 +194,8 @@ class Raft:
             return None
         self._ready_number += 1
         number = self._ready_number
+        if self.role is Role.CANDIDATE and changed is not None:
+            self._own_vote_in = number
         entries = self.log.take_unwritten(number)
         messages, messages_after = tuple(self._outbox), tuple(self._outbox_after)
         snapshot, self._snapshot = self._snapshot, None
@@ -267,9 +275,6 @@ class Raft:
         self.role = Role.CANDIDATE
         self.vote = self.config.id
         self._votes = Votes(self.membership.voters)
-        if self._votes.record(self.config.id, True) is Outcome.WON:
-            self._become_leader()
-            return
         for member in self.membership.voters:
             if member != self.config.id:
                 self._outbox_after.append(self._vote_request(MessageKind.VOTE, member, self.term, transfer=transfer))
@@ -284,6 +289,7 @@ class Raft:
             self.term, self.vote = term, NOBODY
         self.leader = leader
         self._leadership = None
+        self._own_vote_in = 0
         self._elapsed_ticks = 0
         self._draw_timeout()
 
@@ -334,7 +340,10 @@ class Raft:
             return
         if self.role is Role.PRE_CANDIDATE and not message.reject and message.term != self.term + 1:
             return  # an answer to an earlier question
-        outcome = self._votes.record(message.sender, not message.reject)
+        self._count_vote(message.sender, not message.reject)
+
+    def _count_vote(self, member: int, granted: bool) -> None:
+        outcome = self._votes.record(member, granted)
         if outcome is Outcome.LOST:
             self._become_follower(self.term, NOBODY)
         elif outcome is Outcome.WON and self.role is Role.PRE_CANDIDATE:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cluster.model.errors import FailedPrecondition, NotLeader
@@ -234,6 +234,7 @@ def test_members_agree_lose_nothing_and_go_on(seed: int, members: int) -> None:
 
 
 @settings(max_examples=150, deadline=None)
+@example(8664, 1)  # the only voter led before its vote was on its disk, and began a term twice
 @given(st.integers(0, 2**32), st.sampled_from([1, 2, 3, 5]))
 def test_so_they_do_while_members_come_and_go_and_snapshots_replace_logs(seed: int, members: int) -> None:
     check(World(seed, members, changes=True))

@@ -10,7 +10,8 @@ import pytest
 
 from cluster.model.errors import NotLeader
 from manager.raft.core import Raft, Role
-from manager.raft.log import Entry
+from manager.raft.log import Entry, Log
+from manager.raft.membership import of_voters
 from manager.raft.messages import Message, MessageKind
 from manager.raft.ready import Config, HardState
 from tests.unit.raft.group import MEMBERS, Group, empty, log_of
@@ -20,14 +21,24 @@ def terms_of(raft: Raft) -> list[int]:
     return [raft.log.term(index) or 0 for index in range(1, raft.log.last + 1)]
 
 
-def test_a_single_member_leads_at_once_and_commits_what_is_on_its_disk() -> None:
-    raft = Raft(Config(1), HardState(), empty(1), Random(0))
+def alone(hard_state: HardState, log: Log) -> Raft:
+    """A member that is its own majority, and whose vote for itself is on its disk."""
+    raft = Raft(Config(1), hard_state, log, Random(0))
     raft.start()
-    assert raft.role is Role.LEADER
-    raft.propose([b"a"])
     ready = raft.ready()
     assert ready is not None
-    assert ready.hard_state == HardState(1, 1)
+    assert ready.hard_state == HardState(hard_state.term + 1, 1)
+    assert raft.role is Role.CANDIDATE
+    raft.persisted(ready.number)
+    assert raft.role is Role.LEADER
+    return raft
+
+
+def test_a_single_member_leads_when_its_vote_is_on_its_disk_and_commits_what_is_there() -> None:
+    raft = alone(HardState(), empty(1))
+    assert raft.propose([b"a"]) == 2
+    ready = raft.ready()
+    assert ready is not None
     assert [entry.data for entry in ready.entries] == [b"", b"a"]
     assert ready.committed == ()
     raft.persisted(ready.number)
@@ -39,8 +50,7 @@ def test_a_single_member_leads_at_once_and_commits_what_is_on_its_disk() -> None
 
 
 def test_a_single_member_that_restarts_commits_its_old_entries_in_a_new_term() -> None:
-    raft = Raft(Config(1), HardState(4, 1), log_of(3, 4, members=(1,)), Random(0))
-    raft.start()
+    raft = alone(HardState(4, 1), log_of(3, 4, members=(1,)))
     ready = raft.ready()
     assert ready is not None
     assert (raft.term, ready.committed) == (5, ())
@@ -48,6 +58,21 @@ def test_a_single_member_that_restarts_commits_its_old_entries_in_a_new_term() -
     ready = raft.ready()
     assert ready is not None
     assert [entry.index for entry in ready.committed] == [1, 2, 3]
+
+
+def test_a_learner_hears_nothing_of_a_term_that_its_only_voter_may_still_forget() -> None:
+    """A crash before the write would begin the same term again, with other entries at the same places."""
+    group = of_voters(1).with_learner("node", "")
+    raft = Raft(Config(1), HardState(), Log(base=group), Random(0))
+    raft.start()
+    asked = raft.ready()
+    assert asked is not None
+    assert all(message.kind is MessageKind.PRE_VOTE for message in asked.messages)
+    assert raft.ready() is None
+    raft.persisted(asked.number)
+    leading = raft.ready()
+    assert leading is not None
+    assert [(message.kind, message.to) for message in leading.messages] == [(MessageKind.APPEND, 2)]
 
 
 def test_a_timeout_elects_one_leader_that_all_follow() -> None:
@@ -330,8 +355,7 @@ def test_a_write_that_was_overtaken_does_not_vouch_for_what_replaced_it() -> Non
 
 
 def test_a_log_forgets_what_a_snapshot_holds_and_goes_on() -> None:
-    raft = Raft(Config(1), HardState(), empty(1), Random(0))
-    raft.start()
+    raft = alone(HardState(), empty(1))
     raft.propose([b"a", b"b", b"c"])
     ready = raft.ready()
     assert ready is not None
