@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NODES_PER_ENTRY: Final = 1000
 LOG_ENTRIES_KEPT: Final = 20
 ZONES: Final = 3
+INGRESS_NODES: Final = 200
+"""More nodes than that have no ingress network: its subnet has no addresses for them (Docker's has not, either)."""
 
 
 class ControlPlane:
@@ -78,7 +80,7 @@ class ControlPlane:
     def _first_state(self, now_ns: int) -> tuple[Change, ...]:
         spec = ClusterSpec(snapshot_interval=self._cluster.shape.snapshot_interval, log_entries_for_slow_followers=LOG_ENTRIES_KEPT)
         made: list[Change] = [created(Cluster(ClusterId("c"), spec))]
-        if self.agents:
+        if 0 < len(self.agents) <= INGRESS_NODES:
             made.append(created(Network(NetworkId("ingress"), NetworkSpec("ingress", ingress=True), Meta(created_at_ns=now_ns))))
         for number, agent in enumerate(self.agents):
             node = NodeSpec(labels=(("zone", f"z{number % ZONES}"),))

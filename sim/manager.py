@@ -140,6 +140,11 @@ class Manager:
         """Whether its state cannot be relied on."""
         return self.wiped or self.suspect or bool(self.damage)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way in it, or nothing can be."""
+        return self._woken or self._busy or self.process.paused or bool(self.process.drift_permille) or bool(self.slow_ns)
+
     # -- what is asked for
 
     @property
@@ -210,7 +215,7 @@ class Manager:
 
     def _tick(self) -> None:
         assert self.member is not None
-        if self.member.tick():
+        if self.member.tick() and not beat_calmly(self):
             self.wake()
         self.process.later(self.process.ticks(TICK_NS), self._tick)
 
@@ -350,9 +355,35 @@ class Manager:
             self.member.saved(effect.snapshot, durable)
             self.wake()
 
-    @property
-    def is_leader(self) -> bool:
-        return self.member is not None and self.member.raft.role is Role.LEADER
+
+def beat_calmly(manager: Manager) -> bool:
+    """A round of heartbeats at once, without the network and the shells, when it can't matter: the weather is fine and
+    nobody has anything to do or to learn. Such rounds are most of what a cluster at rest does. False: not now.
+    """
+    raft = manager.member.raft if manager.member is not None else None
+    if raft is None or raft.role is not Role.LEADER or manager.busy or not manager.cluster.network.is_calm:
+        return False
+    log, peers = raft.log, [manager.cluster.by_raft_id(raft_id) for raft_id in raft.progress]
+    if log.applied != log.last or any(progress.match != log.last or progress.paused for progress in raft.progress.values()):
+        return False
+    followers = [(peer.raft_id, peer.member.raft) for peer in peers if peer is not None and peer.member is not None and not peer.busy]
+    if len(followers) != len(peers) or any(core.log.applied != log.last or core.leader != raft.config.id for _, core in followers):
+        return False
+    cores = dict(followers)
+    beats = raft.ready()
+    for beat in beats.messages if beats is not None else ():
+        assert beat.kind is MessageKind.HEARTBEAT
+        follower = cores[beat.to]
+        follower.step(beat)
+        heard = follower.ready()
+        assert heard is not None, "it answers"
+        assert not heard.must_write, "it had nothing to learn"
+        follower.persisted(heard.number)
+        for reply in heard.messages_after:
+            raft.step(reply)
+    if beats is not None:
+        raft.persisted(beats.number)
+    return True
 
 
 def said(message: Message) -> str:

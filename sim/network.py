@@ -111,6 +111,12 @@ class Network:
     def is_cut(self, sender: str, to: str) -> bool:
         return bool(self._cuts) and self._cuts.get((sender, to), 0) > 0
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether every message arrives, and soon."""
+        weather = self.weather
+        return not (self._cuts or weather.loss_permille or weather.double_permille or weather.late_permille)
+
     def delay(self) -> int:
         return self.weather.least_ns + self._draws.below(self.weather.spread_ns)
 

@@ -17,7 +17,7 @@ from sim.run import Result, run
 from sim.scenario import Scenario, Step
 from sim.world import MS, SECOND
 
-MAX_RUNS: Final = 600
+MAX_RUNS: Final = 300
 
 replace = msgspec.structs.replace
 
@@ -27,9 +27,9 @@ def kind_of(failure: str) -> str:
     return re.sub(r"\d+", "#", re.sub(r"\b[0-9a-z]{25}\b|\b[mncs]\d+(\.\d+)?\b", "@", failure.split(":", maxsplit=1)[0]))
 
 
-def shrink(found: Result, say: Callable[[str], None] = lambda _line: None) -> Result:
-    """The smallest run that was found; bounded by MAX_RUNS runs."""
-    search = _Search(found, say)
+def shrink(found: Result, say: Callable[[str], None] = lambda _line: None, most_runs: int = MAX_RUNS) -> Result:
+    """The smallest run that was found."""
+    search = _Search(found, say, most_runs)
     search.cut_end()
     search.drop_steps()
     search.shrink_shape()
@@ -38,11 +38,11 @@ def shrink(found: Result, say: Callable[[str], None] = lambda _line: None) -> Re
 
 
 class _Search:
-    def __init__(self, found: Result, say: Callable[[str], None]) -> None:
+    def __init__(self, found: Result, say: Callable[[str], None], most_runs: int) -> None:
         self.best = found
         self._kind = kind_of(found.failure)
         self._say = say
-        self._left = MAX_RUNS
+        self._left = most_runs
 
     def _try(self, scenario: Scenario) -> bool:
         if self._left <= 0:

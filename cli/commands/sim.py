@@ -108,7 +108,7 @@ def run(_api: Api, arguments: tuple[str, ...], seed: int, trace: bool | None, di
     print(f"seed {seed}: all is well: {_size(result)}, {result.simulated_s:.0f} s simulated in {took_s:.1f} s", flush=True)
 
 
-@command("replay", "FILE", summary="Run a saved scenario again")
+@command("replay", "FILE", summary="Run a saved scenario again", least=1, most=1)
 @option("--svg", help="Draw its timeline into this file")
 @switch("--trace", help="Print every event with its cause")
 def replay(_api: Api, arguments: tuple[str, ...], svg: str | None, trace: bool | None) -> None:

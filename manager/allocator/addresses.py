@@ -75,9 +75,11 @@ class AddressBook:
         self.used: dict[NetworkId, dict[int, int]] = {}
         self.last: dict[NetworkId, int] = {}
         self._pools: dict[NetworkId, Pool] = {}
+        self._full: dict[NetworkId, None] = {}  # searched in vain, and nothing has been released since
 
     def set_network(self, network_id: NetworkId, network: Network | None) -> None:
         """A network appeared, changed or went."""
+        self._full.pop(network_id, None)
         pool = pool_of(network) if network is not None else None
         if pool is None:
             self._pools.pop(network_id, None)
@@ -95,6 +97,7 @@ class AddressBook:
 
     def release(self, network_id: NetworkId, address: str) -> None:
         number = to_number(address)
+        self._full.pop(network_id, None)
         used = self.used[network_id]
         if used[number] == 1:
             del used[number]
@@ -115,7 +118,7 @@ class AddressBook:
         """The next address of this network in CIDR form, not yet claimed; None when all are taken, or no subnet is
         given yet."""
         pool = self._pools.get(network_id)
-        if pool is None or pool.first > pool.last:
+        if pool is None or pool.first > pool.last or network_id in self._full:
             return None
         used = self.used.get(network_id, {})
         size = pool.last - pool.first + 1
@@ -124,4 +127,5 @@ class AddressBook:
             number = pool.first + (start + step) % size
             if number not in used and number not in pool.reserved:
                 return f"{to_text(number)}/{pool.prefix}"
+        self._full[network_id] = None
         return None
