@@ -14,7 +14,10 @@ from pathlib import Path
 
 from bench.report import Report, table
 
-NAMES = ("services", "memory", "lab_up", "runtime", "run", "mesh", "network", "swarm", "unpack", "pull", "raft", "restart", "sessions", "failover", "simulation")
+NAMES = (
+    "services", "memory", "lab_up", "runtime", "run", "mesh", "network", "swarm", "unpack", "pull", "raft", "restart", "sessions", "failover",
+    "simulation",
+)  # fmt: skip
 
 
 def main() -> int:
