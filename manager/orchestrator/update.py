@@ -66,7 +66,7 @@ def advance(draft: Draft, service: Service) -> None:
     ) or UpdateConfig()
     progress = _progress(draft, service, config)
     if not is_under_way(service):
-        if not progress.todo:
+        if not (progress.todo or progress.halfway or progress.unproven):
             return
         service = _write(draft, service, UpdateStatus(UpdateState.UPDATING, draft.now_ns, 0, "update in progress"))
     if _failures_decide(draft, service, config, progress):

@@ -148,6 +148,20 @@ def test_an_update_does_not_wait_for_the_time_of_a_node_whose_clock_runs_ahead()
     assert state(world) == (UpdateState.COMPLETED, "update completed")
 
 
+def test_a_service_that_is_scaled_in_the_middle_of_a_start_first_update_keeps_no_old_task() -> None:
+    """Scaling ends the update's status, not the update (found by the simulated world)."""
+    world = started(replicas=1)
+    world.update("a", replicas=1, image="new", update=UpdateConfig(order=UpdateOrder.START_FIRST, monitor_ns=SECOND_NS))
+    world.settle()
+    assert len(world.live()) == 2
+    world.scale("a", 2)
+    world.run()
+    world.advance(10)
+    world.run()
+    assert images(world) == ["new", "new"]
+    assert state(world) == (UpdateState.COMPLETED, "update completed")
+
+
 def test_a_failing_update_pauses_and_names_the_task() -> None:
     world = started()
     update(world, UpdateConfig(delay_ns=30 * SECOND_NS))
