@@ -35,8 +35,8 @@ class Client:
         self.process = Process(cluster.world, name)
         self.process.begin()
         self._turn = 0
-        self._number = 0
-        self._busy = False
+        self._attempt = 0
+        self._call: Call | None = None
         self.history: list[Call] = []
 
     @property
@@ -50,51 +50,50 @@ class Client:
         self._begin(key, None)
 
     def _begin(self, key: str, value: int | None) -> None:
-        if self._busy:
+        if self._call is not None:
             return
-        self._busy = True
-        self._number += 1
-        call = Call(self.name, key, value, self._cluster.world.now_ns)
+        call = self._call = Call(self.name, key, value, self._cluster.world.now_ns)
         self.history.append(call)
         what = f"reads {key}" if value is None else f"writes {key} = {value}"
         self._cluster.world.note(self.name, what)
-        self._ask(call, self._number)
-        self.process.later(PATIENCE_NS, self._give_up, call, self._number)
+        self._ask(call)
+        self.process.later(PATIENCE_NS, self._give_up, call)
 
-    def _ask(self, call: Call, number: int) -> None:
-        if self._number != number or not self._busy:
+    def _ask(self, call: Call) -> None:
+        if self._call is not call:
             return
+        self._attempt += 1
         managers = self._cluster.managers
         manager = managers[self._turn % len(managers)]
-        self._cluster.network.datagram(self.name, manager.process, serve, manager, self, call, number)
-        self.process.later(PATIENCE_NS // 8, self._unheard, call, number, self._turn)
+        self._cluster.network.datagram(self.name, manager.process, serve, manager, self, call, self._attempt)
+        self.process.later(PATIENCE_NS // 8, self._unheard, call, self._attempt)
 
-    def _unheard(self, call: Call, number: int, turn: int) -> None:
+    def _unheard(self, call: Call, attempt: int) -> None:
         """No answer: what was asked may have happened, so it is not asked again. A read may be."""
-        if self._number == number and self._busy and self._turn == turn and call.value is None:
+        if self._call is call and self._attempt == attempt and call.value is None:
             self._turn += 1
-            self._ask(call, number)
+            self._ask(call)
 
-    def hear(self, call: Call, number: int, answer: int | ClusterError | None) -> None:
-        """The manager's answer; an error that says that nothing was done is tried again elsewhere."""
-        if self._number != number or not self._busy:
+    def hear(self, call: Call, attempt: int, answer: int | ClusterError | None) -> None:
+        """The manager's answer to the latest attempt; an error that says that nothing was done is tried again elsewhere."""
+        if self._call is not call or self._attempt != attempt:
             return
         if isinstance(answer, (NotLeader, OutOfSequence, Conflict)):
+            self._attempt += 1  # the same answer may come again
             if isinstance(answer, NotLeader):
                 self._turn += 1
-            self.process.later(RETRY_NS, self._ask, call, number)
-            return
-        if isinstance(answer, ClusterError):
+            self.process.later(RETRY_NS, self._ask, call)
+        elif isinstance(answer, ClusterError):
             self._end(call, Outcome.UNKNOWN, None)
-            return
-        self._end(call, Outcome.DONE, answer)
+        else:
+            self._end(call, Outcome.DONE, answer)
 
-    def _give_up(self, call: Call, number: int) -> None:
-        if self._number == number and self._busy:
+    def _give_up(self, call: Call) -> None:
+        if self._call is call:
             self._end(call, Outcome.UNKNOWN, None)
 
     def _end(self, call: Call, outcome: Outcome, answer: int | None) -> None:
-        self._busy = False
+        self._call = None
         call.outcome = outcome
         call.returned_ns = self._cluster.world.now_ns
         if call.value is None:
@@ -102,11 +101,11 @@ class Client:
         self._cluster.world.note(self.name, f"{outcome.value}: {call}")
 
 
-def serve(manager: Manager, client: Client, call: Call, number: int) -> None:
+def serve(manager: Manager, client: Client, call: Call, attempt: int) -> None:
     """At the manager: what a control call does, for a register."""
 
     def tell(answer: int | ClusterError | None) -> None:
-        manager.cluster.network.datagram(manager.name, client.process, client.hear, call, number, answer)
+        manager.cluster.network.datagram(manager.name, client.process, client.hear, call, attempt, answer)
 
     def wrote(answer: Answer) -> None:
         tell(answer if isinstance(answer, ClusterError) else call.value)
