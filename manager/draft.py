@@ -6,6 +6,7 @@ was once the draft is over (`Index.begin`, `Index.rollback`).
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 from typing import Final
 
@@ -132,8 +133,9 @@ class Touched(msgspec.Struct, frozen=True):
     networks: dict[NetworkId, None]
 
 
-def _age(task: Task) -> tuple[int, int, str]:
-    return (task.meta.created_at_ns, task.meta.version, task.id)
+def _age(task: Task) -> tuple[float, int, str]:
+    """Orders tasks from old to new by the log, which no clock moves; those of this draft are the newest."""
+    return (task.meta.created or inf, task.meta.created_at_ns, task.id)
 
 
 def _same(before: object, after: object) -> bool:

@@ -16,6 +16,7 @@ class Meta(Value, frozen=True):
     version: int = 0  # index of the log entry that last changed the object
     created_at_ns: int = 0
     updated_at_ns: int = 0
+    created: int = 0  # index of the log entry that made the object: which of two is older, whatever the leaders' clocks said; 0 before it is in the store
 
 
 class NodeState(enum.StrEnum):

@@ -62,4 +62,4 @@ def _task_named(tables: Tables, reference: str) -> tuple[Task, ...]:
 
 def _currency(task: Task) -> tuple[bool, int, int, str]:
     """Orders the tasks of one slot: meant to run before meant to stop, then the newest."""
-    return (task.desired_state <= TaskState.RUNNING, task.meta.created_at_ns, task.meta.version, task.id)
+    return (task.desired_state <= TaskState.RUNNING, task.meta.created, task.meta.created_at_ns, task.id)

@@ -108,7 +108,7 @@ class Transaction:
             obj = msgspec.structs.replace(obj, spec_version=self._index)
         elif isinstance(obj, Task):
             obj = sharing.shared(obj, self._spec_of_service(obj))
-        self._put(kind, id, None, self._stamped(obj))
+        self._put(kind, id, None, self._stamped(obj, self._index))
 
     def _update(self, kind: Kind, id: str, obj: Object) -> None:
         before = self._present(kind, id)
@@ -123,7 +123,7 @@ class Transaction:
         elif isinstance(obj, Task):
             assert isinstance(before, Task)
             obj = _planned(before, obj)
-        self._put(kind, id, before, self._stamped(obj))
+        self._put(kind, id, before, self._stamped(obj, before.meta.created))
 
     def _report(self, change: Change) -> None:
         """Merge a task's status. A report for a task that is gone came late and says nothing to anyone any more.
@@ -152,8 +152,8 @@ class Transaction:
         self._rows[kind, id] = after
         self._events.append(Event(kind, id, before, after))
 
-    def _stamped(self, obj: Object) -> Object:
-        return msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, version=self._index))
+    def _stamped(self, obj: Object, created: int) -> Object:
+        return msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, version=self._index, created=created))
 
     def _claim_name(self, kind: Kind, obj: Object) -> None:
         if kind not in UNIQUE_NAMES:

@@ -148,6 +148,20 @@ def test_an_update_does_not_wait_for_the_time_of_a_node_whose_clock_runs_ahead()
     assert state(world) == (UpdateState.COMPLETED, "update completed")
 
 
+def test_the_newest_task_of_a_slot_is_the_one_that_the_log_has_last_whatever_the_clocks_said() -> None:
+    """A leader whose clock is slow makes successors that look older than what they replace (found by the simulated world)."""
+    world = started(replicas=1)
+    (old,) = world.running()
+    world.now_ns -= 40 * SECOND_NS
+    world.update("a", replicas=1, image="new", update=UpdateConfig(order=UpdateOrder.START_FIRST, monitor_ns=SECOND_NS))
+    world.settle()
+    world.fail(old)
+    world.settle()
+    assert [t.spec.container.image for t in world.live()] == ["new"], "what ended has a successor already"
+    world.run()
+    assert [t.spec.container.image for t in world.running()] == ["new"]
+
+
 def test_a_service_that_is_scaled_in_the_middle_of_a_start_first_update_keeps_no_old_task() -> None:
     """Scaling ends the update's status, not the update (found by the simulated world)."""
     world = started(replicas=1)

@@ -30,6 +30,11 @@ def test_a_cluster_with_agents_keeps_them_under_everything() -> None:
         assert result.failure == "", f"seed {seed}"
 
 
+def test_the_worlds_of_the_readme_are_well() -> None:
+    result = run(generate(7, Shape(agents=5, services=3, seconds=60, faults=EVERYTHING)), keep=False)
+    assert result.failure == ""
+
+
 RUN = """
 from sim.run import run
 from sim.scenario import Shape

@@ -59,6 +59,13 @@ def test_an_entry_sets_the_version_of_what_it_wrote_and_says_what_it_did() -> No
     assert store.all(Kind.SERVICE)[0].meta.version == 7
 
 
+def test_an_object_keeps_the_entry_that_made_it() -> None:
+    store = Store()
+    store.apply(7, (created(service("s1")),))
+    store.apply(9, (updated(replace(store.all(Kind.SERVICE)[0], pending_delete=True)),))
+    assert (store.all(Kind.SERVICE)[0].meta.created, store.all(Kind.SERVICE)[0].meta.version) == (7, 9)
+
+
 @pytest.mark.parametrize(
     ("refused", "error", "sentence"),
     [
