@@ -100,10 +100,13 @@ class NameService:
         self._serve(record, None)
 
     async def adopt(self, records: tuple[Record, ...]) -> None:
-        """Containers that run already, at start: on the sockets that were kept. Those of containers that are gone are let go."""
+        """Containers that run already, at start: on the sockets that were kept. Those of containers that are gone are let go.
+
+        All are introduced before the first is served: a question may have waited in its socket's buffer for this moment, about any other."""
         kept = set(await self._supervisor.kept())
         for record in records:
             self._introduce(record)
+        for record in records:
             if naming.resolves(record.attachments):
                 name = SHELF + record.id
                 found = await self._supervisor.take(name) if name in kept else ()

@@ -41,6 +41,10 @@ DRAINED_BYTES: Final = 256 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 BACKLOG: Final = 128
 SOCKET_MODE: Final = 0o660
+READING_BYTES: Final = 1
+"""What the kernel still counts of a message while it tells that the other side has read it, and takes back without telling anybody. A message counts
+with hundreds (the memory that it takes). Source: sock_wfree in net/core/sock.c."""
+
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -281,12 +285,12 @@ class _RawStream(Stream):
 
 async def _until_read(connection: trio.socket.SocketType) -> None:
     """Until the other side has read all that was sent, or has gone. The kernel wakes an edge-triggered poll whenever something was read."""
-    if not _unread_bytes(connection):
+    if _unread_bytes(connection) <= READING_BYTES:
         return
     with select.epoll() as poll:
         poll.register(connection.fileno(), select.EPOLLOUT | select.EPOLLET)
         poll.poll(0)  # what it says of the present
-        while _unread_bytes(connection):
+        while _unread_bytes(connection) > READING_BYTES:
             await trio.lowlevel.wait_readable(poll.fileno())
             poll.poll(0)
 
