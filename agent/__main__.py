@@ -33,6 +33,7 @@ def main() -> int:
     )
     parser.add_argument("--userns-remap", default="", metavar="default|USER|BASE:COUNT", help="containers run in user namespaces with these ids of the host")
     parser.add_argument("--group", "-G", default="festoon", help="the group that may use the socket, if this machine has it (default: %(default)s)")
+    parser.add_argument("--metrics-addr", default="", metavar="HOST:PORT", help="serve /metrics there, too, to whoever asks (default: on the socket only)")
     parser.add_argument("--stem-unit", default="", metavar="UNIT", help="the unit of systemd that starts the containers' parent (default: started here)")
     parser.add_argument("--ready-fd", type=int, help="a descriptor that gets the line `ready` when the socket answers")
     parser.add_argument("--debug", action="store_true", help="log more")
@@ -46,7 +47,7 @@ def main() -> int:
         parser.error(str(error))
     settings = Settings(
         root=options.root, run=options.run, backend=options.balancing, ready_fd=options.ready_fd, group=options.group, stem_unit=options.stem_unit,
-        labels=labels, registries=registries, userns_remap=options.userns_remap,
+        labels=labels, registries=registries, userns_remap=options.userns_remap, metrics_address=options.metrics_addr,
     )  # fmt: skip
     gc.freeze()
     status = 0

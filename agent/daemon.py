@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from agent import addresses, machine, membership_files, service_manager, user_na
 from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
 from agent.containers import Containers
+from agent.engine.metrics import listen, run_metrics
 from agent.engine.server import run_engine
 from agent.events import EventBus
 from agent.membership import Membership
@@ -47,7 +48,7 @@ log = logging.getLogger("festoon.daemon")
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`backend` forces how the mesh balances: auto, ipvs or nft. `userns_remap`: see agent/user_namespaces.py.
-    `group` may use the socket. `stem_unit`: systemd's, which starts the stem."""
+    `group` may use the socket. `stem_unit`: systemd's, which starts the stem. `metrics_address`: host:port, empty: none."""
 
     root: Path
     run: Path
@@ -58,23 +59,25 @@ class Settings:
     labels: Pairs = ()
     registries: Registries = AS_DOCKER
     userns_remap: str = ""
+    metrics_address: str = ""
 
 
 async def run_daemon(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises Conflict when another festoond owns this state."""
+    """Serve until SIGTERM or SIGINT. Raises Conflict when another festoond owns this state, Unavailable for an address that cannot be bound."""
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
     settings.run.mkdir(parents=True, exist_ok=True, mode=0o755)
     lock = _lock(settings.root)
     try:
+        listeners = await listen(settings.metrics_address) if settings.metrics_address else ()
         async with _open_node(settings) as node:
-            await _serve(node, settings)
+            await _serve(node, settings, listeners)
             if not any(node.containers.is_running(r) for r in node.containers.records()):
                 await node.containers.end_supervisor()  # nothing to look after: leave no process behind
     finally:
         os.close(lock)
 
 
-async def _serve(node: Node, settings: Settings) -> None:
+async def _serve(node: Node, settings: Settings, metrics_listeners: Sequence[trio.SocketListener]) -> None:
     """Until a signal asks for the end."""
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -83,6 +86,8 @@ async def _serve(node: Node, settings: Settings) -> None:
             await node.containers.recover()
             await nursery.start(node.swarm.run)
             await nursery.start(partial(run_engine, node, settings.run / "festoon.sock", group=machine.group_id(settings.group)))
+            if metrics_listeners:
+                nursery.start_soon(run_metrics, node, metrics_listeners)
             _say_ready(settings.ready_fd)
             service_manager.say("READY=1")
             log.info("serving", extra={"fields": {"socket": str(settings.run / "festoon.sock"), "balancing": node.backend}})

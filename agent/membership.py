@@ -259,6 +259,10 @@ class Membership:
         """A control call. Raises Unavailable in Docker's words on a node that is no manager, or when no manager answers."""
         return await self._manager_session().call(name, request)
 
+    async def call_own_manager(self, name: str, request: object = Nothing()) -> Any:  # noqa: B008  an immutable value
+        """A call that this node's own manager answers for itself. Raises Unavailable as `call`, or when it does not answer."""
+        return await self._manager_session().call_own(name, request)
+
     async def attach(self, request: Attach) -> Attached:
         """Ask for an address on an attachable overlay for a container of this node's own. Raises what the managers say, Unavailable."""
         if self._session is None:

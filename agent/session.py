@@ -138,6 +138,14 @@ class Session:
                 if name not in READS:
                     raise Unavailable(NO_LEADER) from error  # it fell silent in the middle
 
+    async def call_own(self, name: str, request: object) -> Any:
+        """One call to the manager of this node itself, whoever leads, over a connection of its own. Raises Unavailable when it does not answer within
+        CALL_WAIT_S."""
+        with trio.move_on_after(CALL_WAIT_S):
+            async with connect(self._local[1], self._contexts.client, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
+                return await peer.call(name, request)
+        raise Unavailable(f"the manager of this node did not answer within {CALL_WAIT_S:g} s")
+
     @asynccontextmanager
     async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
         """Raises NotLeader when it broke off because the manager was lost or leads no longer: the next one may be asked. Otherwise as `call`."""

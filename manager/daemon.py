@@ -24,7 +24,7 @@ from cluster.model.changes import Kind
 from cluster.model.errors import FailedPrecondition, NotLeader, Unavailable
 from cluster.wire.calls import CALLS, Call, Nothing, Text
 from cluster.wire.peer import Caller, Handler, serve, split_address
-from manager import admission, bootstrap, entrance, identity_files, member_file
+from manager import admission, bootstrap, entrance, identity_files, member_file, metrics
 from manager.autolock import Autolock
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.entrance import Entrance
@@ -54,7 +54,7 @@ async def run(options: Options) -> None:
     if how is not Entrance.FOUND:
         identity, credentials = identity_files.load(options.identity)
         seat = member_file.load(options.state) or await entrance.join(options, identity, credentials)
-    store = Store()
+    store = metrics.MeasuredStore()
     only = Member(seat.raft_id, identity.node_id, options.advertise) if options.bootstrap is not None and how is Entrance.RESUME else None
     try:
         async with open_driver(options.state, store, raft_id=seat.raft_id, only=only, unlocking=options.unlocking) as driver:
@@ -105,7 +105,9 @@ def _say_ready(descriptor: int, identity: Identity) -> None:
 class _Manager:
     """Everything that runs while this manager does, whoever leads."""
 
-    def __init__(self, store: Store, driver: Driver, options: Options, own: OwnIdentity, autolock: Autolock, seat: Seat, me: Member) -> None:
+    def __init__(
+        self, store: metrics.MeasuredStore, driver: Driver, options: Options, own: OwnIdentity, autolock: Autolock, seat: Seat, me: Member
+    ) -> None:
         self._store = store
         self._driver = driver
         self._listen = options.listen
@@ -122,6 +124,7 @@ class _Manager:
         handlers: dict[str, Handler] = {
             "ca.root": self._root,
             "raft.follow": self._peers.follow,
+            "control.metrics": self._metrics,
             "control.stop": self._stop_now,
             **self._reigns.handlers(),
         }
@@ -184,6 +187,9 @@ class _Manager:
         if not clusters:
             raise NotLeader(self._peers.leader_address)
         return Text(clusters[0].root_ca_pem)
+
+    async def _metrics(self, caller: Caller, request: Nothing) -> Text:
+        return Text(metrics.exposition(self._store, self._driver, self._reigns.scheduling_delays))
 
     async def _stop_now(self, caller: Caller, request: Nothing) -> Nothing:
         log.info("stopping", extra={"fields": {"by": caller.node_id}})

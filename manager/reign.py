@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 
 import trio
 
+from cluster.metrics import Histogram
 from cluster.model.changes import Change, Kind, updated
 from cluster.model.errors import NotLeader, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId
@@ -57,7 +58,7 @@ from manager.tracing import TraceBroker
 LEADER_WAIT_S: Final = 3.0
 """How long a call waits for somebody to lead: two elections."""
 
-LOCAL_CALLS: Final = frozenset({"ca.root", "raft.follow", "control.stop"})
+LOCAL_CALLS: Final = frozenset({"ca.root", "raft.follow", "control.metrics", "control.stop"})
 """What every manager answers by itself."""
 
 log = logging.getLogger("festoon.reign")
@@ -66,11 +67,11 @@ log = logging.getLogger("festoon.reign")
 class Reign:
     """The parts of one leadership, made with the store as it is at its beginning. `run` must be running while it serves."""
 
-    def __init__(self, store: Store, driver: Driver, peers: Peers, me: Member) -> None:
+    def __init__(self, store: Store, driver: Driver, peers: Peers, me: Member, scheduling_delays: Histogram) -> None:
         self._store = store
         self._driver = driver
         self._peers = peers
-        self._dispatcher = Dispatcher(store, driver, time_ns)
+        self._dispatcher = Dispatcher(store, driver, time_ns, scheduling_delays)
         self._control = Control(store, driver, time_ns, SystemRandom(), self.managers)
         self._leader = Leader(store, driver, time_ns, Random(os.urandom(32)))  # noqa: S311  seeded by the system
         self._broker = LogBroker(store, self._dispatcher.session_of)
@@ -167,6 +168,7 @@ class Reigns:
         self._nursery: trio.Nursery | None = None
         self._scopes: set[trio.CancelScope] = set()  # of the calls that the present one serves
         self._streams: dict[trio.CancelScope, Peer] = {}
+        self.scheduling_delays = Histogram()  # of all of them
 
     async def run(self) -> None:
         """Reign whenever this manager leads. Raises Unavailable when the driver stops."""
@@ -175,7 +177,7 @@ class Reigns:
             term = self._driver.term
             log.info("this manager leads", extra={"fields": {"term": term}})
             async with trio.open_nursery() as self._nursery:
-                reign = Reign(self._store, self._driver, self._peers, self._me)
+                reign = Reign(self._store, self._driver, self._peers, self._me, self.scheduling_delays)
                 await self._nursery.start(reign.run)
                 self._reign = reign
                 self._peers.note_change()

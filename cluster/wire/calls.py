@@ -426,6 +426,7 @@ CALLS: Final[dict[str, Call]] = {
         Call("control.raft_log", AskRaftLog, RaftLog, _C.MANAGER),
         Call("control.logs", LogsOf, LogLine, _C.MANAGER, stream=True),
         Call("control.watch", WatchKinds, Watched, _C.MANAGER, stream=True),
+        Call("control.metrics", Nothing, Text, _C.MANAGER),
         Call("control.stop", Nothing, Nothing, _C.MANAGER),
     )
 }

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server on a unix socket, with trio: what the Engine API is served by.
+"""An HTTP/1.1 server with trio, on a unix socket or others: what the Engine API and the metrics are served by.
 
 Owns connections, their limits and the order of reading and writing; never knows a path or a body's meaning: that is
 the application's, one `async def application(request: Request) -> Response`. A ClusterError that it raises becomes
@@ -15,7 +15,7 @@ import socket
 import stat
 import sys
 import termios
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -346,18 +346,14 @@ def _expects_body(request: Request) -> bool:
     return "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
 
 
-async def serve_unix(
-    path: str | os.PathLike[str],
+async def serve(
+    listeners: Sequence[trio.SocketListener],
     application: Application,
     *,
-    group: int = -1,
     max_connections: int = MAX_CONNECTIONS,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve on a unix socket at `path` (mode 0660, of this group; -1: the process's) until cancelled; reports when it listens. A socket file that
-    nobody listens on any more is replaced, and ours is removed at the end. Raises Conflict when another server
-    listens there, OSError when the socket can't be made."""
-    name = os.fspath(path)
+    """Serve whoever connects to one of these until cancelled; closes them."""
     limiter = trio.CapacityLimiter(max_connections)
 
     async def accepted(stream: trio.SocketStream) -> None:
@@ -373,13 +369,28 @@ async def serve_unix(
         finally:
             limiter.release()
 
+    async with trio.open_nursery() as nursery:
+        await nursery.start(trio.serve_listeners, accepted, listeners)
+        task_status.started()
+
+
+async def serve_unix(
+    path: str | os.PathLike[str],
+    application: Application,
+    *,
+    group: int = -1,
+    max_connections: int = MAX_CONNECTIONS,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve on a unix socket at `path` (mode 0660, of this group; -1: the process's) until cancelled; reports when it listens. A socket file that
+    nobody listens on any more is replaced, and ours is removed at the end. Raises Conflict when another server
+    listens there, OSError when the socket can't be made."""
+    name = os.fspath(path)
     listening = _bind(name, group)
     inode = os.stat(name).st_ino
     try:
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-        async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, accepted, [listener])
-            task_status.started()
+        await serve([listener], application, max_connections=max_connections, task_status=task_status)
     finally:
         listening.close()
         with suppress(FileNotFoundError):

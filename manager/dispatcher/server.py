@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from cluster.metrics import Histogram
 from cluster.model.assignments import SessionMessage
 from cluster.model.changes import Kind, updated
 from cluster.model.errors import ClusterError, InvalidArgument, NotFound, OutOfSequence, PermissionDenied, Unavailable
@@ -38,14 +39,14 @@ log = logging.getLogger("manager.dispatcher")
 class Dispatcher:
     """One manager's dispatcher. Made with the store as it is now; `run` must be running while it serves."""
 
-    def __init__(self, store: Store, driver: Driver, wall_ns: Callable[[], int]) -> None:
+    def __init__(self, store: Store, driver: Driver, wall_ns: Callable[[], int], scheduling_delays: Histogram) -> None:
         self._store = store
         self._driver = driver
         self._wall_ns = wall_ns
         self._sessions = Sessions()
         self._desk = Desk(store, lambda: driver.leader_address)
         self._liveness_changed = trio.Event()
-        self._reports = Reports(store, driver.propose)
+        self._reports = Reports(store, driver.propose, wall_ns, scheduling_delays)
         self._watch: Watch = store.watch()
         self._draining: deque[tuple[float, TaskId]] = deque()  # (when its bound is reached, task), in that order
         self._drain_begun = trio.Event()

@@ -6,16 +6,17 @@ it came late, and the agent's next assignment says how things are. Reports are a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 import trio
 
+from cluster.metrics import Histogram
 from cluster.model.changes import Change, Kind, status_of
 from cluster.model.errors import ClusterError
 from cluster.model.ids import NodeId
-from cluster.model.objects import TaskStatus
+from cluster.model.objects import Task, TaskStatus
 from cluster.model.task_state import AGENT, TaskState, is_final
 from manager.store import Batch, Store
 
@@ -54,6 +55,14 @@ def _bounded(status: TaskStatus) -> TaskStatus:
     return msgspec.structs.replace(status, message=status.message[:TEXT_LIMIT], err=status.err[:TEXT_LIMIT])
 
 
+def delays_s(batch: Batch, now_ns: int) -> Iterator[float]:
+    """How long ago each task was created that began to run with this commit. Pure."""
+    for event in batch.events:
+        before, after = event.before, event.after
+        if isinstance(before, Task) and isinstance(after, Task) and before.status.state < after.status.state is TaskState.RUNNING:
+            yield max(now_ns - after.meta.created_at_ns, 0) / 1e9  # another manager's clock may have been ahead
+
+
 class _Report:
     __slots__ = ("done", "failure", "node_id", "updates")
 
@@ -65,11 +74,15 @@ class _Report:
 
 
 class Reports:
-    """The queue between sessions and the log. `propose` is the Raft driver's."""
+    """The queue between sessions and the log. `propose` is the Raft driver's; `scheduling_delays` gets what `delays_s` finds."""
 
-    def __init__(self, store: Store, propose: Callable[[tuple[Change, ...]], Awaitable[Batch]]) -> None:
+    def __init__(
+        self, store: Store, propose: Callable[[tuple[Change, ...]], Awaitable[Batch]], wall_ns: Callable[[], int], scheduling_delays: Histogram
+    ) -> None:
         self._store = store
         self._propose = propose
+        self._wall_ns = wall_ns
+        self._scheduling_delays = scheduling_delays
         self._send, self._receive = trio.open_memory_channel[_Report](QUEUED_REPORTS)
 
     async def submit(self, node_id: NodeId, updates: Updates) -> None:
@@ -96,7 +109,9 @@ class Reports:
             changes = accept(self._store, ((r.node_id, r.updates) for r in reports))
             try:
                 for start in range(0, len(changes), REPORTS_PER_PROPOSAL):
-                    await self._propose(changes[start : start + REPORTS_PER_PROPOSAL])
+                    batch = await self._propose(changes[start : start + REPORTS_PER_PROPOSAL])
+                    for delay_s in delays_s(batch, self._wall_ns()):
+                        self._scheduling_delays.observe(delay_s)
             except ClusterError as error:
                 failure = error
             for report in reports:

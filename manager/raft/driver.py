@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import SystemRandom
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import Final
 
 import trio
 
+from cluster.metrics import Histogram
 from cluster.model.changes import Change
 from cluster.model.errors import ClusterError, Unavailable
 from manager.raft.core import Raft
@@ -62,6 +63,8 @@ class Driver:
 
     def __init__(self, member: RaftMember, wal: Wal, path: Path, keys: DataKeys, nursery: trio.Nursery) -> None:
         self.outboxes = Outboxes()
+        self.transaction_times = Histogram()  # of proposals that were made, from the call to the answer
+        self.snapshot_times = Histogram()  # of snapshots of its own that reached the disk
         self._member = member
         self._wal = wal
         self._path = path
@@ -150,10 +153,12 @@ class Driver:
         leadership lost meanwhile); InvalidArgument (too large); or what Store.apply raised. A cancelled call may still
         be committed.
         """
+        began_s = perf_counter()
         proposal = prepare(changes)
         async with self._capacity:
             batch = await self._answer(self._member.propose(proposal))
         assert batch is not None
+        self.transaction_times.observe(perf_counter() - began_s)
         return batch
 
     async def change_membership(self, change: Callable[[Membership], Membership]) -> Membership:
@@ -340,9 +345,11 @@ class Driver:
 
     async def _save(self, effect: Save) -> None:
         durable = False
+        began_s = perf_counter()
         try:
             await trio.to_thread.run_sync(snapshots.save, self._path, self.keys.current, effect.snapshot, 0 if self.keys.older else effect.keep_old)
             durable = True
+            self.snapshot_times.observe(perf_counter() - began_s)
         except LogFull as error:
             _log.warning("no snapshot at entry %d: %s", effect.snapshot.index, error)
         self._member.saved(effect.snapshot, durable)

@@ -6,10 +6,11 @@ import pytest
 import trio
 import trio.testing
 
+from cluster.metrics import Histogram
 from cluster.model.changes import Change, Kind, created
 from cluster.model.errors import Unavailable
 from cluster.model.ids import NodeId, ServiceId, TaskId
-from cluster.model.objects import Task, TaskStatus
+from cluster.model.objects import Meta, Task, TaskStatus
 from cluster.model.specs import ContainerSpec, TaskSpec
 from cluster.model.task_state import AGENT, TaskState
 from manager.dispatcher import statuses
@@ -63,7 +64,7 @@ def test_what_is_queued_goes_into_one_proposal() -> None:
         return store.apply(store.index + 1, changes)
 
     async def main() -> None:
-        reports = statuses.Reports(store, propose)
+        reports = statuses.Reports(store, propose, lambda: 0, Histogram())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reports.run)
             async with trio.open_nursery() as submitting:
@@ -82,7 +83,7 @@ def test_a_refused_proposal_reaches_every_reporter() -> None:
         raise Unavailable("the log is full")
 
     async def main() -> None:
-        reports = statuses.Reports(store_of(TaskState.ASSIGNED), propose)
+        reports = statuses.Reports(store_of(TaskState.ASSIGNED), propose, lambda: 0, Histogram())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reports.run)
             for _ in range(2):
@@ -91,3 +92,20 @@ def test_a_refused_proposal_reaches_every_reporter() -> None:
             nursery.cancel_scope.cancel()
 
     trio.run(main)
+
+
+def test_the_delay_of_a_task_is_that_from_its_making_to_its_running_once() -> None:
+    store = Store()
+    made_ns = 5_000_000_000
+    store.apply(1, (created(Task(TaskId("t0"), ServiceId("s"), SPEC, node_id=ONE, status=TaskStatus(TaskState.ASSIGNED), meta=Meta(0, made_ns, made_ns))),))
+    steps = (TaskState.STARTING, TaskState.RUNNING, TaskState.RUNNING, TaskState.FAILED)
+    reports = [statuses.accept(store, [(ONE, (("t0", TaskStatus(step)),))]) for step in steps]
+    found = [list(statuses.delays_s(store.apply(store.index + 1, changes), made_ns + 1_500_000_000)) for changes in reports]
+    assert found == [[], [1.5], [], []]
+
+
+def test_a_clock_that_is_behind_makes_no_delay_negative() -> None:
+    store = Store()
+    store.apply(1, (created(Task(TaskId("t0"), ServiceId("s"), SPEC, node_id=ONE, status=TaskStatus(TaskState.ASSIGNED), meta=Meta(0, 2_000, 2_000))),))
+    batch = store.apply(2, statuses.accept(store, [(ONE, (("t0", TaskStatus(TaskState.RUNNING)),))]))
+    assert list(statuses.delays_s(batch, 1_000)) == [0.0]
