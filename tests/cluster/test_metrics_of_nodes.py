@@ -1,10 +1,13 @@
-"""`GET /metrics` on the socket of every node: managers that lead and that follow, and a worker, each for itself."""
+"""`GET /metrics` on every node: managers that lead and that follow, and a worker, each for itself; also without a leader, and without its own manager."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 
+from tests.cluster.test_survival import pids
 from tests.driver import MANAGER, Lab, until
 from tests.exposition import Family, parse, value
 
@@ -65,3 +68,13 @@ def test_every_node_says_what_it_measures(make_lab: Callable[..., Lab]) -> None:
     assert value(worker, "engine_daemon_container_states_containers", state="paused") == 1
     running = sum(value(families, "engine_daemon_container_states_containers", state="running") for families in found.values())
     assert running == 3
+
+    for pid in pids(lab, MANAGER, "manager"):
+        os.kill(pid, signal.SIGSTOP)
+    silent = metrics(lab, MANAGER)
+    assert value(silent, "swarm_node_manager") == 1
+    assert not any(name.startswith(("swarm_manager_", "swarm_raft_")) for name in silent)
+    assert until(lambda: lab.on(FOLLOWER, "festoon", "node", "ls").returncode != 0)
+    leaderless = metrics(lab, FOLLOWER)
+    assert value(leaderless, "swarm_manager_leader") == 0
+    assert value(leaderless, "swarm_manager_tasks_total", state="running") == 3
