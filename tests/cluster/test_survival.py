@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.driver import MANAGER, WORKER1, WORKER2, Lab, until
+from lab.enter import ROOT
+from lab.processes import Process, identify
+from tests.driver import MANAGER, OWN_SUBNET, WORKER1, WORKER2, Lab, until
 
 PROGRAMS = {
     "node": rb"-m\0agent\0",
@@ -23,14 +27,28 @@ def pids(lab: Lab, node: str, role: str = "") -> set[int]:
     """Processes in the node's groups; with `role` only Festoon's own of that kind."""
     found: set[int] = set()
     for base in Path("/sys/fs/cgroup").glob(f"*/festoon-lab/{lab.name}/{node}"):
-        for procs in base.rglob("cgroup.procs"):
-            found |= {int(p) for p in procs.read_text().split()}
+        for folder, _, _ in os.walk(base):
+            found |= _members(Path(folder))
     return {p for p in found if not role or re.search(PROGRAMS[role], cmdline(p))}
 
 
-def cmdline(pid: int) -> bytes:
+def _members(group: Path) -> set[int]:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return {int(p) for p in (group / "cgroup.procs").read_text().split()}
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):  # a container's group that went while we looked
+            return set()
+        raise
+
+
+def cmdline(pid: int) -> bytes:
+    return _told(pid, "cmdline")
+
+
+def _told(pid: int, file: str) -> bytes:
+    """Empty of a process that is gone."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
 
@@ -46,7 +64,8 @@ def program_pids(lab: Lab, node: str) -> set[int]:
 def kill(targets: set[int]) -> None:
     assert targets
     for pid in targets:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it went with the first process of its namespace
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_killed_node_process_finds_its_containers_again(lab: Lab) -> None:
@@ -100,30 +119,45 @@ def test_a_dead_nodes_tasks_move_and_it_comes_back(make_lab: Callable[..., Lab])
 
 
 def test_nothing_is_left_after_kill_9_of_everything(make_lab: Callable[..., Lab]) -> None:
-    before = traces()
     lab = make_lab("gone", "--swarm")
     lab.ok(MANAGER, "festoon", "network", "create", "-d", "overlay", "net")
     lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "web", "--network", "net", "-p", "8080:80", "--replicas", "3", "containous/whoami")
     assert until(lambda: len(lab.running("festoon", "web")) == 3)
-    for node in (WORKER2, WORKER1, MANAGER):
+    nodes = (WORKER2, WORKER1, MANAGER)
+    groups = {box[:12] for node in nodes for box in containers(lab, node).values()}
+    processes = {p for node in nodes for p in _identified(pids(lab, node))}
+    there = traces(lab, groups, processes)
+    assert {kind for kind, found in there.items() if found} == {"processes", "links", "addresses", "cgroups", "folders"}, "what is looked for would be found"
+    for node in nodes:
         kill(pids(lab, node))
     assert lab.festoon("down").returncode == 0
-    left = until(lambda: not any(now - before[kind] for kind, now in traces().items()))
-    assert left, {kind: sorted(now - before[kind])[:5] for kind, now in traces().items()}
+    assert until(lambda: not any(traces(lab, groups, processes).values())), traces(lab, groups, processes)
 
 
-def traces() -> dict[str, set[str]]:
-    """What a lab could leave on this machine."""
+def _identified(found: set[int]) -> Iterator[Process]:
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            yield identify(pid)
 
-    def words(*argv: str) -> str:
-        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
-    processes = {str(p) for p in Path("/proc").glob("[0-9]*") if re.search(rb"-m\0(agent|manager|runtime)", cmdline(int(p.name)))}
+def traces(lab: Lab, groups: set[str], processes: set[Process]) -> dict[str, list[str]]:
+    """What this lab, made with OWN_SUBNET, has on this machine, where other labs come and go. `groups`: names that its containers' cgroups begin with,
+    wherever they are; `processes`: that were its, in whatever group they are by now."""
+
+    def lines(*argv: str) -> list[str]:
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    def naming(text: str) -> bool:
+        return re.search(rf"\bfl-{lab.name}\b|festoon-lab[-/ ]{lab.name}\b", text) is not None
+
+    numbers = [int(p.name) for p in Path("/proc").glob("[0-9]*")]
     return {
-        "processes": processes,
-        "mounts": {line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()},
-        "links": set(re.findall(r"^\d+: ([^:@]+)", words("ip", "-o", "link"), re.MULTILINE)),
-        "namespaces": set(words("ip", "netns", "list").split()),
-        "cgroups": {str(p) for p in Path("/sys/fs/cgroup").rglob("*festoon*")},
-        "rules": set(re.findall(r"^table (.*) \{", words("nft", "list", "ruleset"), re.MULTILINE)),
+        "processes": [str(p) for p in processes if p.alive] + [str(p) for p in numbers if naming((cmdline(p) + _told(p, "cgroup")).decode(errors="replace"))],
+        "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if naming(line)],
+        "links": [line for line in lines("ip", "-o", "link") if naming(line)],
+        "addresses": [line for line in (*lines("ip", "-o", "addr"), *lines("ip", "route", "show", "table", "all")) if f"{OWN_SUBNET}." in line],
+        "namespaces": [line for line in lines("ip", "netns", "list") if lab.name in line],
+        "cgroups": [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if naming(folder) or os.path.basename(folder)[:12] in groups],
+        "folders": [str(path) for path in (Path(ROOT, lab.name),) if path.exists()],
+        "rules": [line for line in lines("nft", "list", "ruleset") if naming(line) or f"{OWN_SUBNET}." in line],
     }

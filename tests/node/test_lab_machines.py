@@ -18,6 +18,8 @@ import pytest
 from lab import boot, groups, machines, records
 from lab.layout import LabError, Layout, plan
 from lab.machines import Program
+from tests import leftovers
+from tests.driver import OCTET, OWN_SUBNET
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not Path("/bin/busybox").exists(), reason="a lab needs root and Debian's busybox-static")
 
@@ -33,33 +35,35 @@ os.close(int(sys.argv[1]))
 print("ready on", os.uname().nodename, flush=True)
 signal.pause()
 """
-PROGRAM = Program((sys.executable, "-I", "-c", STAND_IN, "{ready}"))
+NAME = f"t-{OCTET}"
+MARK = f"stand-in-of-{NAME}"
+PROGRAM = Program((sys.executable, "-I", "-c", STAND_IN, "{ready}", MARK))
 
 
 def layout(name: str) -> Layout:
-    return plan(3, 1, "192.168.217.0/24", name)
+    return plan(3, 1, f"{OWN_SUBNET}.0/24", name)
 
 
 def traces() -> dict[str, list[str]]:
-    """Everything on this machine that belongs to the labs of these tests."""
-    names = re.compile(r"festoon-lab t-|fl-t-|/t-")
+    """Everything on this machine that belongs to this run's labs: others may test the same at the same time."""
+    names = re.compile(rf"festoon-lab[-/ ]{NAME}|fl-{NAME}|{MARK}")
     links = Path("/proc/net/dev").read_text().split()
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     found = {
-        "links": [x for x in links if x.startswith("fl-t-")],
-        "processes": [x for x in processes if x.startswith("festoon-lab t-") or "/lives" in x],
-        "mounts": [x for x in Path("/proc/self/mounts").read_text().splitlines() if names.search(x)],
-        "groups": [str(p) for m in groups.hierarchies() for p in Path(m).glob("festoon-lab/t-*")],
-        "folders": [str(p) for p in records.ROOT.glob("t-*")] if records.ROOT.exists() else [],
+        "links": [x for x in links if names.search(x)],
+        "processes": [x for x in processes if names.search(x)],
+        "mounts": [x for x in Path("/proc/self/mountinfo").read_text().splitlines() if names.search(x)],
+        "groups": [str(p) for m in groups.hierarchies() for p in Path(m).glob(f"festoon-lab/{NAME}*")],
+        "folders": [str(p) for p in records.ROOT.glob(f"{NAME}*")] if records.ROOT.exists() else [],
     }
     return {key: value for key, value in found.items() if value}
 
 
 @pytest.fixture
-def name(request: pytest.FixtureRequest) -> Iterator[str]:
-    lab = f"t-{os.getpid() % 10000}"
-    yield lab
-    machines.down(lab)
+def name() -> Iterator[str]:
+    leftovers.note_lab(NAME)
+    yield NAME
+    machines.down(NAME)
     assert traces() == {}
 
 
@@ -85,8 +89,8 @@ def test_each_machine_has_what_a_machine_has(name: str) -> None:
     assert machines.up(layout(name), program=PROGRAM) == ("swarm-manager", "swarm-worker1", "swarm-worker2")
     shown = on(name, "swarm-worker1", "sh", "-c", "hostname; ip -4 -br addr show eth0; ip route; cat /proc/self/cgroup").stdout
     assert shown.startswith("swarm-worker1\n")
-    assert "192.168.217.11/24" in shown
-    assert "default via 192.168.217.1 dev eth0" in shown
+    assert f"{OWN_SUBNET}.11/24" in shown
+    assert f"default via {OWN_SUBNET}.1 dev eth0" in shown
     assert all(line.endswith(":/") for line in shown.splitlines() if re.match(r"\d+:", line))
     own = on(name, "swarm-worker1", "sh", "-c", "ls /run /var/lib/festoon /sys/class/net; readlink /run/docker.sock; cat /etc/hostname").stdout
     assert "festoon/festoon.sock" in own
@@ -94,9 +98,9 @@ def test_each_machine_has_what_a_machine_has(name: str) -> None:
     assert "fl-" not in own
     assert Path("/etc/hostname").read_text() in own
     assert os.uname().nodename != "swarm-worker1"
-    for address in ("192.168.217.10", "192.168.217.12", "192.168.217.1", "192.168.217.2", "8.8.8.8"):
+    for address in (*(f"{OWN_SUBNET}.{n}" for n in (10, 12, 1, 2)), "8.8.8.8"):
         assert on(name, "swarm-worker1", "ping", "-c1", "-W3", address).returncode == 0, address
-    assert subprocess.run(["ping", "-c1", "-W3", "192.168.217.12"], capture_output=True, check=False).returncode == 0
+    assert subprocess.run(["ping", "-c1", "-W3", f"{OWN_SUBNET}.12"], capture_output=True, check=False).returncode == 0
     for image in ("images.sqlite",):
         assert (records.machine_folder(name, "swarm-worker2") / "state" / "images" / image).exists()
     assert "ready on swarm-manager" in machines.log_of(name, "swarm-manager").read_text()
@@ -155,7 +159,7 @@ def test_one_machine_comes_back_alone(name: str) -> None:
     machines.up(lab, program=PROGRAM)
     groups.empty(name, "swarm-worker1")
     assert machines.up(lab, program=PROGRAM) == ("swarm-worker1",)
-    assert on(name, "swarm-manager", "ping", "-c1", "-W3", "192.168.217.11").returncode == 0
+    assert on(name, "swarm-manager", "ping", "-c1", "-W3", f"{OWN_SUBNET}.11").returncode == 0
 
 
 def test_down_takes_everything_also_what_was_daemonised_and_frozen(name: str) -> None:
@@ -221,18 +225,18 @@ def count(event, args):
         if steps == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(count)
-machines.up(plan(1, 1, "192.168.217.0/24", sys.argv[1]), program=machines.Program(tuple(sys.argv[3:])))
+machines.up(plan(1, 1, sys.argv[3], sys.argv[1]), program=machines.Program(tuple(sys.argv[4:])))
 """
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 7, 11, 16, 22, 30])
 def test_an_up_that_was_killed_is_finished_by_the_next_or_taken_away(name: str, steps: int) -> None:
-    done = subprocess.run([sys.executable, "-I", "-c", UP, name, str(steps), *PROGRAM.argv], check=False)
+    done = subprocess.run([sys.executable, "-I", "-c", UP, name, str(steps), f"{OWN_SUBNET}.0/24", *PROGRAM.argv], check=False)
     assert done.returncode in (0, -signal.SIGKILL)
-    lab = plan(1, 1, "192.168.217.0/24", name)
+    lab = plan(1, 1, f"{OWN_SUBNET}.0/24", name)
     machines.up(lab, program=PROGRAM)
     assert [s.state for s in machines.status(name)] == ["up"]
-    assert on(name, "swarm-manager", "ping", "-c1", "-W3", "192.168.217.1").returncode == 0
+    assert on(name, "swarm-manager", "ping", "-c1", "-W3", f"{OWN_SUBNET}.1").returncode == 0
     assert boot.LOG in os.listdir(records.machine_folder(name, "swarm-manager"))
 
 
