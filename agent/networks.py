@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -191,7 +191,7 @@ class Networks:
         """Take over one message of the session and bring names and kernel to it: a name goes before its address does, and comes after it."""
         if complete:  # a session begins: weights, sysctls and the like may have been changed while nobody looked, and the kernel tells nobody of those
             self._fabric.recheck()
-        tables = self._keep_used(fold(self._tables, upserts, removals, complete=complete))
+        tables = self._keep_used(fold(self._without(self._doomed), upserts, removals, complete=complete))
         if tables == self._tables:
             return
         self._use(tables)
@@ -219,9 +219,12 @@ class Networks:
         used = {i.network for s in self._sandboxes.values() for i in s.interfaces}
         if gone := self._doomed - used:
             self._doomed -= gone
-            networks = {n: item for n, item in self._tables.networks.items() if n not in gone}
-            self._use(ClusterTables(networks, self._tables.endpoints, self._tables.balancers))
+            self._use(self._without(gone))
             self.names.publish(self._tables)
+
+    def _without(self, gone: Set[NetworkId]) -> ClusterTables:
+        networks = {n: item for n, item in self._tables.networks.items() if n not in gone}
+        return ClusterTables(networks, self._tables.endpoints, self._tables.balancers)
 
     def _use(self, tables: ClusterTables) -> None:
         self._tables = tables

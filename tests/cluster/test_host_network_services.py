@@ -40,3 +40,17 @@ def test_what_cannot_be_is_refused(lab: Lab, networks: tuple[str, ...], words: s
     flags = [word for name in networks for word in ("--network", name)]
     refused = lab.on(MANAGER, "festoon", "service", "create", *flags, "busybox", "true")
     assert (refused.returncode, words in refused.stderr) == (1, True), refused.stderr
+
+
+def test_an_overlay_that_is_removed_while_its_last_task_stops_leaves_its_node_with_it(lab: Lab) -> None:
+    """Word of other changes comes meanwhile; what stayed would stand in the way of the next owner of its VNI."""
+    network = lab.ok(MANAGER, "festoon", "network", "create", "-d", "overlay", "brief").strip()
+    lab.ok(MANAGER, "festoon", "service", "create", "--name", "brief", "--network", "brief", "busybox", "sleep", "1000")
+    (row,) = lab.running("festoon", "brief")
+    places = ("ls", "/run/festoon/netns")
+    assert f"1-{network[:10]}" in lab.ok(row["Node"], *places).split()
+    lab.ok(MANAGER, "festoon", "service", "rm", "brief")
+    assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "brief").returncode == 0)
+    lab.ok(MANAGER, "festoon", "service", "create", "--mode", "global", "--name", "meanwhile", "-p", "18799:80", "busybox", "sleep", "1000")
+    lab.ok(MANAGER, "festoon", "service", "rm", "meanwhile")
+    assert until(lambda: not any(network[:9] in place for place in lab.ok(row["Node"], *places).split()))

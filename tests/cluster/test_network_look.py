@@ -11,7 +11,7 @@ from tests.driver import MANAGER, WORKER1, Lab, until
 
 
 def test_what_is_deleted_by_hand_comes_back_and_what_nobody_is_told_of_is_shown_and_repaired(lab: Lab) -> None:
-    assert until(lambda: lab.on(MANAGER, "festoon", "network", "diff").returncode == 0)
+    assert until(lambda: lab.on(MANAGER, "festoon", "network", "diff").returncode == 0), lab.on(MANAGER, "festoon", "network", "diff").stdout
     lab.ok(MANAGER, "nft", "flush", "ruleset")
     assert until(lambda: "table ip festoon" in lab.ok(MANAGER, "nft", "list", "tables"))
     assert until(lambda: lab.on(MANAGER, "festoon", "network", "diff").stdout == "")
