@@ -30,7 +30,7 @@ def _need(*programs: str) -> None:
 def _leave_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A run that is killed is cleaned up after by the next (tests/leftovers.py)."""
     if os.geteuid() == 0:
-        leftovers.sweep()
+        leftovers.begin()
         leftovers.note_folder(tmp_path_factory.getbasetemp())
     yield
     leftovers.forget()

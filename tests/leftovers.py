@@ -43,24 +43,33 @@ def forget() -> None:
     os.ftruncate(CLAIM, 0)
 
 
+def begin() -> None:
+    """Before anything is noted: what the former holder of our own lock has left, then what the others have left."""
+    _take_away_noted(CLAIM)
+    sweep()
+
+
 def sweep() -> None:
-    """Everything that is noted by runs that are over, also by the former holder of our own lock."""
+    """Everything that is noted by other runs that are over. Our own notes are of what we are using."""
     for octet in OCTETS:
         if not os.path.exists(lock_path(octet)):
             continue
         lock = os.open(lock_path(octet), os.O_RDWR | os.O_CLOEXEC)
         try:
-            ours = os.fstat(lock).st_ino == os.fstat(CLAIM).st_ino
-            if not ours:
+            if os.fstat(lock).st_ino != os.fstat(CLAIM).st_ino:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for line in os.pread(lock, NOTES_MAX_BYTES, 0).decode().splitlines():
-                _take_away(line)
-            os.ftruncate(lock, 0)
+                _take_away_noted(lock)
         except BlockingIOError:
             pass  # that run is under way
         finally:
             os.close(lock)
     _remove_attempts()
+
+
+def _take_away_noted(lock: int) -> None:
+    for line in os.pread(lock, NOTES_MAX_BYTES, 0).decode().splitlines():
+        _take_away(line)
+    os.ftruncate(lock, 0)
 
 
 def _take_away(line: str) -> None:

@@ -40,7 +40,7 @@ def a_run(*words: str) -> tuple[subprocess.Popen[str], list[str]]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/bin/busybox"), reason="needs root and busybox")
-def test_a_killed_run_is_swept_and_one_under_way_is_not() -> None:
+def test_a_killed_run_is_swept_and_one_under_way_is_not(tmp_path: Path) -> None:
     killed, (container, folder, lab) = a_run("lab")
     alive, (other, kept, _) = a_run()
     try:
@@ -56,6 +56,7 @@ def test_a_killed_run_is_swept_and_one_under_way_is_not() -> None:
         assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if os.fsencode(folder) in _read(path)]
         assert os.path.exists(f"/proc/{other}")
         assert os.path.exists(kept)
+        assert tmp_path.exists(), "this run is under way too"
     finally:
         out, _ = alive.communicate("")
     assert alive.returncode == 0, out
