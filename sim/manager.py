@@ -18,7 +18,7 @@ from manager.raft.member import RaftMember, prepare
 from manager.raft.membership import Membership
 from manager.raft.messages import Message, MessageKind
 from manager.raft.ready import Config
-from manager.raft.recovery import ELECTION_TICKS, HEARTBEAT_TICKS, TICK_S, recover
+from manager.raft.recovery import ELECTION_TICKS, HEARTBEAT_TICKS, TICK_S, overtaken, recover, with_record
 from manager.raft_storage import snapshots
 from manager.raft_storage.directory import sync_directory
 from manager.raft_storage.faults import Damaged, LogFull, StorageFault
@@ -86,7 +86,11 @@ class Manager:
             self._wal = Wal(self._path, KEY, self.disk, self.cluster.options.segment_bytes)
             if snapshot is not None:
                 self.store.restore(snapshot.data)
-            hard_state, log = recover(str(self._path), self._wal.recovered, snapshot, self.founded)
+            recovered = self._wal.recovered
+            if (record := overtaken(recovered, snapshot)) is not None:
+                self._wal.append(record)
+                recovered = with_record(recovered, record)
+            hard_state, log = recover(str(self._path), recovered, snapshot, self.founded)
         except Crashed:
             self.crash("in the middle of its start")
             return

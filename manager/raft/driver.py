@@ -28,7 +28,7 @@ from manager.raft.membership import Member, Membership
 from manager.raft.messages import Message
 from manager.raft.outboxes import Outboxes
 from manager.raft.ready import NOBODY, Config
-from manager.raft.recovery import ELECTION_TICKS, FOUNDER, HEARTBEAT_TICKS, TICK_S, alone, founded, recover, with_record
+from manager.raft.recovery import ELECTION_TICKS, FOUNDER, HEARTBEAT_TICKS, TICK_S, alone, founded, overtaken, recover, with_record
 from manager.raft_storage import directory, key, snapshots
 from manager.raft_storage.faults import LogFull
 from manager.raft_storage.key import DataKeys
@@ -410,11 +410,15 @@ async def open_driver(
         try:
             if snapshot is not None:
                 store.restore(snapshot.data)
-            hard_state, log = recover(str(raft_dir), wal.recovered, snapshot, founded(raft_id))
-            if only is not None:
-                record = alone(wal.recovered, log, only)
+            recovered = wal.recovered
+            if (record := overtaken(recovered, snapshot)) is not None:
                 wal.append(record)
-                hard_state, log = recover(str(raft_dir), with_record(wal.recovered, record), snapshot, founded(raft_id))
+                recovered = with_record(recovered, record)
+            hard_state, log = recover(str(raft_dir), recovered, snapshot, founded(raft_id))
+            if only is not None:
+                record = alone(recovered, log, only)
+                wal.append(record)
+                hard_state, log = recover(str(raft_dir), with_record(recovered, record), snapshot, founded(raft_id))
             config = Config(raft_id, ELECTION_TICKS, HEARTBEAT_TICKS)
             member = RaftMember(store, Raft(config, hard_state, log, SystemRandom()), wal.room_bytes)
             async with trio.open_nursery() as nursery:

@@ -15,8 +15,14 @@ from cluster.model.specs import NetworkSpec
 from manager import member_file
 from manager.member_file import Seat
 from manager.raft.driver import open_driver
+from manager.raft.log import Entry
 from manager.raft.membership import Member, Membership
+from manager.raft_storage import directory, snapshots
 from manager.raft_storage.faults import Damaged
+from manager.raft_storage.key import open_keys
+from manager.raft_storage.records import Record
+from manager.raft_storage.snapshots import Snapshot
+from manager.raft_storage.wal import Wal
 from manager.store import Store
 
 ME = Member(1, "one", "192.0.2.1:2377")
@@ -51,6 +57,30 @@ def test_all_that_was_there_is_there_and_the_others_are_out_for_ever(tmp_path: P
     assert trio.run(names, tmp_path)[0] == found  # and it stays so
     again, once_more = trio.run(names, tmp_path, ME)
     assert (again, once_more) == (found, membership)
+
+
+@pytest.mark.parametrize("entries", [(), tuple(Entry(index, 1, b"") for index in range(1, 4)), tuple(Entry(index, 1, b"") for index in range(1, 20))])
+def test_a_leaders_snapshot_whose_record_was_not_written_any_more_stands_for_the_log_before_it(tmp_path: Path, entries: tuple[Entry, ...]) -> None:
+    """The crash comes between the two; the log's own entries are others than those that the snapshot holds, fewer or more."""
+    store = Store()
+    store.apply(9, (created(Network(NetworkId("snapped"), NetworkSpec("snapped"))),))
+    group = Membership((ME, Member(2, "two", "192.0.2.2:2377")), 2)
+    with directory.locked(tmp_path):
+        key = open_keys(tmp_path).current
+        wal = Wal(tmp_path, key)
+        wal.append(Record(1, 0, 0, entries))
+        wal.close()
+        snapshots.save(tmp_path, key, Snapshot(9, 4, store.save(), group))
+
+    async def as_it_is() -> tuple[int, int, int]:
+        async with open_driver(tmp_path, Store()) as driver:
+            return driver.raft.log.offset, driver.raft.log.last, driver.applied
+
+    assert trio.run(as_it_is) == (9, 9, 9)
+    assert trio.run(as_it_is) == (9, 9, 9)
+    found, membership = trio.run(names, tmp_path, ME)
+    assert (found, membership) == ({"snapped"}, Membership((ME,), 2))
+    assert trio.run(names, tmp_path) == (found, membership)  # the log that goes on behind the snapshot can be read again
 
 
 async def write_with_members(folder: Path) -> None:
