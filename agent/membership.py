@@ -67,6 +67,8 @@ class InitOptions:
     default_address_pool: tuple[str, ...] = ()
     subnet_size: int = 0
     data_path_port: int = 0
+    restore: Path | None = None  # a saved snapshot that the cluster is made anew from, and the key that opens it
+    restore_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,8 @@ class Membership:
             await trio.sleep_forever()
 
     async def init(self, options: InitOptions) -> str:
-        """Make a new cluster of this node, or (`force_new_cluster`) one of what it has of its present one; returns the node's id. Raises Unavailable when it is
-        in one, InvalidArgument for a bad address, ManagerFailed."""
+        """Make a new cluster of this node, or (`force_new_cluster`) one of what it has of its present one, or (`restore`) one from a saved snapshot;
+        returns the node's id. Raises Unavailable when it is in one, InvalidArgument for a bad address, ManagerFailed."""
         self._refuse_member(force=options.force_new_cluster)
         if self._identity is not None and not self.is_manager:
             raise Unavailable(NOT_A_MANAGER)
@@ -166,6 +168,7 @@ class Membership:
             "cluster_spec": msgspec.to_builtins(options.spec), "availability": options.availability,
             "default_address_pool": options.default_address_pool, "subnet_size": options.subnet_size, "data_path_port": options.data_path_port,
             "force_new_cluster": options.force_new_cluster,
+            "restore": str(options.restore or ""), "restore_key": options.restore_key,
         })  # fmt: skip
         identity = Identity(
             node_id="", cluster_id="", role="manager", managers=(advertise,), advertise_address=host, manager_address=advertise, listen_address=listen,

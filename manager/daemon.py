@@ -24,7 +24,7 @@ from cluster.model.changes import Kind
 from cluster.model.errors import FailedPrecondition, NotLeader, Unavailable
 from cluster.wire.calls import CALLS, Call, Nothing, Text
 from cluster.wire.peer import Caller, Handler, serve, split_address
-from manager import admission, bootstrap, entrance, identity_files, member_file, metrics
+from manager import admission, bootstrap, entrance, identity_files, member_file, metrics, restoring
 from manager.autolock import Autolock
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.entrance import Entrance
@@ -56,11 +56,17 @@ async def run(options: Options) -> None:
         seat = member_file.load(options.state) or await entrance.join(options, identity, credentials)
     store = metrics.MeasuredStore()
     only = Member(seat.raft_id, identity.node_id, options.advertise) if options.bootstrap is not None and how is Entrance.RESUME else None
+    restores = options.bootstrap is not None and options.bootstrap.restores and how is Entrance.FOUND
     try:
+        if restores:
+            only = await trio.to_thread.run_sync(restoring.place, options)
+            seat = Seat(only.raft_id)
         async with open_driver(options.state, store, raft_id=seat.raft_id, only=only, unlocking=options.unlocking) as driver:
             if driver.membership.voters == (driver.raft_id,):
                 await driver.wait_leader()
-            if how is Entrance.FOUND:
+            if restores and only is not None:
+                identity, credentials = await restoring.enter(options, driver, store, only)
+            elif how is Entrance.FOUND:
                 identity, credentials = await bootstrap.make_cluster(options, driver)
             _check_state(options, identity, store)
             own = OwnIdentity(options.identity, store, identity.node_id, credentials, time_ns)

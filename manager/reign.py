@@ -27,6 +27,7 @@ from cluster.model.specs import Role
 from cluster.wire.calls import (
     CALLS,
     AskRaftLog,
+    FilePiece,
     Ids,
     InUse,
     IssueCertificate,
@@ -36,6 +37,7 @@ from cluster.wire.calls import (
     Nothing,
     RaftLog,
     RaftStatus,
+    SaveSnapshot,
     Why,
     WhyAnswer,
 )
@@ -51,6 +53,7 @@ from manager.peers import Peers
 from manager.raft.driver import Driver
 from manager.raft.member import LOST
 from manager.raft.membership import Member
+from manager.raft_storage import saved
 from manager.role_manager import RoleManager
 from manager.store import Store
 from manager.tracing import TraceBroker
@@ -93,6 +96,7 @@ class Reign:
             "control.why": self._why,
             "control.raft_status": self._raft_status,
             "control.raft_log": self._raft_log,
+            "control.raft_snapshot": self._raft_snapshot,
             "control.logs": self._broker.logs,
             "control.trace": self._tracing.trace,
             **self._control.handlers(),
@@ -157,6 +161,14 @@ class Reign:
 
     async def _raft_log(self, caller: Caller, request: AskRaftLog) -> RaftLog:
         return raft_view.log(self._driver, request)
+
+    async def _raft_snapshot(self, caller: Caller, request: SaveSnapshot) -> AsyncGenerator[FilePiece, None]:
+        await self._driver.wait_read()
+        snapshot, cluster_id = self._driver.snapshot_now(), self._store.all(Kind.CLUSTER)[0].id
+        pieces = saved.write(snapshot, request.key, cluster_id, time_ns())
+        log.info("a snapshot is saved", extra={"fields": {"index": snapshot.index, "by": caller.node_id}})
+        while (piece := await trio.to_thread.run_sync(next, pieces, None)) is not None:
+            yield FilePiece(piece)
 
 
 class Reigns:

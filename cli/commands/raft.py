@@ -1,4 +1,4 @@
-"""`festoon raft status|log`: the managers' replicated log, for whoever has to know how it is."""
+"""`festoon raft status|log|snapshot`: the managers' replicated log, for whoever has to know how it is."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ raft = Group(
     lazy={
         "status": ("cli.commands.raft:status", "Show the leader's term and log, and how far each manager is"),
         "log": ("cli.commands.raft:log", "Show the newest entries of the log, without secrets"),
+        "snapshot": ("cli.commands.raft_snapshot:snapshot", "Save the managers' state, and make a cluster of it again"),
     },
 )
 

@@ -145,6 +145,16 @@ class RaftLog(Body, frozen=True):
     entries: tuple[LoggedEntry, ...]
 
 
+class SaveSnapshot(Body, frozen=True):
+    """The managers' whole state, to be kept elsewhere. The answer is the file in pieces, sealed under a key that this one opens."""
+
+    key: bytes
+
+
+class FilePiece(Body, frozen=True):
+    data: bytes
+
+
 # -- agents ---------------------------------------------------------------------------------------------------------
 
 
@@ -424,6 +434,7 @@ CALLS: Final[dict[str, Call]] = {
         Call("control.why", Why, WhyAnswer, _C.MANAGER),
         Call("control.raft_status", Nothing, RaftStatus, _C.MANAGER),
         Call("control.raft_log", AskRaftLog, RaftLog, _C.MANAGER),
+        Call("control.raft_snapshot", SaveSnapshot, FilePiece, _C.MANAGER, stream=True),
         Call("control.logs", LogsOf, LogLine, _C.MANAGER, stream=True),
         Call("control.watch", WatchKinds, Watched, _C.MANAGER, stream=True),
         Call("control.metrics", Nothing, Text, _C.MANAGER),

@@ -85,18 +85,47 @@ def new_cluster(
         "default_address_pool": default_address_pool, "subnet_size": subnet_size, "data_path_port": data_path_port,
     }  # fmt: skip
     cluster = msgspec.structs.replace(cluster, **{name: value for name, value in asked.items() if value})
-    node_id = NodeId(_new_id(rng))
+    node, certificate_pem = _manager(
+        cluster, _new_id(rng), csr_pem, NodeDescription(hostname=hostname, routes=routes), ManagerStatus(FIRST_RAFT_ID, advertise), availability, now_ns
+    )
+    return NewCluster(cluster, node, certificate_pem)
+
+
+def manager_node(
+    cluster: Cluster,
+    node_id: str,
+    *,
+    csr_pem: str,
+    hostname: str,
+    advertise: str,
+    raft_id: int,
+    now_ns: int,
+    availability: Availability = Availability.ACTIVE,
+    routes: tuple[str, ...] = (),
+) -> Issued:
+    """The manager of a cluster that was made anew from a saved snapshot: nobody is there who could ask it for a token. Raises
+    InvalidArgument for a bad request.
+    """
+    described = NodeDescription(hostname=hostname, routes=routes)
+    node, certificate_pem = _manager(cluster, node_id, csr_pem, described, ManagerStatus(raft_id, advertise), availability, now_ns)
+    return Issued((created(node),), _answer(cluster, node, certificate_pem))
+
+
+def _manager(
+    cluster: Cluster, node_id: str, csr_pem: str, description: NodeDescription, status: ManagerStatus, availability: Availability, now_ns: int
+) -> tuple[Node, str]:
+    """The object of a node that is a manager from its beginning, and its certificate."""
     certificate_pem = _certificate(cluster, csr_pem, node_id, Role.MANAGER, now_ns)
     node = Node(
-        node_id,
+        NodeId(node_id),
         NodeSpec(role=Role.MANAGER, availability=availability),
-        meta,
-        NodeDescription(hostname=hostname, routes=routes),
-        manager=ManagerStatus(FIRST_RAFT_ID, advertise),
+        Meta(created_at_ns=now_ns, updated_at_ns=now_ns),
+        description,
+        manager=status,
         role=Role.MANAGER,
         certificate_pem=certificate_pem,
     )
-    return NewCluster(cluster, node, certificate_pem)
+    return node, certificate_pem
 
 
 def join(cluster: Cluster, request: IssueCertificate, now_ns: int, rng: Random) -> Issued:

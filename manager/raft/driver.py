@@ -124,6 +124,10 @@ class Driver:
         """How long the latest writes to the log took, each with its fdatasync."""
         return self._write_times_ns
 
+    def snapshot_now(self) -> Snapshot:
+        """The store as it is, with what it takes to go on from there."""
+        return self._member.snapshot_now()
+
     def disk_usage(self) -> directory.Usage:
         """What is on disk now. Raises OSError."""
         return directory.usage(self._path)

@@ -210,6 +210,10 @@ class RaftMember:
         if full is not None:
             self._refuse_queued(Unavailable(str(full)))
 
+    def snapshot_now(self) -> Snapshot:
+        """The store as it is."""
+        return self._snapshotting.of_now(self._raft.log)
+
     def ask_snapshot(self) -> None:
         """Save the store now, whatever happened since the last time."""
         self._snapshotting.ask()

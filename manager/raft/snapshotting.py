@@ -54,12 +54,15 @@ class Snapshotting:
         self._looked = log.applied
         if not self._is_due(log.applied):
             return None
-        index = self._index = log.applied
-        self._bytes_since = 0
-        term = log.term(index)
-        assert term is not None
+        self._index, self._bytes_since = log.applied, 0
         self._busy, self._asked = True, False
-        return Snapshot(index, term, self._store.save(), log.memberships.at(index))
+        return self.of_now(log)
+
+    def of_now(self, log: Log) -> Snapshot:
+        """The store as it is."""
+        term = log.term(log.applied)
+        assert term is not None
+        return Snapshot(log.applied, term, self._store.save(), log.memberships.at(log.applied))
 
     def ended(self, snapshot: Snapshot, durable: bool) -> int | None:
         """The index up to which the log may forget; None when there was no room for the snapshot."""
