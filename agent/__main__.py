@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from agent.daemon import Settings, run_daemon
 from cluster.log import configure
 from cluster.model.errors import ClusterError
 from cluster.version import VERSION
+from cluster.wire import versions
 from netfabric.errors import FabricError
 from runtime.errors import RuntimeFault
 from runtime.images.endpoints import BadSetting, checked
@@ -35,6 +37,10 @@ def main() -> int:
     parser.add_argument("--group", "-G", default="festoon", help="the group that may use the socket, if this machine has it (default: %(default)s)")
     parser.add_argument("--metrics-addr", default="", metavar="HOST:PORT", help="serve /metrics there, too, to whoever asks (default: on the socket only)")
     parser.add_argument("--stem-unit", default="", metavar="UNIT", help="the unit of systemd that starts the containers' parent (default: started here)")
+    parser.add_argument(
+        "--speak", type=int, default=os.environ.get("FESTOON_SPEAK", versions.VERSION), metavar="VERSION",
+        help="speak this version of the managers' protocol, to try or to take back an upgrade (default: %(default)s, or FESTOON_SPEAK)",
+    )
     parser.add_argument("--ready-fd", type=int, help="a descriptor that gets the line `ready` when the socket answers")
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=f"festoond {VERSION}")
@@ -47,7 +53,7 @@ def main() -> int:
         parser.error(str(error))
     settings = Settings(
         root=options.root, run=options.run, backend=options.balancing, ready_fd=options.ready_fd, group=options.group, stem_unit=options.stem_unit,
-        labels=labels, registries=registries, userns_remap=options.userns_remap, metrics_address=options.metrics_addr,
+        labels=labels, registries=registries, userns_remap=options.userns_remap, metrics_address=options.metrics_addr, speak=options.speak,
     )  # fmt: skip
     gc.freeze()
     status = 0

@@ -36,6 +36,7 @@ from agent.volumes import Volumes
 from cluster.model.errors import Conflict
 from cluster.model.specs import Pairs
 from cluster.version import VERSION
+from cluster.wire import versions
 from netfabric.apply import open_fabric
 from runtime.client import open_supervisor
 from runtime.images.endpoints import AS_DOCKER, Registries
@@ -48,7 +49,7 @@ log = logging.getLogger("festoon.daemon")
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`backend` forces how the mesh balances: auto, ipvs or nft. `userns_remap`: see agent/user_namespaces.py.
-    `group` may use the socket. `stem_unit`: systemd's, which starts the stem. `metrics_address`: host:port, empty: none."""
+    `group` may use the socket. `stem_unit`: systemd's, which starts the stem. `metrics_address`: host:port, empty: none. `speak`: cluster/wire/versions.py."""
 
     root: Path
     run: Path
@@ -60,6 +61,7 @@ class Settings:
     registries: Registries = AS_DOCKER
     userns_remap: str = ""
     metrics_address: str = ""
+    speak: int = versions.VERSION
 
 
 async def run_daemon(settings: Settings) -> None:
@@ -117,7 +119,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
             files = ContainerFiles(store, images, volumes)
             containers = Containers(store, images, networks, supervisor, events, volumes, files, remapping)
             tracing = Tracing(fabric, networks, description.hostname, containers.records)
-            swarm = Membership(settings.root, settings.run, containers, networks, description, pulls, tracing.handlers())
+            swarm = Membership(settings.root, settings.run, containers, networks, description, pulls, tracing.handlers(), settings.speak)
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
                 networks, swarm, fabric, events, volumes, files, pulls,

@@ -35,8 +35,8 @@ class ManagerKeeper:
     """`error`: why the manager does not run, empty while it does. A manager whose state is locked is not started again before
     somebody brings the key, which is kept nowhere: a manager that dies is locked again."""
 
-    def __init__(self, root: Path, run: Path) -> None:
-        self._process = ManagerProcess(root, run)
+    def __init__(self, root: Path, run: Path, speak: int) -> None:
+        self._process = ManagerProcess(root, run, speak)
         self._scope: trio.CancelScope | None = None
         self._ended = trio.Event()
         self._serving = trio.Event()

@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from cluster.model.errors import Internal
+from cluster.wire import versions
 
 READY_BYTES: Final = 64 * 1024
 START_TIMEOUT_S: Final = 120  # a machine that is very slow needs most of a minute
@@ -49,7 +50,8 @@ def _start_time(pid: int) -> str:
 class ManagerProcess:
     """One manager per node. `descriptor` is a pidfd while it lives."""
 
-    def __init__(self, root: Path, run: Path) -> None:
+    def __init__(self, root: Path, run: Path, speak: int = versions.VERSION) -> None:
+        self._speak = speak
         self._root, self._pid_path, self._log_path = root, run / "manager.json", run / "manager.log"
         self._descriptor: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
@@ -77,7 +79,7 @@ class ManagerProcess:
         """
         read, write = os.pipe2(os.O_CLOEXEC)
         argv = [sys.executable, "-I", "-m", "manager", "--state", str(self._root / "raft"), "--identity", str(self._root / "node"),
-                "--listen", listen, "--advertise", advertise, "--ready-fd", str(write)]  # fmt: skip
+                "--listen", listen, "--advertise", advertise, "--ready-fd", str(write), "--speak", str(self._speak)]  # fmt: skip
         told = bootstrap if bootstrap is not None else f"{unlocking}\n".encode() if unlocking else None
         argv += ["--bootstrap"] if bootstrap is not None else ["--unlock"] if unlocking else []
         try:

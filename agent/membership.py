@@ -33,8 +33,9 @@ from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
 from cluster.model.objects import Node, NodeDescription
 from cluster.model.specs import ClusterSpec
+from cluster.wire import versions
 from cluster.wire.calls import Attach, Attached, Describe, KeepAttachments, Nothing, Objects, Query, Text
-from cluster.wire.peer import Handler
+from cluster.wire.peer import Caller, Handler
 
 if TYPE_CHECKING:
     from agent.containers import Containers
@@ -54,6 +55,7 @@ NOT_A_MANAGER: Final = (
     "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. "
     "Please run this command on a manager node or promote the current node to a manager."
 )
+REMOVED: Final = 'This node was removed from the swarm. Use "docker swarm leave" to leave it and "docker swarm join" to join it anew.'
 LOCKED_LEAVE: Final = "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message."
 NOT_IN_SWARM: Final = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,12 @@ class Membership:
     and worker while in a swarm."""
 
     def __init__(self, root: Path, run: Path, containers: Containers, networks: Networks, description: NodeDescription, pulls: Pulls,
-                 handlers: Mapping[str, Handler]) -> None:  # fmt: skip
-        """`handlers`: of calls that managers make on this node, beside those of this module."""
+                 handlers: Mapping[str, Handler], speak: int = versions.VERSION) -> None:  # fmt: skip
+        """`handlers`: of calls that managers make on this node, beside those of this module. `speak`: see cluster/wire/versions.py."""
+        self._speak = speak
         self._pulls, self._handlers = pulls, handlers
         self._root, self._containers, self._networks, self._description = root, containers, networks, description
-        self._manager = ManagerKeeper(root, run)
+        self._manager = ManagerKeeper(root, run, speak)
         self._nursery: trio.Nursery | None = None
         self._scope: trio.CancelScope | None = None
         self._ended = trio.Event()
@@ -101,6 +104,7 @@ class Membership:
         self._background: trio.Nursery | None = None
         networks.cluster = self
         self._busy = self._changing_role = False
+        self._refused = ""  # the swarm has removed this node: why it does nothing any more
 
     # -- what the engine shows ------------------------------------------------------------------------------------
 
@@ -114,8 +118,8 @@ class Membership:
 
     @property
     def error(self) -> str:
-        """Why this node's manager does not run; empty where it does or there is none."""
-        return self._manager.error
+        """Why this node's manager does not run, or why the managers do not take the node; empty where all is well."""
+        return self._manager.error or self._refused or (self._session.refusal if self._session is not None else "")
 
     @property
     def node_id(self) -> str:
@@ -229,7 +233,7 @@ class Membership:
             raise Unavailable("This node is not part of a swarm")
         if self._manager.locked and not force:
             raise Unavailable(LOCKED_LEAVE)
-        if self.is_manager and not force:
+        if self.is_manager and not force and not self._refused:
             raise Unavailable(leaving.refusal(await self._nodes()))
         others = [address for address in self.managers if address != self._identity.manager_address]
         if self._session is not None and others:
@@ -240,7 +244,7 @@ class Membership:
             await worker.abandon()
         await self._end_life()
         await self._manager.let_go(patience_s=LEAVE_WAIT_S if self.is_manager and others else 0)
-        self._identity = None
+        self._identity, self._refused = None, ""
         await self._networks.leave_swarm()
         await trio.to_thread.run_sync(membership_files.forget, self._root)
 
@@ -301,6 +305,8 @@ class Membership:
     def _manager_session(self) -> Session:
         if self._identity is None:
             raise Unavailable(NOT_IN_SWARM)
+        if self._refused:
+            raise Unavailable(self._refused)
         if not self.is_manager or self._session is None:
             raise Unavailable(NOT_A_MANAGER)
         if self._manager.locked:
@@ -336,7 +342,7 @@ class Membership:
         reporter = Reporter()
         worker = Worker(self._containers, self._networks, self._pulls, reporter, self._description, identity.node_id)
         advertise = identity.data_path_address or identity.advertise_address
-        session = Session(contexts, identity.managers, self._description, advertise, local=_local(identity))
+        session = Session(contexts, identity.managers, self._description, advertise, local=_local(identity), speak=self._speak)
         renewal = Renewal(self._root / "node", contexts, lambda: [session.reached_at(address) for address in session.managers], self._renewed)
         self._identity, self._session, self._worker, self._renewal = identity, session, worker, renewal
         self._ended = trio.Event()
@@ -355,16 +361,24 @@ class Membership:
                 self._keep(replace(self._identity, managers=state.managers))
             self._heed_role()
 
+        async def take_part(life: trio.CancelScope) -> None:
+            await session.run(on_state, worker.apply, reporter, handlers, renewal.after_loss)
+            if session.removed:
+                self._refused = REMOVED
+                log.error(REMOVED)
+                await self._manager.let_go()
+                life.cancel()
+
         try:
             with trio.CancelScope() as self._scope:
                 async with trio.open_nursery() as nursery:
                     self._background = nursery
                     await nursery.start(worker.run)
-                    handlers = {"node.logs": serve_logs(self._containers, identity.node_id, nursery), **self._handlers}
+                    handlers = {"node.present": _present, "node.logs": serve_logs(self._containers, identity.node_id, nursery), **self._handlers}
                     if identity.role == "manager":
                         nursery.start_soon(partial(self._manager.run, identity, renewal.reread, running=running))
                     nursery.start_soon(self._tell_routes, session)
-                    nursery.start_soon(session.run, on_state, worker.apply, reporter, handlers, renewal.after_loss)
+                    nursery.start_soon(take_part, nursery.cancel_scope)
                     nursery.start_soon(renewal.run)
                     task_status.started()
         finally:
@@ -403,6 +417,11 @@ class Membership:
         if self.is_manager:
             self._background.start_soon(self._manager.run, self._identity, self._renewal.reread)
         log.info("this node has another role", extra={"fields": {"role": role}})
+
+
+async def _present(caller: Caller, request: Nothing) -> Nothing:
+    """node.present: there is an agent here."""
+    return Nothing()
 
 
 def _local(identity: Identity) -> tuple[str, str]:

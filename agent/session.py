@@ -7,6 +7,7 @@ Owns the one connection that everything of this node goes through (assignments, 
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -18,8 +19,9 @@ import trio
 from agent.reporter import Reporter
 from cluster.identity.contexts import Contexts
 from cluster.model.assignments import Assignments, SessionState
-from cluster.model.errors import NO_LEADER, ClusterError, NotLeader, PermissionDenied, Unavailable
+from cluster.model.errors import NO_LEADER, ClusterError, Conflict, FailedPrecondition, NodeRemoved, NotLeader, PermissionDenied, Unavailable
 from cluster.model.objects import NodeDescription
+from cluster.wire import versions
 from cluster.wire.calls import Applied, Nothing, OpenSession, UpdateStatuses
 from cluster.wire.peer import Handler, Peer, connect
 
@@ -42,8 +44,10 @@ class Session:
     """State: the open connection, and which managers are known."""
 
     def __init__(self, contexts: Contexts, managers: tuple[str, ...], description: NodeDescription, advertise: str,
-                 local: tuple[str, str] = ("", "")) -> None:  # fmt: skip
-        """`managers`: host:port. `local`: on a manager the host that it advertises, and host:port where it is reached from here."""
+                 local: tuple[str, str] = ("", ""), speak: int = versions.VERSION) -> None:  # fmt: skip
+        """`managers`: host:port. `local`: on a manager the host that it advertises, and host:port where it is reached from here. `speak`: see
+        cluster/wire/versions.py."""
+        self._speak, self._process = speak, os.urandom(16).hex()
         self._contexts = contexts
         self._managers, self._description, self._advertise, self._local = managers, description, advertise, local
         self._peer: Peer | None = None
@@ -52,6 +56,8 @@ class Session:
         self._left = False
         self.state: SessionState | None = None
         self.problem = ""
+        self.refusal = ""  # why the managers do not take this node as it is; they are asked again
+        self.removed = False  # they do not know it any more: nobody is asked again
 
     def describe(self, description: NodeDescription) -> None:
         """What the next session begins with."""
@@ -73,8 +79,8 @@ class Session:
 
     async def run(self, on_state: Callable[[SessionState], Awaitable[None]], on_assignments: Callable[[Assignments], Awaitable[None]],
                   reporter: Reporter, handlers: Mapping[str, Handler], on_loss: Callable[[], None]) -> None:  # fmt: skip
-        """Keep a session for ever, with the manager that leads: whichever answers says who that is. `on_loss` is called whenever it was lost or could not be
-        had."""
+        """Keep a session until the node was removed, with the manager that leads: whichever answers says who that is. `on_loss` is called whenever it was
+        lost or could not be had."""
         delay, turn, leader = RETRY_FIRST_S, 0, ""
         silent: tuple[str, float] | None = None  # the manager that fell silent in the last session, and when it was heard last
         while not self._left:
@@ -93,6 +99,14 @@ class Session:
                     leader = address
                 elif ended is not None:
                     raise ended
+            except NodeRemoved as gone:
+                self.problem, self.removed = gone.message, True
+                log.warning("removed from the swarm", extra={"fields": {"manager": address, "error": gone.message}})
+                return
+            except (Conflict, FailedPrecondition) as refused:
+                if refused.message != self.refusal:
+                    log.warning("refused by the manager", extra={"fields": {"manager": address, "error": refused.message}})
+                self.problem = self.refusal = refused.message
             except PermissionDenied as refused:
                 self.problem = refused.message
                 log.warning("refused by the manager", extra={"fields": {"manager": address, "error": refused.message}})
@@ -198,7 +212,7 @@ class Session:
         async def take(message: SessionState | Assignments) -> None:
             nonlocal version
             if isinstance(message, SessionState):
-                self.state, self._managers, self.problem = message, message.managers or self._managers, ""
+                self.state, self._managers, self.problem, self.refusal = message, message.managers or self._managers, "", ""
                 self._note_peer(peer)
                 await on_state(message)
                 return
@@ -209,7 +223,7 @@ class Session:
             applied.set()
 
         ended: Exception | None = None
-        async with peer.stream("agent.session", OpenSession(self._description, self._advertise)) as messages:
+        async with peer.stream("agent.session", OpenSession(self._description, self._advertise, self._speak, self._process)) as messages:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_lost, partial(reporter.run, send))
                 nursery.start_soon(_until_lost, acknowledge)

@@ -22,7 +22,7 @@ CGROUP_ROOT = "/sys/fs/cgroup"
 RUN_OPTIONS = "mode=755,size=25%"
 LOG = "festoond.log"
 _HOLDER_DESCRIPTOR = 10
-_ENVIRONMENT_KEPT = ("LANG", "LC_ALL", "TZ", "TERM")
+_ENVIRONMENT_KEPT = ("LANG", "LC_ALL", "TZ", "TERM", "FESTOON_SPEAK")
 
 
 def main(arguments: list[str]) -> int:

@@ -24,6 +24,7 @@ import trio
 from cluster.identity import unlock_key
 from cluster.log import configure
 from cluster.model.errors import ClusterError
+from cluster.wire import versions
 from manager import daemon
 from manager.options import OPTIONS_BYTES, Options, check, decode_bootstrap
 from manager.raft_storage.faults import StorageFault
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         bootstrap = decode_bootstrap(sys.stdin.buffer.read(OPTIONS_BYTES + 1)) if given.bootstrap else None
         unlocking = unlock_key.parse(sys.stdin.readline(UNLOCK_KEY_CHARACTERS).strip()) if given.unlock else None
-        options = Options(given.state, given.identity, given.listen, given.advertise, given.ready_fd, bootstrap, unlocking)
+        options = Options(given.state, given.identity, given.listen, given.advertise, given.ready_fd, bootstrap, unlocking, given.speak)
         trio.run(daemon.run, check(options))
     except* (ClusterError, StorageFault) as faults:
         words += [str(fault) for fault in _leaves(faults)]
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ready-fd", type=int, required=True, help="a descriptor for the line that says it serves")
     parser.add_argument("--bootstrap", action="store_true", help="make a new cluster, options as JSON on stdin")
     parser.add_argument("--unlock", action="store_true", help="the state is locked: read the swarm's unlock key from stdin")
+    parser.add_argument("--speak", type=int, default=versions.VERSION, help="the version of the managers' protocol to speak (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="log more")
     return parser
 

@@ -42,6 +42,10 @@ from manager.store import Store
 GOODBYE_S: Final = 1.0  # how long the process waits for those who listen to it to have gone elsewhere
 LOCKING: Final = "control.cluster_update"
 REMOVED: Final = "this manager was removed from the swarm"
+WENT_BACK: Final = (
+    "this manager's log lacks what it had acknowledged, as after a virtual machine was set back to a snapshot: "
+    "it takes no part with it any more, throws it away and joins the other managers anew"
+)
 
 log = logging.getLogger("festoon.manager")
 
@@ -84,15 +88,22 @@ async def run(options: Options) -> None:
                 log.info("serving", extra={"fields": {"listen": options.listen, "node": identity.node_id, "raft_id": seat.raft_id}})
                 await manager.wait_stop()
                 nursery.cancel_scope.cancel()
-            removed = driver.removed
+            over = _over(driver)
     finally:
         if how is Entrance.FOUND and not began:
             identity_files.forget(options.identity)
             shutil.rmtree(options.state, ignore_errors=True)
-    if removed:
+    if over:
         member_file.forget(options.state)
-        raise Unavailable(REMOVED)
+        raise Unavailable(over)
     log.info("stopped")
+
+
+def _over(driver: Driver) -> str:
+    """Why this member, as it is, is none any more: it throws its log away, and joins anew if it still is to be a manager. Empty while it is one."""
+    if driver.went_back:
+        return WENT_BACK
+    return REMOVED if driver.removed else ""
 
 
 def _check_state(options: Options, identity: Identity, store: Store) -> None:
@@ -118,8 +129,8 @@ class _Manager:
         self._driver = driver
         self._listen = options.listen
         self._own, self._autolock = own, autolock
-        self._peers = Peers(driver, own.contexts, seat.known)
-        self._reigns = Reigns(store, driver, self._peers, me)
+        self._peers = Peers(driver, own.contexts, seat.known, options.speak)
+        self._reigns = Reigns(store, driver, self._peers, me, options.speak)
         self._stop = trio.Event()
         self._stopper: Caller | None = None
 
@@ -173,9 +184,9 @@ class _Manager:
                 self._stop_soon()
 
     async def _watch_removal(self) -> None:
-        while not self._driver.removed:
+        while not (over := _over(self._driver)):
             await self._driver.wait_change()
-        log.warning(REMOVED)
+        log.warning(over)
         self._stop_soon()
 
     def _stop_soon(self) -> None:

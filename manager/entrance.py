@@ -51,7 +51,7 @@ async def join(options: Options, identity: Identity, credentials: Credentials) -
 
     async def ask(address: str) -> JoinedManagers:
         async with connect(address, context) as peer:
-            joined: JoinedManagers = await peer.call("raft.join", JoinManagers(options.advertise))
+            joined: JoinedManagers = await peer.call("raft.join", JoinManagers(options.advertise, options.speak))
         return joined
 
     joined = await ask_leader([known for known in identity.managers if known != options.advertise], ask)

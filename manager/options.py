@@ -14,6 +14,7 @@ import msgspec
 
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import Availability, ClusterSpec
+from cluster.wire import versions
 from cluster.wire.peer import split_address
 from manager.control import validate
 
@@ -46,7 +47,7 @@ class BootstrapOptions(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass(frozen=True, slots=True)
 class Options:
     """The command line. `listen` and `advertise` are host:port; `bootstrap` is None when the state exists already;
-    `unlocking` is the swarm's unlock key, where one was given."""
+    `unlocking` is the swarm's unlock key, where one was given; `speak`: the version of the protocol (cluster/wire/versions.py)."""
 
     state: Path
     identity: Path
@@ -55,6 +56,7 @@ class Options:
     ready_fd: int
     bootstrap: BootstrapOptions | None = None
     unlocking: bytes | None = None
+    speak: int = versions.VERSION
 
 
 def check(options: Options) -> Options:

@@ -16,7 +16,8 @@ import msgspec
 import trio
 
 from cluster.identity.contexts import Contexts
-from cluster.model.errors import ClusterError, PermissionDenied
+from cluster.model.errors import ClusterError, FailedPrecondition, PermissionDenied
+from cluster.wire import versions
 from cluster.wire.calls import Follow, JoinedManagers, JoinManagers, RaftFrame
 from cluster.wire.peer import Caller, connect, split_address
 from manager.dispatcher.liveness import KEEPALIVE_S
@@ -35,6 +36,8 @@ DIAL_TIMEOUT_S: Final = 1.0  # the kernel's own second try comes later: after a 
 RETRY_FIRST_S: Final = 0.05
 RETRY_LAST_S: Final = 1.0
 
+CLONED: Final = "a cloned machine has to leave the swarm and join it anew"
+
 log = logging.getLogger("festoon.raft")
 
 
@@ -43,7 +46,8 @@ class Peers:
     told of, whom it listens to while its own log says nothing yet.
     """
 
-    def __init__(self, driver: Driver, contexts: Contexts, known: tuple[Member, ...] = ()) -> None:
+    def __init__(self, driver: Driver, contexts: Contexts, known: tuple[Member, ...] = (), speak: int = versions.VERSION) -> None:
+        self._speak = speak
         self._known = known
         self._driver = driver
         self._contexts = contexts
@@ -95,7 +99,7 @@ class Peers:
                     async with connect(member.address, self._contexts.client, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
                         if peer.caller.node_id != member.node_id:
                             raise PermissionDenied(f"{member.address} is node {peer.caller.node_id}, not {member.node_id}")
-                        async with peer.stream("raft.follow", Follow(self._driver.raft_id)) as frames:
+                        async with peer.stream("raft.follow", Follow(self._driver.raft_id, self._speak)) as frames:
                             self._note_heard(member, True)
                             await self._take(member, frames)
                 except (ClusterError, msgspec.MsgspecError, ValueError) as error:
@@ -142,11 +146,14 @@ class Peers:
 
     async def follow(self, caller: Caller, request: Follow) -> AsyncGenerator[RaftFrame, None]:
         """raft.follow: everything for that member, until it goes. Raises PermissionDenied for somebody else's id."""
+        versions.check(self._speak, request.protocol, f"the manager of node {caller.node_id}")
         self._check(caller, request.raft_id)
         if self._driver.leader and self._driver.settled_membership.was_removed(request.raft_id):
             told = Message(MessageKind.REMOVED, self._driver.raft_id, request.raft_id, self._driver.term)
             yield RaftFrame(msgspec.msgpack.encode((told,)))  # it was away when that happened
             return
+        if request.protocol >= versions.HELD and (held := self._driver.held_by(request.raft_id)) is not None:
+            yield RaftFrame(msgspec.msgpack.encode((held,)))
         outbox = self._driver.outboxes.open(request.raft_id)
         self.note_change()
         sending: SnapshotToSend | None = None
@@ -175,10 +182,13 @@ class Peers:
     async def join(self, caller: Caller, request: JoinManagers) -> JoinedManagers:
         """raft.join: the node that calls becomes a learner; this member must lead. One that is a member already has lost
         what it had, or the answer: it gets a new id, and its old one goes, if the others do without. Raises
-        FailedPrecondition when they do not.
+        FailedPrecondition when they do not, or when the one that it was lives.
         """
         split_address(request.address)
+        versions.check(self._speak, request.protocol, f"the manager of node {caller.node_id}")
         if (old := self._driver.membership.of_node(caller.node_id)) is not None:
+            if self.hears(old):
+                raise FailedPrecondition(f"node {caller.node_id} is a manager already, and heard at {old.address}: {CLONED}")
             await self._driver.change_membership(lambda membership: membership.without(old.raft_id))
 
         def with_caller(membership: Membership) -> Membership:

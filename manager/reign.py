@@ -70,11 +70,11 @@ log = logging.getLogger("festoon.reign")
 class Reign:
     """The parts of one leadership, made with the store as it is at its beginning. `run` must be running while it serves."""
 
-    def __init__(self, store: Store, driver: Driver, peers: Peers, me: Member, scheduling_delays: Histogram) -> None:
+    def __init__(self, store: Store, driver: Driver, peers: Peers, me: Member, scheduling_delays: Histogram, speak: int) -> None:
         self._store = store
         self._driver = driver
         self._peers = peers
-        self._dispatcher = Dispatcher(store, driver, time_ns, scheduling_delays)
+        self._dispatcher = Dispatcher(store, driver, time_ns, scheduling_delays, speak)
         self._control = Control(store, driver, time_ns, SystemRandom(), self.managers)
         self._leader = Leader(store, driver, time_ns, Random(os.urandom(32)))  # noqa: S311  seeded by the system
         self._broker = LogBroker(store, self._dispatcher.session_of)
@@ -174,7 +174,8 @@ class Reign:
 class Reigns:
     """This manager's reigns, one after the other, and the calls that they serve. `me`: this member, as it knows itself."""
 
-    def __init__(self, store: Store, driver: Driver, peers: Peers, me: Member) -> None:
+    def __init__(self, store: Store, driver: Driver, peers: Peers, me: Member, speak: int) -> None:
+        self._speak = speak
         self._store, self._driver, self._peers, self._me = store, driver, peers, me
         self._reign: Reign | None = None
         self._nursery: trio.Nursery | None = None
@@ -189,7 +190,7 @@ class Reigns:
             term = self._driver.term
             log.info("this manager leads", extra={"fields": {"term": term}})
             async with trio.open_nursery() as self._nursery:
-                reign = Reign(self._store, self._driver, self._peers, self._me, self.scheduling_delays)
+                reign = Reign(self._store, self._driver, self._peers, self._me, self.scheduling_delays, self._speak)
                 await self._nursery.start(reign.run)
                 self._reign = reign
                 self._peers.note_change()

@@ -29,6 +29,12 @@ class PermissionDenied(ClusterError):
     status = 403
 
 
+class NodeRemoved(PermissionDenied):
+    """The node that calls is none of this swarm: it was removed, for ever."""
+
+    code = "node_removed"
+
+
 class NotFound(ClusterError):
     code = "not_found"
     status = 404
@@ -88,7 +94,7 @@ class Internal(ClusterError):
 
 
 BY_CODE: dict[str, type[ClusterError]] = {
-    c.code: c for c in (InvalidArgument, PermissionDenied, NotFound, Conflict, Unavailable, FailedPrecondition, NotModified, NotLeader, Internal)
+    c.code: c for c in (InvalidArgument, PermissionDenied, NodeRemoved, NotFound, Conflict, Unavailable, FailedPrecondition, NotModified, NotLeader, Internal)
 }
 
 

@@ -16,8 +16,7 @@ from cluster.model.assignments import SessionMessage
 from cluster.model.changes import Kind
 from cluster.model.objects import Cluster, Network, Node, NodeDescription, Service, Task, TaskStatus
 from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, ServiceSpec
-
-PROTOCOL_VERSION: Final = 1
+from cluster.wire import versions
 
 
 class Body(msgspec.Struct, array_like=True, frozen=True):
@@ -71,6 +70,7 @@ class Follow(Body, frozen=True):
     """A manager asks another for all that it has to say to it. The answer is a stream that lasts as long as the connection."""
 
     raft_id: int  # of the one that asks
+    protocol: int = versions.FIRST  # that it speaks
 
 
 class RaftFrame(Body, frozen=True):
@@ -85,6 +85,7 @@ class JoinManagers(Body, frozen=True):
     """A node with a manager's certificate asks to become a member of the Raft group. `address`: host:port of its port."""
 
     address: str
+    protocol: int = versions.FIRST
 
 
 class JoinedManagers(Body, frozen=True):
@@ -163,7 +164,8 @@ class OpenSession(Body, frozen=True):
 
     description: NodeDescription
     advertise_address: str = ""  # where this node's VTEP is; empty: the address that the connection comes from
-    protocol: int = PROTOCOL_VERSION
+    protocol: int = versions.VERSION
+    process: str = ""  # drawn by each process for itself: another one with the same identity is known by it
 
 
 class Describe(Body, frozen=True):
@@ -417,6 +419,7 @@ CALLS: Final[dict[str, Call]] = {
         Call("agent.describe", Describe, Nothing, _C.NODE),
         Call("agent.heartbeat", Nothing, Nothing, _C.NODE),
         Call("agent.leave", Nothing, Nothing, _C.NODE),
+        Call("node.present", Nothing, Nothing, _C.MANAGER, to_agent=True),
         Call("node.logs", LogsOf, LogLine, _C.MANAGER, stream=True, to_agent=True),
         Call("node.trace_start", TraceStart, Nothing, _C.MANAGER, to_agent=True),
         Call("node.trace_send", TraceSend, TraceSent, _C.MANAGER, to_agent=True),

@@ -14,7 +14,7 @@ import msgspec
 
 from cluster.model.assignments import Assignments, Item, SessionMessage, SessionState
 from cluster.model.changes import Kind
-from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
+from cluster.model.errors import ClusterError, NodeRemoved, Unavailable
 from cluster.model.ids import NodeId
 from cluster.model.objects import Node, NodeDescription, NodeState, NodeStatus
 from cluster.model.specs import Role
@@ -70,7 +70,7 @@ class Desk:
                 everyone = everyone or (before and before.manager) != (after and after.manager)
                 look[node_id] = None
                 if after is None:
-                    ended.append((node_id, PermissionDenied(f"node {node_id} is not of this swarm")))
+                    ended.append((node_id, NodeRemoved(f"node {node_id} is not of this swarm")))
                     self.liveness.forget(node_id)
                 elif self._is_down(node_id):
                     ended.append((node_id, Unavailable("the node counted as down: open a session again")))
@@ -86,10 +86,10 @@ class Desk:
         return self.board.close(node_id)
 
     def member(self, node_id: NodeId) -> Node:
-        """Raises PermissionDenied for a node that is not of the cluster."""
+        """Raises NodeRemoved for a node that is not of the cluster."""
         node = self._store.get(Kind.NODE, node_id)
         if node is None:
-            raise PermissionDenied(f"node {node_id} is not of this swarm")
+            raise NodeRemoved(f"node {node_id} is not of this swarm")
         return node
 
     def state(self, node_id: NodeId) -> SessionState:
@@ -167,6 +167,14 @@ def described(node: Node, description: NodeDescription, wall_ns: int) -> Node:
         return node
     meta = msgspec.structs.replace(node.meta, updated_at_ns=wall_ns)
     return msgspec.structs.replace(node, description=description, meta=meta)
+
+
+def noted(node: Node, message: str, wall_ns: int) -> Node:
+    """The node is as it was, and this is to be known of it."""
+    if node.status.message == message:
+        return node
+    meta = msgspec.structs.replace(node.meta, updated_at_ns=wall_ns)
+    return msgspec.structs.replace(node, meta=meta, status=msgspec.structs.replace(node.status, message=message))
 
 
 def down(node: Node, message: str, wall_ns: int) -> Node:

@@ -17,12 +17,13 @@ import trio
 from cluster.metrics import Histogram
 from cluster.model.assignments import SessionMessage
 from cluster.model.changes import Kind, updated
-from cluster.model.errors import ClusterError, InvalidArgument, NotFound, OutOfSequence, PermissionDenied, Unavailable
+from cluster.model.errors import ClusterError, Conflict, InvalidArgument, NotFound, OutOfSequence, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId, TaskId
 from cluster.model.objects import Network, Node
-from cluster.wire.calls import PROTOCOL_VERSION, Applied, Attach, Attached, Describe, KeepAttachments, Nothing, OpenSession, Text, UpdateStatuses
+from cluster.wire import versions
+from cluster.wire.calls import Applied, Attach, Attached, Describe, KeepAttachments, Nothing, OpenSession, Text, UpdateStatuses
 from cluster.wire.peer import Caller
-from manager.dispatcher import containers, desk
+from manager.dispatcher import clones, containers, desk
 from manager.dispatcher.desk import Desk, Telling, Told
 from manager.dispatcher.sessions import Session, Sessions
 from manager.dispatcher.statuses import Reports
@@ -39,7 +40,8 @@ log = logging.getLogger("manager.dispatcher")
 class Dispatcher:
     """One manager's dispatcher. Made with the store as it is now; `run` must be running while it serves."""
 
-    def __init__(self, store: Store, driver: Driver, wall_ns: Callable[[], int], scheduling_delays: Histogram) -> None:
+    def __init__(self, store: Store, driver: Driver, wall_ns: Callable[[], int], scheduling_delays: Histogram, speak: int = versions.VERSION) -> None:
+        self._speak = speak
         self._store = store
         self._driver = driver
         self._wall_ns = wall_ns
@@ -72,12 +74,13 @@ class Dispatcher:
 
     async def session(self, caller: Caller, request: OpenSession) -> AsyncGenerator[SessionMessage, None]:
         """agent.session: the node's state, its complete assignments, then what changes. A new session of the node
-        replaces the old one. Raises PermissionDenied for a node that is not of the cluster."""
-        if request.protocol != PROTOCOL_VERSION:
-            raise InvalidArgument(f"this manager speaks protocol {PROTOCOL_VERSION}, the agent {request.protocol}")
+        replaces the old one, but not that of an agent that lives. Raises NodeRemoved for a node that is not of the cluster, FailedPrecondition for a
+        version that is not understood, Conflict for a clone."""
         node_id = NodeId(caller.node_id)
+        versions.check(self._speak, request.protocol, f"the agent of node {node_id}")
+        await self._refuse_clone(node_id, request, caller)
         await self._ready(node_id, request, caller)
-        session = self._sessions.open(node_id, caller.peer)
+        session = self._sessions.open(node_id, caller.peer, request.process)
         caller.peer.forgive(self._desk.liveness.opened(node_id, _now_ns()) / 1e9)
         log.info("session opened", extra={"fields": {"node": node_id, "address": caller.address}})
         try:
@@ -206,6 +209,16 @@ class Dispatcher:
                 self._wake(self._desk.board.give_up(self._draining.popleft()[1]))
 
     # -- nodes ------------------------------------------------------------------------------------------------------
+
+    async def _refuse_clone(self, node_id: NodeId, request: OpenSession, caller: Caller) -> None:
+        """Raises Conflict when another agent with this node's identity is alive; who asks for the node's status reads so, too."""
+        there = self._sessions.of_another(node_id, request.process) if request.process else None
+        if there is None or not await clones.is_alive(there.peer):
+            return
+        said = clones.words(there.peer.address, caller.address)
+        log.warning("two agents with one identity", extra={"fields": {"node": node_id, "session": there.peer.address, "refused": caller.address}})
+        await self._change_node(node_id, lambda node: desk.noted(node, said, self._wall_ns()))
+        raise Conflict(said)
 
     async def _ready(self, node_id: NodeId, request: OpenSession, caller: Caller) -> None:
         address = request.advertise_address or caller.address

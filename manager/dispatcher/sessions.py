@@ -15,11 +15,12 @@ from cluster.wire.peer import Peer
 class Session:
     """One open session. `state_changed`: what SessionState says has to be looked at again."""
 
-    __slots__ = ("_ended", "_wake", "node_id", "peer", "state_changed")
+    __slots__ = ("_ended", "_wake", "node_id", "peer", "process", "state_changed")
 
-    def __init__(self, node_id: NodeId, peer: Peer) -> None:
+    def __init__(self, node_id: NodeId, peer: Peer, process: str = "") -> None:
         self.node_id = node_id
         self.peer = peer
+        self.process = process  # that the agent is; empty for one that does not say so
         self.state_changed = False
         self._wake = trio.Event()
         self._ended: ClusterError | None = None
@@ -54,10 +55,15 @@ class Sessions:
     def __init__(self) -> None:
         self._open: dict[NodeId, Session] = {}
 
-    def open(self, node_id: NodeId, peer: Peer) -> Session:
+    def of_another(self, node_id: NodeId, process: str) -> Session | None:
+        """The node's session, if it is another process's than this one."""
+        session = self._open.get(node_id)
+        return session if session is not None and session.process != process else None
+
+    def open(self, node_id: NodeId, peer: Peer, process: str = "") -> Session:
         """A new session; one that the node still had ends."""
         self.end(node_id, Unavailable("the node has opened another session"))
-        session = self._open[node_id] = Session(node_id, peer)
+        session = self._open[node_id] = Session(node_id, peer, process)
         return session
 
     def close(self, session: Session) -> bool:

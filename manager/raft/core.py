@@ -12,7 +12,8 @@ the interface in the shape of etcd's raft.
 Storage is asynchronous: any number of Readys may be under way, and `persisted(number)` says that all up to that one
 are durable. A member alone in its cluster is its own majority: it leads as soon as its vote is on its disk, and an entry is
 committed when it is there. A learner follows and never stands; a member whose removal is committed is told so
-by any other (`removed`), and does nothing any more.
+by any other (`removed`), and does nothing any more. Nor does one that hears that it has held what it does not hold
+(`went_back`): its disk is not what it was, and its vote or acknowledgement could cost what is committed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from manager.raft.messages import Message, MessageKind
 from manager.raft.progress import Progress
 from manager.raft.ready import NOBODY, Config, HardState, Ready, SnapshotPoint
 from manager.raft.votes import Outcome, Votes
+from manager.raft.witness import Held, Witness
 
 _FROM_LEADER = (MessageKind.APPEND, MessageKind.HEARTBEAT, MessageKind.SNAPSHOT)
 
@@ -50,6 +52,7 @@ class Raft:
         self.role = Role.FOLLOWER
         self.leader = NOBODY
         self.removed = log.memberships.at(log.committed).was_removed(config.id)
+        self.went_back = False
         self._rng = rng
         self._saved = hard_state
         self._ready_number = 0
@@ -57,6 +60,7 @@ class Raft:
         self._outbox_after: list[Message] = []
         self._snapshot: SnapshotPoint | None = None
         self._leadership: Leadership | None = None
+        self._witness = Witness()
         self._votes = Votes(())
         self._own_vote_in = 0  # the Ready that makes a candidate's vote for itself durable; 0: none does
         self._elapsed_ticks = 0
@@ -107,7 +111,7 @@ class Raft:
         """Stand for election: first ask whether a majority would vote, so that a member that was cut off disturbs no
         one. Who has no vote does not stand: it only asks. All members are asked, because any may know of a removal.
         """
-        if self.role is Role.LEADER or self.removed:
+        if self.role is Role.LEADER or self.removed or self.went_back:
             return
         self._reset(self.term, NOBODY)
         if self.membership.voters == (self.config.id,):
@@ -177,6 +181,15 @@ class Raft:
         if self._leadership is not None:
             self._leadership.snapshot_ended(member, index)
 
+    def held_by(self, member: int) -> Message | None:
+        """What a member is to be told first when it comes back: what it is known to hold. None when nothing is known."""
+        if self._leadership is not None:
+            self._witness.note(self._leadership.held())
+        held = self._witness.of(member)
+        if held is None or not held.entry:
+            return None
+        return Message(MessageKind.HELD, self.config.id, member, self.term, held.entry, held.term)
+
     def ready(self) -> Ready | None:
         """What there is to do since the last call, None when nothing is."""
         reads: tuple[tuple[int, int], ...] = ()
@@ -207,13 +220,16 @@ class Raft:
 
     def step(self, message: Message) -> None:
         """A message came in. Who was removed is told so; a member that is newer than this log is heard."""
-        if message.to != self.config.id or message.sender == self.config.id or self.removed:
+        if message.to != self.config.id or message.sender == self.config.id or self.removed or self.went_back:
             return
         if message.kind is MessageKind.REMOVED:
             self._on_removed(message)
             return
         if self.log.memberships.at(self.log.committed).was_removed(message.sender):
             self._outbox.append(Message(MessageKind.REMOVED, self.config.id, message.sender, self.term))
+            return
+        if message.kind is MessageKind.HELD:
+            self._look_back(Held(message.to, message.index, message.log_term))
             return
         if message.term > self.term:
             if not self._meet_higher_term(message):
@@ -233,6 +249,13 @@ class Raft:
             case MessageKind.CAMPAIGN_NOW:
                 if self.role is Role.FOLLOWER and self._may_stand():
                     self._become_candidate(transfer=True)
+
+    def _look_back(self, held: Held) -> None:
+        """This member is known to have held an entry. One below the log is in a snapshot here, or was never missed."""
+        here = self.log.term(held.entry)
+        if held.entry > self.log.offset and (here is None or held.term not in (here, 0)):
+            self._become_follower(self.term, NOBODY)
+            self.went_back = True
 
     # -- terms and roles
 
@@ -288,6 +311,8 @@ class Raft:
         if term != self.term:
             self.term, self.vote = term, NOBODY
         self.leader = leader
+        if self._leadership is not None:
+            self._witness.note(self._leadership.held())
         self._leadership = None
         self._own_vote_in = 0
         self._elapsed_ticks = 0
@@ -361,6 +386,11 @@ class Raft:
         self._elapsed_ticks = 0
         match message.kind:
             case MessageKind.HEARTBEAT:
+                self._witness.note(message.held)
+                if (held := self._witness.of(self.config.id)) is not None:
+                    self._look_back(held)
+                if self.went_back:
+                    return
                 self._advance_commit(message.commit)
                 self._reply(message, MessageKind.HEARTBEAT_REPLY, read=message.read)
             case MessageKind.SNAPSHOT:

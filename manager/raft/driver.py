@@ -91,6 +91,11 @@ class Driver:
         return self._member.raft.removed
 
     @property
+    def went_back(self) -> bool:
+        """Whether this member was told that it had held more than its log holds: it takes no part any more."""
+        return self._member.raft.went_back
+
+    @property
     def raft_id(self) -> int:
         return self._member.raft.config.id
 
@@ -233,6 +238,10 @@ class Driver:
         """Messages of another member came in; `snapshot` is what a SNAPSHOT, the only one then, speaks of."""
         self._member.receive(messages, snapshot)
         self._wake.set()
+
+    def held_by(self, member: int) -> Message | None:
+        """What a member that comes back is to be told first."""
+        return self._member.raft.held_by(member)
 
     def lost(self, member: int) -> None:
         """The connection to this member broke: its process may have died."""

@@ -17,6 +17,7 @@ from manager.raft.messages import Message, MessageKind
 from manager.raft.progress import Mode, Progress
 from manager.raft.ready import NOBODY, Config
 from manager.raft.votes import majority_index, quorum
+from manager.raft.witness import Held
 
 Send = Callable[[Message], None]
 
@@ -72,9 +73,16 @@ class Leadership:
 
     def _heartbeats(self) -> None:
         self._heartbeat_elapsed_ticks = 0
+        held = self.held()
         for member, progress in self.progress.items():
             commit = min(progress.match, self._log.committed)
-            self._send(self._message(MessageKind.HEARTBEAT, member, commit=commit, read=self._read_round))
+            self._send(self._message(MessageKind.HEARTBEAT, member, commit=commit, read=self._read_round, held=held))
+
+    def held(self) -> tuple[Held, ...]:
+        """What each member's own log is known to hold of what is committed, as far as this log still has it."""
+        reach = {self._config.id: self._log.stable, **{member: progress.match for member, progress in self.progress.items()}}
+        indexes = {member: min(index, self._log.committed) for member, index in reach.items()}
+        return tuple(Held(member, index, self._log.term(index) or 0) for member, index in indexes.items())
 
     # -- what the shell asks for
 
@@ -271,5 +279,6 @@ class Leadership:
         entries: tuple[Entry, ...] = (),
         commit: int = 0,
         read: int = 0,
+        held: tuple[Held, ...] = (),
     ) -> Message:
-        return Message(kind, self._config.id, to, self._term, index, log_term, entries, commit, read=read)
+        return Message(kind, self._config.id, to, self._term, index, log_term, entries, commit, read=read, held=held)

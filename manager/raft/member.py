@@ -352,7 +352,7 @@ class RaftMember:
     def _watch_role(self) -> None:
         """Tell who waits when the leadership is gone, and everybody when leader or membership changed or a learner has caught up."""
         ready = tuple(member.raft_id for member in self.membership.members if member.learner and self.has_caught_up(member.raft_id))
-        now = (self._raft.role is Role.LEADER, self._raft.leader, self._raft.removed, ready)
+        now = (self._raft.role is Role.LEADER, self._raft.leader, self._raft.removed, self._raft.went_back, ready)
         if now == self._seen:
             return
         self._seen = now

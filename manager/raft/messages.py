@@ -8,6 +8,7 @@ import msgspec
 
 from manager.raft.log import Entry
 from manager.raft.membership import Membership
+from manager.raft.witness import Held
 
 
 class MessageKind(enum.IntEnum):
@@ -24,6 +25,7 @@ class MessageKind(enum.IntEnum):
     SNAPSHOT = 9
     CAMPAIGN_NOW = 10
     REMOVED = 11
+    HELD = 12
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -32,9 +34,10 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     votes: the end of the candidate's log, `transfer` when the leader itself asked for the election. APPEND: the entry
     before `entries`. APPEND_REPLY: the index up to which the logs agree; when `reject`, the entry that was missing,
     with `hint` and `log_term` naming the latest place where the logs may agree. HEARTBEAT and its reply: `read` is the
-    leader's last round of reads. SNAPSHOT: the last entry that the snapshot holds, and the membership there; whoever
-    steps it has all of the snapshot already. CAMPAIGN_NOW: the leader hands over. REMOVED: the sender knows that the
-    receiver is no member any more.
+    leader's last round of reads, `held` what each member's log is known to hold (witness.py). SNAPSHOT: the last entry
+    that the snapshot holds, and the membership there; whoever steps it has all of the snapshot already. CAMPAIGN_NOW:
+    the leader hands over. REMOVED: the sender knows that the receiver is no member any more. HELD: it knows the
+    receiver to hold the committed entry at `index`.
     """
 
     kind: MessageKind
@@ -50,3 +53,4 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
     read: int = 0
     transfer: bool = False
     membership: Membership | None = None
+    held: tuple[Held, ...] = ()

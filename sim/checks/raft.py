@@ -98,6 +98,8 @@ class RaftChecks:
     def stepped(self, manager: Manager) -> None:
         """A manager has done something."""
         raft = _raft(manager)
+        if raft.went_back:
+            raise Broken(f"{manager.name} is told of an entry that it has held and lacks")
         if raft.role is Role.LEADER:
             self._leads(manager)
         self._applies(manager)
