@@ -20,10 +20,9 @@ from runtime.kernel.syscalls import Call
 if TYPE_CHECKING:
     from runtime.spec import Mount  # its values only pass through; msgspec costs a command line 38 ms
 
-IN_ROOT = k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS
-FOLDER = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, IN_ROOT)
-PLAIN_FOLDER = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, IN_ROOT | k.RESOLVE_NO_SYMLINKS)
-_FILE = struct.pack("=3Q", k.O_RDONLY | k.O_CREAT | k.O_NONBLOCK | k.O_NOCTTY | k.O_CLOEXEC, 0o755, IN_ROOT)
+FOLDER = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, k.IN_ROOT)
+PLAIN_FOLDER = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, k.IN_ROOT | k.RESOLVE_NO_SYMLINKS)
+_FILE = struct.pack("=3Q", k.O_RDONLY | k.O_CREAT | k.O_NONBLOCK | k.O_NOCTTY | k.O_CLOEXEC, 0o755, k.IN_ROOT)
 
 _PROPAGATIONS = {"private": (k.MS_PRIVATE, 0), "slave": (k.MS_SLAVE, 0), "rprivate": (k.MS_PRIVATE, 1), "rslave": (k.MS_SLAVE, 1)}
 PROC_FILES = ("proc/cpuinfo", "proc/diskstats", "proc/loadavg", "proc/meminfo", "proc/slabinfo", "proc/stat", "proc/swaps", "proc/uptime")

@@ -1,23 +1,22 @@
 """Readers of compressed streams: gzip, zstd, bzip2, xz, or none, told by the first bytes.
 
 Owns decompression only; how much may come out is the caller's limit. Damage raises BadImage. gzip goes through ISA-L
-where the machine has it, which is two to four times as fast as zlib.
+where the machine has it, which is two to four times as fast as zlib. A library is loaded when a stream needs it: a process that
+unpacks one layer waits for its imports.
 """
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import queue
 import threading
-import zlib
 from collections.abc import Callable
-from typing import Final, Protocol, cast
-
-import zstandard
-from isal import igzip_lib, isal_zlib
+from typing import TYPE_CHECKING, Protocol, cast
 
 from runtime.errors import BadImage
+
+if TYPE_CHECKING:
+    import bz2
+    import lzma
 
 MAGIC_BYTES = 6
 CHUNK_BYTES = 256 * 1024
@@ -27,15 +26,14 @@ AHEAD_PIECES = 16  # of AHEAD_BYTES each, read before they are asked for
 AHEAD_BYTES = 256 * 1024
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
 
-_ISAL = cast("type[Exception]", igzip_lib.IsalError)  # its stubs call it a value
-_DAMAGE: Final[tuple[type[Exception], ...]] = (zlib.error, _ISAL, zstandard.ZstdError, OSError, lzma.LZMAError)
-
 Read = Callable[[int], bytes]
 
 
 class _Inflater(Protocol):
     """What zlib's, bz2's and lzma's decompressors are to this module."""
 
+    @property
+    def damage(self) -> tuple[type[Exception], ...]: ...
     @property
     def finished(self) -> bool: ...
     @property
@@ -45,7 +43,12 @@ class _Inflater(Protocol):
 
 class _Gzip:
     def __init__(self) -> None:
+        import zlib
+
+        from isal import igzip_lib, isal_zlib
+
         self._inner = isal_zlib.decompressobj(wbits=31)
+        self.damage = (zlib.error, cast("type[Exception]", igzip_lib.IsalError))  # its stubs call it a value
 
     @property
     def finished(self) -> bool:
@@ -62,8 +65,9 @@ class _Gzip:
 class _Buffered:
     """bz2 and lzma keep their own unread input."""
 
-    def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+    def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor, *damage: type[Exception]) -> None:
         self._inner = inner
+        self.damage = damage
 
     @property
     def finished(self) -> bool:
@@ -81,6 +85,9 @@ class _Zstd:
     """zstandard's decompressor gives all that a piece of input holds: input goes in by small pieces."""
 
     def __init__(self) -> None:
+        import zstandard
+
+        self.damage = (zstandard.ZstdError,)
         self._inner = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj()
         self._ready = b""
         self._waiting = b""
@@ -115,10 +122,22 @@ def reader(read: Read) -> Read:
     if head.startswith(_GZIP):
         return _Stream(source.read, _Gzip).read
     if head.startswith(_BZIP2):
-        return _Stream(source.read, lambda: _Buffered(bz2.BZ2Decompressor())).read
+        return _Stream(source.read, _bzip2).read
     if head.startswith(_XZ):
-        return _Stream(source.read, lambda: _Buffered(lzma.LZMADecompressor())).read
+        return _Stream(source.read, _xz).read
     return source.read
+
+
+def _bzip2() -> _Inflater:
+    import bz2
+
+    return _Buffered(bz2.BZ2Decompressor(), OSError)
+
+
+def _xz() -> _Inflater:
+    import lzma
+
+    return _Buffered(lzma.LZMADecompressor(), lzma.LZMAError)
 
 
 class _Pushback:
@@ -153,7 +172,7 @@ class _Stream:
                 self._inflater = self._make()
             try:
                 out = self._inflater.feed(data, count)
-            except _DAMAGE:
+            except self._inflater.damage:
                 raise BadImage("the archive's compressed data is damaged") from None
             if out:
                 return out

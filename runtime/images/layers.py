@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from runtime.errors import BadImage
 from runtime.images import compression, entries
@@ -32,8 +32,7 @@ AUFS_PREFIX = ".wh..wh."
 OPAQUE_XATTR = "trusted.overlay.opaque"
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What one layer may cost."""
 
     layer_bytes: int = MAX_LAYER_BYTES
@@ -43,8 +42,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-@dataclass(frozen=True)
-class Unpacked:
+class Unpacked(NamedTuple):
     """`diff_id` is the digest of the whole uncompressed stream; `size_bytes` the content of the regular files; `opaque`
     (device, inode) of the folders that hide what is below, which `mark_opaque` is to be told.
     """

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from runtime.errors import BadImage
 
@@ -46,8 +46,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One header. `name` and `target` are as in the archive (surrogateescape), unchecked."""
 
     name: str
@@ -63,13 +62,13 @@ class Entry:
     xattrs: tuple[tuple[str, bytes], ...] = ()
 
 
-@dataclass
 class _Extended:
     """What pax and GNU headers say of the next entry."""
 
-    records: dict[str, bytes] = field(default_factory=dict)
-    name: bytes | None = None
-    target: bytes | None = None
+    def __init__(self) -> None:
+        self.records: dict[str, bytes] = {}
+        self.name: bytes | None = None
+        self.target: bytes | None = None
 
 
 class TarReader:

@@ -25,6 +25,7 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
+IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS  # how every path of a container is looked up
 
 # clone(2), unshare(2), setns(2)
 CLONE_NEWNS = 0x0002_0000

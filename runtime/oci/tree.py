@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from runtime.child import devices, masks
 from runtime.child.execution import make_folders
-from runtime.child.mounts import FOLDER, IN_ROOT, PLAIN_FOLDER, attach, attach_at, mount_new
+from runtime.child.mounts import FOLDER, PLAIN_FOLDER, attach, attach_at, mount_new
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Register, Script
 from runtime.kernel.syscalls import Call
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 AT_SYMLINK_NOFOLLOW = 0x100
 UNCHANGED = 2**32 - 1
-_FILE = struct.pack("=3Q", k.O_RDONLY | k.O_CREAT | k.O_NONBLOCK | k.O_NOCTTY | k.O_CLOEXEC, 0o755, IN_ROOT)
-_ANYTHING = struct.pack("=3Q", k.O_PATH | k.O_CLOEXEC, 0, IN_ROOT)
+_FILE = struct.pack("=3Q", k.O_RDONLY | k.O_CREAT | k.O_NONBLOCK | k.O_NOCTTY | k.O_CLOEXEC, 0o755, k.IN_ROOT)
+_ANYTHING = struct.pack("=3Q", k.O_PATH | k.O_CLOEXEC, 0, k.IN_ROOT)
 _SYSCTL_FILE = struct.pack("=3Q", k.O_WRONLY | k.O_CLOEXEC, 0, k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS | k.RESOLVE_NO_MAGICLINKS)
 _TREE = k.OPEN_TREE_CLONE | k.O_CLOEXEC | k.AT_RECURSIVE
 _WHOLE = k.AT_EMPTY_PATH | k.AT_RECURSIVE

@@ -11,12 +11,11 @@ import subprocess
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
 import trio
 
 from runtime.errors import TreeFault
-from runtime.storage.requests import MAX_ANSWER_BYTES, Answer, Done, Extract, Failed, Pack, PathStat, Populate, Request, Stat, Tree
-from runtime.storage.unpacker import WORKER
+from runtime.storage import answers
+from runtime.storage.requests import Answer, Done, Extract, Failed, Pack, PathStat, Populate, Request, Stat, Tree
 
 PIECE_BYTES = 256 * 1024
 
@@ -61,12 +60,12 @@ class _Worker:
     async def answer(self) -> Answer:
         """The next line. Raises TreeFault for a refusal, and when the worker has gone without a word."""
         while b"\n" not in self._said:
-            piece = await self._answers.receive_some(MAX_ANSWER_BYTES)
-            if not piece or len(self._said) > MAX_ANSWER_BYTES:
+            piece = await self._answers.receive_some(answers.MAX_ANSWER_BYTES)
+            if not piece or len(self._said) > answers.MAX_ANSWER_BYTES:
                 raise TreeFault("failed", "the process that handles files ended without an answer")
             self._said += piece
         line, _, self._said = self._said.partition(b"\n")
-        answer: Answer = msgspec.json.decode(line, type=Answer)
+        answer = answers.read(line)
         if isinstance(answer, Failed):
             raise TreeFault(answer.kind, answer.message)
         return answer
@@ -94,16 +93,16 @@ class _Worker:
 @asynccontextmanager
 async def _worker(request: Request) -> AsyncIterator[_Worker]:
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    answers = trio.lowlevel.FdStream(reader)
+    answered = trio.lowlevel.FdStream(reader)
     try:
         try:
             process = await trio.lowlevel.open_process(
-                [*WORKER, msgspec.json.encode(request).decode(), str(writer)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(writer,)
+                answers.worker(request, writer), stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(writer,)
             )
         finally:
             os.close(writer)
         try:
-            yield _Worker(process, answers)
+            yield _Worker(process, answered)
         finally:
             process.kill()
             with trio.CancelScope(shield=True):
@@ -113,4 +112,4 @@ async def _worker(request: Request) -> AsyncIterator[_Worker]:
                         await stream.aclose()
     finally:
         with trio.CancelScope(shield=True):
-            await answers.aclose()
+            await answered.aclose()

@@ -7,17 +7,43 @@ where they lead for the container, and never out of it. Source: moby's pkg/archi
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
-from dataclasses import replace
 
 from runtime.errors import BadImage
 from runtime.images import entries
 from runtime.images.layers import components
 from runtime.images.tar import Entry, Kind, Read, TarReader
 from runtime.kernel import constants as k
+from runtime.storage.places import Problem
+from runtime.storage.requests import Done, Tree
+from runtime.storage.requests import Extract as Request
 from runtime.storage.tree import open_in_root
 
 MAX_ENTRIES = 2_000_000
+
+
+def into(root: int, request: Request, read: Read) -> Done:
+    """The request `Extract`. Raises Problem, BadImage, OSError."""
+    folder = os.path.realpath(posixpath.join("/", request.path))
+    _refuse_read_only(request.tree, folder)
+    try:
+        os.close(open_in_root(root, folder, k.O_PATH | k.O_DIRECTORY, k.IN_ROOT | k.RESOLVE_NO_SYMLINKS))
+    except FileNotFoundError:
+        raise Problem("not-found", request.path) from None
+    except NotADirectoryError:
+        raise BadImage("extraction point is not a directory") from None
+    Extraction(root, folder, keep_kinds=request.keep_kinds, owner=request.owner).run(read)
+    return Done()
+
+
+def _refuse_read_only(tree: Tree, folder: str) -> None:
+    inside = [b for b in tree.binds if folder == b.target or folder.startswith(b.target.rstrip("/") + "/")]
+    deepest = max(inside, key=lambda b: len(b.target), default=None)
+    if deepest is not None and deepest.read_only:
+        raise Problem("read-only", "mounted volume is marked read-only")
+    if deepest is None and tree.read_only:
+        raise Problem("read-only", "container rootfs is marked read-only")
 
 
 class Extraction:
@@ -37,7 +63,7 @@ class Extraction:
         for number, entry in enumerate(reader):
             if number >= MAX_ENTRIES:
                 raise BadImage(f"an archive of more than {MAX_ENTRIES} entries")
-            self._add(entry if self._owner is None else replace(entry, uid=self._owner[0], gid=self._owner[1]), reader)
+            self._add(entry if self._owner is None else entry._replace(uid=self._owner[0], gid=self._owner[1]), reader)
         for parts, mtime_ns in sorted(self._times.items(), reverse=True):
             try:
                 fd = self._open(parts)

@@ -6,20 +6,63 @@ Owns the order of entries, hard links and which attributes travel; never follows
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
+from collections.abc import Callable
 
+from runtime.errors import BadImage
 from runtime.images import tar_writer
 from runtime.images.entries import FOLDER_FLAGS
 from runtime.images.tar_writer import Write
+from runtime.kernel import constants as k
+from runtime.storage import places
+from runtime.storage.requests import Done, PathStat
+from runtime.storage.tree import open_in_root
 
 MAX_DEPTH = 512  # folders below each other, each of which costs a descriptor
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CAPABILITY = "security.capability"
 _SEND_BYTES = 1 << 30
+_OUT_BYTES = 1024 * 1024
 
 
-class TooDeep(Exception):
+class TooDeep(BadImage):
     """Folders below each other beyond MAX_DEPTH."""
+
+
+def to_output(root: int, path: str, describe: Callable[[PathStat], None]) -> Done:
+    """The request `Pack`: on standard output, after what stands at the path has been told."""
+    with open(1, "wb", buffering=_OUT_BYTES, closefd=False) as out:
+        packer = Packer(out.write)
+        if not path:
+            packer.add_all(os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), "")
+        else:
+            described = places.described(root, path)
+            parent, name, found = places.located(root, path)
+            describe(described)
+            written = posixpath.split(posixpath.join("/", path))[1]
+            shown = written or described.name
+            if name == "." and stat.S_ISDIR(found.st_mode):
+                shown = "./" if written == "." else shown.rstrip("/") + "/"
+                out.write(tar_writer.header(shown, found))
+                packer.add_all(parent, shown)
+            else:
+                packer.add(parent, name, shown)
+        tar_writer.end(out.write)
+    return Done()
+
+
+def populate(root: int, path: str, volume: int) -> Done:
+    """The request `Populate`, with the volume's folder open."""
+    try:
+        source = open_in_root(root, path, k.O_RDONLY | k.O_DIRECTORY)
+    except FileNotFoundError:
+        return Done()  # the image has nothing there
+    except NotADirectoryError:
+        raise BadImage(f"cannot mount volume over existing file, file exists {path}") from None
+    if not os.listdir(volume):
+        copy_tree(source, volume)
+    return Done()
 
 
 class Packer:

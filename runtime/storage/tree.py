@@ -13,11 +13,9 @@ import stat
 import struct
 
 from runtime.child.capabilities import capset_data, mask_of
-from runtime.child.mounts import IN_ROOT
 from runtime.kernel import constants as k
 from runtime.kernel import userns
 from runtime.kernel.libc import call
-from runtime.kernel.overlay import mount_overlay
 from runtime.kernel.syscalls import Call
 from runtime.storage.requests import Bind, Tree
 
@@ -42,6 +40,8 @@ def open_tree(tree: Tree) -> tuple[int, int]:
 
 
 def _put_together(tree: Tree) -> int:
+    from runtime.kernel.overlay import mount_overlay  # costs what the other trees need not pay
+
     call(Call.UNSHARE, k.CLONE_NEWNS)
     call(Call.MOUNT, b"none", b"/", 0, k.MS_REC | k.MS_PRIVATE, 0)
     mount = mount_overlay(tree.lower, tree.upper, tree.work)
@@ -104,7 +104,7 @@ def _target(root: int, path: str, *, folder: bool) -> int:
         return open_in_root(root, path, k.O_PATH)
 
 
-def open_in_root(root: int, path: str, flags: int, resolve: int = IN_ROOT) -> int:
+def open_in_root(root: int, path: str, flags: int, resolve: int = k.IN_ROOT) -> int:
     """A descriptor of a path that can't leave the root, whatever links it meets; links of /proc are refused."""
     how = struct.pack("=3Q", flags | k.O_CLOEXEC, 0, resolve)
     return call(Call.OPENAT2, root, os.fsencode(path), how, len(how))

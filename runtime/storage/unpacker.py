@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from runtime.errors import BadImage
 from runtime.images import layers
-from runtime.storage.requests import MAX_ANSWER_BYTES, Answer, Done, Failed, Tree, Unpack
-
-WORKER = (sys.executable, "-I", "-m", "runtime.storage.worker")
+from runtime.storage import answers
+from runtime.storage.requests import Done, Failed, Tree, Unpack
 
 
 def unpack(blob: BinaryIO, folder: Path, *, base: bool, limits: layers.Limits) -> layers.Unpacked:
@@ -27,21 +23,19 @@ def unpack(blob: BinaryIO, folder: Path, *, base: bool, limits: layers.Limits) -
     """
     request = Unpack(Tree(folder=str(folder)), base, limits.layer_bytes, limits.entries)
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    with open(reader, "rb") as answers:
+    with open(reader, "rb") as answered:
         try:
-            process = subprocess.Popen(
-                [*WORKER, msgspec.json.encode(request).decode(), str(writer)], stdin=blob, stdout=subprocess.DEVNULL, pass_fds=(writer,)
-            )
+            process = subprocess.Popen(answers.worker(request, writer), stdin=blob, stdout=subprocess.DEVNULL, pass_fds=(writer,))
         finally:
             os.close(writer)
         with process:
             try:
-                said = answers.read(MAX_ANSWER_BYTES)
+                said = answered.read(answers.MAX_ANSWER_BYTES)
             finally:
                 process.kill()  # it has answered, or we are on our way out
     if not said.endswith(b"\n"):
         raise OSError(f"the process that unpacks layers ended with status {process.returncode} and without an answer")
-    answer = msgspec.json.decode(said.splitlines()[-1], type=Answer)
+    answer = answers.read(said.splitlines()[-1])
     if isinstance(answer, Failed):
         raise BadImage(answer.message) if answer.kind == "bad" else OSError(answer.message)
     assert isinstance(answer, Done)
