@@ -1,7 +1,8 @@
 """A container's output: read from its FIFOs or terminal, written to its log, copied to whoever is attached. Owns
 those descriptors.
 
-Back-pressure is blocking: while somebody attached does not read, the container's stream is not read either.
+Back-pressure is blocking: while somebody attached does not read, the container's stream is not read either. Of what both streams hold at one
+moment standard error comes first, as in Docker's logs: which was written first can't be known.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Output:
         self._sources[stream] = descriptor
 
         def readable(_events: int) -> None:
+            if stream == STDOUT and STDERR in self._sources and not self._is_held(STDERR):
+                self._pump(STDERR)
             self._pump(stream)
 
         self._loop.watch(descriptor, readable)
@@ -88,9 +91,13 @@ class Output:
         for sink in list(self._sinks[stream]):
             sink.pending.extend(data)
             self._flush(stream, sink)
-        if any(sink.pending for sink in self._sinks[stream]):
+        if self._is_held(stream):
             self._loop.change(self._sources[stream], 0)
         return True
+
+    def _is_held(self, stream: int) -> bool:
+        """Somebody attached has to read first."""
+        return any(sink.pending for sink in self._sinks[stream])
 
     def _take(self, stream: int) -> bytes:
         if self._log is None:
@@ -117,7 +124,7 @@ class Output:
             self._drop(stream, sink)
         elif events & WRITABLE:
             self._flush(stream, sink)
-        if stream in self._sources and not any(other.pending for other in self._sinks[stream]):
+        if stream in self._sources and not self._is_held(stream):
             self._loop.change(self._sources[stream], READABLE)
 
     def _drop(self, stream: int, sink: _Sink) -> None:
@@ -128,7 +135,7 @@ class Output:
 
     def close(self) -> None:
         """Reads what is left, marks the end in the log, lets the attached go when they have read it all."""
-        for stream, descriptor in list(self._sources.items()):
+        for stream, descriptor in sorted(self._sources.items(), reverse=True):
             while self._pump(stream):
                 pass
             self._loop.forget(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,5 +109,29 @@ def test_a_full_disk_stops_no_container_and_loses_what_it_says(machine: Any, sma
         assert lost
         assert text.count("y\n") * 2 + sum(map(int, lost)) == WRITTEN_BYTES
         assert text.endswith("after\n")
+
+    machine.run(body)
+
+
+def test_of_what_both_streams_hold_standard_error_comes_first(machine: Any) -> None:
+    """As in Docker's logs. Both lines are there, and the program has ended, before the supervisor looks."""
+
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", "read go; echo out; echo err >&2", open_stdin=True)
+        await supervisor.create(spec)
+        attached = await supervisor.attach(spec.id)
+        pid = await supervisor.start(spec.id)
+        its_end = os.pidfd_open(pid)
+        owner = machine.pid_of("runtime.supervisor")
+        os.kill(owner, signal.SIGSTOP)
+        try:
+            os.write(attached.stdin, b"\n")
+            await trio.lowlevel.wait_readable(its_end)
+        finally:
+            os.kill(owner, signal.SIGCONT)
+        assert (await supervisor.wait(spec.id)).status == 0
+        assert machine.output(spec) == "err\nout\n"
+        for descriptor in (its_end, attached.stdin, attached.stdout, attached.stderr):
+            os.close(descriptor)
 
     machine.run(body)
