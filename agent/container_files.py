@@ -1,7 +1,7 @@
 """The files of a container, whatever it does: looked at, copied out and in, compared with its image, exported.
 
-Brings a record to the storage worker's Tree: a running container's own root (with all its mounts), a stopped one's overlay
-put together for the occasion with its volumes. Owns nothing; raises Docker's words.
+Brings a record to the storage worker's Tree: a running container's own root or a stopped one's overlay, with its volumes and its files in /etc.
+Owns nothing; raises Docker's words.
 """
 
 from __future__ import annotations
@@ -98,17 +98,25 @@ class ContainerFiles:
         """The container's own layer and its image's, for reading only: nothing of a running overlay is touched."""
         return Tree(lower=(str(self._store.upper(record.id)), *self._store.with_init(lower)), mount_point=str(self._store.mount_point))
 
+    def _own_files(self, record: Record) -> tuple[Bind, ...]:
+        """What is bound into /etc, once the container has been started."""
+        files = self._store.files(record.id)
+        return tuple(Bind(str(files / name), f"/etc/{name}", record.host.read_only) for name in ("hostname", "hosts", "resolv.conf") if (files / name).exists())
+
     @asynccontextmanager
     async def _tree(self, record: Record, *, writing: bool = False) -> AsyncIterator[Tree]:
         try:
             mounts = [m for m in await self._volumes.runtime_mounts(record.mount_points) if m.kind == "bind"]
-            binds = tuple(Bind(m.source, m.target, m.read_only) for m in mounts)
+            volumes = tuple(Bind(m.source, m.target, m.read_only) for m in mounts)
+            binds = volumes + self._own_files(record)
             if record.state.status in RUNNING:
-                yield Tree(pid=record.state.pid, container_id=record.id, binds=binds, read_only=record.host.read_only)
+                yield Tree(
+                    pid=record.state.pid, container_id=record.id, binds=binds, mount_point=str(self._store.mount_point), read_only=record.host.read_only
+                )
                 return
             lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
-            if not binds and not writing:
-                yield self._still(record, lower)
+            if not volumes and not writing:
+                yield self._still(record, lower)._replace(binds=binds)
                 return
             with self._store.scratch(record.id) as work:
                 yield Tree(

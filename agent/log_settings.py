@@ -22,6 +22,7 @@ _BOOLEANS: Final = {"1": True, "t": True, "true": True, "0": False, "f": False, 
 DEFAULT_MAX_BYTES: Final = 20 << 20
 DEFAULT_MAX_FILES: Final = 5
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp])?(?:i?b)?", re.IGNORECASE)
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
@@ -51,8 +52,8 @@ def driver_for(options: Iterable[str]) -> str:
 
 def max_bytes(host: HostConfig) -> int:
     """Size of one log file. Raises Internal, as Docker when the container starts."""
-    text = dict(host.log_options).get("max-size", "")
-    if not text or (text, host.log_driver) in (("-1", "json-file"), ("0", "local")):
+    text = dict(host.log_options).get("max-size")
+    if text is None or (text, host.log_driver) == ("0", "local"):
         return DEFAULT_MAX_BYTES
     match = _SIZE.fullmatch(text)
     size = int(float(match[1]) * (1 << _UNITS[(match[2] or "").lower()])) if match else 0
@@ -66,12 +67,12 @@ def max_bytes(host: HostConfig) -> int:
 
 def max_files(host: HostConfig) -> int:
     """How many log files there may be. Raises Internal."""
-    text = dict(host.log_options).get("max-file", "")
-    if text and not text.isdigit():
+    text = dict(host.log_options).get("max-file")
+    if text is not None and not _INTEGER.fullmatch(text):
         what = f"invalid value for max-file: {text}: " if host.log_driver == "local" else ""
         raise Internal(f'failed to initialize logging driver: {what}strconv.Atoi: parsing "{text}": invalid syntax')
     count = int(text) if text else 1 if host.log_driver == "json-file" and "max-size" in dict(host.log_options) else DEFAULT_MAX_FILES
-    _check_compression(host, count if text or host.log_driver == "local" else 1)
+    _check_compression(host, count if text is not None or host.log_driver == "local" else 1)
     if count < 1:
         raise Internal("failed to initialize logging driver: max-file cannot be less than 1")
     return count

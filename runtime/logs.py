@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
 import trio
@@ -23,6 +23,7 @@ from runtime.supervisor.logfile import rotated
 from runtime.supervisor.logformat import frames, frames_backwards, whole_size
 
 LINE_MAX_BYTES = 1024 * 1024
+PIECE_BYTES = 16 * 1024  # as much of a line as Docker keeps in one; `tail` counts these
 FILES_MAX = 1000
 STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
@@ -74,9 +75,7 @@ def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = 
     try:
         source = _frames_of(files, [whole_size(file) for file in files], tail)
         records: Iterable[Record] = chain(_joined(source, lines), _last(lines) if unfinished else ())
-        if tail is not None:
-            records = deque(records, maxlen=tail)
-        for record in records:
+        for record in records if tail is None else _ending(records, tail):
             if record.timestamp_ns >= since_ns and (not until_ns or record.timestamp_ns <= until_ns):
                 yield record
     finally:
@@ -126,7 +125,7 @@ class _Follower:
         self._file, self._offset = files[-1], ends[-1]
         try:
             records: Iterable[Record] = _joined(self._noted(_frames_of(files, ends, tail)), self._lines)
-            yield from records if tail is None else deque(records, maxlen=tail)
+            yield from records if tail is None else _ending(records, tail)
         finally:
             _close_all(files[:-1])
 
@@ -172,6 +171,24 @@ class _Follower:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _ending(records: Iterable[Record], tail: int) -> Iterable[Record]:
+    """The last lines: as many as have `tail` pieces, the first of them without its first ones where that is too much."""
+    last = deque(records, maxlen=tail)
+    left = tail - sum(_pieces(record) for record in last)
+    while left < 0:
+        first = last.popleft()
+        left += _pieces(first)
+        if left > 0:
+            dropped = (_pieces(first) - left) * PIECE_BYTES
+            last.appendleft(replace(first, data=first.data[dropped:]))
+            left = 0
+    return last
+
+
+def _pieces(record: Record) -> int:
+    return len(record.data) // PIECE_BYTES + 1 if record.data.endswith(b"\n") else -(-len(record.data) // PIECE_BYTES)
 
 
 def _joined(source: Iterable[Frame], lines: Lines) -> Iterator[Record]:

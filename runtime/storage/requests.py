@@ -19,9 +19,10 @@ class Bind(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """One of: `folder`, a plain folder; `pid`, the running container's own tree (what the process
-    has mounted must name `container_id`); else an overlay of `lower` (top first) and, where it may be written, `upper` and `work`,
-    put together at `mount_point` in a mount namespace of the worker's own. `read_only`: the user wants its root so.
+    """One of: `folder`, a plain folder; `pid`, the running container's own root (what the process has mounted must name
+    `container_id`); else an overlay of `lower` (top first) and, where it may be written, `upper` and `work`. The last two are put together
+    with `binds` at `mount_point` in a mount namespace of the worker's own: what else a container has mounted (/proc, /dev, a tmpfs) is not
+    seen, as in Docker. In a user namespace of its own the container's tree is taken as it is. `read_only`: the user wants its root so.
     """
 
     folder: str = ""

@@ -7,10 +7,12 @@ capabilities(7).
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import stat
 import struct
+from collections.abc import Callable
 
 from runtime.child.capabilities import capset_data, mask_of
 from runtime.kernel import constants as k
@@ -34,32 +36,55 @@ def open_tree(tree: Tree) -> tuple[int, int]:
     """Descriptors of the tree's root, and of the user namespace in which its owners are meant (-1: the host's). Raises OSError, NotRunning."""
     if tree.folder:
         return os.open(tree.folder, _PATH | os.O_NOFOLLOW), -1
-    if tree.pid:
-        return _root_of_process(tree.pid, tree.container_id)
-    return _put_together(tree), -1
+    call(Call.PRCTL, k.PR_SET_DUMPABLE, 0)  # before a container's namespace is entered
+    if not tree.pid:
+        from runtime.kernel.overlay import mount_overlay  # costs what the other trees need not pay
+
+        return _put_together(tree, lambda: mount_overlay(tree.lower, tree.upper, tree.work)), -1
+    root, mounts, user = _of_process(tree.pid, tree.container_id)
+    if user >= 0:
+        return root, user
+    os.close(root)
+    return _put_together(tree, lambda: _root_of_namespace(mounts)), -1
 
 
-def _put_together(tree: Tree) -> int:
-    from runtime.kernel.overlay import mount_overlay  # costs what the other trees need not pay
-
+def _put_together(tree: Tree, make: Callable[[], int]) -> int:
+    """The mount that `make` returns with the binds on it, in a mount namespace of this process's own."""
     call(Call.UNSHARE, k.CLONE_NEWNS)
     call(Call.MOUNT, b"none", b"/", 0, k.MS_REC | k.MS_PRIVATE, 0)
-    mount = mount_overlay(tree.lower, tree.upper, tree.work)
-    call(Call.MOVE_MOUNT, mount, b"", k.AT_FDCWD, os.fsencode(tree.mount_point), k.MOVE_MOUNT_F_EMPTY_PATH)
+    sources = [(_source(bind), bind.target) for bind in sorted(tree.binds, key=lambda b: b.target.count("/"))]  # before anything is covered
+    call(Call.MOVE_MOUNT, make(), b"", k.AT_FDCWD, os.fsencode(tree.mount_point), k.MOVE_MOUNT_F_EMPTY_PATH)
     root = os.open(tree.mount_point, _PATH)
-    for bind in sorted(tree.binds, key=lambda b: b.target.count("/")):
-        _bind(root, bind)
+    for source, target in sources:
+        try:
+            _bind(root, source, target)
+        except OSError as error:
+            if error.errno != errno.EROFS:  # nothing can be made there, so nothing stands there
+                raise
     return root
 
 
-def _root_of_process(pid: int, container_id: str) -> tuple[int, int]:
-    """And its user namespace, through the process's own folder in /proc, which never becomes another process's."""
+def _root_of_namespace(mounts: int) -> int:
+    """A clone of what a mount namespace has at its root, without what is mounted in it."""
+    own, before = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC), os.open("/", _PATH)
+    call(Call.SETNS, mounts, k.CLONE_NEWNS)
+    root = call(Call.OPEN_TREE, k.AT_FDCWD, b"/", k.OPEN_TREE_CLONE | k.O_CLOEXEC)
+    call(Call.SETNS, own, k.CLONE_NEWNS)
+    os.fchdir(before)  # a namespace's root need not be that of its processes
+    os.chroot(".")
+    for descriptor in (own, before):
+        os.close(descriptor)
+    return root
+
+
+def _of_process(pid: int, container_id: str) -> tuple[int, int, int]:
+    """Its root, its mount and its user namespace (-1: the host's), through its own folder in /proc, which never becomes another process's."""
     try:
         folder = os.open(f"/proc/{pid}", _PATH)
         root = os.open("root", _PATH, dir_fd=folder)
         user = os.open("ns/user", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-        mounts = os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-        with open(mounts, "rb") as file:
+        mounts = os.open("ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+        with open(os.open("mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder), "rb") as file:
             if container_id.encode() not in file.read():  # its own layer and files are mounted there, by paths with its id
                 raise NotRunning
     except (FileNotFoundError, ProcessLookupError):
@@ -68,19 +93,22 @@ def _root_of_process(pid: int, container_id: str) -> tuple[int, int]:
     if userns.is_own(user):
         os.close(user)
         user = -1
-    return root, user
+    return root, mounts, user
 
 
-def _bind(root: int, bind: Bind) -> None:
+def _source(bind: Bind) -> int:
     tree = call(Call.OPEN_TREE, k.AT_FDCWD, os.fsencode(bind.source), k.OPEN_TREE_CLONE | k.O_CLOEXEC | k.AT_RECURSIVE)
     if bind.read_only:
         attributes = struct.pack("=4Q", k.MOUNT_ATTR_RDONLY, 0, 0, 0)
         call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH | k.AT_RECURSIVE, attributes, k.MOUNT_ATTR_SIZE_BYTES)
-    folder = stat.S_ISDIR(os.fstat(tree).st_mode)
-    target = _target(root, bind.target, folder=folder)
-    call(Call.MOVE_MOUNT, tree, b"", target, b"", k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH)
+    return tree
+
+
+def _bind(root: int, source: int, path: str) -> None:
+    target = _target(root, path, folder=stat.S_ISDIR(os.fstat(source).st_mode))
+    call(Call.MOVE_MOUNT, source, b"", target, b"", k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH)
     os.close(target)
-    os.close(tree)
+    os.close(source)
 
 
 def _target(root: int, path: str, *, folder: bool) -> int:

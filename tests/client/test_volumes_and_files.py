@@ -132,3 +132,29 @@ def test_saved_images_are_read_by_skopeo_and_come_back(lab: Lab, program: str, t
     assert f"Loaded image: saved-{program}:1" in lab.ok(MANAGER, program, "load", "-i", str(archive))
     assert "Loaded image" in lab.ok(MANAGER, program, "load", "-i", str(packed))
     lab.ok(MANAGER, program, "rmi", f"saved-{program}:1")
+
+
+def test_cp_sees_the_container_s_layer_its_volumes_and_its_names_and_nothing_else_that_is_mounted(lab: Lab, program: str, tmp_path: Path) -> None:
+    """As in Docker: what stands below /proc, /dev and a tmpfs is the layer's."""
+    name = f"mounted-{program}"
+    script = "echo seen > /v/in; echo hidden > /t/in; touch /ready; sleep 1000"
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", name, "--tmpfs", "/t", "-v", f"vol-{name}:/v", "busybox", "sh", "-c", script)
+    try:
+        lab.ok(MANAGER, "docker", "exec", name, "sh", "-c", "while [ ! -e /ready ]; do :; done")
+        for path in ("/t/in", "/proc/version", "/dev/null"):
+            missing = lab.on(MANAGER, program, "cp", f"{name}:{path}", str(tmp_path / "x"))
+            assert missing.returncode == 1
+            assert f"Could not find the file {path} in container {name}" in missing.stderr
+        lab.ok(MANAGER, program, "cp", f"{name}:/v/in", str(tmp_path / "in"))
+        assert (tmp_path / "in").read_text() == "seen\n"
+        lab.ok(MANAGER, program, "cp", str(tmp_path / "in"), f"{name}:/t/copied")
+        assert lab.ok(MANAGER, "docker", "exec", name, "ls", "/t") == "in\n"
+        lab.ok(MANAGER, program, "cp", f"{name}:/t/copied", str(tmp_path / "back"))
+        assert (tmp_path / "back").read_text() == "seen\n"
+        for state in ("running", "stopped"):
+            lab.ok(MANAGER, program, "cp", f"{name}:/etc/hostname", str(tmp_path / state))
+            assert (tmp_path / state).read_text() == lab.ok(MANAGER, "docker", "inspect", "--format", "{{.Config.Hostname}}", name)
+            lab.ok(MANAGER, "docker", "stop", "-t", "0", name)
+    finally:
+        lab.on(MANAGER, "docker", "rm", "-fv", name)
+        lab.on(MANAGER, "docker", "volume", "rm", f"vol-{name}")

@@ -42,6 +42,8 @@ def test_refused_when_the_container_is_made(driver: str, options: list[str], tex
         ("json-file", ["max-file=0"], "max-file cannot be less than 1"),
         ("local", ["compress=nonsense"], 'error reading compress log option: strconv.ParseBool: parsing "nonsense": invalid syntax'),
         ("local", ["max-file=1"], "compression cannot be enabled when max file count is 1"),
+        ("json-file", ["max-file=-1"], "max-file cannot be less than 1"),
+        ("json-file", ["max-file"], 'strconv.Atoi: parsing "": invalid syntax'),
         ("local", ["max-file=x"], 'invalid value for max-file: x: strconv.Atoi: parsing "x": invalid syntax'),
     ],
 )
@@ -58,6 +60,13 @@ def test_refused_when_it_starts(driver: str, options: list[str], text: str) -> N
 )  # fmt: skip
 def test_how_many_files_there_may_be(driver: str, options: list[str], files: int) -> None:
     assert log_settings.max_files(_host(driver, *options)) == files
+
+
+@pytest.mark.parametrize("size", ["-1", "", "x"])
+def test_a_size_that_is_none_is_refused_when_it_starts(size: str) -> None:
+    with pytest.raises(Internal) as caught:
+        log_settings.max_bytes(_host("json-file", f"max-size={size}"))
+    assert caught.value.message == f"{PREFIX}invalid size: '{size}'"
 
 
 def test_a_driver_that_is_not_named_is_one_that_has_the_options() -> None:

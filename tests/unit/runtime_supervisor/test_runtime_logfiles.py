@@ -54,6 +54,16 @@ def test_since_until_and_tail(tmp_path: Path) -> None:
     assert len(lines(path, tail=1000)) == 100
 
 
+def test_a_tail_counts_the_pieces_of_a_long_line(tmp_path: Path) -> None:
+    """As Docker, which keeps at most 16 KiB in one."""
+    path, long = tmp_path / "log", b"x" * 40_000 + b"\n"
+    write(path, [(STDOUT, 1, b"first\n" + long + b"end\n")])
+    kept = [[line[2] for line in lines(path, tail=tail)] for tail in (1, 2, 3, 4, 5)]
+    ends = [[b"end\n"], [long[32768:], b"end\n"], [long[16384:], b"end\n"], [long, b"end\n"], [b"first\n", long, b"end\n"]]
+    assert kept == ends
+    assert lines(path, tail=0) == []
+
+
 def test_tail_of_lines_that_are_spread_over_frames(tmp_path: Path) -> None:
     path = tmp_path / "log"
     write(path, [(STDOUT, 1, b"one\ntw"), (STDOUT, 2, b"o"), (STDOUT, 3, b"\nthree\n")])
