@@ -40,6 +40,8 @@ def check(config: Config, host: HostConfig, node: NodeResources, *, remapped: bo
     if not low <= host.oom_score_adj <= high:
         raise InvalidArgument(f"Invalid value {host.oom_score_adj}, range for oom score adj is [{low}, {high}]")
     for device in host.devices:
+        if device.target == device.path:
+            continue  # whether it is a device at all is told first, when the container starts
         if not device.target.startswith("/dev/") or ".." in device.target.split("/"):
             raise InvalidArgument(f"a device can only be placed below /dev in the container, not at {device.target}")
 

@@ -49,9 +49,9 @@ def _line(path: str) -> str:
 
 
 def has_block_weights() -> bool:
-    """Whether the kernel shares a block device by weights (the BFQ or CFQ scheduler)."""
-    root = Path("/sys/fs/cgroup")
-    return any(next(root.glob(pattern), None) is not None for pattern in ("blkio/blkio.weight", "blkio/blkio.bfq.weight", "*/io.bfq.weight"))
+    """Whether any block device is shared by weights: one with the BFQ or CFQ scheduler."""
+    schedulers = (path.read_text() for path in Path("/sys/block").glob("*/queue/scheduler"))
+    return any("[bfq]" in text or "[cfq]" in text for text in schedulers)
 
 
 def block_device_number(path: str) -> str:

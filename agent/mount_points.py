@@ -42,6 +42,10 @@ def points(host: HostConfig, volumes: Iterable[str], mounts_of: MountsOf, name: 
                 found[mount.target] = msgspec.structs.replace(mount, read_only=mount.read_only or mode == "ro", options=kept)
     for mount in host.mounts:
         target = clean(mount.target)
+        if mount.kind == "tmpfs" and not mount.target.startswith("/"):
+            raise InvalidArgument(f"invalid mount path: '{mount.target}' mount path must be absolute")
+        if target == "/" and mount.kind == "tmpfs":
+            raise InvalidArgument("invalid specification: destination can't be '/'")
         if target == "/":
             raise InvalidArgument(f"invalid volume specification: '{mount.source}:{mount.target}': invalid mount config for type "
                                   f"\"{mount.kind}\": invalid specification: destination can't be '/'")  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Final
 
 import trio
 
-from agent import mount_points
+from agent import mount_points, propagation
 from agent.events import Event, EventBus
 from cluster.model.errors import Conflict, InvalidArgument, NotFound
 from cluster.model.specs import Mount, Pairs
@@ -148,6 +148,8 @@ class Volumes:
         for mount in mounts:
             if mount.kind == "bind" and CREATED in mount.options and not os.path.lexists(mount.source):
                 os.makedirs(mount.source, mode=0o755, exist_ok=True)
+            if mount.kind == "bind" and (mode := dict(mount.options).get("propagation")):
+                propagation.check(os.path.realpath(mount.source), mode, Path("/proc/self/mountinfo").read_text())
         return mount_points.runtime_mounts(mounts, self._volume_mount)
 
     def _volume_mount(self, mount: Mount) -> RuntimeMount:

@@ -47,25 +47,25 @@ def stat_header(found: PathStat) -> tuple[str, str]:
 def _path(call: Call) -> str:
     path = call.text("path")
     if not path:
-        raise InvalidArgument("Path cannot be empty")
+        raise InvalidArgument("bad parameter: pathcannot be empty")  # as Docker spells it
     if "\0" in path:
         raise InvalidArgument("invalid path: it contains a NUL byte")
     return path
 
 
 async def head(call: Call) -> Response:
-    record, path = call.node.containers.find(call.names["id"]), _path(call)
+    path, record = _path(call), call.node.containers.find(call.names["id"])
     return Response(200, (stat_header(await call.node.files.stat(record, path, call.names["id"])),))
 
 
 async def get(call: Call) -> Response:
-    record, path = call.node.containers.find(call.names["id"]), _path(call)
+    path, record = _path(call), call.node.containers.find(call.names["id"])
     found, pieces = await call.node.files.packed(record, path, call.names["id"])
     return Response(200, (stat_header(found), _TAR), stream=pieces)
 
 
 async def put(call: Call) -> Response:
-    record, path = call.node.containers.find(call.names["id"]), _path(call)
+    path, record = _path(call), call.node.containers.find(call.names["id"])
     owner = await trio.to_thread.run_sync(_owner, call, record) if call.flag("copyUIDGID") else None
     keep = call.flag("noOverwriteDirNonDir")
     await call.node.files.extract(record, path, call.names["id"], call.request.stream(), keep_kinds=keep, owner=owner)

@@ -70,6 +70,13 @@ class Call:
                 raise InvalidArgument(error.message[0].upper() + error.message[1:]) from error
             raise
 
+    def truth(self, filters: Filters, name: str) -> bool | None:
+        """A boolean filter; None where it is not given. Raises InvalidArgument."""
+        try:
+            return truth(filters, name)
+        except ValueError:
+            raise self.bad_filter(name, f"[{' '.join(filters[name])}]") from None
+
     def bad_filter(self, name: str, value: str) -> InvalidArgument:
         """In the words of that version."""
         return InvalidArgument(f"{'Invalid' if self.version < CAPITAL_UNTIL else 'invalid'} filter '{name}={value}'")
@@ -115,13 +122,12 @@ def matches_prefix(value: str, wanted: tuple[str, ...]) -> bool:
 
 
 def truth(filters: Filters, name: str) -> bool | None:
-    """A boolean filter; None where it is not given. Raises InvalidArgument in Docker's words."""
-    values = filters.get(name)
+    """A boolean filter; None where it is not given. Raises ValueError."""
+    values = {value.lower() for value in filters.get(name) or ()}
     if not values:
         return None
-    lowered = {value.lower() for value in values}
-    if lowered <= {"1", "true"}:
+    if values <= {"1", "true"}:
         return True
-    if lowered <= {"0", "false"}:
+    if values <= {"0", "false"}:
         return False
-    raise InvalidArgument(f"invalid filter '{name}=[{' '.join(values)}]'")
+    raise ValueError(name)

@@ -101,8 +101,8 @@ def _matches(call: Call, record: Record, filters: Filters) -> bool:
         and (not is_task or bool(record.task_id) in {word.lower() in ("true", "1") for word in is_task})
         and all(_other_end(call, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
         and _is_of(record, filters.get("ancestor", ()))
-        and _has_port({f"{b.host_port}/{b.protocol}" for b in (*record.ports, *record.host.port_bindings)}, filters.get("publish", ()))
-        and _has_port(set(record.config.exposed_ports), filters.get("expose", ()))
+        and _has_port("publish", {f"{b.host_port}/{b.protocol}" for b in (*record.ports, *record.host.port_bindings)}, filters.get("publish", ()))
+        and _has_port("expose", set(record.config.exposed_ports), filters.get("expose", ()))
         and (not filters.get("health") or (record.state.health.status if record.state.health else "none") in filters["health"])
         and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.mount_points))
     )
@@ -126,13 +126,13 @@ def _other_end(call: Call, record: Record, kind: str, wanted: str) -> bool:
     return record.created_at_ns > other.created_at_ns
 
 
-def _has_port(ports: set[str], wanted: tuple[str, ...]) -> bool:
-    """`80`, `80/udp` or `80-90/tcp` against ports like `80/tcp`."""
+def _has_port(name: str, ports: set[str], wanted: tuple[str, ...]) -> bool:
+    """`80`, `80/udp` or `80-90/tcp` against ports like `80/tcp`; `name` of the filter."""
     for want in wanted:
         numbers, _, protocol = want.partition("/")
         first, _, last = numbers.partition("-")
         if not (first.isdigit() and (last or first).isdigit()):
-            raise InvalidArgument(f'error while looking up for publish {want}: strconv.ParseUint: parsing "{want}": invalid syntax')
+            raise InvalidArgument(f'error while looking up for {name} {want}: strconv.ParseUint: parsing "{want}": invalid syntax')
         low, high = int(first), int(last or first)
         if any(low <= int(p.partition("/")[0]) <= high and p.partition("/")[2] == (protocol or "tcp") for p in ports):
             return True

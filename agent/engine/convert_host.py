@@ -113,7 +113,9 @@ def _refuse_unserved(fields: Fields) -> None:
         raise InvalidArgument(f"Unknown runtime specified {runtime}")
     if isolation not in ("", "default"):
         raise InvalidArgument(f"Invalid isolation: \"{isolation}\" - linux only supports 'default'")
-    if fields.pairs("StorageOpt"):
+    for key, _ in fields.pairs("StorageOpt"):
+        if key != "size":
+            raise InvalidArgument(f"Unknown option {key}")
         raise InvalidArgument("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
     if (driver := fields.text("VolumeDriver")) not in ("", "local"):
         raise NotFound(f'error looking up volume plugin {driver}: plugin "{driver}" not found')

@@ -87,8 +87,11 @@ def history_json(image: Image) -> list[Json]:
         }
         for step in reversed(image.history)
     ] or [{"Id": "<missing>", "Created": image.created_unix_s, "CreatedBy": "", "Tags": [], "Size": 0, "Comment": ""}]
-    with_layer = next((i for i, step in enumerate(reversed(image.history)) if not step.empty_layer), 0)
-    steps[with_layer]["Size"] = image.size_bytes
+    sizes = list(image.layer_sizes_bytes)
+    for step, recorded in zip(reversed(steps), image.history, strict=False):
+        if sizes and not recorded.empty_layer:
+            step["Size"] = sizes.pop(0)
+    steps[0]["Size"] += sum(sizes)  # of layers that no step tells of
     steps[0] |= {"Id": image.id, "Tags": list(image.references)}
     return steps
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from agent import propagation
 from agent.engine.convert import Json, filled
 from agent.engine.fields import Fields
 from agent.mount_points import ANONYMOUS, SHORT, short_tmpfs_options
@@ -53,6 +54,9 @@ def _checked(mount: Mount) -> Mount:
         raise InvalidArgument(f"{start}field Source must not be empty")
     if mount.kind == "bind" and not mount.source.startswith("/"):
         raise InvalidArgument(f"{start}invalid mount path: '{mount.source}' mount path must be absolute")
+    mode = dict(mount.options).get("propagation", "")
+    if mode and mode not in propagation.MODES:
+        raise InvalidArgument(f"{start}invalid propagation mode: {mode}")
     if mount.kind == "tmpfs" and mount.source:
         raise InvalidArgument(f"{start}field Source must not be specified")
     return mount

@@ -44,7 +44,8 @@ async def save(call: Call) -> Response:
         try:
             chosen += await trio.to_thread.run_sync(choose, node.images, (name,))
         except NoSuchImage as error:
-            raise NotFound(f"No such image: {name}") from error
+            tagged = reference.id_prefix(name) == "" and reference.parse(name).tag
+            raise NotFound("reference does not exist" if tagged else f"No such image: {name}") from error
     merged = await trio.to_thread.run_sync(choose, node.images, names)
     for one in merged:
         publish(node, "save", one.image.id, one.names[0].familiar if one.names else one.image.id)

@@ -12,7 +12,7 @@ import trio
 
 from agent.engine import image_archives, registry
 from agent.engine.answers import json_answer, unserved
-from agent.engine.call import Call, Filters, matches_labels, truth
+from agent.engine.call import Call, Filters, matches_labels
 from agent.engine.convert import SECOND_NS, mapping, time_parameter_ns
 from agent.engine.convert_images import history_json, image_json, image_summary_json
 from agent.engine.image_events import publish
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agent.node import Node
 
 FILTERS: Final = frozenset({"before", "dangling", "label", "reference", "since", "until"})
+NOT_COUNTED: Final = -1  # containers of an image, as in Docker's list; `system df` counts them
 PRUNE_FILTERS: Final = frozenset({"dangling", "label", "label!", "until"})
 
 
@@ -34,8 +35,8 @@ async def list_(call: Call) -> Response:
     filters = call.filters(FILTERS)
     images = await trio.to_thread.run_sync(call.node.images.list)
     bounds = await _bounds(call, filters)
-    users = [record.image_id for record in call.node.containers.records()]
-    return json_answer([image_summary_json(i, users.count(i.id)) for i in _selected(images, filters, bounds)])
+    dangling = call.truth(filters, "dangling")
+    return json_answer([image_summary_json(i, NOT_COUNTED) for i in _selected(images, filters, dangling, bounds)])
 
 
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]
@@ -52,9 +53,8 @@ async def _bounds(call: Call, filters: Filters) -> Bounds:
     return found["since"], found["before"] + until
 
 
-def _selected(images: tuple[Image, ...], filters: Filters, bounds: Bounds) -> list[Image]:
+def _selected(images: tuple[Image, ...], filters: Filters, dangling: bool | None, bounds: Bounds) -> list[Image]:
     """With reference= only the names that match are listed."""
-    dangling = truth(filters, "dangling")
     patterns = filters.get("reference", ())
     chosen = []
     for image in images:
@@ -146,7 +146,7 @@ async def create(call: Call) -> Response:
 async def prune(call: Call) -> Response:
     """Images without a name that no container uses; with dangling=false also named ones."""
     node, filters = call.node, call.filters(PRUNE_FILTERS)
-    everything = truth(filters, "dangling") is False
+    everything = call.truth(filters, "dangling") is False
     limit_ns = until_ns(filters, time.time_ns())
     deleted: list[dict[str, str]] = []
     before = await trio.to_thread.run_sync(node.images.layers_size_bytes)

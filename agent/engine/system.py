@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from agent.node import Node
 
 _NO_CACHE: Final = (("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache"))
+RENAMED_PROFILE: Final = (1, 42)  # API
 _CGROUP2: Final = Path("/sys/fs/cgroup/cgroup.controllers")
 BALANCING_LABEL: Final = "festoon.balancing"
 """Which of ipvs and nft balances the mesh here; a label, because that is what every client prints."""
@@ -84,7 +85,10 @@ async def info(call: Call) -> Response:
     node = call.node
     images = await trio.to_thread.run_sync(node.images.list)
     facts = await trio.to_thread.run_sync(machine_facts)
-    return json_answer(info_json(node, len(images), facts) | {"Swarm": await swarm_info(node), "Warnings": list(node.networks.obstacles())})
+    security = [f"name=seccomp,profile={'default' if call.version < RENAMED_PROFILE else 'builtin'}"]
+    security += ["name=userns"] if node.containers.user_namespaces.default else []
+    more = {"SecurityOptions": security, "Swarm": await swarm_info(node), "Warnings": list(node.networks.obstacles())}
+    return json_answer(info_json(node, len(images), facts) | more)
 
 
 def machine_facts() -> Json:
@@ -142,7 +146,7 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "CPUShares": True,
             "CPUSet": True,
             "PidsLimit": True,
-            "OomKillDisable": False,
+            "OomKillDisable": not _CGROUP2.exists(),
             "Debug": False,
             "NGoroutines": 0,
             "SystemTime": time_text(time.time_ns()),
@@ -167,7 +171,6 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "ContainerdCommit": {"ID": ""},
             "RuncCommit": {"ID": ""},
             "InitCommit": {"ID": ""},
-            "SecurityOptions": ["name=userns"] if node.containers.user_namespaces.default else [],
             "FirewallBackend": {"Driver": "nftables"},
             "CDISpecDirs": [],
             "Warnings": [],

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from agent.engine import lookup
 from agent.engine.answers import json_answer
-from agent.engine.call import Call, Filters, matches_labels, matches_prefix, truth
+from agent.engine.call import Call, Filters, matches_labels, matches_prefix
 from agent.engine.convert_tasks import task_json, task_labels
 from agent.engine.swarm_logs import logs_answer
 from cluster.model.changes import Kind
@@ -35,7 +35,7 @@ async def list_(call: Call) -> Response:
         nodes.append((await lookup.member(call.node, own)).id)
     request = Query(Kind.TASK, services=tuple(service.id for service in services), nodes=tuple(nodes))
     tasks = [task for task in (await lookup.query(call.node, request)).tasks if _matches(task, filters)]
-    if (fresh := truth(filters, "_up-to-date")) is not None and tasks:
+    if (fresh := call.truth(filters, "_up-to-date")) is not None and tasks:
         if not services:
             services = list((await lookup.query(call.node, Query(Kind.SERVICE))).services)
         by_id = {service.id: service for service in services}

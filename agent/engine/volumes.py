@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from agent.engine.answers import NO_CONTENT, json_answer
-from agent.engine.call import Call, Filters, matches_labels, truth
+from agent.engine.call import Call, Filters, matches_labels
 from agent.engine.convert import mapping
 from agent.engine.convert_volumes import volume_json
 from agent.volumes import DRIVER
@@ -27,7 +27,7 @@ async def list_(call: Call) -> Response:
 
 
 def _matches(call: Call, volume: Volume, filters: Filters) -> bool:
-    dangling, names, drivers = truth(filters, "dangling"), filters.get("name", ()), filters.get("driver", ())
+    dangling, names, drivers = call.truth(filters, "dangling"), filters.get("name", ()), filters.get("driver", ())
     return (
         (dangling is None or (not call.node.volumes.users_of(volume.name)) is dangling)
         and (not names or any(wanted in volume.name for wanted in names))
@@ -63,7 +63,7 @@ async def prune(call: Call) -> Response:
     filters = call.filters(PRUNE_FILTERS)
     if "all" in filters and call.version < ANONYMOUS_ONLY:
         raise InvalidArgument("invalid filter 'all'")
-    named_too = call.version < ANONYMOUS_ONLY or truth(filters, "all") is True
+    named_too = call.version < ANONYMOUS_ONLY or call.truth(filters, "all") is True
 
     def wanted(volume: Volume) -> bool:
         labels = mapping(volume.labels)

@@ -14,7 +14,7 @@ NODE_UNIT = "festoond.service"
 STEM_UNIT = "festoon-stem.service"
 OPTIONS_FILE = "/etc/default/festoond"
 DESCRIPTORS_MAX = 1_048_576
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 300  # an emulated machine has taken 80 s of its processor
 HALT_GRACE_S = 10
 HALT_TIMEOUT_S = 180
 

@@ -71,7 +71,10 @@ def make_dev(script: Script, root: Register, opened: Opened, memory: SharedMemor
     script.call(Call.UMASK, 0)
     for name in ("pts", "shm", "mqueue") if memory.there else ("pts", "mqueue"):
         script.call(Call.MKDIRAT, dev, name.encode(), 0o755)
+    given = {device.path for device in opened.devices}
     for name, major, minor in NODES:
+        if name in given:  # the one that was asked for stands there
+            continue
         script.call(Call.MKNODAT, dev, name.encode(), k.S_IFCHR | 0o666, device_number(major, minor))
     for name, target in (*LINKS, *((CORE,) if core else ())):
         script.call(Call.SYMLINKAT, target.encode(), dev, name.encode())

@@ -37,7 +37,7 @@ def commit(
         path = staging / "layer"
         digest = _write(path, upper)
         raw = config.committed(base.raw, digest, container_config, changes, step)
-        config.image(digest, raw, (), (), 0)
+        config.image(digest, raw, (), ())
         chain_id = chain_ids(config.diff_ids(config.parse(raw)))[-1]
         fresh = () if store.has_layer(chain_id) else (store.unpack(StagedBlob(path, digest), digest, chain_id, folder, base=not base.diff_ids),)
         store.place(raw, fresh, folder, names)

@@ -8,6 +8,7 @@ specification, config.md; Docker's `import --change`.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,11 @@ from runtime.errors import BadImage
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 MAX_LAYERS = 127  # as Docker
 EPOCH = "0001-01-01T00:00:00Z"
+
+MAX_PORT = 65_535
+_HEALTH_TIMES = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "start-interval": "StartInterval"}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
+_UNIT_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -72,6 +78,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     created_unix_s: int
     size_bytes: int
+    layer_sizes_bytes: tuple[int, ...]  # as `diff_ids`
     architecture: str
     os: str
     variant: str
@@ -104,7 +111,7 @@ def diff_ids(document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(document["rootfs"].get("diff_ids") or ())
 
 
-def image(image_id: str, raw: bytes, references: Sequence[str], repo_digests: Sequence[str], size_bytes: int) -> Image:
+def image(image_id: str, raw: bytes, references: Sequence[str], repo_digests: Sequence[str], layer_sizes_bytes: Sequence[int] = ()) -> Image:
     """The value for a configuration. Raises BadImage when a field has a type that it cannot have."""
     document = parse(raw)
     try:
@@ -114,7 +121,8 @@ def image(image_id: str, raw: bytes, references: Sequence[str], repo_digests: Se
             repo_digests=tuple(sorted(repo_digests)),
             created=_text(document, "created") or EPOCH,
             created_unix_s=_unix_s(_text(document, "created")),
-            size_bytes=size_bytes,
+            size_bytes=sum(layer_sizes_bytes),
+            layer_sizes_bytes=tuple(layer_sizes_bytes),
             architecture=_text(document, "architecture"),
             os=_text(document, "os"),
             variant=_text(document, "variant"),
@@ -233,34 +241,69 @@ def _apply(config: dict[str, Any], change: str) -> None:
         config["Cmd" if word == "CMD" else "Entrypoint"] = _exec_form(rest)
     elif word == "ENV":
         for key, value in _assignments(rest):
-            kept = [e for e in config.get("Env", []) if e.partition("=")[0] != key]
+            kept = [e for e in config.get("Env") or () if e.partition("=")[0] != key]
             config["Env"] = [*kept, f"{key}={value}"]
     elif word == "LABEL":
-        config.setdefault("Labels", {}).update(_assignments(rest))
+        _add(config, "Labels", dict(_assignments(rest)))
     elif word == "EXPOSE":
-        config.setdefault("ExposedPorts", {}).update({p if "/" in p else f"{p}/tcp": {} for p in rest.split()})
+        _add(config, "ExposedPorts", {port: {} for text in rest.split() for port in _ports(text)})
     elif word == "VOLUME":
         paths = _exec_form(rest) if rest.startswith("[") else rest.split()
-        config.setdefault("Volumes", {}).update({p: {} for p in paths})
+        _add(config, "Volumes", {path: {} for path in paths})
     elif word in ("USER", "WORKDIR"):
         config[{"USER": "User", "WORKDIR": "WorkingDir"}[word]] = rest
     elif word == "HEALTHCHECK":
         config["Healthcheck"] = _healthcheck(rest)
     elif word == "ONBUILD":
-        config.setdefault("OnBuild", []).append(rest)
+        config["OnBuild"] = [*(config.get("OnBuild") or ()), rest]
     else:
         raise BadImage(f"{instruction.lower()} is not a valid change command")
 
 
+def _add(config: dict[str, Any], key: str, more: dict[str, Any]) -> None:
+    """A container's configuration has null where an image's has nothing."""
+    config[key] = {**(config.get(key) or {}), **more}
+
+
+def _ports(text: str) -> list[str]:
+    """`80`, `80/udp` or `80-82` one by one."""
+    numbers, _, protocol = text.partition("/")
+    first, _, last = numbers.partition("-")
+    last = last or first
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) <= MAX_PORT):
+        raise BadImage(f"Invalid containerPort: {numbers}")
+    if protocol.lower() not in ("", "tcp", "udp", "sctp"):
+        raise BadImage(f"Invalid proto: {protocol}")
+    return [f"{number}/{protocol.lower() or 'tcp'}" for number in range(int(first), int(last) + 1)]
+
+
 def _healthcheck(text: str) -> dict[str, Any]:
-    """`NONE`, or `CMD words` in either form. Its times stay the defaults'."""
+    """`NONE`, or options and `CMD words` in either form."""
+    found: dict[str, Any] = {}
+    while text.startswith("--"):
+        option, _, text = text.partition(" ")
+        name, _, value = option[2:].partition("=")
+        text = text.strip()
+        if name == "retries" and value.isdigit():
+            found["Retries"] = int(value)
+        elif name in _HEALTH_TIMES:
+            found[_HEALTH_TIMES[name]] = _duration_ns(value)
+        else:
+            raise BadImage(f"Unknown flag: {name}")
     kind, _, rest = text.partition(" ")
     if kind.upper() == "NONE" and not rest:
         return {"Test": ["NONE"]}
     if kind.upper() != "CMD" or not rest.strip():
         raise BadImage(f'Unknown type "{kind}" for HEALTHCHECK (try CMD)')
     words = _exec_form(rest.strip())
-    return {"Test": ["CMD", *words] if rest.strip().startswith("[") else ["CMD-SHELL", rest.strip()]}
+    return found | {"Test": ["CMD", *words] if rest.strip().startswith("[") else ["CMD-SHELL", rest.strip()]}
+
+
+def _duration_ns(text: str) -> int:
+    """As Go writes it: `1m30s`. Raises BadImage."""
+    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        raise BadImage(f'time: invalid duration "{text}"')
+    return int(sum(float(number) * _UNIT_NS[unit] for number, unit in _DURATION.findall(text)))
 
 
 def _exec_form(text: str) -> list[str]:

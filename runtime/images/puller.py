@@ -157,7 +157,7 @@ class Puller:
             raise BadImage(f'image operating system "{system}" cannot be used on this platform: operating system is not supported')
         if len(diff_ids) != len(manifest.layers):
             raise BadImage(f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(manifest.layers)}")
-        config.image(manifest.config.digest, raw, (), (), 0)  # refuses a malformed one before a layer is asked for
+        config.image(manifest.config.digest, raw, (), ())  # refuses a malformed one before a layer is asked for
         chain = chain_ids(diff_ids)
         wanted: dict[str, tuple[Descriptor, str, bool]] = {}
         for position, (chain_id, layer) in enumerate(zip(chain, manifest.layers, strict=True)):

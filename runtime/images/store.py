@@ -185,7 +185,7 @@ class ImageStore:
         diff_ids = config.diff_ids(config.parse(staged.config))
         if len(diff_ids) != len(staged.layers):
             raise BadImage(f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(staged.layers)}")
-        config.image(_digest(staged.config), staged.config, (), (), 0)  # refuses a malformed one before anything is written
+        config.image(_digest(staged.config), staged.config, (), ())  # refuses a malformed one before anything is written
         folder.mkdir(mode=0o700)
         fresh: dict[str, FreshLayer] = {}
         for position, (chain_id, diff_id, layer) in enumerate(zip(chain_ids(diff_ids), diff_ids, staged.layers, strict=True)):
@@ -297,7 +297,7 @@ class ImageStore:
             return self._by_prefix(text, digits), None
         if digits and len(digits) == 64:
             return self._by_prefix(text, digits), None
-        name = reference.parse(text).with_default_tag()
+        name = asked = reference.parse(text).with_default_tag()
         if name.digest:
             name = name._replace(tag="")  # as Docker: the digest says which
         image_id = self._database.named(name.canonical)
@@ -305,7 +305,7 @@ class ImageStore:
             return image_id, name
         if digits:
             return self._by_prefix(f"{text}:{reference.DEFAULT_TAG}", digits), None
-        raise NoSuchImage(f"No such image: {name.familiar}")
+        raise NoSuchImage(f"No such image: {asked.familiar}")
 
     def _by_prefix(self, text: str, digits: str) -> str:
         found = self._database.ids_with_prefix(digits)
@@ -320,7 +320,7 @@ class ImageStore:
             raw,
             [reference.familiar(n) for n in self._database.names_of(image_id)],
             [reference.familiar(n) for n in self._database.digests_of(image_id)],
-            sum(row.size_bytes for row in self._database.layers_of(image_id)),
+            [row.size_bytes for row in self._database.layers_of(image_id)],
         )
 
     # --- removing (the store is locked)

@@ -108,7 +108,7 @@ def _condition(entry: Mapping[str, Any]) -> Condition:
 def _action(entry: Mapping[str, Any], key: str, errno_key: str) -> int:
     name = str(entry.get(key))
     if name not in _ACTIONS:
-        raise Refused(f"seccomp profile: invalid {key} '{name}'")
+        raise Refused(f"string {name} is not a valid action for seccomp")
     action = _ACTIONS[name]
     if action in (p.ERRNO, p.TRACE):
         return action | (p.EPERM if entry.get(errno_key) is None else _number(entry, errno_key, p.DATA_MASK))

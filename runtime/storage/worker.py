@@ -72,7 +72,12 @@ def _work(request: Request, say: Callable[[Answer], None]) -> Callable[[int], An
 
             limits = layers.Limits(request.layer_bytes, request.entries)
             read = compression.reader(_read_input)
-            return lambda root: Done(*layers.unpack(read, root, base=request.base, limits=limits, ahead=True))
+            return lambda _: Done(*layers.unpack(read, _opened_root(), base=request.base, limits=limits, ahead=True))
+
+
+def _opened_root() -> int:
+    """The tree's root for reading its facts and changing them: the descriptor that it was entered by does neither."""
+    return os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _read_input(count: int) -> bytes:

@@ -15,7 +15,8 @@ from runtime.spec import DeviceNode
 
 DEVICES_MAX = 4096
 _OWN_MOUNTS = ("pts", "shm", "mqueue", "console")
-_OCCUPIED = (*_OWN_MOUNTS, *(name for name, _ in LINKS), *(name for name, _, _ in NODES))
+_OCCUPIED = (*_OWN_MOUNTS, *(name for name, _ in LINKS))
+_NODES = tuple(name for name, _, _ in NODES)  # another node may take their place
 
 
 def probe_host() -> Host:
@@ -55,8 +56,9 @@ def devices_of(nodes: Iterable[DeviceNode]) -> tuple[tuple[Device, ...], tuple[s
     found: list[Device] = []
     rules: list[str] = []
     for node in nodes:
+        files = tuple(_device_files(node.path))
         target = _below_dev(node.target or node.path)
-        for path, inner in _device_files(node.path):
+        for path, inner in files:
             facts = os.stat(path)
             if not stat.S_ISCHR(facts.st_mode) and not stat.S_ISBLK(facts.st_mode):
                 continue
@@ -76,7 +78,7 @@ def _device(path: str, facts: os.stat_result) -> Device:
 def _below_dev(target: str) -> str:
     """Raises StartFailed for a place that is not below /dev, or that a link or mount of the container's /dev stands for."""
     parts = [part for part in target.split("/") if part]
-    if len(parts) < 2 or parts[0] != "dev" or ".." in parts or parts[1] in _OCCUPIED:
+    if len(parts) < 2 or parts[0] != "dev" or ".." in parts or parts[1] in _OCCUPIED or (parts[1] in _NODES and len(parts) > 2):
         raise StartFailed(f"a device can't be placed on {target}: only below /dev, and not where the container has its own")
     return "/".join(parts[1:])
 

@@ -57,7 +57,7 @@ def test_user_namespaces_by_default(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr + log
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines == [
-        '["name=userns"]', "0 300000 65536", "0 0 4294967295", "privileged: 125", "0:0", "task: 300000", "0:0", "0 400000 65536",
+        '["name=seccomp,profile=builtin","name=userns"]', "0 300000 65536", "0 0 4294967295", "privileged: 125", "0:0", "task: 300000", "0:0", "0 400000 65536",
         "wrong: 1 festoond: can't create ID mappings: no subuid ranges found for user 'nobody-at-all' in /etc/subuid",
     ], done.stderr  # fmt: skip
     assert "privileged mode is incompatible with user namespaces" in done.stderr

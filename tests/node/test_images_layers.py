@@ -4,6 +4,7 @@ attributes).
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -13,6 +14,7 @@ import pytest
 
 from runtime.errors import BadImage
 from runtime.images.layers import DEFAULT_LIMITS, Limits, mark_opaque, unpack
+from runtime.storage import unpacker
 from tests.node.image_archives import digest, entry, tar
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="unpacking layers needs root")
@@ -202,3 +204,25 @@ def test_damage_is_refused(tmp_path: Path) -> None:
     huge[148:156] = b" " * 8
     huge[148:156] = b"%06o\0 " % sum(huge[:512])
     refused(tmp_path / "3", bytes(huge), "extended header")
+
+
+def test_the_confined_process_unpacks_everything_that_the_layer_has_too_its_root(tmp_path: Path) -> None:
+    data = tar(
+        [
+            entry("./", None, mode=0o750, uid=3, gid=4),
+            entry("bin", None),
+            entry("bin/tool", b"#!", mode=0o4755, uid=7, gid=8),
+            entry("bin/other", hard="bin/tool"),
+            entry("bin/.wh..wh..opq", b""),
+        ]
+    )
+    archive, folder = tmp_path / "layer.tar.gz", tmp_path / "diff"
+    archive.write_bytes(gzip.compress(data))
+    folder.mkdir()
+    with archive.open("rb") as blob:
+        done = unpacker.unpack(blob, folder, base=False, limits=DEFAULT_LIMITS)
+    assert (done.diff_id, done.entries) == (digest(data), 5)
+    facts = {name: (folder / name).stat() for name in (".", "bin/tool", "bin/other")}
+    assert [(oct(f.st_mode), f.st_uid, f.st_gid) for f in facts.values()] == [("0o40750", 3, 4), ("0o104755", 7, 8), ("0o104755", 7, 8)]
+    assert facts["bin/tool"].st_ino == facts["bin/other"].st_ino
+    assert os.getxattr(folder / "bin", "trusted.overlay.opaque") == b"y"

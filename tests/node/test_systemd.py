@@ -49,7 +49,7 @@ ip addr add 192.168.99.5/24 dev eth0
 ip link set eth0 up
 exec env container=test /lib/systemd/systemd --system --unit=multi-user.target --log-target=console --log-level=warning --show-status=no
 X
-until_true() { for _ in $(seq 600); do if "$@"; then return 0; fi; sleep 0.1; done; echo "waited in vain for: $*"; return 1; }
+until_true() { for _ in $(seq 3000); do if "$@"; then return 0; fi; sleep 0.1; done; echo "waited in vain for: $*"; return 1; }
 quietly() { "$@" >/dev/null 2>&1; }
 child() { init=$(cat "/proc/$outer/task/$outer/children"); init=${init%% *}; [ -n "$init" ] && [ "$(cat /proc/$init/comm)" = systemd ]; }
 on() { nsenter -t "$init" -m -p -n -- "$@"; }
@@ -102,7 +102,7 @@ def test_systemd_starts_restarts_and_forgets_a_node(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     script = f"BIN={Path(sys.executable).parent}\n{SCRIPT}"
     command = [sys.executable, "-m", "vm", "run", "--memory", "2048", "--cpus", "2", "--", "bash", "-c", script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines() == [
         "festoond runs; members of the group `festoon` may use it, which is as good as root.",

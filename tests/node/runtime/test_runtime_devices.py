@@ -27,6 +27,16 @@ def test_a_given_device_is_there_and_can_be_opened_as_permitted(machine: Any) ->
     machine.run(body)
 
 
+def test_a_given_device_takes_the_place_of_a_default_one(machine: Any) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        devices = (DeviceNode("/dev/null", "/dev/null"), DeviceNode("/dev/zero", "/dev/full"))
+        spec = machine.spec("stat", "-c", "%t:%T", "/dev/null", "/dev/full", "/dev/zero", devices=devices)
+        assert (await machine.ran(supervisor, spec)).status == 0
+        assert machine.output(spec).split() == ["1:3", "1:5", "1:5"]
+
+    machine.run(body)
+
+
 def test_device_rules_without_a_node(machine: Any) -> None:
     if not os.path.exists("/dev/loop-control"):
         pytest.skip("needs /dev/loop-control")
@@ -46,6 +56,7 @@ def test_device_rules_without_a_node(machine: Any) -> None:
         (DeviceNode("/dev/null", "/etc/x"), "only below /dev"),
         (DeviceNode("/dev/null", "/dev/../etc/x"), "only below /dev"),
         (DeviceNode("/dev/null", "/dev/fd/x"), "only below /dev"),
+        (DeviceNode("/dev/null", "/dev/zero/x"), "only below /dev"),
     ],
 )
 def test_wrong_devices_are_refused_and_leave_nothing(machine: Any, device: DeviceNode, sentence: str) -> None:

@@ -71,7 +71,7 @@ def test_a_profile_of_the_user_is_loaded_and_a_wrong_one_refused(machine: Any) -
         assert machine.output(spec).split("\n")[:2] == ["mkdir: can't create directory '/tmp/x': No space left on device", "fine"]
         wrong = machine.spec("true", seccomp="{}")
         await supervisor.create(wrong)
-        with pytest.raises(StartFailed, match="invalid defaultAction"):
+        with pytest.raises(StartFailed, match="is not a valid action for seccomp"):
             await supervisor.start(wrong.id)
 
     machine.run(body)

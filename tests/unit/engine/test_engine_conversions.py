@@ -268,7 +268,7 @@ def test_label_and_boolean_filters() -> None:
     assert not matches_labels({"a": "b"}, ("a=c",))
     assert truth({"dangling": ("1",)}, "dangling") is True
     assert truth({}, "dangling") is None
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(ValueError, match="dangling"):
         truth({"dangling": ("maybe",)}, "dangling")
 
 

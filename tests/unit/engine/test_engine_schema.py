@@ -209,6 +209,7 @@ IMAGE = Image(
     created="2023-11-14T22:13:20Z",
     created_unix_s=1_700_000_000,
     size_bytes=5,
+    layer_sizes_bytes=(5,),
     architecture="amd64",
     os="linux",
     variant="",

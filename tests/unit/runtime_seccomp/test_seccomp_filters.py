@@ -190,8 +190,8 @@ def test_a_profile_in_the_bundles_form_without_the_32_bit_architecture() -> None
     [
         ("{", "Decoding seccomp profile failed"),
         ("[]", "the profile must be an object"),
-        ("{}", "invalid defaultAction 'None'"),
-        ('{"defaultAction": "SCMP_ACT_NOTIFY"}', "invalid defaultAction 'SCMP_ACT_NOTIFY'"),
+        ("{}", "string None is not a valid action for seccomp"),
+        ('{"defaultAction": "SCMP_ACT_NOTIFY"}', "string SCMP_ACT_NOTIFY is not a valid action for seccomp"),
         ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": {}}', "syscalls must be a list"),
         ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_ALLOW"}]}', "names no system call"),
         ('{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": -1}', "invalid defaultErrnoRet '-1'"),

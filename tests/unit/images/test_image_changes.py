@@ -1,0 +1,55 @@
+"""`--change` of commit and import: Dockerfile's instructions on a container's configuration, which has null for what is empty."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from runtime.errors import BadImage
+from runtime.images import config
+
+EMPTY = {"Env": None, "Cmd": None, "Labels": None, "ExposedPorts": None, "Volumes": None, "OnBuild": None}
+BASE = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+
+
+def changed(*changes: str) -> dict[str, Any]:
+    raw = config.committed(BASE, "sha256:" + "a" * 64, dict(EMPTY), changes, config.HistoryEntry())
+    found: dict[str, Any] = json.loads(raw)["config"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "value"),
+    [
+        ("EXPOSE 80/tcp 53/UDP", "ExposedPorts", {"80/tcp": {}, "53/udp": {}}),
+        ("EXPOSE 80-82", "ExposedPorts", {"80/tcp": {}, "81/tcp": {}, "82/tcp": {}}),
+        ('LABEL x=y z="q r"', "Labels", {"x": "y", "z": "q r"}),
+        ("VOLUME /a /b", "Volumes", {"/a": {}, "/b": {}}),
+        ("ENV P q", "Env", ["P=q"]),
+        ("ONBUILD RUN x", "OnBuild", ["RUN x"]),
+        ("HEALTHCHECK --interval=1m30s --retries=2 CMD true", "Healthcheck", {"Interval": 90_000_000_000, "Retries": 2, "Test": ["CMD-SHELL", "true"]}),
+        ("HEALTHCHECK NONE", "Healthcheck", {"Test": ["NONE"]}),
+    ],
+)
+def test_what_a_change_makes_of_nothing(change: str, key: str, value: object) -> None:
+    assert changed(change)[key] == value
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("EXPOSE bad", "Invalid containerPort: bad"),
+        ("EXPOSE 90-80", "Invalid containerPort: 90-80"),
+        ("EXPOSE 80/x", "Invalid proto: x"),
+        ("STOPSIGNAL 9", "stopsignal is not a valid change command"),
+        ("HEALTHCHECK --interval=bad CMD true", 'time: invalid duration "bad"'),
+        ("HEALTHCHECK --nosuch=1 CMD true", "Unknown flag: nosuch"),
+        ("ENV", "ENV requires at least one argument"),
+    ],
+)
+def test_refused_changes(change: str, sentence: str) -> None:
+    with pytest.raises(BadImage) as caught:
+        changed(change)
+    assert str(caught.value) == sentence
