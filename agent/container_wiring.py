@@ -185,6 +185,11 @@ def check_addresses(wish: NetworkWish, beginning: str, end: str) -> None:
                 kind(address)
         except ValueError:
             raise InvalidArgument(f"{beginning} IPv{family} address: {address}{end}") from None
+    for address in wish.link_local:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise InvalidArgument(f"Invalid link-local IP address: [{' '.join(wish.link_local)}]") from None
 
 
 def listening_refused(binding: PortBinding) -> str:

@@ -6,6 +6,7 @@ Sources: moby's daemon/container_operations.go, libnetwork's sandbox.go (which e
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,9 @@ class Leases:
                 raise InvalidArgument("user specified IP address is supported on user defined networks only")
             if address and not self._locals.has_own_subnet(network, family):
                 raise InvalidArgument("user specified IP address is supported only when connecting to networks with user configured subnets")
+        for address in wish.link_local:
+            if not ipaddress.ip_address(address).is_link_local:
+                raise InvalidArgument(f"invalid link local IP address: {address}")
 
     def settled(self, attachments: Sequence[Attachment], networks: Iterable[Found], number: Callable[[], int]) -> tuple[Attachment, ...]:
         """After a change: with the gateway bridge (as the interface of the next `number`) where an overlay needs one, without where another leads out."""

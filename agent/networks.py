@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from runtime.client import Supervisor
 
 LINK_LOCAL_PREFIX: Final = 16
+LINK_LOCAL_PREFIX6: Final = 64
 _MADE_WHEN_USED: Final = (DEFAULT_BRIDGE, GATEWAY_BRIDGE)  # names that another program on the node may own
 log = logging.getLogger("festoon.networks")
 _ITEMS = msgspec.msgpack.Decoder(tuple[TaskItem | NetworkItem | EndpointItem | BalancerItem, ...])
@@ -477,7 +478,7 @@ class Networks:
                 self._bridge_users.setdefault(network, set()).add(container_id)
                 network = self.locals.find(network).interface
             gateways = (a.gateway, a.gateway6) if a.default_route else ("", "")
-            further = tuple(f"{address}/{LINK_LOCAL_PREFIX}" for address in (a.asked.link_local if a.asked else ()))
+            further = tuple(f"{address}/{LINK_LOCAL_PREFIX6 if ':' in address else LINK_LOCAL_PREFIX}" for address in (a.asked.link_local if a.asked else ()))
             mac = "" if a.mac == mac_of(a.address) else a.mac
             interfaces.append(view.Interface(a.interface, network, a.address, gateways[0], a.address6, gateways[1], mac, further))
         self._sandboxes[container_id] = view.Sandbox(container_id[:12], tuple(interfaces), ingress_ports, sysctls, naming.resolves(attachments))

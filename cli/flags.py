@@ -18,10 +18,12 @@ Decorator = Callable[[Function], Function]
 
 class FlagType(NamedTuple):
     """A flag's type: `name` as help shows it, `parse` raises ValueError with the sentence after `invalid argument …
-    for … flag`."""
+    for … flag`. `several`: one word gives a tuple of values. `shown_default`: what help says of every flag of the type."""
 
     name: str
     parse: Callable[[str], Any]
+    several: bool = False
+    shown_default: str = ""
 
 
 class Flag(NamedTuple):
@@ -99,8 +101,17 @@ def _external_ca(text: str) -> str:
     return text
 
 
+def _separated(text: str) -> tuple[str, ...]:
+    """Go's encoding/csv, one record."""
+    import csv  # for the few flags that need it
+
+    return tuple(next(csv.reader([text]), ()))
+
+
 STRING: Final = FlagType("string", str)
 LIST: Final = FlagType("list", str)
+STRINGS: Final = FlagType("strings", _separated, several=True)
+MAP: Final = FlagType("map", str, shown_default="map[]")
 FILTER: Final = FlagType("filter", _filter)
 UINT: Final = FlagType("uint", _unsigned)
 INT: Final = FlagType("int", _integer)
@@ -217,8 +228,11 @@ class _Reading:
 
     def _take(self, flag: Flag, text: str) -> None:
         try:
-            value = _boolean(text) if flag.type is None else flag.type.parse(text)
+            value: Any = _boolean(text) if flag.type is None else flag.type.parse(text)
         except ValueError as e:
             names = ", ".join(sorted(flag.names, key=len))
             raise Misuse(f'invalid argument "{text}" for "{names}" flag: {e}') from e
-        self.values[flag.key] = (*self.values[flag.key], value) if flag.many else value
+        if flag.many:
+            assert flag.type is not None
+            value = (*self.values[flag.key], *(value if flag.type.several else (value,)))
+        self.values[flag.key] = value

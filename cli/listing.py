@@ -16,18 +16,22 @@ from cli.template_functions import as_json, go_text
 
 Row = Mapping[str, Any]
 TABLE: Final = "table"
+UNREADABLE: Final = 64
+"""Exit status of `inspect` for a template that can't be read, as Docker's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """`headers`: every field and its header. `columns`: the fields of the default table. `quiet`: the field that
     `-q` prints. `cells`: fields whose text in the default table is another field's (which is in no header): {"ID":
-    "_id_with_star"}."""
+    "_id_with_star"}. `kind`: what Docker calls a row's type when a template asks for a field that it has not. A row's value that
+    can be called is a method of templates (`{{.Label "key"}}`)."""
 
     headers: Mapping[str, str]
     columns: Sequence[str]
     quiet: str = "ID"
     cells: Mapping[str, str] | None = None
+    kind: str = ""
 
     def render(self, rows: Sequence[Row], form: str, *, quiet: bool = False) -> str:
         """The whole text. Raises CliFailure for a template that doesn't fit."""
@@ -49,15 +53,16 @@ class Listing:
         table = form.startswith(TABLE + " ")
         text = form.removeprefix(TABLE + " ").strip() if table else form
         text = text.replace("\\t", "\t").replace("\\n", "\n")
-        public = [{name: value for name, value in sorted(row.items()) if name in self.headers} for row in rows]
+        public = [{name: value for name, value in sorted(row.items()) if name in self.headers or callable(value)} for row in rows]
+        strict = "can't evaluate field {}" + (f" in type {self.kind}" if self.kind else "")
         try:
             template = Template(text)
-            lines = [template.render(row, strict=True, functions={"json": _row_json(row)}) for row in public]
+            lines = [template.render(row, strict=strict, functions={"json": _row_json(row)}) for row in public]
             if table:
-                header = template.render(self.headers, functions={"json": lambda value: value})
+                header = template.render({**self.headers, "Label": lambda key: key}, functions={"json": lambda value: value})
                 return aligned([header, *lines])
         except TemplateError as e:
-            raise CliFailure(f"template parsing error: {e}" if not public else str(e)) from e
+            raise CliFailure(f"template parsing error: {e}" if not public or self.kind else str(e)) from e
         return "".join(line + "\n" for line in lines)
 
 
@@ -65,16 +70,22 @@ def _row_json(row: Row) -> Callable[[Any], str]:
     """`json` as the rows of lists have it: a whole row is escaped for HTML, a field of it isn't."""
 
     def encode(value: Any) -> str:
-        text = as_json(value)
         if value is not row:
-            return text
+            return as_json(value)
+        text = as_json({name: item for name, item in row.items() if not callable(item)})
         return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
     return encode
 
 
-def inspected(found: Sequence[Any], form: str) -> str:
-    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. Raises CliFailure."""
+def label_of(labels: Mapping[str, str] | None) -> Callable[[str], str]:
+    """What `{{.Label "key"}}` asks of a row."""
+    return lambda key: (labels or {}).get(key, "")
+
+
+def inspected(found: Sequence[Any], form: str, absent: Mapping[str, Any] | None = None) -> str:
+    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. `absent`: what fields read as that an answer leaves out
+    when they are empty; with it, any other field that is not there is an error. Raises CliFailure."""
     import json
 
     if not form:
@@ -85,6 +96,9 @@ def inspected(found: Sequence[Any], form: str) -> str:
 
     try:
         template = Template(form)
-        return "".join(template.render(one) + "\n" for one in found)
+    except TemplateError as e:
+        raise CliFailure(f"template parsing error: {e}", UNREADABLE) from e
+    try:
+        return "".join(template.render(one, strict="" if absent is None else 'map has no entry for key "{}"', absent=absent) + "\n" for one in found)
     except TemplateError as e:
         raise CliFailure(f"template parsing error: {e}") from e

@@ -50,12 +50,14 @@ class Template:
     """A parsed template. Raises TemplateError when the text isn't one."""
 
     def __init__(self, text: str) -> None:
+        self._text = text
         self._root = _parse(text)
 
-    def render(self, value: object, *, strict: bool = False, functions: Mapping[str, Callable[..., Any]] | None = None) -> str:
-        """The text for a value. With `strict` a field that isn't there is an error; otherwise it reads `<no value>`.
-        Raises TemplateError."""
-        run = _Run(value, strict, {**FUNCTIONS, **(functions or {})})
+    def render(self, value: object, *, strict: str = "", functions: Mapping[str, Callable[..., Any]] | None = None,
+               absent: Mapping[str, Any] | None = None) -> str:  # fmt: skip
+        """The text for a value. A field that isn't there reads as `absent` says, else it is an error in the words of `strict` ("can't evaluate field {}"),
+        else it reads `<no value>`. Raises TemplateError."""
+        run = _Run(self._text, strict, {**FUNCTIONS, **(functions or {})}, absent or {})
         run.block(self._root, value, {"$": value}, 0)
         return "".join(run.out)
 
@@ -131,12 +133,13 @@ def _place(action: str, stack: list[tuple[_Block, _Control | None]]) -> None:
 class _Run:
     """One rendering."""
 
-    def __init__(self, root: object, strict: bool, functions: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, text: str, strict: str, functions: dict[str, Callable[..., Any]], absent: Mapping[str, Any]) -> None:
         self.out: list[str] = []
         self._length = 0
-        self._root = root
+        self._text = text
         self._strict = strict
         self._functions = functions
+        self._absent = absent
 
     def write(self, text: str) -> None:
         self._length += len(text)
@@ -219,6 +222,14 @@ class _Run:
             except (TypeError, ValueError, LookupError, AttributeError) as e:
                 raise TemplateError(f'template: :1: executing "" at <{text}>: error calling {text}: {e}') from e
         value = self._operand(tokens, dot, variables)
+        if callable(value):  # a method: {{.Label "key"}}
+            arguments = []
+            while tokens and tokens[0] not in {("sign", "|"), ("sign", ")")}:
+                arguments.append(self._operand(tokens, dot, variables))
+            try:
+                return value(*arguments, *piped)
+            except TypeError as e:
+                raise TemplateError(f"template: :1: wrong number of args for {text[1:]}") from e
         if tokens and tokens[0] not in {("sign", "|"), ("sign", ")")}:
             raise TemplateError(f'template: :1: can\'t give argument to non-function {text}')
         return value
@@ -256,13 +267,21 @@ class _Run:
         for name in path.split(".")[1:]:
             if isinstance(value, Mapping) and name in value:
                 value = value[name]
+            elif isinstance(value, Mapping) and name in self._absent:
+                value = self._absent[name]
             elif self._strict and isinstance(value, Mapping):
-                raise TemplateError(f'template: :1: executing "" at <{path}>: can\'t evaluate field {name}')
+                raise TemplateError(self._at(path, name) + self._strict.format(name))
             elif value is None or isinstance(value, Mapping):
                 return _NO_VALUE if value is not None else None
             elif value is not _NO_VALUE:
-                raise TemplateError(f'template: :1: executing "" at <{path}>: can\'t evaluate field {name}')
+                kind = " in type string" if isinstance(value, str) else ""
+                raise TemplateError(self._at(path, name) + f"can't evaluate field {name}{kind}")
         return value
+
+    def _at(self, path: str, name: str) -> str:
+        """Where the template says it, as Go tells: the first place that reads so."""
+        column = self._text.find(path) + path.index(f".{name}")
+        return f'template: :1:{column}: executing "" at <{path}>: '
 
 
 class _Missing(str):

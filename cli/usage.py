@@ -13,7 +13,9 @@ from typing import Any, Final
 from cli.failures import MISUSED, CliFailure
 from cli.flags import Flag, Function, Misuse, Words, flags_of, read
 
-HELP_WIDTH: Final = 80
+HELP_WIDTH: Final = 79
+SLOP: Final = 5
+"""Columns that pflag leaves free, lest a short word stands alone on the last line."""
 DEPRECATED_LETTER: Final = "Flag shorthand -h has been deprecated, use --help"
 
 
@@ -57,7 +59,7 @@ class Command:
         except Misuse as e:
             raise _with_usage(self, path, e.message) from e
         if _help_wanted(found):
-            print(self.help_of(path))
+            print(self.help_of(path), end="")
             return 0
         complaint = self._complaint(len(found.operands))
         if complaint:
@@ -66,7 +68,7 @@ class Command:
         try:
             return self.run(api, arguments=found.operands, **found.values)
         except HelpWanted:
-            print(self.help_of(path))
+            print(self.help_of(path), end="")
             return 0
         except Refused as e:
             raise CliFailure(f"{_top(path)}: {e.message}\n\nRun '{path} --help' for more information", e.status) from e
@@ -195,17 +197,38 @@ def _with_usage(asked: Command | Group, path: str, text: str) -> CliFailure:
 
 
 def _flag_lines(flags: Sequence[Flag]) -> str:
-    import textwrap  # for help alone
-
+    """As pflag's FlagUsagesWrapped."""
     heads = []
     for flag in flags:
         kind = "" if flag.type is None else f" {flag.type.name}"
         heads.append(f"  {flag.short}, {flag.long}{kind}" if flag.short else f"      {flag.long}{kind}")
     column = max(map(len, heads)) + 3
     lines = []
-    for head, flag in sorted(zip(heads, flags, strict=True), key=lambda pair: pair[0].lstrip(" -")):
-        room = max(HELP_WIDTH - column, 24)
-        wrapped = [line for part in flag.help.split("\n") for line in textwrap.wrap(part, room)] or [""]
-        lines.append(head.ljust(column) + wrapped[0])
-        lines += [" " * column + more for more in wrapped[1:]]
+    for head, flag in sorted(zip(heads, flags, strict=True), key=lambda pair: pair[1].long or pair[1].short):
+        lines.append(head.ljust(column) + f"\n{' ' * column}".join(_wrapped(_described(flag), HELP_WIDTH - column)))
     return "\n".join(lines) + "\n"
+
+
+def _described(flag: Flag) -> str:
+    """The help and the default, where it says something and the help does not."""
+    if flag.type is not None and flag.type.shown_default:
+        return f"{flag.help} (default {flag.type.shown_default})"
+    if flag.type is None or flag.many or not flag.default or "(default" in flag.help:
+        return flag.help
+    shown = f'"{flag.default}"' if isinstance(flag.default, str) else str(flag.default)
+    return f"{flag.help} (default {shown})"
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """Lines that end early enough for a short last word to go over by SLOP."""
+    lines = []
+    while text:
+        width = max(room, 24) - SLOP
+        if width + SLOP > len(text.encode()):
+            cut = len(text)
+        else:
+            space, newline = max(text.rfind(c, 0, width) for c in " \t\n"), text.rfind("\n", 0, width)
+            cut = len(text) if space <= 0 else newline if 0 < newline < space else space
+        lines += text[:cut].split("\n")
+        text = text[cut + 1 :]
+    return lines or [""]

@@ -62,6 +62,7 @@ class Fabric:
         self._obstacles: tuple[str, ...] = ()
         self._asked = 0
         self._finished = 0
+        self._ended = False
         self._failures: tuple[Failure, ...] = ()
         self._wake = trio.Event()
         self._round = trio.Event()
@@ -111,7 +112,7 @@ class Fabric:
         shall live.
 
         Raises UnknownNetwork when an interface's network is not in the view (nothing is changed then), FabricError
-        when some of it could not be made. Cancelled, it stops waiting; the view is applied all the same.
+        when some of it could not be made or the fabric ends. Cancelled, it stops waiting; the view is applied all the same.
         """
         self._wanted = self._plan(view, self._wanted)
         await self._until_applied()
@@ -123,6 +124,8 @@ class Fabric:
         self._viewed.set()
         self._viewed = trio.Event()
         while self._finished < mine:
+            if self._ended:
+                raise FabricError((Failure(NODE, "the fabric has ended"),))
             await self._round.wait()
         if self._failures:
             raise FabricError(self._failures)
@@ -168,17 +171,21 @@ class Fabric:
         return plan(view, self._balancing, previous, bridge_netfilter=self._bridge_netfilter, esp=self.encrypts)
 
     async def run(self) -> None:
-        """Applies what is wanted, one view at a time, until it is cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            asked, wanted = self._asked, self._wanted
-            if wanted is None or (asked == self._finished and not await self._deviates(wanted.state)):
-                continue
-            self._failures = await self._apply(wanted.state)
-            self._finished = asked
+        """Applies what is wanted, one view at a time, until it is cancelled. Nobody waits for it any longer than it lives, not even shielded."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                asked, wanted = self._asked, self._wanted
+                if wanted is None or (asked == self._finished and not await self._deviates(wanted.state)):
+                    continue
+                self._failures = await self._apply(wanted.state)
+                self._finished = asked
+                self._round.set()
+                self._round = trio.Event()
+        finally:
+            self._ended = True
             self._round.set()
-            self._round = trio.Event()
 
     async def _deviates(self, desired: State) -> bool:
         """Whether others have changed something; what was applied is then no longer known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from agent.engine.convert_networks import (
     network_json,
     network_request_of,
 )
+from agent.engine.until import until_ns
 from agent.events import Event
 from agent.network_requests import config_of, subnet_of
 from agent.records import Attachment, LocalNetwork
@@ -249,28 +251,29 @@ async def remove(call: Call) -> Response:
 async def prune(call: Call) -> Response:
     """Local networks that a user made and no container uses; on a manager also the cluster's that no service uses."""
     filters = call.filters(PRUNE_FILTERS)
+    before_ns = until_ns(filters, time.time_ns())
     users = _users(call.node)
     gone: list[str] = []
     for local in call.node.networks.local():
         builtin = local.name in (*PREDEFINED, GATEWAY_BRIDGE)
-        if not builtin and local.id not in users and _prunable(mapping(local.labels), filters):
+        if not builtin and local.id not in users and _prunable(mapping(local.labels), local.created_at_ns, filters, before_ns):
             try:
                 await call.node.networks.remove(local.id)
             except PermissionDenied:
                 continue  # a configuration that others use, or taken in between
             gone.append(local.name)
     if call.node.swarm.is_manager:
-        gone += await _prune_cluster(call.node, filters)
+        gone += await _prune_cluster(call.node, filters, before_ns)
     return json_answer({"NetworksDeleted": gone})
 
 
-async def _prune_cluster(node: Node, filters: Filters) -> list[str]:
+async def _prune_cluster(node: Node, filters: Filters, before_ns: int | None) -> list[str]:
     networks = (await lookup.query(node, Query(Kind.NETWORK))).networks
     services = (await lookup.query(node, Query(Kind.SERVICE))).services
     used = {n.target for service in services for n in (*service.spec.task.networks, *service.spec.networks)}
     gone: list[str] = []
     for network in networks:
-        if not network.spec.ingress and network.id not in used and _prunable(mapping(network.spec.labels), filters):
+        if not network.spec.ingress and network.id not in used and _prunable(mapping(network.spec.labels), network.meta.created_at_ns, filters, before_ns):
             try:
                 await node.swarm.call("control.network_remove", Remove(network.id))
             except Conflict:
@@ -279,7 +282,9 @@ async def _prune_cluster(node: Node, filters: Filters) -> list[str]:
     return gone
 
 
-def _prunable(labels: dict[str, str], filters: Filters) -> bool:
+def _prunable(labels: dict[str, str], created_ns: int, filters: Filters, before_ns: int | None) -> bool:
+    if before_ns is not None and created_ns >= before_ns:
+        return False
     unwanted: Iterable[str] = filters.get("label!", ())
     return matches_labels(labels, filters.get("label", ())) and not any(matches_labels(labels, (u,)) for u in unwanted)
 

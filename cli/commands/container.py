@@ -13,7 +13,7 @@ from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure, each
 from cli.flags import FILTER, INT, option, options, switch
-from cli.listing import Listing
+from cli.listing import Listing, label_of
 from cli.log_output import copy
 from cli.output import aligned, ellipsis, short_id
 from cli.units import human_duration, human_size, parse_since
@@ -121,6 +121,7 @@ def container_row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str,
         "Ports": ", ".join(_port(p) for p in sorted(c.get("Ports") or (), key=lambda p: p.get("PrivatePort", 0))),
         "Names": ",".join(names),
         "Labels": ",".join(f"{k}={v}" for k, v in sorted((c.get("Labels") or {}).items())),
+        "Label": label_of(c.get("Labels")),
         "Mounts": ",".join(ellipsis(m, 15) if trunc else m for m in mounts),
         "Networks": ",".join(sorted((c.get("NetworkSettings") or {}).get("Networks") or {})),
         "LocalVolumes": str(sum(m.get("Driver") == "local" for m in c.get("Mounts") or ())),

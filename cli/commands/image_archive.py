@@ -97,7 +97,7 @@ def _step(step: dict[str, Any], *, trunc: bool, human: bool, now: float) -> dict
 def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[str, ...], force: bool | None) -> int:
     wanted = (filters_of(filter) or {}) | {"dangling": ["false" if all else "true"]}
     if not force and not confirmed(_PRUNE_ALL if all else _PRUNE):
-        raise CliFailure("image prune has been cancelled")
+        return 0
     done = api.post("/images/prune", filters=wanted)
     if gone := done.get("ImagesDeleted"):
         print("Deleted Images:")

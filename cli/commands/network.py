@@ -11,8 +11,8 @@ from cli import service_fields as fields
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure
-from cli.flags import FILTER, INT, option, options, switch
-from cli.listing import Listing
+from cli.flags import FILTER, INT, MAP, STRINGS, option, options, switch
+from cli.listing import Listing, label_of
 from cli.output import natural, short_id
 from cli.service_flags import LABEL
 from cli.units import go_time
@@ -52,7 +52,12 @@ LISTING: Final = Listing(
         "CreatedAt": "CREATED AT",
     },
     ("ID", "Name", "Driver", "Scope"),
+    kind="*network.networkContext",
 )
+RAW: Final = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n"
+RAW_QUIET: Final = "network_id: {{.ID}}"
+ABSENT: Final = {"IPRange": "", "Gateway": "", "AuxiliaryAddresses": {}, "Peers": [], "Services": {}, "Status": {}}
+"""Fields that Docker's answers leave out when they are empty."""
 _PRUNE_WARNING: Final = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue? [y/N] "
 _INGRESS_WARNING: Final = (
     "WARNING! Before removing the routing-mesh network, make sure all the nodes in your swarm run the same docker "
@@ -70,11 +75,14 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get("/networks", filters=filters_of(flags["filter"])) or []
     found.sort(key=lambda n: natural(n["Name"]))
     rows = [_row(n, trunc=not flags["no_trunc"]) for n in found]
-    print(LISTING.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
+    quiet, form = bool(flags["quiet"]), flags["format"]
+    if form == "raw":
+        form = RAW_QUIET if quiet else RAW
+    print(LISTING.render(rows, form, quiet=quiet), end="")
     return 0
 
 
-def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, str]:
+def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, Any]:
     return {
         "ID": short_id(n["Id"]) if trunc else n["Id"],
         "Name": n["Name"],
@@ -85,27 +93,28 @@ def _row(n: Mapping[str, Any], *, trunc: bool) -> dict[str, str]:
         "Internal": str(bool(n.get("Internal"))).lower(),
         "Labels": ",".join(f"{k}={v}" for k, v in sorted((n.get("Labels") or {}).items())),
         "CreatedAt": go_time(n.get("Created", "")),
+        "Label": label_of(n.get("Labels")),
     }
 
 
 @command("create", "NETWORK", summary="Create a network", least=1, most=1)
 @switch("--attachable", help="Enable manual container attachment")
-@options("--aux-address", help="Auxiliary IPv4 or IPv6 addresses used by Network driver")
+@options("--aux-address", help="Auxiliary IPv4 or IPv6 addresses used by Network driver", type=MAP)
 @option("--config-from", help="The network from which to copy the configuration", default="")
 @switch("--config-only", help="Create a configuration only network")
 @option("--driver", "-d", help="Driver to manage the Network", default="bridge")
-@options("--gateway", help="IPv4 or IPv6 Gateway for the master subnet")
+@options("--gateway", help="IPv4 or IPv6 Gateway for the master subnet", type=STRINGS)
 @switch("--ingress", help="Create swarm routing-mesh network")
 @switch("--internal", help="Restrict external access to the network")
-@options("--ip-range", help="Allocate container ip from a sub-range")
+@options("--ip-range", help="Allocate container ip from a sub-range", type=STRINGS)
 @option("--ipam-driver", help="IP Address Management Driver", default="default")
-@options("--ipam-opt", help="Set IPAM driver specific options")
+@options("--ipam-opt", help="Set IPAM driver specific options", type=MAP)
 @switch("--ipv4", help="Enable or disable IPv4 address assignment (default true)")
 @switch("--ipv6", help="Enable or disable IPv6 address assignment")
 @options("--label", help="Set metadata on a network", type=LABEL)
-@options("--opt", "-o", help="Set driver specific options")
+@options("--opt", "-o", help="Set driver specific options", type=MAP)
 @option("--scope", help="Control the network's scope", default="")
-@options("--subnet", help="Subnet in CIDR format that represents a network segment")
+@options("--subnet", help="Subnet in CIDR format that represents a network segment", type=STRINGS)
 def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     body = {
         "Name": arguments[0],
@@ -202,22 +211,22 @@ def _range_start(text: str) -> IPv4Address | IPv6Address:
 def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | None) -> int:
     def get(name: str) -> Any:
         found = api.get(f"/networks/{reference(name)}", verbose=bool(verbose))
-        if not format or "EnableIPv4" in found:
+        if format in ("", "json") or "EnableIPv4" in found:
             return found
         before = list(found).index("EnableIPv6")  # a template sees all fields of the newest API, also those that an old one does not send
         return dict([*list(found.items())[:before], ("EnableIPv4", False), *list(found.items())[before:]])
 
-    return inspect_all(arguments, get, format)
+    return inspect_all(arguments, get, format, ABSENT)
 
 
 @command("connect", "NETWORK CONTAINER", summary="Connect a container to a network", least=2, most=2)
-@options("--alias", help="Add network-scoped alias for the container")
-@options("--driver-opt", help="driver options for the network")
+@options("--alias", help="Add network-scoped alias for the container", type=STRINGS)
+@options("--driver-opt", help="driver options for the network", type=STRINGS)
 @option("--gw-priority", help="Highest gw-priority provides the default gateway. Accepts positive and negative values.", default=0, type=INT)
 @option("--ip", help='IPv4 address (e.g., "172.30.100.104")', default="")
 @option("--ip6", help='IPv6 address (e.g., "2001:db8::33")', default="")
 @options("--link", help="Add link to another container")
-@options("--link-local-ip", help="Add a link-local address for the container")
+@options("--link-local-ip", help="Add a link-local address for the container", type=STRINGS)
 def connect(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     endpoint = {
         "IPAMConfig": {"IPv4Address": flags["ip"], "IPv6Address": flags["ip6"], "LinkLocalIPs": list(flags["link_local_ip"])},
@@ -244,14 +253,14 @@ def prune(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], force: 
     from cli.commands.volume import confirmed
 
     if not force and not confirmed(_PRUNE_WARNING):
-        raise CliFailure("network prune has been cancelled")
+        return 0
     done = api.post("/networks/prune", filters=filters_of(filter))
     if names := done.get("NetworksDeleted"):
         print("Deleted Networks:", *names, "", sep="\n")
     return 0
 
 
-@command("rm", "NETWORK [NETWORK...]", summary="Remove one or more networks", least=1, most=None)
+@command("rm", "NETWORK [NETWORK...]", summary="Remove one or more networks", least=1, most=None, aliases=["network rm", "network remove"])
 @switch("--force", "-f", help="Do not error if the network does not exist")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
     failures = []
@@ -268,6 +277,9 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
     if failures:
         raise CliFailure("\n".join([*failures, "exit status 1"]))
     return 0
+
+
+rm.optional = False  # Docker's usage line says no [OPTIONS] here
 
 
 def _agreed() -> bool:

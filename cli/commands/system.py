@@ -225,8 +225,8 @@ def _any(api: Api, name: str, *, size: bool) -> Any:
     raise CliFailure(f"Error: No such object: {name}")
 
 
-def inspect_all(names: tuple[str, ...], get: Any, form: str) -> int:
-    """Print what was found, then what was not."""
+def inspect_all(names: tuple[str, ...], get: Any, form: str, absent: Mapping[str, Any] | None = None) -> int:
+    """Print what was found, then what was not. `absent` as for inspected()."""
     found, failures = [], []
     for name in names:
         try:
@@ -234,7 +234,12 @@ def inspect_all(names: tuple[str, ...], get: Any, form: str) -> int:
         except CliFailure as e:
             failures.append(e.message)
     if found or not form:
-        print(inspected(found, form) if found else "[]\n", end="")
+        try:
+            print(inspected(found, form, absent) if found else "[]\n", end="")
+        except CliFailure as e:
+            if e.status == FAILED:
+                print()  # as Docker does when a template does not fit what was found
+            raise
     elif failures:
         print()
     if failures:

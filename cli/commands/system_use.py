@@ -104,7 +104,7 @@ def prune(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if flags["volumes"] and "until" in (wanted or {}):
         raise CliFailure('ERROR: The "until" filter is not supported with "--volumes"')
     if not flags["force"] and not confirmed(_warning(flags)):
-        raise CliFailure("system prune has been cancelled")
+        return 0
     images = (wanted or {}) | {"dangling": ["false" if flags["all"] else "true"]}
     steps = [("/containers/prune", wanted, "ContainersDeleted", "Deleted Containers:"), ("/networks/prune", wanted, "NetworksDeleted", "Deleted Networks:")]
     if flags["volumes"]:
@@ -140,7 +140,7 @@ def _warning(flags: Mapping[str, Any]) -> str:
 @switch("--force", "-f", help="Do not prompt for confirmation")
 def container_prune(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], force: bool | None) -> int:
     if not force and not confirmed(CONTAINER_WARNING):
-        raise CliFailure("container prune has been cancelled")
+        return 0
     done = api.post("/containers/prune", filters=filters_of(filter)) or {}
     if gone := done.get("ContainersDeleted"):
         print("Deleted Containers:", *gone, "", sep="\n")

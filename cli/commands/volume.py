@@ -8,7 +8,7 @@ from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import CliFailure, each
 from cli.flags import FILTER, option, options, switch
-from cli.listing import Listing
+from cli.listing import Listing, label_of
 from cli.output import natural
 from cli.service_flags import LABEL
 from cli.units import human_size
@@ -81,11 +81,11 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
-def _row(v: dict[str, Any]) -> dict[str, str]:
+def _row(v: dict[str, Any]) -> dict[str, Any]:
     return {
         "Driver": v.get("Driver", ""), "Name": v["Name"], "Scope": v.get("Scope", ""), "Mountpoint": v.get("Mountpoint", ""),
         "Labels": ",".join(f"{k}={value}" for k, value in sorted((v.get("Labels") or {}).items())),
-        "Links": "N/A", "Size": "N/A", "Availability": "N/A", "Group": "N/A", "Status": "N/A",
+        "Links": "N/A", "Size": "N/A", "Availability": "N/A", "Group": "N/A", "Status": "N/A", "Label": label_of(v.get("Labels")),
     }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[
     if all:
         wanted["all"] = ["true"]
     if not force and not confirmed(PRUNE_ALL_WARNING if all else PRUNE_WARNING):
-        raise CliFailure("volume prune has been cancelled")
+        return 0
     done = api.post("/volumes/prune", filters=wanted or None)
     if names := done.get("VolumesDeleted"):
         print("Deleted Volumes:", *names, "", sep="\n")
