@@ -15,6 +15,7 @@ from agent import container_spec
 from agent.container_registry import Registry
 from agent.container_wiring import CONTAINER, Wiring, check_addresses
 from agent.events import Event, EventBus
+from agent.local_networks import PREDEFINED
 from agent.networks import Networks
 from agent.records import NetworkWish, Record
 from cluster.model.errors import Internal, NotFound, PermissionDenied
@@ -44,6 +45,8 @@ class Connections:
                 raise NotFound(f"network {wish.network} not found")
             self._refuse(record, wanted.network_name)
             self._networks.check_wish(wish)
+            if wish.aliases and wanted.network_name in PREDEFINED:
+                raise PermissionDenied("network-scoped alias is supported only for containers in user defined networks")
             there = any(a.network_id and a.network_id == wanted.network_id for a in record.attachments if not a.hidden)
             if record.state.status not in LIVE:
                 others = tuple(a for a in record.attachments if not (a.network_id == wanted.network_id and a.network_name == wanted.network_name))

@@ -266,4 +266,4 @@ def host_ports(record: Record) -> tuple[HostPort, ...]:
         own = (address6 or address) if ":" in p.host_ip else address
         return HostPort(p.protocol, p.host_port, own, p.container_port, "" if p.host_ip == ANY_ADDRESS else p.host_ip)
 
-    return tuple(port(p) for p in record.ports)
+    return tuple(port(p) for p in record.ports if p.container_port)

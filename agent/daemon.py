@@ -21,6 +21,7 @@ import msgspec
 import trio
 
 from agent import addresses, machine, membership_files, service_manager, user_namespaces
+from agent.captures import serve_captures
 from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
 from agent.containers import Containers
@@ -119,7 +120,8 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
             files = ContainerFiles(store, images, volumes)
             containers = Containers(store, images, networks, supervisor, events, volumes, files, remapping)
             tracing = Tracing(fabric, networks, description.hostname, containers.records)
-            swarm = Membership(settings.root, settings.run, containers, networks, description, pulls, tracing.handlers(), settings.speak)
+            handlers = {**tracing.handlers(), "node.capture": serve_captures(containers, networks)}
+            swarm = Membership(settings.root, settings.run, containers, networks, description, pulls, handlers, settings.speak)
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,
                 networks, swarm, fabric, events, volumes, files, pulls,

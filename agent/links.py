@@ -75,6 +75,8 @@ def check_live(record: Record, links: Iterable[Link]) -> None:
     for link in links:
         if link.child.state.status not in LIVE:
             raise Internal(f"Cannot link to a non running container: /{link.child.name} AS {link.name}")
+        if not link.address:
+            raise Internal(f"Cannot link to /{link.child.name}, as it does not belong to the default network")
 
 
 def hosts_lines(links: Iterable[Link]) -> tuple[str, ...]:

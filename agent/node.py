@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.model.errors import Conflict, NotFound
-from netfabric import capture
-
 if TYPE_CHECKING:
-    import socket
-
     from agent.container_files import ContainerFiles
     from agent.containers import Containers
     from agent.events import EventBus
@@ -58,19 +53,6 @@ class Node:
     async def fabric_difference(self) -> Operations:
         """What of this node's networks is not as it should be, as the kernel has it now. Raises OSError."""
         return await self.fabric.difference(self.networks.desired())
-
-    def capture_socket(self, reference: str) -> socket.socket:
-        """A socket that hears every packet of a container or task here, or of a network on this node. Raises NotFound, Conflict, OSError."""
-        found = next((r for r in self.containers.records() if r.task_id and r.name.rpartition(".")[0] == reference), None)
-        try:
-            record = found or self.containers.find(reference)
-        except NotFound:
-            return capture.open_socket(*self.networks.where(reference))
-        if not self.containers.is_running(record):
-            raise Conflict(f"container {record.id} is not running")
-        if not record.attachments:
-            raise Conflict(f"container {record.id} has no network of its own")
-        return capture.open_socket(self.networks.namespace(record.id), "")
 
     async def fabric_path(self, port: int) -> tuple[Hop, ...]:
         """Each hop that a packet to a published port takes here, read from the kernel. Raises FabricError when nothing is published there."""

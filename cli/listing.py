@@ -78,6 +78,16 @@ def _row_json(row: Row) -> Callable[[Any], str]:
     return encode
 
 
+def check_template(form: str) -> None:
+    """Raises CliFailure for a template of `inspect` that can't be read."""
+    from cli.templates import Template, TemplateError
+
+    try:
+        Template(form)
+    except TemplateError as e:
+        raise CliFailure(f"template parsing error: {e}", UNREADABLE) from e
+
+
 def label_of(labels: Mapping[str, str] | None) -> Callable[[str], str]:
     """What `{{.Label "key"}}` asks of a row."""
     return lambda key: (labels or {}).get(key, "")
@@ -96,9 +106,6 @@ def inspected(found: Sequence[Any], form: str, absent: Mapping[str, Any] | None 
 
     try:
         template = Template(form)
-    except TemplateError as e:
-        raise CliFailure(f"template parsing error: {e}", UNREADABLE) from e
-    try:
         return "".join(template.render(one, strict="" if absent is None else 'map has no entry for key "{}"', absent=absent) + "\n" for one in found)
     except TemplateError as e:
         raise CliFailure(f"template parsing error: {e}") from e

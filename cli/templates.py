@@ -22,6 +22,7 @@ MAX_OUTPUT: Final = 16 * 1024 * 1024
 """Characters that one template may make."""
 
 MAX_DEPTH: Final = 64
+_CONSTANTS: Final = {"true": True, "false": False, "nil": None}
 
 
 class TemplateError(ValueError):
@@ -52,6 +53,7 @@ class Template:
     def __init__(self, text: str) -> None:
         self._text = text
         self._root = _parse(text)
+        _check_functions(self._root)
 
     def render(self, value: object, *, strict: str = "", functions: Mapping[str, Callable[..., Any]] | None = None,
                absent: Mapping[str, Any] | None = None) -> str:  # fmt: skip
@@ -99,6 +101,18 @@ def _parse(text: str) -> _Block:
     if rest:
         root.nodes.append(rest)
     return root
+
+
+def _check_functions(block: _Block) -> None:
+    for node in block.nodes:
+        if isinstance(node, str):
+            continue
+        for kind, text in node.tokens if isinstance(node, _Control) else node:
+            if kind == "word" and text not in FUNCTIONS and text not in _CONSTANTS:
+                raise TemplateError(f'template: :1: function "{text}" not defined')
+        if isinstance(node, _Control):
+            _check_functions(node.body)
+            _check_functions(node.otherwise)
 
 
 def _place(action: str, stack: list[tuple[_Block, _Control | None]]) -> None:
@@ -209,11 +223,9 @@ class _Run:
         if not tokens:
             raise TemplateError("template: :1: missing value for command")
         kind, text = tokens[0]
-        if kind == "word" and text not in {"true", "false", "nil"}:
+        if kind == "word" and text not in _CONSTANTS:
             tokens.pop(0)
-            function = self._functions.get(text)
-            if function is None:
-                raise TemplateError(f'template: :1: function "{text}" not defined')
+            function = self._functions[text]
             arguments = []
             while tokens and tokens[0] not in {("sign", "|"), ("sign", ")")}:
                 arguments.append(self._operand(tokens, dot, variables))
@@ -244,8 +256,8 @@ class _Run:
         if kind == "number":
             return float(text) if "." in text else int(text)
         if kind == "word":
-            if text in {"true", "false", "nil"}:
-                return {"true": True, "false": False, "nil": None}[text]
+            if text in _CONSTANTS:
+                return _CONSTANTS[text]
             return self._command([(kind, text)], dot, variables, [])
         if kind == "variable":
             if text not in variables:

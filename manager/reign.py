@@ -44,6 +44,7 @@ from cluster.wire.calls import (
 from cluster.wire.peer import Caller, Handler, Peer
 from manager import explain, raft_view, root_rotation
 from manager.ca import rotation
+from manager.capturing import pass_captures_on
 from manager.control import joining
 from manager.control.server import Control
 from manager.dispatcher.server import Dispatcher
@@ -99,6 +100,7 @@ class Reign:
             "control.raft_snapshot": self._raft_snapshot,
             "control.logs": self._broker.logs,
             "control.trace": self._tracing.trace,
+            "control.capture": pass_captures_on(store, self._dispatcher.session_of),
             **self._control.handlers(),
         }
 

@@ -78,6 +78,21 @@ def to_port(store: Store, port: int, node_id: NodeId) -> Way:
     raise NotFound(f"no service publishes TCP port {port} through the mesh")
 
 
+def holder(store: Store, reference: str) -> tuple[NodeId, str]:
+    """(node, what it is called there) of a container, a task, a service's first task, or a network with a task (its first). Raises NotFound."""
+    network = store.by_name(Kind.NETWORK, reference) or store.get(Kind.NETWORK, NetworkId(reference))
+    if network is None:
+        try:
+            place = next(_meant(store, reference))
+        except NotFound:
+            raise NotFound(f"network {reference} not found") from None
+        return place.node_id, place.container_id
+    for place in _places(store):
+        if any(network_id == network.id for network_id, _ in place.addresses):
+            return place.node_id, network.id
+    raise NotFound(f"network {network.spec.name} has no running task")
+
+
 def _nodes(first: NodeId, others: Iterable[NodeId]) -> tuple[NodeId, ...]:
     return tuple(dict.fromkeys((first, *others)))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,7 +73,7 @@ def _listening(link: str) -> socket.socket:
     return sock
 
 
-async def capture(sock: socket.socket, limits: Limits) -> AsyncIterator[bytes]:
+async def capture(sock: socket.socket, limits: Limits) -> AsyncGenerator[bytes, None]:
     """The file's header, then packets in pieces as they come, until a limit is reached or nobody reads on. Closes the socket."""
     left = min(limits.count or COUNT_MAX, COUNT_MAX)
     room = OCTETS_MAX

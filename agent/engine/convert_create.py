@@ -31,7 +31,7 @@ def container_request_of(fields: Fields) -> ContainerRequest:
 
 
 def config_of(fields: Fields) -> Config:
-    exposed = {f"{number}/{protocol}": None for number, protocol in map(parse_port, fields.keys("ExposedPorts"))}
+    exposed = {f"{number}/{protocol}": None for number, protocol in (parse_port(port, bound=False) for port in fields.keys("ExposedPorts"))}
     exposed |= {f"{b.container_port}/{b.protocol}": None for b in bindings_of(fields.section("HostConfig"))}
     return Config(
         image=fields.text("Image"),

@@ -96,12 +96,12 @@ def bindings_of(fields: Fields) -> tuple[PortBinding, ...]:
     return tuple(bindings)
 
 
-def parse_port(text: str) -> tuple[int, str]:
-    """`80/tcp` -> (80, "tcp"). Raises InvalidArgument."""
+def parse_port(text: str, *, bound: bool = True) -> tuple[int, str]:
+    """`80/tcp` -> (80, "tcp"). Raises InvalidArgument; a port that is only exposed may name any protocol."""
     number, _, protocol = text.partition("/")
-    if not number.isdigit() or not 0 < int(number) <= 65535:
+    if not number.isascii() or not number.isdigit() or not int(number) <= MAX_PORT:
         raise InvalidArgument(f'invalid port specification: "{text}"')
-    if (protocol or "tcp") not in PROTOCOLS:
+    if bound and (protocol or "tcp") not in PROTOCOLS:
         raise InvalidArgument(f"invalid proto: {protocol}")
     return int(number), protocol or "tcp"
 

@@ -115,9 +115,9 @@ def network_json(network: Network, members: Members | None = None, peers: Mappin
         "Ingress": spec.ingress,
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
-        "Containers": members_json(members or (), spec.name, ingress=spec.ingress),
+        "Containers": members_json(members or (), spec.name, ingress=spec.ingress) or None,
         "Options": ({VNI_OPTION: str(network.vni)} if network.vni else {}) | mapping(spec.driver_opts),
-        "Labels": mapping(spec.labels),
+        "Labels": mapping(spec.labels) or None,
     }
     if peers:
         out["Peers"] = [{"Name": name, "IP": address} for name, address in peers.items()]
@@ -125,6 +125,7 @@ def network_json(network: Network, members: Members | None = None, peers: Mappin
 
 
 def local_network_json(network: LocalNetwork, members: Members = ()) -> Json:
+    own = network.name not in (*PREDEFINED, GATEWAY_BRIDGE)
     return {
         "Name": network.name,
         "Id": network.id,
@@ -133,7 +134,7 @@ def local_network_json(network: LocalNetwork, members: Members = ()) -> Json:
         "Driver": network.driver,
         "EnableIPv4": True,
         "EnableIPv6": network.ipv6,
-        "IPAM": {"Driver": "default", "Options": None if network.name in PREDEFINED else mapping(network.ipam_options), "Config": _local_ipam(network)},
+        "IPAM": {"Driver": "default", "Options": mapping(network.ipam_options) if own else None, "Config": _local_ipam(network)},
         "Internal": network.internal,
         "Attachable": network.attachable,
         "Ingress": False,

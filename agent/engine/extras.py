@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from agent import paths
+from agent import captures, paths
 from agent.engine.answers import json_answer, json_line, stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import Json, time_text
@@ -17,10 +17,9 @@ from agent.engine.convert_tasks import task_json
 from cluster.model.changes import KIND_TYPES, Kind, Object, Op
 from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound, NotLeader
 from cluster.model.objects import Cluster, Network, Node, Service
-from cluster.wire.calls import TraceAnswer, Watched, WatchKinds, Why, WhyAnswer, WhyTask
+from cluster.wire.calls import Capture, TraceAnswer, Watched, WatchKinds, Why, WhyAnswer, WhyTask
 from cluster.wire.codec import decode
 from cluster.wire.http import Response
-from netfabric import capture
 from netfabric.diff import described
 from netfabric.errors import FabricError
 from netfabric.trace import Hop
@@ -139,14 +138,8 @@ async def network_repair(call: Call) -> Response:
 
 async def network_capture(call: Call) -> Response:
     """Packets as a pcap file, until a limit is reached or the reader goes."""
-    limits = capture.Limits(call.integer("count", 0), call.integer("duration_ms", 0) / 1000, call.integer("snaplen", capture.SNAP_OCTETS))
-    if limits.count < 0 or limits.duration_s < 0 or not 0 < limits.snap_octets <= capture.SNAP_OCTETS:
-        raise InvalidArgument(f"invalid limits of a capture: count and duration are not negative, snaplen is 1 to {capture.SNAP_OCTETS}")
-    try:
-        sock = call.node.capture_socket(call.names["reference"])
-    except OSError as error:
-        raise Internal(f"nothing can be captured there: {error.strerror}") from error
-    return Response(200, (("Content-Type", "application/vnd.tcpdump.pcap"),), stream=capture.capture(sock, limits))
+    request = Capture(call.names["reference"], call.integer("count", 0), call.integer("duration_ms", 0), call.integer("snaplen", 0))
+    return Response(200, (("Content-Type", "application/vnd.tcpdump.pcap"),), stream=await captures.pieces(call.node, request))
 
 
 def hop_json(hop: Hop, hostname: str) -> Json:

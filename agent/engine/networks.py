@@ -255,8 +255,8 @@ async def prune(call: Call) -> Response:
     users = _users(call.node)
     gone: list[str] = []
     for local in call.node.networks.local():
-        builtin = local.name in (*PREDEFINED, GATEWAY_BRIDGE)
-        if not builtin and local.id not in users and _prunable(mapping(local.labels), local.created_at_ns, filters, before_ns):
+        kept = local.name in (*PREDEFINED, GATEWAY_BRIDGE) or local.config_only
+        if not kept and local.id not in users and _prunable(mapping(local.labels), local.created_at_ns, filters, before_ns):
             try:
                 await call.node.networks.remove(local.id)
             except PermissionDenied:

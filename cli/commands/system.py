@@ -9,7 +9,7 @@ from typing import Any, Final
 from cli.api import API_VERSION, Api, filters_of, reference
 from cli.failures import FAILED, ApiFailure, CliFailure
 from cli.flags import FILTER, option, options, switch
-from cli.listing import inspected
+from cli.listing import check_template, inspected
 from cli.output import aligned
 from cli.units import binary_size, human_duration, parse_since
 from cli.usage import command
@@ -227,6 +227,7 @@ def _any(api: Api, name: str, *, size: bool) -> Any:
 
 def inspect_all(names: tuple[str, ...], get: Any, form: str, absent: Mapping[str, Any] | None = None) -> int:
     """Print what was found, then what was not. `absent` as for inspected()."""
+    check_template(form)
     found, failures = [], []
     for name in names:
         try:
@@ -236,9 +237,8 @@ def inspect_all(names: tuple[str, ...], get: Any, form: str, absent: Mapping[str
     if found or not form:
         try:
             print(inspected(found, form, absent) if found else "[]\n", end="")
-        except CliFailure as e:
-            if e.status == FAILED:
-                print()  # as Docker does when a template does not fit what was found
+        except CliFailure:
+            print()  # as Docker does when a template does not fit what was found
             raise
     elif failures:
         print()

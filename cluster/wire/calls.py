@@ -359,6 +359,21 @@ class TraceHops(Body, frozen=True):
     hops: tuple[TraceHop, ...] = ()
 
 
+class Capture(Body, frozen=True):
+    """Packets of a container, task or network, as a user names it. 0: as netfabric/capture.py bounds it."""
+
+    reference: str
+    count: int = 0
+    duration_ms: int = 0
+    snap_octets: int = 0
+
+
+class CapturePiece(Body, frozen=True):
+    """Of a pcap file, in order."""
+
+    data: bytes
+
+
 class LogsOf(Body, frozen=True):
     """Log lines of a service's or task's containers. Asked of the manager (services/tasks) and passed on to agents (tasks only)."""
 
@@ -424,6 +439,8 @@ CALLS: Final[dict[str, Call]] = {
         Call("node.trace_start", TraceStart, Nothing, _C.MANAGER, to_agent=True),
         Call("node.trace_send", TraceSend, TraceSent, _C.MANAGER, to_agent=True),
         Call("node.trace_finish", TraceFinish, TraceHops, _C.MANAGER, to_agent=True),
+        Call("node.capture", Capture, CapturePiece, _C.MANAGER, stream=True, to_agent=True),
+        Call("control.capture", Capture, CapturePiece, _C.MANAGER, stream=True),
         Call("control.trace", Trace, TraceAnswer, _C.MANAGER),
         Call("control.query", Query, Objects, _C.MANAGER),
         Call("control.service_create", ServiceWrite, Ids, _C.MANAGER),

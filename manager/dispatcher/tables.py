@@ -110,9 +110,9 @@ def balancer(service: Service, network: Network | None, vip: VirtualIp, live: It
 
 
 def _settings(labels: dict[str, str], port: PortConfig) -> PortSettings:
-    """What the service's labels say of its port. Clients' addresses are kept, but for UDP: a server that is bound to no
+    """What the service's labels say of its port. Clients' addresses are kept, but for UDP and SCTP: a server that is bound to no
     address answers from another one."""
-    source = said(labels, port.published_port, port.protocol, "source-ip", "masquerade" if port.protocol == "udp" else "preserve")
+    source = said(labels, port.published_port, port.protocol, "source-ip", "preserve" if port.protocol == "tcp" else "masquerade")
     return PortSettings(said(labels, port.published_port, port.protocol, "affinity", "none") == "client-ip", source == "masquerade")
 
 

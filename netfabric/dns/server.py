@@ -124,17 +124,19 @@ class NameServer:
     # -- datagrams ----------------------------------------------------------------------------------------------------
 
     async def _read_datagrams(self, served: _Served, nursery: trio.Nursery) -> None:
+        """The newest of a batch is answered first, as Docker mostly does: whoever asked before has waited longest and may have given up."""
         sock = served.datagrams
         while True:
             await trio.lowlevel.wait_readable(sock)
-            for _ in range(BATCH):
+            batch: list[tuple[bytes, tuple[str, int]]] = []
+            while len(batch) < BATCH:
                 try:
-                    data, sender = sock.recvfrom(message.QUERY_MAX_BYTES + 1)
+                    batch.append(sock.recvfrom(message.QUERY_MAX_BYTES + 1))
                 except BlockingIOError:
                     break
                 except OSError as error:  # the kernel tells of an asker that has gone
                     log.debug("a question could not be read: %s", error)
-                    continue
+            for data, sender in reversed(batch):
                 self._take(served, nursery, data, sender)
             await trio.lowlevel.checkpoint()
 

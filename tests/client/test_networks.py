@@ -103,3 +103,27 @@ def test_what_cannot_be_is_refused_in_dockers_words_and_leaves_nothing(lab: Lab,
     assert done.returncode == 1
     assert complaint in done.stderr
     assert lab.ok(MANAGER, program, "network", "ls", "-q") == before
+
+
+def test_what_is_no_link_local_address_is_refused_and_the_node_goes_on(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, box = named("net-local"), named("box")
+    lab.ok(MANAGER, program, "network", "create", "--subnet", "10.77.9.0/24", network)
+    lab.ok(MANAGER, program, "create", "--name", box, "busybox", "sleep", "1000")
+    lab.ok(MANAGER, program, "start", box)
+    for given, words in (("x", "Invalid link-local IP address: [x]"), ("10.1.2.3", "invalid link local IP address: 10.1.2.3")):
+        refused = lab.on(MANAGER, program, "network", "connect", "--link-local-ip", given, network, box)
+        assert (refused.returncode, refused.stderr) == (1, f"Error response from daemon: {words}\n")
+    lab.ok(MANAGER, program, "network", "connect", "--link-local-ip", "169.254.3.4", network, box)
+    assert "169.254.3.4/16" in lab.ok(MANAGER, program, "exec", box, "ip", "-o", "-4", "addr")
+
+
+def test_prune_takes_what_is_old_enough_and_no_configuration(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    young, kept = named("net-young"), named("net-config")
+    lab.ok(MANAGER, program, "network", "create", "--label", f"of={program}", young)
+    lab.ok(MANAGER, program, "network", "create", "--config-only", "--label", f"of={program}", kept)
+    mine = ("--filter", f"label=of={program}")
+    assert lab.ok(MANAGER, program, "network", "prune", "-f", *mine, "--filter", "until=1h") == ""
+    refused = lab.on(MANAGER, program, "network", "prune", "-f", *mine, "--filter", "until=garbage")
+    assert (refused.returncode, "garbage" in refused.stderr) == (1, True)
+    assert lab.ok(MANAGER, program, "network", "prune", "-f", *mine).split()[-1] == young
+    lab.ok(MANAGER, program, "network", "inspect", kept)

@@ -7,7 +7,7 @@ import signal
 import struct
 
 from tests.cluster.test_survival import pids
-from tests.driver import MANAGER, WORKER1, Lab, until
+from tests.driver import MANAGER, WORKER1, WORKER2, Lab, until
 
 
 def test_what_is_deleted_by_hand_comes_back_and_what_nobody_is_told_of_is_shown_and_repaired(lab: Lab) -> None:
@@ -30,10 +30,7 @@ def test_a_capture_has_the_packets_of_a_container(lab: Lab) -> None:
     try:
         lab.ok(MANAGER, "festoon", "run", "-d", "--name", "chatty", "--network", "seen", "busybox", "ping", "-q", "-i", "0.1", "127.0.0.1")
         lab.ok(MANAGER, "festoon", "network", "capture", "chatty", "-c", "4", "--duration", "20s", "-o", "/tmp/chatty.pcap")
-        octets = [int(word) for word in lab.ok(MANAGER, "od", "-An", "-v", "-tu1", "/tmp/chatty.pcap").split()]
-        magic, major, minor, _, _, _, kind = struct.unpack_from("=IHHiIII", bytes(octets))
-        assert (magic, major, minor, kind) == (0xA1B2C3D4, 2, 4, 1)
-        assert len(octets) == 24 + 4 * (16 + 98)  # an echo over Ethernet
+        assert captured(lab, "/tmp/chatty.pcap") == 4 * (16 + 98)  # an echo over Ethernet
         refused = lab.on(MANAGER, "festoon", "network", "capture", "nobody", "-c", "1")
         assert (refused.returncode, refused.stderr.strip()) == (1, "Error response from daemon: network nobody not found")
         assert lab.on(MANAGER, "festoon", "network", "capture", "chatty", "-s", "0x").returncode != 0
@@ -41,6 +38,31 @@ def test_a_capture_has_the_packets_of_a_container(lab: Lab) -> None:
         lab.on(MANAGER, "festoon", "rm", "-f", "chatty")
         lab.on(MANAGER, "festoon", "network", "rm", "seen")
         lab.on(MANAGER, "rm", "-f", "/tmp/chatty.pcap")
+
+
+def captured(lab: Lab, path: str) -> int:
+    """How many octets of packets a capture on the manager has."""
+    octets = [int(word) for word in lab.ok(MANAGER, "od", "-An", "-v", "-tu1", path).split()]
+    magic, major, minor, _, _, _, kind = struct.unpack_from("=IHHiIII", bytes(octets))
+    assert (magic, major, minor, kind) == (0xA1B2C3D4, 2, 4, 1)
+    return len(octets) - 24
+
+
+def test_a_capture_has_the_packets_of_a_task_and_a_network_of_another_node(lab: Lab) -> None:
+    lab.ok(MANAGER, "festoon", "network", "create", "-d", "overlay", "--subnet", "10.77.5.0/24", "far")
+    try:
+        lab.ok(MANAGER, "festoon", "service", "create", "--name", "talker", "--network", "far", "--constraint", f"node.hostname=={WORKER1}",
+               "busybox", "ping", "-q", "-i", "0.1", "10.77.5.1")  # fmt: skip
+        task = lab.ok(MANAGER, "festoon", "service", "ps", "-q", "--no-trunc", "talker").strip()
+        for reference in ("talker.1", task, "talker", "far"):
+            lab.ok(MANAGER, "festoon", "network", "capture", reference, "-c", "2", "--duration", "30s", "-o", "/tmp/far.pcap")
+            assert captured(lab, "/tmp/far.pcap") >= 2 * (16 + 42), reference
+        refused = lab.on(WORKER2, "festoon", "network", "capture", "far", "-c", "1")
+        assert (refused.returncode, refused.stderr.strip()) == (1, "Error response from daemon: network far not found")
+    finally:
+        lab.on(MANAGER, "festoon", "service", "rm", "talker")
+        assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "far").returncode == 0)
+        lab.on(MANAGER, "rm", "-f", "/tmp/far.pcap")
 
 
 def test_what_the_kernel_tells_nobody_of_is_looked_at_when_a_session_begins(lab: Lab) -> None:

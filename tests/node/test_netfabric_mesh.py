@@ -460,11 +460,10 @@ def test_a_network_with_ipv6_has_it_for_tasks_virtual_addresses_and_draining(wor
     trio.run(main)
 
 
-@pytest.mark.xfail(strict=True, raises=BaseExceptionGroup, reason="in the guest no association comes about through the mesh; not found yet")
 def test_sctp_is_balanced_by_published_port_and_virtual_address(world: w.World) -> None:
     if not w.has_sctp():
         pytest.skip("this kernel has no SCTP: python -m vm run runs this test on one that has")
-    port = PublishedPort("sctp", 8090, 90)
+    port = PublishedPort("sctp", 8090, 90, masquerade=True)
 
     def with_sctp(some: View) -> View:
         overlays = tuple(

@@ -56,6 +56,23 @@ def test_a_fresh_start_finds_everything_as_it_was(world: w.World) -> None:
     trio.run(main)
 
 
+def test_who_waits_for_a_fabric_that_has_ended_is_told(world: w.World) -> None:
+    """Also who is shielded from the cancellation: a bug in one view must not hang the whole node."""
+
+    async def main() -> None:
+        with pytest.RaisesGroup(ValueError, FabricError, flatten_subgroups=True):
+            async with world.open(1):
+                fabric = world.fabrics[1]
+                broken = Sandbox("c" * 12, (Interface("eth0", "lan", "10.9.0.2/24", further=("x/16",)),))
+                try:
+                    await fabric.reconcile(View(bridges=(Bridge("lan", "10.9.0.0/24", "10.9.0.1/24"),), sandboxes=(broken,)))
+                finally:
+                    with trio.CancelScope(shield=True), pytest.raises(FabricError, match="the fabric has ended"):
+                        await fabric.reconcile(View())
+
+    trio.run(main)
+
+
 def test_a_fresh_start_does_not_disturb_a_connection(world: w.World) -> None:
     async def main() -> None:
         async with world.open():

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cli.flags import INT, Flag, Misuse, flags_of, option, options, read, switch
+from cli.flags import INT, MAP, STRINGS, Flag, Misuse, flags_of, option, options, read, switch
+from cli.usage import command
 
 
 @option("--memory", "-m", help="Memory limit", type=INT)
@@ -69,3 +70,33 @@ def test_help_is_asked_for_by_name_or_by_the_old_letter() -> None:
     assert read(FLAGS, ["--help"], interspersed=True).help
     by_letter = read(FLAGS, ["-th"], interspersed=True)
     assert (by_letter.help, by_letter.help_by_letter) == (True, True)
+
+
+def test_help_wraps_as_pflag_does() -> None:
+    @command("make", "THING", summary="Make a thing", least=1, most=1)
+    @options("--aux-address", help="Auxiliary IPv4 or IPv6 addresses used by Network driver", type=MAP)
+    @option("--driver", "-d", help="Driver to manage the Network", default="bridge")
+    @option("--ipam-driver", help="IP Address Management Driver", default="default")
+    @switch("--ipv4", help="Enable or disable IPv4 address assignment (default true)")
+    @options("--subnet", help="Subnet in CIDR format that represents a network segment", type=STRINGS)
+    def make(*_: Any, **__: Any) -> None:
+        """Never called."""
+
+    assert make.help_of("docker network make").partition("Options:\n")[2] == """\
+      --aux-address map      Auxiliary IPv4 or IPv6 addresses used by
+                             Network driver (default map[])
+  -d, --driver string        Driver to manage the Network (default "bridge")
+      --ipam-driver string   IP Address Management Driver (default "default")
+      --ipv4                 Enable or disable IPv4 address assignment
+                             (default true)
+      --subnet strings       Subnet in CIDR format that represents a
+                             network segment
+"""
+
+
+def test_one_word_can_give_several_values() -> None:
+    @options("--subnet", help="Subnets", type=STRINGS)
+    def make(**_: Any) -> None:
+        """Never called."""
+
+    assert read(flags_of(make), ["--subnet", "a,b", "--subnet", "c"], interspersed=True).values == {"subnet": ("a", "b", "c")}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from cli.failures import CliFailure
-from cli.listing import Listing, inspected
+from cli.listing import UNREADABLE, Listing, check_template, inspected, label_of
 from cli.output import aligned, ellipsis, natural, short_id
 from cli.templates import Template, TemplateError
 
@@ -82,3 +83,22 @@ def test_inspect_prints_indented_json_or_a_template_per_object() -> None:
     assert inspected([{"a": 1}], "json") == '[{"a":1}]\n'
     with pytest.raises(CliFailure, match="template parsing error"):
         inspected([{}], "{{")
+
+
+def test_a_template_says_where_it_asks_for_what_is_not_there() -> None:
+    with pytest.raises(TemplateError, match=re.escape('template: :1:4: executing "" at <.NoSuch>: can\'t evaluate field NoSuch in type T')):
+        Template("x {{.NoSuch}}").render({}, strict="can't evaluate field {} in type T")
+    with pytest.raises(CliFailure, match=re.escape('executing "" at <.A.B>: map has no entry for key "B"')):
+        inspected([{"A": {}}], "{{.A.B}}", absent={"C": ""})
+    assert inspected([{"A": {}}], "<{{.A.C}}>", absent={"C": ""}) == "<>\n"
+    with pytest.raises(CliFailure) as unreadable:
+        check_template("{{")
+    assert unreadable.value.status == UNREADABLE
+
+
+def test_rows_have_labels_by_key() -> None:
+    listing = Listing({"Name": "NAME", "Labels": "LABELS"}, ("Name",))
+    rows = [{"Name": "a", "Labels": "k=v", "Label": label_of({"k": "v"})}, {"Name": "b", "Labels": "", "Label": label_of(None)}]
+    assert listing.render(rows, '{{.Name}}:{{.Label "k"}}') == "a:v\nb:\n"
+    assert listing.render(rows, 'table {{.Name}}\\t{{.Label "k"}}').splitlines()[0].split() == ["NAME", "k"]
+    assert listing.render(rows[:1], "json") == '{"Labels":"k=v","Name":"a"}\n'

@@ -160,14 +160,15 @@ def test_every_node_takes_part_in_the_ingress_network() -> None:
 
 def test_reserved_labels_say_how_a_port_is_balanced() -> None:
     said = (("festoon.port.8080.affinity", "client-ip"), ("festoon.port.53.source-ip", "masquerade"), ("festoon.port.53/udp.source-ip", "preserve"))
-    ports = (PortConfig("tcp", 80, 8080), PortConfig("tcp", 53, 53), PortConfig("udp", 53, 53), PortConfig("udp", 69, 69))
+    ports = (PortConfig("tcp", 80, 8080), PortConfig("tcp", 53, 53), PortConfig("udp", 53, 53), PortConfig("udp", 69, 69), PortConfig("sctp", 90, 90))
     labelled = msgspec.structs.replace(
         service(), spec=ServiceSpec("web", SPEC, labels=said), endpoint=Endpoint(ports, (VirtualIp(INGRESS, "10.0.0.5/24", 256),))
     )
     world = World(node(0), network(INGRESS, ingress=True), labelled)
     item = world.open(0)["balancer/ingress/svc"]
     assert isinstance(item, BalancerItem)
-    assert item.settings == (PortSettings(affinity=True), PortSettings(masquerade=True), PortSettings(), PortSettings(masquerade=True))
+    hidden = PortSettings(masquerade=True)
+    assert item.settings == (PortSettings(affinity=True), hidden, PortSettings(), hidden, hidden)
 
 
 def test_a_network_waits_for_the_nodes_own_address() -> None:

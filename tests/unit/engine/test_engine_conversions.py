@@ -312,7 +312,7 @@ def test_a_create_request_names_ports_networks_and_mounts() -> None:
     "host",
     [
         {"Runtime": "nosuch"},
-        {"PortBindings": {"0/tcp": []}},
+        {"PortBindings": {"65536/tcp": []}},
         {"PortBindings": {"80/icmp": [{}]}},
         {"PortBindings": {"80/tcp": [{"HostPort": "x"}]}},
         {"Binds": ["/a:/b", "/c:/b"]},
