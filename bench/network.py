@@ -11,6 +11,8 @@ import contextlib
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -21,11 +23,13 @@ import trio
 from bench.report import Report
 from netfabric.apply import Fabric, open_fabric
 from netfabric.netlink import netns
+from netfabric.netlink.messages import RTM_DELLINK
 from netfabric.view import Bridge, Interface, Overlay, Remote, Sandbox, View
 from tests.node import netfabric_world as w
 
 FESTOON, COMMANDS = "festoon", "ip"
 MANY = 100
+_RTMGRP_LINK = 1
 SECONDS = 1
 TURNS = 5  # of each peer in a run: many short ones, because what else the machine does comes and goes
 ENDS = (w.Task("aaaaaaaaaaaa", 1, 1), w.Task("bbbbbbbbbbbb", 2, 2))
@@ -68,8 +72,11 @@ async def _measure(report: Report, runs: int) -> None:
         try:
             async with open_fabric(folder, namespace=node) as fabric:
                 await fabric.reconcile(_view(0))
+                _settle()
                 report.add(figure, FESTOON, await _attached(fabric, 1))
+                _settle()
                 report.add(figure, COMMANDS, _by_commands(peer))
+                _settle()
                 cost = [await _attached(fabric, number) for number in range(2, MANY + 1)]
                 report.add(f"the last ten of {MANY} in proportion to the first ten", FESTOON, sum(cost[-10:]) / sum(cost[:10]))
                 await fabric.reconcile(View())
@@ -77,6 +84,23 @@ async def _measure(report: Report, runs: int) -> None:
             os.close(node)
             os.close(peer)
             shutil.rmtree(folder)
+
+
+def _settle() -> None:
+    """Returns when the kernel has destroyed every namespace that was let go of before: it takes them in turn, and whoever makes one meanwhile waits.
+    The last of them is known by a link that goes with it."""
+    watch, doomed = netns.create_anonymous(), netns.create_anonymous()
+    try:
+        with netns.in_namespace(watch):
+            heard = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        with heard:
+            heard.bind((0, _RTMGRP_LINK))
+            _run(watch, f"ip link add last type veth peer name last netns /proc/{os.getpid()}/fd/{doomed}".split())
+            os.close(doomed)
+            while struct.unpack_from("=IH", heard.recv(65536))[1] != RTM_DELLINK:
+                pass
+    finally:
+        os.close(watch)
 
 
 def _by_commands(node: int) -> float:

@@ -17,7 +17,10 @@ PROTOCOLS: Final = ("tcp", "udp", "sctp")
 
 
 def parse_publish(text: str) -> list[tuple[str, dict[str, str]]]:
-    """`[[address:][host]:]container[/protocol]`, ports or ranges: ("80/tcp", {"HostIp", "HostPort"}) pairs. Raises ValueError."""
+    """`[[address:][host]:]container[/protocol]`, ports or ranges, or `target=80,published=8080,protocol=udp`: ("80/tcp", {"HostIp", "HostPort"}) pairs.
+    Raises ValueError."""
+    if "=" in text:
+        text = _short_form(text)
     ports, _, protocol = text.partition("/")
     protocol = (protocol or "tcp").lower()
     if protocol not in PROTOCOLS:
@@ -37,6 +40,17 @@ def parse_publish(text: str) -> list[tuple[str, dict[str, str]]]:
             raise ValueError(f"invalid ranges specified for container and host Ports: {container} and {host}")
         return [(f"{targets[0]}/{protocol}", {"HostIp": address, "HostPort": host})]
     return [(f"{t}/{protocol}", {"HostIp": address, "HostPort": str(hosts[i]) if hosts else ""}) for i, t in enumerate(targets)]
+
+
+def _short_form(text: str) -> str:
+    """As docker's convertToStandardNotation; fields that it does not know mean nothing."""
+    found = {"protocol": "tcp", "published": "", "target": ""}
+    for field in text.split(","):
+        key, equals, value = field.partition("=")
+        if not equals or not key:
+            raise ValueError(f"invalid publish opts format (should be name=value but got '{field}')")
+        found[key] = value
+    return f"{found['published']}:{found['target']}/{found['protocol']}"
 
 
 def _split(text: str) -> tuple[str, str, str]:
@@ -103,10 +117,8 @@ def parse_swap(text: str) -> int:
 
 def parse_extra_host(text: str) -> str:
     """`name:address` (or host-gateway). Raises ValueError."""
-    name, colon, address = text.partition(":")
-    if not colon:
-        name, colon, address = text.partition("=")
-    if not name or not colon:
+    name, between, address = text.partition("=" if "=" in text else ":")
+    if not name or not between:
         raise ValueError(f'bad format for add-host: "{text}"')
     bare = address.strip("[]")
     if bare != "host-gateway":

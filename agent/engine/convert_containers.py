@@ -102,10 +102,12 @@ def _summary_port(binding: PortBinding) -> Json:
 
 def _networks_json(record: Record) -> dict[str, Json]:
     names = [record.name, record.id[:12]]
-    return {a.network_name: endpoint_json(a, names) for a in record.attachments if not a.hidden}
+    own = (record.config.hostname,) if record.config.hostname not in ("", record.id[:12]) else ()
+    return {a.network_name: endpoint_json(a, names, own) for a in record.attachments if not a.hidden}
 
 
-def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
+def endpoint_json(attachment: Attachment, names: list[str], hostname: tuple[str, ...] = ()) -> Json:
+    """`hostname`: one that the user has chosen."""
     address, _, prefix = attachment.address.partition("/")
     address6, _, prefix6 = attachment.address6.partition("/")
     asked = attachment.asked
@@ -119,7 +121,7 @@ def endpoint_json(attachment: Attachment, names: list[str]) -> Json:
     return {
         "IPAMConfig": ipam,
         "Links": (list(asked.links) or None) if asked is not None else None,
-        "Aliases": [*attachment.aliases, names[-1]] if user_defined else list(attachment.aliases) or ([] if ipam is not None else None),
+        "Aliases": [*attachment.aliases, names[-1], *hostname] if user_defined else list(attachment.aliases) or ([] if ipam is not None else None),
         "MacAddress": attachment.mac,
         "DriverOpts": mapping(asked.driver_opts) if asked is not None and asked.driver_opts is not None else None,
         "GwPriority": 0,

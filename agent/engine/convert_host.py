@@ -133,7 +133,7 @@ def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str]:
 
 
 def exposed_json(exposed: Iterable[str]) -> Json:
-    return {port: {} for port in exposed}
+    return {port: {} for port in sorted(exposed)}
 
 
 def port_map_json(bindings: Iterable[PortBinding], exposed: Iterable[str]) -> Json:
@@ -144,7 +144,7 @@ def port_map_json(bindings: Iterable[PortBinding], exposed: Iterable[str]) -> Js
         if out.get(key) is None:
             out[key] = []
         out[key].append({"HostIp": binding.host_ip or "0.0.0.0", "HostPort": str(binding.host_port)})  # noqa: S104
-    return out
+    return dict(sorted(out.items()))
 
 
 def host_config_json(host: HostConfig) -> Json:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
@@ -118,7 +118,7 @@ def container_row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str,
         "RunningFor": f"{human_duration(now - c.get('Created', 0))} ago",
         "Status": c.get("Status", ""),
         "State": c.get("State", ""),
-        "Ports": ", ".join(_port(p) for p in sorted(c.get("Ports") or (), key=lambda p: p.get("PrivatePort", 0))),
+        "Ports": ports_text(c.get("Ports") or ()),
         "Names": ",".join(names),
         "Labels": ",".join(f"{k}={v}" for k, v in sorted((c.get("Labels") or {}).items())),
         "Label": label_of(c.get("Labels")),
@@ -130,13 +130,30 @@ def container_row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str,
     }
 
 
-def _port(port: Mapping[str, Any]) -> str:
-    private = f"{port.get('PrivatePort', 0)}/{port.get('Type', 'tcp')}"
-    if not port.get("PublicPort"):
-        return private
-    address = port.get("IP", "")
-    address = f"[{address}]" if ":" in address else address
-    return f"{address}:{port['PublicPort']}->{private}"
+def ports_text(ports: Iterable[Mapping[str, Any]]) -> str:
+    """As docker's DisplayablePorts: consecutive ones as ranges where host and container agree, mappings last."""
+    groups: dict[tuple[str, str], tuple[int, int]] = {}
+    done, mapped = [], []
+    for port in sorted(ports, key=lambda p: (p.get("PrivatePort", 0), p.get("IP", ""), p.get("PublicPort", 0), p.get("Type", ""))):
+        number, address, protocol = port.get("PrivatePort", 0), port.get("IP", ""), port.get("Type", "tcp")
+        if address and port.get("PublicPort") != number:
+            mapped.append(f"{_joined(address, str(port.get('PublicPort', 0)))}->{number}/{protocol}")
+            continue
+        first, last = groups.get((address, protocol), (number, number - 1))
+        if number != last + 1:
+            done.append(_group(address, protocol, first, last))
+            first = number
+        groups[address, protocol] = first, number
+    return ", ".join((*done, *(_group(*key, *group) for key, group in groups.items()), *mapped))
+
+
+def _group(address: str, protocol: str, first: int, last: int) -> str:
+    numbers = f"{first}-{last}" if first != last else str(first)
+    return f"{_joined(address, numbers)}->{numbers}/{protocol}" if address else f"{numbers}/{protocol}"
+
+
+def _joined(address: str, port: str) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @command(

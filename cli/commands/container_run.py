@@ -46,8 +46,10 @@ def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     except ApiFailure as e:
         raise Refused(e.message) from e
     if flags["detach"]:
-        _start(api, container_id)
-        print(container_id)
+        try:
+            _start(api, container_id)
+        finally:
+            print(container_id)  # it is there, started or not
         return 0
     return _attached_run(api, container_id, body, flags)
 

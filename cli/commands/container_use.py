@@ -119,6 +119,8 @@ def port(api: Api, arguments: tuple[str, ...]) -> int:
     ports = (found.get("NetworkSettings") or {}).get("Ports") or {}
     if len(arguments) == 2:
         number, _, protocol = arguments[1].partition("/")
+        if not number.isascii() or not number.isdigit():
+            raise CliFailure(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": invalid syntax')
         wanted = f"{number}/{protocol or 'tcp'}"
         if not ports.get(wanted):
             raise CliFailure(f"Error: No public port '{arguments[1]}' published for {arguments[0]}")

@@ -56,7 +56,7 @@ LISTING: Final = Listing(
 )
 RAW: Final = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n"
 RAW_QUIET: Final = "network_id: {{.ID}}"
-ABSENT: Final = {"IPRange": "", "Gateway": "", "AuxiliaryAddresses": {}, "Peers": [], "Services": {}, "Status": {}}
+ABSENT: Final[dict[str, Any]] = {"IPRange": "", "Gateway": "", "AuxiliaryAddresses": {}, "Peers": None, "Services": None, "Status": None}
 """Fields that Docker's answers leave out when they are empty."""
 _PRUNE_WARNING: Final = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue? [y/N] "
 _INGRESS_WARNING: Final = (
@@ -228,6 +228,8 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | N
 @options("--link", help="Add link to another container")
 @options("--link-local-ip", help="Add a link-local address for the container", type=STRINGS)
 def connect(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    if any(not key or not equals for key, equals, _ in (text.partition("=") for text in flags["driver_opt"])):
+        raise CliFailure("invalid key/value pair format in driver options")
     endpoint = {
         "IPAMConfig": {"IPv4Address": flags["ip"], "IPv6Address": flags["ip6"], "LinkLocalIPs": list(flags["link_local_ip"])},
         "Links": list(flags["link"]),

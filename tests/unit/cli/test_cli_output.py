@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cli.commands.container import ports_text
 from cli.failures import CliFailure
 from cli.listing import UNREADABLE, Listing, check_template, inspected, label_of
 from cli.output import aligned, ellipsis, natural, short_id
@@ -102,3 +103,15 @@ def test_rows_have_labels_by_key() -> None:
     assert listing.render(rows, '{{.Name}}:{{.Label "k"}}') == "a:v\nb:\n"
     assert listing.render(rows, 'table {{.Name}}\\t{{.Label "k"}}').splitlines()[0].split() == ["NAME", "k"]
     assert listing.render(rows[:1], "json") == '{"Labels":"k=v","Name":"a"}\n'
+
+
+def test_ports_are_shown_as_docker_shows_them() -> None:
+    def port(private: int, kind: str = "tcp", **more: Any) -> dict[str, Any]:
+        return {"PrivatePort": private, "Type": kind, **more}
+
+    exposed = [port(80), port(90), port(92), port(91), port(53, "udp")]
+    assert ports_text(exposed) == "80/tcp, 53/udp, 90-92/tcp"
+    both = [port(80, IP=ip, PublicPort=public) for public in (18161, 18160) for ip in ("0.0.0.0", "::")]
+    assert ports_text(both) == "0.0.0.0:18160->80/tcp, 0.0.0.0:18161->80/tcp, [::]:18160->80/tcp, [::]:18161->80/tcp"
+    assert ports_text([port(n, IP="::", PublicPort=n) for n in (8080, 8081)]) == "[::]:8080-8081->8080-8081/tcp"
+    assert ports_text([]) == ""
