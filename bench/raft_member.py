@@ -26,8 +26,9 @@ from cluster.wire.calls import JoinManagers
 from cluster.wire.peer import connect, serve
 from manager.peers import Peers
 from manager.raft.driver import FOUNDER, Driver, open_driver
+from manager.raft.effects import Answer
 from manager.raft.membership import Member, Membership
-from manager.store import Store
+from manager.store import Batch, Store
 
 LENGTH = struct.Struct("!I")
 READ_BYTES = 256 * 1024
@@ -84,7 +85,8 @@ async def _serve(driver: Driver, numbers: count[int], stream: trio.SocketStream)
                     break
                 payload = data[start + LENGTH.size : start + LENGTH.size + size].decode()
                 start += LENGTH.size + size
-                nursery.start_soon(_propose, driver, f"n{next(numbers)}", payload, answers)
+                name = f"n{next(numbers)}"
+                driver.submit((created(Network(NetworkId(name), NetworkSpec(name, labels=(("value", payload),)))),), answers.add)
             data = data[start:]
         nursery.cancel_scope.cancel()
 
@@ -96,17 +98,16 @@ class _Answers:
         self.waiting = 0
         self.some = trio.Event()
 
+    def add(self, answer: Answer) -> None:
+        assert isinstance(answer, Batch), answer
+        self.waiting += 1
+        self.some.set()
+
     async def run(self, stream: trio.SocketStream) -> None:
         while True:
             await self.some.wait()
             number, self.waiting, self.some = self.waiting, 0, trio.Event()
             await stream.send_all(b"." * number)
-
-
-async def _propose(driver: Driver, name: str, payload: str, answers: _Answers) -> None:
-    await driver.propose((created(Network(NetworkId(name), NetworkSpec(name, labels=(("value", payload),)))),))
-    answers.waiting += 1
-    answers.some.set()
 
 
 if __name__ == "__main__":

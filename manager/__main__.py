@@ -13,6 +13,7 @@ import argparse
 import errno
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     configure(logging.DEBUG if given.debug else logging.INFO)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)  # each agent's session is a descriptor
     if os.getpid() != os.getpgrp():
         os.setsid()  # started by hand: whoever ends that session does not end the cluster
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until somebody listens to it: the identity has not been read yet

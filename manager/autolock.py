@@ -8,7 +8,7 @@ store alone. Every manager does this for itself, whoever leads.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -63,7 +63,7 @@ class Autolock:
         """The handler of a write, whose caller hears of it when this manager's file follows it."""
 
         async def handled(caller: Caller, request: Any) -> Any:
-            answer = await cast("Awaitable[Any]", handler(caller, request))
+            answer = await cast("Callable[[Caller, Any], Awaitable[Any]]", handler)(caller, request)
             await self.settled()
             return answer
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from functools import partial
 from typing import Final
 
 import msgspec
 import trio
 
 from cluster.identity.contexts import Contexts
-from cluster.model.errors import ClusterError, FailedPrecondition, PermissionDenied
+from cluster.model.errors import ClusterError, FailedPrecondition, InvalidArgument, PermissionDenied
 from cluster.wire import versions
 from cluster.wire.calls import Follow, JoinedManagers, JoinManagers, RaftFrame
-from cluster.wire.peer import Caller, connect, split_address
+from cluster.wire.peer import Caller, Items, connect, split_address
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.raft.driver import Driver
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import Message, MessageKind
-from manager.raft.outboxes import Outbox, SnapshotToSend
+from manager.raft.outboxes import SnapshotToSend
 from manager.raft_storage import snapshots
 from manager.raft_storage.snapshots import Snapshot
 
@@ -99,10 +99,9 @@ class Peers:
                     async with connect(member.address, self._contexts.client, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
                         if peer.caller.node_id != member.node_id:
                             raise PermissionDenied(f"{member.address} is node {peer.caller.node_id}, not {member.node_id}")
-                        async with peer.stream("raft.follow", Follow(self._driver.raft_id, self._speak)) as frames:
-                            self._note_heard(member, True)
-                            await self._take(member, frames)
-                except (ClusterError, msgspec.MsgspecError, ValueError) as error:
+                        self._note_heard(member, True)
+                        await peer.listen("raft.follow", Follow(self._driver.raft_id, self._speak), partial(self._take, member, bytearray()))
+                except ClusterError as error:
                     if str(error) != said:  # a manager that stays away is no news
                         log.info("not connected to a manager", extra={"fields": {"manager": member.address, "error": str(error)}})
                     said = str(error)
@@ -121,50 +120,49 @@ class Peers:
             self._driver.lost(member.raft_id)
         self.note_change()
 
-    async def _take(self, member: Member, frames: AsyncIterator[RaftFrame]) -> None:
-        """Raises ValueError or MsgspecError for what no member says."""
-        packed = bytearray()
-        async for frame in frames:
-            packed += frame.snapshot
-            if len(packed) > MAX_SNAPSHOT_BYTES:
-                raise ValueError(f"a snapshot of more than {MAX_SNAPSHOT_BYTES} bytes")
-            if not frame.messages:
-                continue
+    def _take(self, member: Member, packed: bytearray, frame: RaftFrame) -> None:
+        """`packed`: the pieces of a snapshot that have come over this connection. Raises InvalidArgument for what no member says."""
+        packed += frame.snapshot
+        if len(packed) > MAX_SNAPSHOT_BYTES:
+            raise InvalidArgument(f"a snapshot of more than {MAX_SNAPSHOT_BYTES} bytes")
+        if not frame.messages:
+            return
+        try:
             messages = msgspec.msgpack.decode(frame.messages, type=tuple[Message, ...])
-            if any(message.sender != member.raft_id for message in messages):
-                raise ValueError("a message in another member's name")
-            snapshot = await self._unpacked(messages, packed) if frame.snapshot_ends else None
-            self._driver.receive(messages, snapshot)
-
-    async def _unpacked(self, messages: tuple[Message, ...], packed: bytearray) -> Snapshot:
-        (message,) = messages
-        contents = bytes(packed)
-        packed.clear()
-        return await trio.to_thread.run_sync(snapshots.unpack, message.index, message.log_term, contents)
+            snapshot = _unpacked(messages, packed) if frame.snapshot_ends else None
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise InvalidArgument(f"not a message of a manager: {error}") from error
+        if any(message.sender != member.raft_id for message in messages):
+            raise InvalidArgument("a message in another member's name")
+        self._driver.receive(messages, snapshot)
 
     # -- what this member says to others
 
-    async def follow(self, caller: Caller, request: Follow) -> AsyncGenerator[RaftFrame, None]:
+    async def follow(self, caller: Caller, request: Follow, items: Items) -> None:
         """raft.follow: everything for that member, until it goes. Raises PermissionDenied for somebody else's id."""
         versions.check(self._speak, request.protocol, f"the manager of node {caller.node_id}")
         self._check(caller, request.raft_id)
         if self._driver.leader and self._driver.settled_membership.was_removed(request.raft_id):
             told = Message(MessageKind.REMOVED, self._driver.raft_id, request.raft_id, self._driver.term)
-            yield RaftFrame(msgspec.msgpack.encode((told,)))  # it was away when that happened
+            items.put(RaftFrame(msgspec.msgpack.encode((told,))))  # it was away when that happened
             return
         if request.protocol >= versions.HELD and (held := self._driver.held_by(request.raft_id)) is not None:
-            yield RaftFrame(msgspec.msgpack.encode((held,)))
-        outbox = self._driver.outboxes.open(request.raft_id)
+            items.put(RaftFrame(msgspec.msgpack.encode((held,))))
+
+        def push() -> None:
+            while outbox.has_messages and items.has_room:
+                items.put(RaftFrame(msgspec.msgpack.encode(outbox.take_messages(FRAME_BYTES))))
+
+        outbox = self._driver.outboxes.open(request.raft_id, push)
         self.note_change()
         sending: SnapshotToSend | None = None
         try:
             while True:
-                messages, sending = await outbox.take()
-                for frame in _frames(messages):
-                    yield frame
-                if sending is not None:
-                    for frame in _snapshot_frames(sending, outbox):
-                        yield frame
+                await outbox.wait()
+                await items.wait_room()
+                push()
+                if (sending := outbox.take_snapshot()) is not None:
+                    await _send_snapshot(sending, items)
                     self._driver.snapshot_sent(request.raft_id, sending.message.index)
                     sending = None
         finally:
@@ -200,24 +198,19 @@ class Peers:
         return JoinedManagers(joined.last_id, members)
 
 
-def _frames(messages: tuple[Message, ...]) -> Iterator[RaftFrame]:
-    """The messages in order, in frames of a bounded size."""
-    group: list[Message] = []
-    size = 0
-    for message in messages:
-        message_bytes = sum(len(entry.data) for entry in message.entries)
-        if group and size + message_bytes > FRAME_BYTES:
-            yield RaftFrame(msgspec.msgpack.encode(group))
-            group, size = [], 0
-        group.append(message)
-        size += message_bytes
-    if group:
-        yield RaftFrame(msgspec.msgpack.encode(group))
+def _unpacked(messages: tuple[Message, ...], packed: bytearray) -> Snapshot:
+    """Raises ValueError. Not in a thread: the store that is made of it next takes far longer, and what comes behind it has to wait."""
+    (message,) = messages
+    contents = bytes(packed)
+    packed.clear()
+    return snapshots.unpack(message.index, message.log_term, contents)
 
 
-def _snapshot_frames(sending: SnapshotToSend, outbox: Outbox) -> Iterator[RaftFrame]:
+async def _send_snapshot(sending: SnapshotToSend, items: Items) -> None:
     """The snapshot in pieces; what else there is to say goes between them, so that nobody is thought dead."""
     for start in range(0, len(sending.packed), FRAME_BYTES):
-        yield RaftFrame(snapshot=sending.packed[start : start + FRAME_BYTES])
-        yield from _frames(outbox.take_messages())
-    yield RaftFrame(msgspec.msgpack.encode((sending.message,)), snapshot_ends=True)
+        await items.wait_room()
+        items.put(RaftFrame(snapshot=sending.packed[start : start + FRAME_BYTES]))
+        await trio.lowlevel.checkpoint()
+    await items.wait_room()
+    items.put(RaftFrame(msgspec.msgpack.encode((sending.message,)), snapshot_ends=True))

@@ -233,6 +233,7 @@ class Manager:
         raft = member.raft
         role, term = raft.role, raft.term
         member.advance()
+        member.settle()
         if raft.role is not role or raft.term != term:
             self.world.note(self.name, f"is {raft.role.value} in term {raft.term}")
         self._perform()

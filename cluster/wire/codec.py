@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
-from cluster.model.changes import KIND_TYPES, Change, Kind, Object, Op
+from cluster.model.changes import KIND_TYPES, Change, Kind, Op
 from cluster.model.objects import TaskStatus
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -23,7 +23,7 @@ already."""
 MAX_DECODERS: Final = 128
 """Decoders kept, one per type asked for. The house has about fifty types."""
 
-ChangeRow = tuple[int, int, str, bytes]
+ChangeRow = tuple[Op, Kind, str, bytes]
 """A change as it travels: (op, kind, id, body); the body is empty for DELETE."""
 
 T = TypeVar("T")
@@ -62,26 +62,14 @@ def decode(data: bytes | bytearray | memoryview, kind: Any) -> Any:
         raise BadMessage(f"malformed {getattr(kind, '__name__', kind)}: {e}") from e
 
 
-def decode_object(kind: int, data: bytes) -> Object:
-    """The object of this kind (a `Kind`'s number) in `data`. Raises BadMessage."""
-    try:
-        return decode(data, KIND_TYPES[Kind(kind)])
-    except ValueError as e:
-        raise BadMessage(str(e)) from e
-
-
 def row_of(change: Change) -> ChangeRow:
     """A change as a row, its object encoded."""
     return (change.op, change.kind, change.id, b"" if change.after is None else encode(change.after))
 
 
 def change_of(row: ChangeRow) -> Change:
-    """The change in a row. Raises BadMessage for unknown numbers and for a body that doesn't fit the operation."""
-    op_number, kind_number, object_id, body = row
-    try:
-        op, kind = Op(op_number), Kind(kind_number)
-    except ValueError as e:
-        raise BadMessage(str(e)) from e
+    """The change in a row. Raises BadMessage for a body that doesn't fit the operation."""
+    op, kind, object_id, body = row
     if op is Op.DELETE:
         if body:
             raise BadMessage("a deletion carries no body")
@@ -90,7 +78,7 @@ def change_of(row: ChangeRow) -> Change:
         if kind is not Kind.TASK:
             raise BadMessage(f"a status belongs to a task, not to a {kind.name.lower()}")
         return Change(op, kind, object_id, decode(body, TaskStatus))
-    return Change(op, kind, object_id, decode_object(kind, body))
+    return Change(op, kind, object_id, decode(body, KIND_TYPES[kind]))
 
 
 def encode_changes(changes: Iterable[Change]) -> bytes:

@@ -1,357 +1,50 @@
-"""Calls and streams over TLS on TCP, with trio: the shell around cluster/wire/rpc.py.
+"""Opening connections to call over, from both sides. The door to calls and streams between processes of the swarm.
 
-Owns the connection: reading, writing, keep-alive, one task per call that it serves. Never decides what a call means:
-that is its handler's; nor who may make it: that is cluster/wire/permissions.py's. A ClusterError that a handler
-raises crosses the wire with its code and message; anything else that it raises is our own bug: logged, answered as
-an internal error, and the process goes on.
+Owns how a connection comes about and how many there may be; what is said over it is cluster/wire/connection.py's.
 """
 
 from __future__ import annotations
 
 import logging
+import resource
 import ssl
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from inspect import isasyncgenfunction
-from typing import Any, Final, cast
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
 
 import trio
 
-from cluster.identity import subject, tls
-from cluster.model.errors import ClusterError, InvalidArgument, PermissionDenied, Unavailable, from_wire
-from cluster.model.specs import Role
-from cluster.wire import calls, permissions, rpc, transport
-from cluster.wire.codec import BadMessage, decode, encode
-from cluster.wire.frames import FrameTooLong
+from cluster.identity import subject
+from cluster.model.errors import PermissionDenied, Unavailable
+from cluster.wire import transport
+from cluster.wire.connection import UNKNOWN_FRAME_BYTES, Admit, Caller, Handler, Items, Peer
+from cluster.wire.keepalive import Keepalive
 from cluster.wire.refusals import Refusals
-from cluster.wire.silence import Silence, Verdict
-from cluster.wire.tls_stream import TlsStream
+from cluster.wire.silence import Silence
 from cluster.wire.transport import ContextFor, split_address
 
-__all__ = ["Caller", "Handler", "Peer", "connect", "serve", "split_address"]
+__all__ = ["UNKNOWN_FRAME_BYTES", "Caller", "Handler", "Items", "Peer", "connect", "serve", "split_address"]
 
 log = logging.getLogger("festoon.wire")
 KEEPALIVE_INTERVAL_S: Final = 5.0
 """Silence after which a ping is sent; how many such intervals make a dead peer, cluster/wire/silence.py decides."""
 
-MAX_CONNECTIONS: Final = 4096
-"""Connections that one server holds open; a further one is closed at once."""
+PATIENCE: Final = 0.5
+"""Of an interval: so much longer the side that serves waits before it pings too. Where the other side lives it does, and one of them is enough."""
+
+MAX_CONNECTIONS: Final = 16384
+"""Connections that one server holds open, as far as the process may have descriptors; a further one is closed at once."""
+
+SPARE_DESCRIPTORS: Final = 256
+"""Descriptors of a process that connections leave to everything else."""
 
 MAX_HANDSHAKES_PER_ADDRESS: Final = 512
 """Connections from one address whose handshake is under way; a further one is closed at once, so that one who never finishes any
 does not use up MAX_CONNECTIONS."""
 
-UNKNOWN_FRAME_BYTES: Final = 64 * 1024
-"""Longest message of a peer without a valid certificate: more than a request for one takes."""
-
-UNKNOWN_CALLS: Final = 4
 UNKNOWN_LIFE_S: Final = 30.0
-"""How many calls such a peer may have under way, and how long its connection lives."""
-
-MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
-"""Bytes waiting for the network above which calls and items wait."""
-
-RECEIVE_BYTES: Final = 64 * 1024
-
-_LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls: what the peer's certificate says, verified; everything empty for one without (role None). `late`: the
-    certificate may have expired, for the connection is for its renewal only."""
-
-    node_id: str
-    role: Role | None
-    cluster_id: str
-    address: str  # the peer's plain address
-    peer: Peer = field(repr=False)
-    late: bool = False
-
-
-Handler = Callable[[Caller, Any], Awaitable[Any]] | Callable[[Caller, Any], AsyncIterator[Any]]
-"""Serves one call: (caller, request) -> answer; for a stream an async generator function. It is cancelled when the
-caller gives up or is lost."""
-
-Admit = Callable[[Caller, calls.Call], None]
-"""Asked before each call that the table allows; refuses by raising PermissionDenied."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A call or stream that this side made: where its answer or items go."""
-
-    answered: trio.Event = field(default_factory=trio.Event)
-    body: bytes = b""
-    failure: ClusterError | None = None
-    items: trio.MemorySendChannel[bytes] | None = None
-
-
-@dataclass(slots=True)
-class _Serving:
-    scope: trio.CancelScope
-    credited: trio.Event = field(default_factory=trio.Event)
-
-
-class Peer:
-    """One open connection. Made by `connect` and `serve` only."""
-
-    def __init__(
-        self, stream: TlsStream, handlers: Mapping[str, Handler], keepalive_s: float, admit: Admit | None = None
-    ) -> None:
-        self.closed = trio.Event()
-        self.silent_s = 0.0
-        """For how long nothing was heard when silence ended the connection; 0 while it has not."""
-
-        self.address, self.port = stream.remote()
-        identity = subject.from_peer_certificate(stream.certificate())
-        self.caller = Caller(
-            identity.node_id if identity else "",
-            identity.role if identity else None,
-            identity.cluster_id if identity else "",
-            self.address,
-            self,
-            stream.protocol() == tls.RENEWAL_PROTOCOL,
-        )
-        self.known = identity is not None and not self.caller.late
-        self._stream = stream
-        self._handlers = handlers
-        self._admit = admit
-        self._rpc = rpc.Connection() if self.known else rpc.Connection(UNKNOWN_CALLS, UNKNOWN_FRAME_BYTES)
-        self._waiting: dict[int, _Waiting] = {}
-        self._serving: dict[int, _Serving] = {}
-        self._slots = trio.Semaphore(rpc.MAX_CALLS_IN_FLIGHT)
-        self._to_send = trio.Event()
-        self._room = trio.Event()
-        self._silence = Silence(keepalive_s, trio.current_time())
-        self._pings = 0
-        self._reason = ""
-        self.broke = ""  # what the other side did against the protocol
-
-    def certificate_pem(self) -> str:
-        """The certificate that the other side showed, verified; empty for none."""
-        return self._stream.certificate_pem()
-
-    def forgive(self, late_s: float) -> None:
-        """The other side is known to have been silent so long and come back: it has more time from now on."""
-        self._silence.forgive(late_s)
-
-    # -- calling ----------------------------------------------------------------------------------------------------
-
-    async def call(self, name: str, request: object) -> Any:
-        """The answer to one call. Raises the ClusterError that the peer answered, Unavailable when the connection is
-        or gets lost, InvalidArgument when the request is too long. Cancellation tells the peer, which cancels its
-        handler."""
-        contract = _contract(name, stream=False)
-        async with self._slots:
-            await self._wait_for_room()
-            number = self._begin(name, request, stream=False)
-            waiting = self._waiting[number] = _Waiting()
-            try:
-                await waiting.answered.wait()
-            finally:
-                self._forget(number)
-        if waiting.failure is not None:
-            raise waiting.failure
-        return _decoded(name, waiting.body, contract.answer)
-
-    @asynccontextmanager
-    async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
-        """`async with peer.stream(name, request) as items: async for item in items: ...`. Iteration ends with the
-        stream and raises what ended it otherwise, as `call` does. Leaving the block cancels the stream at the peer.
-        At most rpc.STREAM_CREDIT_ITEMS wait unread."""
-        contract = _contract(name, stream=True)
-        async with self._slots:
-            await self._wait_for_room()
-            number = self._begin(name, request, stream=True)
-            send, receive = trio.open_memory_channel[bytes](rpc.STREAM_CREDIT_ITEMS)
-            waiting = self._waiting[number] = _Waiting(items=send)
-            try:
-                async with aclosing(self._items(number, waiting, receive, contract)) as items:
-                    yield items
-            finally:
-                send.close()
-                receive.close()
-                self._forget(number)
-
-    async def _items(
-        self, number: int, waiting: _Waiting, receive: trio.MemoryReceiveChannel[bytes], contract: calls.Call
-    ) -> AsyncGenerator[Any, None]:
-        async for body in receive:
-            self._rpc.item_read(number)
-            self._flush()
-            yield _decoded(contract.name, body, contract.answer)
-        if waiting.failure is not None:
-            raise waiting.failure
-
-    def _begin(self, name: str, request: object, *, stream: bool) -> int:
-        if self.closed.is_set():
-            raise self._lost()
-        try:
-            number = self._rpc.request(name, encode(request), stream=stream)
-        except FrameTooLong as e:
-            raise InvalidArgument(f"{name}: {e}") from e
-        self._flush()
-        return number
-
-    def _forget(self, number: int) -> None:
-        self._waiting.pop(number, None)
-        if not self.closed.is_set():
-            self._rpc.cancel(number)
-            self._flush()
-
-    def _lost(self) -> Unavailable:
-        return Unavailable(f"the connection to {self.address}:{self.port} is lost{self._reason}")
-
-    # -- the connection's own tasks ---------------------------------------------------------------------------------
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry the connection until it ends: by either side, by an error, by silence. Returns normally for all of
-        these. `connect` and `serve` call it."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, nursery.cancel_scope)
-                nursery.start_soon(self._keep_alive, nursery.cancel_scope)
-                task_status.started()
-                await self._read(nursery)
-                nursery.cancel_scope.cancel()
-        finally:
-            self.closed.set()
-            self._room.set()
-            for waiting in self._waiting.values():
-                _finish(waiting, self._lost())
-            self._stream.close()
-
-    async def _read(self, nursery: trio.Nursery) -> None:
-        while True:
-            try:
-                data = await self._stream.receive_some(RECEIVE_BYTES)
-                events = self._rpc.receive(data) if data else None
-            except rpc.ProtocolError as e:
-                self.broke, self._reason = str(e), f": {e}"
-                return
-            except _LOST as e:
-                self._reason = f": {e.__cause__ or e}"
-                return
-            if events is None:
-                return
-            self._silence.heard(trio.current_time())
-            for event in events:
-                self._handle(event, nursery)
-            self._flush()
-
-    def _handle(self, event: rpc.Event, nursery: trio.Nursery) -> None:
-        match event:
-            case rpc.Requested():
-                serving = self._serving[event.id] = _Serving(trio.CancelScope())
-                nursery.start_soon(self._serve, event, serving)
-            case rpc.Cancelled(id):
-                self._serving[id].scope.cancel()
-            case rpc.Credited(id):
-                self._serving[id].credited.set()
-            case rpc.ItemReceived(id, body):
-                waiting = self._waiting.get(id)
-                if waiting is not None and waiting.items is not None:
-                    waiting.items.send_nowait(body)
-            case rpc.Answered(id, body):
-                if (waiting := self._waiting.get(id)) is not None:
-                    waiting.body = body
-                    _finish(waiting, None)
-            case rpc.Failed(id, code, message):
-                if (waiting := self._waiting.get(id)) is not None:
-                    _finish(waiting, from_wire(code, message))
-            case rpc.Ended(id):
-                if (waiting := self._waiting.get(id)) is not None:
-                    _finish(waiting, None)
-            case rpc.Refused() | rpc.Ponged():
-                pass
-
-    async def _write(self, scope: trio.CancelScope) -> None:
-        while True:
-            await self._to_send.wait()
-            self._to_send = trio.Event()
-            data = self._rpc.take_outgoing()
-            self._room.set()
-            try:
-                await self._stream.send_all(data)
-            except _LOST:
-                scope.cancel()
-                return
-
-    async def _keep_alive(self, scope: trio.CancelScope) -> None:
-        verdict, now_s = Verdict.HEARD, trio.current_time()
-        while verdict is not Verdict.DEAD:
-            await trio.sleep_until(self._silence.due_s)
-            now_s = trio.current_time()
-            verdict = self._silence.look(now_s)
-            if verdict is Verdict.HEARD:
-                self._reason = ""
-            else:
-                self._reason = f": nothing heard for {self._silence.lasted_s(now_s):.1f} s"
-                self._pings += 1
-                self._rpc.ping(self._pings)
-                self._flush()
-        self.silent_s = self._silence.lasted_s(now_s)
-        scope.cancel()
-
-    def _flush(self) -> None:
-        if self._rpc.outgoing_bytes:
-            self._to_send.set()
-
-    async def _wait_for_room(self) -> None:
-        while self._rpc.outgoing_bytes > MAX_UNSENT_BYTES and not self.closed.is_set():
-            if self._room.is_set():
-                self._room = trio.Event()
-            await self._room.wait()
-
-    # -- serving ----------------------------------------------------------------------------------------------------
-
-    async def _serve(self, request: rpc.Requested, serving: _Serving) -> None:
-        try:
-            with serving.scope:
-                await self._answer(request, serving)
-        except ClusterError as e:
-            if isinstance(e, PermissionDenied):
-                who = {"node": self.caller.node_id, "address": self.address}
-                log.warning("a call is refused", extra={"fields": {"call": request.name, **who, "error": e.message}})
-            self._rpc.error(request.id, e.code, e.message)
-        except FrameTooLong as e:
-            self._rpc.error(request.id, "internal", f"{request.name}: {e}")
-        except Exception as e:  # noqa: BLE001  the boundary: our own bug in one call must not end the process
-            log.exception("a call failed by a bug", extra={"fields": {"call": request.name}})
-            self._rpc.error(request.id, "internal", f"{request.name}: internal error: {type(e).__name__}")
-        finally:
-            self._serving.pop(request.id, None)
-            self._flush()
-
-    async def _answer(self, request: rpc.Requested, serving: _Serving) -> None:
-        contract, handler = calls.CALLS.get(request.name), self._handlers.get(request.name)
-        if contract is None or handler is None or contract.stream is not request.stream:
-            raise InvalidArgument(f"unknown call {request.name}")
-        permissions.authorize(contract, self.caller.role, late=self.caller.late)
-        if self._admit is not None:
-            self._admit(self.caller, contract)
-        body = _decoded(request.name, request.body, contract.request)
-        if not isasyncgenfunction(handler):
-            answer = await cast("Awaitable[Any]", handler(self.caller, body))
-            encoded = encode(calls.Nothing() if answer is None else answer)
-            await self._wait_for_room()
-            self._rpc.answer(request.id, encoded)
-            return
-        async with aclosing(cast("AsyncGenerator[Any, None]", handler(self.caller, body))) as items:
-            async for item in items:
-                while not self._rpc.may_send_item(request.id):
-                    serving.credited = trio.Event()
-                    await serving.credited.wait()
-                await self._wait_for_room()
-                self._rpc.item(request.id, encode(item))
-                self._flush()
-        self._rpc.end(request.id)
-
-
-# -- opening connections --------------------------------------------------------------------------------------------
+"""How long the connection of a peer without a valid certificate lives."""
 
 
 @asynccontextmanager
@@ -371,10 +64,13 @@ async def connect(
     if context.check_hostname and server_name is None:
         server_name = subject.MANAGER_NAME
     stream = await transport.dial(address, context, server_name, timeout_s=dial_timeout_s)
-    peer = Peer(stream, handlers or {}, keepalive_s)
+    peer = Peer(stream, handlers or {}, Silence(keepalive_s, trio.current_time()))
+    keepalive = Keepalive(keepalive_s)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(peer.run)
+            keepalive.add(peer)
+            nursery.start_soon(keepalive.run)
             try:
                 yield peer
             finally:
@@ -399,7 +95,8 @@ async def serve(
     """Serve calls on host:port until cancelled; reports the bound listeners. Raises OSError when the address can't
     be bound. Cancellation ends every connection and its handlers. A connection that breaks, or whose handshake
     fails, ends alone."""
-    limiter = trio.CapacityLimiter(max_connections)
+    limiter = trio.CapacityLimiter(min(max_connections, max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)))
+    keepalive = Keepalive(keepalive_s)
     shaking: Counter[str] = Counter()
     refusals = Refusals(log)
 
@@ -428,31 +125,14 @@ async def serve(
             shaking[address] -= 1
             if not shaking[address]:
                 del shaking[address]
-        peer = Peer(stream, handlers, keepalive_s, admit)
+        peer = Peer(stream, handlers, Silence(keepalive_s, trio.current_time(), keepalive_s * PATIENCE), admit)
+        keepalive.add(peer)
         with trio.move_on_after(float("inf") if peer.known else UNKNOWN_LIFE_S):
             await peer.run()
         if peer.broke:
             refusals.note(address, peer.broke, trio.current_time())
 
     listeners = await trio.open_tcp_listeners(port, host=host)
-    await trio.serve_listeners(accepted, listeners, task_status=task_status)
-
-
-def _contract(name: str, *, stream: bool) -> calls.Call:
-    contract = calls.CALLS[name]
-    assert contract.stream is stream, f"{name} is {'' if contract.stream else 'not '}a stream"
-    return contract
-
-
-def _finish(waiting: _Waiting, failure: ClusterError | None) -> None:
-    waiting.failure = failure
-    waiting.answered.set()
-    if waiting.items is not None:
-        waiting.items.close()
-
-
-def _decoded(name: str, body: bytes, kind: object) -> Any:
-    try:
-        return decode(body, kind)
-    except BadMessage as e:
-        raise InvalidArgument(f"{name}: {e}") from e
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keepalive.run)
+        await trio.serve_listeners(accepted, listeners, task_status=task_status)

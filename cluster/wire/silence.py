@@ -30,14 +30,16 @@ class Verdict(Enum):
 
 
 class Silence:
-    """State: when the last word came, and how late words have been."""
+    """State: when the last word came, and how late words have been. `patience_s`: by how much longer to wait for a ping than the other side does,
+    so that only one of the two sends any."""
 
-    def __init__(self, interval_s: float, now_s: float) -> None:
+    def __init__(self, interval_s: float, now_s: float, patience_s: float = 0.0) -> None:
         self._interval_s = interval_s
+        self._patience_s = patience_s
         self._last_s = now_s
         self._late_s = 0.0
         self._looks = 0
-        self._due_s = now_s + interval_s
+        self._due_s = now_s + interval_s + patience_s
 
     @property
     def allowed_s(self) -> float:
@@ -54,7 +56,7 @@ class Silence:
 
     def heard(self, now_s: float) -> None:
         """A word has come."""
-        self._late_s = max(self._late_s, now_s - self._last_s - self._interval_s)
+        self._late_s = max(self._late_s, now_s - self._last_s - self._interval_s - self._patience_s)
         self._last_s = now_s
         self._looks = 0
 
@@ -70,8 +72,13 @@ class Silence:
         verdict = Verdict.HEARD
         if now_s >= self._last_s + self.allowed_s:
             verdict = Verdict.DEAD
-        elif now_s >= self._last_s + self._interval_s * (self._looks + 1):
+        elif now_s >= self._ping_s:
             self._looks += 1
             verdict = Verdict.SILENT
-        self._due_s = self._last_s + min(self._interval_s * (self._looks + 1), self.allowed_s)
+        self._due_s = min(self._ping_s, self._last_s + self.allowed_s)
         return verdict
+
+    @property
+    def _ping_s(self) -> float:
+        """When the next one is due."""
+        return self._last_s + self._interval_s * (self._looks + 1) + self._patience_s

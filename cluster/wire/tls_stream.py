@@ -10,9 +10,12 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import trio
+
+RECORD_BYTES: Final = 16 * 1024
+"""Longest record of TLS (RFC 8446, 5.1): one read gives no more."""
 
 
 class TlsStream:
@@ -29,6 +32,7 @@ class TlsStream:
         except BaseException:
             plain.close()
             raise
+        self._drained = False  # the last read found less than it could have: there is nothing to try before the socket is readable
 
     async def do_handshake(self) -> None:
         """Raises trio.BrokenResourceError, whose cause is OpenSSL's or the system's error. Cancelled, the connection is of no use."""
@@ -50,7 +54,9 @@ class TlsStream:
         Cancelled, nothing is lost.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        waited = False
+        waited = self._drained
+        if waited:
+            await trio.lowlevel.wait_readable(self._socket)
         while True:
             try:
                 data = self._socket.recv(max_bytes)
@@ -65,11 +71,25 @@ class TlsStream:
                 break
         while data and len(data) < max_bytes and self._socket.pending():  # the rest of what OpenSSL has decrypted already
             data += self._socket.recv(max_bytes - len(data))
+        self._drained = len(data) < min(max_bytes, RECORD_BYTES) and not self._socket.pending()
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()  # a peer that never pauses does not keep the loop for itself
         return data
 
-    async def send_all(self, data: bytes) -> None:
+    def send_now(self, data: bytes) -> int:
+        """How many of the bytes the network took at once. The rest must follow, by `send_all`, before anything else. Raises as that does."""
+        sent = 0
+        rest = memoryview(data)
+        try:
+            while sent < len(data):
+                sent += self._socket.send(rest[sent:])
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return sent
+        except (ssl.SSLError, OSError) as error:
+            raise self._broken(error) from error
+        return sent
+
+    async def send_all(self, data: bytes | memoryview) -> None:
         """Raises BrokenResourceError, ClosedResourceError. Cancelled, the connection is of no use for sending."""
         await trio.lowlevel.checkpoint_if_cancelled()
         rest = memoryview(data)

@@ -48,14 +48,22 @@ TIMED_WRITES: Final = 1024
 _log: Final = logging.getLogger("festoon.raft")
 
 
+Answered = Callable[[Answer], None]
+"""Takes what came of something that was asked for, in the event loop: must not raise, and must not call the driver."""
+
+
 class _Waiter:
-    """One caller that holds a ticket."""
+    """One task that waits for its answer."""
 
     __slots__ = ("answer", "done")
 
     def __init__(self) -> None:
         self.done = trio.Event()
         self.answer: Answer = None
+
+    def take(self, answer: Answer) -> None:
+        self.answer = answer
+        self.done.set()
 
 
 class Driver:
@@ -75,7 +83,7 @@ class Driver:
         self._changed = trio.Event()
         self._released = trio.Event()
         self._capacity = trio.Semaphore(MAX_PROPOSALS)
-        self._waiting: dict[int, _Waiter] = {}  # by ticket
+        self._waiting: dict[int, Answered] = {}  # by ticket
         self._write_times_ns: deque[int] = deque(maxlen=TIMED_WRITES)
 
     # -- what is known
@@ -170,6 +178,31 @@ class Driver:
         self.transaction_times.observe(perf_counter() - began_s)
         return batch
 
+    def submit(self, changes: tuple[Change, ...], answered: Answered) -> None:
+        """As `propose`, for who has no task for each: `answered` gets the batch or the ClusterError. Raises at once what can be said at once, and
+        Unavailable when MAX_PROPOSALS are under way.
+        """
+        began_s = perf_counter()
+        proposal = prepare(changes)
+        try:
+            self._capacity.acquire_nowait()
+        except trio.WouldBlock as full:
+            raise Unavailable(f"{MAX_PROPOSALS} changes are under way: try again") from full
+        try:
+            ticket = self._member.propose(proposal)
+        except ClusterError:
+            self._capacity.release()
+            raise
+
+        def finished(answer: Answer) -> None:
+            self._capacity.release()
+            if not isinstance(answer, ClusterError):
+                self.transaction_times.observe(perf_counter() - began_s)
+            answered(answer)
+
+        self._waiting[ticket] = finished
+        self._wake.set()
+
     async def change_membership(self, change: Callable[[Membership], Membership]) -> Membership:
         """Have the membership that `change` makes of the latest one committed. Raises NotLeader, Unavailable,
         FailedPrecondition (core.propose_membership), and what `change` raises. Cancelled, it may still happen.
@@ -237,7 +270,7 @@ class Driver:
     def receive(self, messages: Sequence[Message], snapshot: Snapshot | None = None) -> None:
         """Messages of another member came in; `snapshot` is what a SNAPSHOT, the only one then, speaks of."""
         self._member.receive(messages, snapshot)
-        self._wake.set()
+        self._go_on()
 
     def held_by(self, member: int) -> Message | None:
         """What a member that comes back is to be told first."""
@@ -254,7 +287,8 @@ class Driver:
 
     async def _answer(self, ticket: int) -> Batch | None:
         """Raises the ClusterError that is the answer."""
-        waiter = self._waiting[ticket] = _Waiter()
+        waiter = _Waiter()
+        self._waiting[ticket] = waiter.take
         self._wake.set()
         try:
             await waiter.done.wait()
@@ -271,14 +305,18 @@ class Driver:
         holds what was known to be committed before when this reports.
         """
         self._member.start()
-        self._member.advance()
-        self._perform()
+        self._go_on()
         task_status.started()
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
-            self._member.advance()
-            self._perform()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._member.advance()
+        self._perform()
+        self._member.settle()
+        self._perform()
 
     async def run_clock(self) -> None:
         """Time, for members that have others. `open_driver` calls it."""
@@ -294,11 +332,11 @@ class Driver:
             if isinstance(effect, Send):
                 self.outboxes.send(effect.message)
             elif isinstance(effect, Resolve):
-                if (waiter := self._waiting.pop(effect.ticket, None)) is not None:
-                    waiter.answer = effect.answer
-                    waiter.done.set()
+                if (answered := self._waiting.pop(effect.ticket, None)) is not None:
+                    answered(effect.answer)
             else:
                 self._begin(effect)
+        self.outboxes.flush()
 
     def _begin(self, effect: Effect) -> None:
         """What is rare, or takes its time."""
@@ -333,8 +371,7 @@ class Driver:
         def written() -> None:
             self._write_times_ns.append(took_ns)
             self._member.wrote(self._wal.room_bytes)
-            self._perform()
-            self._wake.set()
+            self._go_on()  # with the entries that are committed by this, what others wait for leaves before they are applied
 
         self._writer.submit(write, written)
 
@@ -351,8 +388,7 @@ class Driver:
             if full:
                 _log.error("refusing proposals: %s", full[0])
             self._member.reserved(self._wal.room_bytes, full[0] if full else None)
-            self._perform()
-            self._wake.set()
+            self._go_on()
 
         self._writer.submit(reserve, reserved)
 

@@ -59,6 +59,9 @@ class Leadership:
                 progress.recently_active = False
         if self._heartbeat_elapsed_ticks >= self._config.heartbeat_ticks:
             self._heartbeats()
+        for member, progress in self.progress.items():
+            if progress.told < self._log.committed:
+                self._send_append(member)
         return True
 
     def has_quorum(self, membership: Membership) -> bool:
@@ -76,6 +79,7 @@ class Leadership:
         held = self.held()
         for member, progress in self.progress.items():
             commit = min(progress.match, self._log.committed)
+            progress.told = max(progress.told, commit)
             self._send(self._message(MessageKind.HEARTBEAT, member, commit=commit, read=self._read_round, held=held))
 
     def held(self) -> tuple[Held, ...]:
@@ -207,14 +211,18 @@ class Leadership:
     # -- commitment and membership
 
     def commit(self) -> None:
-        """Commit what a majority has, if it is of this term, and tell the others."""
+        """Commit what a majority has, if it is of this term. The others hear of it with the next entries or at the next tick, because nobody asks them:
+        a message for each commit, with its answer, costs as much again as the entry. What decides who leads they hear at once.
+        """
         voters = self._log.membership.voters
         indexes = [self._log.stable if voter == self._config.id else self.progress[voter].match for voter in voters]
         index = majority_index(indexes)
         if index > self._log.committed and self._log.term(index) == self._term:
+            rare = max(self._opened_at, self._log.memberships.changed_at)
+            tells = self._log.committed < rare <= index
             self._log.committed = index
-            for member in self.progress:
-                self._send_append(member)
+            if tells:
+                self._send_appends()
             self._follow_membership()
 
     def _follow_membership(self) -> None:
@@ -265,6 +273,7 @@ class Leadership:
                 )
             )
             progress.sent(before + len(entries), len(entries))
+            progress.told = self._log.committed
             even_empty = False
             if progress.mode is Mode.PROBE:
                 return

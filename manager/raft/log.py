@@ -102,6 +102,15 @@ class Log:
                 return tuple(entries[:count])
         return tuple(entries)
 
+    def last_within(self, index: int, limit_bytes: int) -> int:
+        """How many of the entries that end with `index` have at most `limit_bytes` of data together."""
+        size = 0
+        for number, entry in enumerate(reversed(self._entries[: max(0, index - self.offset)])):
+            size += len(entry.data)
+            if size > limit_bytes:
+                return number
+        return max(0, index - self.offset)
+
     def append(self, term: int, payloads: Iterable[bytes]) -> None:
         """As leader: new entries of `term` at the end."""
         start = self.last + 1

@@ -3,7 +3,8 @@ network or a clock.
 
 Owns the queue of proposals, what waits to be written, what was asked and not answered yet, and the store's progress.
 Events come in by methods; `advance` says what follows from all of them, as effects (effects.py) that the shell takes
-and performs. Decides nothing of Raft: core.py does.
+and performs, and `settle` has the store follow: what others and the disk wait for leaves before the store takes its time.
+Decides nothing of Raft: core.py does.
 
 What is to be sent at once leaves before the own disk writes. One write is in flight at a time; all that comes meanwhile
 becomes the next one (group commit). An entry is applied to the store when it is committed and durable here, and its
@@ -87,6 +88,7 @@ class RaftMember:
         self._group_bytes = group_bytes
         self._busy = False  # a Write or Reserve is under way
         self._writing: Sequence[Ready] = ()
+        self._unsettled: list[tuple[Ready, Snapshot | None]] = []  # each with the snapshot that came with it
         self._received: dict[int, Snapshot] = {}
         self._leads = False
         self._stopped = False
@@ -220,7 +222,7 @@ class RaftMember:
 
     def saved(self, snapshot: Snapshot, durable: bool) -> None:
         """The snapshot of a Save is on disk, or there was no room for it."""
-        forget = self._snapshotting.ended(snapshot, durable)
+        forget = self._snapshotting.ended(snapshot, durable, self._raft.log)
         if forget is not None:
             self._raft.log.compact(forget)
             self._effects.append(Release(snapshot.index))
@@ -249,13 +251,19 @@ class RaftMember:
         return effects
 
     def advance(self) -> None:
-        """Decide what follows from all that has come since the last time."""
+        """Decide what follows from all that has come since the last time. `settle` comes next, before any other event."""
         self._take_in()
         while True:
             while (ready := self._raft.ready()) is not None:
                 self._do(ready)
             if not self._write():
                 break
+
+    def settle(self) -> None:
+        """Bring the store to what is committed, and answer who waits for that."""
+        unsettled, self._unsettled = self._unsettled, []
+        for ready, snapshot in unsettled:
+            self._settle(ready, snapshot)
         self._watch_role()
         if (snapshot := self._snapshotting.take(self._raft.log)) is not None:
             self._effects.append(Save(snapshot, self._snapshotting.keep_old))
@@ -300,20 +308,24 @@ class RaftMember:
             self._queue.popleft()
 
     def _do(self, ready: Ready) -> None:
-        """What one Ready asks for, but for the write, which waits for its turn."""
+        """What one Ready asks for, but for the write, which waits for its turn, and the store."""
         self._effects.extend(map(Send, ready.messages))
         if ready.must_write or ready.messages_after:
             self._unwritten.append(ready)
             self._unwritten_bytes += record_bytes(ready.entries)
-        if ready.snapshot is not None:
-            self._store.restore(self._received[ready.snapshot.index].data)
-            self._snapshotting.restored(ready.snapshot.index)
+        self._effects.extend(map(SendSnapshot, ready.snapshots_wanted))
+        if ready.snapshot is not None or ready.committed or ready.reads:
+            self._unsettled.append((ready, self._received[ready.snapshot.index] if ready.snapshot else None))
+
+    def _settle(self, ready: Ready, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            self._store.restore(snapshot.data)
+            self._snapshotting.restored(snapshot.index)
         for entry in ready.committed:
             self._apply(entry)
         for ticket, index in ready.reads:
             self._reads_due.append((index, ticket))
         self._answer_reads()
-        self._effects.extend(map(SendSnapshot, ready.snapshots_wanted))
 
     def _apply(self, entry: Entry) -> None:
         self._snapshotting.applied(len(entry.data))

@@ -7,6 +7,7 @@ or whose queue is full, is dropped: Raft sends again what matters.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,42 +30,58 @@ class SnapshotToSend:
 
 
 class Outbox:
-    """For one connection to one member."""
+    """For one connection to one member. `push`, which must not raise, has the connection take what it can (`take_messages`) right now."""
 
-    def __init__(self) -> None:
+    def __init__(self, push: Callable[[], None]) -> None:
+        self._push = push
         self._messages: deque[Message] = deque()
         self._bytes = 0
         self._snapshot: SnapshotToSend | None = None
-        self._filled = trio.Event()
+        self._left = trio.Event()
 
-    async def take(self) -> tuple[tuple[Message, ...], SnapshotToSend | None]:
-        """All that waits, once anything does. When cancelled nothing is lost."""
+    async def wait(self) -> None:
+        """Until something waits that no push took along."""
         while not self._messages and self._snapshot is None:
-            self._filled = trio.Event()
-            await self._filled.wait()
-        return self.take_messages(), self._take_snapshot()
+            self._left = trio.Event()
+            await self._left.wait()
 
-    def take_messages(self) -> tuple[Message, ...]:
-        messages = tuple(self._messages)
-        self._messages.clear()
-        self._bytes = 0
-        return messages
+    @property
+    def has_messages(self) -> bool:
+        return bool(self._messages)
 
-    def _take_snapshot(self) -> SnapshotToSend | None:
+    def take_messages(self, limit_bytes: int) -> tuple[Message, ...]:
+        """The first of the messages, with at most so many bytes of entries, but one at least."""
+        taken: list[Message] = []
+        size = 0
+        while self._messages:
+            size += _size(self._messages[0])
+            if taken and size > limit_bytes:
+                break
+            taken.append(self._messages.popleft())
+            self._bytes -= _size(taken[-1])
+        return tuple(taken)
+
+    def take_snapshot(self) -> SnapshotToSend | None:
         snapshot, self._snapshot = self._snapshot, None
         return snapshot
 
     def put(self, message: Message) -> None:
-        size = MESSAGE_OVERHEAD_BYTES + sum(len(entry.data) for entry in message.entries)
+        """It leaves with the next `flush`."""
+        size = _size(message)
         if self._bytes + size > MAX_QUEUED_BYTES:
             return
         self._bytes += size
         self._messages.append(message)
-        self._filled.set()
 
     def put_snapshot(self, snapshot: SnapshotToSend) -> None:
         self._snapshot = snapshot
-        self._filled.set()
+        self._left.set()
+
+    def flush(self) -> None:
+        if self._messages:
+            self._push()
+            if self._messages:
+                self._left.set()
 
 
 class Outboxes:
@@ -73,8 +90,8 @@ class Outboxes:
     def __init__(self) -> None:
         self._open: dict[int, Outbox] = {}
 
-    def open(self, member: int) -> Outbox:
-        outbox = self._open[member] = Outbox()
+    def open(self, member: int, push: Callable[[], None]) -> Outbox:
+        outbox = self._open[member] = Outbox(push)
         return outbox
 
     def close(self, member: int, outbox: Outbox) -> None:
@@ -86,8 +103,14 @@ class Outboxes:
         return member in self._open
 
     def send(self, message: Message) -> None:
+        """It leaves with the next `flush`."""
         if (outbox := self._open.get(message.to)) is not None:
             outbox.put(message)
+
+    def flush(self) -> None:
+        """Send all that was put."""
+        for outbox in self._open.values():
+            outbox.flush()
 
     def send_snapshot(self, message: Message, packed: bytes) -> bool:
         """Whether there is a connection that will carry it."""
@@ -95,3 +118,7 @@ class Outboxes:
         if outbox is not None:
             outbox.put_snapshot(SnapshotToSend(message, packed))
         return outbox is not None
+
+
+def _size(message: Message) -> int:
+    return MESSAGE_OVERHEAD_BYTES + sum(len(entry.data) for entry in message.entries)

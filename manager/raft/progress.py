@@ -19,11 +19,12 @@ class Mode(enum.Enum):
 
 
 class Progress:
-    """A follower as its leader sees it. `match`: known to be there; `next`: first index to send."""
+    """A follower as its leader sees it. `match`: known to be there; `next`: first index to send; `told`: the commit index that was sent last."""
 
     def __init__(self, next_index: int, window: int) -> None:
         self.match = 0
         self.next = next_index
+        self.told = 0
         self.mode = Mode.PROBE
         self.recently_active = False
         self._window = window

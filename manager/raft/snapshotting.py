@@ -1,8 +1,9 @@
 """When a member saves its store, and what its log may forget then. Owns what is known of the last snapshot; one is
 under way at a time. Writes no file (manager/raft_storage/snapshots.py does).
 
-The limits are the cluster's (`swarm update --snapshot-interval`, `--max-snapshots`). Without room on the disk the log
-just stays.
+The limits are the cluster's (`swarm update --snapshot-interval`, `--max-snapshots`). Beside them sizes count: a large store is not
+saved again before the log has grown by half of it, so that saving costs a small share of the writing, however large the store is; and
+however few the entries are, the log takes no more than that. Without room on the disk the log just stays.
 """
 
 from __future__ import annotations
@@ -15,8 +16,14 @@ from manager.raft.log import Log
 from manager.raft_storage.snapshots import Snapshot
 from manager.store import Store
 
-SNAPSHOT_LOG_BYTES: Final = 256 * 1024 * 1024
-"""A snapshot is due when this much has been logged since the last one, however few the entries."""
+SNAPSHOT_LOG_BYTES: Final = 16 * 1024 * 1024
+"""A snapshot is due when this much has been logged since the last one, however few the entries; of a large store when half its size has."""
+
+SMALL_STORE_BYTES: Final = 1024 * 1024
+"""A store up to this size is saved whenever the cluster's interval says so."""
+
+KEPT_LOG_BYTES: Final = 4 * 1024 * 1024
+"""Of entries that are kept for slow followers, fewer than the cluster says when they are large."""
 
 
 class Snapshotting:
@@ -26,6 +33,7 @@ class Snapshotting:
         self._store = store
         self._index = index
         self._bytes_since = 0
+        self._store_bytes = 0  # of the last snapshot
         self._looked = index  # what was applied when it was last asked whether one is due
         self._busy = False
         self._asked = False
@@ -56,7 +64,9 @@ class Snapshotting:
             return None
         self._index, self._bytes_since = log.applied, 0
         self._busy, self._asked = True, False
-        return self.of_now(log)
+        snapshot = self.of_now(log)
+        self._store_bytes = len(snapshot.data)
+        return snapshot
 
     def of_now(self, log: Log) -> Snapshot:
         """The store as it is."""
@@ -64,13 +74,20 @@ class Snapshotting:
         assert term is not None
         return Snapshot(log.applied, term, self._store.save(), log.memberships.at(log.applied))
 
-    def ended(self, snapshot: Snapshot, durable: bool) -> int | None:
+    def ended(self, snapshot: Snapshot, durable: bool, log: Log) -> int | None:
         """The index up to which the log may forget; None when there was no room for the snapshot."""
         self._busy = False
-        return snapshot.index - self._spec().log_entries_for_slow_followers if durable else None
+        if not durable:
+            return None
+        forget = snapshot.index - self._spec().log_entries_for_slow_followers
+        return max(forget, snapshot.index - log.last_within(snapshot.index, KEPT_LOG_BYTES))
 
     def _is_due(self, applied: int) -> bool:
-        return self._asked or applied - self._index >= self._spec().snapshot_interval or self._bytes_since >= SNAPSHOT_LOG_BYTES
+        if self._asked:
+            return True
+        if self._store_bytes > SMALL_STORE_BYTES and self._bytes_since < self._store_bytes // 2:
+            return False
+        return applied - self._index >= self._spec().snapshot_interval or self._bytes_since >= SNAPSHOT_LOG_BYTES
 
     def _spec(self) -> ClusterSpec:
         clusters = self._store.all(Kind.CLUSTER)

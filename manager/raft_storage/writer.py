@@ -9,9 +9,15 @@ that `run` is in: an error of the disk is fatal.
 from __future__ import annotations
 
 import queue
+import sys
 from collections.abc import Callable
+from typing import Final
 
 import trio
+
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How long the event loop goes on when the thread is back from the disk and wants the interpreter: the default, 5 ms, is many times what a write takes.
+Of the whole process while the log is open."""
 
 Job = Callable[[], None]
 
@@ -34,7 +40,12 @@ class Writer:
         half-done.
         """
         token = trio.lowlevel.current_trio_token()
-        await trio.to_thread.run_sync(self._serve, token, limiter=trio.CapacityLimiter(1))
+        before_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            await trio.to_thread.run_sync(self._serve, token, limiter=trio.CapacityLimiter(1))
+        finally:
+            sys.setswitchinterval(before_s)
 
     def _serve(self, token: trio.lowlevel.TrioToken) -> None:
         while (work := self._jobs.get()) is not None:

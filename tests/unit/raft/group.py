@@ -75,6 +75,11 @@ class Group:
             self.rafts[message.to].step(message)
             self.pump(message.to)
 
+    def tell(self) -> None:
+        """Let the leader's next tick tell the others what is committed."""
+        self.tick(self.leader().config.id)
+        self.run()
+
     def elect(self, member: int) -> Raft:
         self.rafts[member].campaign()
         self.run()

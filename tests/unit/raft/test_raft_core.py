@@ -90,7 +90,28 @@ def test_proposals_reach_everyone_in_order() -> None:
     assert leader.propose([b"a", b"b"]) == 2
     assert leader.propose([b"c"]) == 4
     group.run()
+    group.tell()
     assert group.applied == {1: [b"a", b"b", b"c"], 2: [b"a", b"b", b"c"], 3: [b"a", b"b", b"c"]}
+
+
+def test_the_others_hear_of_a_commit_with_the_next_entry_or_at_the_next_tick_and_once() -> None:
+    group = Group()
+    leader = group.elect(1)
+    leader.propose([b"a"])
+    group.run()
+    assert group.applied == {1: [b"a"], 2: [], 3: []}
+    leader.propose([b"b"])
+    group.run()
+    assert group.applied == {1: [b"a", b"b"], 2: [b"a"], 3: [b"a"]}
+    assert leader.tick()
+    group.run()
+    assert group.applied == {1: [b"a", b"b"], 2: [b"a", b"b"], 3: [b"a", b"b"]}
+    sent = []
+    for _ in range(2 * leader.config.heartbeat_ticks):
+        leader.tick()
+        while (ready := leader.ready()) is not None:
+            sent += [message.kind for message in ready.messages]
+    assert MessageKind.APPEND not in sent
 
 
 def test_only_the_leader_takes_proposals() -> None:
@@ -282,6 +303,7 @@ def test_lost_appends_are_sent_again_after_a_heartbeat() -> None:
         group.tick(1)
         leader.propose([b"b"])
         group.run()
+    group.tell()
     assert group.applied[2] == group.applied[3] == [b"a", b"b", b"b", b"b"]
 
 
@@ -319,6 +341,7 @@ def test_the_window_limits_unanswered_appends() -> None:
     rafts.wire += ready.messages
     leader.persisted(ready.number)
     rafts.run()
+    rafts.tell()
     assert len(rafts.applied[2]) == 10
 
 

@@ -30,6 +30,7 @@ def test_a_follower_whose_entries_are_compacted_gets_a_snapshot_and_goes_on() ->
     group.run()
     leader.propose([b"d"])
     group.run()
+    group.tell()
     assert group.applied[3] == [b"snapshot to 4", b"d"]
     assert [point.index for point in group.snapshots] == [4]
     assert group.rafts[3].membership == leader.membership
@@ -182,6 +183,7 @@ def test_a_handover_that_does_not_succeed_is_given_up() -> None:
         group.run()
     leader.propose([b"a"])
     group.run()
+    group.tell()
     assert group.applied[2] == [b"a"]
 
 

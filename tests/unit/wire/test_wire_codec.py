@@ -54,12 +54,7 @@ def test_what_is_not_a_list_of_changes_is_a_bad_message(data: bytes) -> None:
 )
 def test_a_row_that_does_not_fit_its_operation_is_refused(op: int, kind: int, body: bytes) -> None:
     with pytest.raises(BadMessage):
-        codec.change_of((op, kind, "id", body))
-
-
-def test_an_unknown_kind_of_object_is_a_bad_message() -> None:
-    with pytest.raises(BadMessage):
-        codec.decode_object(99, b"")
+        codec.decode_changes(codec.encode([(op, kind, "id", body)]))
 
 
 def test_rows_say_what_changes_say() -> None:
