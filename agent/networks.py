@@ -188,9 +188,9 @@ class Networks:
         self._keys = ()
         await self.reconcile()
 
-    async def assign(self, upserts: tuple[Item, ...], removals: tuple[str, ...], *, complete: bool) -> None:
+    async def assign(self, upserts: tuple[Item, ...], removals: tuple[str, ...], *, complete: bool, begins: bool = False) -> None:
         """Take over one message of the session and bring names and kernel to it: a name goes before its address does, and comes after it."""
-        if complete:  # a session begins: weights, sysctls and the like may have been changed while nobody looked, and the kernel tells nobody of those
+        if complete or begins:  # weights, sysctls and the like may have been changed while nobody looked, and the kernel tells nobody of those
             self._fabric.recheck()
         tables = self._keep_used(fold(self._without(self._doomed), upserts, removals, complete=complete))
         if tables == self._tables:

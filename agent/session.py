@@ -1,5 +1,5 @@
 """The node's session with the managers: connects, opens the stream of assignments, acknowledges what is applied, reports statuses,
-comes back after a loss.
+comes back after a loss and goes on with the version that it has.
 
 Owns the one connection that everything of this node goes through (assignments, statuses, and on managers the engine's control calls).
 """
@@ -54,6 +54,7 @@ class Session:
         self._changed = trio.Event()
         self._connection = trio.CancelScope()
         self._left = False
+        self._stream, self._version = "", 0  # what has been taken in, of which stream; "" for nothing that could be gone on with
         self.state: SessionState | None = None
         self.problem = ""
         self.refusal = ""  # why the managers do not take this node as it is; they are asked again
@@ -119,6 +120,7 @@ class Session:
                 self.problem = lost.message
                 log.info("no session", extra={"fields": {"manager": address, "error": lost.message}})
             except Sequence:
+                self._stream, self._version = "", 0
                 log.warning("assignments out of sequence: the session starts anew", extra={"fields": {"manager": address}})
             finally:
                 self._note_peer(None)
@@ -194,7 +196,7 @@ class Session:
     async def _serve(self, peer: Peer, on_state: Callable[[SessionState], Awaitable[None]],
                      on_assignments: Callable[[Assignments], Awaitable[None]], reporter: Reporter) -> Exception | None:  # fmt: skip
         """Until the stream ends; returns what ended it (raised here, it would leave the nurseries around it in a group)."""
-        version: int | None = None
+        begun = False
         applied = trio.Event()
 
         async def acknowledge() -> None:
@@ -203,27 +205,29 @@ class Session:
             while True:
                 await applied.wait()
                 applied = trio.Event()
-                if version is not None:
-                    await peer.call("agent.applied", Applied(version))
+                await peer.call("agent.applied", Applied(self._version))
 
         async def send(batch: UpdateStatuses) -> None:
             await peer.call("agent.statuses", batch)
 
         async def take(message: SessionState | Assignments) -> None:
-            nonlocal version
+            nonlocal begun
             if isinstance(message, SessionState):
                 self.state, self._managers, self.problem, self.refusal = message, message.managers or self._managers, "", ""
                 self._note_peer(peer)
                 await on_state(message)
                 return
-            if not message.complete and message.applies_to != version:
+            if not message.complete and (not (begun or self._stream) or message.applies_to != self._version):
                 raise Sequence
+            if message.complete:
+                self._stream = ""  # until it is taken in there is nothing to go on with
             await on_assignments(message)
-            version = message.results_in
+            begun, self._version = True, message.results_in
+            self._stream = self.state.stream if self.state is not None else ""
             applied.set()
 
         ended: Exception | None = None
-        async with peer.stream("agent.session", OpenSession(self._description, self._advertise, self._speak, self._process)) as messages:
+        async with peer.stream("agent.session", self._hello()) as messages:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_lost, partial(reporter.run, send))
                 nursery.start_soon(_until_lost, acknowledge)
@@ -234,6 +238,9 @@ class Session:
                     ended = error
                 nursery.cancel_scope.cancel()
         return ended
+
+    def _hello(self) -> OpenSession:
+        return OpenSession(self._description, self._advertise, self._speak, self._process, self._stream, self._version)
 
     def _note_peer(self, peer: Peer | None) -> None:
         self._peer = peer

@@ -46,7 +46,7 @@ class Worker:
         """Take over one message: networks first, then tasks."""
         tasks = {item.task.id: item.task for item in message.upserts if isinstance(item, TaskItem)}
         items: tuple[Item, ...] = tuple(item for item in message.upserts if not isinstance(item, TaskItem))
-        await self._networks.assign(items, message.removals, complete=message.complete)
+        await self._networks.assign(items, message.removals, complete=message.complete, begins=message.begins)
         if message.complete:
             gone = [task_id for task_id in self._executors if task_id not in tasks]
             known = {r.task_id for r in self._containers.records() if r.task_id}

@@ -200,7 +200,8 @@ class Reign:
                 telling = Telling(self._desk, node_id)
                 session = self.sessions[node_id] = Session(node_id, connection, telling)
                 self._desk.liveness.opened(node_id, self._now())
-                session.send((telling.state(), *telling.complete()))
+                session.send(telling.first(request.stream, request.version))
+                self._send_more((node_id,))
             except PermissionDenied:
                 self._end_session(self.sessions[node_id])
 

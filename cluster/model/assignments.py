@@ -1,7 +1,8 @@
 """What the managers tell one agent: its tasks, and the tables of each network that it takes part in, as one ordered stream.
 
-The first message of a session is complete; each further one is a delta with `applies_to` = the version before and `results_in` = the one after.
-An agent that sees a gap closes the session and opens it again. A node takes part in a network when a task of its own that is not finished is attached
+The first message of a session is complete, or it is empty (`applies_to` = `results_in` = the version that the agent said it has): then what the agent
+missed follows. Each further one is a delta with `applies_to` = the version before and `results_in` = the one after. An agent that sees a gap closes
+the session and opens it again, without a version. A node takes part in a network when a task of its own that is not finished is attached
 to it; every node takes part in the ingress network as soon as that exists.
 """
 
@@ -95,6 +96,11 @@ class Assignments(msgspec.Struct, array_like=True, frozen=True, tag=True):
     upserts: tuple[Item, ...] = ()
     removals: tuple[str, ...] = ()  # keys
 
+    @property
+    def begins(self) -> bool:
+        """Whether this is the first of a session."""
+        return self.complete or self.applies_to == self.results_in
+
 
 class SessionState(msgspec.Struct, array_like=True, frozen=True, tag=True):
     """Sent first in a session and when it changes: where managers are, what the node's own object says."""
@@ -109,6 +115,7 @@ class SessionState(msgspec.Struct, array_like=True, frozen=True, tag=True):
     network_keys: tuple[NetworkKey, ...] = ()
     issuer: str = ""  # while the root is being rotated: the key that has to have signed the node's certificate
     tls: NodeTls | None = None  # what the managers know of what the node uses
+    stream: str = ""  # whose versions the session's are: to be named, with the last version, when the next session is opened
 
 
 SessionMessage = SessionState | Assignments

@@ -166,6 +166,8 @@ class OpenSession(Body, frozen=True):
     advertise_address: str = ""  # where this node's VTEP is; empty: the address that the connection comes from
     protocol: int = versions.VERSION
     process: str = ""  # drawn by each process for itself: another one with the same identity is known by it
+    stream: str = ""  # what the agent has of earlier sessions: SessionState.stream
+    version: int = 0  # and the last version of it
 
 
 class Describe(Body, frozen=True):

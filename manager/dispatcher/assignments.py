@@ -4,7 +4,8 @@ part in.
 A Board is built once from the store's objects and fed every batch of events afterwards; the work is proportional to
 the change and to the number of open sessions that it concerns. It reads no clock and no store, sends nothing, and is
 changed only by the dispatcher that owns it. The fold of what `open` and `take` give for a node is what `open` alone
-would give now. A task that drains is told to its agent only when drains.py lets it go; until then the agent hears
+would give now. A session that has ended stays for a while (`close`), so that the node's next one can go on where it stopped
+(`resume`, replay.py). A task that drains is told to its agent only when drains.py lets it go; until then the agent hears
 that it shall run.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from itertools import count
 
 import msgspec
 
@@ -23,21 +24,19 @@ from cluster.model.objects import Network, Node, NodeState, Service, Task
 from cluster.model.task_state import TaskState
 from manager.dispatcher import tables
 from manager.dispatcher.drains import FIRST, Drains
+from manager.dispatcher.replay import Delta, Replay
 from manager.store import Event
 
 
-class Delta(NamedTuple):
-    upserts: tuple[Item, ...]
-    removals: tuple[str, ...]
-
-
 class _Session:
-    """What one open session has been told of networks, what is still to be sent (None: remove), and the last version."""
+    """What one session has been told of networks, what is still to be sent (None: remove), and what was sent. `away`: it has ended and may
+    be resumed."""
 
-    __slots__ = ("joined", "pending", "version")
+    __slots__ = ("away", "joined", "pending", "sent")
 
-    def __init__(self) -> None:
-        self.version = 0
+    def __init__(self, stream: str) -> None:
+        self.sent = Replay(stream)
+        self.away = False
         self.joined: dict[NetworkId, NetworkItem] = {}
         self.pending: dict[str, Item | None] = {}
 
@@ -67,9 +66,10 @@ def concerns_agent(before: Task, after: Task) -> bool:
 
 
 class Board:
-    """The tables of all networks and the open sessions."""
+    """The tables of all networks and the open sessions. `streams` gives each session's stream a name that no other board gives."""
 
-    def __init__(self, objects: Iterable[Object]) -> None:
+    def __init__(self, objects: Iterable[Object], streams: Iterator[str] | None = None) -> None:
+        self._streams = streams if streams is not None else map(str, count(1))
         self._nodes: dict[NodeId, Node] = {}
         self._networks: dict[NetworkId, Network] = {}
         self._services: dict[ServiceId, Service] = {}
@@ -101,8 +101,10 @@ class Board:
     def open(self, node_id: NodeId) -> tuple[Item, ...]:
         """Everything that the node is told now; changes are kept for `take` from here on. Replaces an open session of
         the node."""
-        self.close(node_id)
-        session = self._sessions[node_id] = _Session()
+        if node_id in self._sessions:
+            self.close(node_id)
+            self.forget(node_id)
+        session = self._sessions[node_id] = _Session(next(self._streams))
         for network_id in self._networks:
             self._place(session, node_id, network_id)
         items = [item for item in session.pending.values() if item is not None]
@@ -112,8 +114,24 @@ class Board:
     def opened(self, node_id: NodeId, version: int) -> None:
         """What `open` gave is sent as these first versions of the session. To be called before the next `feed`."""
         if session := self._sessions.get(node_id):
-            session.version = version
+            session.sent.begin(version)
             self._drains.opened(node_id, version)
+
+    def resume(self, node_id: NodeId, stream: str, version: int) -> tuple[Delta, ...] | None:
+        """Go on with the node's last session: what was sent to it after this version. None when that is not known any more, or the
+        stream is not that session's: then it is `open`'s turn."""
+        session = self._sessions.get(node_id)
+        missed = session.sent.after(stream, version) if session is not None else None
+        if session is None or missed is None:
+            return None
+        session.away = False
+        self._drains.opened(node_id, session.sent.version + bool(session.pending))
+        return missed
+
+    def stream(self, node_id: NodeId) -> str:
+        """The stream of the node's session; empty where it has none."""
+        session = self._sessions.get(node_id)
+        return session.sent.stream if session is not None else ""
 
     def take(self, node_id: NodeId) -> Delta:
         """What has changed for the node since the last time, as its session's next version. Empty when nothing has, or
@@ -122,25 +140,32 @@ class Board:
         if session is None or not session.pending:
             return Delta((), ())
         pending, session.pending = session.pending, {}
-        session.version += 1
-        return Delta(
+        delta = Delta(
             tuple(item for item in pending.values() if item is not None),
             tuple(key for key, item in pending.items() if item is None),
         )
+        session.sent.add(delta)
+        return delta
 
     def close(self, node_id: NodeId) -> tuple[NodeId, ...]:
-        """The node's session is over. Returns the nodes that have something to be sent because of it."""
-        session = self._sessions.pop(node_id, None)
-        if session is None:
-            return ()
-        for network_id in session.joined:
-            self._unlisten(network_id, node_id)
+        """The node's session is over, and kept until the node opens another or is forgotten. Returns the nodes that have something to be
+        sent because of it."""
+        if session := self._sessions.get(node_id):
+            session.away = True
         return self._let_go(self._drains.forget(node_id))
+
+    def forget(self, node_id: NodeId) -> None:
+        """The node's session, open or over, is of no use any more."""
+        session = self._sessions.pop(node_id, None)
+        for network_id in session.joined if session is not None else ():
+            self._unlisten(network_id, node_id)
 
     # -- draining ---------------------------------------------------------------------------------------------------
 
     def acknowledge(self, node_id: NodeId, version: int) -> tuple[NodeId, ...]:
         """The node has brought its kernel to this version. Returns the nodes that have something to be sent."""
+        if session := self._sessions.get(node_id):
+            session.sent.acknowledge(version)
         return self._let_go(self._drains.acknowledge(node_id, version))
 
     def newly_held(self) -> tuple[TaskId, ...]:
@@ -159,7 +184,8 @@ class Board:
             if task is not None and session is not None:
                 item = TaskItem(for_agent(task))
                 session.pending[item.key] = item
-                touched[task.node_id] = None
+                if not session.away:
+                    touched[task.node_id] = None
         return tuple(touched)
 
     def _as_told(self, task: Task) -> Task:
@@ -177,7 +203,7 @@ class Board:
         if not served or not self._drains_from_tables(after):
             return {}
         listeners = dict.fromkeys(node_id for network in after.networks for node_id in self._listeners.get(network.network_id, ()))
-        return {node_id: self._sessions[node_id].version + 1 for node_id in listeners}
+        return {node_id: session.sent.version + 1 for node_id in listeners if not (session := self._sessions[node_id]).away}
 
     def _all_who_balance(self, task: Task) -> dict[NodeId, int]:
         """The nodes that take part in the task's networks and are expected to open a session."""
@@ -340,7 +366,7 @@ class Board:
             if node_id in self._sessions:
                 self._sessions[node_id].pending.update(tasks)
                 touched[node_id] = None
-        return tuple(node_id for node_id in touched if self._sessions[node_id].pending)
+        return tuple(node_id for node_id in touched if (session := self._sessions[node_id]).pending and not session.away)
 
     def _places(self, dirty: _Dirty) -> Iterator[tuple[NodeId, NetworkId]]:
         yield from dirty.places

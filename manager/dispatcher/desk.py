@@ -8,6 +8,7 @@ in nanoseconds of a clock that never goes back.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from itertools import count
 from typing import Final, NamedTuple
 
 import msgspec
@@ -36,18 +37,20 @@ class Told(NamedTuple):
 
 
 class Desk:
-    """Made with the store as it is; `begin` looks at it anew. `leader_address`: of the manager that leads, as it is now."""
+    """Made with the store as it is; `begin` looks at it anew. `leader_address`: of the manager that leads, as it is now. `name`: no
+    other desk of the cluster has it."""
 
-    def __init__(self, store: Store, leader_address: Callable[[], str]) -> None:
+    def __init__(self, store: Store, leader_address: Callable[[], str], name: str = "") -> None:
         self._store = store
         self._leader_address = leader_address
+        self._streams = map(f"{name}.{{}}".format, count(1))
         self.board = Board(())
         self.liveness = Liveness()
         self._managers: tuple[str, ...] = ()
 
     def begin(self, open_sessions: Container[NodeId], now_ns: int) -> None:
         """Look at the whole store. Batches from now on are to be fed."""
-        self.board = Board(item for kind in Kind for item in self._store.all(kind))
+        self.board = Board((item for kind in Kind for item in self._store.all(kind)), self._streams)
         self._managers = self._manager_addresses()
         for node in self._store.all(Kind.NODE):
             if node.status.state is not NodeState.DOWN and node.id not in open_sessions:
@@ -72,7 +75,9 @@ class Desk:
                 if after is None:
                     ended.append((node_id, NodeRemoved(f"node {node_id} is not of this swarm")))
                     self.liveness.forget(node_id)
+                    self.board.forget(node_id)
                 elif self._is_down(node_id):
+                    self.board.forget(node_id)
                     ended.append((node_id, Unavailable("the node counted as down: open a session again")))
         if everyone:
             self._managers = self._manager_addresses()
@@ -83,7 +88,10 @@ class Desk:
         to be sent because of it."""
         if self._store.get(Kind.NODE, node_id) is not None:
             self.liveness.closed(node_id, now_ns, silent_ns)
-        return self.board.close(node_id)
+        woken = self.board.close(node_id)
+        if self._store.get(Kind.NODE, node_id) is None or self._is_down(node_id):
+            self.board.forget(node_id)
+        return woken
 
     def member(self, node_id: NodeId) -> Node:
         """Raises NodeRemoved for a node that is not of the cluster."""
@@ -106,6 +114,7 @@ class Desk:
             network_keys=cluster.network_keys,
             issuer=cluster.rotation.issuer if cluster.rotation is not None else "",
             tls=node.tls,
+            stream=self.board.stream(node_id),
         )
 
     def _manager_addresses(self) -> tuple[str, ...]:
@@ -128,15 +137,26 @@ class Telling:
         self._state: SessionState | None = None
         self._version = 0
 
-    def state(self) -> SessionState:
-        self._state = self._desk.state(self._node_id)
-        return self._state
-
-    def complete(self) -> tuple[Assignments, ...]:
-        """Everything that the node is assigned now. To be sent before the next commit is fed to the desk."""
-        messages = _complete(self._desk.board.open(self._node_id))
+    def first(self, stream: str = "", version: int = 0) -> tuple[SessionMessage, ...]:
+        """The node's state, then everything that it is assigned now; or, for an agent that has a version that is still known, what it missed.
+        Raises PermissionDenied for a node that is not of the cluster."""
+        self._desk.member(self._node_id)
+        messages = self._resumed(stream, version) or self._complete()
         self._version = messages[-1].results_in
-        self._desk.board.opened(self._node_id, self._version)
+        self._state = self._desk.state(self._node_id)
+        return (self._state, *messages)
+
+    def _resumed(self, stream: str, version: int) -> tuple[Assignments, ...]:
+        """Empty when it cannot be: a session that goes on says so by a message without a change."""
+        missed = self._desk.board.resume(self._node_id, stream, version)
+        if missed is None:
+            return ()
+        deltas = (Assignments(False, number, number + 1, *delta) for number, delta in enumerate(missed, version))
+        return (Assignments(False, version, version), *deltas)
+
+    def _complete(self) -> tuple[Assignments, ...]:
+        messages = _complete(self._desk.board.open(self._node_id))
+        self._desk.board.opened(self._node_id, messages[-1].results_in)
         return messages
 
     def more(self, *, look: bool) -> tuple[SessionMessage, ...]:

@@ -46,7 +46,7 @@ class Dispatcher:
         self._driver = driver
         self._wall_ns = wall_ns
         self._sessions = Sessions()
-        self._desk = Desk(store, lambda: driver.leader_address)
+        self._desk = Desk(store, lambda: driver.leader_address, f"{driver.term}")
         self._liveness_changed = trio.Event()
         self._reports = Reports(store, driver.propose, wall_ns, scheduling_delays)
         self._watch: Watch = store.watch()
@@ -73,7 +73,7 @@ class Dispatcher:
     # -- calls ------------------------------------------------------------------------------------------------------
 
     async def session(self, caller: Caller, request: OpenSession) -> AsyncGenerator[SessionMessage, None]:
-        """agent.session: the node's state, its complete assignments, then what changes. A new session of the node
+        """agent.session: the node's state, its complete assignments or what it has missed, then what changes. A new session of the node
         replaces the old one, but not that of an agent that lives. Raises NodeRemoved for a node that is not of the cluster, FailedPrecondition for a
         version that is not understood, Conflict for a clone."""
         node_id = NodeId(caller.node_id)
@@ -85,8 +85,9 @@ class Dispatcher:
         log.info("session opened", extra={"fields": {"node": node_id, "address": caller.address}})
         try:
             telling = Telling(self._desk, node_id)
-            yield telling.state()
-            for message in telling.complete():
+            first = telling.first(request.stream, request.version)
+            session.wake()  # what has come meanwhile is the next to be told
+            for message in first:
                 yield message
             while True:
                 await session.wait()

@@ -1,0 +1,195 @@
+"""Sessions of agents with a real manager process: one that is cut goes on where it stopped, and one that does not read slows nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from agent.reporter import Reporter
+from agent.session import Session
+from cluster.identity.contexts import Contexts
+from cluster.identity.folder import Credentials
+from cluster.model.assignments import Assignments, SessionState, TaskItem
+from cluster.model.changes import Kind
+from cluster.model.objects import NodeDescription
+from cluster.model.specs import Placement, Platform, Resources
+from cluster.wire.calls import Query, ServiceWrite
+from cluster.wire.peer import Peer
+from tests.node.manager_lab import FakeAgent, ManagerLab, service_spec
+
+PATIENCE_S = 20.0
+SERVICES = 50
+"""More than an agent that does not read is sent (rpc.STREAM_CREDIT_ITEMS), one commit each."""
+
+STOPPED_AGENT = """
+import sys, trio
+from pathlib import Path
+from tests.node.manager_lab import FakeAgent, ManagerLab
+folder, port, certificate, key, root = sys.argv[1:]
+agent = FakeAgent(ManagerLab(Path(folder), int(port)), (certificate, key, root), "slow")
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        await nursery.start(agent.run)
+        print("open", flush=True)
+
+trio.run(main)
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[ManagerLab]:
+    made = ManagerLab(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+class Wire:
+    """A TCP forwarder in front of the manager, whose connections can be cut."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to_port = to_port
+        self._open: list[trio.SocketStream] = []
+        self.refuses = False
+
+    async def serve(self, *, task_status: trio.TaskStatus[int]) -> None:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, self._accepted, listeners)
+            task_status.started(int(listeners[0].socket.getsockname()[1]))
+            await trio.sleep_forever()
+
+    async def _accepted(self, stream: trio.SocketStream) -> None:
+        if self.refuses:
+            return
+        other = await trio.open_tcp_stream("127.0.0.1", self._to_port)
+        self._open += [stream, other]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pour, stream, other, nursery.cancel_scope)
+            nursery.start_soon(_pour, other, stream, nursery.cancel_scope)
+
+    async def cut(self) -> None:
+        self.refuses = True
+        for stream in self._open:
+            await trio.aclose_forcefully(stream)
+        self._open.clear()
+
+
+async def _pour(source: trio.SocketStream, target: trio.SocketStream, scope: trio.CancelScope) -> None:
+    try:
+        while data := await source.receive_some(65536):
+            await target.send_all(data)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+    scope.cancel()
+
+
+class Agent:
+    """The product's own session, and what it was told."""
+
+    def __init__(self, credentials: tuple[str, str, str], address: str) -> None:
+        description = NodeDescription("cut", Platform("x86_64", "linux"), Resources(4_000_000_000, 8 << 30))
+        self.session = Session(Contexts(Credentials(*credentials)), (address,), description, "127.0.0.1")
+        self.told: list[Assignments] = []
+        self.managers: tuple[str, ...] = ()
+        self._changed = trio.Event()
+
+    async def run(self) -> None:
+        await self.session.run(self._on_state, self._on_assignments, Reporter(), {}, lambda: None)
+
+    async def _on_state(self, state: SessionState) -> None:
+        self.managers = state.managers
+
+    async def _on_assignments(self, message: Assignments) -> None:
+        self.told.append(message)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until this is true of what was told."""
+        with trio.fail_after(PATIENCE_S):
+            while not holds():
+                await self._changed.wait()
+
+    def tasks(self) -> set[str]:
+        found: set[str] = set()
+        for message in self.told:
+            if message.complete:
+                found.clear()
+            found |= {item.task.id for item in message.upserts if isinstance(item, TaskItem)}
+            found -= {key.removeprefix("task/") for key in message.removals}
+        return found
+
+
+async def _token(peer: Peer) -> str:
+    return str((await peer.call("control.query", Query(Kind.CLUSTER))).clusters[0].join_tokens.worker)
+
+
+def _on(hostname: str) -> Placement:
+    return Placement(constraints=(f"node.hostname=={hostname}",))
+
+
+def test_an_agent_whose_connection_is_cut_is_told_only_what_it_missed(lab: ManagerLab) -> None:
+    lab.start(bootstrap={"hostname": "one"})
+
+    async def main() -> None:
+        async with lab.control() as peer, trio.open_nursery() as nursery:
+            _, credentials = await lab.join(await _token(peer), "cut")
+            wire = Wire(lab.port)
+            port = await nursery.start(wire.serve)
+            agent = Agent(credentials, f"127.0.0.1:{port}")
+            nursery.start_soon(agent.run)
+            await agent.until(lambda: bool(agent.told))
+            assert agent.told[0].complete
+            await peer.call("control.service_create", ServiceWrite(service_spec("before", 2, placement=_on("cut"))))
+            await agent.until(lambda: len(agent.tasks()) == 2)
+            before = len(agent.told)
+            await wire.cut()
+            await peer.call("control.service_create", ServiceWrite(service_spec("meanwhile", 1, placement=_on("cut"))))
+            await agent.until(lambda: len(agent.tasks()) == 3)
+            began, *rest = agent.told[before:]
+            assert not began.complete
+            assert began == Assignments(False, agent.told[before - 1].results_in, agent.told[before - 1].results_in)
+            assert {item.task.service_name for message in rest for item in message.upserts if isinstance(item, TaskItem)} == {"meanwhile"}
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_an_agent_that_is_stopped_slows_nobody(lab: ManagerLab) -> None:
+    lab.start(bootstrap={"hostname": "one"})
+
+    async def main() -> None:
+        async with lab.control() as peer, trio.open_nursery() as nursery:
+            stack = ExitStack()
+            _, slow_credentials = await lab.join(await _token(peer), "slow")
+            _, credentials = await lab.join(await _token(peer), "quick")
+            argv = [sys.executable, "-c", STOPPED_AGENT, str(lab.folder), str(lab.port), *slow_credentials]
+            slow = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]))
+            try:
+                assert slow.stdout is not None
+                assert await trio.to_thread.run_sync(slow.stdout.readline) == b"open\n"
+                os.kill(slow.pid, signal.SIGSTOP)
+                quick = FakeAgent(lab, credentials, "quick")
+                await nursery.start(quick.run)
+                for number in range(SERVICES):
+                    for host in ("slow", "quick"):
+                        await peer.call("control.service_create", ServiceWrite(service_spec(f"{host}{number}", 1, placement=_on(host))))
+                await quick.until(lambda: len(quick.tasks) == SERVICES)
+                assert slow.poll() is None
+            finally:
+                slow.kill()
+                stack.close()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
