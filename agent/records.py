@@ -106,6 +106,7 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     oom_kill_disable: bool = False
     cgroup_parent: str = ""
     system_paths_open: bool = False  # nothing masked or read-only below /proc and /sys
+    volume_driver: str = ""  # as the user named it; there is only local
     volumes_from: tuple[str, ...] = ()  # container[:ro|rw]
     links: tuple[tuple[str, str], ...] = ()  # (container's id, alias), on the default bridge: agent/links.py
 

@@ -227,7 +227,7 @@ def config_json(config: Config) -> Json:
         "Tty": config.tty,
         "OpenStdin": config.open_stdin,
         "StdinOnce": config.stdin_once,
-        "Env": list(config.env),
+        "Env": list(config.env) or None,
         "Cmd": list(config.cmd),
         "Image": config.image,
         "Volumes": {path: {} for path in config.volumes} or None,

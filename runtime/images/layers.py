@@ -43,7 +43,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Unpacked(NamedTuple):
-    """`diff_id` is the digest of the whole uncompressed stream; `size_bytes` the content of the regular files; `opaque`
+    """`diff_id` is the digest of the whole uncompressed stream; `size_bytes` the content of the regular files and links; `opaque`
     (device, inode) of the folders that hide what is below, which `mark_opaque` is to be told.
     """
 
@@ -73,7 +73,7 @@ def unpack(read: Read, folder_fd: int, *, base: bool, limits: Limits = DEFAULT_L
     reader = TarReader(source)
     for entry in reader:
         count += 1
-        size += entry.size_bytes
+        size += entry.size_bytes or len(entry.target) * (entry.kind is Kind.SYMLINK)
         if count > limits.entries:
             raise BadImage(f"a layer of more than {limits.entries} entries")
         if size > limits.layer_bytes:
