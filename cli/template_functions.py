@@ -10,6 +10,34 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 
+class NilList(tuple[Any, ...]):
+    """A list that the API sends as null: Go prints it as an empty one, and as null in JSON."""
+
+    __slots__ = ()
+
+
+class NilMap(dict[str, Any]):
+    """The same for a map."""
+
+    __slots__ = ()
+
+
+_LISTS: Final = frozenset({
+    "Aliases", "Args", "Binds", "CapAdd", "CapDrop", "Cmd", "DNSNames", "DeviceCgroupRules", "DeviceRequests", "Devices", "Dns", "DnsOptions",
+    "DnsSearch", "Entrypoint", "Env", "ExecIDs", "ExtraHosts", "GroupAdd", "Layers", "Links", "Log", "MaskedPaths", "Mounts", "OnBuild", "ReadonlyPaths",
+    "RepoDigests", "RepoTags", "SecondaryIPAddresses", "SecondaryIPv6Addresses", "SecurityOpt", "Shell", "Test", "Ulimits", "VolumesFrom", "Warnings",
+})  # fmt: skip
+_MAPS: Final = frozenset({
+    "Annotations", "DriverOpts", "ExposedPorts", "Labels", "Networks", "Options", "PortBindings", "Ports", "Status", "StorageOpt", "Sysctls", "Tmpfs",
+    "Volumes",
+})  # fmt: skip
+
+
+def null(name: str) -> NilList | NilMap | None:
+    """What a null in the field of that name is: in Go the type says it."""
+    return NilList() if name in _LISTS else NilMap() if name in _MAPS else None
+
+
 def go_text(value: Any) -> str:
     """As Go's %v: `map[a:b]`, `[a b]`, `true`, `<nil>`."""
     if value is None:
@@ -32,13 +60,21 @@ def truth(value: Any) -> bool:
 
 def as_json(value: Any) -> str:
     """Compact JSON, without escaping what HTML needs escaped."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return "null" if isinstance(value, NilList | NilMap) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
         value = value.get(key, "") if isinstance(value, Mapping) else value[key]
     return value
+
+
+def _slice(value: Any, *bounds: int) -> Any:
+    """`slice x 1 3` is x[1:3]. Raises IndexError where Go does."""
+    first, last = (*bounds, len(value))[:2] if len(bounds) == 1 else (bounds or (0, len(value)))
+    if not 0 <= first <= last <= len(value):
+        raise IndexError(f"index out of range: {last if last > len(value) else first}")
+    return value[first:last]
 
 
 def _and(*values: Any) -> Any:
@@ -76,6 +112,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "printf": _printf,
     "len": lambda value: len(value or ()),
     "index": _index,
+    "slice": _slice,
     "eq": lambda a, *others: any(a == b for b in others),
     "ne": lambda a, b: a != b,
     "lt": lambda a, b: a < b,

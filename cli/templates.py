@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cli.template_functions import FUNCTIONS, go_text, truth
+from cli.template_functions import FUNCTIONS, go_text, null, truth
 
 _ACTION: Final = re.compile(r"\{\{(-(?=\s))?(.*?)((?<=\s)-)?\}\}", re.DOTALL)
 _TOKEN: Final = re.compile(
@@ -278,7 +278,7 @@ class _Run:
     def _access(self, value: Any, path: str) -> Any:
         for name in path.split(".")[1:]:
             if isinstance(value, Mapping) and name in value:
-                value = value[name]
+                value = null(name) if value[name] is None else value[name]
             elif isinstance(value, Mapping) and name in self._absent:
                 value = self._absent[name]
             elif self._strict and isinstance(value, Mapping):

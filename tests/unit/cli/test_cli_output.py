@@ -13,18 +13,14 @@ from cli.listing import UNREADABLE, Listing, check_template, inspected, label_of
 from cli.output import aligned, ellipsis, natural, short_id
 from cli.templates import Template, TemplateError
 
-VALUE: dict[str, Any] = {"ID": "abc", "A": {"B": [1, 2, {"C": "x"}], "m": {"k": "v", "a": True}}, "E": [], "N": None}
+VALUE: dict[str, Any] = {"Links": None, "Labels": None, "ID": "abc", "A": {"B": [1, 2, {"C": "x"}], "m": {"k": "v", "a": True}}, "E": [], "N": None}
 LISTING = Listing({"ID": "ID", "Name": "NAME", "Ports": "PORTS"}, ("ID", "Name", "Ports"), quiet="full")
 ROWS = [{"ID": "abc", "full": "abcdef", "Name": "a-very-long-name", "Ports": "<x>"}, {"ID": "d", "full": "dd", "Name": "n", "Ports": ""}]
 
 
 def test_columns_are_ten_wide_with_three_spaces_and_the_last_is_free() -> None:
     text = aligned(["ID\tNAME\tPORTS", "a9cn3p0ovg5j\tweb\t*:8080->80/tcp", "b\tlonger-than-ten\t"])
-    assert text == (
-        "ID             NAME              PORTS\n"
-        "a9cn3p0ovg5j   web               *:8080->80/tcp\n"
-        "b              longer-than-ten   \n"
-    )
+    assert text == ("ID             NAME              PORTS\na9cn3p0ovg5j   web               *:8080->80/tcp\nb              longer-than-ten   \n")
 
 
 def test_a_line_with_fewer_cells_does_not_widen_the_others() -> None:
@@ -65,6 +61,8 @@ def test_a_list_as_table_json_lines_template_or_ids() -> None:
         ('{{join (split .ID "b") "-"}} {{upper .ID | printf "<%s>"}}', "a-c <ABC>"),
         ('{{if eq .ID "x" "abc"}}{{if and .ID (not .E)}}both{{end}}{{end}}', "both"),
         ("{{/* nothing */}}{{$x := .ID}}{{$x}}", "abc"),
+        ("{{slice .ID 1 3}} {{slice .ID 1}} {{slice .A.B 0 1}}", "bc bc [1]"),
+        ("{{.Links}} {{.Labels}} {{json .Links}} {{len .Labels}}{{range .Links}}x{{end}}{{if .Labels}}y{{end}}", "[] map[] null 0"),
         ("no actions", "no actions"),
     ],
 )
@@ -72,7 +70,9 @@ def test_templates_print_as_gos(template: str, text: str) -> None:
     assert Template(template).render(VALUE) == text
 
 
-@pytest.mark.parametrize("template", ["{{.ID", "{{if .ID}}", "{{end}}", "{{else}}", "{{}}", "{{nosuch .ID}}", "{{.ID.X}}", "{{index .A.B 9}}"])
+@pytest.mark.parametrize(
+    "template", ["{{.ID", "{{if .ID}}", "{{end}}", "{{else}}", "{{}}", "{{nosuch .ID}}", "{{.ID.X}}", "{{index .A.B 9}}", "{{slice .ID 2 9}}"]
+)
 def test_templates_that_do_not_hold_say_so(template: str) -> None:
     with pytest.raises(TemplateError, match="template: "):
         Template(template).render(VALUE)
