@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import trio
 
+T = TypeVar("T")
 RECORD_BYTES: Final = 16 * 1024
 """Longest record of TLS (RFC 8446, 5.1): one read gives no more."""
 
@@ -37,17 +40,7 @@ class TlsStream:
     async def do_handshake(self) -> None:
         """Raises trio.BrokenResourceError, whose cause is OpenSSL's or the system's error. Cancelled, the connection is of no use."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            try:
-                self._socket.do_handshake()
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(self._socket)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(self._socket)
-            except (ssl.SSLError, OSError) as error:
-                raise trio.BrokenResourceError from error
-            else:
-                return
+        await self._when_ready(self._socket.do_handshake)
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """What has come, at least a byte; nothing when the other side has ended the connection. Raises BrokenResourceError, ClosedResourceError.
@@ -57,20 +50,14 @@ class TlsStream:
         waited = self._drained
         if waited:
             await trio.lowlevel.wait_readable(self._socket)
-        while True:
-            try:
-                data = self._socket.recv(max_bytes)
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(self._socket)
-                waited = True
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(self._socket)
-            except (ssl.SSLError, OSError) as error:
-                raise self._broken(error) from error
-            else:
-                break
+        data, had_to_wait = await self._when_ready(partial(self._socket.recv, max_bytes))
+        waited = waited or had_to_wait
+        self._drained = False
         while data and len(data) < max_bytes and self._socket.pending():  # the rest of what OpenSSL has decrypted already
-            data += self._socket.recv(max_bytes - len(data))
+            try:
+                data += self._socket.recv(max_bytes - len(data))
+            except OSError:
+                return data  # the next call says what it is
         self._drained = len(data) < min(max_bytes, RECORD_BYTES) and not self._socket.pending()
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()  # a peer that never pauses does not keep the loop for itself
@@ -94,14 +81,22 @@ class TlsStream:
         await trio.lowlevel.checkpoint_if_cancelled()
         rest = memoryview(data)
         while rest:
+            sent, _ = await self._when_ready(partial(self._socket.send, rest))
+            rest = rest[sent:]
+
+    async def _when_ready(self, operation: Callable[[], T]) -> tuple[T, bool]:
+        """What the operation returns, once the socket lets it, and whether that had to be waited for. Raises as the callers do."""
+        waited = False
+        while True:
             try:
-                rest = rest[self._socket.send(rest) :]
+                return operation(), waited
             except ssl.SSLWantReadError:
                 await trio.lowlevel.wait_readable(self._socket)
             except ssl.SSLWantWriteError:
                 await trio.lowlevel.wait_writable(self._socket)
-            except (ssl.SSLError, OSError) as error:
+            except OSError as error:  # OpenSSL's are, too
                 raise self._broken(error) from error
+            waited = True
 
     def _broken(self, error: Exception) -> Exception:
         return trio.ClosedResourceError() if self._socket.fileno() < 0 else trio.BrokenResourceError(str(error))
