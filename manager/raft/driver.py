@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import SystemRandom
 from time import perf_counter, perf_counter_ns
@@ -30,7 +30,7 @@ from manager.raft.outboxes import Outboxes
 from manager.raft.ready import NOBODY, Config
 from manager.raft.recovery import ELECTION_TICKS, FOUNDER, HEARTBEAT_TICKS, TICK_S, alone, founded, overtaken, recover, with_record
 from manager.raft_storage import directory, key, snapshots
-from manager.raft_storage.faults import LogFull
+from manager.raft_storage.faults import LogFull, StorageFault
 from manager.raft_storage.key import DataKeys
 from manager.raft_storage.snapshots import Snapshot
 from manager.raft_storage.wal import Wal
@@ -432,7 +432,16 @@ class Driver:
         self._writer.stop()
 
     async def run_writer(self) -> None:
-        await self._writer.run()
+        """Runs until `stop`. Raises StorageFault when the disk fails: nothing is written any more, hence nothing acknowledged; a leader hands over before,
+        for which it needs no disk."""
+        try:
+            await self._writer.run()
+        except StorageFault as fault:
+            _log.error("the disk fails: this member ends", extra={"fields": {"error": str(fault)}})
+            with suppress(ClusterError):
+                handed = self._member.leads and await self.hand_over()
+                _log.info("handed over" if handed else "nobody took over", extra={"fields": {"leader": self.leader_address}})
+            raise
 
 
 @asynccontextmanager

@@ -5,6 +5,8 @@ and that what was acknowledged outlives the one that acknowledged it.
 from __future__ import annotations
 
 import datetime as dt
+import logging
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,7 @@ from cluster.wire.peer import Handler, connect, serve
 from manager.peers import Peers
 from manager.raft.driver import FOUNDER, Driver, open_driver
 from manager.raft.membership import Member, Membership
+from manager.raft_storage.faults import StorageFault
 from manager.store import Store
 
 PATIENCE_S = 20
@@ -80,7 +83,13 @@ class Group:
                 joined = await peer.call("raft.join", JoinManagers(address))
             self._ids[name] = joined.raft_id
             self._known[name] = tuple(Member(*member) for member in joined.members)
-        store, contexts = Store(), Contexts(Credentials(*pems))
+        try:
+            await self._serve(name, port, address, Contexts(Credentials(*pems)), task_status)
+        except* StorageFault:
+            self.running.pop(name).ended.set()
+
+    async def _serve(self, name: str, port: int, address: str, contexts: Contexts, task_status: trio.TaskStatus[Manager]) -> None:
+        store = Store()
         async with open_driver(self.folder / name, store, raft_id=self._ids[name]) as driver, trio.open_nursery() as nursery:
             manager = self.running[name] = Manager(name, address, driver, store)
             peers = Peers(driver, contexts, self._known.get(name, ()))
@@ -176,6 +185,28 @@ def test_the_leadership_is_handed_over_at_once(tmp_path: Path) -> None:
         await group.propose("a")
 
     in_group(tmp_path, script)
+
+
+def test_a_leader_whose_disk_fails_hands_over_before_it_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def script(group: Group) -> None:
+        one = await group.start("one")
+        two, three = await group.voter("two"), await group.voter("three")
+        await group.propose("before")
+        term = one.driver.term
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, one.driver._wal._descriptor)
+        os.close(null)
+        with pytest.raises(Unavailable):
+            await one.driver.propose((created(Network(NetworkId("doubtful"), NetworkSpec("doubtful"))),))
+        await one.ended.wait()
+        await group.propose("after")
+        assert group.leader().driver.term == term + 1, "nobody had to wait for a timeout"
+        for member in (two, three):
+            await until(lambda at=member: {"before", "after"} <= at.networks())  # type: ignore[misc]
+
+    with caplog.at_level(logging.INFO, "festoon.raft"):
+        in_group(tmp_path, script)
+    assert [record.getMessage() for record in caplog.records if "hand" in record.getMessage()] == ["handed over"]
 
 
 def test_a_read_sees_what_was_acknowledged_and_only_a_leader_answers(tmp_path: Path) -> None:
