@@ -127,8 +127,11 @@ async def serve(
                 del shaking[address]
         peer = Peer(stream, handlers, Silence(keepalive_s, trio.current_time(), keepalive_s * PATIENCE), admit)
         keepalive.add(peer)
-        with trio.move_on_after(float("inf") if peer.known else UNKNOWN_LIFE_S):
-            await peer.run()
+        try:
+            with trio.move_on_after(float("inf") if peer.known else UNKNOWN_LIFE_S):
+                await peer.run()
+        except Exception:  # noqa: BLE001  the boundary: what a stranger sends must not end the process, whatever our bug is
+            log.exception("a connection failed by a bug", extra={"fields": {"address": address}})
         if peer.broke:
             refusals.note(address, peer.broke, trio.current_time())
 

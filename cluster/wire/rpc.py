@@ -236,7 +236,7 @@ class Connection:
         for payload in payloads:
             try:
                 message = msgspec.msgpack.decode(payload, type=_Message)
-            except (msgspec.MsgspecError, RecursionError) as e:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
                 raise ProtocolError(f"malformed message: {e}") from e
             event = self._interpret(message)
             if event is not None:

@@ -95,7 +95,7 @@ def _facts(data: bytes) -> tuple[Facts, bytes]:
         if zlib.crc32(encoded) != checksum:
             raise InvalidArgument("the snapshot is damaged: its head is not what was written")
         facts = msgspec.msgpack.decode(encoded, type=Facts)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"the snapshot is damaged: {error}") from error
     if not 0 <= facts.size_bytes <= MAX_FILE_BYTES or len(facts.salt) != seal.SALT_BYTES:
         raise InvalidArgument("the snapshot is damaged: its head cannot be")

@@ -124,7 +124,7 @@ class Registry:
                 page = await _whole(response, MAX_TAGS_PAGE_BYTES, "a list of tags")
                 try:
                     found += msgspec.json.decode(page, type=_Tags).tags or ()
-                except msgspec.MsgspecError as error:
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise RegistryRefused(f"{_said('GET', url)}: not a list of tags: {error}") from error
                 following = _NEXT.search(response.headers.get("link", ""))
                 url = self._allowed(str(httpx.URL(url).join(following[1]))) if following else ""

@@ -256,6 +256,10 @@ def test_certificates_of_another_root_and_keys_of_another_node_are_refused(lab: 
     trio.run(main)
 
 
+NO_UTF8 = b"\x95\x01\x01\xa2\xff\xfe\xc4\x01\x90\x00"
+"""A request whose name is no text."""
+
+
 def test_garbage_long_frames_and_the_slow_end_alone_and_are_logged(lab: ManagerLab) -> None:
     lab.start(bootstrap={})
     root = lab.credentials()[2]
@@ -281,7 +285,7 @@ def test_garbage_long_frames_and_the_slow_end_alone_and_are_logged(lab: ManagerL
             async with trio.open_nursery() as nursery:
                 for sent in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\x16\x03\x01", bytes(2000)):
                     nursery.start_soon(told, None, sent)
-                for sent in ((UNKNOWN_FRAME_BYTES + 1).to_bytes(4, "big"), frame(b"\xc1garbage"), b"\xff" * 64):
+                for sent in ((UNKNOWN_FRAME_BYTES + 1).to_bytes(4, "big"), frame(b"\xc1garbage"), frame(NO_UTF8), b"\xff" * 64):
                     nursery.start_soon(told, tls.client_context("", "", root), sent)
         async with lab.control() as peer:
             await peer.call("control.query", Query(Kind.NODE))
