@@ -102,10 +102,12 @@ def inspected(found: Sequence[Any], form: str, absent: Mapping[str, Any] | None 
         return json.dumps(list(found), indent=4, ensure_ascii=False) + "\n"
     if form == "json":
         return as_json(list(found)) + "\n"
+    from cli.durations import marked
     from cli.templates import Template, TemplateError
 
     try:
         template = Template(form)
-        return "".join(template.render(one, strict="" if absent is None else 'map has no entry for key "{}"', absent=absent) + "\n" for one in found)
+        strict = "" if absent is None else 'map has no entry for key "{}"'
+        return "".join(template.render(marked(one), strict=strict, absent=absent) + "\n" for one in found)
     except TemplateError as e:
         raise CliFailure(f"template parsing error: {e}") from e

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from agent.engine import lookup
 from agent.engine.answers import json_answer
-from agent.engine.call import Call, Filters, matches_labels, matches_prefix
+from agent.engine.call import CAPITAL_UNTIL, Call, Filters, matches_labels, matches_prefix
 from agent.engine.convert_tasks import task_json, task_labels
 from agent.engine.swarm_logs import logs_answer
 from cluster.model.changes import Kind
@@ -27,7 +27,8 @@ async def list_(call: Call) -> Response:
     filters = call.filters(FILTERS)
     for state in filters.get("desired-state", ()):
         if state.lower() not in DESIRED:
-            raise InvalidArgument(f"invalid filter 'desired-state=[{state}]'")
+            old = call.version < CAPITAL_UNTIL
+            raise InvalidArgument(f"Invalid desired-state filter: '{state}'" if old else f"invalid filter 'desired-state=[{state}]'")
     services = [await lookup.service(call.node, reference) for reference in filters.get("service", ())]
     nodes = []
     for reference in filters.get("node", ()):

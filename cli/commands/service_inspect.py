@@ -26,7 +26,8 @@ Values = Mapping[str, Any]
 @option("--format", "-f", help=FORMAT_HELP, default="")
 @switch("--pretty", help="Print the information in a human friendly format")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | None) -> int:
-    if pretty and format:
+    pretty = pretty or format == "pretty"
+    if not pretty and format.startswith("pretty"):
         raise CliFailure("--format is incompatible with human friendly format")
 
     def get(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cli.address_flags import LISTEN_ADDRESS, SUBNETS
 from cli.api import Api
 from cli.commands.swarm_lock import show_key
 from cli.failures import CliFailure
@@ -38,12 +39,12 @@ swarm = Group(
 @option("--cert-expiry", help="Validity period for node certificates (ns|us|ms|s|m|h)", type=DURATION)
 @option("--data-path-addr", help='Address or interface to use for data path traffic (format: "<ip|interface>")', default="")
 @option("--data-path-port", help="Port number to use for data path traffic (1024 - 49151)", type=UINT, default=0)
-@options("--default-addr-pool", help="default address pool in CIDR format")
+@options("--default-addr-pool", help="default address pool in CIDR format", type=SUBNETS)
 @option("--default-addr-pool-mask-length", help="default address pool subnet mask length", type=UINT, default=24)
 @option("--dispatcher-heartbeat", help="Dispatcher heartbeat period (ns|us|ms|s|m|h)", type=DURATION)
 @options("--external-ca", help="Specifications of one or more certificate signing endpoints", type=EXTERNAL_CA)
 @switch("--force-new-cluster", help="Force create a new cluster from current state")
-@option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', default=DEFAULT_LISTEN)
+@option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', type=LISTEN_ADDRESS, default=DEFAULT_LISTEN)
 @option("--max-snapshots", help="Number of additional Raft snapshots to retain", type=UINT)
 @option("--snapshot-interval", help="Number of log entries between Raft snapshots", type=UINT)
 @option("--task-history-limit", help="Task history retention limit", type=INT)
@@ -58,7 +59,7 @@ def init(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         "Spec": _spec(flags, _defaults()),
         "AutoLockManagers": bool(flags["autolock"]),
         "Availability": _availability(flags["availability"]),
-        "DefaultAddrPool": list(flags["default_addr_pool"]),
+        "DefaultAddrPool": [one.strip() for text in flags["default_addr_pool"] for one in text.split(",")],
         "SubnetSize": flags["default_addr_pool_mask_length"],
     }
     try:
@@ -78,7 +79,7 @@ def init(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @option("--advertise-addr", help='Advertised address (format: "<ip|interface>[:port]")', default="")
 @option("--availability", help='Availability of the node ("active", "pause", "drain")', default="active")
 @option("--data-path-addr", help='Address or interface to use for data path traffic (format: "<ip|interface>")', default="")
-@option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', default=DEFAULT_LISTEN)
+@option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', type=LISTEN_ADDRESS, default=DEFAULT_LISTEN)
 @option("--token", help="Token for entry into the swarm", default="")
 def join(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     api.post(
