@@ -32,8 +32,8 @@ class _Unlocking:
 
 
 class ManagerKeeper:
-    """`error`: why the manager does not run, empty while it does. A manager whose state is locked is not started again before
-    somebody brings the key, which is kept nowhere: a manager that dies is locked again."""
+    """`error`: why the manager does not run, empty while it does; `ended_for`: why it last did not go on. A manager whose state is locked
+    is not started again before somebody brings the key, which is kept nowhere: a manager that dies is locked again."""
 
     def __init__(self, root: Path, run: Path, speak: int) -> None:
         self._process = ManagerProcess(root, run, speak)
@@ -42,6 +42,7 @@ class ManagerKeeper:
         self._serving = trio.Event()
         self._send_key, self._receive_key = trio.open_memory_channel[_Unlocking](0)
         self.error = ""
+        self.ended_for = ""  # why it had to start anew, the last time that it said so
 
     @property
     def locked(self) -> bool:
@@ -91,8 +92,8 @@ class ManagerKeeper:
                         await self._start_unlocked(identity, started)
                         continue
                     began = time.monotonic()
-                    await self._process.wait_dead()
-                    log.warning("the manager process has died; starting it again")
+                    self.ended_for = await self._process.wait_dead() or self.ended_for
+                    log.warning("the manager process has died; starting it again", extra={"fields": {"words": self.ended_for}})
                     if time.monotonic() - began < RESTART_PAUSE_S:
                         await trio.sleep(RESTART_PAUSE_S)  # it dies at once: do not spin
                     await self._start_again(identity, started)
@@ -109,7 +110,7 @@ class ManagerKeeper:
         with trio.move_on_after(patience_s):
             await self._process.wait_dead()
         await self._process.stop()
-        self.error = ""
+        self.error = self.ended_for = ""
 
     async def _start_unlocked(self, identity: Identity, started: Callable[[], None]) -> None:
         """Wait for a key and try it; with another one than the right one all stays as it was."""

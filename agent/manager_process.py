@@ -20,6 +20,8 @@ from cluster.model.errors import Internal
 from cluster.wire import versions
 
 READY_BYTES: Final = 64 * 1024
+WORDS_BYTES: Final = 4096  # of the log's end
+FAILED: Final = 1  # the exit status after one sentence
 START_TIMEOUT_S: Final = 120  # a machine that is very slow needs most of a minute
 STOP_TIMEOUT_S: Final = 10
 
@@ -111,12 +113,17 @@ class ManagerProcess:
         if self._descriptor is not None:
             self._signal(signal.SIGHUP)
 
-    async def wait_dead(self) -> None:
-        """Return when the process has ended; at once when there is none."""
+    async def wait_dead(self) -> str:
+        """Return when the process has ended, at once when there is none: its last words, where it ended by itself and they say why (of one that was
+        taken over nobody hears how it ended)."""
         if self._descriptor is None:
-            return
+            return ""
         await trio.lowlevel.wait_readable(self._descriptor)
+        child = self._child
         self._reap()
+        if child is None or child.returncode != FAILED:
+            return ""
+        return self._last_words(max(0, self._log_path.stat().st_size - WORDS_BYTES))
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL after STOP_TIMEOUT_S."""

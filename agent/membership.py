@@ -122,6 +122,12 @@ class Membership:
         return self._manager.error or self._refused or (self._session.refusal if self._session is not None else "")
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What people should know of this node's manager, though it runs."""
+        words = self._manager.ended_for
+        return (f"WARNING: this node's manager ended and was started anew: {words}",) if words else ()
+
+    @property
     def node_id(self) -> str:
         return self._identity.node_id if self._identity else ""
 

@@ -95,9 +95,17 @@ def _boolean(text: str) -> bool:
 
 
 def _external_ca(text: str) -> str:
+    keys = set()
     for field in text.split(","):
-        if "=" not in field:
+        key, equals, value = field.partition("=")
+        if not equals:
             raise ValueError(f"invalid field '{field}' must be a key=value pair")
+        keys.add(key.lower())
+        if key.lower() == "protocol" and value.lower() != "cfssl":
+            raise ValueError(f"unrecognized external CA protocol {value}")
+    for needed in ("protocol", "url"):
+        if needed not in keys:
+            raise ValueError(f"the external-ca option needs a {needed}= parameter")
     return text
 
 

@@ -87,7 +87,7 @@ async def info(call: Call) -> Response:
     facts = await trio.to_thread.run_sync(machine_facts)
     security = [f"name=seccomp,profile={'default' if call.version < RENAMED_PROFILE else 'builtin'}"]
     security += ["name=userns"] if node.containers.user_namespaces.default else []
-    more = {"SecurityOptions": security, "Swarm": await swarm_info(node), "Warnings": list(node.networks.obstacles())}
+    more = {"SecurityOptions": security, "Swarm": await swarm_info(node), "Warnings": [*node.networks.obstacles(), *node.swarm.warnings]}
     return json_answer(info_json(node, len(images), facts) | more)
 
 

@@ -81,6 +81,7 @@ def test_a_manager_that_was_set_back_is_told_so_and_joins_anew(lab: Lab) -> None
     assert until(lambda: "this manager's log lacks what it had acknowledged" in said_by(lab, node))
     assert all_well(lab)
     assert until(lambda: raft_id(lab, node) not in ("", before)), "it is another member now"
+    assert "this manager's log lacks what it had acknowledged" in lab.on(node, "festoon", "info").stderr
     for manager in MANAGERS:
         assert until(lambda at=manager: written <= services(lab, at))  # type: ignore[misc]
     for name in written:

@@ -16,12 +16,27 @@ from cluster.identity import certificates, folder, keys, tls
 from cluster.identity.folder import Credentials
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
-from cluster.model.objects import NodeDescription
-from cluster.wire.calls import CALLS, Caller, ClusterWrite, IssueCertificate, IssuedCertificate, Nothing, OpenSession, Query, Remove, Text
+from cluster.model.objects import NodeDescription, TaskStatus
+from cluster.model.specs import Placement
+from cluster.model.task_state import TaskState
+from cluster.wire.calls import (
+    CALLS,
+    Caller,
+    ClusterWrite,
+    IssueCertificate,
+    IssuedCertificate,
+    Nothing,
+    OpenSession,
+    Query,
+    Remove,
+    ServiceWrite,
+    Text,
+    UpdateStatuses,
+)
 from cluster.wire.frames import frame
 from cluster.wire.peer import MAX_HANDSHAKES_PER_ADDRESS, UNKNOWN_FRAME_BYTES, Peer, connect
 from tests.node.aged import age
-from tests.node.manager_lab import ManagerLab
+from tests.node.manager_lab import FakeAgent, ManagerLab, service_spec
 
 PATIENCE_S = 20.0
 Pems = tuple[str, str, str]
@@ -219,6 +234,51 @@ def test_a_worker_may_make_no_call_that_is_a_managers(lab: ManagerLab, tmp_path:
     trio.run(main)
     assert len(theirs) > 10
     assert "only managers may call this" in log_of(lab)
+
+
+def test_a_node_is_told_nothing_of_what_others_run_and_is_not_believed_about_it(lab: ManagerLab, tmp_path: Path) -> None:
+    lab.start(bootstrap={})
+
+    async def main() -> None:
+        (one, one_pems), (_, two_pems) = await joined(lab, tmp_path / "one"), await joined(lab, tmp_path / "two")
+        first, second = FakeAgent(lab, one_pems, "one"), FakeAgent(lab, two_pems, "two")
+        async with trio.open_nursery() as nursery, lab.control() as peer:
+            await nursery.start(first.run)
+            await nursery.start(second.run)
+            spec = service_spec("secretive", placement=Placement(("node.hostname==one",)))
+            credentials = msgspec.structs.replace(spec.task.container, registry_auth="the credentials of its registry")
+            spec = msgspec.structs.replace(spec, task=msgspec.structs.replace(spec.task, container=credentials))
+            await peer.call("control.service_create", ServiceWrite(spec))
+            await first.until(lambda: len(first.tasks) == 1)
+            (task,) = first.tasks.values()
+            assert task.node_id == one
+            assert second.peer is not None
+            await second.peer.call("agent.statuses", UpdateStatuses(((task.id, TaskStatus(TaskState.FAILED, 1, err="not yours")),)))
+            known = (await peer.call("control.query", Query(Kind.TASK))).tasks
+            assert [(found.id, found.status.err) for found in known] == [(task.id, "")]
+            assert not second.tasks
+            assert b"the credentials of its registry" not in msgspec.msgpack.encode(list(second.items.values()))
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_token_that_was_rotated_away_opens_nothing(lab: ManagerLab) -> None:
+    lab.start(bootstrap={})
+
+    async def main() -> None:
+        async with lab.control() as peer:
+            (cluster,) = (await peer.call("control.query", Query(Kind.CLUSTER))).clusters
+            await peer.call("control.cluster_update", ClusterWrite(cluster.meta.version, cluster.spec, rotate_worker_token=True))
+            (after,) = (await peer.call("control.query", Query(Kind.CLUSTER))).clusters
+        for refused in (cluster.join_tokens.worker, cluster.join_tokens.worker[:-1] + "0", ""):
+            with pytest.raises(PermissionDenied, match="A valid join token is necessary to join this cluster"):
+                await lab.join(refused)
+        assert (await lab.join(after.join_tokens.worker))[0].role == "worker"
+        assert (await lab.join(cluster.join_tokens.manager))[0].role == "manager"
+
+    trio.run(main)
+    assert "A valid join token is necessary" in log_of(lab)
 
 
 async def _raw(peer: Peer, name: str, *, stream: bool) -> None:
