@@ -175,7 +175,7 @@ def _lost_links(desired: State, observed: State) -> dict[str, frozenset[str]]:
         if before is wanted:
             continue
         links = {link.name: link for link in wanted.links} if wanted is not None else {}
-        lost[name] = {s.name for s in before.links if s.name not in links or not _same_link(links[s.name], s)}
+        lost[name] = {s.name for s in before.links if s.name not in links or not (links[s.name] is s or _same_link(links[s.name], s))}
         seen = {s.name for s in before.links}
         broken_peers |= {(name, link.name) for link in links.values() if link.kind is LinkKind.PEER and link.name not in seen}
     broken_peers |= {(name, link) for name, names in lost.items() for link in names}

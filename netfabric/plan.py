@@ -21,7 +21,7 @@ from netfabric.firewall.nftables import Table
 from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
 from netfabric.ingress import ipvs, nft
 from netfabric.ingress.vips import on_ipv6, source_chain, virtual_addresses
-from netfabric.links.veth import mac_of
+from netfabric.links.veth import ADDRESSES_KEPT, mac_of
 from netfabric.state import (
     NODE,
     Address,
@@ -49,6 +49,8 @@ BRIDGE_MTU_BYTES = 1500
 OVERLAY_BRIDGE = "br0"
 OVERLAY_TUNNEL = "vxlan0"
 LOOPBACK = Link("lo", LinkKind.LOOPBACK)
+PORTS_KEPT = 4096
+"""Links that are remembered: one more attachment costs what it adds, not what is there."""
 NO_IPV6 = (
     Sysctl("net.ipv6.conf.all.disable_ipv6", "1", optional=True),
     Sysctl("net.ipv6.conf.default.disable_ipv6", "1", optional=True),
@@ -114,6 +116,7 @@ def overlay_mtu(view: View, overlay: Overlay) -> int:
     return min(overlay.mtu, room) if overlay.mtu else room
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT)
 def plain(cidr: str) -> str:
     """ "10.0.1.8/24" -> "10.0.1.8"."""
     return cidr.partition("/")[0]
@@ -229,18 +232,15 @@ def _balancer_sandboxes(view: View) -> list[Sandbox]:
 
 def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int) -> tuple[Link, ...]:
     """The bridge's ends of the links of what is attached to it."""
-    return tuple(
-        Link(
-            port_name(a.sandbox, a.interface.name),
-            LinkKind.VETH,
-            mtu=mtu,
-            master=bridge,
-            peer=End(a.sandbox, a.interface.name, mac(a.interface)),
-        )
-        for a in attached
-    )
+    return tuple(_port(a.sandbox, a.interface.name, mac(a.interface), bridge, mtu) for a in attached)
 
 
+@lru_cache(maxsize=PORTS_KEPT)
+def _port(sandbox: str, interface: str, hardware: str, bridge: str, mtu: int) -> Link:
+    return Link(port_name(sandbox, interface), LinkKind.VETH, mtu=mtu, master=bridge, peer=End(sandbox, interface, hardware))
+
+
+@lru_cache(maxsize=PORTS_KEPT)
 def _isolated(port: Link) -> Link:
     """A container's port, kept from the other containers; the ingress sandbox is for all of them."""
     assert port.peer is not None
@@ -270,15 +270,16 @@ def _node(
     ports: list[Link] = []
     forwarded = {port.address for port in host_ports}
     for bridge, attached in on_bridges:
-        targets = {mac(a.interface) for a in attached if plain(a.interface.address) in forwarded}
+        targets = {mac(a.interface) for a in attached if plain(a.interface.address) in forwarded} if forwarded else set()
         for port in _ports(attached, bridge.name, bridge.mtu or BRIDGE_MTU_BYTES):
             if bridge_netfilter and port.peer is not None and port.peer.mac in targets:
                 ports.append(_returning(port))
             else:
                 ports.append(_isolated(port) if bridge.isolate and not bridge_netfilter else port)
     held = {one for port in ingress_ports if ingress_address for one in _held_for_mesh(port, ingress_address)}
-    owners = {plain(cidr): a.sandbox for _, attached in on_bridges for a in attached for cidr in (a.interface.address, a.interface.address6)}
-    held |= {_held(port, owners.get(port.address, "")) for port in host_ports}
+    if host_ports:
+        owners = {plain(cidr): a.sandbox for _, attached in on_bridges for a in attached for cidr in (a.interface.address, a.interface.address6)}
+        held |= {_held(port, owners.get(port.address, "")) for port in host_ports}
     sysctls = [*FORWARDING, *(Sysctl(f"net.ipv4.conf.{b.name}.route_localnet", "1") for b in bridges)]
     ports4 = tuple(port for port in host_ports if ":" not in port.address and ":" not in port.host_address)
     tables = [node_table(bridges, gateway_bridge, ports4, ingress_ports if ingress_address else (), ingress_address)]

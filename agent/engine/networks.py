@@ -193,6 +193,8 @@ async def create(call: Call) -> Response:
         raise PermissionDenied("Ingress network can only be global scope network")
     if request.driver in ("host", "null"):
         raise PermissionDenied(f'only one instance of "{request.driver}" network is allowed')
+    if spec.ipam_driver == "null":
+        raise InvalidArgument("ipv4 pool is empty")
     for plugin in (request.driver if request.driver != "bridge" else "", spec.ipam_driver if spec.ipam_driver != "default" else ""):
         if plugin:
             raise NotFound(f'plugin "{plugin}" not found')
