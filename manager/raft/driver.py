@@ -312,11 +312,12 @@ class Driver:
             self._wake = trio.Event()
             self._go_on()
 
-    def _go_on(self) -> None:
+    def _go_on(self, *, disk_done: bool = False) -> None:
         self._member.advance()
         self._perform()
-        self._member.settle()
-        self._perform()
+        if disk_done or not self._member.may_settle_later:
+            self._member.settle()
+            self._perform()
 
     async def run_clock(self) -> None:
         """Time, for members that have others. `open_driver` calls it."""
@@ -371,7 +372,7 @@ class Driver:
         def written() -> None:
             self._write_times_ns.append(took_ns)
             self._member.wrote(self._wal.room_bytes)
-            self._go_on()  # with the entries that are committed by this, what others wait for leaves before they are applied
+            self._go_on(disk_done=True)
 
         self._writer.submit(write, written)
 
@@ -388,7 +389,7 @@ class Driver:
             if full:
                 _log.error("refusing proposals: %s", full[0])
             self._member.reserved(self._wal.room_bytes, full[0] if full else None)
-            self._go_on()
+            self._go_on(disk_done=True)
 
         self._writer.submit(reserve, reserved)
 

@@ -214,6 +214,7 @@ class RaftMember:
 
     def snapshot_now(self) -> Snapshot:
         """The store as it is."""
+        self.settle()
         return self._snapshotting.of_now(self._raft.log)
 
     def ask_snapshot(self) -> None:
@@ -251,13 +252,19 @@ class RaftMember:
         return effects
 
     def advance(self) -> None:
-        """Decide what follows from all that has come since the last time. `settle` comes next, before any other event."""
+        """Decide what follows from all that has come since the last time. `settle` comes next, or (`may_settle_later`) when the write is durable."""
         self._take_in()
         while True:
             while (ready := self._raft.ready()) is not None:
                 self._do(ready)
             if not self._write():
                 break
+
+    @property
+    def may_settle_later(self) -> bool:
+        """Whether the leader waits for a write of this follower, and nobody for its store: what is durable is to be acknowledged before the store
+        takes its time."""
+        return self._busy and not self._leads and self._raft.role is not Role.LEADER
 
     def settle(self) -> None:
         """Bring the store to what is committed, and answer who waits for that."""
