@@ -15,19 +15,23 @@ import trio
 
 from agent.reporter import Reporter
 from agent.session import Session
+from cluster.identity import tls
 from cluster.identity.contexts import Contexts
 from cluster.identity.folder import Credentials
 from cluster.model.assignments import Assignments, SessionState, TaskItem
 from cluster.model.changes import Kind
 from cluster.model.objects import NodeDescription
 from cluster.model.specs import Placement, Platform, Resources
-from cluster.wire.calls import Query, ServiceWrite
-from cluster.wire.peer import Peer
+from cluster.wire.calls import Describe, Query, ServiceWrite
+from cluster.wire.peer import Peer, connect
 from tests.node.manager_lab import FakeAgent, ManagerLab, service_spec
 
 PATIENCE_S = 20.0
 SERVICES = 50
 """More than an agent that does not read is sent (rpc.STREAM_CREDIT_ITEMS), one commit each."""
+
+TOGETHER = 12
+"""Writes of one object at once; each is tried more often than that (server.NODE_UPDATE_TRIES)."""
 
 STOPPED_AGENT = """
 import sys, trio
@@ -191,5 +195,21 @@ def test_an_agent_that_is_stopped_slows_nobody(lab: ManagerLab) -> None:
                 slow.kill()
                 stack.close()
             nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_writes_of_the_managers_own_that_meet_are_made_again(lab: ManagerLab) -> None:
+    lab.start(bootstrap={"hostname": "one"})
+
+    async def main() -> None:
+        async with lab.control() as peer:
+            issued, credentials = await lab.join(await _token(peer), "many")
+            async with connect(lab.address, tls.client_context(*credentials)) as agent, trio.open_nursery() as nursery:
+                for number in range(TOGETHER):  # each sees the same version of the node's object: one of them at a time is in time
+                    nursery.start_soon(agent.call, "agent.describe", Describe(NodeDescription(f"many{number}")))
+            nodes = (await peer.call("control.query", Query(Kind.NODE))).nodes
+            (node,) = (node for node in nodes if node.id == issued.node_id)
+            assert node.description.hostname.startswith("many")
 
     trio.run(main)
