@@ -77,3 +77,23 @@ def test_a_silent_peer_is_dead_in_bounded_time_whatever_it_was_like(gaps: list[f
         now_s = end_s
         silence.heard(now_s)
     assert now_s + 3.0 <= dead_at(silence) <= now_s + INTERVALS_MAX
+
+
+def test_of_two_silent_sides_only_the_one_without_patience_pings() -> None:
+    caller, server = Silence(1.0, 0.0), Silence(1.0, 0.0, 0.5)
+    pings = 0
+    for _ in range(100):
+        if caller.due_s <= server.due_s:
+            now_s = caller.due_s
+            if caller.look(now_s) is Verdict.SILENT:
+                pings += 1
+                server.heard(now_s + 0.1)
+                caller.heard(now_s + 0.2)
+        else:
+            assert server.look(server.due_s) is Verdict.HEARD
+    assert pings > 20
+
+
+def test_a_side_with_patience_pings_too_when_no_ping_comes_and_waits_no_longer_for_a_dead_peer() -> None:
+    silence = Silence(1.0, 0.0, 0.5)
+    assert [(silence.due_s, silence.look(silence.due_s)) for _ in range(3)] == [(1.5, Verdict.SILENT), (2.5, Verdict.SILENT), (3.0, Verdict.DEAD)]
