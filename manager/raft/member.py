@@ -264,7 +264,7 @@ class RaftMember:
     def may_settle_later(self) -> bool:
         """Whether the leader waits for a write of this follower, and nobody for its store: what is durable is to be acknowledged before the store
         takes its time."""
-        return self._busy and not self._leads and self._raft.role is not Role.LEADER
+        return self._busy and bool(self._unsettled) and not self._leads and self._raft.role is not Role.LEADER
 
     def settle(self) -> None:
         """Bring the store to what is committed, and answer who waits for that."""
