@@ -5,12 +5,13 @@ Owns the parts and their names; each fault and operation of a scenario is a meth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from manager.raft.membership import Member, Membership
 from manager.raft.ready import MAX_APPEND_BYTES, MAX_INFLIGHT_APPENDS
 from manager.raft.votes import quorum
+from manager.raft_storage.wal import STATE_RESERVE_BYTES
 from sim.checks import Checks
 from sim.clients import Client
 from sim.control_plane import ControlPlane
@@ -20,10 +21,13 @@ from sim.network import Network
 from sim.parts import Parts
 from sim.properties import Properties
 from sim.scenario import Shape
+from sim.traps import Traps
 from sim.world import World
 
 SMALL_SEGMENT_BYTES: Final = 512 * 1024
 SMALL_GROUP_BYTES: Final = 64 * 1024
+TINY_SEGMENT_BYTES: Final = STATE_RESERVE_BYTES + 12 * 1024
+TINY_GROUP_BYTES: Final = 4 * 1024
 SMALL_DISK_BYTES: Final = 64 * 1024 * 1024
 MANY_AGENTS: Final = 500
 """Worlds with more agents use the product's own sizes, and compare no whole stores."""
@@ -38,15 +42,22 @@ class Options:
     disk_bytes: int = SMALL_DISK_BYTES
     inflight_appends: int = 4
     append_bytes: int = 200
+    snapshot_interval: int = 200
 
 
-LARGE: Final = Options(16 * 1024 * 1024, 4 * 1024 * 1024, 1 << 40, MAX_INFLIGHT_APPENDS, MAX_APPEND_BYTES)
+LARGE: Final = Options(16 * 1024 * 1024, 4 * 1024 * 1024, 1 << 40, MAX_INFLIGHT_APPENDS, MAX_APPEND_BYTES, 10_000)
 
 
-def _small(seed: int) -> Options:
-    """Each seed has its own sizes of messages and windows: one entry in each, or all that there are."""
+def _small(seed: int, *, agents: bool) -> Options:
+    """Each seed has its own sizes of messages, windows, segments and snapshots: one entry in each, or all that there are."""
     draws = Draws(seed).fork("options")
-    return Options(inflight_appends=draws.choice((1, 4, MAX_INFLIGHT_APPENDS)), append_bytes=draws.choice((1, 1, 200, MAX_APPEND_BYTES)))
+    made = Options(
+        inflight_appends=draws.choice((1, 4, MAX_INFLIGHT_APPENDS)),
+        append_bytes=draws.choice((1, 1, 200, MAX_APPEND_BYTES)),
+        snapshot_interval=draws.choice((200, 40, 6)),
+    )
+    tiny = draws.chance(500) and not agents  # a plan for agents needs more room
+    return replace(made, segment_bytes=TINY_SEGMENT_BYTES, group_bytes=TINY_GROUP_BYTES) if tiny else made
 
 
 class SimCluster:
@@ -56,9 +67,10 @@ class SimCluster:
         large = shape.agents > MANY_AGENTS
         self.shape = shape
         self.parts = parts
-        self.options = LARGE if large else _small(seed)
+        self.options = LARGE if large else _small(seed, agents=shape.agents > 0)
         self.world = World(seed, keep=keep)
         self.network = Network(self.world)
+        self.traps = Traps(self.world)
         self.checks = Checks(properties, exact=not large)
         members = tuple(Member(number, f"m{number}", f"m{number}:2377") for number in range(1, shape.managers + 1))
         founded = Membership(members, shape.managers)

@@ -78,7 +78,8 @@ class ControlPlane:
         manager.propose(first[start : start + NODES_PER_ENTRY], answered)
 
     def _first_state(self, now_ns: int) -> tuple[Change, ...]:
-        spec = ClusterSpec(snapshot_interval=self._cluster.shape.snapshot_interval, log_entries_for_slow_followers=LOG_ENTRIES_KEPT)
+        interval = self._cluster.shape.snapshot_interval or self._cluster.options.snapshot_interval
+        spec = ClusterSpec(snapshot_interval=interval, log_entries_for_slow_followers=LOG_ENTRIES_KEPT)
         made: list[Change] = [created(Cluster(ClusterId("c"), spec))]
         if 0 < len(self.agents) <= INGRESS_NODES:
             made.append(created(Network(NetworkId("ingress"), NetworkSpec("ingress", ingress=True), Meta(created_at_ns=now_ns))))

@@ -12,3 +12,7 @@ class Broken(Exception):
         super().__init__(sentence)
         self.before = before
         self.after = after
+
+
+class BadProperty(Exception):
+    """What a run was given is no policy, invariant or mistake, or goes wrong itself; the sentence names it."""

@@ -17,6 +17,7 @@ from sim.disk import NEVER
 from sim.manager import Manager
 from sim.operations import OPERATIONS
 from sim.scenario import Step, What
+from sim.traps import Moment
 from sim.world import MS
 
 REJOIN_NS: Final = 200 * MS
@@ -69,6 +70,14 @@ def _crash_at_disk(cluster: SimCluster, step: Step) -> None:
         manager.start()
 
     _after(cluster, step, end)
+
+
+def _crash_at_commit(cluster: SimCluster, step: Step) -> None:
+    def crash(manager: Manager) -> None:
+        manager.crash("loses power as soon as it has committed something")
+        _after(cluster, step, manager.start)
+
+    cluster.traps.set(Moment.COMMIT, step.amount * MS, crash)
 
 
 def _pause(cluster: SimCluster, step: Step) -> None:
@@ -163,6 +172,15 @@ def _cut(cluster: SimCluster, step: Step) -> None:
     group = step.who.split(",") if "," in step.who else [_name(cluster, step)]
     pairs = [pair for name in group for other in _others(cluster, name, step) if other not in group for pair in ((name, other), (other, name))]
     _cut_pairs(cluster, step, tuple(pairs))
+
+
+def _cut_at_election(cluster: SimCluster, step: Step) -> None:
+    def cut(manager: Manager) -> None:
+        cluster.world.note(manager.name, "is cut off")
+        others = (other.name for other in cluster.managers if other is not manager)
+        _cut_pairs(cluster, step, tuple(pair for other in others for pair in ((manager.name, other), (other, manager.name))))
+
+    cluster.traps.set(Moment.ELECTED, step.amount * MS, cut)
 
 
 def _cut_out(cluster: SimCluster, step: Step) -> None:
@@ -311,6 +329,7 @@ FAULTS: Final[dict[What, Act]] = {
     What.CRASH: _crash,
     What.KILL: _kill,
     What.CRASH_AT_DISK: _crash_at_disk,
+    What.CRASH_AT_COMMIT: _crash_at_commit,
     What.PAUSE: _pause,
     What.JUMP: _jump,
     What.DRIFT: _drift,
@@ -321,6 +340,7 @@ FAULTS: Final[dict[What, Act]] = {
     What.CUT: _cut,
     What.CUT_ONE_WAY: _cut_out,
     What.CUT_IN: _cut_in,
+    What.CUT_AT_ELECTION: _cut_at_election,
     What.LOSS: _weather("loss_permille"),
     What.DOUBLE: _weather("double_permille"),
     What.LATE: _weather("late_ns"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cluster.model.changes import Change
 from cluster.model.errors import ClusterError, FailedPrecondition, Unavailable
-from manager.raft.core import Role
+from manager.raft.core import Raft, Role
 from manager.raft.effects import Answer, Changed, Effect, Release, Reserve, Resolve, Save, Send, SendSnapshot, Write
 from manager.raft.member import RaftMember, prepare
 from manager.raft.membership import Membership
@@ -26,7 +26,9 @@ from manager.raft_storage.snapshots import Snapshot
 from manager.raft_storage.wal import Wal
 from manager.store import Store
 from sim.disk import Crashed, SimDisk
+from sim.failure import Broken
 from sim.process import Process
+from sim.traps import Moment
 from sim.world import MS, START_NS
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class Manager:
         self._woken = False
         self._jobs: list[Callable[[], None]] = []  # of the writer thread, in order
         self._busy = False
+        self._begun = False  # the first of them is under way
+        self._committed = 0  # what it had committed when it last did something
 
     # -- life
 
@@ -76,7 +80,7 @@ class Manager:
         if self.process.alive or self.wiped:
             return
         self.store = self.cluster.parts.store()
-        self._woken, self._busy = False, False
+        self._woken, self._busy, self._begun = False, False, False
         self._waiting, self._jobs = {}, []
         self.process.begin()
         try:
@@ -96,6 +100,8 @@ class Manager:
             return
         except StorageFault as fault:
             self.damage = str(fault) if isinstance(fault, Damaged) else ""
+            if self.damage and not self.suspect:
+                raise Broken(f"{self.name} cannot read what it wrote: {fault}") from fault
             self._end(f"does not start: {fault}")
             self.disk.kill()
             return
@@ -103,6 +109,7 @@ class Manager:
         config = Config(self.raft_id, ELECTION_TICKS, HEARTBEAT_TICKS, sizes.append_bytes, sizes.inflight_appends)
         raft = self.cluster.parts.raft(config, hard_state, log, self.draws)
         self.member = self.cluster.parts.member(self.store, raft, self._wal.room_bytes, self.cluster.options.group_bytes)
+        self._committed = log.committed
         self.world.note(self.name, f"starts: term {raft.term}, vote {raft.vote}, log {log.offset}..{log.last}, commit {log.committed}")
         self.cluster.checks.started(self)
         self.member.start()
@@ -113,12 +120,15 @@ class Manager:
         """Power is lost, perhaps in the middle of a write."""
         if not self.process.alive:
             return
-        if self._busy and self._jobs:
+        if self._begun:
+            self._begun = False
             self.disk.crash_in(self.draws.below(4))
             try:
-                self._jobs[0]()
+                self._jobs.pop(0)()
             except (Crashed, StorageFault):
                 pass
+            if not self.process.alive:
+                return  # it had something to say yet, and went with that
         self.disk.crash()
         self._end(how)
 
@@ -213,7 +223,7 @@ class Manager:
     # -- the loop
 
     def wake(self) -> None:
-        if not self._woken:
+        if not self._woken and self.process.alive:
             self._woken = True
             self.process.later(LOOP_NS, self._turn)
 
@@ -236,12 +246,19 @@ class Manager:
         member.settle()
         if raft.role is not role or raft.term != term:
             self.world.note(self.name, f"is {raft.role.value} in term {raft.term}")
+            if raft.role is Role.LEADER:
+                self.cluster.traps.spring(self, Moment.ELECTED)
         self._perform()
 
     def _perform(self) -> None:
         member = self.member
         assert member is not None
         effects = member.take_effects()
+        if self._has_committed(member.raft):
+            self.cluster.checks.stepped(self)
+            self.cluster.traps.spring(self, Moment.COMMIT)
+            if self.member is not member:
+                return
         for effect in effects:
             if isinstance(effect, Send):
                 self._send(effect.message)
@@ -252,6 +269,11 @@ class Manager:
                 self._begin(effect)
         self.cluster.checks.stepped(self)
         self.cluster.follow(self)
+
+    def _has_committed(self, raft: Raft) -> bool:
+        """Whether it has, as leader, since the last time."""
+        before, self._committed = self._committed, raft.log.committed
+        return raft.role is Role.LEADER and self._committed > before
 
     def _begin(self, effect: Effect) -> None:
         match effect:
@@ -301,14 +323,13 @@ class Manager:
             self._next_job(cost_ns)
 
     def _next_job(self, cost_ns: int) -> None:
-        self._busy = True
+        self._busy = self._begun = True
         self.process.later(cost_ns + self.draws.below(cost_ns) + self.slow_ns, self._run_job)
 
     def _run_job(self) -> None:
-        job = self._jobs[0]
-        if not self._guarded(job):
+        self._begun = False
+        if not self._guarded(self._jobs.pop(0)):
             return
-        self._jobs.pop(0)
         self._busy = False
         if self._jobs:
             self._next_job(SYNC_NS)
@@ -319,7 +340,6 @@ class Manager:
         try:
             job()
         except Crashed:
-            self._busy = False
             self.crash(f"loses power in the middle of operation {self.disk.operations} of its disk")
         except StorageFault as fault:
             self.disk.kill()
@@ -351,6 +371,7 @@ class Manager:
 
     def _save(self, effect: Save) -> None:
         durable = True
+        self.cluster.checks.raft.saves(self, effect.snapshot)
         try:
             snapshots.save(self._path, KEY, effect.snapshot, effect.keep_old, self.disk)
         except LogFull:

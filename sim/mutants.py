@@ -24,6 +24,7 @@ from manager.raft.messages import Message, MessageKind
 from manager.raft.ready import NOBODY
 from manager.raft.votes import majority_index
 from manager.store import Batch, Event, Store
+from sim.failure import BadProperty
 from sim.parts import Parts
 
 
@@ -150,5 +151,7 @@ MUTANTS: Final[dict[str, Parts]] = {
 
 
 def parts_of(name: str) -> Parts:
-    """Raises KeyError."""
+    """Raises BadProperty."""
+    if name not in MUTANTS:
+        raise BadProperty(f"there is no mutant {name!r}")
     return MUTANTS[name]

@@ -24,6 +24,7 @@ from cluster.model.task_state import TaskState
 from manager.index import Index
 from manager.orchestrator import constraints
 from manager.scheduler import filters
+from sim.failure import BadProperty
 
 OnNode = tuple[Task, ...]
 Candidate = tuple[Node, OnNode]
@@ -75,7 +76,10 @@ class Policy:
         if not candidates:
             return None
         if self.choose is not None:
-            return self.choose(task, candidates)
+            node_id = self.choose(task, candidates)
+            if node_id is not None and node_id not in {node.id for node, _ in candidates}:
+                raise BadProperty(f"place gave {node_id!r} for task {task.id}, which is the id of none of its nodes")
+            return node_id
         rank = self.rank or (lambda _task, _node, on_node: len(on_node))
         return min(candidates, key=lambda candidate: (rank(task, *candidate), candidate[0].id))[0].id
 
@@ -99,13 +103,3 @@ def _has_room(task: Task, node: Node, on_node: OnNode) -> bool:
     cpus = sum(r.nano_cpus for r in reserved) + wanted.nano_cpus
     have = node.description.resources
     return memory <= have.memory_bytes and cpus <= have.nano_cpus
-
-
-def from_names(names: dict[str, Any]) -> Policy:
-    """The policy that a file's functions make. Raises ValueError when there is none among them."""
-    found = Policy(names.get("fits"), names.get("rank"), names.get("place"))
-    if found == Policy():
-        raise ValueError("a policy has a function fits(task, node, on_node), rank(task, node, on_node) or place(task, nodes)")
-    return found
-
-

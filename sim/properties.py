@@ -10,7 +10,9 @@ nothing:
 
 from __future__ import annotations
 
+import inspect
 import runpy
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +21,11 @@ from typing import Any, Final
 from cluster.model.changes import Kind
 from cluster.model.objects import Node, Service, Task
 from manager.store import Store
-from sim.failure import Broken
-from sim.policy import Policy, from_names
+from sim.failure import BadProperty, Broken
+from sim.policy import Policy
 
 MAX_HISTORY: Final = 2000
 """States that `history` is given at most: the latest."""
-
-
-class BadProperty(Exception):
-    """A file that is no policy or no invariant."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,10 @@ class View:
         return tuple(rows)
 
 
+def view_of(store: Store, now_ns: int) -> View:
+    return View(now_ns / 1e9, store.all(Kind.NODE), store.all(Kind.SERVICE), store.all(Kind.TASK))
+
+
 RUNNING: Final = 512
 """TaskState.RUNNING."""
 
@@ -67,15 +69,15 @@ class Properties:
     """All invariants of a run, with the states that they have seen."""
 
     def __init__(self, paths: Sequence[str]) -> None:
+        """Raises BadProperty."""
         self._state: list[Callable[[View], str | None]] = []
         self._history: list[Callable[[Sequence[View]], str | None]] = []
         for path in paths:
             names = load(path)
-            found = [names[name] for name in ("state", "history") if name in names]
-            if not found:
+            if not names.keys() & {"state", "history"}:
                 raise BadProperty(f"{path}: an invariant has a function state(view) or history(views)")
-            self._state += [names["state"]] if "state" in names else []
-            self._history += [names["history"]] if "history" in names else []
+            self._state += [_function(path, names, "state", "view")] if "state" in names else []
+            self._history += [_function(path, names, "history", "views")] if "history" in names else []
         self._views: list[View] = []
 
     @property
@@ -84,7 +86,7 @@ class Properties:
 
     def look(self, store: Store, now_ns: int) -> None:
         """Raises Broken with the states around the step."""
-        view = View(now_ns / 1e9, store.all(Kind.NODE), store.all(Kind.SERVICE), store.all(Kind.TASK))
+        view = view_of(store, now_ns)
         self._views.append(view)
         del self._views[:-MAX_HISTORY]
         for sentence in (*(check(view) for check in self._state), *(check(tuple(self._views)) for check in self._history)):
@@ -96,18 +98,50 @@ class Properties:
 def load(path: str) -> dict[str, Any]:
     """What the file defines. Raises BadProperty when it cannot be run."""
     try:
+        if not Path(path).is_file():
+            raise BadProperty(f"{path}: no such file")
         return runpy.run_path(path)
-    except OSError as error:
-        raise BadProperty(f"{path}: {error.strerror}") from error
     except SyntaxError as error:
-        raise BadProperty(f"{path}, line {error.lineno}: {error.msg}") from error
+        raise BadProperty(f"{path}, line {error.lineno or 1}: {error.msg}") from error
+    except BadProperty:
+        raise
+    except Exception as error:  # noqa: BLE001  it is other people's code
+        raise BadProperty(_blame(path, error)) from error
 
 
 def policy_of(path: str) -> Policy:
     """The policy of this file; none without a path. Raises BadProperty."""
     if not path:
         return Policy()
+    names = load(path)
+    found = {name: _function(path, names, name, *parameters) for name, parameters in POLICY.items() if name in names}
+    if not found:
+        raise BadProperty(f"{path}: a policy has a function fits(task, node, on_node), rank(task, node, on_node) or place(task, nodes)")
+    return Policy(found.get("fits"), found.get("rank"), found.get("place"))
+
+
+POLICY: Final = {"fits": ("task", "node", "on_node"), "rank": ("task", "node", "on_node"), "place": ("task", "nodes")}
+"""The functions of a policy and what they are called with."""
+
+
+def _function(path: str, names: dict[str, Any], name: str, *parameters: str) -> Callable[..., Any]:
+    """The file's function, which blames its file for what goes wrong in it. Raises BadProperty when it can't be called so."""
+    function = names[name]
     try:
-        return from_names(load(path))
-    except ValueError as error:
-        raise BadProperty(f"{Path(path).name}: {error}") from error
+        inspect.signature(function).bind(*parameters)
+    except (TypeError, ValueError) as error:
+        raise BadProperty(f"{path}: {name} has to be a function {name}({', '.join(parameters)})") from error
+
+    def call(*arguments: object) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:  # noqa: BLE001  it is other people's code
+            raise BadProperty(_blame(path, error)) from error
+
+    return call
+
+
+def _blame(path: str, error: Exception) -> str:
+    """Which of the file's lines went wrong, and how."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f"{path}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}"

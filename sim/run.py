@@ -15,7 +15,8 @@ from sim.manager import TICK_NS
 from sim.mutants import parts_of
 from sim.properties import Properties, policy_of
 from sim.scenario import Scenario
-from sim.world import MS, SECOND, Line
+from sim.states import lines_of
+from sim.world import MS, SECOND, Line, Stopped
 
 HEAL_NS: Final = 6 * SECOND
 """Every fault has an end of its own; after this long all of them are over."""
@@ -43,29 +44,60 @@ class Result(NamedTuple):
     calls: int
 
 
-def run(scenario: Scenario, *, keep: bool = True) -> Result:
-    """Deterministic: equal scenarios have equal traces. Raises BadProperty."""
-    shape = scenario.shape
-    parts = replace(parts_of(shape.mutant), policy=policy_of(shape.policy))
-    cluster = SimCluster(scenario.seed, shape, parts, Properties(shape.invariants), keep=keep)
+def run(scenario: Scenario, *, keep: bool = True, until_s: float | None = None) -> Result:
+    """Deterministic: equal scenarios have equal traces. With `until_s` it ends then at the latest, unjudged. Raises BadProperty."""
+    cluster = _cluster(scenario, keep=keep)
     world = cluster.world
+    if until_s is not None:
+        world.last_ns = int(until_s * SECOND)
     failure = Broken("")
     try:
-        for step in scenario.steps:
-            world.later(step.at_ms * MS, apply, cluster, step)
-        cluster.start()
-        if shape.invariants:
-            _look_again(cluster)
-        world.run(scenario.shape.seconds * SECOND)
-        _converge(cluster)
+        _live(cluster, scenario)
+    except Stopped:
+        pass
     except Broken as broken:
         failure = broken
         world.note("world", f"BROKEN: {broken}")
+    after = failure.after or (lines_of(cluster) if str(failure) else ())
     calls = sum(len(client.history) for client in cluster.clients)
     return Result(
-        scenario, str(failure), failure.before, failure.after, world.lines, world.cause, world.events, world.now_ns / SECOND,
+        scenario, str(failure), failure.before, after, world.lines, world.cause, world.events, world.now_ns / SECOND,
         world.digest() if keep else "", calls,
     )  # fmt: skip
+
+
+def explained(failed: Result) -> Result:
+    """The same failure with its trace, and with the states before and after the event that broke it: the world is run again, and
+    once more until just before that event.
+    """
+    result = run(failed.scenario)
+    if result.before or not result.failure:
+        return result
+    cluster = _cluster(failed.scenario, keep=False)
+    cluster.world.last_event = result.events - 1
+    try:
+        _live(cluster, failed.scenario)
+    except Stopped:
+        return result._replace(before=lines_of(cluster))
+    raise AssertionError("the same run has as many events")
+
+
+def _cluster(scenario: Scenario, *, keep: bool) -> SimCluster:
+    shape = scenario.shape
+    parts = replace(parts_of(shape.mutant), policy=policy_of(shape.policy))
+    return SimCluster(scenario.seed, shape, parts, Properties(shape.invariants), keep=keep)
+
+
+def _live(cluster: SimCluster, scenario: Scenario) -> None:
+    """From the beginning to the end. Raises Broken, Stopped."""
+    world = cluster.world
+    for step in scenario.steps:
+        world.later(step.at_ms * MS, apply, cluster, step)
+    cluster.start()
+    if scenario.shape.invariants:
+        _look_again(cluster)
+    world.run(scenario.shape.seconds * SECOND)
+    _converge(cluster)
 
 
 def _look_again(cluster: SimCluster) -> None:
@@ -84,11 +116,12 @@ def _converge(cluster: SimCluster) -> None:
         manager.start()
     for agent in cluster.control.agents:
         agent.start()
+    healed = lines_of(cluster)
     until_ns = world.now_ns + CONVERGENCE_TICKS * TICK_NS
     while (missing := _missing(cluster)) and world.now_ns < until_ns:
         world.run(world.now_ns + 10 * TICK_NS)
     if missing:
-        raise Broken(f"{CONVERGENCE_TICKS} ticks after the last fault, {missing}")
+        raise Broken(f"{CONVERGENCE_TICKS} ticks after the last fault, {missing}", before=healed)
     _stays(cluster)
     _ask_all(cluster)
     for manager in cluster.managers:

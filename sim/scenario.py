@@ -7,11 +7,13 @@ shrinking does.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 FORMAT: Final = 1
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class What(enum.StrEnum):
@@ -19,6 +21,7 @@ class What(enum.StrEnum):
     CRASH = "crash"  # power loss
     KILL = "kill"  # the process only
     CRASH_AT_DISK = "crash-at-disk"  # at the `amount`th operation from now
+    CRASH_AT_COMMIT = "crash-at-commit"  # whoever next commits as leader within `amount` ms, before anybody hears of it
     PAUSE = "pause"
     JUMP = "clock-jump"  # wall clock, `amount` ms
     DRIFT = "clock-drift"  # durations, `amount` permille
@@ -31,6 +34,7 @@ class What(enum.StrEnum):
     CUT = "cut"  # `who` from all others, both ways
     CUT_ONE_WAY = "cut-one-way"  # what `who` says is not heard
     CUT_IN = "cut-in"  # `who` hears nothing
+    CUT_AT_ELECTION = "cut-at-election"  # whoever next becomes leader within `amount` ms, from the other managers, both ways
     LOSS = "loss"  # `amount` permille
     DOUBLE = "duplication"
     LATE = "delay"  # up to `amount` ms, for every fifth message
@@ -60,11 +64,11 @@ class What(enum.StrEnum):
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that is done to the world."""
 
-    at_ms: int
+    at_ms: Count
     what: What
     who: str = ""
     amount: int = 0
-    for_ms: int = 0
+    for_ms: Count = 0
     text: str = ""
 
     def __str__(self) -> str:
@@ -75,17 +79,17 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
 class Shape(msgspec.Struct, frozen=True, omit_defaults=True):
     """How large the world is, and what may go wrong in it (names of families in strategies.py)."""
 
-    managers: int = 3
-    agents: int = 0
-    services: int = 0
-    replicas: int = 3
-    seconds: int = 60
-    clients: int = 2
+    managers: Annotated[int, msgspec.Meta(ge=1)] = 3
+    agents: Count = 0
+    services: Count = 0
+    replicas: Count = 3
+    seconds: Count = 60
+    clients: Count = 2
     faults: tuple[str, ...] = ("network", "crash", "disk", "clock")
     mutant: str = ""
     policy: str = ""
     invariants: tuple[str, ...] = ()
-    snapshot_interval: int = 200
+    snapshot_interval: int = 0  # entries; 0: the seed draws it
 
 
 class Scenario(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,7 +5,7 @@ Everything is drawn here, before the run; while it runs, only the weather is ran
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from sim.draws import Draws
@@ -17,7 +17,7 @@ QUIET_MS: Final = 2000
 KEY_CALLS: Final = 40
 """Calls to one register; then clients go on with the next."""
 
-Family = Callable[[Draws, Shape, int], Step]
+Family = Callable[[Draws, Shape, int], Iterator[Step]]
 
 
 def generate(seed: int, shape: Shape) -> Scenario:
@@ -30,7 +30,7 @@ def generate(seed: int, shape: Shape) -> Scenario:
         pause_ms = draws.choice((150, 400, 1000, 2500))
         at_ms = QUIET_MS
         while (at_ms := at_ms + draws.between(1, 2 * pause_ms)) < end_ms:
-            steps.append(draws.choice(families)(draws, shape, at_ms))
+            steps.extend(draws.choice(families)(draws, shape, at_ms))
     return Scenario(seed, shape, tuple(sorted(steps, key=lambda step: step.at_ms)))
 
 
@@ -74,100 +74,117 @@ def _any(draws: Draws, shape: Shape) -> str:
     return "leader" if draws.chance(350) else f"m{draws.between(1, shape.managers)}"
 
 
-def _network(draws: Draws, shape: Shape, at_ms: int) -> Step:
+def _network(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     who, long_ms, whom = _any(draws, shape), draws.between(50, 4000), draws.choice(("", "managers"))
     match draws.below(6):
         case 0:
-            return Step(at_ms, What.CUT, who, for_ms=long_ms, text=whom)
+            yield Step(at_ms, What.CUT, who, for_ms=long_ms, text=whom)
         case 1:
-            return Step(at_ms, What.CUT_ONE_WAY, who, for_ms=long_ms, text=whom)
+            yield Step(at_ms, What.CUT_ONE_WAY, who, for_ms=long_ms, text=whom)
         case 2:
-            return Step(at_ms, What.CUT_IN, who, for_ms=long_ms, text=whom)
+            yield Step(at_ms, What.CUT_IN, who, for_ms=long_ms, text=whom)
         case 3:
-            return Step(at_ms, What.LOSS, amount=draws.choice((20, 100, 400)), for_ms=long_ms)
+            yield Step(at_ms, What.LOSS, amount=draws.choice((20, 100, 400)), for_ms=long_ms)
         case 4:
-            return Step(at_ms, What.DOUBLE, amount=draws.choice((50, 300)), for_ms=long_ms)
+            yield Step(at_ms, What.DOUBLE, amount=draws.choice((50, 300)), for_ms=long_ms)
         case _:
-            return Step(at_ms, What.LATE, amount=draws.choice((20, 200, 1500)), for_ms=long_ms)
+            yield Step(at_ms, What.LATE, amount=draws.choice((20, 200, 1500)), for_ms=long_ms)
 
 
-def _crash(draws: Draws, shape: Shape, at_ms: int) -> Step:
+def _crash(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     who, long_ms = _any(draws, shape), draws.choice((1, 50, 500, 3000))
     match draws.below(4):
         case 0:
-            return Step(at_ms, What.CRASH, who, for_ms=long_ms)
+            yield Step(at_ms, What.CRASH, who, for_ms=long_ms)
         case 1:
-            return Step(at_ms, What.KILL, who, for_ms=long_ms)
+            yield Step(at_ms, What.KILL, who, for_ms=long_ms)
         case 2:
-            return Step(at_ms, What.PAUSE, who, for_ms=draws.choice((80, 700, 1500, 5000)))
+            yield Step(at_ms, What.PAUSE, who, for_ms=draws.choice((80, 700, 1500, 5000)))
         case _:
-            return Step(at_ms, What.CRASH_AT_DISK, who, draws.below(12), for_ms=draws.between(200, 3000))
+            yield Step(at_ms, What.CRASH_AT_DISK, who, draws.below(12), for_ms=draws.between(200, 3000))
 
 
-def _disk(draws: Draws, shape: Shape, at_ms: int) -> Step:
+def _disk(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     who, long_ms = _any(draws, shape), draws.between(100, 3000)
     match draws.below(8):
         case 0:
-            return Step(at_ms, What.SYNC_FAILS, who, for_ms=long_ms)
+            yield Step(at_ms, What.SYNC_FAILS, who, for_ms=long_ms)
         case 1 | 2:
-            return Step(at_ms, What.DISK_FULL, who, for_ms=long_ms)
+            yield Step(at_ms, What.DISK_FULL, who, for_ms=long_ms)
         case 3 | 4:
-            return Step(at_ms, What.DISK_SLOW, who, draws.choice((5, 50, 400)), for_ms=long_ms)
+            yield Step(at_ms, What.DISK_SLOW, who, draws.choice((5, 50, 400)), for_ms=long_ms)
         case 5:
-            return Step(at_ms, What.BIT_FLIP, who, for_ms=long_ms)
+            yield Step(at_ms, What.BIT_FLIP, who, for_ms=long_ms)
         case _:
-            return Step(at_ms, What.CRASH_AT_DISK, who, draws.below(12), for_ms=long_ms)
+            yield Step(at_ms, What.CRASH_AT_DISK, who, draws.below(12), for_ms=long_ms)
 
 
-def _clock(draws: Draws, shape: Shape, at_ms: int) -> Step:
+def _clock(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     who = _any(draws, shape)
     if draws.chance(500):
-        return Step(at_ms, What.JUMP, who, draws.between(-90_000, 90_000))
-    return Step(at_ms, What.DRIFT, who, draws.choice((-300, -50, 50, 500)), for_ms=draws.between(500, 8000))
+        yield Step(at_ms, What.JUMP, who, draws.between(-90_000, 90_000))
+    else:
+        yield Step(at_ms, What.DRIFT, who, draws.choice((-300, -50, 50, 500)), for_ms=draws.between(500, 8000))
 
 
-def _members(draws: Draws, shape: Shape, at_ms: int) -> Step:
+def _members(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     match draws.below(4):
         case 0:
-            return Step(at_ms, What.ADD, f"m{draws.between(shape.managers + 1, shape.managers + 3)}")
+            yield Step(at_ms, What.ADD, f"m{draws.between(shape.managers + 1, shape.managers + 3)}")
         case 1:
-            return Step(at_ms, What.REMOVE, f"m{draws.between(1, shape.managers + 3)}")
+            yield Step(at_ms, What.REMOVE, f"m{draws.between(1, shape.managers + 3)}")
         case 2:
-            return Step(at_ms, What.REJOIN, f"m{draws.between(1, shape.managers + 1)}", for_ms=draws.between(50, 1000))
+            yield Step(at_ms, What.REJOIN, f"m{draws.between(1, shape.managers + 1)}", for_ms=draws.between(50, 1000))
         case _:
-            return Step(at_ms, What.TRANSFER, f"m{draws.between(1, shape.managers + 1)}")
+            yield Step(at_ms, What.TRANSFER, f"m{draws.between(1, shape.managers + 1)}")
 
 
-def _elections(draws: Draws, shape: Shape, at_ms: int) -> Step:
+def _elections(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     """Leaders that go at bad moments, and networks so lossy and disks so slow that there are many of these."""
-    match draws.below(6):
+    match draws.below(8):
         case 0 | 1:
-            return Step(at_ms, What.CRASH, "leader", for_ms=draws.between(50, 1500))
+            yield Step(at_ms, What.CRASH, "leader", for_ms=draws.between(50, 1500))
         case 2:
-            return Step(at_ms, What.CUT, "leader", for_ms=draws.between(200, 2500), text="managers")
+            yield Step(at_ms, What.CUT, "leader", for_ms=draws.between(200, 2500), text="managers")
         case 3:
             members = [f"m{number}" for number in range(1, shape.managers + 1)]
             draws.shuffle(members)
-            return Step(at_ms, What.CUT, ",".join(members[: shape.managers // 2]), for_ms=draws.between(200, 2500), text="managers")
+            yield Step(at_ms, What.CUT, ",".join(members[: shape.managers // 2]), for_ms=draws.between(200, 2500), text="managers")
         case 4:
-            return Step(at_ms, What.LOSS, amount=draws.choice((250, 450)), for_ms=draws.between(1000, 6000))
+            yield Step(at_ms, What.LOSS, amount=draws.choice((250, 450)), for_ms=draws.between(1000, 6000))
+        case 5:
+            yield Step(at_ms, What.DISK_SLOW, f"m{draws.between(1, shape.managers)}", draws.choice((40, 150, 400)), for_ms=draws.between(1000, 6000))
         case _:
-            return Step(at_ms, What.DISK_SLOW, f"m{draws.between(1, shape.managers)}", draws.choice((40, 150, 400)), for_ms=draws.between(1000, 6000))
+            yield from _old_terms(draws, shape, at_ms)
 
 
-def _agents(draws: Draws, shape: Shape, at_ms: int) -> Step:
+def _old_terms(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
+    """Entries of an old term that come to a majority under a later leader, while somebody else has entries of a term in between:
+    figure 8 of the paper. A leader is left with too few; the next one is cut off as soon as it leads; one of the few leads
+    again, and goes when it has committed; then the one in between comes back.
+    """
+    members = [f"m{number}" for number in range(1, shape.managers + 1)]
+    draws.shuffle(members)
+    few_ms = draws.between(1300, 2200)
+    yield Step(at_ms, What.TRANSFER, members[0])
+    yield Step(at_ms + 150, What.CUT, ",".join(members[: shape.managers // 2]), for_ms=few_ms, text="managers")
+    yield Step(at_ms + 160, What.CUT_AT_ELECTION, amount=few_ms, for_ms=draws.between(2500, 4000))
+    yield Step(at_ms + 150 + few_ms, What.CRASH_AT_COMMIT, amount=2500, for_ms=draws.between(1500, 4000))
+
+
+def _agents(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     who, long_ms = f"n{draws.between(1, max(1, shape.agents))}", draws.choice((10, 1000, 2900, 4500))
     match draws.below(8):
         case 0 | 1:
-            return Step(at_ms, What.AGENT_CRASH, who, for_ms=long_ms, text=draws.choice(("", "machine")))
+            yield Step(at_ms, What.AGENT_CRASH, who, for_ms=long_ms, text=draws.choice(("", "machine")))
         case 2:
-            return Step(at_ms, What.AGENT_PAUSE, who, for_ms=long_ms)
+            yield Step(at_ms, What.AGENT_PAUSE, who, for_ms=long_ms)
         case 3 | 4:
-            return Step(at_ms, What.AGENT_CUT, who, for_ms=long_ms)
+            yield Step(at_ms, What.AGENT_CUT, who, for_ms=long_ms)
         case 5:
-            return Step(at_ms, What.AGENT_LIES, who)
+            yield Step(at_ms, What.AGENT_LIES, who)
         case _:
-            return Step(at_ms, What.TASK_FAILS, who)
+            yield Step(at_ms, What.TASK_FAILS, who)
 
 
 FAMILIES: Final[dict[str, Family]] = {

@@ -13,6 +13,9 @@ from sim.run import Result
 from sim.world import SECOND, Line
 
 MAX_LINES: Final = 9
+MAX_CAUSES: Final = 3
+MILESTONES: Final = ("is leader", "loses", "is killed", "is cut off", "stops", "its ", "the container", "node ")
+"""How lines of managers and agents begin that tell of life and death."""
 WIDTH: Final = 1000
 ROW: Final = 26
 MARGIN: Final = 20
@@ -20,20 +23,22 @@ LANE: Final = 130
 
 
 def chosen(result: Result) -> list[Line]:
-    """At most MAX_LINES, in order: the failure, what directly led to it, and the latest things that were done."""
+    """At most MAX_LINES, in order: the failure, what directly led to it, and the latest things that were done or that changed
+    who is alive and who leads.
+    """
     lines = result.lines
     if not lines:
         return []
     by_number = {line.number: line for line in lines}
     kept: dict[int, Line] = {lines[-1].number: lines[-1]}
     cause = lines[-1].cause
-    while cause and len(kept) < (MAX_LINES + 1) // 2:
+    while cause and len(kept) < MAX_CAUSES:
         kept[cause] = by_number[cause]
         cause = by_number[cause].cause
     for line in reversed(lines[:-1]):
         if len(kept) >= MAX_LINES:
             break
-        if line.who == "world":
+        if line.who == "world" or line.text.startswith(MILESTONES):
             kept.setdefault(line.number, line)
     return [kept[number] for number in sorted(kept)]
 

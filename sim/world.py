@@ -33,6 +33,10 @@ class Line(NamedTuple):
         return f"{self.at_ns / SECOND:12.6f} #{self.number} {self.who}: {self.text}{because}"
 
 
+class Stopped(Exception):
+    """As many events as were wanted have happened, or as much time has passed."""
+
+
 class World:
     """`now_ns` counts from the world's beginning. With `keep` every line is kept; without, only their digest's input
     is not even made: long runs are faster so.
@@ -44,6 +48,8 @@ class World:
         self.lines: list[Line] = []
         self.keep = keep
         self.events = 0
+        self.last_event = -1  # Stopped is raised in the place of the one after it; -1: never
+        self.last_ns = 1 << 62  # and when this is over
         self._heap: list[tuple[int, int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = 0
         self._number = 0
@@ -68,14 +74,18 @@ class World:
         self._cause = self._number
 
     def run(self, until_ns: int) -> None:
-        """Let everything happen that is due until then."""
-        heap = self._heap
-        while heap and heap[0][0] <= until_ns:
+        """Let everything happen that is due until then. Raises Stopped."""
+        heap, end_ns = self._heap, min(until_ns, self.last_ns)
+        while heap and heap[0][0] <= end_ns:
+            if self.events == self.last_event:
+                raise Stopped
             self.now_ns, _, self._cause, action, arguments = heapq.heappop(heap)
             self.events += 1
             action(*arguments)
-        self.now_ns = until_ns
+        self.now_ns = end_ns
         self._cause = 0
+        if end_ns < until_ns:
+            raise Stopped
 
     def trace(self) -> str:
         return "".join(f"{line}\n" for line in self.lines)

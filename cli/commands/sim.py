@@ -10,22 +10,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from cli.api import Api
 from cli.failures import FAILED, CliFailure
 from cli.flags import DURATION, INT, option, options, switch
 from cli.usage import Group, command
 from sim import corpus as cases
 from sim import scenario, timeline
+from sim.failure import BadProperty
 from sim.hunt import hunt as hunt_seeds
 from sim.mutants import MUTANTS
-from sim.properties import BadProperty
-from sim.run import Result
+from sim.run import Result, explained
 from sim.run import run as run_scenario
 from sim.scenario import Scenario, Shape
 from sim.shrink import shrink
 from sim.strategies import FAMILIES, generate
 
 DEFAULT_HUNT_NS: Final = 60 * 1_000_000_000
+SHRINK_S: Final = 20.0
+"""Processor time that a failure may take to be made small."""
+
+MAX_MANAGERS: Final = 31
+
+replace = msgspec.structs.replace
 
 sim = Group(
     "sim",
@@ -42,14 +50,14 @@ sim = Group(
 def _world(decorated: Callable[..., Any]) -> Callable[..., Any]:
     """The flags that say how large the world is and what goes wrong in it."""
     for decorate in reversed((
-        option("--managers", help="Managers (default 3)", type=INT, default=3),
-        option("--nodes", help="Nodes with agents (default 0: the managers alone)", type=INT, default=0),
-        option("--services", help="Services (default 0)", type=INT, default=0),
-        option("--replicas", help="Replicas of a service (default 3)", type=INT, default=3),
-        option("--clients", help="Clients that write and read registers (default 2)", type=INT, default=2),
-        option("--minutes", help="Simulated minutes with faults (default 1)", type=INT, default=1),
+        option("--managers", help="Managers (default 3)", type=INT),
+        option("--nodes", help="Nodes with agents (default 0: the managers alone)", type=INT),
+        option("--services", help="Services (default 0)", type=INT),
+        option("--replicas", help="Replicas of a service (default 3)", type=INT),
+        option("--clients", help="Clients that write and read registers (default 2)", type=INT),
+        option("--minutes", help="Simulated minutes with faults (default 1)", type=INT),
         option("--faults", help=f"Families of faults, with commas: {', '.join(FAMILIES)}, all or none (default network,crash,disk,clock)"),
-        option("--mutant", help=f"A mistake to put in: {', '.join(name for name in MUTANTS if name)}", default=""),
+        option("--mutant", help=f"A mistake to put in, in the world of the corpus where it shows: {', '.join(name for name in MUTANTS if name)}", default=""),
         option("--policy", help="A Python file with fits, rank or place: another placement", default=""),
         options("--invariant", help="A Python file with an invariant"),
         option("--save", help="Where a failing run is saved (default sim-SEED.json)"),
@@ -59,23 +67,33 @@ def _world(decorated: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _shape(flags: dict[str, Any]) -> Shape:
-    named = flags["faults"]
-    if named is None:
-        faults = Shape().faults + (("agents",) if flags["nodes"] else ())
-    else:
-        faults = {"all": tuple(FAMILIES), "none": ()}.get(named, tuple(named.split(",")))
-    if unknown := [name for name in faults if name not in FAMILIES]:
-        raise CliFailure(f"there is no family of faults {unknown[0]!r}: {', '.join(FAMILIES)}")
+    """The flags that were given, on top of the world in which the mistake shows, or of an ordinary one."""
     if flags["mutant"] not in MUTANTS:
         raise CliFailure(f"there is no mutant {flags['mutant']!r}: {', '.join(name for name in MUTANTS if name)}")
-    if flags["managers"] < 1 or min(flags["nodes"], flags["services"], flags["clients"]) < 0 or flags["minutes"] < 1:
-        raise CliFailure("a world has at least one manager and one minute")
-    if not flags["nodes"]:
-        faults = tuple(name for name in faults if name != "agents")
-    return Shape(
-        managers=flags["managers"], agents=flags["nodes"], services=flags["services"], replicas=flags["replicas"], seconds=60 * flags["minutes"],
-        clients=flags["clients"], faults=faults, mutant=flags["mutant"], policy=_path(flags["policy"]), invariants=tuple(map(_path, flags["invariant"])),
-    )  # fmt: skip
+    shape = cases.world_of(flags["mutant"])
+    minutes = flags["minutes"]
+    given = {
+        "managers": flags["managers"], "agents": flags["nodes"], "services": flags["services"], "replicas": flags["replicas"], "clients": flags["clients"],
+        "seconds": None if minutes is None else 60 * minutes, "policy": _path(flags["policy"]) or None, "invariants": tuple(map(_path, flags["invariant"])),
+        "faults": _families(flags["faults"], shape.faults + (("agents",) if flags["nodes"] else ())),
+    }  # fmt: skip
+    shape = replace(shape, **{name: value for name, value in given.items() if value is not None})
+    if shape.managers < 1 or min(shape.agents, shape.services, shape.replicas, shape.clients) < 0 or shape.seconds < 1:
+        raise CliFailure("a world has at least one manager and one minute, and of nothing less than none")
+    if shape.managers > MAX_MANAGERS:
+        raise CliFailure(f"a world has at most {MAX_MANAGERS} managers")
+    if shape.services and not shape.agents:
+        raise CliFailure("services need nodes: give --nodes too")
+    return shape if shape.agents else replace(shape, faults=tuple(name for name in shape.faults if name != "agents"))
+
+
+def _families(named: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+    if named is None:
+        return tuple(dict.fromkeys(usual))
+    faults = {"all": tuple(FAMILIES), "none": ()}.get(named, tuple(named.split(",")))
+    if unknown := [name for name in faults if name not in FAMILIES]:
+        raise CliFailure(f"there is no family of faults {unknown[0]!r}: {', '.join(FAMILIES)}, all or none")
+    return faults
 
 
 def _path(name: str) -> str:
@@ -104,7 +122,7 @@ def run(_api: Api, arguments: tuple[str, ...], seed: int, trace: bool | None, di
     if digest:
         print(result.digest, flush=True)
     if result.failure:
-        _report(shrink(_run(wanted, keep=True), _say), flags["save"])
+        _report(result, flags["save"])
     print(f"seed {seed}: all is well: {_size(result)}, {result.simulated_s:.0f} s simulated in {took_s:.1f} s", flush=True)
 
 
@@ -114,13 +132,17 @@ def run(_api: Api, arguments: tuple[str, ...], seed: int, trace: bool | None, di
 def replay(_api: Api, arguments: tuple[str, ...], svg: str | None, trace: bool | None) -> None:
     try:
         wanted = scenario.decode(Path(arguments[0]).read_bytes())
-    except (OSError, ValueError) as error:
+        result = explained(run_scenario(wanted, keep=False))
+    except OSError as error:
+        raise CliFailure(f"{arguments[0]}: {error.strerror}") from error
+    except ValueError as error:
+        raise CliFailure(f"{arguments[0]}: {error}") from error
+    except BadProperty as error:
         raise CliFailure(str(error)) from error
-    result = _run(wanted, keep=True)
     if trace:
         print("".join(f"{line}\n" for line in result.lines), end="")
     if svg:
-        Path(svg).write_text(timeline.svg(result))
+        _write(Path(svg), timeline.svg(result).encode())
     if result.failure:
         print(timeline.text(result), flush=True)
         raise CliFailure(f"seed {wanted.seed}: {result.failure}", FAILED)
@@ -139,7 +161,7 @@ def hunt(_api: Api, arguments: tuple[str, ...], for_ns: int, seed: int, **flags:
         raise CliFailure(str(error)) from error
     print(f"{hunted.runs} runs from seed {seed} on, {hunted.simulated_s / 60:.0f} simulated minutes, {hunted.events} events", flush=True)
     if hunted.found is not None:
-        _report(shrink(_run(hunted.found.scenario, keep=True), _say), flags["save"])
+        _report(hunted.found, flags["save"])
     print("all is well", flush=True)
 
 
@@ -160,14 +182,23 @@ def _say(line: str) -> None:
     print(f"shrinking: {line}", file=sys.stderr, flush=True)
 
 
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise CliFailure(f"{path}: {error.strerror}") from error
+
+
 def _size(result: Result) -> str:
     return f"{len(result.scenario.steps)} operations and faults, {result.calls} client calls, {result.events} events"
 
 
-def _report(result: Result, save: str | None) -> None:
-    """Always raises CliFailure."""
-    seed = result.scenario.seed
-    path = Path(save or f"sim-{seed}.json")
-    path.write_bytes(scenario.encode(scenario.found(result.scenario, result.failure)))
+def _report(found: Result, save: str | None) -> None:
+    """Make it small, save and show it. Always raises CliFailure."""
+    print(f"seed {found.scenario.seed} fails: {found.failure}", file=sys.stderr, flush=True)
+    until_s = time.process_time() + SHRINK_S
+    result = explained(shrink(found, _say, goes_on=lambda: time.process_time() < until_s))
+    path = Path(save or f"sim-{found.scenario.seed}.json")
+    _write(path, scenario.encode(scenario.found(result.scenario, result.failure)))
     print(timeline.text(result), flush=True)
-    raise CliFailure(f"seed {seed}: {result.failure}\nsaved: festoon sim replay {path} [--svg FILE]", FAILED)
+    raise CliFailure(f"seed {result.scenario.seed}: {result.failure}\nsaved: festoon sim replay {path} [--svg FILE]", FAILED)

@@ -14,6 +14,7 @@ from manager.raft.log import Entry
 from manager.raft.messages import Message, MessageKind
 from manager.raft.votes import quorum
 from manager.raft_storage.records import Record
+from manager.raft_storage.snapshots import Snapshot
 from sim.failure import Broken
 
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ class RaftChecks:
             if None not in (known.before, before) and known.before != before:
                 raise Broken(f"entry {entry.index} of term {entry.term} follows terms {known.before} and {before}")
             before = entry.term
+
+    def saves(self, manager: Manager, snapshot: Snapshot) -> None:
+        """A snapshot of its own store is about to be written: it holds only what is in the log on this disk."""
+        durable, _ = self._durable[manager.raft_id]
+        if snapshot.index > durable:
+            raise Broken(f"{manager.name}'s snapshot of entry {snapshot.index} overtakes its log, which ends at entry {durable} on its disk")
 
     def stepped(self, manager: Manager) -> None:
         """A manager has done something."""
