@@ -17,11 +17,12 @@ AGENTS = int(os.environ.get("SIM_AGENTS", "10000"))
 MINUTES = int(os.environ.get("SIM_MINUTES", "10"))
 SERVICES = 100
 TASKS_PER_AGENT = 10
+SNAPSHOT_INTERVAL = 200
 
 
 def measure(report: Report, runs: int) -> None:
-    small = Shape(managers=3, agents=100, services=20, replicas=5, seconds=600, clients=0, faults=())
-    faulty = Shape(managers=3, agents=100, services=20, replicas=5, seconds=60)
+    small = Shape(managers=3, agents=100, services=20, replicas=5, seconds=600, clients=0, faults=(), snapshot_interval=SNAPSHOT_INTERVAL)
+    faulty = Shape(managers=3, agents=100, services=20, replicas=5, seconds=60, snapshot_interval=SNAPSHOT_INTERVAL)
     large = Shape(managers=3, agents=AGENTS, services=SERVICES, replicas=AGENTS * TASKS_PER_AGENT // SERVICES, seconds=60 * MINUTES, clients=0, faults=())
     for number in range(1, runs + 1):
         result, took_s = _timed(small, number)

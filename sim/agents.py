@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent.step import Action, Seen, step
-from cluster.model.assignments import Assignments, TaskItem
+from cluster.model.assignments import Assignments, Item, TaskItem
 from cluster.model.ids import NodeId
 from cluster.model.objects import NodeDescription, Task, TaskStatus
 from cluster.model.specs import Platform, Resources
 from cluster.model.task_state import TaskState
-from cluster.wire.calls import Applied, OpenSession, UpdateStatuses
+from cluster.wire.calls import Applied, IssueCertificate, IssuedCertificate, OpenSession, UpdateStatuses
 from sim.network import Connection
 from sim.process import Process
 from sim.world import MS, SECOND, START_NS
@@ -72,11 +72,13 @@ class Agent:
         self._turn = number
         self._version: int | None = None
         self._held: dict[str, Held] = {}
+        self.told: dict[str, Item] = {}  # what the managers' stream says, folded
         self._waiting: dict[str, TaskStatus] = {}
         self._sending: dict[str, TaskStatus] = {}
         self._old: list[tuple[str, TaskStatus]] = []
         self.containers: dict[str, Container] = {}
         self.removed = False
+        self.certified = True  # its certificate has not expired
 
     # -- life
 
@@ -91,10 +93,12 @@ class Agent:
         if not self.process.alive:
             return
         self._cluster.world.note(self.name, "its machine goes down" if machine else "its agent is killed")
+        self._cluster.world.occurred["machine down" if machine else "agent killed"] += 1
         self.process.end()
         self._cluster.network.hang_up(self.process)
         self._connection, self._version = None, None
         self._held.clear()
+        self.told.clear()
         self._waiting.clear()
         self._sending.clear()
         if machine:
@@ -120,7 +124,7 @@ class Agent:
             self._dial_later()
             return
         self._connection, self._version = connection, None
-        connection.send(AGENT_SIDE, OpenSession(self._description, self._address))
+        connection.send(AGENT_SIDE, OpenSession(self._description, self._address) if self.certified else IssueCertificate(""))
 
     def _dial_later(self) -> None:
         self._turn += 1
@@ -133,6 +137,10 @@ class Agent:
             self._lose()
         elif isinstance(message, Assignments):
             self._take(connection, message)
+        elif isinstance(message, IssuedCertificate):
+            self._cluster.world.note(self.name, "has a new certificate")
+            self.certified = True
+            self._lose()
         elif isinstance(message, bool):
             self._acknowledged(durable=message)
 
@@ -143,11 +151,24 @@ class Agent:
         self._requeue()
         self._dial_later()
 
+    def expire(self) -> None:
+        """Its certificate has expired while it was away, as on a suspended machine: no session before it has been renewed."""
+        self._cluster.world.note(self.name, "finds its certificate expired")
+        self._cluster.world.occurred["certificate expired"] += 1
+        self.certified = False
+        if self._connection is not None:
+            self._lose()
+
     def _take(self, connection: Connection, message: Assignments) -> None:
         if not message.complete and message.applies_to != self._version:
             self._cluster.world.note(self.name, f"has version {self._version}, hears {message.applies_to}: begins anew")
             self._lose()
             return
+        if message.complete:
+            self.told.clear()
+        for key in message.removals:
+            self.told.pop(key, None)
+        self.told.update((item.key, item) for item in message.upserts)
         tasks = {item.task.id: item.task for item in message.upserts if isinstance(item, TaskItem)}
         if message.complete:
             known = (*self._held, *(task_id for task_id in self.containers if task_id not in self._held))
@@ -274,6 +295,7 @@ class Agent:
         task_id = self._draws.choice(running)
         container = self.containers[task_id]
         container.seen, container.exit_code = Seen.ENDED, FAILED
+        self._cluster.world.occurred["task failed"] += 1
         self._cluster.world.note(self.name, f"the container of task {task_id} exits")
         if (held := self._held.get(task_id)) is not None and self.process.alive:
             self.process.later(0, self._advance, held)
@@ -315,5 +337,6 @@ class Agent:
     def lie(self) -> None:
         """Say again what was true once, as a message that comes very late would."""
         if self._connection is not None and self._version is not None and self._old:
+            self._cluster.world.occurred["late report"] += 1
             self._cluster.world.note(self.name, "reports what was true once")
             self._connection.send(AGENT_SIDE, UpdateStatuses((self._old[0],)))

@@ -17,7 +17,7 @@ from sim.clients import Client
 from sim.control_plane import ControlPlane
 from sim.draws import Draws
 from sim.manager import Manager
-from sim.network import Network
+from sim.network import SILENCE_NS, Network
 from sim.parts import Parts
 from sim.properties import Properties
 from sim.scenario import Shape
@@ -64,7 +64,7 @@ class SimCluster:
     """Everything. `start` lets it live."""
 
     def __init__(self, seed: int, shape: Shape, parts: Parts, properties: Properties, *, keep: bool = True) -> None:
-        large = shape.agents > MANY_AGENTS
+        large = self.is_large = shape.agents > MANY_AGENTS
         self.shape = shape
         self.parts = parts
         self.options = LARGE if large else _small(seed, agents=shape.agents > 0)
@@ -98,14 +98,15 @@ class SimCluster:
         return max(leading, key=lambda manager: manager.member.raft.term if manager.member else 0, default=None)
 
     def may_lose(self, manager: Manager, *, removed: bool = False) -> bool:
-        """Whether a majority of the voters has its state when this one loses its own, or is removed. Nobody survives the
-        loss of more.
+        """Whether a majority of the voters has its state when this one loses its own, or is removed: of those that are committed, and
+        of those that are about to be. Nobody survives the loss of more.
         """
         leader = self.leader()
         if leader is None or leader.member is None:
             return False
         kept = [known.raft_id for known in self.managers if known is not manager and not known.lost]
-        for group in (leader.member.membership.voters, leader.member.membership.ids):
+        log = leader.member.raft.log
+        for group in (group for known in (log.membership, log.memberships.at(log.committed)) for group in (known.voters, known.ids)):
             needed = quorum(sum(not removed or raft_id != manager.raft_id for raft_id in group))
             if sum(raft_id in kept for raft_id in group) < needed:
                 return False
@@ -123,6 +124,12 @@ class SimCluster:
             known.suspect, known.damage = False, ""
         self._by_id[raft_id] = known
         known.start()
+
+    def hung_up(self, manager: Manager, *, killed: bool) -> None:
+        """Its process has ended. The others hear of it at once from its kernel, or by silence when its machine is gone."""
+        for other in self.managers:
+            if other is not manager and not self.network.is_cut(manager.name, other.name):
+                other.process.later(self.network.delay() if killed else SILENCE_NS, other.lose, manager.raft_id)
 
     # -- what managers tell
 

@@ -4,15 +4,20 @@ for runs.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from cluster.model.assignments import Item, TaskItem
 from cluster.model.changes import Change, Kind, created
 from cluster.model.errors import ClusterError
 from cluster.model.ids import ClusterId, NetworkId
 from cluster.model.objects import Cluster, Meta, Network, Node, NodeState
 from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, ServiceModeKind
 from cluster.model.task_state import TaskState, is_final
+from cluster.wire.calls import OpenSession
+from manager.dispatcher.assignments import Board, concerns_agent
 from manager.raft.effects import Answer
+from manager.store import Store
 from sim.agents import Agent
 from sim.network import Connection, Handler
 from sim.reign import Reign
@@ -96,7 +101,7 @@ class ControlPlane:
             if message is None:
                 if reign is not None:
                     reign.closed(connection, node_id)
-            elif reign is None:
+            elif reign is None or (isinstance(message, OpenSession) and not self._by_name[node_id].certified):
                 connection.close(1)
             else:
                 reign.hear(connection, node_id, message)
@@ -130,4 +135,37 @@ class ControlPlane:
         for agent in self.agents:
             if store.get(Kind.NODE, agent.name) is not None and set(agent.running) != on_nodes.get(agent.name, set()):
                 return f"node {agent.name} runs other tasks than the managers believe"
+        return self._untold(store) or _too_many_kept(store)
+
+    def _untold(self, store: Store) -> str:
+        """The fold of what an agent was told is what it would be told now, all at once."""
+        if self._cluster.is_large:
+            return ""
+        board = Board(item for kind in Kind for item in store.all(kind))
+        for agent in self.agents:
+            wanted = {item.key: item for item in board.open(agent.node_id)} if store.get(Kind.NODE, agent.name) is not None else agent.told
+            if agent.told.keys() != wanted.keys() or not all(_is_told(agent.told[key], wanted[key]) for key in wanted):
+                return f"node {agent.name} was told otherwise than it would be told now"
         return ""
+
+    def check_plan(self, leader: Manager) -> None:
+        """What the leader's planner keeps by change is right. Raises Broken."""
+        if (reign := self._reigns.get(leader.name)) is not None:
+            reign.check_index()
+
+
+def _is_told(told: Item, wanted: Item) -> bool:
+    """What of a task's does not concern its agent is not told again."""
+    if isinstance(told, TaskItem) and isinstance(wanted, TaskItem):
+        return not concerns_agent(told.task, wanted.task)
+    return told == wanted
+
+
+def _too_many_kept(store: Store) -> str:
+    """Of what has finished, at most so many tasks are kept for each slot."""
+    limit = store.all(Kind.CLUSTER)[0].spec.task_history_limit
+    kept = Counter((task.service_id, task.slot or task.node_id) for task in store.all(Kind.TASK) if is_final(task.status.state))
+    for (service_id, slot), count in kept.items():
+        if count > limit:
+            return f"slot {slot} of service {service_id} keeps {count} finished tasks"
+    return ""

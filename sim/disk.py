@@ -8,6 +8,7 @@ can be told to crash at its n-th operation from now, to fail syncs, to be full, 
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -54,16 +55,19 @@ class _File:
         self.durable_size = self.size
         self.pending.clear()
 
-    def lose(self, draws: Draws) -> None:
+    def lose(self, draws: Draws, occurred: Counter[str]) -> None:
         """Power is lost: of what was not synced, any sectors may be there."""
         size = self.size if self.pending and draws.chance(500) else self.durable_size
         for offset, data in self.pending:
             if draws.chance(300):
+                occurred["lost write"] += 1
                 continue
             whole = draws.chance(300)
-            for start in range(0, len(data), SECTOR_BYTES):
-                if whole or draws.chance(600):
-                    _put(self.durable, offset + start, data[start : start + SECTOR_BYTES])
+            pieces = _sectors(offset, data)
+            kept = [piece for piece in pieces if whole or draws.chance(600)]
+            for start, piece in kept:
+                _put(self.durable, start, piece)
+            occurred["torn write"] += 0 < len(kept) < len(pieces)
         self.pending.clear()
         self.size = self.durable_size = max(size, len(self.durable)) if self.durable else size
         self.data = bytearray(self.durable)
@@ -74,6 +78,16 @@ class _File:
             if draws.chance(500):
                 _put(self.durable, offset, data)
         self.pending.clear()
+
+
+def _sectors(offset: int, data: bytes) -> list[tuple[int, bytes]]:
+    """The write as the disk's sectors take it: (offset, bytes) of each."""
+    pieces, start = [], 0
+    while start < len(data):
+        end = start + SECTOR_BYTES - (offset + start) % SECTOR_BYTES
+        pieces.append((offset + start, data[start:end]))
+        start = end
+    return pieces
 
 
 def _put(buffer: bytearray, offset: int, data: bytes) -> None:
@@ -91,6 +105,7 @@ class SimDisk:
         self.full = False
         self.fail_syncs = False
         self.operations = 0
+        self.occurred: Counter[str] = Counter()  # faults that did something, by name
         self._crash_in = NEVER
         self._files: dict[str, _File] = {}
         self._durable_names: dict[str, _File] = {}
@@ -108,12 +123,13 @@ class SimDisk:
         """Power is lost now."""
         self._crash_in = NEVER
         kept = self._draws.between(0, len(self._unsynced))
+        self.occurred["lost name"] += len(self._unsynced) - kept
         for change in self._unsynced[:kept]:
             change(self._durable_names)
         self._unsynced.clear()
         self._files = dict(self._durable_names)
         for name in sorted(self._files):
-            self._files[name].lose(self._draws)
+            self._files[name].lose(self._draws, self.occurred)
         self._open.clear()
 
     def kill(self) -> None:
@@ -133,6 +149,7 @@ class SimDisk:
             return ""
         name, file, end = self._draws.choice(places)
         offset, bit = self._draws.below(end), 1 << self._draws.below(8)
+        self.occurred["bit flip at rest"] += 1
         file.durable[offset] ^= bit
         if offset < len(file.data):
             file.data[offset] ^= bit
@@ -180,6 +197,7 @@ class SimDisk:
         self._operate()
         file = self._open[descriptor]
         if self.full or sum(f.size for f in self._files.values()) + size_bytes - file.size > self.capacity_bytes:
+            self.occurred["full disk"] += 1
             raise OSError(errno.ENOSPC, "No space left on device")
         file.size = max(file.size, size_bytes)
 
@@ -187,6 +205,7 @@ class SimDisk:
         self._operate()
         file = self._open[descriptor]
         if self.full and offset + len(data) > file.size:
+            self.occurred["full disk"] += 1
             raise OSError(errno.ENOSPC, "No space left on device")
         file.write(offset, bytes(data))
         return len(data)
@@ -200,6 +219,7 @@ class SimDisk:
         file = self._open[descriptor]
         if self.fail_syncs:
             file.forget_pending(self._draws)
+            self.occurred["failed sync"] += 1
             raise OSError(errno.EIO, "Input/output error")
         file.sync()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from cluster.model.errors import ClusterError
 from manager.raft.effects import Answer
 from manager.raft.membership import Membership
@@ -20,10 +22,13 @@ from sim.scenario import Step, What
 from sim.traps import Moment
 from sim.world import MS
 
-REJOIN_NS: Final = 200 * MS
+AGAIN_NS: Final = 300 * MS
 CATCH_UP_NS: Final = 500 * MS
 CATCH_UP_TRIES: Final = 40
 MANAGERS_ONLY: Final = "managers"
+FLAP_NS: Final = 300 * MS
+
+replace = msgspec.structs.replace
 
 Act = Callable[[SimCluster, Step], None]
 
@@ -48,9 +53,16 @@ def _after(cluster: SimCluster, step: Step, action: Callable[..., None], *argume
 
 
 def _crash(cluster: SimCluster, step: Step) -> None:
-    if (manager := _manager(cluster, step)) is not None and manager.process.alive:
-        manager.crash()
-        _after(cluster, step, manager.start)
+    """With an `amount`, it loses power again at that operation of its start."""
+    manager = _manager(cluster, step)
+    if manager is None or not manager.process.alive:
+        return
+    manager.crash()
+    if step.amount:
+        _after(cluster, step, manager.disk.crash_in, step.amount)
+        cluster.world.later(step.for_ms * MS + AGAIN_NS, manager.disk.crash_in, NEVER)
+        cluster.world.later(step.for_ms * MS + AGAIN_NS, manager.start)
+    _after(cluster, step, manager.start)
 
 
 def _kill(cluster: SimCluster, step: Step) -> None:
@@ -92,11 +104,13 @@ def _pause(cluster: SimCluster, step: Step) -> None:
 def _jump(cluster: SimCluster, step: Step) -> None:
     if (manager := _manager(cluster, step)) is not None:
         manager.process.wall_skew_ns += step.amount * MS
+        cluster.world.occurred["clock jump"] += 1
 
 
 def _drift(cluster: SimCluster, step: Step) -> None:
     if (manager := _manager(cluster, step)) is not None:
         manager.process.drift_permille = step.amount
+        cluster.world.occurred["clock skew"] += 1
         _after(cluster, step, setattr, manager.process, "drift_permille", 0)
 
 
@@ -320,6 +334,23 @@ def _agent_lies(cluster: SimCluster, step: Step) -> None:
         agent.lie()
 
 
+def _agent_flaps(cluster: SimCluster, step: Step) -> None:
+    """It is killed and comes back, `amount` times."""
+    agent = cluster.control.agent(step.who)
+    if agent is None or step.amount == 0:
+        return
+    if agent.process.alive:
+        cluster.world.occurred["agent flaps"] += 1
+        agent.crash(machine=False)
+        cluster.world.later(FLAP_NS, agent.start)
+    cluster.world.later(2 * FLAP_NS, _agent_flaps, cluster, replace(step, amount=step.amount - 1))
+
+
+def _certificate_expires(cluster: SimCluster, step: Step) -> None:
+    if (agent := cluster.control.agent(step.who)) is not None and agent.process.alive:
+        agent.expire()
+
+
 def _task_fails(cluster: SimCluster, step: Step) -> None:
     if (agent := cluster.control.agent(step.who)) is not None:
         agent.fail_one()
@@ -352,5 +383,7 @@ FAULTS: Final[dict[What, Act]] = {
     What.AGENT_PAUSE: _agent_pause,
     What.AGENT_CUT: _cut,
     What.AGENT_LIES: _agent_lies,
+    What.AGENT_FLAPS: _agent_flaps,
+    What.CERTIFICATE: _certificate_expires,
     What.TASK_FAILS: _task_fails,
 }

@@ -96,6 +96,7 @@ class Manager:
                 recovered = with_record(recovered, record)
             hard_state, log = recover(str(self._path), recovered, snapshot, self.founded)
         except Crashed:
+            self.world.occurred["power loss in a start"] += 1
             self.crash("in the middle of its start")
             return
         except StorageFault as fault:
@@ -120,6 +121,7 @@ class Manager:
         """Power is lost, perhaps in the middle of a write."""
         if not self.process.alive:
             return
+        self.world.occurred["power loss"] += 1
         if self._begun:
             self._begun = False
             self.disk.crash_in(self.draws.below(4))
@@ -130,21 +132,24 @@ class Manager:
             if not self.process.alive:
                 return  # it had something to say yet, and went with that
         self.disk.crash()
-        self._end(how)
+        self._end(how, killed=False)
 
     def kill(self) -> None:
         """Only the process ends."""
         if self.process.alive:
+            self.world.occurred["process killed"] += 1
             self.disk.kill()
             self._end("is killed")
 
-    def _end(self, how: str) -> None:
+    def _end(self, how: str, *, killed: bool = True) -> None:
+        """`killed`: only the process ended, and its kernel tells the others."""
         self.world.note(self.name, how)
         self.process.end()
         self.member = None
         self.cluster.checks.ended(self)
         waiting, self._waiting = self._waiting, {}
         self.cluster.network.hang_up(self.process)
+        self.cluster.hung_up(self, killed=killed)
         self.cluster.lost_leadership(self)
         for answered in waiting.values():
             answered(Unavailable("the manager has ended"))
@@ -218,6 +223,13 @@ class Manager:
         if message.kind in IDLE and not self._woken:
             self._round()  # nothing would have come together with it
         else:
+            self.wake()
+
+    def lose(self, raft_id: int) -> None:
+        """The connection to another manager broke."""
+        if self.member is not None:
+            self.world.occurred["connection between managers lost"] += 1
+            self.member.lost(raft_id)
             self.wake()
 
     # -- the loop
@@ -324,6 +336,7 @@ class Manager:
 
     def _next_job(self, cost_ns: int) -> None:
         self._busy = self._begun = True
+        self.world.occurred["slow write"] += self.slow_ns > 0
         self.process.later(cost_ns + self.draws.below(cost_ns) + self.slow_ns, self._run_job)
 
     def _run_job(self) -> None:
@@ -340,6 +353,7 @@ class Manager:
         try:
             job()
         except Crashed:
+            self.world.occurred["power loss in a system call"] += 1
             self.crash(f"loses power in the middle of operation {self.disk.operations} of its disk")
         except StorageFault as fault:
             self.disk.kill()

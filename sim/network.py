@@ -106,6 +106,7 @@ class Network:
         self._draws = world.draws.fork("network")
         self._cuts: dict[tuple[str, str], int] = {}  # (from, to): how many partitions cut it
         self._connections: dict[str, dict[Connection, None]] = {}
+        self._latest: dict[tuple[str, str], int] = {}  # when the last one arrives, in bad weather
         self.sent = self.lost = 0
 
     def is_cut(self, sender: str, to: str) -> bool:
@@ -126,11 +127,26 @@ class Network:
         weather = self.weather
         if self.is_cut(sender, to.name) or (weather.loss_permille and self._draws.chance(weather.loss_permille)):
             self.lost += 1
+            self.world.occurred["message lost" if weather.loss_permille else "message cut off"] += 1
             return
-        for _ in range(2 if weather.double_permille and self._draws.chance(weather.double_permille) else 1):
+        if weather.late_permille or weather.double_permille:
+            self._in_bad_weather(sender, to, action, arguments)
+            return
+        to.later(self.delay(), action, *arguments)
+
+    def _in_bad_weather(self, sender: str, to: Process, action: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        """Twice, late, or behind others that were sent after it."""
+        weather, occurred = self.weather, self.world.occurred
+        copies = 2 if weather.double_permille and self._draws.chance(weather.double_permille) else 1
+        occurred["message doubled"] += copies - 1
+        for _ in range(copies):
             delay_ns = self.delay()
             if weather.late_permille and self._draws.chance(weather.late_permille):
                 delay_ns += self._draws.below(weather.late_ns + 1)
+                occurred["message late"] += 1
+            at_ns = self.world.now_ns + delay_ns
+            occurred["message reordered"] += at_ns < self._latest.get((sender, to.name), 0)
+            self._latest[sender, to.name] = at_ns
             to.later(delay_ns, action, *arguments)
 
     # -- connections
@@ -157,6 +173,7 @@ class Network:
 
     def cut(self, pairs: tuple[tuple[str, str], ...]) -> None:
         """Nothing passes from the first to the second of each pair, until `mend` of the same."""
+        self.world.occurred["partition" if {(to, one) for one, to in pairs} == set(pairs) else "partition one way"] += 1
         for pair in pairs:
             self._cuts[pair] = self._cuts.get(pair, 0) + 1
         for connection in self._crossing(pairs):

@@ -15,8 +15,11 @@ from cluster.model.objects import Service
 from cluster.model.specs import (
     Availability,
     ContainerSpec,
+    EndpointSpec,
     FailureAction,
     Placement,
+    PortConfig,
+    PublishMode,
     Resources,
     RestartPolicy,
     ServiceMode,
@@ -32,32 +35,52 @@ from manager.raft.effects import Answer
 from manager.store import Store
 from sim.cluster import SimCluster
 from sim.draws import Draws
-from sim.scenario import Step, What
+from sim.scenario import Shape, Step, What
 from sim.world import MS
 
 Decision = Callable[[Store, Any, int, Draws], tuple[tuple[Change, ...], Ids]]
 
 RETRY_NS: Final = 300 * MS
 TRIES: Final = 10
+PATIENT_TRIES: Final = 100
 MIB: Final = 1 << 20
+FIRST_PORT: Final = 8000
+FEW_AGENTS: Final = 20
 
 
-def service_spec(name: str, replicas: int, variant: int, shape_replicas: int) -> ServiceSpec:
-    """One of many services, by number: the same number is the same spec. Odd ones roll by starting first."""
+def service_spec(name: str, replicas: int, variant: int, shape: Shape) -> ServiceSpec:
+    """One of many services, by number: the same number is the same spec. Every third service is global, where nodes are few."""
     draws = Draws(variant).fork("service")
+    is_global = int(name.removeprefix("s")) % 3 == 0 and shape.agents <= FEW_AGENTS
+    port = draws.choice((None, None, PublishMode.INGRESS, PublishMode.HOST if is_global else PublishMode.INGRESS))
+    limited = not is_global and draws.chance(250)
+    # where a new task needs what the old one holds, it can't start first; and there are nodes enough for all replicas
+    exclusive = limited or port is PublishMode.HOST
+    placement = draws.choice((None, Placement(spread=("node.labels.zone",)), Placement(("node.labels.zone!=z9",))))
+    if limited:
+        placement = Placement(max_replicas=2 + 2 * shape.replicas // max(1, shape.agents))
     task = TaskSpec(
         ContainerSpec(f"image:{variant}"),
         reservations=Resources(0, draws.choice((16, 64)) * MIB) if draws.chance(500) else None,
         restart=RestartPolicy(delay_ns=draws.choice((0, 200, 1000)) * MS),
-        placement=draws.choice((None, Placement(spread=("node.labels.zone",)), Placement(("node.labels.zone!=z9",)))),
+        placement=placement,
     )
     update = UpdateConfig(
         parallelism=draws.choice((0, 1, 2)),
         failure_action=FailureAction.CONTINUE,
         monitor_ns=draws.choice((100, 1000)) * MS,
-        order=draws.choice((UpdateOrder.STOP_FIRST, UpdateOrder.START_FIRST)),
+        order=UpdateOrder.STOP_FIRST if exclusive else draws.choice((UpdateOrder.STOP_FIRST, UpdateOrder.START_FIRST)),
     )
-    return ServiceSpec(name, task, mode=ServiceMode(ServiceModeKind.REPLICATED, replicas or shape_replicas), update=update)
+    mode = ServiceMode(ServiceModeKind.GLOBAL) if is_global else ServiceMode(ServiceModeKind.REPLICATED, replicas or shape.replicas)
+    return ServiceSpec(name, task, mode=mode, update=update, endpoint=_endpoint(name, port))
+
+
+def _endpoint(name: str, mode: PublishMode | None) -> EndpointSpec | None:
+    """A port of the node's that is the service's own, or one of all nodes that the allocator chooses."""
+    if mode is None:
+        return None
+    number = FIRST_PORT + int(name.removeprefix("s")) if mode is PublishMode.HOST else 0
+    return EndpointSpec(ports=(PortConfig(target_port=80, published_port=number, publish_mode=mode),))
 
 
 def _decide(cluster: SimCluster, decision: Decision, request: Callable[[Store], object], tries: int = TRIES) -> None:
@@ -87,7 +110,7 @@ def _decide(cluster: SimCluster, decision: Decision, request: Callable[[Store], 
 
 
 def _service(cluster: SimCluster, step: Step) -> None:
-    spec = service_spec(step.who, step.amount, _variant(step), cluster.shape.replicas)
+    spec = service_spec(step.who, step.amount, _variant(step), cluster.shape)
     _decide(cluster, services.create, lambda _store: ServiceWrite(spec))
 
 
@@ -101,7 +124,7 @@ def _update(cluster: SimCluster, step: Step) -> None:
         if service is None:
             return None
         replicas = service.spec.mode.replicas or 0
-        return ServiceWrite(service_spec(step.who, replicas, _variant(step), replicas), id=service.id, version=service.meta.version)
+        return ServiceWrite(service_spec(step.who, replicas, _variant(step), cluster.shape), id=service.id, version=service.meta.version)
 
     _decide(cluster, services.update, request)
 
@@ -109,7 +132,9 @@ def _update(cluster: SimCluster, step: Step) -> None:
 def _scale(cluster: SimCluster, step: Step) -> None:
     def request(store: Store) -> ServiceWrite | None:
         service = store.by_name(Kind.SERVICE, step.who)
-        return ServiceWrite(_scaled(service, step.amount), id=service.id, version=service.meta.version) if service else None
+        if service is None or service.spec.mode.kind is not ServiceModeKind.REPLICATED:
+            return None
+        return ServiceWrite(_scaled(service, step.amount), id=service.id, version=service.meta.version)
 
     _decide(cluster, services.update, request)
 
@@ -129,15 +154,15 @@ def _remove_service(cluster: SimCluster, step: Step) -> None:
 def _availability(cluster: SimCluster, step: Step) -> None:
     """Drained or paused, and after a while active again."""
 
-    def to(availability: Availability) -> None:
+    def to(availability: Availability, tries: int) -> None:
         def request(store: Store) -> NodeWrite | None:
             node = store.get(Kind.NODE, step.who)
             return NodeWrite(node.id, node.meta.version, msgspec.structs.replace(node.spec, availability=availability)) if node else None
 
-        _decide(cluster, lambda store, asked, now_ns, _rng: nodes.update(store, asked, now_ns, {}), request)
+        _decide(cluster, lambda store, asked, now_ns, _rng: nodes.update(store, asked, now_ns, {}), request, tries)
 
-    to(Availability(step.text))
-    cluster.world.later(step.for_ms * MS, to, Availability.ACTIVE)
+    to(Availability(step.text), 1)  # tried again, it might come after what ends it
+    cluster.world.later(step.for_ms * MS, to, Availability.ACTIVE, PATIENT_TRIES)
 
 
 def _remove_node(cluster: SimCluster, step: Step) -> None:

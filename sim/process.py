@@ -44,6 +44,7 @@ class Process:
 
     def pause(self) -> None:
         self.paused = self.alive
+        self.world.occurred["process paused"] += self.alive
 
     def resume(self) -> None:
         self.paused = False

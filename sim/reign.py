@@ -7,21 +7,25 @@ and `accept` do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from cluster.model.assignments import SessionMessage
 from cluster.model.changes import Change, Kind, updated
 from cluster.model.errors import ClusterError, Conflict, NotFound, OutOfSequence, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId, TaskId
-from cluster.model.objects import Node
-from cluster.wire.calls import Applied, OpenSession, UpdateStatuses
+from cluster.model.objects import Node, Task
+from cluster.wire.calls import Applied, IssueCertificate, IssuedCertificate, OpenSession, UpdateStatuses
 from manager.dispatcher import desk
 from manager.dispatcher.desk import Desk, Telling
 from manager.dispatcher.statuses import REPORTS_PER_PROPOSAL, Updates
 from manager.planning import Planning
 from manager.raft.effects import Answer
-from manager.store import Batch, Event, WatchLagged
+from manager.store import Batch, Event, Store, WatchLagged
+from sim.checks.soundness import check_index
+from sim.checks.tasks import check_planned
 from sim.network import Connection
 from sim.world import SECOND
 
@@ -141,12 +145,19 @@ class Reign:
         events, self._events = tuple(self._events), []
         wall_ns = self.manager.wall_ns()
         made = self._planning.plan(events, wall_ns)
+        if not self.manager.cluster.is_large:
+            check_planned(self.manager.store, _as_events(self.manager.store, made.changes), self._planning.now_ns(wall_ns))
         changes = self.manager.cluster.parts.policy.place(self._planning.index, made.changes, wall_ns)
         if changes:
             self._planning_busy = True
             self.manager.propose(changes, self._planned)
         elif made.deadline_ns is not None:
             self._plan_at(self._now() + max(0, made.deadline_ns - self._planning.now_ns(wall_ns)))
+
+    def check_index(self) -> None:
+        """Raises Broken."""
+        if not self._planning_busy and not self._events:
+            check_index(self.manager.store, self._planning.index)
 
     def _planned(self, answer: Answer) -> None:
         self._planning_busy = False
@@ -176,6 +187,8 @@ class Reign:
         session = self.sessions.get(node_id)
         if isinstance(message, OpenSession):
             self._open(connection, node_id, message)
+        elif isinstance(message, IssueCertificate):
+            self._renew(connection, node_id)
         elif session is None or session.connection is not connection:
             connection.close(MANAGER_SIDE)
         elif isinstance(message, UpdateStatuses):
@@ -206,6 +219,18 @@ class Reign:
                 self._end_session(self.sessions[node_id])
 
         self._change_node(node_id, change, opened)
+
+    def _renew(self, connection: Connection, node_id: NodeId) -> None:
+        """As ca/server.py: the node is told of its certificate when it is committed. (What a certificate is does not matter here.)"""
+        until = f"from {self.manager.wall_ns()}"
+
+        def renewed(error: ClusterError | None) -> None:
+            if error is None and not self.over:
+                connection.send(MANAGER_SIDE, IssuedCertificate(node_id, "", "", until, ""))
+            else:
+                connection.close(MANAGER_SIDE)
+
+        self._change_node(node_id, lambda node: msgspec.structs.replace(node, certificate_pem=until), renewed)
 
     def closed(self, connection: Connection, node_id: NodeId) -> None:
         """The agent's connection is over."""
@@ -302,3 +327,11 @@ class Reign:
 
         self.manager.world.note(self.manager.name, f"node {node_id} is down")
         self._change_node(node_id, down, then)
+
+
+def _as_events(store: Store, changes: Iterable[Change]) -> Iterator[Event]:
+    """What the changes will have done, if they are committed."""
+    for change in changes:
+        if change.kind is Kind.TASK:
+            after = change.after if isinstance(change.after, Task) else None
+            yield Event(change.kind, change.id, store.get(Kind.TASK, change.id), after)

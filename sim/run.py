@@ -4,6 +4,7 @@ stop, and everything must come right within a stated time.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -30,7 +31,7 @@ QUIET_NS: Final = 5 * SECOND
 
 
 class Result(NamedTuple):
-    """`failure`: what was broken, empty when nothing was."""
+    """`failure`: what was broken, empty when nothing was. `occurred`: how often each fault did something."""
 
     scenario: Scenario
     failure: str
@@ -42,6 +43,7 @@ class Result(NamedTuple):
     simulated_s: float
     digest: str
     calls: int
+    occurred: Counter[str]
 
 
 def run(scenario: Scenario, *, keep: bool = True, until_s: float | None = None) -> Result:
@@ -62,7 +64,7 @@ def run(scenario: Scenario, *, keep: bool = True, until_s: float | None = None) 
     calls = sum(len(client.history) for client in cluster.clients)
     return Result(
         scenario, str(failure), failure.before, after, world.lines, world.cause, world.events, world.now_ns / SECOND,
-        world.digest() if keep else "", calls,
+        world.digest() if keep else "", calls, sum((manager.disk.occurred for manager in cluster.managers), world.occurred),
     )  # fmt: skip
 
 
@@ -123,6 +125,10 @@ def _converge(cluster: SimCluster) -> None:
     if missing:
         raise Broken(f"{CONVERGENCE_TICKS} ticks after the last fault, {missing}", before=healed)
     _stays(cluster)
+    leader = cluster.leader()
+    assert leader is not None
+    if not cluster.is_large:
+        cluster.control.check_plan(leader)
     _ask_all(cluster)
     for manager in cluster.managers:
         if manager.member is not None:

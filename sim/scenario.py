@@ -58,6 +58,8 @@ class What(enum.StrEnum):
     AGENT_PAUSE = "agent-pause"
     AGENT_CUT = "agent-cut"
     AGENT_LIES = "agent-reports-late"
+    AGENT_FLAPS = "agent-flaps"  # `amount` times
+    CERTIFICATE = "certificate-expires"
     TASK_FAILS = "task-fails"
 
 

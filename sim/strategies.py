@@ -95,7 +95,7 @@ def _crash(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     who, long_ms = _any(draws, shape), draws.choice((1, 50, 500, 3000))
     match draws.below(4):
         case 0:
-            yield Step(at_ms, What.CRASH, who, for_ms=long_ms)
+            yield Step(at_ms, What.CRASH, who, draws.choice((0, 0, 1, 3, 5, 8)), for_ms=long_ms)
         case 1:
             yield Step(at_ms, What.KILL, who, for_ms=long_ms)
         case 2:
@@ -174,7 +174,11 @@ def _old_terms(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
 
 def _agents(draws: Draws, shape: Shape, at_ms: int) -> Iterator[Step]:
     who, long_ms = f"n{draws.between(1, max(1, shape.agents))}", draws.choice((10, 1000, 2900, 4500))
-    match draws.below(8):
+    match draws.below(10):
+        case 8:
+            yield Step(at_ms, What.AGENT_FLAPS, who, draws.between(2, 5))
+        case 9:
+            yield Step(at_ms, What.CERTIFICATE, who)
         case 0 | 1:
             yield Step(at_ms, What.AGENT_CRASH, who, for_ms=long_ms, text=draws.choice(("", "machine")))
         case 2:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -47,6 +48,7 @@ class World:
         self.draws = Draws(seed)
         self.lines: list[Line] = []
         self.keep = keep
+        self.occurred: Counter[str] = Counter()  # faults that did something, by name
         self.events = 0
         self.last_event = -1  # Stopped is raised in the place of the one after it; -1: never
         self.last_ns = 1 << 62  # and when this is over

@@ -160,6 +160,7 @@ def hunt(_api: Api, arguments: tuple[str, ...], for_ns: int, seed: int, **flags:
     except BadProperty as error:
         raise CliFailure(str(error)) from error
     print(f"{hunted.runs} runs from seed {seed} on, {hunted.simulated_s / 60:.0f} simulated minutes, {hunted.events} events", flush=True)
+    print("faults that occurred: " + (", ".join(f"{name} {count}" for name, count in sorted(hunted.occurred.items()) if count) or "none"), flush=True)
     if hunted.found is not None:
         _report(hunted.found, flags["save"])
     print("all is well", flush=True)

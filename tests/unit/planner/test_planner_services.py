@@ -13,7 +13,7 @@ from cluster.model.specs import Availability, ClusterSpec, Placement, RestartCon
 from cluster.model.task_state import TaskState
 from manager.index import Index
 from manager.planner import dry_run, plan
-from tests.unit.planner.invariants import shape
+from sim.checks.soundness import shape
 from tests.unit.planner.world import SECOND_NS, World, service_spec
 
 

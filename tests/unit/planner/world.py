@@ -44,7 +44,8 @@ from cluster.model.task_state import TaskState, is_final
 from manager.index import Index
 from manager.planner import Plan, Reason, plan
 from manager.store import Event, Store
-from tests.unit.planner.invariants import check_state, check_steps, shape
+from sim.checks.soundness import check_index, check_state
+from sim.checks.tasks import check_planned
 
 SECOND_NS = 1_000_000_000
 START_NS = 1_700_000_000 * SECOND_NS
@@ -187,7 +188,7 @@ class World:
             again = plan(self.index, (), self.now_ns, self.rng)
             assert again.changes == self.last.changes, "the same plan, made twice, differs"
             self.rng.setstate(after)
-            assert shape(self.index) == shape(Index.build(self.objects())), "the index is not what it would be rebuilt"
+            check_index(self.store, self.index)
         self.plans += 1
         self.reasons.update(self.last.reasons)
         return self.last
@@ -206,7 +207,7 @@ class World:
         since = len(self._events)
         self.commit(*planned.changes)
         if self.checks:
-            check_steps(self.store, self._events[since:], self.now_ns)
+            check_planned(self.store, self._events[since:], self.now_ns)
             check_state(self.store)
 
     def advance(self, seconds: float) -> None:

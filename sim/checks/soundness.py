@@ -1,0 +1,138 @@
+"""Whether a store as a whole is sound: what must hold in every state, looked at all at once. Pure; tests of the planner look with
+the same eyes.
+
+Source: swarmkit's TLA+ specification, and what its allocator and scheduler promise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from cluster.model.changes import Kind
+from cluster.model.objects import Service, Task
+from cluster.model.specs import PortConfig, PublishMode
+from cluster.model.task_state import TaskState
+from manager.index import Index
+from manager.scheduler.usage import holds_node
+from manager.store import Store
+from sim.failure import Broken
+
+
+def check_state(store: Store) -> None:
+    """The store as a whole is sound."""
+    tasks = store.all(Kind.TASK)
+    for task in tasks:
+        if task.status.state is TaskState.REMOVE:
+            raise Broken(f"task {task.id} is observed as REMOVE")
+        if task.status.state >= TaskState.ASSIGNED and task.status.state not in (TaskState.REJECTED, TaskState.SHUTDOWN) and not task.node_id:
+            raise Broken(f"task {task.id} is {task.status.state.name} on no node")
+    _check_nodes(store, tasks)
+    _check_slots(tasks)
+    _check_addresses(store, tasks)
+    _check_ports(store)
+
+
+def _check_nodes(store: Store, tasks: Iterable[Task]) -> None:
+    """No node has promised more than it has, and none has two of what there is one of."""
+    memory: Counter[str] = Counter()
+    cpus: Counter[str] = Counter()
+    ports: Counter[tuple[str, str, int]] = Counter()
+    replicas: Counter[tuple[str, str]] = Counter()
+    for task in tasks:
+        if not holds_node(task):
+            continue
+        if task.spec.reservations is not None:
+            memory[task.node_id] += task.spec.reservations.memory_bytes
+            cpus[task.node_id] += task.spec.reservations.nano_cpus
+        ports.update((task.node_id, p.protocol, p.published_port) for p in (task.endpoint.ports if task.endpoint else ()) if p.publish_mode is PublishMode.HOST)
+        most = task.spec.placement.max_replicas if task.spec.placement else 0
+        if most and task.desired_state <= TaskState.RUNNING:
+            replicas[task.node_id, task.service_id] += 1
+            if replicas[task.node_id, task.service_id] > most:
+                raise Broken(f"node {task.node_id} has more than {most} tasks of service {task.service_name}")
+    for (node_id, protocol, number), count in ports.items():
+        if count > 1:
+            raise Broken(f"port {number}/{protocol} of node {node_id} was given {count} times")
+    for node in store.all(Kind.NODE):
+        have = node.description.resources
+        if memory[node.id] > have.memory_bytes or cpus[node.id] > have.nano_cpus:
+            raise Broken(f"node {node.id} has promised more than it has")
+
+
+def _check_slots(tasks: Iterable[Task]) -> None:
+    """At most one task is wished to run per slot; a start-first update has two, of two specs."""
+    live: dict[tuple[str, object], list[Task]] = {}
+    for task in tasks:
+        if task.desired_state is TaskState.RUNNING:
+            live.setdefault((task.service_id, task.slot or task.node_id), []).append(task)
+    for (_, key), found in live.items():
+        if len(found) > 2 or len({task.spec_version for task in found}) != len(found):
+            raise Broken(f"{len(found)} tasks are wished to run in slot {key}: " + ", ".join(task.id for task in found))
+
+
+def _check_addresses(store: Store, tasks: Iterable[Task]) -> None:
+    taken: Counter[tuple[str, str]] = Counter()
+    marks: Counter[tuple[str, int]] = Counter()
+    for network in store.all(Kind.NETWORK):
+        if network.gateway:
+            taken[network.id, network.gateway] += 1
+    for node in store.all(Kind.NODE):
+        taken.update((a.network_id, a.address.partition("/")[0]) for a in node.attachments)
+    for service in store.all(Kind.SERVICE):
+        for vip in service.endpoint.virtual_ips if service.endpoint else ():
+            if vip.address:
+                taken[vip.network_id, vip.address.partition("/")[0]] += 1
+                marks[vip.network_id, vip.mark] += 1
+    for task in tasks:
+        if holds_node(task):
+            taken.update((n.network_id, n.address.partition("/")[0]) for n in task.networks if n.address)
+    for (network_id, address), count in taken.items():
+        if count > 1:
+            raise Broken(f"address {address} of network {network_id} was given {count} times")
+    for (network_id, mark), count in marks.items():
+        if count > 1:
+            raise Broken(f"mark {mark} of network {network_id} was given {count} times")
+
+
+def _check_ports(store: Store) -> None:
+    ports = Counter((port.protocol, port.published_port) for service in store.all(Kind.SERVICE) for port in _ingress(service))
+    for (protocol, number), count in ports.items():
+        if count > 1:
+            raise Broken(f"ingress port {number}/{protocol} was given {count} times")
+
+
+def _ingress(service: Service) -> list[PortConfig]:
+    return [port for port in (service.endpoint.ports if service.endpoint else ()) if port.publish_mode is PublishMode.INGRESS]
+
+
+def shape(index: Index) -> dict[str, object]:
+    """Everything of an index that is a function of the store's objects, to compare with one that was rebuilt."""
+    return {
+        "clusters": index.clusters,
+        "nodes": index.nodes,
+        "services": index.services,
+        "tasks": index.tasks,
+        "networks": index.networks,
+        "uses": {
+            id_: (set(u.tasks), u.cpus, u.memory, u.active, dict(u.by_service), dict(u.ports))
+            for id_, u in index.uses.items()
+        },
+        "slots": {
+            id_: ({k: set(v) for k, v in s.tasks.items()}, dict(s.kept)) for id_, s in index.slots.services.items()
+        },
+        "addresses": index.addresses.used,
+        "ports": {k: set(v) for k, v in index.ports.ports.items()},
+        "marks": index.ports.marks,
+        "pending": set(index.pending),
+        "global": set(index.global_services),
+        "ingress": set(index.ingress),
+        "attached": {k: set(v) for k, v in index.attached.items()},
+    }
+
+
+def check_index(store: Store, index: Index) -> None:
+    """What the planner keeps by change is what it would be, made anew: addresses, ports, marks, slots and what nodes carry."""
+    kept, made = shape(index), shape(Index.build(item for kind in Kind for item in store.all(kind)))
+    if wrong := [name for name in made if kept[name] != made[name]]:
+        raise Broken(f"the planner's {' and '.join(wrong)} are not what the store says")
