@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent.step import Action, Seen, step
-from cluster.model.assignments import Assignments, Item, TaskItem
+from cluster.model.assignments import Assignments, Item, SessionState, TaskItem
 from cluster.model.ids import NodeId
 from cluster.model.objects import NodeDescription, Task, TaskStatus
 from cluster.model.specs import Platform, Resources
 from cluster.model.task_state import TaskState
 from cluster.wire.calls import Applied, IssueCertificate, IssuedCertificate, OpenSession, UpdateStatuses
+from sim.failure import Broken
 from sim.network import Connection
 from sim.process import Process
 from sim.world import MS, SECOND, START_NS
@@ -70,7 +71,8 @@ class Agent:
         self._address = f"10.{200 + number // 65536}.{number // 256 % 256}.{number % 256}"
         self._connection: Connection | None = None
         self._turn = number
-        self._version: int | None = None
+        self._stream, self._version, self._offered = "", 0, ""  # what it has, of which stream, and which the session offers
+        self._begun = False  # the session has told something
         self._held: dict[str, Held] = {}
         self.told: dict[str, Item] = {}  # what the managers' stream says, folded
         self._waiting: dict[str, TaskStatus] = {}
@@ -96,7 +98,8 @@ class Agent:
         self._cluster.world.occurred["machine down" if machine else "agent killed"] += 1
         self.process.end()
         self._cluster.network.hang_up(self.process)
-        self._connection, self._version = None, None
+        self._connection, self._begun = None, False
+        self._stream, self._version = "", 0
         self._held.clear()
         self.told.clear()
         self._waiting.clear()
@@ -123,8 +126,9 @@ class Agent:
         if connection is None:
             self._dial_later()
             return
-        self._connection, self._version = connection, None
-        connection.send(AGENT_SIDE, OpenSession(self._description, self._address) if self.certified else IssueCertificate(""))
+        self._connection, self._begun = connection, False
+        hello = OpenSession(self._description, self._address, stream=self._stream, version=self._version)
+        connection.send(AGENT_SIDE, hello if self.certified else IssueCertificate(""))
 
     def _dial_later(self) -> None:
         self._turn += 1
@@ -137,6 +141,8 @@ class Agent:
             self._lose()
         elif isinstance(message, Assignments):
             self._take(connection, message)
+        elif isinstance(message, SessionState):
+            self._offered = message.stream
         elif isinstance(message, IssuedCertificate):
             self._cluster.world.note(self.name, "has a new certificate")
             self.certified = True
@@ -147,7 +153,7 @@ class Agent:
     def _lose(self) -> None:
         if self._connection is not None:
             self._connection.close(AGENT_SIDE)
-        self._connection, self._version = None, None
+        self._connection, self._begun = None, False
         self._requeue()
         self._dial_later()
 
@@ -160,8 +166,9 @@ class Agent:
             self._lose()
 
     def _take(self, connection: Connection, message: Assignments) -> None:
-        if not message.complete and message.applies_to != self._version:
+        if not message.complete and (not (self._begun or self._stream) or message.applies_to != self._version):
             self._cluster.world.note(self.name, f"has version {self._version}, hears {message.applies_to}: begins anew")
+            self._stream = ""
             self._lose()
             return
         if message.complete:
@@ -179,13 +186,17 @@ class Agent:
             self._discard(task_id)
         for task in tasks.values():
             self._assign(task)
-        self._version = message.results_in
+        if not self._begun:
+            self._cluster.world.occurred["session resumed"] += not message.complete
+        self._begun, self._version, self._stream = True, message.results_in, self._offered
         connection.send(AGENT_SIDE, Applied(message.results_in))
         self._send_reports()
 
     # -- tasks
 
     def _assign(self, task: Task) -> None:
+        if task.status.state < TaskState.ASSIGNED:
+            raise Broken(f"{self.name} is told of task {task.id}, which is {task.status.state.name}")
         held = self._held.get(task.id)
         if held is None:
             held = self._held[task.id] = Held(task)
@@ -316,7 +327,7 @@ class Agent:
             self._waiting[task_id] = status
 
     def _send_reports(self) -> None:
-        if self._connection is None or self._version is None or self._sending or not self._waiting:
+        if self._connection is None or not self._begun or self._sending or not self._waiting:
             return
         self._sending, self._waiting = self._waiting, {}
         self._old = [*self._old, *self._sending.items()][-OLD_REPORTS:]
@@ -336,7 +347,7 @@ class Agent:
 
     def lie(self) -> None:
         """Say again what was true once, as a message that comes very late would."""
-        if self._connection is not None and self._version is not None and self._old:
+        if self._connection is not None and self._begun and self._old:
             self._cluster.world.occurred["late report"] += 1
             self._cluster.world.note(self.name, "reports what was true once")
             self._connection.send(AGENT_SIDE, UpdateStatuses((self._old[0],)))

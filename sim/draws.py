@@ -49,8 +49,10 @@ class Draws(Random):
 
     def bits(self) -> int:
         """64 random bits."""
-        self._state = (self._state + GOLDEN) & MASK
-        return mix(self._state)
+        self._state = value = (self._state + GOLDEN) & MASK
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK  # mix, without the call
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK
+        return value ^ (value >> 31)
 
     def below(self, limit: int) -> int:
         """0 <= n < limit. (The bias of a 64-bit modulus does not matter here.)"""

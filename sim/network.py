@@ -80,10 +80,11 @@ class Connection:
                 self.ends[1 - side].later(self._when(1 - side), self.see_closed, 1 - side)
 
     def _when(self, side: int) -> int:
-        world = self.network.world
-        at = world.now_ns + self.network.delay()
-        self._last[side] = at = max(at, self._last[side])
-        return at - world.now_ns
+        now_ns, last = self.network.world.now_ns, self._last
+        at = now_ns + self.network.delay()
+        at = max(at, last[side])
+        last[side] = at
+        return at - now_ns
 
     def _deliver(self, side: int, message: object) -> None:
         self.ends[side].later(self._when(side), self._arrive, side, message)
@@ -119,7 +120,7 @@ class Network:
         return not (self._cuts or weather.loss_permille or weather.double_permille or weather.late_permille)
 
     def delay(self) -> int:
-        return self.weather.least_ns + self._draws.below(self.weather.spread_ns)
+        return self.weather.least_ns + self._draws.bits() % self.weather.spread_ns
 
     def datagram(self, sender: str, to: Process, action: Callable[..., None], *arguments: object) -> None:
         """Have `action` happen at `to`, if all goes well."""

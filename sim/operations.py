@@ -52,7 +52,7 @@ def service_spec(name: str, replicas: int, variant: int, shape: Shape) -> Servic
     """One of many services, by number: the same number is the same spec. Every third service is global, where nodes are few."""
     draws = Draws(variant).fork("service")
     is_global = int(name.removeprefix("s")) % 3 == 0 and shape.agents <= FEW_AGENTS
-    port = draws.choice((None, None, PublishMode.INGRESS, PublishMode.HOST if is_global else PublishMode.INGRESS))
+    port = draws.choice((None, None, None, PublishMode.INGRESS, PublishMode.HOST if is_global else None))
     limited = not is_global and draws.chance(250)
     # where a new task needs what the old one holds, it can't start first; and there are nodes enough for all replicas
     exclusive = limited or port is PublishMode.HOST

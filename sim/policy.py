@@ -94,7 +94,10 @@ def _carried(index: Index, node_id: NodeId) -> OnNode:
 
 
 def _has_room(task: Task, node: Node, on_node: OnNode) -> bool:
-    """The product's filter of resources, over what this plan has placed so far."""
+    """The product's filters of resources and replicas per node, over what this plan has placed so far."""
+    most = task.spec.placement.max_replicas if task.spec.placement else 0
+    if most and sum(other.service_id == task.service_id and other.desired_state <= TaskState.RUNNING for other in on_node) >= most:
+        return False
     wanted = task.spec.reservations
     if wanted is None:
         return True

@@ -65,7 +65,8 @@ class Reign:
         self.over = False
         self.sessions: dict[NodeId, Session] = {}
         self._watch = manager.store.watch()
-        self._desk = Desk(manager.store, lambda: manager.member.leader_address if manager.member else "")
+        term = manager.member.raft.term if manager.member else 0
+        self._desk = Desk(manager.store, lambda: manager.member.leader_address if manager.member else "", f"{term}")
         self._planning = Planning(manager.store, manager.draws, manager.draws)
         self._events: list[Event] = []
         self._planning_busy = False

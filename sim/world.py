@@ -16,6 +16,7 @@ from sim.draws import Draws
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
+_push: Final = heapq.heappush
 START_NS: Final = 1_700_000_000 * SECOND
 """Unix time at which every world begins."""
 
@@ -64,8 +65,8 @@ class World:
 
     def later(self, delay_ns: int, action: Callable[..., object], *arguments: Any) -> None:
         """Do this once so much time has passed."""
-        self._order += 1
-        heapq.heappush(self._heap, (self.now_ns + delay_ns, self._order, self._cause, action, arguments))
+        self._order = order = self._order + 1
+        _push(self._heap, (self.now_ns + delay_ns, order, self._cause, action, arguments))
 
     def note(self, who: str, text: str) -> None:
         """Say what happens. What is scheduled from here on is its consequence."""
@@ -77,11 +78,11 @@ class World:
 
     def run(self, until_ns: int) -> None:
         """Let everything happen that is due until then. Raises Stopped."""
-        heap, end_ns = self._heap, min(until_ns, self.last_ns)
+        heap, pop, end_ns = self._heap, heapq.heappop, min(until_ns, self.last_ns)
         while heap and heap[0][0] <= end_ns:
             if self.events == self.last_event:
                 raise Stopped
-            self.now_ns, _, self._cause, action, arguments = heapq.heappop(heap)
+            self.now_ns, _, self._cause, action, arguments = pop(heap)
             self.events += 1
             action(*arguments)
         self.now_ns = end_ns

@@ -57,6 +57,11 @@ def for_agent(task: Task) -> Task:
     return msgspec.structs.replace(task, history=()) if task.history else task
 
 
+def is_assigned(task: Task) -> bool:
+    """Whether its agent is to hear of it: a global service's task belongs to its node from the first, and may have to wait for it."""
+    return bool(task.node_id) and task.status.state >= TaskState.ASSIGNED
+
+
 def concerns_agent(before: Task, after: Task) -> bool:
     """Whether an agent has to hear of the change: not when only its own reports changed the task."""
     if after.status.state is TaskState.ORPHANED and before.status.state is not TaskState.ORPHANED:
@@ -224,22 +229,7 @@ class Board:
             self._network(dirty, known.id, after if isinstance(after, Network) else None)
 
     def _task(self, dirty: _Dirty, before: Task | None, after: Task | None) -> None:
-        if before is not None and before.node_id and (after is None or after.node_id != before.node_id):
-            mine = self._tasks[before.node_id]
-            del mine[before.id]
-            if not mine:
-                del self._tasks[before.node_id]
-            dirty.tasks.setdefault(before.node_id, {})[f"task/{before.id}"] = None
-            self._drains.give_up(before.id)
-        if after is not None and after.node_id:
-            self._tasks.setdefault(after.node_id, {})[after.id] = after
-            if waits := self._waits_of_drain(before, after):
-                self._drains.hold(after.id, waits)
-            held = self._drains.holds(after.id)
-            let_go = held and not self._drains_from_tables(after) and self._drains.give_up(after.id)
-            if after.node_id in self._sessions and (let_go or (not held and (before is None or concerns_agent(before, after)))):
-                item = TaskItem(for_agent(after))
-                dirty.tasks.setdefault(after.node_id, {})[item.key] = item
+        self._assign(dirty, before if before is not None and is_assigned(before) else None, after if after is not None and is_assigned(after) else None)
         for task, step in ((before, -1), (after, 1)):
             if task is not None and tables.holds_networks(task):
                 self._count(dirty, task, step)
@@ -249,6 +239,25 @@ class Board:
             tables.task_endpoints(before, self._nodes.get(before.node_id)) if before else (),
             tables.task_endpoints(after, self._nodes.get(after.node_id)) if after else (),
         )
+
+    def _assign(self, dirty: _Dirty, before: Task | None, after: Task | None) -> None:
+        """What the agents of these tasks have to hear."""
+        if before is not None and (after is None or after.node_id != before.node_id):
+            mine = self._tasks[before.node_id]
+            del mine[before.id]
+            if not mine:
+                del self._tasks[before.node_id]
+            dirty.tasks.setdefault(before.node_id, {})[f"task/{before.id}"] = None
+            self._drains.give_up(before.id)
+        if after is not None:
+            self._tasks.setdefault(after.node_id, {})[after.id] = after
+            if waits := self._waits_of_drain(before, after):
+                self._drains.hold(after.id, waits)
+            held = self._drains.holds(after.id)
+            let_go = held and not self._drains_from_tables(after) and self._drains.give_up(after.id)
+            if after.node_id in self._sessions and (let_go or (not held and (before is None or concerns_agent(before, after)))):
+                item = TaskItem(for_agent(after))
+                dirty.tasks.setdefault(after.node_id, {})[item.key] = item
 
     def _exchange_backends(self, dirty: _Dirty, before: Task | None, after: Task | None) -> None:
         old = dict(tables.backends(before)) if before else {}

@@ -34,11 +34,11 @@ class Membership(msgspec.Struct, array_like=True, frozen=True):
 
     @property
     def voters(self) -> tuple[int, ...]:
-        return tuple(member.raft_id for member in self.members if not member.learner)
+        return tuple([member.raft_id for member in self.members if not member.learner])
 
     @property
     def ids(self) -> tuple[int, ...]:
-        return tuple(member.raft_id for member in self.members)
+        return tuple([member.raft_id for member in self.members])
 
     def find(self, raft_id: int) -> Member:
         """Raises NotFound."""
@@ -113,7 +113,10 @@ class History:
 
     def at(self, index: int) -> Membership:
         """The membership that the log up to `index` makes."""
-        return next((membership for start, membership in reversed(self._steps) if start <= index), self._steps[0][1])
+        for start, membership in reversed(self._steps):
+            if start <= index:
+                return membership
+        return self._steps[0][1]
 
     def put(self, index: int, membership: Membership) -> None:
         assert index > self.changed_at, "a later entry"

@@ -135,6 +135,17 @@ def test_a_node_gets_its_own_tasks_only() -> None:
     assert keys(world.open(0), TaskItem) == {"task/task1", "task/task3"}
 
 
+def test_a_task_that_still_waits_for_its_node_is_not_told() -> None:
+    """A global service's task belongs to its node while that is paused, or its port taken."""
+    waiting = task(1, 0, TaskState.PENDING)
+    world = World(node(0), network(), waiting)
+    assert keys(world.open(0), TaskItem) == set()
+    world.apply(world.update(waiting, status=TaskStatus(TaskState.ASSIGNED)))
+    assert keys(world.told[NODES[0]], TaskItem) == {"task/task1"}
+    world.apply(created(task(2, 0, TaskState.PENDING)))
+    assert keys(world.told[NODES[0]], TaskItem) == {"task/task1"}
+
+
 def test_a_network_comes_with_an_unfinished_task_and_goes_with_the_last() -> None:
     world = World(node(0), node(1), network(), service(), task(2, 1))
     assert keys(world.open(0), NetworkItem) == set()

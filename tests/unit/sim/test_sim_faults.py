@@ -14,7 +14,7 @@ MANAGERS = {
     "message lost", "message doubled", "message late", "message reordered", "message cut off", "partition", "partition one way",
     "connection between managers lost",
 }  # fmt: skip
-AGENTS = {"agent killed", "machine down", "agent flaps", "late report", "task failed", "certificate expired", "process paused", "partition"}
+AGENTS = {"agent killed", "machine down", "agent flaps", "late report", "task failed", "certificate expired", "session resumed", "process paused", "partition"}
 SEEDS = 60
 
 
