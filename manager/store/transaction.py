@@ -15,8 +15,8 @@ import msgspec
 from cluster.model.changes import KIND_OF, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
 from cluster.model.objects import TASK_HISTORY_STATUSES, Cluster, Network, Node, Service, Task, TaskStatus
-from cluster.model.specs import TaskSpec
-from cluster.model.task_state import is_final
+from cluster.model.specs import Availability, TaskSpec
+from cluster.model.task_state import TaskState, is_final
 from manager.store import sharing
 from manager.store.tables import Tables, name_key, name_of
 
@@ -107,6 +107,7 @@ class Transaction:
         if isinstance(obj, Service):
             obj = msgspec.structs.replace(obj, spec_version=self._index)
         elif isinstance(obj, Task):
+            self._check_node(None, obj)
             obj = sharing.shared(obj, self._spec_of_service(obj))
         self._put(kind, id, None, self._stamped(obj, self._index))
 
@@ -122,8 +123,17 @@ class Transaction:
             obj = msgspec.structs.replace(obj, spec_version=before.spec_version if unchanged else self._index)
         elif isinstance(obj, Task):
             assert isinstance(before, Task)
+            self._check_node(before, obj)
             obj = _planned(before, obj)
         self._put(kind, id, before, self._stamped(obj, before.meta.created))
+
+    def _check_node(self, before: Task | None, task: Task) -> None:
+        """A node that was drained or paused between a plan and its commit takes no new task. Raises OutOfSequence."""
+        if task.status.state is not TaskState.ASSIGNED or (before is not None and before.status.state >= TaskState.ASSIGNED):
+            return
+        node = self.get(Kind.NODE, task.node_id)
+        if isinstance(node, Node) and node.spec.availability is not Availability.ACTIVE:
+            raise OutOfSequence
 
     def _report(self, change: Change) -> None:
         """Merge a task's status. A report for a task that is gone came late and says nothing to anyone any more.

@@ -21,7 +21,7 @@ from cluster.model.objects import (
     Task,
     TaskStatus,
 )
-from cluster.model.specs import ContainerSpec, NetworkSpec, NodeSpec, ServiceMode, ServiceSpec, TaskSpec
+from cluster.model.specs import Availability, ContainerSpec, NetworkSpec, NodeSpec, ServiceMode, ServiceSpec, TaskSpec
 from cluster.model.task_state import TaskState
 from manager.store import Store
 
@@ -101,6 +101,24 @@ def test_a_refused_change_takes_the_whole_entry_with_it(
     assert store.digest() == before
     assert store.by_name(Kind.SERVICE, "s5") is None
     store.apply(2, (created(service("s5")),))
+
+
+@pytest.mark.parametrize("availability", [Availability.DRAIN, Availability.PAUSE])
+def test_a_node_that_was_drained_or_paused_after_a_plan_takes_no_new_task(availability: Availability) -> None:
+    store = Store()
+    waiting = task("t1", node_id="n1", status=TaskStatus(TaskState.PENDING))
+    running = task("t2", node_id="n1", slot=2, status=TaskStatus(TaskState.ASSIGNED))
+    store.apply(1, (created(Node(NodeId("n1"), NodeSpec())), created(waiting), created(running)))
+    node = store.get(Kind.NODE, "n1")
+    assert node is not None
+    store.apply(2, (updated(msgspec.structs.replace(node, spec=NodeSpec(availability=availability))),))
+    for change in (
+        created(task("t3", node_id="n1", slot=3, status=TaskStatus(TaskState.ASSIGNED))),
+        updated(msgspec.structs.replace(stored(store, "t1"), status=TaskStatus(TaskState.ASSIGNED))),
+    ):
+        with pytest.raises(OutOfSequence):
+            store.apply(3, (change,))
+    store.apply(4, (updated(msgspec.structs.replace(stored(store, "t2"), desired_state=TaskState.SHUTDOWN)),))
 
 
 def test_names_are_judged_as_the_changes_before_leave_them() -> None:
