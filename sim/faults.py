@@ -293,7 +293,7 @@ def _rejoin(cluster: SimCluster, step: Step) -> None:
 def _rejoined(cluster: SimCluster, manager: Manager, tries: int) -> None:
     """Its leader takes the old member out and then the new one in, as manager/peers.py's join does."""
     leader = cluster.leader()
-    if tries == 0 or manager.process.alive:
+    if tries == 0 or not manager.wiped:
         return
     cluster.world.later(CATCH_UP_NS, _rejoined, cluster, manager, tries - 1)
     if leader is None or leader.member is None:
@@ -304,7 +304,7 @@ def _rejoined(cluster: SimCluster, manager: Manager, tries: int) -> None:
         return
 
     def joined(new: Membership) -> None:
-        if not manager.process.alive:
+        if manager.wiped:
             cluster.join(manager.name, new.last_id)
             _promote_later(cluster, new.last_id, CATCH_UP_TRIES)
 

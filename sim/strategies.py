@@ -22,7 +22,11 @@ Family = Callable[[Draws, Shape, int], Iterator[Step]]
 
 def generate(seed: int, shape: Shape) -> Scenario:
     """The scenario of this seed."""
-    draws = Draws(seed).fork("scenario")
+    return generate_from(Draws(seed).fork("scenario"), seed, shape)
+
+
+def generate_from(draws: Draws, seed: int, shape: Shape) -> Scenario:
+    """The scenario of these draws; `seed` is the world's own."""
     end_ms = shape.seconds * 1000
     steps: list[Step] = [*_calls(draws, shape, end_ms), *_users(draws, shape, end_ms)]
     families = [FAMILIES[name] for name in shape.faults]
