@@ -42,16 +42,16 @@ def write_file(parent: int, name: str, entry: Entry, data: Iterator[bytes]) -> N
     plain = (entry.uid, entry.gid) == (os.geteuid(), os.getegid()) and not entry.mode & ~0o777
     fd = os.open(name, _FILE_FLAGS, entry.mode if plain else 0o600, dir_fd=parent)
     try:
-        size = 0
+        size, hole = 0, False
         for piece in data:
             size += len(piece)
-            if len(piece) >= _HOLE_BYTES and not piece.strip(b"\0"):
+            if hole := len(piece) >= _HOLE_BYTES and not piece.strip(b"\0"):
                 os.lseek(fd, len(piece), os.SEEK_CUR)
                 continue
             view = memoryview(piece)
             while view:
                 view = view[os.write(fd, view) :]
-        if size and os.lseek(fd, 0, os.SEEK_END) != size:
+        if hole:  # at its end
             os.ftruncate(fd, size)
         if not plain or os.fstat(fd).st_mode & 0o777 != entry.mode:  # a umask
             os.fchown(fd, entry.uid, entry.gid)

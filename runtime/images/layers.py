@@ -134,7 +134,7 @@ class _Layer:
         with self._parent(parts[:-1], entry.name) as parent:
             if parts[-1].startswith(WHITEOUT_PREFIX):
                 self._whiteout(parent, parts)
-            else:
+            elif entry.kind is not Kind.FILE or not self._is_made(parent, parts[-1], entry, data):
                 self._make_room(parent, parts, entry)
                 self._make(parent, parts, entry, data)
 
@@ -214,6 +214,14 @@ class _Layer:
             os.mknod(hidden, 0o600 | stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent)
         elif stat.S_ISDIR(found.st_mode):  # a whiteout hides lower layers only: what this layer brought stays
             self._make_opaque(parent, hidden)
+
+    def _is_made(self, parent: int, name: str, entry: Entry, data: Iterator[bytes]) -> bool:
+        """Most files are the first of their name: one that is not is found by making it."""
+        try:
+            entries.write_file(parent, name, entry, data)
+        except FileExistsError:
+            return False
+        return True
 
     def _make_room(self, parent: int, parts: tuple[str, ...], entry: Entry) -> None:
         found = entries.lstat(parent, parts[-1])

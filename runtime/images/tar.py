@@ -130,7 +130,7 @@ class TarReader:
 
     def _entry(self, block: bytes, flag: bytes, size: int, extended: _Extended) -> Entry:
         records = {**self._global, **extended.records}
-        if any(key.startswith("GNU.sparse.") for key in records) or flag == b"S":
+        if flag == b"S" or (records and any(key.startswith("GNU.sparse.") for key in records)):
             raise BadImage("sparse files in an archive are not supported")
         kind = _KINDS.get(flag)
         if kind is None:
@@ -139,7 +139,7 @@ class TarReader:
         target = records.get("linkpath") or extended.target or block[157:257].partition(b"\0")[0]
         if len(name) > MAX_NAME_BYTES or len(target) > MAX_NAME_BYTES:
             raise BadImage(f"a name of more than {MAX_NAME_BYTES} bytes")
-        if b"\0" in name or b"\0" in target or any("\0" in key for key in records):
+        if b"\0" in name or b"\0" in target or (records and any("\0" in key for key in records)):
             raise BadImage("a name with a zero byte in it")
         if kind is Kind.FILE and name.endswith(b"/"):
             kind = Kind.DIRECTORY  # as old archives wrote folders
@@ -157,7 +157,7 @@ class TarReader:
             target=target.decode("utf-8", "surrogateescape"),
             major=_device(block[329:337], _MAX_MAJOR) if kind in (Kind.CHARACTER, Kind.BLOCK) else 0,
             minor=_device(block[337:345], _MAX_MINOR) if kind in (Kind.CHARACTER, Kind.BLOCK) else 0,
-            xattrs=tuple((k.removeprefix(XATTR_PREFIX), v) for k, v in records.items() if k.startswith(XATTR_PREFIX)),
+            xattrs=tuple((k.removeprefix(XATTR_PREFIX), v) for k, v in records.items() if k.startswith(XATTR_PREFIX)) if records else (),
         )
 
 
