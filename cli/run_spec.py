@@ -104,7 +104,9 @@ def _exposed(text: str) -> list[str]:
 
 def _volumes(texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Without a colon an anonymous volume, else a bind or a named one."""
-    return {t: {} for t in texts if ":" not in t}, [t for t in texts if ":" in t]
+    if "" in texts:
+        raise CliFailure("invalid empty volume spec", MISUSED)
+    return {t: {} for t in texts if ":" not in t}, list(dict.fromkeys(t for t in texts if ":" in t))
 
 
 def _health(flags: Flags) -> Body:

@@ -180,15 +180,19 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
 @option("--until", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative ("42m")', default="")
 def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get(f"/containers/{reference(arguments[0])}/json")
-    try:
-        bounds = {k: parse_since(flags[k], time.time()) if flags[k] else "" for k in ("since", "until")}
-    except ValueError as e:
-        raise CliFailure(f'invalid value for "since": {e}') from e
+    bounds = {name: _bound(name, flags[name]) for name in ("since", "until")}
     switches = {name: bool(flags[name]) for name in ("follow", "timestamps", "details")}
     query: dict[str, Any] = {"stdout": True, "stderr": True, **switches, **bounds, "tail": flags["tail"]}
     with api.stream("GET", f"/containers/{found['Id']}/logs", **query) as answer:
         copy(answer, raw=bool((found.get("Config") or {}).get("Tty")))
     return 0
+
+
+def _bound(name: str, text: str) -> str:
+    try:
+        return parse_since(text, time.time()) if text else ""
+    except ValueError as e:
+        raise CliFailure(f'invalid value for "{name}": {e}') from e
 
 
 class _Gone(CliFailure):

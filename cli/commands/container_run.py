@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from cli import run_flags, run_spec, security_fields
 from cli.api import Api, reference
@@ -190,9 +190,29 @@ def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
     """The new container's id; a missing image is pulled unless --pull says never."""
     if flags["pull"] not in PULLS:
         raise Refused(f"invalid pull option: '{flags['pull']}': must be one of 'always', 'missing' or 'never'")
-    cidfile = flags["cidfile"]
-    if cidfile and os.path.exists(cidfile):
-        raise Refused(f"container ID file found, make sure the other container isn't running or delete {cidfile}")
+    path = flags["cidfile"]
+    if not path:
+        return _made(api, body, flags)
+    with _new_file(path) as file:
+        try:
+            file.write(made := _made(api, body, flags))
+        except BaseException:
+            os.unlink(path)
+            raise
+    return made
+
+
+def _new_file(path: str) -> TextIO:
+    try:
+        return open(path, "x")
+    except FileExistsError:
+        raise Refused(f"container ID file found, make sure the other container isn't running or delete {path}") from None
+    except OSError as e:
+        said = f"failed to create the container ID file: open {path}: {(e.strerror or '').lower()}"
+        raise Refused(said, _start_status(said)) from e
+
+
+def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
     if flags["pull"] == "always":
         _pull(api, body["Image"], flags)
     try:
@@ -205,9 +225,6 @@ def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
         made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
     for warning in made.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
-    if cidfile:
-        with open(cidfile, "w") as file:
-            file.write(made["Id"])
     return str(made["Id"])
 
 

@@ -158,7 +158,14 @@ def import_(
 @switch("--no-prune", help="Do not delete untagged parents")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None) -> int:
     def remove(name: str) -> None:
-        for done in api.delete(f"/images/{reference(name)}", force=bool(force), noprune=bool(no_prune)) or ():
+        try:
+            gone = api.delete(f"/images/{reference(name)}", force=bool(force), noprune=bool(no_prune))
+        except ApiFailure as e:
+            if not force or e.http_status != 404:
+                raise
+            print(e.message, file=sys.stderr)  # what was to be gone is gone
+            return
+        for done in gone or ():
             print(f"Deleted: {done['Deleted']}" if done.get("Deleted") else f"Untagged: {done.get('Untagged', '')}")
 
     return each(arguments, remove)

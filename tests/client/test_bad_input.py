@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.driver import ADDRESS, MANAGER, WORKER1, Lab, until
@@ -51,3 +53,19 @@ def test_a_missing_image_is_said_in_the_tasks_list(lab: Lab, program: str) -> No
     seen = until(lambda: any("No such image: nosuchimage:1" in r["Error"] for r in lab.rows(MANAGER, program, "service", "ps", "--no-trunc", "ghost")))
     assert seen
     lab.ok(MANAGER, program, "service", "rm", "ghost")
+
+
+def test_files_that_can_not_be_and_what_is_gone_already(lab: Lab, program: str, tmp_path: Path) -> None:
+    """The id's file is made before the container: nothing is left of one that can't be."""
+    (tmp_path / "bad").write_text("a key=1\n")
+    for arguments, status, words in (
+        (("run", "--rm", "--cidfile", f"{tmp_path}/none/cid", "busybox", "true"), 127, f"failed to create the container ID file: open {tmp_path}/none/cid"),
+        (("run", "--rm", "--cidfile", f"{tmp_path}/cid", "-w", "relative", "busybox", "true"), 125, "needs to be an absolute path"),
+        (("run", "--rm", "--env-file", f"{tmp_path}/bad", "busybox", "true"), 125, "variable 'a key' contains whitespaces"),
+        (("run", "--rm", "-v", "", "busybox", "true"), 125, "invalid empty volume spec"),
+        (("logs", "--until", "bad", "nosuch"), 1, "No such container: nosuch"),
+        (("rmi", "-f", "nosuch-image"), 0, "No such image: nosuch-image"),
+    ):
+        done = lab.on(MANAGER, program, *arguments)
+        assert (done.returncode, words in done.stderr) == (status, True), done
+    assert not (tmp_path / "cid").exists()
