@@ -1,8 +1,9 @@
 """A process of its own for work on files that users control: `worker.py REQUEST ANSWERS`.
 
 It does one request (requests.py): puts the tree together, makes it its root, gives up its rights, and only then looks at a
-path or an archive. Standard input and output carry archives, the descriptor ANSWERS says how it went, one JSON object a
-line. It is killed with the process that started it. It imports what its request takes and no more: that is most of a small request's time.
+path or an archive (but for an archive's first bytes, which say whose library it takes). Standard input and output carry archives,
+the descriptor ANSWERS says how it went, one JSON object a line. It is killed with the process that started it. It imports what its
+request takes and no more: that is most of a small request's time.
 """
 
 from __future__ import annotations
