@@ -68,17 +68,17 @@ def run(scenario: Scenario, *, keep: bool = True, until_s: float | None = None) 
     )  # fmt: skip
 
 
-def explained(failed: Result) -> Result:
-    """The same failure with its trace, and with the states before and after the event that broke it: the world is run again, and
-    once more until just before that event.
+def explained(scenario: Scenario) -> Result:
+    """The run with its trace and, where it fails, the states before and after the event that broke it: the world is run once more
+    until just before that event. Raises BadProperty.
     """
-    result = run(failed.scenario)
+    result = run(scenario)
     if result.before or not result.failure:
         return result
-    cluster = _cluster(failed.scenario, keep=False)
+    cluster = _cluster(scenario, keep=False)
     cluster.world.last_event = result.events - 1
     try:
-        _live(cluster, failed.scenario)
+        _live(cluster, scenario)
     except Stopped:
         return result._replace(before=lines_of(cluster))
     raise AssertionError("the same run has as many events")

@@ -132,11 +132,12 @@ def run(_api: Api, arguments: tuple[str, ...], seed: int, trace: bool | None, di
 def replay(_api: Api, arguments: tuple[str, ...], svg: str | None, trace: bool | None) -> None:
     try:
         wanted = scenario.decode(Path(arguments[0]).read_bytes())
-        result = explained(run_scenario(wanted, keep=False))
     except OSError as error:
         raise CliFailure(f"{arguments[0]}: {error.strerror}") from error
     except ValueError as error:
         raise CliFailure(f"{arguments[0]}: {error}") from error
+    try:
+        result = explained(wanted)
     except BadProperty as error:
         raise CliFailure(str(error)) from error
     if trace:
@@ -198,7 +199,7 @@ def _report(found: Result, save: str | None) -> None:
     """Make it small, save and show it. Always raises CliFailure."""
     print(f"seed {found.scenario.seed} fails: {found.failure}", file=sys.stderr, flush=True)
     until_s = time.process_time() + SHRINK_S
-    result = explained(shrink(found, _say, goes_on=lambda: time.process_time() < until_s))
+    result = explained(shrink(found, _say, goes_on=lambda: time.process_time() < until_s).scenario)
     path = Path(save or f"sim-{found.scenario.seed}.json")
     _write(path, scenario.encode(scenario.found(result.scenario, result.failure)))
     print(timeline.text(result), flush=True)

@@ -111,8 +111,8 @@ def _check_service(before: Service, after: Service) -> None:
     if after.spec.mode.kind is not before.spec.mode.kind:
         raise Broken(f"service {after.spec.name} went from {before.spec.mode.kind.value} to {after.spec.mode.kind.value}")
     was, now = _chosen(before), _chosen(after)
-    for key in was.keys() & now.keys():
-        if was[key] != now[key]:
+    for key in was:
+        if key in now and was[key] != now[key]:
             raise Broken(f"the port of service {after.spec.name} for {key[1]} went from {was[key]} to {now[key]}")
 
 

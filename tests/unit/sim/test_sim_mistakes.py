@@ -40,10 +40,10 @@ def test_every_historical_mistake_is_found(tmp_path: Path) -> None:
 def test_a_failure_is_made_small_and_fails_in_the_same_way_again() -> None:
     known = case("ghost-on-rejoin")
     _, found = corpus.find(known) or pytest.fail("not found")
-    small = explained(shrink(found))
+    small = explained(shrink(found).scenario)
     assert kind_of(small.failure) == kind_of(found.failure)
     assert len(small.scenario.steps) <= 3 < len(found.scenario.steps)
-    again = explained(run(scenario.decode(scenario.encode(small.scenario))))
+    again = explained(scenario.decode(scenario.encode(small.scenario)))
     assert (again.failure, again.digest) == (small.failure, small.digest)
     assert again.before != again.after
     assert again.before
