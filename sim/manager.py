@@ -412,7 +412,7 @@ def beat_calmly(manager: Manager) -> bool:
     cores = dict(followers)
     beats = raft.ready()
     for beat in beats.messages if beats is not None else ():
-        assert beat.kind is MessageKind.HEARTBEAT
+        assert not beat.entries, "a heartbeat, or word of a commit that is known"
         follower = cores[beat.to]
         follower.step(beat)
         heard = follower.ready()

@@ -35,6 +35,19 @@ def test_the_worlds_of_the_readme_are_well() -> None:
     assert result.failure == ""
 
 
+FOUND = (
+    (22, Shape(agents=5, services=4, seconds=30, faults=("agents", "network", "crash"))),  # a waiting task was told to its node
+    (3024, Shape(agents=5, services=4, seconds=30, faults=("network", "crash", "disk", "clock", "members", "elections", "agents"))),
+    (20006, Shape(agents=5, services=4, seconds=60, faults=EVERYTHING)),  # word of a commit in a calm round
+)
+"""Seeds that have found something once."""
+
+
+@pytest.mark.parametrize(("seed", "shape"), FOUND)
+def test_what_was_found_is_mended(seed: int, shape: Shape) -> None:
+    assert run(generate(seed, shape), keep=False).failure == ""
+
+
 RUN = """
 from sim.run import run
 from sim.scenario import Shape
