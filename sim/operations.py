@@ -34,6 +34,7 @@ from manager.control import nodes, services
 from manager.raft.effects import Answer
 from manager.store import Store
 from sim.cluster import SimCluster
+from sim.control_plane import INGRESS_NODES
 from sim.draws import Draws
 from sim.scenario import Shape, Step, What
 from sim.world import MS
@@ -53,6 +54,8 @@ def service_spec(name: str, replicas: int, variant: int, shape: Shape) -> Servic
     draws = Draws(variant).fork("service")
     is_global = int(name.removeprefix("s")) % 3 == 0 and shape.agents <= FEW_AGENTS
     port = draws.choice((None, None, None, PublishMode.INGRESS, PublishMode.HOST if is_global else None))
+    if shape.agents > INGRESS_NODES:
+        port = None  # there is no network that could carry it
     limited = not is_global and draws.chance(250)
     # where a new task needs what the old one holds, it can't start first; and there are nodes enough for all replicas
     exclusive = limited or port is PublishMode.HOST
