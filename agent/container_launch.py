@@ -16,7 +16,7 @@ from agent.volumes import Volumes
 from cluster.model.errors import ClusterError, Internal
 from runtime.errors import RuntimeFault
 from runtime.images.store import ImageStore
-from runtime.spec import ContainerSpec, IdRange
+from runtime.spec import ContainerSpec, IdRange, Mount
 
 replace = msgspec.structs.replace
 
@@ -46,12 +46,16 @@ class Launch:
         user, home = users.resolve(record.config.user, passwd, group, record.host.group_add)
         container_checks.check_start(record.host)
         log_attributes.details_of(record)
-        mounts = await self._volumes.runtime_mounts(record.mount_points)
+        mounts = (*await self._volumes.runtime_mounts(record.mount_points), *self._dependency_mounts(record))
         return container_spec.compile_container(
             record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=self._wiring.files(record),
             log_path=self._store.log_path(record.id), namespaces=namespaces, mounts=mounts, numbers=device_numbers(record.host),
             ids=self.ids(record),
         )  # fmt: skip
+
+    def _dependency_mounts(self, record: Record) -> tuple[Mount, ...]:
+        path = self._store.dependency_files.path
+        return tuple(Mount("bind", target, path(record.id, name), read_only=True) for target, name in record.dependencies)
 
     async def introduction(self, record: Record) -> ContainerSpec:
         """Its specification as far as it can be known before the start, which says what is wrong with the rest."""
@@ -59,7 +63,8 @@ class Launch:
         try:
             return await self.compile(record, lower, self.namespaces(record))
         except (ClusterError, RuntimeFault):
-            plain = replace(record, config=replace(record.config, user=""), host=HostConfig(log_driver=record.host.log_driver), mount_points=(), attachments=())
+            host = HostConfig(log_driver=record.host.log_driver)
+            plain = replace(record, config=replace(record.config, user=""), host=host, mount_points=(), dependencies=(), attachments=())
             return await self.compile(plain, lower, container_spec.Namespaces())
 
 

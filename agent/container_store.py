@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from agent.dependency_files import DependencyFiles
 from agent.records import Record
 from runtime.spec import RootFs
 from runtime.storage import overlay
@@ -26,11 +27,12 @@ _RECORD: Final = re.compile(r"record\.(\d+)\.json")
 
 
 class ContainerStore:
-    """State: the number of each container's newest record file."""
+    """State: the number of each container's newest record file. `dependency_files`: what of a container must not be on a disk."""
 
     def __init__(self, root: Path, run: Path) -> None:
         self._root, self._run = root, run
         self._numbers: dict[str, int] = {}
+        self.dependency_files = DependencyFiles(run.parent / "dependencies")
         root.mkdir(parents=True, exist_ok=True, mode=0o710)
         run.mkdir(parents=True, exist_ok=True, mode=0o710)
         self._init = overlay.init_layer(root.parent / "init-layer")
@@ -57,6 +59,7 @@ class ContainerStore:
                     overlay.remove(folder)
             else:
                 records.append(record)
+        self.dependency_files.keep(record.id for record in records)
         return tuple(sorted(records, key=lambda r: (r.created_at_ns, r.id)))
 
     def create(self, record: Record) -> None:
@@ -82,6 +85,7 @@ class ContainerStore:
         with suppress(OSError):  # the next start tries again
             overlay.remove(folder)
         shutil.rmtree(self.files(container_id), ignore_errors=True)
+        self.dependency_files.remove(container_id)
 
     def rootfs(self, container_id: str, lower: tuple[str, ...], *, read_only: bool) -> RootFs:
         """What the supervisor mounts: the image's layers, and below them the one of the mount points."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -25,6 +26,7 @@ from agent.container_registry import Registry
 from agent.container_runs import Runs
 from agent.container_store import ContainerStore
 from agent.container_wiring import Wiring, node_hostname
+from agent.dependency_files import File
 from agent.events import Event, EventBus
 from agent.exec_sessions import ExecSessions
 from agent.networks import Networks
@@ -115,8 +117,8 @@ class Containers:
     # -- making and removing --------------------------------------------------------------------------------------
 
     async def create(self, config: Config, host: HostConfig, *, name: str = "", networks: tuple[NetworkWish, ...] = (),
-                     task: tuple[str, str, str] = ("", "", ""), mesh_ports: tuple[PortBinding, ...] = ()) -> Record:  # fmt: skip
-        """Make a container of a local image. `task`: (task, node, service ids).
+                     task: tuple[str, str, str] = ("", "", ""), mesh_ports: tuple[PortBinding, ...] = (), dependencies: Pairs = ()) -> Record:  # fmt: skip
+        """Make a container of a local image. `task`: (task, node, service ids). `dependencies`: as in its record.
 
         Raises NoSuchImage or NotFound for an image or network that is not there, Conflict for a taken name, InvalidArgument for what can't be.
         Nothing is left after a failure.
@@ -145,7 +147,7 @@ class Containers:
             id=container_id, name=name or names.generate(os.urandom(names.RANDOM_BYTES), self._registry.names()),
             created_at_ns=time.time_ns(), image_id=image.id,
             path=argv[0], args=argv[1:], config=merged, host=host, state=State(), attachments=attachments,
-            task_id=task[0], node_id=task[1], service_id=task[2], mesh_ports=mesh_ports, mount_points=points,
+            task_id=task[0], node_id=task[1], service_id=task[2], mesh_ports=mesh_ports, mount_points=points, dependencies=dependencies,
         )  # fmt: skip
         await self._add(record)
         self._publish("create", record)
@@ -195,6 +197,10 @@ class Containers:
                         self._registry.drop(record)
                         await trio.to_thread.run_sync(self._store.remove, record.id)
                     await self._volumes.discard(record.mount_points)
+
+    def provide(self, record: Record, files: Iterable[File]) -> None:
+        """The files of its secrets and configs, before a start. Raises OSError."""
+        self._store.dependency_files.write(record.id, files)
 
     async def remove(self, container_id: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a stopped container, or with `force` a running one too. Raises Conflict in Docker's words when it runs."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from agent import health
+from agent import dependencies, health
 from agent.step import Action, Seen, step
 from agent.task_container import grace_s, task_container
 from cluster.model.errors import ClusterError, NotFound, NotModified
@@ -24,6 +24,7 @@ from runtime.errors import NoSuchImage, RuntimeFault
 
 if TYPE_CHECKING:
     from agent.containers import Containers
+    from agent.dependencies import Dependencies
     from agent.networks import Networks
     from agent.pulls import Pulls
     from agent.records import Record
@@ -41,7 +42,8 @@ class Executor:
     """State: the task as the managers last sent it, and its status as seen here."""
 
     def __init__(self, task: Task, node: NodeDescription, node_id: str, containers: Containers, networks: Networks, pulls: Pulls,
-                 reporter: Reporter) -> None:  # fmt: skip
+                 reporter: Reporter, dependencies: Dependencies) -> None:  # fmt: skip
+        self._dependencies = dependencies
         self._task, self._node, self._node_id = task, node, node_id
         self._containers, self._networks, self._pulls, self._reporter = containers, networks, pulls, reporter
         self._changed = trio.Event()
@@ -112,17 +114,37 @@ class Executor:
             await self._pulls.ensure(wanted.config.image, self._task.spec.container.registry_auth)
             await self._containers.create(
                 wanted.config, wanted.host, name=wanted.name, networks=wanted.networks, task=(self._task.id, self._node_id, self._task.service_id),
-                mesh_ports=wanted.mesh_ports,
+                mesh_ports=wanted.mesh_ports, dependencies=dependencies.places(self._task.spec.container),
             )  # fmt: skip
         self._report(TaskState.READY, "prepared")
 
     async def _start(self) -> None:
         record = self._record()
+        if not await self._provided(record):
+            return
         self._report(TaskState.STARTING, "starting")
         try:
             await self._containers.start(record.id)
         except NotModified:
             return  # found running again after a restart of this node, or somebody else is just starting it
+
+    async def _provided(self, record: Record) -> bool:
+        """Its secrets and configs are there for it, as files; False when the managers had something else to say while they were waited for."""
+        if not record.dependencies:
+            return True
+        async with trio.open_nursery() as nursery:
+
+            async def until_changed() -> None:
+                await self._until_changed()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until_changed)
+            await self._dependencies.wait_for(self._task.spec.container)
+            nursery.cancel_scope.cancel()
+        if not self._dependencies.has(self._task.spec.container):
+            return False
+        self._containers.provide(record, self._dependencies.files(self._task, self._node, self._node_id, self._containers.user_namespaces.ids(record.host)))
+        return True
 
     def _confirm(self, running: Record) -> None:
         ports = tuple(p for p in self._task.endpoint.ports if p.publish_mode is PublishMode.HOST) if self._task.endpoint else ()

@@ -193,6 +193,7 @@ class Record(Kept, frozen=True, kw_only=True):
     stopped_by_user: bool = False
     link_env: tuple[str, ...] = ()  # what it is told of the containers that it is linked to, since its last start
     mount_points: tuple[Mount, ...] = ()  # what it gets mounted: agent/mount_points.py; volumes by name
+    dependencies: Pairs = ()  # of a task's container: secrets and configs, (path in it, name of the file in agent/dependency_files.py)
 
 
 class ExecConfig(Kept, frozen=True, kw_only=True):

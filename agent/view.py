@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, PortSettings, TaskItem
+from cluster.model.assignments import BalancerItem, ConfigItem, EndpointItem, Item, NetworkItem, PortSettings, SecretItem, TaskItem
 from cluster.model.ids import NetworkId
 from cluster.model.specs import PortConfig, PublishMode
 from cluster.model.twins import twin
@@ -47,7 +47,7 @@ def fold(tables: ClusterTables, upserts: Iterable[Item], removals: Iterable[str]
                 endpoints[item.key] = item
             case BalancerItem():
                 balancers[item.key] = item
-            case TaskItem():
+            case TaskItem() | SecretItem() | ConfigItem():
                 pass
     return ClusterTables(networks, endpoints, balancers)
 

@@ -1,6 +1,7 @@
 """The node's share of the cluster: one trio task per assigned task, and the networks' tables. Follows the managers' stream; decides nothing.
 
-A message's network items are applied before its tasks start, so that a task finds its overlay. A task that has left the set loses its container.
+A message's networks, secrets and configs are applied before its tasks start, so that a task finds what it needs. A task that has left the set loses its
+container.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from agent.dependencies import Dependencies
 from agent.executor import Executor
 from cluster.model.assignments import Assignments, Item, TaskItem
 from cluster.model.objects import NodeDescription, Task
@@ -31,6 +33,7 @@ class Worker:
     def __init__(self, containers: Containers, networks: Networks, pulls: Pulls, reporter: Reporter, node: NodeDescription, node_id: str) -> None:
         self._containers, self._networks, self._pulls, self._reporter = containers, networks, pulls, reporter
         self._node, self._node_id = node, node_id
+        self._dependencies = Dependencies()
         self._executors: dict[str, Executor] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -43,9 +46,10 @@ class Worker:
             await trio.sleep_forever()
 
     async def apply(self, message: Assignments) -> None:
-        """Take over one message: networks first, then tasks."""
+        """Take over one message: what tasks need first, then tasks."""
         tasks = {item.task.id: item.task for item in message.upserts if isinstance(item, TaskItem)}
         items: tuple[Item, ...] = tuple(item for item in message.upserts if not isinstance(item, TaskItem))
+        self._dependencies.assign(items, message.removals, complete=message.complete)
         await self._networks.assign(items, message.removals, complete=message.complete, begins=message.begins)
         if message.complete:
             gone = [task_id for task_id in self._executors if task_id not in tasks]
@@ -79,7 +83,9 @@ class Worker:
             if task.status.state < executor.status.state:
                 self._reporter.report(task.id, executor.status)  # the managers missed it
             return
-        executor = self._executors[task.id] = Executor(task, self._node, self._node_id, self._containers, self._networks, self._pulls, self._reporter)
+        executor = self._executors[task.id] = Executor(
+            task, self._node, self._node_id, self._containers, self._networks, self._pulls, self._reporter, self._dependencies,
+        )  # fmt: skip
         self._start_soon(self._run, executor)
 
     async def _run(self, executor: Executor) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cli.failures import CliFailure
 from cli.output import aligned
-from cli.template_functions import as_json, go_text
+from cluster.model.template_functions import as_json, go_text
 
 Row = Mapping[str, Any]
 TABLE: Final = "table"
@@ -48,7 +48,7 @@ class Listing:
         return self._templated(rows, form)
 
     def _templated(self, rows: Sequence[Row], form: str) -> str:
-        from cli.templates import Template, TemplateError
+        from cluster.model.templates import Template, TemplateError
 
         table = form.startswith(TABLE + " ")
         text = form.removeprefix(TABLE + " ").strip() if table else form
@@ -80,7 +80,7 @@ def _row_json(row: Row) -> Callable[[Any], str]:
 
 def check_template(form: str) -> None:
     """Raises CliFailure for a template of `inspect` that can't be read."""
-    from cli.templates import Template, TemplateError
+    from cluster.model.templates import Template, TemplateError
 
     try:
         Template(form)
@@ -103,7 +103,7 @@ def inspected(found: Sequence[Any], form: str, absent: Mapping[str, Any] | None 
     if form == "json":
         return as_json(list(found)) + "\n"
     from cli.durations import marked
-    from cli.templates import Template, TemplateError
+    from cluster.model.templates import Template, TemplateError
 
     try:
         template = Template(form)

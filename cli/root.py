@@ -25,6 +25,8 @@ _COMMANDS: Final = {
     "network": ("cli.commands.network:network", "Manage networks"),
     "image": ("cli.commands.image:image", "Manage images"),
     "system": ("cli.commands.installation:system_", "Manage Festoon"),
+    "secret": ("cli.commands.dependency:secret", "Manage Swarm secrets"),
+    "config": ("cli.commands.dependency:config", "Manage Swarm configs"),
     "volume": ("cli.commands.volume:volume", "Manage volumes"),
     "cp": ("cli.commands.container_files:cp", "Copy files/folders between a container and the local filesystem"),
     "diff": ("cli.commands.container_files:diff", "Inspect changes to files or directories on a container's filesystem"),

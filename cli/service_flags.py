@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from cli import run_fields
+from cli import dependency_fields, run_fields
 from cli import service_fields as fields
 from cli.flags import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, FlagType, option, options, switch
 
@@ -23,6 +23,8 @@ ULIMIT: Final = FlagType("ulimit", fields.parse_ulimit)
 DEVICE: Final = FlagType("list", run_fields.parse_device)
 PREFERENCE: Final = FlagType("pref", fields.parse_preference)
 COMMAND: Final = FlagType("command", fields.parse_words)
+SECRET: Final = FlagType("secret", dependency_fields.parse_secret)
+CONFIG: Final = FlagType("config", dependency_fields.parse_config)
 
 
 def _policy(kind: str, verb: str, actions: str) -> list[Decorator]:
@@ -85,6 +87,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
 CREATE: Final[tuple[Decorator, ...]] = (
     options("--cap-add", help="Add Linux capabilities"),
     options("--cap-drop", help="Drop Linux capabilities"),
+    options("--config", help="Specify configurations to expose to the service", type=CONFIG),
     options("--constraint", help="Placement constraints"),
     options("--container-label", help="Container labels", type=LABEL),
     options("--device", help="Add a device of the node (label festoon.device.TARGET)", type=DEVICE),
@@ -103,6 +106,7 @@ CREATE: Final[tuple[Decorator, ...]] = (
     options("--network", help="Network attachments", type=NETWORK),
     options("--placement-pref", help="Add a placement preference", type=PREFERENCE),
     options("--publish", "-p", help="Publish a port as a node port", type=PORT),
+    options("--secret", help="Specify secrets to expose to the service", type=SECRET),
     options("--sysctl", help="Sysctl options"),
     options("--ulimit", help="Ulimit options", type=ULIMIT),
 )
@@ -111,6 +115,8 @@ UPDATE: Final[tuple[Decorator, ...]] = (
     option("--args", help="Service command args", type=COMMAND),
     options("--cap-add", help="Add Linux capabilities"),
     options("--cap-drop", help="Drop Linux capabilities"),
+    options("--config-add", help="Add or update a config file on a service", type=CONFIG),
+    options("--config-rm", help="Remove a configuration file"),
     options("--constraint-add", help="Add or update a placement constraint"),
     options("--constraint-rm", help="Remove a constraint"),
     options("--container-label-add", help="Add or update a container label", type=LABEL),
@@ -142,6 +148,8 @@ UPDATE: Final[tuple[Decorator, ...]] = (
     options("--publish-add", help="Add or update a published port", type=PORT),
     options("--publish-rm", help="Remove a published port by its target port"),
     switch("--rollback", help="Rollback to previous specification"),
+    options("--secret-add", help="Add or update a secret on a service", type=SECRET),
+    options("--secret-rm", help="Remove a secret"),
     options("--sysctl-add", help="Add or update a Sysctl option"),
     options("--sysctl-rm", help="Remove a Sysctl option"),
     options("--ulimit-add", help="Add or update a ulimit option", type=ULIMIT),

@@ -192,6 +192,13 @@ def _given(**values: Any) -> Spec:
     return {name: value for name, value in values.items() if value not in (None, "", 0, [], {}, False)}
 
 
+def dependencies(spec: Spec, flags: Flags, identified: Callable[[str, Sequence[Spec]], list[Spec]]) -> None:
+    """Put a new spec's secrets and configs in. `identified` gives the references of one noun their ids."""
+    for word, name in (("secret", "Secrets"), ("config", "Configs")):
+        if flags[word]:
+            spec["TaskTemplate"]["ContainerSpec"][name] = identified(word, flags[word])
+
+
 def network_names(spec: Spec, resolve: Callable[[str], str]) -> None:
     """Put ids in the place of the names of a new spec's networks."""
     for network in spec["TaskTemplate"].get("Networks", ()):

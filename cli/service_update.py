@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cli import security_fields, service_spec
+from cli import dependency_fields, security_fields, service_spec
 from cli import service_fields as fields
 from cli.failures import CliFailure
 from cluster.model import port_labels, reserved_labels
@@ -18,10 +18,15 @@ Flags = Mapping[str, Any]
 Spec = dict[str, Any]
 
 
-def apply(spec: Spec, flags: Flags, resolve: Callable[[str], str]) -> None:
-    """Change the spec. `resolve` gives the id of a network's name. Raises CliFailure."""
+def apply(spec: Spec, flags: Flags, resolve: Callable[[str], str], identified: Callable[[str, Sequence[Spec]], list[Spec]]) -> None:
+    """Change the spec. `resolve` gives the id of a network's name, `identified` references to secrets or configs with their ids. Raises CliFailure."""
     task: Spec = spec.setdefault("TaskTemplate", {})
-    _container(task.setdefault("ContainerSpec", {}), flags)
+    container = task.setdefault("ContainerSpec", {})
+    _container(container, flags)
+    for word, name in (("secret", "Secrets"), ("config", "Configs")):
+        added, removed = flags[f"{word}_add"], flags[f"{word}_rm"]
+        if added or removed:
+            container[name] = dependency_fields.updated(container.get(name) or (), word, identified(word, added), removed)
     _scale(spec, flags)
     _resources(task, flags)
     restart = task.get("RestartPolicy") or service_spec.RESTART_DEFAULTS

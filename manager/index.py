@@ -35,7 +35,7 @@ FAILURES: Final = 5
 Failures = dict[tuple[ServiceId, int], dict[NodeId, tuple[int, ...]]]
 """(service, spec version) -> node -> times (ns) of the latest failures, at most FAILURES."""
 
-BUILD_ORDER: Final = {Kind.CLUSTER: 0, Kind.NETWORK: 1, Kind.NODE: 2, Kind.SERVICE: 3, Kind.TASK: 4}
+BUILD_ORDER: Final = {Kind.CLUSTER: 0, Kind.NETWORK: 1, Kind.NODE: 2, Kind.SERVICE: 3, Kind.TASK: 4, Kind.SECRET: 5, Kind.CONFIG: 6}
 
 
 def attributes(node: Node) -> tuple[object, ...]:
@@ -162,6 +162,8 @@ class Index:
                 return self.networks.get(NetworkId(id))
             case Kind.CLUSTER:
                 return self.clusters.get(ClusterId(id))
+            case Kind.SECRET | Kind.CONFIG:
+                return None  # nothing is planned by them
 
     def put(self, obj: Object) -> None:
         """This object is now so."""

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from cluster.model.changes import Change, Object
-from cluster.model.objects import Cluster, JoinTokens, Node, Service, Task
+from cluster.model.objects import Cluster, Config, JoinTokens, Node, Secret, Service, Task
 from cluster.model.specs import ServiceSpec, TaskSpec
 from cluster.wire.calls import AskRaftLog, LoggedEntry, RaftLog, RaftPeer, RaftStatus
 from cluster.wire.codec import decode_changes, encode
@@ -104,6 +104,8 @@ def blanked(value: Object) -> Object:
     if isinstance(value, Service):
         previous = _without_credentials(value.previous_spec) if value.previous_spec else None
         return replace(value, spec=_without_credentials(value.spec), previous_spec=previous)
+    if isinstance(value, (Secret, Config)):
+        return replace(value, spec=replace(value.spec, data=b""))
     if isinstance(value, Task):
         return replace(value, spec=_task_without_credentials(value.spec))
     return value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 
 from agent.engine.convert import Json, Present, filled, mapping
+from agent.engine.convert_dependencies import files_json, files_of
 from agent.engine.convert_mounts import mount_json, mount_of
 from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
@@ -28,7 +29,7 @@ from cluster.model.specs import (
 
 
 def task_spec_of(fields: Fields) -> TaskSpec:
-    """Raises InvalidArgument for wrong types, unknown enumeration values, and what is not served (plugins, secrets, configs)."""
+    """Raises InvalidArgument for wrong types, unknown enumeration values, and what is not served (plugins)."""
     runtime = fields.text("Runtime") or "container"
     if runtime != "container" or fields.has("PluginSpec") or fields.has("NetworkAttachmentSpec"):
         raise InvalidArgument(f"invalid task runtime {runtime!r}: only containers are served")
@@ -48,9 +49,6 @@ def task_spec_of(fields: Fields) -> TaskSpec:
 
 
 def container_spec_of(fields: Fields) -> ContainerSpec:
-    for kind in ("Secret", "Config"):
-        for item in fields.objects(f"{kind}s"):
-            raise InvalidArgument(f"{kind.lower()} not found: {item.text(f'{kind}ID') or item.text(f'{kind}Name')}")
     dns = fields.section("DNSConfig")
     return ContainerSpec(
         image=fields.text("Image"),
@@ -81,6 +79,8 @@ def container_spec_of(fields: Fields) -> ContainerSpec:
         isolation=fields.text("Isolation"),
         oom_score_adj=fields.integer("OomScoreAdj"),
         privileges=_privileges_of(fields.object("Privileges")),
+        secrets=files_of(fields, "Secret"),
+        configs=files_of(fields, "Config"),
     )
 
 
@@ -242,6 +242,8 @@ def container_spec_json(spec: ContainerSpec) -> Json:
             "HealthCheck": None if health is None else Present(health),
             "Hosts": list(spec.hosts),
             "DNSConfig": filled(dns),
+            "Secrets": files_json(spec.secrets, "Secret"),
+            "Configs": files_json(spec.configs, "Config"),
             "Isolation": spec.isolation,
             "Sysctls": mapping(spec.sysctls),
             "CapabilityAdd": list(spec.cap_add),

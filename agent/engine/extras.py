@@ -9,6 +9,7 @@ from agent import captures, paths
 from agent.engine.answers import json_answer, json_line, stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import Json, time_text
+from agent.engine.convert_dependencies import dependency_json
 from agent.engine.convert_networks import network_json
 from agent.engine.convert_nodes import node_json
 from agent.engine.convert_services import service_json
@@ -16,7 +17,7 @@ from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_tasks import task_json
 from cluster.model.changes import KIND_TYPES, Kind, Object, Op
 from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound, NotLeader
-from cluster.model.objects import Cluster, Network, Node, Service
+from cluster.model.objects import Cluster, Config, Network, Node, Secret, Service
 from cluster.wire.calls import Capture, TraceAnswer, Watched, WatchKinds, Why, WhyAnswer, WhyTask
 from cluster.wire.codec import decode
 from cluster.wire.http import Response
@@ -94,6 +95,8 @@ def object_json(value: Object) -> Json:
         return service_json(value)
     if isinstance(value, Network):
         return network_json(value)
+    if isinstance(value, (Secret, Config)):
+        return dependency_json(value)
     return task_json(value, {})
 
 

@@ -10,9 +10,9 @@ from cli.api import Api, reference
 from cli.failures import CliFailure
 from cli.flags import option
 from cli.output import aligned, short_id
-from cli.template_functions import as_json
 from cli.units import human_duration, parse_time
 from cli.usage import command
+from cluster.model.template_functions import as_json
 
 
 @command("why", "TASK|SERVICE", summary="Explain why a task or service is where it is, or nowhere", least=1, most=1)

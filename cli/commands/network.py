@@ -316,7 +316,7 @@ def path(api: Api, arguments: tuple[str, ...], format: str, svg: str) -> int:
         except OSError as error:
             raise CliFailure(f"{svg}: {error.strerror}") from error
     elif format == "json":
-        from cli.template_functions import as_json
+        from cluster.model.template_functions import as_json
 
         print(as_json(found))
     else:

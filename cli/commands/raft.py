@@ -9,9 +9,9 @@ from cli.api import Api
 from cli.failures import CliFailure
 from cli.flags import INT, option
 from cli.output import aligned, short_id
-from cli.template_functions import as_json
 from cli.units import binary_size
 from cli.usage import Group, command
+from cluster.model.template_functions import as_json
 
 raft = Group(
     "raft",

@@ -17,11 +17,11 @@ from cli.api import Api
 from cli.failures import CliFailure
 from cli.flags import option
 from cli.output import aligned
-from cli.template_functions import as_json
 from cli.units import binary_size
 from cli.usage import Group, command
 from cluster.identity import seal, unlock_key
 from cluster.model.errors import ClusterError
+from cluster.model.template_functions import as_json
 
 PIECE_BYTES = 1024 * 1024
 

@@ -9,9 +9,9 @@ from cli.api import Api, reference
 from cli.commands.system import FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure
 from cli.flags import option, switch
-from cli.template_functions import go_text
 from cli.units import binary_size, human_age, show_duration
 from cli.usage import command
+from cluster.model.template_functions import go_text
 
 Values = Mapping[str, Any]
 
@@ -78,6 +78,7 @@ def _lines(s: Values, networks: Sequence[str], now: float) -> Iterator[str]:
     yield from _policy("UpdateConfig", "Update order:      ", spec.get("UpdateConfig"))
     yield from _policy("RollbackConfig", "Rollback order:    ", spec.get("RollbackConfig"))
     yield from _container(task.get("ContainerSpec") or {})
+    yield from _dependencies(task.get("ContainerSpec") or {})
     driver = task.get("LogDriver") or {}
     if driver.get("Name"):
         yield f"Log Driver:\n Name:\t{driver['Name']}"
@@ -87,6 +88,14 @@ def _lines(s: Values, networks: Sequence[str], now: float) -> Iterator[str]:
     if networks:
         yield f"Networks: {' '.join(networks)} "
     yield from _endpoint(s)
+
+
+def _dependencies(container: Values) -> Iterator[str]:
+    for title, word in (("Configs", "Config"), ("Secrets", "Secret")):
+        if container.get(title):
+            yield f"{title}:"
+            for one in container[title]:
+                yield f" Target:\t{one['File']['Name']}\n  Source:\t{one[f'{word}Name']}"
 
 
 def _mode(mode: Values) -> Iterator[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, Final
 
-from cli import service_fields, service_spec, service_update
+from cli import dependency_fields, service_fields, service_spec, service_update
 from cli.api import Api, reference
 from cli.commands.service import roll_back, show_warnings
 from cli.convergence import wait_converged
@@ -25,6 +26,7 @@ def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     lines = [line for path in flags["env_file"] for line in _env_file(path)]
     environment = service_fields.environment((*lines, *flags["env"]), os.environ)
     spec = service_spec.build(arguments[0], arguments[1:], flags, environment)
+    service_spec.dependencies(spec, flags, lambda word, wanted: _identified(api, word, wanted))
     service_spec.network_names(spec, lambda name: _network_id(api, name))
     made = api.post("/services/create", spec)
     show_warnings(made)
@@ -44,7 +46,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if flags["rollback"]:
         roll_back(api, found)
     else:
-        service_update.apply(found["Spec"], flags, lambda network: _network_id(api, network))
+        service_update.apply(found["Spec"], flags, lambda network: _network_id(api, network), lambda word, wanted: _identified(api, word, wanted))
         show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=found["Version"]["Index"]))
     print(name, flush=True)
     if not flags["detach"]:
@@ -55,6 +57,13 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 def _network_id(api: Api, name: str) -> str:
     found = api.get(f"/networks/{reference(name)}", scope="swarm")
     return str(found["Id"])
+
+
+def _identified(api: Api, word: str, wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """References to secrets or configs, with their ids."""
+    names = [str(one[f"{word.capitalize()}Name"]) for one in wanted]
+    known = {str(item["Spec"]["Name"]): str(item["ID"]) for item in api.get(f"/{word}s", filters={"name": names}) or ()} if names else {}
+    return dependency_fields.identified(wanted, word, known)
 
 
 def _env_file(path: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""What the managers tell one agent: its tasks, and the tables of each network that it takes part in, as one ordered stream.
+"""What the managers tell one agent: its tasks, the secrets and configs that those use, and the tables of each network that it takes part in, as one
+ordered stream.
 
 The first message of a session is complete, or it is empty (`applies_to` = `results_in` = the version that the agent said it has): then what the agent
 missed follows. Each further one is a delta with `applies_to` = the version before and `results_in` = the one after. An agent that sees a gap closes
@@ -11,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.objects import Network, NetworkKey, NodeTls, Task
+from cluster.model.objects import Config, Network, NetworkKey, NodeTls, Secret, Task
 from cluster.model.specs import PortConfig
 
 
@@ -25,6 +26,26 @@ class TaskItem(_Item, frozen=True):
     @property
     def key(self) -> str:
         return f"task/{self.task.id}"
+
+
+class SecretItem(_Item, frozen=True):
+    """One that a task of this node uses. In a delta it comes no later than the task, in a complete set after it."""
+
+    secret: Secret
+
+    @property
+    def key(self) -> str:
+        return f"secret/{self.secret.id}"
+
+
+class ConfigItem(_Item, frozen=True):
+    """As a secret."""
+
+    config: Config
+
+    @property
+    def key(self) -> str:
+        return f"config/{self.config.id}"
 
 
 class NetworkItem(_Item, frozen=True):
@@ -86,7 +107,7 @@ class BalancerItem(_Item, frozen=True):
         return f"balancer/{self.network_id}/{self.service_id}"
 
 
-Item = TaskItem | NetworkItem | EndpointItem | BalancerItem
+Item = TaskItem | NetworkItem | EndpointItem | BalancerItem | SecretItem | ConfigItem
 
 
 class Assignments(msgspec.Struct, array_like=True, frozen=True, tag=True):

@@ -6,9 +6,9 @@ import enum
 
 import msgspec
 
-from cluster.model.objects import Cluster, Network, Node, Service, Task, TaskStatus
+from cluster.model.objects import Cluster, Config, Network, Node, Secret, Service, Task, TaskStatus
 
-Object = Cluster | Node | Service | Task | Network
+Object = Cluster | Node | Service | Task | Network | Secret | Config
 
 
 class Kind(enum.IntEnum):
@@ -19,6 +19,8 @@ class Kind(enum.IntEnum):
     SERVICE = 3
     TASK = 4
     NETWORK = 5
+    SECRET = 6
+    CONFIG = 7
 
 
 class Op(enum.IntEnum):
@@ -28,7 +30,9 @@ class Op(enum.IntEnum):
     STATUS = 4  # of a task: merged monotonically at apply, so that reports never conflict with plans
 
 
-KIND_TYPES: dict[Kind, type[Object]] = {Kind.CLUSTER: Cluster, Kind.NODE: Node, Kind.SERVICE: Service, Kind.TASK: Task, Kind.NETWORK: Network}
+KIND_TYPES: dict[Kind, type[Object]] = {
+    Kind.CLUSTER: Cluster, Kind.NODE: Node, Kind.SERVICE: Service, Kind.TASK: Task, Kind.NETWORK: Network, Kind.SECRET: Secret, Kind.CONFIG: Config,
+}  # fmt: skip
 KIND_OF: dict[type[Object], Kind] = {t: k for k, t in KIND_TYPES.items()}
 
 

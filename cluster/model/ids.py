@@ -12,6 +12,8 @@ NodeId = NewType("NodeId", str)
 ServiceId = NewType("ServiceId", str)
 TaskId = NewType("TaskId", str)
 NetworkId = NewType("NetworkId", str)
+SecretId = NewType("SecretId", str)
+ConfigId = NewType("ConfigId", str)
 
 ID_LENGTH = 25
 ID_RANDOM_BYTES = 17

@@ -7,8 +7,21 @@ from __future__ import annotations
 
 import enum
 
-from cluster.model.ids import ClusterId, NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, Pairs, Platform, PortConfig, Resources, Role, ServiceSpec, TaskSpec, Value
+from cluster.model.ids import ClusterId, ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId
+from cluster.model.specs import (
+    ClusterSpec,
+    DependencySpec,
+    NetworkSpec,
+    NodeSpec,
+    Pairs,
+    Platform,
+    PortConfig,
+    Resources,
+    Role,
+    ServiceSpec,
+    TaskSpec,
+    Value,
+)
 from cluster.model.task_state import TaskState
 
 
@@ -183,6 +196,22 @@ class Network(Value, frozen=True):
     gateway: str = ""  # allocated, plain address
     subnet6: str = ""  # allocated, CIDR; empty where it has no IPv6. Addresses there: cluster/model/twins.py
     gateway6: str = ""  # allocated, plain address
+
+
+class Secret(Value, frozen=True):
+    """Its data reaches the nodes whose tasks use it, and nobody else."""
+
+    id: SecretId
+    spec: DependencySpec
+    meta: Meta = Meta()
+
+
+class Config(Value, frozen=True):
+    """As a secret, but for all to read."""
+
+    id: ConfigId
+    spec: DependencySpec
+    meta: Meta = Meta()
 
 
 class NetworkKey(Value, frozen=True):

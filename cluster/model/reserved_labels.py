@@ -20,6 +20,10 @@ DEVICE_RULE: Final = "festoon.device-cgroup-rule."
 MAX_SHM_BYTES: Final = 1 << 50
 CERT_GRACE: Final = "festoon.cert-grace"
 CERT_GRACE_S: Final = 90 * 24 * 3600
+VERSION_OF: Final = "festoon.version-of"
+"""Of a secret or config that `festoon secret|config update` made: the name of the first one, and which version it is."""
+
+VERSION: Final = "festoon.version"
 MAX_CERT_GRACE_S: Final = 20 * 365 * 24 * 3600  # as long as a root lives
 _ACCESS: Final = frozenset("rwm")
 

@@ -88,6 +88,27 @@ class Ulimit(Value, frozen=True):
     hard: int
 
 
+class DependencySpec(Value, frozen=True):
+    """A secret or a config: bytes under a name, which tasks get as a file. `templating` golang: placeholders in `data` are filled in for each task."""
+
+    name: str
+    labels: Pairs = ()
+    data: bytes = b""
+    templating: str = ""
+    templating_options: Pairs = ()
+
+
+class DependencyFile(Value, frozen=True):
+    """How a task gets a secret or a config. `target`: a path, or a name in the usual folder (/run/secrets; / for configs); `uid` and `gid` are decimal."""
+
+    id: str
+    name: str
+    target: str
+    uid: str = "0"
+    gid: str = "0"
+    mode: int = 0o444
+
+
 class Privileges(Value, frozen=True):
     """`seccomp`: empty, default, unconfined, or custom with the JSON text of `seccomp_profile`. `apparmor`: empty, default or disabled."""
 
@@ -129,6 +150,8 @@ class ContainerSpec(Value, frozen=True):
     registry_auth: str = ""  # an X-Registry-Auth, for the nodes that pull; never shown
     oom_score_adj: int = 0
     privileges: Privileges | None = None
+    secrets: tuple[DependencyFile, ...] = ()
+    configs: tuple[DependencyFile, ...] = ()
 
 
 class Resources(Value, frozen=True):

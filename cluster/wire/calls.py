@@ -14,8 +14,8 @@ import msgspec
 
 from cluster.model.assignments import SessionMessage
 from cluster.model.changes import Kind
-from cluster.model.objects import Cluster, Network, Node, NodeDescription, Service, Task, TaskStatus
-from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, ServiceSpec
+from cluster.model.objects import Cluster, Config, Network, Node, NodeDescription, Secret, Service, Task, TaskStatus
+from cluster.model.specs import ClusterSpec, DependencySpec, NetworkSpec, NodeSpec, ServiceSpec
 from cluster.wire import versions
 
 
@@ -209,6 +209,8 @@ class Objects(Body, frozen=True):
     tasks: tuple[Task, ...] = ()
     networks: tuple[Network, ...] = ()
     leader: str = ""
+    secrets: tuple[Secret, ...] = ()
+    configs: tuple[Config, ...] = ()
 
 
 class ServiceWrite(Body, frozen=True):
@@ -220,6 +222,12 @@ class ServiceWrite(Body, frozen=True):
 
 class NetworkWrite(Body, frozen=True):
     spec: NetworkSpec
+
+
+class DependencyWrite(Body, frozen=True):
+    spec: DependencySpec
+    id: str = ""  # update only
+    version: int = 0  # update only
 
 
 class NodeWrite(Body, frozen=True):
@@ -450,6 +458,12 @@ CALLS: Final[dict[str, Call]] = {
         Call("control.service_remove", Remove, Ids, _C.MANAGER),
         Call("control.network_create", NetworkWrite, Ids, _C.MANAGER),
         Call("control.network_remove", Remove, Ids, _C.MANAGER),
+        Call("control.secret_create", DependencyWrite, Ids, _C.MANAGER),
+        Call("control.secret_update", DependencyWrite, Ids, _C.MANAGER),
+        Call("control.secret_remove", Remove, Ids, _C.MANAGER),
+        Call("control.config_create", DependencyWrite, Ids, _C.MANAGER),
+        Call("control.config_update", DependencyWrite, Ids, _C.MANAGER),
+        Call("control.config_remove", Remove, Ids, _C.MANAGER),
         Call("control.node_update", NodeWrite, Ids, _C.MANAGER),
         Call("control.node_remove", Remove, Ids, _C.MANAGER),
         Call("control.cluster_update", ClusterWrite, Ids, _C.MANAGER),

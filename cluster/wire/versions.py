@@ -5,7 +5,7 @@ adds fields (at the end, with defaults) needs none. Each side says its own in it
 the one that is asked refuses.
 
     1  the first
-    2  a manager that comes back is told what its log is known to hold (MessageKind.HELD)
+    2  a manager that comes back is told what its log is known to hold (MessageKind.HELD); there are secrets and configs
 """
 
 from __future__ import annotations

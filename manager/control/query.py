@@ -1,7 +1,7 @@
 """What users read: objects of one kind, by id, reference, service or node. Pure and synchronous, hence one consistent
 view.
 
-Never answers with the root CA's key: nothing outside of the manager needs it.
+Never answers with the root CA's key or with a secret's data: nobody who asks needs them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from cluster.model.changes import Kind, Object
 from cluster.model.errors import InvalidArgument
-from cluster.model.objects import Cluster, ManagerStatus, Network, Node, Service, Task
+from cluster.model.objects import Cluster, Config, ManagerStatus, Network, Node, Secret, Service, Task
 from cluster.wire.calls import Objects, Query
 from manager.store import Store
 
@@ -29,17 +29,21 @@ def query(store: Store, request: Query, managers: Managers) -> Objects:
         services=tuple(o for o in found if isinstance(o, Service)),
         tasks=tuple(o for o in found if isinstance(o, Task)),
         networks=tuple(o for o in found if isinstance(o, Network)),
+        secrets=tuple(o for o in found if isinstance(o, Secret)),
+        configs=tuple(o for o in found if isinstance(o, Config)),
         leader=next((status.address for status in managers.values() if status.leader), ""),
     )
 
 
 def shown(item: Object, managers: Managers) -> Object:
-    """`item` as it leaves the manager: the cluster without its keys, a manager's node with its status as of now."""
+    """`item` as it leaves the manager: the cluster without its keys, a secret without its data, a manager's node with its status as of now."""
     if isinstance(item, Cluster):
         rotation = msgspec.structs.replace(item.rotation, root_key_pem="") if item.rotation is not None else None
         return msgspec.structs.replace(item, root_key_pem="", network_keys=(), rotation=rotation)
     if isinstance(item, Node) and item.manager is not None:
         return msgspec.structs.replace(item, manager=managers.get(item.id, item.manager))
+    if isinstance(item, Secret):
+        return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, data=b""))
     return item
 
 

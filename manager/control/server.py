@@ -19,7 +19,7 @@ from cluster.model.errors import ClusterError, NotLeader, Unavailable
 from cluster.wire.calls import Ids, NodeWrite, Objects, Query, Watched, WatchKinds
 from cluster.wire.codec import encode
 from cluster.wire.peer import Caller, Handler
-from manager.control import cluster, networks, nodes, query, services
+from manager.control import cluster, dependencies, networks, nodes, query, services
 from manager.raft.driver import Driver
 from manager.raft.member import LOST
 from manager.store import Event, Store, WatchLagged
@@ -35,6 +35,12 @@ WRITES: Final[dict[str, Decision]] = {
     "control.network_create": networks.create,
     "control.network_remove": networks.remove,
     "control.node_remove": nodes.remove,
+    "control.secret_create": dependencies.create_secret,
+    "control.secret_update": dependencies.update_secret,
+    "control.secret_remove": dependencies.remove_secret,
+    "control.config_create": dependencies.create_config,
+    "control.config_update": dependencies.update_config,
+    "control.config_remove": dependencies.remove_config,
     "control.cluster_update": cluster.update,
 }
 

@@ -18,7 +18,7 @@ from cluster.model.ids import ID_RANDOM_BYTES, ServiceId, make_id
 from cluster.model.objects import Meta, Service, UpdateState, UpdateStatus
 from cluster.model.specs import NODE_NETWORKS, NetworkAttachmentConfig, PortConfig, PublishMode, ServiceModeKind, ServiceSpec
 from cluster.wire.calls import Ids, Remove, ServiceWrite
-from manager.control import validate
+from manager.control import dependencies, validate
 from manager.store import Store
 
 _JOBS = frozenset({ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB})
@@ -27,6 +27,8 @@ _JOBS = frozenset({ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB})
 def create(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tuple[tuple[Change, ...], Ids]:
     """A new service. Raises InvalidArgument (bad spec, port taken), NotFound (a network), Conflict (name taken)."""
     validate.service_spec(request.spec)
+    dependencies.check_targets(request.spec)
+    dependencies.check_present(store, request.spec)
     spec = _with_network_ids(store, request.spec)
     _refuse_taken_ports(store, spec, service_id="")
     if store.by_name(Kind.SERVICE, spec.name) is not None:
@@ -86,6 +88,8 @@ def _replacement(store: Store, service: Service, spec: ServiceSpec) -> ServiceSp
         raise InvalidArgument("service mode change is not allowed")
     if spec.name != service.spec.name:
         raise InvalidArgument("renaming services is not supported")
+    dependencies.check_targets(spec)
+    dependencies.check_present(store, spec)
     return _with_network_ids(store, spec)
 
 

@@ -14,18 +14,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import Final
 
 import msgspec
 
-from cluster.model.assignments import Backend, EndpointItem, Item, NetworkItem, TaskItem
+from cluster.model.assignments import Backend, ConfigItem, EndpointItem, Item, NetworkItem, SecretItem, TaskItem
 from cluster.model.changes import Object
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.objects import Network, Node, NodeState, Service, Task
+from cluster.model.objects import Config, Network, Node, NodeState, Secret, Service, Task
 from cluster.model.task_state import TaskState
 from manager.dispatcher import tables
+from manager.dispatcher.dependencies import Dependencies
 from manager.dispatcher.drains import FIRST, Drains
 from manager.dispatcher.replay import Delta, Replay
 from manager.store import Event
+
+DATA_PER_MESSAGE_BYTES: Final = 2 * 1024 * 1024
+"""Of secrets and configs: with so much of them a message stays below the wire's frame."""
 
 
 class _Session:
@@ -50,6 +55,7 @@ class _Dirty:
         self.places: dict[tuple[NodeId, NetworkId], None] = {}
         self.networks: dict[NetworkId, None] = {}
         self.tasks: dict[NodeId, dict[str, Item | None]] = {}
+        self.dependencies: dict[tuple[NodeId, str], None] = {}
 
 
 def for_agent(task: Task) -> Task:
@@ -60,6 +66,17 @@ def for_agent(task: Task) -> Task:
 def is_assigned(task: Task) -> bool:
     """Whether its agent is to hear of it: a global service's task belongs to its node from the first, and may have to wait for it."""
     return bool(task.node_id) and task.status.state >= TaskState.ASSIGNED
+
+
+def data_bytes(item: Item) -> int:
+    """How large its data is; 0 for what has none."""
+    match item:
+        case SecretItem():
+            return len(item.secret.spec.data)
+        case ConfigItem():
+            return len(item.config.spec.data)
+        case _:
+            return 0
 
 
 def concerns_agent(before: Task, after: Task) -> bool:
@@ -85,9 +102,10 @@ class Board:
         self._sessions: dict[NodeId, _Session] = {}
         self._listeners: dict[NetworkId, dict[NodeId, None]] = {}
         self._drains = Drains()
+        self._dependencies = Dependencies()
         everything = tuple(objects)
         dirty = _Dirty()
-        for kind in (Network, Node, Service, Task):
+        for kind in (Secret, Config, Network, Node, Service, Task):
             for item in everything:
                 if isinstance(item, kind):
                     self._note(dirty, None, item)
@@ -114,7 +132,8 @@ class Board:
             self._place(session, node_id, network_id)
         items = [item for item in session.pending.values() if item is not None]
         session.pending.clear()
-        return (*(TaskItem(self._as_told(task)) for task in self._tasks.get(node_id, {}).values()), *items)
+        needed = self._dependencies.needed(node_id)
+        return (*(TaskItem(self._as_told(task)) for task in self._tasks.get(node_id, {}).values()), *needed, *items)
 
     def opened(self, node_id: NodeId, version: int) -> None:
         """What `open` gave is sent as these first versions of the session. To be called before the next `feed`."""
@@ -139,12 +158,12 @@ class Board:
         return session.sent.stream if session is not None else ""
 
     def take(self, node_id: NodeId) -> Delta:
-        """What has changed for the node since the last time, as its session's next version. Empty when nothing has, or
-        when it has no session."""
+        """What has changed for the node since the last time, or as much of it as fits into one message, as its session's
+        next version. Empty when nothing has, or when it has no session."""
         session = self._sessions.get(node_id)
         if session is None or not session.pending:
             return Delta((), ())
-        pending, session.pending = session.pending, {}
+        pending, session.pending = _split(session.pending)
         delta = Delta(
             tuple(item for item in pending.values() if item is not None),
             tuple(key for key, item in pending.items() if item is None),
@@ -225,6 +244,9 @@ class Board:
             self._node(dirty, before if isinstance(before, Node) else None, after if isinstance(after, Node) else None)
         elif isinstance(known, Service):
             self._service(dirty, known.id, after if isinstance(after, Service) else None)
+        elif isinstance(known, (Secret, Config)):
+            old, new = (o if isinstance(o, (Secret, Config)) else None for o in (before, after))
+            dirty.dependencies.update(dict.fromkeys(self._dependencies.note(old, new)))
         elif isinstance(known, Network):
             self._network(dirty, known.id, after if isinstance(after, Network) else None)
 
@@ -233,6 +255,7 @@ class Board:
         for task, step in ((before, -1), (after, 1)):
             if task is not None and tables.holds_networks(task):
                 self._count(dirty, task, step)
+        dirty.dependencies.update(dict.fromkeys(self._dependencies.exchange(before, after)))
         self._exchange_backends(dirty, before, after)
         self._exchange(
             dirty,
@@ -371,6 +394,10 @@ class Board:
             if session is not None:
                 self._place(session, node_id, network_id)
                 touched[node_id] = None
+        for node_id, key in dirty.dependencies:  # before the tasks that need them
+            if node_id in self._sessions:
+                self._sessions[node_id].pending[key] = self._dependencies.item(node_id, key)
+                touched[node_id] = None
         for node_id, tasks in dirty.tasks.items():
             if node_id in self._sessions:
                 self._sessions[node_id].pending.update(tasks)
@@ -416,3 +443,14 @@ class Board:
         listeners.pop(node_id, None)
         if not listeners:
             self._listeners.pop(network_id, None)
+
+
+def _split(pending: dict[str, Item | None]) -> tuple[dict[str, Item | None], dict[str, Item | None]]:
+    """What fits into one message, and the rest; the order stays."""
+    size = 0
+    for position, item in enumerate(pending.values()):
+        size += data_bytes(item) if item is not None else 0
+        if size > DATA_PER_MESSAGE_BYTES:
+            items = tuple(pending.items())
+            return dict(items[:position]), dict(items[position:])
+    return pending, {}

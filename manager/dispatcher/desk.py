@@ -19,7 +19,7 @@ from cluster.model.errors import ClusterError, NodeRemoved, Unavailable
 from cluster.model.ids import NodeId
 from cluster.model.objects import Node, NodeDescription, NodeState, NodeStatus
 from cluster.model.specs import Role
-from manager.dispatcher.assignments import Board
+from manager.dispatcher.assignments import DATA_PER_MESSAGE_BYTES, Board, data_bytes
 from manager.dispatcher.liveness import Liveness
 from manager.store import Batch, Store
 
@@ -155,7 +155,7 @@ class Telling:
         return (Assignments(False, version, version), *deltas)
 
     def _complete(self) -> tuple[Assignments, ...]:
-        messages = _complete(self._desk.board.open(self._node_id))
+        messages = complete_messages(self._desk.board.open(self._node_id))
         self._desk.board.opened(self._node_id, messages[-1].results_in)
         return messages
 
@@ -165,8 +165,7 @@ class Telling:
         if look and (state := self._desk.state(self._node_id)) != self._state:
             self._state = state
             told.append(state)
-        delta = self._desk.board.take(self._node_id)
-        if delta.upserts or delta.removals:
+        while any(delta := self._desk.board.take(self._node_id)):
             told.append(Assignments(False, self._version, self._version + 1, delta.upserts, delta.removals))
             self._version += 1
         return tuple(told)
@@ -211,7 +210,14 @@ def left(node: Node, wall_ns: int) -> Node:
     return msgspec.structs.replace(down(node, "node left the swarm", wall_ns), spec=spec)
 
 
-def _complete(items: tuple[Item, ...]) -> tuple[Assignments, ...]:
+def complete_messages(items: tuple[Item, ...]) -> tuple[Assignments, ...]:
     """The complete set as one message; what is more than a message holds follows as deltas."""
-    starts = range(0, max(len(items), 1), ITEMS_PER_MESSAGE)
-    return tuple(Assignments(start == 0, number, number + 1, items[start : start + ITEMS_PER_MESSAGE]) for number, start in enumerate(starts))
+    starts = [0]
+    size = 0
+    for position, item in enumerate(items):
+        size += data_bytes(item)
+        if size > DATA_PER_MESSAGE_BYTES or position - starts[-1] == ITEMS_PER_MESSAGE:
+            starts.append(position)
+            size = data_bytes(item)
+    bounds = zip(starts, (*starts[1:], len(items)), strict=True)
+    return tuple(Assignments(start == 0, number, number + 1, items[start:end]) for number, (start, end) in enumerate(bounds))

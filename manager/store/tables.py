@@ -14,13 +14,13 @@ from typing import Final
 import msgspec
 
 from cluster.model.changes import KIND_TYPES, Kind, Object
-from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.objects import Cluster, Config, Network, Node, Secret, Service, Task
 from manager.store import sharing
 from manager.store.indexes import Index
 
 SNAPSHOT_FORMAT: Final = 1
-SAVED_KINDS: Final = (Kind.CLUSTER, Kind.NODE, Kind.SERVICE, Kind.TASK, Kind.NETWORK)  # the columns of Saved
-NAMED_KINDS: Final = (Kind.SERVICE, Kind.NETWORK, Kind.NODE)
+SAVED_KINDS: Final = (Kind.CLUSTER, Kind.NODE, Kind.SERVICE, Kind.TASK, Kind.NETWORK, Kind.SECRET, Kind.CONFIG)  # the columns of Saved
+NAMED_KINDS: Final = (Kind.SERVICE, Kind.NETWORK, Kind.NODE, Kind.SECRET, Kind.CONFIG)
 
 
 class BadSnapshot(Exception):
@@ -37,12 +37,14 @@ class Saved(msgspec.Struct, array_like=True, frozen=True):
     services: tuple[Service, ...] = ()
     tasks: tuple[msgspec.Raw, ...] = ()  # read one by one: all of them at once would need twice the memory
     networks: tuple[Network, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    configs: tuple[Config, ...] = ()
 
 
 def name_of(obj: Object) -> str:
     """The name that users call the object by; empty where it has none. A node's is its hostname, as in Docker."""
     match obj:
-        case Service() | Network():
+        case Service() | Network() | Secret() | Config():
             return obj.spec.name
         case Node():
             return obj.description.hostname or obj.spec.name
@@ -113,6 +115,7 @@ def load(data: bytes) -> Tables:
     tables.index = saved.index
     groups: tuple[Iterable[Object], ...] = (
         saved.clusters, saved.nodes, saved.services, sharing.with_shared(saved.services, map(_task, saved.tasks)), saved.networks,
+        saved.secrets, saved.configs,
     )  # fmt: skip
     try:
         for kind, group in zip(SAVED_KINDS, groups, strict=True):

@@ -14,7 +14,7 @@ import msgspec
 
 from cluster.model.changes import KIND_OF, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
-from cluster.model.objects import TASK_HISTORY_STATUSES, Cluster, Network, Node, Service, Task, TaskStatus
+from cluster.model.objects import TASK_HISTORY_STATUSES, Cluster, Config, Network, Node, Secret, Service, Task, TaskStatus
 from cluster.model.specs import Availability, TaskSpec
 from cluster.model.task_state import TaskState, is_final
 from manager.store import sharing
@@ -23,6 +23,8 @@ from manager.store.tables import Tables, name_key, name_of
 UNIQUE_NAMES: Final = {
     Kind.SERVICE: "name conflicts with an existing object: service {} already exists",
     Kind.NETWORK: "network with name {} already exists",
+    Kind.SECRET: "secret {} already exists",
+    Kind.CONFIG: "config {} already exists",
 }
 """Kinds whose names are taken once only, and Docker's sentence for a second one."""
 
@@ -187,7 +189,7 @@ def _whole_object(change: Change) -> Object:
     another id.
     """
     match change.after:
-        case (Cluster() | Node() | Service() | Task() | Network()) as obj:
+        case (Cluster() | Node() | Service() | Task() | Network() | Secret() | Config()) as obj:
             if KIND_OF[type(obj)] is change.kind and obj.id == change.id:
                 return obj
     raise InvalidArgument(f"malformed change: {change.op.name.lower()} of {change.kind.name.lower()} {change.id}")

@@ -11,7 +11,7 @@ from cli.commands.container import ports_text
 from cli.failures import CliFailure
 from cli.listing import UNREADABLE, Listing, check_template, inspected, label_of
 from cli.output import aligned, ellipsis, natural, short_id
-from cli.templates import Template, TemplateError
+from cluster.model.templates import Template, TemplateError
 
 VALUE: dict[str, Any] = {"Links": None, "Labels": None, "ID": "abc", "A": {"B": [1, 2, {"C": "x"}], "m": {"k": "v", "a": True}}, "E": [], "N": None}
 LISTING = Listing({"ID": "ID", "Name": "NAME", "Ports": "PORTS"}, ("ID", "Name", "Ports"), quiet="full")

@@ -9,16 +9,18 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.model.assignments import Backend, BalancerItem, EndpointItem, Item, NetworkItem, PortSettings, TaskItem
+from cluster.model.assignments import Backend, BalancerItem, ConfigItem, EndpointItem, Item, NetworkItem, PortSettings, SecretItem, TaskItem
 from cluster.model.changes import Change, Kind, Object, created, deleted, status_of, updated
-from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
+from cluster.model.ids import ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId
 from cluster.model.objects import (
+    Config,
     Endpoint,
     Network,
     Node,
     NodeAttachment,
     NodeState,
     NodeStatus,
+    Secret,
     Service,
     Task,
     TaskNetwork,
@@ -27,6 +29,8 @@ from cluster.model.objects import (
 )
 from cluster.model.specs import (
     ContainerSpec,
+    DependencyFile,
+    DependencySpec,
     NetworkAttachmentConfig,
     NetworkSpec,
     NodeSpec,
@@ -35,7 +39,8 @@ from cluster.model.specs import (
     TaskSpec,
 )
 from cluster.model.task_state import TaskState
-from manager.dispatcher.assignments import Board
+from manager.dispatcher.assignments import DATA_PER_MESSAGE_BYTES, Board, data_bytes
+from manager.dispatcher.desk import complete_messages
 from manager.store import Store
 
 INGRESS, NET = NetworkId("ingress"), NetworkId("net")
@@ -332,6 +337,60 @@ def test_history_stays_with_the_managers() -> None:
     item = world.open(0)["task/task1"]
     assert isinstance(item, TaskItem)
     assert item.task.history == ()
+
+
+# -- secrets and configs ----------------------------------------------------------------------------------------------
+
+
+def secret(name: str, size: int = 1) -> Secret:
+    return Secret(SecretId(name), DependencySpec(name, data=b"x" * size))
+
+
+def using(item: Task, *names: str) -> Task:
+    files = tuple(DependencyFile(name, name, name) for name in names)
+    return msgspec.structs.replace(item, spec=TaskSpec(ContainerSpec("busybox", secrets=files, configs=(DependencyFile("c", "c", "c"),))), networks=())
+
+
+def test_a_node_knows_the_secrets_of_its_live_tasks_alone() -> None:
+    world = World(node(0), node(1), secret("a"), secret("b"), Config(ConfigId("c"), DependencySpec("c", data=b"c")), using(task(1, 0), "a"))
+    told, other = world.open(0), world.open(1)
+    assert keys(told, SecretItem) == {"secret/a"}
+    assert keys(told, ConfigItem) == {"config/c"}
+    assert other == {}
+    deltas = world.apply(created(using(task(2, 1, TaskState.ASSIGNED), "a", "b")))
+    assert list(deltas) == [NODES[1]]
+    assert [type(item) for item in deltas[NODES[1]][0]] == [SecretItem, SecretItem, ConfigItem, TaskItem], "before the task that needs them"
+    world.apply(created(using(task(3, 0), "a")))
+    world.apply(status_of("task1", TaskStatus(TaskState.FAILED, 5)))
+    assert keys(told, SecretItem) == {"secret/a"}, "another task still uses it"
+    world.apply(status_of("task3", TaskStatus(TaskState.SHUTDOWN, 5)))
+    assert keys(told, SecretItem) | keys(told, ConfigItem) == set()
+    world.apply(deleted(world.store.all(Kind.SECRET)[0]))
+    assert "secret/a" not in other
+
+
+def test_another_label_of_a_secret_is_told_to_nobody() -> None:
+    world = World(node(0), secret("a"), using(task(1, 0), "a"))
+    world.open(0)
+    assert world.apply(world.update(secret("a"), spec=DependencySpec("a", (("k", "v"),), b"x"))) == {}
+
+
+def test_no_message_is_larger_than_the_wire_takes() -> None:
+    names = [f"s{n}" for n in range(9)]
+    world = World(node(0), *(secret(name, 500_000) for name in names))
+    world.open(0)
+    node_id, item = NODES[0], using(task(1, 0, TaskState.ASSIGNED), *names)
+    world.board.feed(world.store.apply(world.store.index + 1, (created(item),)).events)
+    sizes, seen = [], set()
+    while any(delta := world.board.take(node_id)):
+        sizes.append(sum(data_bytes(item) for item in delta.upserts))
+        seen |= {item.key for item in delta.upserts}
+    assert max(sizes) <= DATA_PER_MESSAGE_BYTES
+    assert seen == {"task/task1", *(f"secret/{name}" for name in names)}
+    messages = complete_messages(world.board.open(node_id))
+    assert [(m.complete, m.applies_to, m.results_in) for m in messages] == [(True, 0, 1), (False, 1, 2), (False, 2, 3)]
+    assert max(sum(data_bytes(item) for item in m.upserts) for m in messages) <= DATA_PER_MESSAGE_BYTES
+    assert any(isinstance(item, TaskItem) for item in messages[0].upserts), "a task that a complete message leaves out is gone"
 
 
 # -- the fold of the deltas is the full set ---------------------------------------------------------------------------

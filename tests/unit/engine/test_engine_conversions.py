@@ -166,7 +166,9 @@ def test_insert_defaults_never_overrides_the_user() -> None:
         ({"TaskTemplate": {"RestartPolicy": {"Condition": "nosuch"}}}, 'invalid RestartCondition: "nosuch"'),
         ({"UpdateConfig": {"FailureAction": "nosuch"}}, "unrecognized update failure action nosuch"),
         ({"UpdateConfig": {"Order": "nosuch"}}, "unrecognized update order nosuch"),
-        ({"TaskTemplate": {"ContainerSpec": {"Secrets": [{"SecretID": "s1"}]}}}, "secret not found: s1"),
+        ({"TaskTemplate": {"ContainerSpec": {"Secrets": [{"SecretName": "s1", "File": {"Mode": 4096}}]}}}, "invalid mode of secret s1: 10000"),
+        ({"TaskTemplate": {"ContainerSpec": {"Configs": [{"ConfigID": "c1", "Runtime": {}}]}}},
+         "credential specs are for Windows containers: a config can only be a file here"),
         ({"TaskTemplate": {"ContainerSpec": {"Mounts": [{"Type": "npipe"}]}}}, 'invalid mount config for type "npipe": mount type unknown'),
     ],
 )

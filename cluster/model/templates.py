@@ -1,17 +1,17 @@
 """Go's text/template, as much of it as `--format` uses: fields, pipelines, functions, variables, if, range, with.
 
-Owns parsing and running; the functions are in cli/template_functions.py. Pure. Values are what JSON has: dict, list,
+Owns parsing and running; the functions are in cluster/model/template_functions.py. Pure. Values are what JSON has: dict, list,
 str, int, float, bool, None. Source: https://pkg.go.dev/text/template and docker/cli's templates package.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cli.template_functions import FUNCTIONS, go_text, null, truth
+from cluster.model.template_functions import FUNCTIONS, go_text, null, truth
 
 _ACTION: Final = re.compile(r"\{\{(-(?=\s))?(.*?)((?<=\s)-)?\}\}", re.DOTALL)
 _TOKEN: Final = re.compile(
@@ -50,10 +50,11 @@ _Node = str | list[tuple[str, str]] | _Control
 class Template:
     """A parsed template. Raises TemplateError when the text isn't one."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, more: Collection[str] = ()) -> None:
+        """`more`: names of functions that `render` will be given beside Go's and docker's."""
         self._text = text
         self._root = _parse(text)
-        _check_functions(self._root)
+        _check_functions(self._root, more)
 
     def render(self, value: object, *, strict: str = "", functions: Mapping[str, Callable[..., Any]] | None = None,
                absent: Mapping[str, Any] | None = None) -> str:  # fmt: skip
@@ -103,16 +104,16 @@ def _parse(text: str) -> _Block:
     return root
 
 
-def _check_functions(block: _Block) -> None:
+def _check_functions(block: _Block, more: Collection[str]) -> None:
     for node in block.nodes:
         if isinstance(node, str):
             continue
         for kind, text in node.tokens if isinstance(node, _Control) else node:
-            if kind == "word" and text not in FUNCTIONS and text not in _CONSTANTS:
+            if kind == "word" and text not in FUNCTIONS and text not in _CONSTANTS and text not in more:
                 raise TemplateError(f'template: :1: function "{text}" not defined')
         if isinstance(node, _Control):
-            _check_functions(node.body)
-            _check_functions(node.otherwise)
+            _check_functions(node.body, more)
+            _check_functions(node.otherwise, more)
 
 
 def _place(action: str, stack: list[tuple[_Block, _Control | None]]) -> None:
@@ -230,7 +231,7 @@ class _Run:
             while tokens and tokens[0] not in {("sign", "|"), ("sign", ")")}:
                 arguments.append(self._operand(tokens, dot, variables))
             try:
-                return function(*arguments, *piped)
+                return function(*(None if given is _NO_VALUE else given for given in (*arguments, *piped)))
             except (TypeError, ValueError, LookupError, AttributeError) as e:
                 raise TemplateError(f'template: :1: executing "" at <{text}>: error calling {text}: {e}') from e
         value = self._operand(tokens, dot, variables)
