@@ -58,8 +58,9 @@ def _at_node(draft: Draft, service: Service, node_id: NodeId) -> None:
     why = unsuitable(draft, service, node)
     if why:
         for task in tasks:
-            if is_live(task):
-                stop(draft, task, TaskState.SHUTDOWN, "" if is_final(task.status.state) else why)
+            if is_live(task):  # one that has ended and was to be replaced is not for that reason alone
+                by_itself = is_final(task.status.state) and not restart.is_wanted(draft, task, tasks)
+                stop(draft, task, TaskState.SHUTDOWN, "" if by_itself else why)
         return
     if any(is_live(task) for task in tasks):
         restart.check(draft, service, node_id, tasks)

@@ -333,6 +333,36 @@ def test_a_global_task_is_restarted_on_its_node_and_a_paused_node_gets_none() ->
     assert world.running()[0].id != old.id
 
 
+def drained_for_a_while(world: World) -> None:
+    for availability in (Availability.DRAIN, Availability.ACTIVE):
+        world.set_availability("n1", availability)
+        world.settle()
+    world.run()
+
+
+def test_a_global_task_that_ended_while_it_waited_is_replaced_when_its_drained_node_is_back() -> None:
+    world = World(nodes=1)
+    world.service("a", global_=True)
+    world.run()
+    world.fail(world.running()[0])
+    world.settle()
+    (waiting,) = [t for t in world.tasks() if t.desired_state is TaskState.READY]
+    world.report(waiting, TaskState.REJECTED, err="No such image: a")
+    world.settle()
+    drained_for_a_while(world)
+    assert [t.node_id for t in world.running()] == ["n1"]
+
+
+def test_a_global_task_that_is_not_to_be_restarted_stays_ended_when_its_drained_node_is_back() -> None:
+    world = World(nodes=1)
+    world.service("a", global_=True, restart=RestartPolicy(condition=RestartCondition.NONE))
+    world.run()
+    world.fail(world.running()[0])
+    world.settle()
+    drained_for_a_while(world)
+    assert world.running() == []
+
+
 def test_a_refused_plan_is_made_again() -> None:
     world = World(nodes=1)
     world.service("a", replicas=2)
