@@ -1,6 +1,7 @@
 """When a node counts as down. Pure: a table of nodes that have no session and until when that is forgiven.
 
-A node whose session ends has GRACE_NS to come back: an agent that restarts is no failure. After the manager's own
+A node whose session ends has GRACE_NS to come back, as long as one that falls silent: an agent that restarts is no failure, and takes
+its time on a loaded machine. After the manager's own
 start every node gets UNKNOWN_GRACE_NS, because nobody knows yet who is there. A connection that has gone silent is
 ended by the wire's own keep-alive (cluster/wire/silence.py) after three intervals of KEEPALIVE_S, later for a node
 that is slow at times; the node then has half as long again. So a dead one is known after 4.5 s. One that comes back
@@ -14,8 +15,8 @@ from typing import Final
 
 from cluster.model.ids import NodeId
 
-GRACE_NS: Final = 3_000_000_000
-UNKNOWN_GRACE_NS: Final = 2 * GRACE_NS
+GRACE_NS: Final = 4_500_000_000
+UNKNOWN_GRACE_NS: Final = 6_000_000_000
 KEEPALIVE_S: Final = 1.0
 
 
