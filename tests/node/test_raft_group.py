@@ -37,9 +37,13 @@ PATIENCE_S = 20
 class Manager:
     """One running member."""
 
-    def __init__(self, name: str, address: str, driver: Driver, store: Store) -> None:
-        self.name, self.address, self.driver, self.store = name, address, driver, store
+    def __init__(self, name: str, address: str, driver: Driver, store: Store, peers: Peers) -> None:
+        self.name, self.address, self.driver, self.store, self._peers = name, address, driver, store, peers
         self.scope, self.ended = trio.CancelScope(), trio.Event()
+
+    def hears_all(self) -> bool:
+        """Whether it and every other member are connected in both directions."""
+        return all(self._peers.hears(member) for member in self.driver.membership.members if member.raft_id != self.driver.raft_id)
 
     def networks(self) -> set[str]:
         return {found.id for found in self.store.all(Kind.NETWORK)}
@@ -91,8 +95,8 @@ class Group:
     async def _serve(self, name: str, port: int, address: str, contexts: Contexts, task_status: trio.TaskStatus[Manager]) -> None:
         store = Store()
         async with open_driver(self.folder / name, store, raft_id=self._ids[name]) as driver, trio.open_nursery() as nursery:
-            manager = self.running[name] = Manager(name, address, driver, store)
             peers = Peers(driver, contexts, self._known.get(name, ()))
+            manager = self.running[name] = Manager(name, address, driver, store, peers)
             handlers: dict[str, Handler] = {"raft.follow": peers.follow, "raft.join": peers.join}
             await nursery.start(partial(serve, "127.0.0.1", port, contexts.server, handlers))
             nursery.start_soon(peers.run)
@@ -192,6 +196,8 @@ def test_a_leader_whose_disk_fails_hands_over_before_it_ends(tmp_path: Path, cap
         one = await group.start("one")
         two, three = await group.voter("two"), await group.voter("three")
         await group.propose("before")
+        for member in (one, two, three):  # a request for a vote that cannot be sent is lost
+            await until(member.hears_all)
         term = one.driver.term
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, one.driver._wal._descriptor)
