@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError
-from cluster.model.objects import NodeState
+from cluster.model.objects import NodeState, Service, UpdateState
 from cluster.model.specs import (
     Availability,
     FailureAction,
@@ -192,12 +192,20 @@ class Cluster(RuleBasedStateMachine):
             if self.fits_everywhere():
                 assert {t.node_id for t in running} == {n.id for n in eligible}
             return
+        if self.waits_for_its_own_room(service):
+            return
         wanted = service.spec.mode.replicas or 0
         if placement.max_replicas:
             wanted = min(wanted, placement.max_replicas * len(eligible))
         if self.fits_everywhere():
             assert len(running) == wanted
         assert len({t.slot for t in running}) == len(running)
+
+    def waits_for_its_own_room(self, service: Service) -> bool:
+        """Whether an update that starts first has no place to start: the tasks that it is to replace fill the nodes up to the new limit per node."""
+        starts_first = service.spec.update is not None and service.spec.update.order is UpdateOrder.START_FIRST
+        under_way = service.update_status is not None and service.update_status.state is UpdateState.UPDATING
+        return starts_first and under_way and any("max replicas per node" in t.status.err for t in self.world.live() if t.service_id == service.id)
 
     def fits_everywhere(self) -> bool:
         """Whether the nodes have room: no service publishes ports of its nodes, none asks for more than there is."""
