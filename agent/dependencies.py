@@ -24,7 +24,6 @@ from runtime.spec import IdRange
 SECRETS_FOLDER: Final = "/run/secrets"
 GOLANG: Final = "golang"
 EXPANDED_LIMIT_BYTES: Final = 1_024_000
-ROOT: Final = 0
 
 
 class Dependencies:

@@ -5,7 +5,6 @@ Source: docker/cli's opts/swarmopts (secret.go, config.go) and cli/command/servi
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -26,6 +25,8 @@ def parse_config(text: str) -> Reference:
 
 
 def _parse(text: str, word: str, target_of: Any) -> Reference:
+    import csv  # for service commands with secrets or configs alone
+
     (fields,) = csv.reader([text]) if text else ([],)
     file: dict[str, Any] = {"Name": "", "UID": "0", "GID": "0", "Mode": DEFAULT_MODE}
     if len(fields) == 1 and "=" not in fields[0]:

@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from tests import leftovers
 from tests.driver import OCTET, OWN_SUBNET, SUBNET, Lab
+from tests.labs import standing
 
 settings.register_profile("festoon", deadline=None)
 settings.load_profile("festoon")
@@ -40,15 +41,8 @@ def _leave_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def lab() -> Iterator[Lab]:
     """Three nodes in a swarm of their own subnet; taken down at the end, whatever happened."""
     _need("busybox", "nft", "ip")
-    machine = Lab(f"test{OCTET}")
-    leftovers.note_lab(machine.name)
-    done = machine.festoon("up", "--swarm", "--subnet", f"{SUBNET}.0/24")
-    assert done.returncode == 0, done.stdout + done.stderr
-    try:
+    with standing(f"test{OCTET}", "--swarm", "--subnet", f"{SUBNET}.0/24") as machine:
         yield machine
-    finally:
-        down = machine.festoon("down")
-        assert down.returncode == 0, down.stdout + down.stderr
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from cli.listing import Listing
 from cli.output import ellipsis, short_id
 from cli.units import human_duration, human_size
 from cli.usage import command
+from cli.whole_file import whole_file
 from cluster.wire.http_client import Answer
 
 MAX_STEP_LENGTH: Final = 45
@@ -33,19 +34,8 @@ def write_out(answer: Answer, output: str) -> None:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
-    import os
-
-    partial = f"{output}.{os.getpid()}.part"
-    try:
-        with open(partial, "xb") as file:
-            for piece in answer.pieces():
-                file.write(piece)
-        os.replace(partial, output)
-    except OSError as e:
-        raise CliFailure(f"failed to write {output}: {(e.strerror or str(e)).lower()}") from e
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)
+    with whole_file(output) as partial, open(partial, "xb") as file:
+        file.writelines(answer.pieces())
 
 
 def refuse_terminal(output: str) -> None:

@@ -19,6 +19,7 @@ from cli.flags import option
 from cli.output import aligned
 from cli.units import binary_size
 from cli.usage import Group, command
+from cli.whole_file import whole_file
 from cluster.identity import seal, unlock_key
 from cluster.model.errors import ClusterError
 from cluster.model.template_functions import as_json
@@ -41,20 +42,13 @@ snapshot = Group(
 def save(api: Api, arguments: tuple[str, ...], key_file: str) -> int:
     (path,) = arguments
     key = _kept_key(key_file) if key_file else unlock_key.text_of(os.urandom(seal.KEY_BYTES))
-    partial = f"{path}.{os.getpid()}.part"
-    try:
+    with whole_file(path) as partial:
         with api.stream("POST", "/festoon/raft/snapshot/save", headers=(("X-Festoon-Key", key),)) as answer:
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.writelines(answer.pieces())
                 file.flush()
                 os.fsync(file.fileno())
         found = _opened(partial, key)  # what cannot be read back is no snapshot
-        os.replace(partial, path)
-    except OSError as error:
-        raise CliFailure(f"failed to write {path}: {(error.strerror or str(error)).lower()}") from error
-    finally:
-        if os.path.exists(partial):
-            os.unlink(partial)
     print(f"Saved the managers' state up to entry {found.facts.index} to {path}.")
     if key_file:
         print(f"The key that opens it is in {key_file}.")

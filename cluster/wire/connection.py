@@ -133,14 +133,8 @@ class Peer:
         contract = _contract(name, stream=False)
         async with self._slots:
             await self._wait_for_room()
-            number = self._begin(name, request, stream=False)
-            waiting = self._waiting[number] = _Waiting()
-            try:
-                await waiting.answered.wait()
-            finally:
-                self._forget(number)
-        if waiting.failure is not None:
-            raise waiting.failure
+            waiting = _Waiting()
+            await self._until_answered(self._begin(name, request, stream=False), waiting)
         return _decoded(name, waiting.body, contract.answer)
 
     @asynccontextmanager
@@ -173,12 +167,15 @@ class Peer:
 
         async with self._slots:
             await self._wait_for_room()
-            number = self._begin(name, request, stream=True)
-            waiting = self._waiting[number] = _Waiting(take=taken)
-            try:
-                await waiting.answered.wait()
-            finally:
-                self._forget(number)
+            await self._until_answered(self._begin(name, request, stream=True), _Waiting(take=taken))
+
+    async def _until_answered(self, number: int, waiting: _Waiting) -> None:
+        """Raises what ended it otherwise."""
+        self._waiting[number] = waiting
+        try:
+            await waiting.answered.wait()
+        finally:
+            self._forget(number)
         if waiting.failure is not None:
             raise waiting.failure
 

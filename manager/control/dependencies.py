@@ -97,8 +97,9 @@ def check_targets(spec: ServiceSpec) -> None:
                 raise InvalidArgument(f"malformed {_word(kind)} reference")
             if not file.target:
                 raise InvalidArgument(f"malformed {_word(kind)} reference, no target provided")
-            if (other := taken.setdefault(file.target, file.name)) is not file.name:
-                raise InvalidArgument(f"{_word(kind)} references '{other}' and '{file.name}' have a conflicting target: '{file.target}'")
+            if file.target in taken:
+                raise InvalidArgument(f"{_word(kind)} references '{taken[file.target]}' and '{file.name}' have a conflicting target: '{file.target}'")
+            taken[file.target] = file.name
 
 
 def _known(kind: Kind, store: Store, wanted: str) -> Secret | Config:

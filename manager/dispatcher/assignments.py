@@ -132,8 +132,8 @@ class Board:
             self._place(session, node_id, network_id)
         items = [item for item in session.pending.values() if item is not None]
         session.pending.clear()
-        needed = self._dependencies.needed(node_id)
-        return (*(TaskItem(self._as_told(task)) for task in self._tasks.get(node_id, {}).values()), *needed, *items)
+        tasks = (TaskItem(self._as_told(task)) for task in self._tasks.get(node_id, {}).values())
+        return (*tasks, *items, *self._dependencies.needed(node_id))  # what is large comes last: what the first message leaves out is gone until the next
 
     def opened(self, node_id: NodeId, version: int) -> None:
         """What `open` gave is sent as these first versions of the session. To be called before the next `feed`."""

@@ -17,6 +17,7 @@ import pytest
 
 from tests.cluster.writing import Writer, create
 from tests.driver import FESTOON, OCTET, OWN_SUBNET, Lab, until
+from tests.labs import standing
 
 MANAGERS = ("swarm-manager", "swarm-manager2", "swarm-manager3")
 WORKER = "swarm-worker1"
@@ -27,17 +28,10 @@ PROGRAMS = {"node": b"-m\0agent\0", "manager": b"-m\0manager\0"}
 def three() -> Iterator[Lab]:
     if os.geteuid() != 0:
         pytest.skip("needs root: namespaces, cgroups and mounts are made")
-    lab = Lab(f"mgr{OCTET}")
-    lab.festoon("down")
-    done = lab.festoon("up", "--swarm", "--nodes", "4", "--managers", "3", "--subnet", f"{OWN_SUBNET}.0/24", timeout_s=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    try:
+    with standing(f"mgr{OCTET}", "--swarm", "--nodes", "4", "--managers", "3", "--subnet", f"{OWN_SUBNET}.0/24", timeout_s=120) as lab:
         lab.ok(MANAGERS[0], "festoon", "service", "create", "-d", "--name", "keep", "--replicas", "4", "busybox", "sleep", "100000")
         assert until(lambda: len(lab.running("festoon", "keep")) == 4)
         yield lab
-    finally:
-        down = lab.festoon("down")
-        assert down.returncode == 0, down.stdout + down.stderr
 
 
 def pids(lab: Lab, node: str, program: str = "") -> set[int]:

@@ -11,6 +11,7 @@ import pytest
 from tests.cluster.test_managers import MANAGERS, PROGRAMS, WORKER, all_well, containers, leader_of, pids, send, services, statuses
 from tests.cluster.writing import create
 from tests.driver import OCTET, OWN_SUBNET, Lab, until
+from tests.labs import standing
 
 SPARE = "swarm-worker2"
 STATE = "/var/lib/festoon"
@@ -20,15 +21,8 @@ STATE = "/var/lib/festoon"
 def lab() -> Iterator[Lab]:
     if os.geteuid() != 0:
         pytest.skip("needs root: namespaces, cgroups and mounts are made")
-    made = Lab(f"back{OCTET}")
-    made.festoon("down")
-    done = made.festoon("up", "--swarm", "--nodes", "5", "--managers", "3", "--subnet", f"{OWN_SUBNET}.0/24", timeout_s=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    try:
+    with standing(f"back{OCTET}", "--swarm", "--nodes", "5", "--managers", "3", "--subnet", f"{OWN_SUBNET}.0/24", timeout_s=120) as made:
         yield made
-    finally:
-        down = made.festoon("down")
-        assert down.returncode == 0, down.stdout + down.stderr
 
 
 def kill(lab: Lab, node: str) -> None:

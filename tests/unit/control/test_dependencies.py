@@ -124,6 +124,7 @@ def test_a_service_refers_to_what_is_there_each_in_its_own_place(kind: Kind) -> 
         f"malformed {word} reference": (DependencyFile("", "one", "t"),),
         f"malformed {word} reference, no target provided": (DependencyFile(one.id, "one", ""),),
         f"{word} references 'one' and 'two' have a conflicting target: 'same'": (one, two),
+        f"{word} references 'one' and 'one' have a conflicting target: 'same'": (one, one),
     }
     for sentence, files in wrong.items():
         assert world.refused(services.create, ServiceWrite(using(kind, *files))).message == sentence
