@@ -16,7 +16,7 @@ from agent.container_store import ContainerStore
 from agent.records import Record
 from agent.volumes import Volumes
 from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound, PermissionDenied
-from runtime.errors import TreeFault
+from runtime.errors import TreeFault, UnpackFailed
 from runtime.images.store import ImageStore
 from runtime.storage import archives, changes
 from runtime.storage.requests import Bind, PathStat, Tree
@@ -146,6 +146,6 @@ def _error(fault: TreeFault, path: str, reference: str) -> ClusterError:
         case "read-only":
             return PermissionDenied(str(fault))
         case "bad":
-            return InvalidArgument(str(fault))
+            return InvalidArgument(str(UnpackFailed(str(fault))))
         case _:
             return Internal(str(fault))

@@ -21,8 +21,10 @@ from agent.leases import is_local
 from agent.networks import Networks, own_names
 from agent.records import Attachment, HostConfig, NetworkWish, PortBinding, Record
 from cluster.model.errors import Conflict, Internal, InvalidArgument, NotFound
+from netfabric.errors import FabricError
 from netfabric.firewall.resolver import ADDRESS
 from netfabric.ports import PROTOCOLS
+from runtime.errors import StartFailed
 
 HOST_RESOLV_CONF: Final = Path("/etc/resolv.conf")
 HOST_HOSTS: Final = Path("/etc/hosts")
@@ -71,8 +73,14 @@ class Wiring:
             return replace(record, attachments=tuple(replace(a, endpoint_id=os.urandom(32).hex()) for a in record.attachments))
         wanted = tuple(_wish(a) for a in record.attachments if not a.hidden)
         sysctls = tuple((k, v) for k, v in record.host.sysctls if k.startswith("net."))
-        attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls, namespace=namespace,
-                                                  names=own_names(record))  # fmt: skip
+        try:
+            attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls,
+                                                      namespace=namespace, names=own_names(record))  # fmt: skip
+        except FabricError as error:
+            refused = next((f.message for f in error.failures if f.message.partition(" ")[2].startswith("/proc/sys/")), "")
+            if sysctls and refused:
+                raise StartFailed(f"error during container init: {refused}") from error
+            raise
         attached = replace(record, attachments=attachments)
         try:
             attached = replace(attached, ports=self._allocate(attached))

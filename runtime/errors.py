@@ -27,6 +27,13 @@ class BadImage(RuntimeFault):
     """An archive that is no image, is damaged, or tries to leave its root."""
 
 
+class UnpackFailed(BadImage):
+    """A tar that can't be unpacked, with the preface that Docker gives to all that its unpacking child says."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Error processing tar file(exit status 1): {reason}")
+
+
 class NoSuchImage(RuntimeFault):
     """No local image of this reference. Message: `No such image: busybox:nope`."""
 

@@ -59,6 +59,12 @@ def json_line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
+def error_line(error: Fault) -> bytes:
+    """What went wrong after a stream's answer had begun."""
+    message = message_of(error)
+    return json_line({"errorDetail": {"message": message}, "error": message})
+
+
 def stream_answer(lines: AsyncIterator[bytes], content_type: str = "application/json") -> Response:
     return Response(200, (("Content-Type", content_type),), stream=lines)
 

@@ -43,12 +43,12 @@ async def attach(call: Call) -> Response:
     """Also to a container that has not been started yet: `docker run` attaches first."""
     containers, record = call.node.containers, call.node.containers.find(call.names["id"])
     tty = record.config.tty
-    keys = keys_of(call.text("detachKeys")) if tty else b""
+    keys = keys_of(call.text("detachKeys"))
     stdin = call.flag("stdin") and record.config.open_stdin
     if record.state.status == "paused":
         raise Conflict(f"container {call.names['id']} is paused, unpause the container before attach")
     attached = await containers.attach(record.id)
-    wires = attach_wires(attached, stdin=stdin, stdout=call.flag("stdout"), stderr=call.flag("stderr"), raw=tty, keys=keys)
+    wires = attach_wires(attached, stdin=stdin, stdout=call.flag("stdout"), stderr=call.flag("stderr"), raw=tty, keys=keys if tty else b"")
     joint = Joint(wires, containers.input_ender(record.id) if stdin and record.config.stdin_once and not tty else None)
     containers.say_attached(record.id)
 

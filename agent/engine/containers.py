@@ -18,7 +18,7 @@ from agent.engine.convert_containers import inspect_json, summary_json
 from agent.engine.convert_create import container_request_of
 from agent.engine.until import until_ns
 from agent.records import Record
-from cluster.model.errors import ClusterError, Conflict, InvalidArgument, NotFound
+from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound
 from cluster.wire.http import Response
 from runtime.errors import NoSuchImage
 
@@ -247,6 +247,8 @@ async def rename(call: Call) -> Response:
 
 async def remove(call: Call) -> Response:
     if call.flag("link"):
+        if "/" not in call.names["id"].removeprefix("/"):
+            raise Internal("Conflict, cannot remove the default link name of the container")
         call.node.containers.unlink(call.names["id"])
         return NO_CONTENT
     record = call.node.containers.find(call.names["id"])

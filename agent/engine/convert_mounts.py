@@ -18,6 +18,8 @@ from cluster.model.specs import Mount, Pairs
 
 KINDS: Final = ("bind", "volume", "tmpfs")
 PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+MODES: Final = (("ro", "rw"), ("z", "Z"), ("nocopy",), PROPAGATIONS)
+"""What may stand behind a second colon, at most one of each kind."""
 _LABEL: Final = "volume-label:"
 _OPTION: Final = "volume-opt:"
 
@@ -111,14 +113,14 @@ def bind_of(text: str) -> Mount:
     if not target.startswith("/"):
         raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config for type \"bind\": "
                               f"invalid mount path: '{target}' mount path must be absolute")  # fmt: skip
+    if not all(modes) or any(sum(mode in kind for mode in modes) > 1 for kind in MODES) or set(modes).difference(*MODES):
+        raise InvalidArgument(f"invalid mode: {parts[2]}")
     options: list[tuple[str, str]] = [(SHORT, text)]
     for mode in modes:
         if mode in PROPAGATIONS:
             options.append(("propagation", mode))
         elif mode == "nocopy":
             options.append(("volume-nocopy", "true"))
-        elif mode not in ("ro", "rw", "z", "Z"):
-            raise InvalidArgument(f"invalid mode: {parts[2]}")
     kind = "bind" if source.startswith("/") else "volume"
     if kind == "bind":
         options.append(("create-mountpoint", "true"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
-from agent.engine.answers import JSON_LINES, json_answer, json_line, unserved
+from agent.engine.answers import JSON_LINES, error_line, json_answer, json_line, unserved
 from agent.engine.call import Call
 from agent.engine.convert_containers import config_json
 from agent.engine.image_events import publish
@@ -20,7 +20,7 @@ from agent.records import Record
 from cluster.model import reference
 from cluster.model.errors import InvalidArgument, NotFound
 from cluster.wire.http import Request, Response
-from runtime.errors import NoSuchImage
+from runtime.errors import BadImage, NoSuchImage
 from runtime.images.commit import commit as commit_image
 from runtime.images.config import HistoryEntry
 from runtime.images.save import Chosen, Part, choose, parts
@@ -74,10 +74,14 @@ async def _pieces(part: Part) -> AsyncGenerator[bytes, None]:
 
 
 async def load(call: Call) -> Response:
-    """The archive is taken from the body as it comes; the answer begins when it is in the store."""
+    """The archive is taken from the body as it comes; the answer begins when it is in the store. What is wrong with the archive is said in the
+    stream, as by Docker, whose answer has begun by then."""
     with _spool(call.node) as file:
         await _receive(call.request, file)
-        loaded = await trio.to_thread.run_sync(call.node.images.load, file)
+        try:
+            loaded = await trio.to_thread.run_sync(call.node.images.load, file)
+        except BadImage as error:
+            return Response(200, JSON_LINES, error_line(error))
     for line in loaded:
         name = line.partition(": ")[2]
         if line.startswith("Loaded image"):

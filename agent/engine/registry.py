@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from agent.engine.answers import Fault, json_answer, json_line, message_of, stream_answer
+from agent.engine.answers import Fault, error_line, json_answer, json_line, stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import Json
 from agent.engine.platforms import platform_of
@@ -129,8 +129,7 @@ async def _lines(first: bytes, receive: trio.MemoryReceiveChannel[bytes], scope:
             async for line in receive:
                 yield line
         for failure in failures:
-            message = message_of(failure)
-            yield json_line({"errorDetail": {"message": message}, "error": message})
+            yield error_line(failure)
     finally:
         scope.cancel()
 

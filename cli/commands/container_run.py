@@ -91,12 +91,16 @@ def attach(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 def _attached_run(api: Api, container_id: str, body: Mapping[str, Any], flags: Mapping[str, Any]) -> int:
     names = {name: bool(body[f"Attach{name.capitalize()}"]) for name in ("stdin", "stdout", "stderr")}
     with _Waiting(api, container_id, "removed" if flags["rm"] else "next-exit") as waiting:
-        try:
-            _join(api, container_id, names, tty=bool(flags["tty"]), flags=flags, begin=lambda: _start(api, container_id))
-        except CliFailure:
-            if flags["rm"]:
-                waiting.status(tty=False)
-            raise
+
+        def begin() -> None:
+            try:
+                _start(api, container_id)
+            except CliFailure:
+                if flags["rm"]:
+                    waiting.status(tty=False)
+                raise
+
+        _join(api, container_id, names, tty=bool(flags["tty"]), flags=flags, begin=begin)
         return waiting.status(tty=bool(flags["tty"]))
 
 

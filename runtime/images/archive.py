@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.model import reference
-from runtime.errors import BadImage
+from runtime.errors import BadImage, UnpackFailed
 from runtime.images import blobs, compression, config
 from runtime.images.tar import Kind, TarReader
 
@@ -50,7 +50,10 @@ def read(stream: Callable[[int], bytes], staging: Path, platform: str) -> list[S
     """The images of an archive, their files below `staging`. `platform` ("linux/amd64") chooses in an index for
     several. Raises BadImage.
     """
-    members = _spool(stream, staging)
+    try:
+        members = _spool(stream, staging)
+    except BadImage as error:
+        raise UnpackFailed(str(error)) from error
     if "manifest.json" in members.files:
         return _docker(members)
     if "index.json" in members.files:

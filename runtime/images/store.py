@@ -27,7 +27,7 @@ from typing import BinaryIO
 
 from cluster.model import reference
 from cluster.model.reference import Reference
-from runtime.errors import BadImage, ImageInUse, NoSuchImage
+from runtime.errors import BadImage, ImageInUse, NoSuchImage, UnpackFailed
 from runtime.images import archive, blobs, compression, config, layers
 from runtime.images.config import Image
 from runtime.images.database import Database, LayerRow
@@ -100,7 +100,10 @@ class ImageStore:
         now = datetime.fromtimestamp(self._clock_ns() / 1e9, UTC).isoformat().replace("+00:00", "Z")
         with self._folders.staging() as staging:
             path = staging / "layer"
-            digest = blobs.write_file(path, blobs.chunks(compression.reader(file.read)))
+            try:
+                digest = blobs.write_file(path, blobs.chunks(compression.reader(file.read)))
+            except BadImage as error:
+                raise UnpackFailed(str(error)) from error
             raw = config.imported(digest, changes, message or "Imported from -", now, architecture())
             self._take(archive.StagedImage(raw, names, (archive.StagedBlob(path, digest),)), staging / "image")
         return _digest(raw)

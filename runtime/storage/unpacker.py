@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import BinaryIO
 
-from runtime.errors import BadImage
+from runtime.errors import UnpackFailed
 from runtime.images import layers
 from runtime.storage import answers
 from runtime.storage.requests import Done, Failed, Tree, Unpack
@@ -37,7 +37,7 @@ def unpack(blob: BinaryIO, folder: Path, *, base: bool, limits: layers.Limits) -
         raise OSError(f"the process that unpacks layers ended with status {process.returncode} and without an answer")
     answer = answers.read(said.splitlines()[-1])
     if isinstance(answer, Failed):
-        raise BadImage(answer.message) if answer.kind == "bad" else OSError(answer.message)
+        raise UnpackFailed(answer.message) if answer.kind == "bad" else OSError(answer.message)
     assert isinstance(answer, Done)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

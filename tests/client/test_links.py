@@ -22,6 +22,8 @@ def test_a_link_on_the_default_bridge_gives_variables_and_a_line_of_etc_hosts_th
         assert lab.ok(MANAGER, program, "exec", "ln-web", "grep", "store", "/etc/hosts").split()[0] == address
         lab.ok(MANAGER, program, "rm", "--link", "ln-web/store")
         assert lab.on(MANAGER, program, "exec", "ln-web", "grep", "store", "/etc/hosts").returncode == 1
+        own = lab.on(MANAGER, program, "rm", "--link", "ln-web")
+        assert (own.returncode, "Conflict, cannot remove the default link name of the container" in own.stderr) == (1, True)
         unknown = lab.on(MANAGER, program, "rm", "--link", "ln-web/store")
         assert "No such container: ln-web/store" in unknown.stderr
     finally:
