@@ -37,17 +37,17 @@ class Api:
         """The JSON at a path. Raises ApiFailure, CliFailure when there is no daemon."""
         return self.send("GET", path, **query)
 
-    def post(self, path: str, body: object = None, **query: Any) -> Any:
-        return self.send("POST", path, body, **query)
+    def post(self, path: str, body: object = None, /, headers: Headers = (), **query: Any) -> Any:
+        return self.send("POST", path, body, headers, **query)
 
     def delete(self, path: str, **query: Any) -> Any:
         return self.send("DELETE", path, **query)
 
-    def send(self, method: str, path: str, body: object = None, **query: Any) -> Any:
+    def send(self, method: str, path: str, body: object = None, /, headers: Headers = (), **query: Any) -> Any:
         """One exchange; None for an empty answer."""
         data = _encoded(body)
         with self._connected():
-            answer = self._client.request(method, _target(path, query), body=data, headers=_JSON if data else ())
+            answer = self._client.request(method, _target(path, query), body=data, headers=(*(_JSON if data else ()), *headers))
         return _value(answer)
 
     def find(self, path: str, **query: Any) -> Any:

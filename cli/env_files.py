@@ -9,12 +9,16 @@ from cli.failures import CliFailure
 
 def env_lines(paths: Iterable[str]) -> list[str]:
     """The lines of all files, without comments and empty ones. Raises CliFailure."""
+    return [line for path in paths for line in lines_of(path, _read(path))]
+
+
+def lines_of(path: str, data: bytes) -> list[str]:
+    """The lines of one file. Raises CliFailure."""
     try:
-        return [_checked(path, line) for path in paths for text in _lines(path) if (line := text.lstrip()) and not line.startswith("#")]
+        texts = data.decode().splitlines()
     except UnicodeDecodeError as e:
         raise CliFailure("env file contains invalid utf8 bytes") from e
-    except OSError as e:
-        raise CliFailure(f"open {e.filename}: {(e.strerror or '').lower()}") from e
+    return [_checked(path, line) for text in texts if (line := text.lstrip()) and not line.startswith("#")]
 
 
 def _checked(path: str, line: str) -> str:
@@ -26,6 +30,9 @@ def _checked(path: str, line: str) -> str:
     return line
 
 
-def _lines(path: str) -> list[str]:
-    with open(path) as file:
-        return file.read().splitlines()
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as e:
+        raise CliFailure(f"open {e.filename}: {(e.strerror or '').lower()}") from e

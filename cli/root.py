@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "system": ("cli.commands.installation:system_", "Manage Festoon"),
     "secret": ("cli.commands.dependency:secret", "Manage Swarm secrets"),
     "config": ("cli.commands.dependency:config", "Manage Swarm configs"),
+    "stack": ("cli.commands.stack:stack", "Manage Swarm stacks"),
     "volume": ("cli.commands.volume:volume", "Manage volumes"),
     "cp": ("cli.commands.container_files:cp", "Copy files/folders between a container and the local filesystem"),
     "diff": ("cli.commands.container_files:diff", "Inspect changes to files or directories on a container's filesystem"),

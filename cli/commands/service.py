@@ -53,11 +53,11 @@ _MODES: Final = {
 def ls(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format: str, quiet: bool | None) -> int:
     found = api.get("/services", status=True, filters=filters_of(filter)) or []
     found.sort(key=lambda s: natural(s["Spec"]["Name"]))
-    print(LISTING.render([_row(s) for s in found], format, quiet=bool(quiet)), end="")
+    print(LISTING.render([row(s) for s in found], format, quiet=bool(quiet)), end="")
     return 0
 
 
-def _row(s: Mapping[str, Any]) -> dict[str, str]:
+def row(s: Mapping[str, Any]) -> dict[str, str]:
     spec = s["Spec"]
     image = (spec["TaskTemplate"].get("ContainerSpec") or {}).get("Image", "")
     ports = (s.get("Endpoint") or {}).get("Ports") or ()

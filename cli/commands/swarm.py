@@ -107,7 +107,7 @@ def join_token(api: Api, arguments: tuple[str, ...], quiet: bool | None, rotate:
         raise CliFailure(f"unknown role {role}")
     if rotate:
         found = api.get("/swarm")
-        which = {"rotateWorkerToken" if role == "worker" else "rotateManagerToken": "true"}
+        which: dict[str, Any] = {"rotateWorkerToken" if role == "worker" else "rotateManagerToken": "true"}
         api.post("/swarm/update", found["Spec"], version=found["Version"]["Index"], **which)
         if not quiet:
             print(f"Successfully rotated {role} join token.\n")
