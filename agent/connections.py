@@ -41,7 +41,7 @@ class Connections:
         async with self._lock(container_id):
             record = self._registry.find(container_id)
             wanted = self._wiring.wished(wish)
-            if not wanted.network_id and not self._networks.node_id and record.state.status in LIVE:
+            if not wanted.network_id and not self._networks.assigned.node_id and record.state.status in LIVE:
                 raise NotFound(f"network {wish.network} not found")
             self._refuse(record, wanted.network_name)
             self._networks.check_wish(wish)
@@ -111,8 +111,8 @@ class Connections:
             raise PermissionDenied(NONE)
 
     def _must_be_known(self, network: str) -> None:
-        if self._networks.assigned_or_none(network) is None:
-            self._networks.find(network)
+        if self._networks.assigned.find_or_none(network) is None:
+            self._networks.locals.find(network)
 
     def _lock(self, container_id: str) -> trio.Lock:
         self._locks = {i: lock for i, lock in self._locks.items() if lock.locked() or lock.statistics().tasks_waiting}
@@ -120,7 +120,7 @@ class Connections:
 
     def _tell(self, action: str, network: str, container_id: str) -> None:
         try:
-            found = self._networks.find(network)
+            found = self._networks.locals.find(network)
         except NotFound:
             return
         self._events.publish(Event("network", action, found.id, (("container", container_id), ("name", found.name), ("type", found.driver))))

@@ -50,11 +50,11 @@ class Wiring:
 
     def wished(self, wish: NetworkWish) -> Attachment:
         """One of them, not leased yet."""
-        cluster = self._networks.assigned_or_none(wish.network)
-        found: tuple[str, str] | None = (cluster.id, cluster.spec.name) if cluster is not None else None
+        cluster = self._networks.assigned.find_or_none(wish.network)
+        found: tuple[str, str] | None = (cluster.network.id, cluster.network.spec.name) if cluster is not None else None
         if "/" not in wish.address:  # else a task's overlay: the cluster gave the address
             with contextlib.suppress(NotFound):
-                local = self._networks.find(wish.network)
+                local = self._networks.locals.find(wish.network)
                 found = (local.id, local.name)
         address = wish.address if "/" in wish.address else ""
         network_id, name = found or (wish.network if address else "", wish.network)
@@ -161,7 +161,7 @@ class Wiring:
         self._store.write_files(record.id, {"hostname": record.config.hostname + "\n", "hosts": self._hosts(record), "resolv.conf": self._resolv(record)})
 
     def _hosts(self, record: Record) -> str:
-        gateway = self._networks.find("bridge").gateway
+        gateway = self._networks.locals.find("bridge").gateway
         if record.host.network_mode == "host" and not container_spec.wired(record):
             extra = "".join(f"{container_spec.extra_host_line(e, gateway)}\n" for e in record.host.extra_hosts)
             return _text(HOST_HOSTS) + extra

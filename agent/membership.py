@@ -102,7 +102,7 @@ class Membership:
         self._renewal: Renewal | None = None
         self._worker: Worker | None = None
         self._background: trio.Nursery | None = None
-        networks.cluster = self
+        networks.attachments.cluster = self
         self._busy = self._changing_role = False
         self._refused = ""  # the swarm has removed this node: why it does nothing any more
 
@@ -362,7 +362,7 @@ class Membership:
             await self._networks.use_settings(state.data_path_port, state.network_keys)
             assert self._background is not None and self._identity is not None  # noqa: PT018
             # what ended while no manager listened ends now
-            self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.held_attachments()))
+            self._background.start_soon(self._tell, session, "agent.keep_attachments", KeepAttachments(self._networks.attachments.held()))
             if state.managers and set(state.managers) != set(self._identity.managers):  # who leads is not kept: it changes, and the disk is slow
                 self._keep(replace(self._identity, managers=state.managers))
             self._heed_role()

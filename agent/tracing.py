@@ -70,7 +70,7 @@ class Tracing:
         if len(self._under_way) >= TRACES_MAX:
             raise Conflict(f"{TRACES_MAX} packets are being followed on this node already")
         try:
-            watcher = self._fabric.watcher(Probe(request.key, request.ports), self._networks.vxlan_port)
+            watcher = self._fabric.watcher(Probe(request.key, request.ports), self._networks.assigned.vxlan_port)
         except OSError as error:
             raise Internal(f"packets can't be watched: {error}") from error
         self._under_way[request.id] = (now, watcher)

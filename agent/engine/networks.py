@@ -56,7 +56,7 @@ async def list_(call: Call) -> Response:
     found: list[Json] = []
     found += [
         local_network_json(local)
-        for local in call.node.networks.local()
+        for local in call.node.networks.locals.all()
         if _matches(filters, local.id, local.name, local.driver, "local", mapping(local.labels), local.name in users)
     ]
     for network in await cluster_networks(call.node):
@@ -75,7 +75,7 @@ async def cluster_networks(node: Node) -> tuple[Network, ...]:
     """All of the cluster's on a manager, the assigned ones on a worker, none outside a swarm."""
     if node.swarm.is_manager:
         return (await lookup.query(node, Query(Kind.NETWORK))).networks
-    return tuple(item.network for item in node.networks.assigned())
+    return tuple(item.network for item in node.networks.assigned.all())
 
 
 def _users(node: Node) -> set[str]:
@@ -120,12 +120,12 @@ def _named(name: str, wanted: str) -> bool:
 async def inspect(call: Call) -> Response:
     scope = call.text("scope")
     if scope == "swarm" and call.names["id"] in NODE_NETWORKS:  # services name them by what is shown as their id here
-        own = call.node.networks.find(call.names["id"])
+        own = call.node.networks.locals.find(call.names["id"])
         return json_answer(_as_of(call, local_network_json(own) | {"Id": own.name, "Scope": "swarm"}))
     found = await find(call.node, call.names["id"], scope)
     if isinstance(found, LocalNetwork):
         return json_answer(_as_of(call, local_network_json(found, local_members(call.node, found))))
-    assigned = next((item for item in call.node.networks.assigned() if item.network.id == found.id), None)
+    assigned = next((item for item in call.node.networks.assigned.all() if item.network.id == found.id), None)
     return json_answer(_as_of(call, network_json(found, swarm_members(call.node, assigned) if assigned is not None else ())))
 
 
@@ -133,13 +133,13 @@ async def find(node: Node, reference: str, scope: str = "") -> LocalNetwork | Ne
     """A local network, else one of the cluster's. Raises NotFound `network X not found`."""
     if scope != "swarm":
         try:
-            return node.networks.find(reference)
+            return node.networks.locals.find(reference)
         except NotFound:
             if scope == "local":
                 raise
     if node.swarm.is_manager:
         return await lookup.network(node, reference)
-    return node.networks.assigned_to(reference).network
+    return node.networks.assigned.find(reference).network
 
 
 def local_members(node: Node, network: LocalNetwork) -> Members:
@@ -179,7 +179,7 @@ def _sandbox_attachment(network_id: str, name: str, address: str) -> Attachment:
 async def create(call: Call) -> Response:
     request = network_request_of(await call.fields())
     spec = request.spec
-    local_names = {network.name for network in call.node.networks.local()}
+    local_names = {network.name for network in call.node.networks.locals.all()}
     if request.driver == "overlay" and request.scope == "local":
         raise PermissionDenied("cannot downgrade network scope for overlay networks")
     swarm = request.driver == "overlay" or request.scope not in ("", "local")
@@ -219,7 +219,7 @@ async def _create_in_cluster(call: Call, request: NetworkRequest) -> Response:
         raise NotFound(f"error during lookup of plugin {request.spec.ipam_driver}")
     spec = request.spec
     if request.config_from:
-        taken = config_of(call.node.networks.local(), request.config_from)
+        taken = config_of(call.node.networks.locals.all(), request.config_from)
         spec = msgspec.structs.replace(spec, ipam=taken.ipam, ipv6=taken.ipv6, internal=taken.internal, driver_opts=taken.options)
     for config in spec.ipam:
         if config.subnet:
@@ -256,7 +256,7 @@ async def prune(call: Call) -> Response:
     before_ns = until_ns(filters, time.time_ns())
     users = _users(call.node)
     gone: list[str] = []
-    for local in call.node.networks.local():
+    for local in call.node.networks.locals.all():
         kept = local.name in (*PREDEFINED, GATEWAY_BRIDGE) or local.config_only
         if not kept and local.id not in users and _prunable(mapping(local.labels), local.created_at_ns, filters, before_ns):
             try:

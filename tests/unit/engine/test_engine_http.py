@@ -74,7 +74,7 @@ class RecordingSwarm:
 class LocalOnly:
     extra: tuple[LocalNetwork, ...] = ()
 
-    def local(self) -> tuple[LocalNetwork, ...]:
+    def all(self) -> tuple[LocalNetwork, ...]:
         return (LocalNetwork(id="b" * 64, name="bridge", driver="bridge", created_at_ns=1), *self.extra)
 
     def find(self, reference: str) -> LocalNetwork:
@@ -99,8 +99,8 @@ Ask = Callable[..., Awaitable[Answer]]
 
 def stand_in(root: Path) -> Any:
     return SimpleNamespace(
-        root=root, swarm=RecordingSwarm(), networks=LocalOnly(), containers=NoContainers(), events=EventBus(), hostname="h", engine_id="e", version="0.1.0",
-        backend="nft", labels=(),
+        root=root, swarm=RecordingSwarm(), networks=SimpleNamespace(locals=LocalOnly()), containers=NoContainers(), events=EventBus(), hostname="h",
+        engine_id="e", version="0.1.0", backend="nft", labels=(),
     )  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def test_a_service_without_a_name_gets_one(tmp_path: Path) -> None:
 def test_one_name_is_one_network_of_the_node_or_of_the_cluster(tmp_path: Path) -> None:
     async def body(node: Any, ask: Ask) -> None:
         assert message(await ask("POST", "/networks/create", {"Name": "mynet"})) == (409, "network with name mynet already exists")
-        node.networks.extra = (LocalNetwork(id="c" * 64, name="mine", driver="bridge", created_at_ns=1),)
+        node.networks.locals.extra = (LocalNetwork(id="c" * 64, name="mine", driver="bridge", created_at_ns=1),)
         answer = await ask("POST", "/networks/create", {"Name": "mine", "Driver": "overlay"})
         assert message(answer) == (409, "network with name mine already exists")
 

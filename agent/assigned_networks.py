@@ -1,0 +1,150 @@
+"""What the cluster has told this node of its networks: the tables, the port of the overlays and the keys of encrypted ones. Owns their files.
+
+They are kept on disk, so that a restarted node serves the overlays of its running tasks before any manager has answered. Never touches the kernel: what
+follows from the tables for the fabric is agent/view.py's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import trio
+
+from agent.view import EMPTY_TABLES, ClusterTables, fold, overlays
+from cluster.durable import write_atomically
+from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
+from cluster.model.errors import NotFound
+from cluster.model.ids import NetworkId
+from cluster.model.objects import NetworkKey
+from netfabric import view
+
+VXLAN_PORT: Final = 4789  # where a swarm does not say otherwise
+log = logging.getLogger("festoon.networks")
+_ITEMS = msgspec.msgpack.Decoder(tuple[TaskItem | NetworkItem | EndpointItem | BalancerItem, ...])
+_SETTINGS = msgspec.msgpack.Decoder(tuple[int, tuple[NetworkKey, ...]])
+
+
+class AssignedNetworks:
+    """State: the tables with what they mean for the fabric, and the overlays' settings. Changed by its own methods only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tables_path, self._settings_path = folder / "tables", folder / "network-keys"
+        self._doomed: set[NetworkId] = set()
+        self._changed = trio.Event()
+        self.node_id = ""
+        self.tables = EMPTY_TABLES
+        self.overlays: tuple[view.Overlay, ...] = ()
+        self.vxlan_port = VXLAN_PORT
+        self.keys: tuple[NetworkKey, ...] = ()
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def all(self) -> tuple[NetworkItem, ...]:
+        return tuple(self.tables.networks.values())
+
+    def get(self, network_id: str) -> NetworkItem | None:
+        return self.tables.networks.get(NetworkId(network_id))
+
+    def find(self, reference: str) -> NetworkItem:
+        """A network that this node takes part in, by id, name or id prefix. Raises NotFound."""
+        for item in self.all():
+            if reference in {item.network.id, item.network.spec.name}:
+                return item
+        for item in self.all():
+            if reference and item.network.id.startswith(reference):
+                return item
+        raise NotFound(f"network {reference} not found")
+
+    def find_or_none(self, reference: str) -> NetworkItem | None:
+        try:
+            return self.find(reference)
+        except NotFound:
+            return None
+
+    async def wait(self, network_id: str) -> NetworkItem:
+        """The network, as soon as it is told of; without a limit of its own."""
+        while (item := self.get(network_id)) is None:
+            await self._changed.wait()
+        return item
+
+    def balances(self, service_id: str) -> bool:
+        """Whether this node leads connections to that service."""
+        return any(balancer.service_id == service_id for balancer in self.tables.balancers.values())
+
+    # -- the tables -----------------------------------------------------------------------------------------------
+
+    def restore(self, node_id: str, vxlan_port: int) -> None:
+        """As the last run has left it; what can't be read comes again with the next session."""
+        self.node_id, self.vxlan_port = node_id, vxlan_port
+        try:
+            self.vxlan_port, self.keys = _SETTINGS.decode(self._settings_path.read_bytes())
+        except FileNotFoundError:
+            pass
+        except msgspec.DecodeError:
+            log.warning("the kept keys can't be read: the next session brings them")
+        if self._tables_path.exists():
+            try:
+                items = _ITEMS.decode(self._tables_path.read_bytes())
+            except msgspec.DecodeError:
+                items = ()  # half-written by a power loss
+            self._use(fold(EMPTY_TABLES, items, (), complete=True))
+
+    def take(self, upserts: tuple[Item, ...], removals: tuple[str, ...], used: Set[str], *, complete: bool) -> bool:
+        """Take one message of the session in; whether it says anything new. A network that the managers no longer assign stays while it is `used` by a
+        container here."""
+        told = fold(self._without(self._doomed), upserts, removals, complete=complete)
+        kept = {n: item for n, item in self.tables.networks.items() if n in used and n not in told.networks}
+        self._doomed = set(kept)
+        tables = ClusterTables(told.networks | kept, told.endpoints, told.balancers) if kept else told
+        if tables == self.tables:
+            return False
+        self._use(tables)
+        return True
+
+    def save(self) -> None:
+        items = (*self.tables.networks.values(), *self.tables.endpoints.values(), *self.tables.balancers.values())
+        self._tables_path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._tables_path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.msgpack.encode(items))
+        temporary.replace(self._tables_path)
+
+    def drop_unused(self, used: Set[str]) -> bool:
+        """Let go of the networks that only containers here have kept; whether there was one."""
+        gone = self._doomed - used
+        if gone:
+            self._doomed -= gone
+            self._use(self._without(gone))
+        return bool(gone)
+
+    def forget(self) -> None:
+        """The node leaves its swarm."""
+        self.node_id, self.keys = "", ()
+        self._doomed.clear()
+        self._use(EMPTY_TABLES)
+        self._tables_path.unlink(missing_ok=True)
+        self._settings_path.unlink(missing_ok=True)
+
+    def _without(self, gone: Set[NetworkId]) -> ClusterTables:
+        networks = {n: item for n, item in self.tables.networks.items() if n not in gone}
+        return ClusterTables(networks, self.tables.endpoints, self.tables.balancers)
+
+    def _use(self, tables: ClusterTables) -> None:
+        self.tables = tables
+        self.overlays = overlays(tables, self.node_id)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # -- the settings ---------------------------------------------------------------------------------------------
+
+    async def use_settings(self, vxlan_port: int, keys: tuple[NetworkKey, ...]) -> bool:
+        """The cluster's port for overlays (0: as before) and the keys of its encrypted ones; whether they are new."""
+        if (vxlan_port or self.vxlan_port, keys) == (self.vxlan_port, self.keys):
+            return False
+        self.vxlan_port, self.keys = vxlan_port or self.vxlan_port, keys
+        self._settings_path.parent.mkdir(parents=True, exist_ok=True)
+        await trio.to_thread.run_sync(write_atomically, self._settings_path, msgspec.msgpack.encode((self.vxlan_port, keys)), 0o600)
+        return True
