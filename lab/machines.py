@@ -25,7 +25,8 @@ from netfabric.netlink import netns
 from runtime.images.store import ImageStore
 from runtime.storage import overlay
 
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 180.0
+"""A bound for the slowest machine, a guest without KVM: a program that ends before is heard of at once."""
 LOG_TAIL_LINES = 15
 GATEWAY = "gateway"
 READY_LINE = b"ready\n"

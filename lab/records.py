@@ -126,7 +126,8 @@ def remove_roots() -> None:
         if NODE_STATE.is_dir() and not any(NODE_STATE.iterdir()):
             NODE_STATE.rmdir()
         marker.unlink()
-    ROOT.rmdir()
+    if not ROOT.is_mount():  # a guest has a file system of its own there, which stays
+        ROOT.rmdir()
 
 
 def _replace(path: Path, content: bytes) -> None:
