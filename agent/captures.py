@@ -30,9 +30,10 @@ async def pieces(node: Node, request: Capture) -> AsyncGenerator[bytes, None]:
     limits = _limits(request)
     try:
         return capture.capture(_hear(node.containers, node.networks, request.reference), limits)
-    except NotFound:
+    except NotFound as missing:
         if not node.swarm.is_manager:
-            raise
+            hint = ": a worker captures what is on itself, a manager what is on any node" if node.swarm.node_id else ""
+            raise NotFound(missing.message + hint) from None
     found = _elsewhere(node, request)
     return _rejoined(await anext(found), found)
 

@@ -39,7 +39,17 @@ class Command:
     tuple, and the flags by key."""
 
     def __init__(
-        self, name: str, run: Function, operands: str, *, summary: str, least: int, most: int | None, aliases: Sequence[str], interspersed: bool
+        self,
+        name: str,
+        run: Function,
+        operands: str,
+        *,
+        summary: str,
+        least: int,
+        most: int | None,
+        aliases: Sequence[str],
+        interspersed: bool,
+        examples: Sequence[tuple[str, str]],
     ) -> None:
         self.name = name
         self.run = run
@@ -51,6 +61,7 @@ class Command:
         self._most = most
         self._aliases = aliases
         self._interspersed = interspersed
+        self._examples = examples
 
     def invoke(self, path: str, words: Sequence[str], api: Any) -> Any:
         """Runs it, or shows its help. Raises CliFailure."""
@@ -97,6 +108,8 @@ class Command:
         text, top = f"{self.usage_of(path)}\n\n{self._summary}\n", _top(path)
         if self._aliases:
             text += "\nAliases:\n  " + ", ".join(f"{top} {alias}" for alias in self._aliases) + "\n"
+        if self._examples:
+            text += "\nExamples:\n" + "".join(f"  # {what}\n  {f'{path} {words}'.rstrip()}\n" for words, what in self._examples)
         return text + ("\nOptions:\n" + _flag_lines(self._flags) if self._flags else "")
 
 
@@ -109,11 +122,15 @@ def command(
     most: int | None = 0,
     aliases: Sequence[str] = (),
     interspersed: bool = True,
+    examples: Sequence[tuple[str, str]] = (),
 ) -> Callable[[Function], Command]:
-    """A command of `least` to `most` operands (None: any number). Without `interspersed` flags end at the first operand."""
+    """A command of `least` to `most` operands (None: any number). Without `interspersed` flags end at the first operand. `examples`, for its help: the
+    words after its own, and what they do."""
 
     def decorate(function: Function) -> Command:
-        return Command(name, function, operands, summary=summary, least=least, most=most, aliases=aliases, interspersed=interspersed)
+        return Command(
+            name, function, operands, summary=summary, least=least, most=most, aliases=aliases, interspersed=interspersed, examples=examples
+        )  # fmt: skip
 
     return decorate
 

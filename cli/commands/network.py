@@ -25,7 +25,7 @@ network = Group(
     "network",
     summary="Manage networks",
     lazy={
-        "capture": ("cli.commands.network_look:capture", "Write the packets of a task, container or network on this node as a pcap file"),
+        "capture": ("cli.commands.network_look:capture", "Write the packets of a task, container or network as a pcap file"),
         "connect": ("cli.commands.network:connect", "Connect a container to a network"),
         "create": ("cli.commands.network:create", "Create a network"),
         "diff": ("cli.commands.network_look:diff", "Show what of this node's networks is not as it should be"),
@@ -289,7 +289,18 @@ def _agreed() -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-@command("path", "PORT | SOURCE TARGET", summary="Follow a packet to a published port of this node, or between containers, tasks and services", least=1, most=2)
+@command(
+    "path",
+    "PORT | SOURCE TARGET",
+    summary="Follow a packet to a published port of this node, or between containers, tasks and services",
+    least=1,
+    most=2,
+    examples=(
+        ("8080", "every hop of a connection to published port 8080, on all nodes when asked on a manager"),
+        ("web.1 db", "from the first task of web to the virtual address of service db"),
+        ("web.1 10.0.1.9 --svg path.svg", "from a task to an address, drawn"),
+    ),
+)
 @option("--format", help="'json' prints the hops as JSON", default="")
 @option("--svg", help="Draw them into a file instead", default="")
 def path(api: Api, arguments: tuple[str, ...], format: str, svg: str) -> int:

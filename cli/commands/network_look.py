@@ -12,7 +12,15 @@ from cli.flags import DURATION, INT, option, switch
 from cli.usage import command
 
 
-@command("diff", summary="Show what of this node's networks is not as it should be", most=0)
+@command(
+    "diff",
+    summary="Show what of this node's networks is not as it should be",
+    most=0,
+    examples=(
+        ("", "a line for each thing that deviates; exit status 1 if there is one"),
+        ("--repair", "make all of it good"),
+    ),
+)
 @switch("--repair", help="Make it good, also what the kernel tells nobody of")
 def diff(api: Api, arguments: tuple[str, ...], repair: bool | None) -> int:
     """Exit status 1 when something deviates and is not repaired."""
@@ -25,7 +33,18 @@ def diff(api: Api, arguments: tuple[str, ...], repair: bool | None) -> int:
     return 1 if found else 0
 
 
-@command("capture", "TASK|CONTAINER|NETWORK", summary="Write the packets of a task, container or network on this node as a pcap file", least=1, most=1)
+@command(
+    "capture",
+    "TASK|CONTAINER|NETWORK",
+    summary="Write the packets of a task, container or network as a pcap file",
+    least=1,
+    most=1,
+    examples=(
+        ("web.1 -o web.pcap", "a task's packets until Ctrl-C, on a manager also those of a task on another node"),
+        ("mynet -c 100 -s 96", "the first 96 octets of a hundred packets of a network, for a pipe"),
+        ("web.1 --duration 10s | tcpdump -nr -", "ten seconds of it, read at once"),
+    ),
+)
 @option("--output", "-o", help="Write to a file instead of standard output", default="")
 @option("--count", "-c", help="End after so many packets", type=INT, default=0)
 @option("--duration", help="End after this time (ms|s|m|h)", type=DURATION, default=0)

@@ -64,7 +64,8 @@ def test_a_capture_has_the_packets_of_a_task_and_a_network_of_another_node(lab: 
             lab.ok(MANAGER, "festoon", "network", "capture", reference, "-c", "2", "--duration", "30s", "-o", "/tmp/far.pcap")
             assert len(captured(lab, "/tmp/far.pcap")) == 2, reference
         refused = lab.on(WORKER2, "festoon", "network", "capture", "far", "-c", "1")
-        assert (refused.returncode, refused.stderr.strip()) == (1, "Error response from daemon: network far not found")
+        assert (refused.returncode, refused.stderr.strip()) == (
+            1, "Error response from daemon: network far not found: a worker captures what is on itself, a manager what is on any node")  # fmt: skip
     finally:
         lab.on(MANAGER, "festoon", "service", "rm", "talker")
         assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "far").returncode == 0)

@@ -249,6 +249,13 @@ def test_network_path_prints_hop_after_hop(festoon: Callable[..., Any], engine: 
     ]
 
 
+@pytest.mark.parametrize(("command", "example"), [("path", "8080"), ("diff", "--repair"), ("capture", "web.1 -o web.pcap")])
+def test_help_of_what_docker_has_not_shows_examples(festoon: Callable[..., Any], command: str, example: str) -> None:
+    said = festoon("network", command, "--help")
+    assert said.status == 0
+    assert f"\n  festoon network {command} {example}\n" in said.out.partition("\nExamples:\n")[2].partition("\nOptions:\n")[0]
+
+
 def test_help_lists_commands_without_loading_them(festoon: Callable[..., Any]) -> None:
     script = (
         "import sys; from cli.root import run; run('festoon', ['--help'])\n"
