@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 import trio
 
-from agent.view import EMPTY_TABLES, ClusterTables, fold, overlays
+from agent.view import EMPTY_TABLES, NOTHING_SERVED, ClusterTables, fold, serve
 from cluster.durable import write_atomically
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
 from cluster.model.errors import NotFound
@@ -35,11 +35,15 @@ class AssignedNetworks:
         self._tables_path, self._settings_path = folder / "tables", folder / "network-keys"
         self._doomed: set[NetworkId] = set()
         self._changed = trio.Event()
+        self._served = NOTHING_SERVED
         self.node_id = ""
         self.tables = EMPTY_TABLES
-        self.overlays: tuple[view.Overlay, ...] = ()
         self.vxlan_port = VXLAN_PORT
         self.keys: tuple[NetworkKey, ...] = ()
+
+    @property
+    def overlays(self) -> tuple[view.Overlay, ...]:
+        return self._served.overlays
 
     # -- looking --------------------------------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class AssignedNetworks:
 
     def _use(self, tables: ClusterTables) -> None:
         self.tables = tables
-        self.overlays = overlays(tables, self.node_id)
+        self._served = serve(tables, self.node_id, self._served)
         self._changed.set()
         self._changed = trio.Event()
 

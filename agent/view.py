@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from cluster.model.assignments import BalancerItem, ConfigItem, EndpointItem, Item, NetworkItem, PortSettings, SecretItem, TaskItem
 from cluster.model.ids import NetworkId
@@ -27,6 +28,23 @@ class ClusterTables:
 
 AFFINITY_MARKS = 0x10000  # added to a service's mark (16 bits, manager/allocator/ports.py) for its second balancer
 EMPTY_TABLES = ClusterTables({}, {}, {})
+Kept = TypeVar("Kept", EndpointItem, BalancerItem)
+Made = TypeVar("Made", view.Remote | None, tuple[view.Balancer, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The overlays of some tables, and what was made of each item: a change of one task among a thousand makes one thing anew."""
+
+    overlays: tuple[view.Overlay, ...]
+    tables: ClusterTables
+    node_id: str
+    remotes: dict[NetworkId, tuple[view.Remote, ...]]
+    by_endpoint: dict[str, tuple[EndpointItem, view.Remote | None]]
+    by_balancer: dict[str, tuple[BalancerItem, tuple[view.Balancer, ...]]]
+
+
+NOTHING_SERVED = Served((), EMPTY_TABLES, "", {}, {}, {})
 
 
 def fold(tables: ClusterTables, upserts: Iterable[Item], removals: Iterable[str], *, complete: bool) -> ClusterTables:
@@ -57,32 +75,52 @@ def published(ports: Iterable[PortConfig]) -> tuple[view.PublishedPort, ...]:
     return tuple(view.PublishedPort(p.protocol, p.published_port, p.target_port) for p in ports if p.publish_mode is PublishMode.INGRESS and p.published_port)
 
 
-def overlays(tables: ClusterTables, node_id: str) -> tuple[view.Overlay, ...]:
-    """Every overlay that the node takes part in and that has been allocated."""
-    remotes: dict[NetworkId, list[view.Remote]] = {}
-    for endpoint in tables.endpoints.values():
-        if endpoint.node_id != node_id and endpoint.node_address:
-            address = _plain(endpoint.address)
-            remote = view.Remote(address, endpoint.node_address, _twin(tables, endpoint.network_id, address), balancer=not endpoint.task_id)
-            remotes.setdefault(endpoint.network_id, []).append(remote)
+def serve(tables: ClusterTables, node_id: str, before: Served) -> Served:
+    """Every overlay that the node takes part in and that has been allocated. What has not changed since `before` is the same object."""
+    if tables.networks != before.tables.networks or node_id != before.node_id:
+        before = NOTHING_SERVED
+    if tables.endpoints == before.tables.endpoints:
+        remotes, by_endpoint = before.remotes, before.by_endpoint
+    else:
+        by_endpoint = {key: _kept(before.by_endpoint.get(key), item) or (item, _remote(tables, item, node_id)) for key, item in tables.endpoints.items()}
+        found: dict[NetworkId, list[view.Remote]] = {}
+        for endpoint, remote in by_endpoint.values():
+            if remote is not None:
+                found.setdefault(endpoint.network_id, []).append(remote)
+        remotes = {network_id: tuple(sorted(some, key=lambda r: r.address)) for network_id, some in found.items()}
+    balanced = {key: item for key, item in tables.balancers.items() if item.mark}  # without one it is for names only (dnsrr)
+    by_balancer = {key: _kept(before.by_balancer.get(key), item) or (item, tuple(_balancers(tables, item))) for key, item in balanced.items()}
     balancers: dict[NetworkId, list[view.Balancer]] = {}
-    for balancer in (balancer for balancer in tables.balancers.values() if balancer.mark):  # without one it is for names only (dnsrr)
-        balancers.setdefault(balancer.network_id, []).extend(_balancers(tables, balancer))
-    found = []
-    for network_id, item in sorted(tables.networks.items()):
-        network = item.network
-        if not network.subnet or not item.lb_address:
-            continue
-        options = dict(network.spec.driver_opts)
-        overlay = view.Overlay(
-            network_id, network.spec.name, network.vni, network.subnet, network.gateway, item.lb_address, network.spec.ingress, network.spec.internal,
-            remotes=tuple(sorted(remotes.get(network_id, ()), key=lambda r: r.address)),
-            balancers=tuple(sorted(balancers.get(network_id, ()), key=lambda b: b.mark)),
-            mtu=_mtu(options), encrypted="encrypted" in options,
-            subnet6=network.subnet6, gateway6=network.gateway6, lb_address6=twin(network, item.lb_address),
-        )  # fmt: skip
-        found.append(overlay)
-    return tuple(found)
+    for item, made in by_balancer.values():
+        balancers.setdefault(item.network_id, []).extend(made)
+    overlays = tuple(
+        _overlay(item, remotes.get(network_id, ()), tuple(sorted(balancers.get(network_id, ()), key=lambda b: b.mark)))
+        for network_id, item in sorted(tables.networks.items())
+        if item.network.subnet and item.lb_address
+    )
+    return Served(overlays, tables, node_id, remotes, by_endpoint, by_balancer)
+
+
+def _kept(before: tuple[Kept, Made] | None, item: Kept) -> tuple[Kept, Made] | None:
+    return before if before is not None and before[0] is item else None
+
+
+def _remote(tables: ClusterTables, item: EndpointItem, node_id: str) -> view.Remote | None:
+    """An endpoint as other nodes reach it; None for one of this node's, or of no place yet."""
+    if item.node_id == node_id or not item.node_address:
+        return None
+    address = _plain(item.address)
+    return view.Remote(address, item.node_address, _twin(tables, item.network_id, address), balancer=not item.task_id)
+
+
+def _overlay(item: NetworkItem, remotes: tuple[view.Remote, ...], balancers: tuple[view.Balancer, ...]) -> view.Overlay:
+    network = item.network
+    options = dict(network.spec.driver_opts)
+    return view.Overlay(
+        network.id, network.spec.name, network.vni, network.subnet, network.gateway, item.lb_address, network.spec.ingress, network.spec.internal,
+        remotes=remotes, balancers=balancers, mtu=_mtu(options), encrypted="encrypted" in options,
+        subnet6=network.subnet6, gateway6=network.gateway6, lb_address6=twin(network, item.lb_address),
+    )  # fmt: skip
 
 
 def _twin(tables: ClusterTables, network_id: NetworkId, address: str) -> str:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import trio
@@ -168,18 +169,24 @@ async def _thousand(report: Report, runs: int) -> None:
 
 
 def _view(services: int, last_weight: int) -> View:
+    """One task of the last service with this weight; the other services are the same objects each time, as a node's tables have them (agent/view.py)."""
     some = w.view(1, ())
-    first = ipaddress.IPv4Address("10.0.1.0")
-    balancers = []
-    for number in range(services):
-        addresses = [str(first + number * PER_SERVICE + task) for task in range(PER_SERVICE)]
-        weights = [1] * (PER_SERVICE - 1) + [last_weight if number == services - 1 else 1]
-        backends = tuple(Backend(address, weight) for address, weight in zip(addresses, weights, strict=True))
-        ports = (PublishedPort("tcp", 10_000 + number, 80),)
-        balancers.append(Balancer(f"s{number}", str(ipaddress.IPv4Address("10.0.8.0") + number), 256 + number, backends, ports))
-    ingress = some.overlays[0]
-    wide = dataclasses.replace(ingress, subnet="10.0.0.0/16", lb_address="10.0.0.2/16", balancers=tuple(balancers))
+    *others, last = _balancers(services)
+    backends = (*last.backends[:-1], Backend(last.backends[-1].address, last_weight))
+    balancers = (*others, dataclasses.replace(last, backends=backends))
+    wide = dataclasses.replace(some.overlays[0], subnet="10.0.0.0/16", lb_address="10.0.0.2/16", balancers=balancers)
     return dataclasses.replace(some, overlays=(wide,))
+
+
+@cache
+def _balancers(services: int) -> tuple[Balancer, ...]:
+    first = ipaddress.IPv4Address("10.0.1.0")
+    found = []
+    for number in range(services):
+        backends = tuple(Backend(str(first + number * PER_SERVICE + task)) for task in range(PER_SERVICE))
+        ports = (PublishedPort("tcp", 10_000 + number, 80),)
+        found.append(Balancer(f"s{number}", str(ipaddress.IPv4Address("10.0.8.0") + number), 256 + number, backends, ports))
+    return tuple(found)
 
 
 def _propagation(report: Report, changes: int) -> None:

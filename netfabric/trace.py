@@ -13,11 +13,11 @@ from typing import Any
 
 from netfabric.firewall.rules import DOCKER_INGRESS, TABLE
 from netfabric.handles import Handles
-from netfabric.ingress.nft import server_chain, service_chain
+from netfabric.ingress.nft import service_chain
 from netfabric.ingress.vips import MARKING
 from netfabric.links.seen import SeenLink
 from netfabric.links.veth import mac_of
-from netfabric.netlink import ipvs
+from netfabric.netlink import conntrack, ipvs
 from netfabric.netlink.nftables import NftablesError
 from netfabric.observe import Seen, dump, seen_addresses, seen_forwarding
 from netfabric.plan import OVERLAY_BRIDGE, OVERLAY_TUNNEL, Balancing, overlay_namespace, plain
@@ -63,7 +63,7 @@ async def path(handles: Handles, view: View, port: int, balancing: Balancing, ip
     if balancing is Balancing.IPVS:
         service, servers = await _ipvs_service(handles, balancer.mark, ipvs_family)
     else:
-        service, servers = _nft_service(handles, balancer)
+        service, servers = await _nft_service(handles, balancer)
     hops.append(service)
     tunnel = overlay_namespace(overlay.id)
     if not handles.there(tunnel):
@@ -145,30 +145,25 @@ def _real_server(server: _Server) -> str:
     return f"  -> {server.address}:0 Masq weight {server.weight} {server.counted}"
 
 
-def _nft_service(handles: Handles, balancer: Balancer) -> tuple[Hop, tuple[_Server, ...]]:
+async def _nft_service(handles: Handles, balancer: Balancer) -> tuple[Hop, tuple[_Server, ...]]:
+    """The rule that picks, and the servers of the view: one that the rule has not is on its way out (weight 0)."""
     manner = "jhash" if balancer.affinity else "rr"
     what = f"virtual service FWM {balancer.mark} {manner} (nftables)"
-    chains: dict[str, list[dict[str, Any]]] = {}
+    expressions: list[dict[str, Any]] = []
     if handles.there(INGRESS_SANDBOX):
         try:
-            objects = handles.nftables(INGRESS_SANDBOX).run_json(f"list table ip {TABLE}")
+            objects = handles.nftables(INGRESS_SANDBOX).run_json(f"list chain ip {TABLE} {service_chain(balancer.mark)}")
         except NftablesError:
             objects = []
-        for one in objects:
-            if "rule" in one:
-                chains.setdefault(one["rule"]["chain"], []).extend(one["rule"]["expr"])
-    name = service_chain(balancer.mark)
-    prefix = server_chain(balancer.mark, "")
-    picked = [target.removeprefix(prefix) for e in chains.get(name, ()) for target in _targets(e)]
-    servers = tuple(
-        _Server(chain.removeprefix(prefix), _weight(picked, chain.removeprefix(prefix), balancer), f"connections {_packets(rule)}")
-        for chain, rule in chains.items()
-        if chain.startswith(prefix)
-    )
-    if not servers:
+        expressions = [e for one in objects if "rule" in one for e in one["rule"]["expr"]]
+    picked = [address for e in expressions for address in _targets(e)]
+    if not picked:
         return Hop(INGRESS_SANDBOX, what, (MISSING,)), ()
+    (tracked,) = await handles.conntrack(INGRESS_SANDBOX).request(conntrack.dump_connections())
+    connections = conntrack.counted(tracked, dict.fromkeys((*picked, *(b.address for b in balancer.backends))))
+    servers = tuple(_Server(address, _weight(picked, address, balancer), f"connections {number}") for address, number in connections.items())
     lines = (f"FWM  {balancer.mark} {manner}", *(_real_server(server) for server in servers))
-    return Hop(INGRESS_SANDBOX, what, lines, _packets(chains.get(name, []))), servers
+    return Hop(INGRESS_SANDBOX, what, lines, _packets(expressions)), servers
 
 
 def _weight(picked: list[str], address: str, balancer: Balancer) -> int:
@@ -177,10 +172,13 @@ def _weight(picked: list[str], address: str, balancer: Balancer) -> int:
 
 
 def _targets(expression: dict[str, Any]) -> Iterator[str]:
-    """The chains that a vmap may go to."""
-    if "vmap" in expression:
-        for _, verdict in expression["vmap"]["data"]["set"]:
-            yield verdict["goto"]["target"]
+    """The addresses that a translation chooses from."""
+    chosen = expression.get("dnat", {}).get("addr")
+    if isinstance(chosen, dict):
+        for _, address in chosen["map"]["data"]["set"]:
+            yield address
+    elif chosen:
+        yield chosen
 
 
 def _packets(expressions: list[dict[str, Any]]) -> int:

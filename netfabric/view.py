@@ -37,7 +37,9 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Balancer:
-    """One virtual service. On the ingress overlay it is selected by `ports`; everywhere by its virtual address. `mark` is unique per overlay."""
+    """One virtual service. On the ingress overlay it is selected by `ports`; everywhere by its virtual address. `mark` is unique per overlay.
+    Its hash is computed once: what is made of a service is remembered by it, and there may be a hundred.
+    """
 
     name: str
     virtual_ip: str  # plain; empty: none (dnsrr)
@@ -46,6 +48,14 @@ class Balancer:
     ports: tuple[PublishedPort, ...] = ()
     affinity: bool = False  # a client's connections all go to the same backend, as long as it is there
     virtual_ip6: str = ""  # plain
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        own = (self.name, self.virtual_ip, self.mark, self.backends, self.ports, self.affinity, self.virtual_ip6)
+        object.__setattr__(self, "_hash", hash(own))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

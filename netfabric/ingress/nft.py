@@ -1,10 +1,10 @@
 """Balancing by nftables alone, for kernels without IPVS: strict round robin over connections, by weight. Pure.
 
-A map from mark to the service's chain; a chain per service that counts up and picks a chain per real server, which
-counts and translates. So a change of one service touches its own chain, and a real server's counter outlives
-changes of its neighbours. A draining server (weight 0) keeps its chain but is not picked; its connections live on
-in conntrack. Where clients stay with their server their address is hashed instead of counted. Sources: nft(8) numgen,
-jhash, vmap.
+A map from mark to the service's chain; a chain per service that counts up and translates to the server whose turn it
+is. So a change of one service touches its own chain, and there are few: the kernel looks through all chains of a table
+whenever a rule of it changes, and libnftables lists them before. A draining server (weight 0) is not picked; its
+connections live on in conntrack. Where clients stay with their server their address is hashed instead of counted.
+Sources: nft(8) numgen, jhash, maps; nft_table_validate in the kernel's nf_tables_api.c.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def balancer_table(balancers: Sequence[Balancer], sources: Chain, family: str = 
     chains: list[Chain] = []
     elements: set[tuple[str, str]] = set()
     for balancer in balancers:
-        own, picks = _chains_of(balancer)
-        chains += own
-        if picks:
-            elements.add((f"{balancer.mark:#x}", f"goto {service_chain(balancer.mark)}"))
+        picking = _chain_of(balancer)
+        if picking is not None:
+            chains.append(picking)
+            elements.add((f"{balancer.mark:#x}", f"goto {picking.name}"))
     marking = marking_chain(balancers, first=("ct state established,related accept",))
     dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
     forward = Chain("FORWARD", ("ct state established,related accept", "meta mark != 0 accept"), ONLY_BALANCED)
@@ -49,27 +49,20 @@ def balancer_table(balancers: Sequence[Balancer], sources: Chain, family: str = 
 
 
 @lru_cache(maxsize=SERVICES_KEPT)
-def _chains_of(balancer: Balancer) -> tuple[tuple[Chain, ...], bool]:
-    """A service's own chains, and whether it has a server to pick. Made once: a change of one service leaves the others' alone."""
-    chains = tuple(Chain(server_chain(balancer.mark, b.address), (f"counter dnat to {b.address}",)) for b in balancer.backends)
+def _chain_of(balancer: Balancer) -> Chain | None:
+    """A service's own chain; None when there is no server to pick. Made once: a change of one service leaves the others' alone."""
     picked = ring(balancer.backends) if balancer.affinity else wheel(balancer.backends)
-    if not picked:
-        return chains, False
-    return (*chains, Chain(service_chain(balancer.mark), (_pick(balancer.mark, picked, affinity=balancer.affinity),))), True
+    return Chain(service_chain(balancer.mark), (_pick(picked, affinity=balancer.affinity),)) if picked else None
 
 
 def service_chain(mark: int) -> str:
     return f"FWM-{mark}"
 
 
-def server_chain(mark: int, address: str) -> str:
-    return f"FWM-{mark}-{address.replace(':', '_')}"
-
-
-def _pick(mark: int, addresses: Sequence[str], *, affinity: bool) -> str:
+def _pick(addresses: Sequence[str], *, affinity: bool) -> str:
     chosen = f"jhash {family_of(addresses[0])} saddr mod {len(addresses)} seed {HASH_SEED:#x}" if affinity else f"numgen inc mod {len(addresses)}"
-    verdicts = ", ".join(f"{slot} : goto {server_chain(mark, address)}" for slot, address in enumerate(addresses))
-    return f"counter {chosen} vmap {{ {verdicts} }}"
+    servers = ", ".join(f"{slot} : {address}" for slot, address in enumerate(addresses))
+    return f"counter dnat to {chosen} map {{ {servers} }}"
 
 
 def ring(backends: Sequence[Backend]) -> tuple[str, ...]:

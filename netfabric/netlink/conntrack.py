@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from netfabric.netlink.exchange import Answer
 from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, address_bytes, attributes, nested
@@ -33,13 +34,26 @@ def dump_connections() -> Message:
 def deletions(answer: Answer, servers: frozenset[str]) -> Iterator[Message]:
     """Deletes, of the connections in a dump, those that were translated to one of the plain addresses."""
     wanted = {address_bytes(server) for server in servers}
+    for payload, server, found in _translated(answer):
+        if server in wanted:
+            body = _header(payload[0]) + nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL])
+            yield Message(_CT_DELETE, CHANGE, body, "forget a connection")
+
+
+def counted(answer: Answer, servers: Iterable[str]) -> dict[str, int]:
+    """How many connections in a dump were translated to each of the plain addresses."""
+    numbers = Counter(server for _, server, _ in _translated(answer))
+    return {server: numbers[address_bytes(server)] for server in servers}
+
+
+def _translated(answer: Answer) -> Iterator[tuple[bytes, bytes, dict[int, bytes]]]:
+    """The entries whose destination was translated: payload, the address that answers, attributes."""
     for _, payload in answer:
         found = dict(attributes(payload, _HEADER_BYTES))
         original, reply = _ends(found.get(_TUPLE_ORIGINAL, b"")), _ends(found.get(_TUPLE_REPLY, b""))
         server = reply.get(_IP_SOURCE)
-        if server in wanted and original.get(_IP_DESTINATION) != server:
-            body = _header(payload[0]) + nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL])
-            yield Message(_CT_DELETE, CHANGE, body, "forget a connection")
+        if server is not None and original.get(_IP_DESTINATION) != server:
+            yield payload, server, found
 
 
 def _ends(value: bytes) -> dict[int, bytes]:

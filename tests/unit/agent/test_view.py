@@ -2,18 +2,41 @@
 
 import msgspec
 
-from agent.view import EMPTY_TABLES, fold, interface_order, overlays, published
+from agent.view import EMPTY_TABLES, NOTHING_SERVED, ClusterTables, fold, interface_order, published, serve
 from cluster.model.assignments import Backend, BalancerItem, EndpointItem, NetworkItem, PortSettings
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Network
 from cluster.model.specs import NetworkSpec, PortConfig, PublishMode
-from netfabric.view import PublishedPort
+from netfabric.view import Overlay, PublishedPort
 
 NET = NetworkId("n" * 25)
 NETWORK = NetworkItem(Network(NET, NetworkSpec("mynet"), vni=4097, subnet="10.0.1.0/24", gateway="10.0.1.1"), "10.0.1.4/24")
 HERE = EndpointItem(NET, "10.0.1.8/24", NodeId("me"), "192.168.200.10", TaskId("t1"))
 THERE = EndpointItem(NET, "10.0.1.9/24", NodeId("other"), "192.168.200.11", TaskId("t2"))
 WEB = BalancerItem(NET, ServiceId("s"), "web", "10.0.1.5", 256, (PortConfig("tcp", 80, 8080),), (Backend("10.0.1.8"),))
+
+
+def overlays(tables: ClusterTables, node_id: str) -> tuple[Overlay, ...]:
+    return serve(tables, node_id, NOTHING_SERVED).overlays
+
+
+def test_what_has_not_changed_is_taken_over() -> None:
+    other = msgspec.structs.replace(WEB, service_id=ServiceId("o"), service_name="other", mark=257, virtual_ip="10.0.1.6")
+    tables = fold(EMPTY_TABLES, (NETWORK, HERE, THERE, WEB, other), (), complete=True)
+    before = serve(tables, "me", NOTHING_SERVED)
+    for upserts, removals in (
+        ((msgspec.structs.replace(WEB, backends=()),), ()),
+        ((msgspec.structs.replace(THERE, node_address="192.168.200.12"),), (other.key,)),
+        ((msgspec.structs.replace(NETWORK, lb_address="10.0.1.7/24"),), ()),
+        ((), (THERE.key, WEB.key)),
+        ((), (NETWORK.key,)),
+    ):
+        changed = fold(tables, upserts, removals, complete=False)
+        assert serve(changed, "me", before).overlays == overlays(changed, "me")
+        assert serve(changed, "other", before).overlays == overlays(changed, "other")
+    after = serve(fold(tables, (msgspec.structs.replace(WEB, backends=()),), (), complete=False), "me", before)
+    assert after.overlays[0].remotes is before.overlays[0].remotes
+    assert after.overlays[0].balancers[1] is before.overlays[0].balancers[1]
 
 
 def test_only_other_nodes_endpoints_are_remote() -> None:

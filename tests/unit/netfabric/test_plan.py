@@ -140,8 +140,7 @@ def test_ingress_sandbox_marks_picks_in_turn_and_answers_for_the_tasks() -> None
         "tcp dport 8080 counter meta mark set 0x100",
         "ip daddr 10.0.0.5 counter meta mark set 0x100",
     )
-    assert rules["FWM-256"] == ("counter numgen inc mod 2 vmap { 0 : goto FWM-256-10.0.0.6, 1 : goto FWM-256-10.0.0.7 }",)
-    assert rules["FWM-256-10.0.0.7"] == ("counter dnat to 10.0.0.7",)
+    assert rules["FWM-256"] == ("counter dnat to numgen inc mod 2 map { 0 : 10.0.0.6, 1 : 10.0.0.7 }",)
     local = "{ 10.0.0.0/24, 10.0.1.0/24, 172.18.0.0/16 }"
     assert rules["POSTROUTING"] == (f"ip daddr 10.0.0.0/24 meta mark != 0 ip saddr {local} counter snat to 10.0.0.2",)
 
