@@ -86,7 +86,7 @@ class Session:
         silent: tuple[str, float] | None = None  # the manager that fell silent in the last session, and when it was heard last
         while not self._left:
             address = leader or self._managers[turn % len(self._managers)]
-            named, leader = bool(leader), ""
+            named, leader, since = bool(leader), "", trio.current_time()
             try:
                 ended: Exception | None = None
                 with trio.CancelScope() as self._connection:
@@ -125,12 +125,13 @@ class Session:
             finally:
                 self._note_peer(None)
             if self.state is not None:
-                delay, self.state, turn = RETRY_FIRST_S, None, 0
+                delay, self.state, turn, since = RETRY_FIRST_S, None, 0, trio.current_time()
             turn += 1
             if leader:
                 continue
             on_loss()
-            await trio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  jitter, so that a crowd does not come back at once
+            # jitter, so that a crowd does not come back at once; what a try has taken counts: after a partition nobody waits longer than for one of them
+            await trio.sleep_until(since + delay * random.uniform(0.5, 1.0))  # noqa: S311
             delay = min(delay * 2, RETRY_LAST_S)
 
     def reached_at(self, manager: str) -> str:
