@@ -25,6 +25,7 @@ from cluster.model.task_state import TaskState
 from manager.allocator.addresses import AddressBook
 from manager.allocator.ports import PortBook
 from manager.orchestrator.agenda import Agenda
+from manager.orchestrator.dependencies import DependencyBook
 from manager.orchestrator.slots import SlotBook, slot_key
 from manager.scheduler.classes import ClassBook
 from manager.scheduler.usage import NodeUse, holds_node
@@ -84,6 +85,7 @@ class Index:
         self.addresses = AddressBook()
         self.ports = PortBook()
         self.classes = ClassBook(self.nodes, self.uses)
+        self.dependencies = DependencyBook()
         self.pending: dict[TaskId, None] = {}  # wished to run, without a node
         self.global_services: dict[ServiceId, None] = {}
         self.ingress: dict[NetworkId, None] = {}
@@ -253,6 +255,7 @@ class Index:
     def _replace_service(self, id: ServiceId, after: Service | None) -> None:
         before = self.services.get(id)
         self._note(Kind.SERVICE, id, before)
+        self.dependencies.replace(id, before, after)
         if after is None:
             self.services.pop(id, None)
             self.global_services.pop(id, None)

@@ -13,6 +13,7 @@ from cluster.model.ids import NodeId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from cluster.model.task_state import TaskState, is_final
 from manager.index import FAILURES, Index, attributes
+from manager.orchestrator.dependencies import awaited
 from manager.orchestrator.slots import slot_key
 from manager.scheduler.usage import holds_node
 from manager.store import Event
@@ -61,6 +62,8 @@ def _mark_task(index: Index, before: Object | None, after: Object | None) -> Non
     task = after or before
     assert task is not None
     index.agenda.touch(task.service_id, slot_key(task))
+    if awaited(index, task.service_id):
+        index.agenda.retry_pending = True
     if after is not None:
         index.arm(after)
     if before is None or not before.node_id:

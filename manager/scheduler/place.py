@@ -20,6 +20,7 @@ from cluster.model.task_state import TaskState
 from manager.allocator import networks
 from manager.allocator.endpoints import networks_of
 from manager.draft import Draft, Reason
+from manager.orchestrator import dependencies
 from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostname, is_live
 from manager.scheduler import filters, ranking
 from manager.scheduler.filters import Ask
@@ -74,6 +75,11 @@ def _place_group(
             t if t.endpoint == service.endpoint else msgspec.structs.replace(t, endpoint=service.endpoint)
             for t in tasks
         ]
+    waits = dependencies.unmet(draft.index, service)
+    if waits:
+        for task in tasks:
+            _wait(draft, task, TaskState.PENDING, Reason(waits))
+        return
     blocked = draft.index.unallocated.get(service.id) or networks_of(draft, service)
     parsed = draft.constraints_of(tasks[0].spec)
     if isinstance(blocked, str) or isinstance(parsed, str):

@@ -273,7 +273,7 @@ def service_spec(
             task["networks"] = tuple(NetworkAttachmentConfig(n) for n in value)  # type: ignore[attr-defined]
         elif key == "ports":
             rest["endpoint"] = EndpointSpec(ports=tuple(value))  # type: ignore[arg-type]
-        elif key in ("limits", "reservations", "restart", "placement"):
+        elif key in ("limits", "reservations", "restart", "placement", "container"):
             task[key] = value
         else:
             rest[key] = value
