@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cli.failures import CliFailure
 from cli.output import aligned
+from cli.shapes import ANY, Shape
 from cluster.model.template_functions import as_json, go_text
 
 Row = Mapping[str, Any]
@@ -32,6 +33,7 @@ class Listing:
     quiet: str = "ID"
     cells: Mapping[str, str] | None = None
     kind: str = ""
+    preface: str = "template parsing error: "
 
     def render(self, rows: Sequence[Row], form: str, *, quiet: bool = False) -> str:
         """The whole text. Raises CliFailure for a template that doesn't fit."""
@@ -62,7 +64,7 @@ class Listing:
                 header = template.render({**self.headers, "Label": lambda key: key}, functions={"json": lambda value: value})
                 return aligned([header, *lines])
         except TemplateError as e:
-            raise CliFailure(f"template parsing error: {e}" if not public or self.kind else str(e)) from e
+            raise CliFailure(f"{self.preface}{e}") from e
         return "".join(line + "\n" for line in lines)
 
 
@@ -93,9 +95,8 @@ def label_of(labels: Mapping[str, str] | None) -> Callable[[str], str]:
     return lambda key: (labels or {}).get(key, "")
 
 
-def inspected(found: Sequence[Any], form: str, absent: Mapping[str, Any] | None = None) -> str:
-    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. `absent`: what fields read as that an answer leaves out
-    when they are empty; with it, any other field that is not there is an error. Raises CliFailure."""
+def inspected(found: Sequence[Any], form: str, shape: Shape = ANY, *, preface: str = "template parsing error: ") -> str:
+    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. Raises CliFailure, its words behind `preface`."""
     import json
 
     if not form:
@@ -107,7 +108,6 @@ def inspected(found: Sequence[Any], form: str, absent: Mapping[str, Any] | None 
 
     try:
         template = Template(form)
-        strict = "" if absent is None else 'map has no entry for key "{}"'
-        return "".join(template.render(marked(one), strict=strict, absent=absent) + "\n" for one in found)
+        return "".join(template.render(marked(one), strict=shape.words, absent=shape.absent) + "\n" for one in found)
     except TemplateError as e:
-        raise CliFailure(f"template parsing error: {e}") from e
+        raise CliFailure(f"{preface}{e}") from e

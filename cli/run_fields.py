@@ -13,6 +13,7 @@ from cli.units import parse_size
 
 MAX_PORT: Final = 65535
 _DOMAIN: Final = re.compile(r"(?=.{1,255}$)[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*\.?", re.ASCII)
+_DEVICE_RULE: Final = re.compile(r"[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}", re.ASCII)
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
 
 
@@ -95,13 +96,22 @@ def parse_device(text: str) -> dict[str, str]:
     return {"PathOnHost": parts[0], "PathInContainer": target, "CgroupPermissions": permissions}
 
 
+def parse_device_rule(text: str) -> str:
+    """`c 10:229 rwm`. Raises ValueError."""
+    if not _DEVICE_RULE.fullmatch(text):
+        raise ValueError(f"invalid device cgroup format '{text}'")
+    return text
+
+
 def _mode(text: str) -> bool:
     return bool(text) and set(text) <= set("rwm") and len(set(text)) == len(text)
 
 
 def parse_throttle(text: str) -> dict[str, Any]:
     """`/dev/x:1mb`, `/dev/x:100`. Raises ValueError."""
-    path, _, rate = text.rpartition(":")
+    path, between, rate = text.rpartition(":")
+    if not between or not path:
+        raise ValueError(f"bad format: {text}")
     if not path.startswith("/dev/"):
         raise ValueError(f"bad format for device path: {text}")
     try:

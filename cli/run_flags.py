@@ -11,10 +11,12 @@ from cli import service_fields
 from cli.flags import BYTES, DECIMAL, DURATION, INT, Decorator, FlagType, option, options, switch
 from cli.run_networks import parse_network
 
-DEVICE: Final = FlagType("list", fields.parse_device)
+DEVICE_RULE: Final = FlagType("list", fields.parse_device_rule)
 THROTTLE: Final = FlagType("list", fields.parse_throttle)
 SWAP: Final = FlagType("bytes", fields.parse_swap)
 HOST: Final = FlagType("list", fields.parse_extra_host)
+ENVIRONMENT: Final = FlagType("list", service_fields.parse_environment)
+LABEL: Final = FlagType("list", service_fields.parse_label)
 RESTART: Final = FlagType("string", fields.parse_restart)
 SYSCTL: Final = FlagType("map", fields.parse_sysctl)
 DOMAIN: Final = FlagType("list", fields.parse_domain)
@@ -41,8 +43,8 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--cpus", help="Number of CPUs", type=DECIMAL),
     option("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)", default=""),
     option("--cpuset-mems", help="MEMs in which to allow execution (0-3, 0,1)", default=""),
-    options("--device", help="Add a host device to the container", type=DEVICE),
-    options("--device-cgroup-rule", help="Add a rule to the cgroup allowed devices list"),
+    options("--device", help="Add a host device to the container"),
+    options("--device-cgroup-rule", help="Add a rule to the cgroup allowed devices list", type=DEVICE_RULE),
     options("--device-read-bps", help="Limit read rate (bytes per second) from a device", type=THROTTLE),
     options("--device-read-iops", help="Limit read rate (IO per second) from a device", type=THROTTLE),
     options("--device-write-bps", help="Limit write rate (bytes per second) to a device", type=THROTTLE),
@@ -52,7 +54,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--dns-search", help="Set custom DNS search domains", type=DOMAIN),
     option("--domainname", help="Container NIS domain name", default=""),
     option("--entrypoint", help="Overwrite the default ENTRYPOINT of the image"),
-    options("--env", "-e", help="Set environment variables"),
+    options("--env", "-e", help="Set environment variables", type=ENVIRONMENT),
     options("--env-file", help="Read in a file of environment variables"),
     options("--expose", help="Expose a port or a range of ports"),
     options("--group-add", help="Add additional groups to join"),
@@ -68,7 +70,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--ip", help="IPv4 address (e.g., 172.30.100.104)", default=""),
     option("--ip6", help="IPv6 address (e.g., 2001:db8::33)", default=""),
     option("--ipc", help="IPC mode to use", default=""),
-    options("--label", "-l", help="Set meta data on a container"),
+    options("--label", "-l", help="Set meta data on a container", type=LABEL),
     options("--label-file", help="Read in a line delimited file of labels"),
     option("--log-driver", help="Logging driver for the container", default=""),
     options("--log-opt", help="Log driver options"),

@@ -30,7 +30,7 @@ _TEXTS: Final = (
 _LISTS: Final = (
     ("cap_add", "CapAdd"), ("cap_drop", "CapDrop"), ("dns_search", "DnsSearch"), ("dns_option", "DnsOptions"), ("group_add", "GroupAdd"),
     ("link", "Links"), ("volumes_from", "VolumesFrom"),
-    ("add_host", "ExtraHosts"), ("dns", "Dns"), ("device", "Devices"), ("device_cgroup_rule", "DeviceCgroupRules"),
+    ("add_host", "ExtraHosts"), ("dns", "Dns"), ("device_cgroup_rule", "DeviceCgroupRules"),
     ("ulimit", "Ulimits"), ("device_read_bps", "BlkioDeviceReadBps"), ("device_write_bps", "BlkioDeviceWriteBps"),
     ("device_read_iops", "BlkioDeviceReadIOps"), ("device_write_iops", "BlkioDeviceWriteIOps"), ("mount", "Mounts"),
 )  # fmt: skip
@@ -115,6 +115,8 @@ def _health(flags: Flags) -> Body:
         if flags["health_cmd"] is not None or given:
             raise CliFailure("--no-healthcheck conflicts with --health-* options", MISUSED)
         return {"Test": ["NONE"]}
+    if (flags["health_retries"] or 0) < 0:
+        raise CliFailure("--health-retries cannot be negative", MISUSED)
     return ({"Test": ["CMD-SHELL", flags["health_cmd"]]} if flags["health_cmd"] else {}) | given
 
 
@@ -126,6 +128,8 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
     host |= {name: flags[flag] for flag, name in _TEXTS if flags[flag]}
     host |= {name: list(flags[flag]) for flag, name in _LISTS if flags[flag]}
     host |= {name: bool(flags[flag]) for flag, name in _SWITCHES}
+    if flags["device"]:
+        host["Devices"] = [_device(text) for text in flags["device"]]
     if flags["pids_limit"] is not None:
         host["PidsLimit"] = flags["pids_limit"]
     if flags["memory_swappiness"] is not None:
@@ -142,6 +146,16 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
     if kept:
         host["SecurityOpt"] = kept
     return host
+
+
+def _device(text: str) -> Body:
+    try:
+        device = fields.parse_device(text)
+    except ValueError as error:
+        raise CliFailure(str(error), MISUSED) from error
+    if not device["PathInContainer"].startswith("/"):
+        raise CliFailure(f"{device['PathInContainer']} is not an absolute path", MISUSED)
+    return device
 
 
 def _published(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:

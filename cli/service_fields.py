@@ -212,6 +212,13 @@ def parse_network(text: str) -> dict[str, Any]:
     return made
 
 
+def parse_environment(text: str) -> str:
+    """`NAME=value`, or `NAME` of the client's own. Raises ValueError."""
+    if not text.partition("=")[0]:
+        raise ValueError(f"invalid environment variable: {text}")
+    return text
+
+
 def parse_label(text: str) -> str:
     """`key=value` or `key`. Raises ValueError."""
     key = text.partition("=")[0]

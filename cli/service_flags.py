@@ -16,6 +16,7 @@ from cli.flags import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, Fla
 PORT: Final = FlagType("port", fields.parse_port)
 MOUNT: Final = FlagType("mount", fields.parse_mount)
 NETWORK: Final = FlagType("network", fields.parse_network)
+ENVIRONMENT: Final = FlagType("list", fields.parse_environment)
 LABEL: Final = FlagType("list", fields.parse_label)
 HOST: Final = FlagType("list", fields.parse_host)
 ADDRESS: Final = FlagType("list", fields.parse_address)
@@ -95,7 +96,7 @@ CREATE: Final[tuple[Decorator, ...]] = (
     options("--dns", help="Set custom DNS servers", type=ADDRESS),
     options("--dns-option", help="Set DNS options"),
     options("--dns-search", help="Set custom DNS search domains"),
-    options("--env", "-e", help="Set environment variables"),
+    options("--env", "-e", help="Set environment variables", type=ENVIRONMENT),
     options("--env-file", help="Read in a file of environment variables"),
     options("--group", help="Set one or more supplementary user groups for the container"),
     options("--host", help="Set one or more custom host-to-IP mappings (host:ip)", type=HOST),

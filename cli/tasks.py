@@ -29,6 +29,7 @@ LISTING: Final = Listing(
     },
     ("ID", "Name", "Image", "Node", "DesiredState", "CurrentState", "Error", "Ports"),
     quiet="full id",
+    kind="*task.taskContext",
 )
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
@@ -73,6 +74,8 @@ LISTING: Final = Listing(
         "Platform": "PLATFORM",
     },
     ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
+    kind="*formatter.ContainerContext",
+    preface="failed to execute template: ",
 )
 
 
@@ -97,7 +100,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     rows = [container_row(c, trunc=not flags["no_trunc"], now=time.time()) for c in found or ()]
     listing = LISTING
     if flags["size"]:
-        listing = Listing(LISTING.headers, (*LISTING.columns, "Size"))
+        listing = replace(LISTING, columns=(*LISTING.columns, "Size"))
     print(listing.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
     return 0
 
@@ -292,6 +295,8 @@ def unpause(api: Api, arguments: tuple[str, ...]) -> int:
 
 @command("rename", "CONTAINER NEW_NAME", summary="Rename a container", least=2, most=2)
 def rename(api: Api, arguments: tuple[str, ...]) -> int:
+    if not all(arguments):
+        raise CliFailure("Error: Neither old nor new names may be empty")
     try:
         api.post(f"/containers/{reference(arguments[0])}/rename", name=arguments[1])
     except ApiFailure as e:

@@ -10,6 +10,7 @@ from cli.api import Api, reference
 from cli.env_files import env_lines
 from cli.failures import CliFailure
 from cli.flags import option, options, switch
+from cli.run_flags import ENVIRONMENT
 from cli.service_fields import environment
 from cli.usage import command
 
@@ -25,7 +26,7 @@ from cli.usage import command
 )
 @switch("--detach", "-d", help="Detached mode: run command in the background")
 @option("--detach-keys", help="Override the key sequence for detaching a container", default="")
-@options("--env", "-e", help="Set environment variables")
+@options("--env", "-e", help="Set environment variables", type=ENVIRONMENT)
 @options("--env-file", help="Read in a file of environment variables")
 @switch("--interactive", "-i", help="Keep STDIN open even if not attached")
 @switch("--privileged", help="Give extended privileges to the command")

@@ -193,7 +193,7 @@ def _start_status(reason: str) -> int:
 def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
     """The new container's id; a missing image is pulled unless --pull says never."""
     if flags["pull"] not in PULLS:
-        raise Refused(f"invalid pull option: '{flags['pull']}': must be one of 'always', 'missing' or 'never'")
+        raise Refused(f"invalid pull option: '{flags['pull']}': must be one of \"always\", \"missing\" or \"never\"")
     path = flags["cidfile"]
     if not path:
         return _made(api, body, flags)

@@ -18,12 +18,11 @@ from cli.units import binary_size, human_size
 from cli.usage import command
 
 CLEAR: Final = "\033[2J\033[H"
-NEVER: Final = "0001-01-01T00:00:00Z"
 HEADERS: Final = {
     "ID": "CONTAINER ID", "Container": "CONTAINER", "Name": "NAME", "CPUPerc": "CPU %", "MemUsage": "MEM USAGE / LIMIT", "MemPerc": "MEM %",
     "NetIO": "NET I/O", "BlockIO": "BLOCK I/O", "PIDs": "PIDS",
 }  # fmt: skip
-LISTING: Final = Listing(HEADERS, ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"))
+LISTING: Final = Listing(HEADERS, ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs"), kind="*container.statsContext")
 _LIMITS: Final = (
     ("memory", "Memory"), ("memory_swap", "MemorySwap"), ("memory_reservation", "MemoryReservation"), ("cpus", "NanoCpus"), ("cpu_shares", "CpuShares"),
     ("cpu_period", "CpuPeriod"), ("cpu_quota", "CpuQuota"), ("cpuset_cpus", "CpusetCpus"), ("cpuset_mems", "CpusetMems"), ("pids_limit", "PidsLimit"),
@@ -51,19 +50,17 @@ def stats(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 
 def _row(found: Mapping[str, Any], name: str, *, trunc: bool) -> dict[str, Any]:
-    if found.get("read") == NEVER:
-        shown = {"CPUPerc": "--", "MemUsage": "-- / --", "MemPerc": "--", "NetIO": "--", "BlockIO": "--", "PIDs": "--"}
-    else:
-        used, limit = memory(found.get("memory_stats") or {})
-        received = sum(n["rx_bytes"] for n in (found.get("networks") or {}).values())
-        sent = sum(n["tx_bytes"] for n in (found.get("networks") or {}).values())
-        entries = (found.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
-        reads, writes = (sum(e["value"] for e in entries if e["op"].lower() == op) for op in ("read", "write"))
-        shown = {
-            "CPUPerc": f"{cpu_percent(found):.2f}%", "MemUsage": f"{binary_size(used)} / {binary_size(limit)}",
-            "MemPerc": f"{100 * used / limit if limit else 0:.2f}%", "NetIO": f"{human_size(received)} / {human_size(sent)}",
-            "BlockIO": f"{human_size(reads)} / {human_size(writes)}", "PIDs": str((found.get("pids_stats") or {}).get("current", 0)),
-        }  # fmt: skip
+    """Of a container that does not run, zeros."""
+    used, limit = memory(found.get("memory_stats") or {})
+    received = sum(n["rx_bytes"] for n in (found.get("networks") or {}).values())
+    sent = sum(n["tx_bytes"] for n in (found.get("networks") or {}).values())
+    entries = (found.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
+    reads, writes = (sum(e["value"] for e in entries if e["op"].lower() == op) for op in ("read", "write"))
+    shown = {
+        "CPUPerc": f"{cpu_percent(found):.2f}%", "MemUsage": f"{binary_size(used)} / {binary_size(limit)}",
+        "MemPerc": f"{100 * used / limit if limit else 0:.2f}%", "NetIO": f"{human_size(received)} / {human_size(sent)}",
+        "BlockIO": f"{human_size(reads)} / {human_size(writes)}", "PIDs": str((found.get("pids_stats") or {}).get("current", 0)),
+    }  # fmt: skip
     container_id = found.get("id", "")
     about = {"ID": short_id(container_id) if trunc else container_id, "Container": name, "Name": str(found.get("name", "")).removeprefix("/")}
     return about | shown
@@ -72,7 +69,7 @@ def _row(found: Mapping[str, Any], name: str, *, trunc: bool) -> dict[str, Any]:
 def cpu_percent(found: Mapping[str, Any]) -> float:
     """Of one processor, between the two samples."""
     now, before = found.get("cpu_stats") or {}, found.get("precpu_stats") or {}
-    used = now["cpu_usage"]["total_usage"] - before.get("cpu_usage", {}).get("total_usage", 0)
+    used = now.get("cpu_usage", {}).get("total_usage", 0) - before.get("cpu_usage", {}).get("total_usage", 0)
     passed = now.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
     return used / passed * now.get("online_cpus", 1) * 100 if used > 0 and passed > 0 else 0.0
 

@@ -38,6 +38,7 @@ SECRET: Final = Noun(
     Listing(
         {"ID": "ID", "Name": "NAME", "Driver": "DRIVER", "CreatedAt": "CREATED", "UpdatedAt": "UPDATED", "Labels": "LABELS"},
         ("ID", "Name", "Driver", "CreatedAt", "UpdatedAt"),
+        kind="*secret.secretContext",
     ),
     {"ID": " " * 14, "Name": " " * 14, "Driver": " " * 12, "Created at": " " * 12, "Updated at": " " * 12},
 )
@@ -47,6 +48,7 @@ CONFIG: Final = Noun(
     Listing(
         {"ID": "ID", "Name": "NAME", "CreatedAt": "CREATED", "UpdatedAt": "UPDATED", "Labels": "LABELS"},
         ("ID", "Name", "CreatedAt", "UpdatedAt"),
+        kind="*config.configContext",
     ),
     {"ID": "\t\t\t", "Name": "\t\t\t", "Created at": " " * 12 + "\t", "Updated at": " " * 12 + "\t"},
 )

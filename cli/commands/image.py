@@ -72,7 +72,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get("/images/json", all=bool(flags["all"]), filters=wanted or None) or []
     digests, quiet = bool(flags["digests"]), bool(flags["quiet"])
     rows = [row for i in found for row in _rows(i, digests=digests, trunc=not flags["no_trunc"], now=time.time())]
-    listing = Listing(_HEADERS, _WITH_DIGESTS if digests else _COLUMNS)
+    listing = Listing(_HEADERS, _WITH_DIGESTS if digests else _COLUMNS, kind="*formatter.imageContext")
     print(listing.render(rows, flags["format"], quiet=quiet), end="")
     return 0
 

@@ -22,6 +22,7 @@ MAX_STEP_LENGTH: Final = 45
 HISTORY: Final = Listing(
     {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT"},
     ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
+    kind="*image.historyContext",
 )
 _PRUNE: Final = "WARNING! This will remove all dangling images.\nAre you sure you want to continue? [y/N] "
 _PRUNE_ALL: Final = "WARNING! This will remove all images without at least one container associated to them.\nAre you sure you want to continue? [y/N] "

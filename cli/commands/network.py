@@ -56,8 +56,6 @@ LISTING: Final = Listing(
 )
 RAW: Final = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n"
 RAW_QUIET: Final = "network_id: {{.ID}}"
-ABSENT: Final[dict[str, Any]] = {"IPRange": "", "Gateway": "", "AuxiliaryAddresses": {}, "Peers": None, "Services": None, "Status": None}
-"""Fields that Docker's answers leave out when they are empty."""
 _PRUNE_WARNING: Final = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue? [y/N] "
 _INGRESS_WARNING: Final = (
     "WARNING! Before removing the routing-mesh network, make sure all the nodes in your swarm run the same docker "
@@ -216,7 +214,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | N
         before = list(found).index("EnableIPv6")  # a template sees all fields of the newest API, also those that an old one does not send
         return dict([*list(found.items())[:before], ("EnableIPv4", False), *list(found.items())[before:]])
 
-    return inspect_all(arguments, get, format, ABSENT)
+    return inspect_all(arguments, get, format)
 
 
 @command("connect", "NETWORK CONTAINER", summary="Connect a container to a network", least=2, most=2)

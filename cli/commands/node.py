@@ -13,6 +13,7 @@ from cli.failures import CliFailure, each
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural
+from cli.shapes import NODE
 from cli.units import binary_size, go_time
 from cli.usage import Group, command
 
@@ -43,6 +44,7 @@ LISTING: Final = Listing(
         "TLSStatus": "TLS STATUS",
     },
     ("ID", "Hostname", "Status", "Availability", "ManagerStatus", "EngineVersion"),
+    kind="*node.nodeContext",
     cells={"ID": "starred"},
 )
 
@@ -102,7 +104,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
         return api.get(f"/nodes/{reference(_reference(api, name))}")
 
     if not pretty:
-        return inspect_all(arguments, get, format)
+        return inspect_all(arguments, get, format, NODE)
     print("\n".join("".join(f"{line}\n" for line in _pretty(get(name))) for name in arguments), end="")
     return 0
 

@@ -37,6 +37,7 @@ service = Group(
 LISTING: Final = Listing(
     {"ID": "ID", "Name": "NAME", "Mode": "MODE", "Replicas": "REPLICAS", "Image": "IMAGE", "Ports": "PORTS"},
     ("ID", "Name", "Mode", "Replicas", "Image", "Ports"),
+    kind="*service.serviceContext",
 )
 _MODES: Final = {
     "Replicated": "replicated",

@@ -9,6 +9,7 @@ from cli.api import Api, reference
 from cli.commands.system import FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure
 from cli.flags import option, switch
+from cli.shapes import SERVICE
 from cli.units import binary_size, human_age, show_duration
 from cli.usage import command
 from cluster.model.template_functions import go_text
@@ -39,7 +40,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
             raise
 
     if not pretty:
-        return inspect_all(arguments, get, format)
+        return inspect_all(arguments, get, format, SERVICE)
     import time
 
     texts = []

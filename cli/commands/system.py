@@ -11,6 +11,7 @@ from cli.failures import FAILED, ApiFailure, CliFailure
 from cli.flags import FILTER, option, options, switch
 from cli.listing import check_template, inspected
 from cli.output import aligned
+from cli.shapes import ANY, EVENT, INFO, VERSIONS, Shape
 from cli.units import binary_size, human_duration, parse_since
 from cli.usage import command
 from cluster.version import VERSION
@@ -46,8 +47,7 @@ def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
     if format:
         found = api.get("/info")
         found["ClientInfo"] = client
-        text = inspected([found], "{{json .}}" if format == "json" else format)
-        print(text, end="")
+        _print_formatted(found, format, INFO)
         return 0
     print(f"Client: Festoon\n Version:    {VERSION}\n Context:    default\n Debug Mode: false\n\nServer:")
     found = api.get("/info")
@@ -55,6 +55,14 @@ def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
     for warning in found.get("Warnings") or ():
         print(warning, file=sys.stderr)
     return 0
+
+
+def _print_formatted(found: Mapping[str, Any], form: str, shape: Shape) -> None:
+    try:
+        print(inspected([found], "{{json .}}" if form == "json" else form, shape, preface=""), end="")
+    except CliFailure:
+        print()
+        raise
 
 
 def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
@@ -172,7 +180,7 @@ def version(api: Api, arguments: tuple[str, ...], format: str) -> int:
     except CliFailure as e:
         failure = e
     if format:
-        print(inspected([{"Client": client, "Server": server}], "{{json .}}" if format == "json" else format), end="")
+        _print_formatted({"Client": client, "Server": server and server | {"APIVersion": server["ApiVersion"]}}, format, VERSIONS)
     else:
         lines = ["Client: Festoon", *_facts(client, " ")]
         if server:
@@ -225,8 +233,8 @@ def _any(api: Api, name: str, *, size: bool) -> Any:
     raise CliFailure(f"Error: No such object: {name}")
 
 
-def inspect_all(names: tuple[str, ...], get: Any, form: str, absent: Mapping[str, Any] | None = None) -> int:
-    """Print what was found, then what was not. `absent` as for inspected()."""
+def inspect_all(names: tuple[str, ...], get: Any, form: str, shape: Shape = ANY) -> int:
+    """Print what was found, then what was not."""
     check_template(form)
     found, failures = [], []
     for name in names:
@@ -236,7 +244,7 @@ def inspect_all(names: tuple[str, ...], get: Any, form: str, absent: Mapping[str
             failures.append(e.message)
     if found or not form:
         try:
-            print(inspected(found, form, absent) if found else "[]\n", end="")
+            print(inspected(found, form, shape) if found else "[]\n", end="")
         except CliFailure:
             print()  # as Docker does when a template does not fit what was found
             raise
@@ -264,7 +272,10 @@ def events(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format
     with api.stream("GET", "/events", filters=filters_of(filter), since=begin, until=end) as answer:
         for line in answer.lines():
             if format:
-                print(inspected([json.loads(line)], "{{json .}}" if format == "json" else format), end="", flush=True)
+                event = json.loads(line)
+                form = "{{json .}}" if format == "json" else format
+                shown = event if "json" in form else event | {"Scope": event.get("scope"), "Time": event.get("time"), "TimeNano": event.get("timeNano")}
+                print(inspected([shown], form, EVENT, preface="Error parsing format: "), end="", flush=True)
             else:
                 print(_event_line(json.loads(line)), flush=True)
     return 0

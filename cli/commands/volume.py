@@ -11,6 +11,7 @@ from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing, label_of
 from cli.output import natural
 from cli.service_flags import LABEL
+from cli.shapes import VOLUME
 from cli.units import human_size
 from cli.usage import Group, command
 
@@ -33,6 +34,7 @@ LISTING: Final = Listing(
     },
     ("Driver", "Name"),
     "Name",
+    kind="*formatter.volumeContext",
 )  # fmt: skip
 PRUNE_WARNING: Final = "WARNING! This will remove anonymous local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
 PRUNE_ALL_WARNING: Final = "WARNING! This will remove all local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
@@ -66,7 +68,7 @@ def create(api: Api, arguments: tuple[str, ...], driver: str, label: tuple[str, 
 @command("inspect", "VOLUME [VOLUME...]", summary="Display detailed information on one or more volumes", least=1, most=None)
 @option("--format", "-f", help=FORMAT_HELP, default="")
 def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
-    return inspect_all(arguments, lambda name: api.get(f"/volumes/{reference(name)}"), format)
+    return inspect_all(arguments, lambda name: api.get(f"/volumes/{reference(name)}"), format, VOLUME)
 
 
 @command("ls", summary="List volumes", aliases=["volume ls", "volume list"])

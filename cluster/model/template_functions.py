@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 
 class NilList(tuple[Any, ...]):
@@ -33,14 +33,27 @@ _MAPS: Final = frozenset({
 })  # fmt: skip
 
 
+FREE: Final = _MAPS | {"Attributes", "Options", "DriverConfig"}
+"""Maps whose keys users choose: one that is not there is no mistake."""
+
+
 def null(name: str) -> NilList | NilMap | None:
     """What a null in the field of that name is: in Go the type says it."""
     return NilList() if name in _LISTS else NilMap() if name in _MAPS else None
 
 
+class Nil(NamedTuple):
+    """A pointer of that Go type that points at nothing."""
+
+    type: str
+
+    def __bool__(self) -> bool:
+        return False
+
+
 def go_text(value: Any) -> str:
     """As Go's %v: `map[a:b]`, `[a b]`, `true`, `<nil>`."""
-    if value is None:
+    if value is None or isinstance(value, Nil):
         return "<nil>"
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -60,12 +73,15 @@ def truth(value: Any) -> bool:
 
 def as_json(value: Any) -> str:
     """Compact JSON, without escaping what HTML needs escaped."""
-    return "null" if isinstance(value, NilList | NilMap) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return "null" if isinstance(value, NilList | NilMap | Nil) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
-        value = value.get(key, "") if isinstance(value, Mapping) else value[key]
+        try:
+            value = value.get(key, "") if isinstance(value, Mapping) else value[key]
+        except IndexError:
+            raise IndexError("reflect: slice index out of range") from None
     return value
 
 

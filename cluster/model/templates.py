@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cluster.model.template_functions import FUNCTIONS, go_text, null, truth
+from cluster.model.template_functions import FREE, FUNCTIONS, Nil, go_text, null, truth
 
 _ACTION: Final = re.compile(r"\{\{(-(?=\s))?(.*?)((?<=\s)-)?\}\}", re.DOTALL)
 _TOKEN: Final = re.compile(
@@ -277,23 +277,32 @@ class _Run:
         return value
 
     def _access(self, value: Any, path: str) -> Any:
+        parent = ""
         for name in path.split(".")[1:]:
             if isinstance(value, Mapping) and name in value:
                 value = null(name) if value[name] is None else value[name]
+            elif isinstance(value, Mapping) and parent in FREE:
+                value = _NO_VALUE
             elif isinstance(value, Mapping) and name in self._absent:
                 value = self._absent[name]
+                if isinstance(value, Nil) and name != path.rpartition(".")[2]:
+                    after = path.removeprefix(".").split(".")
+                    raise TemplateError(self._at(path) + f"nil pointer evaluating {value.type}.{after[after.index(name) + 1]}")
+                if value is None and name != path.rpartition(".")[2]:
+                    raise TemplateError(self._at(path) + self._strict.format(name))
             elif self._strict and isinstance(value, Mapping):
-                raise TemplateError(self._at(path, name) + self._strict.format(name))
+                raise TemplateError(self._at(path) + self._strict.format(name))
             elif value is None or isinstance(value, Mapping):
                 return _NO_VALUE if value is not None else None
             elif value is not _NO_VALUE:
                 kind = " in type string" if isinstance(value, str) else ""
-                raise TemplateError(self._at(path, name) + f"can't evaluate field {name}{kind}")
+                raise TemplateError(self._at(path) + f"can't evaluate field {name}{kind}")
+            parent = name
         return value
 
-    def _at(self, path: str, name: str) -> str:
-        """Where the template says it, as Go tells: the first place that reads so."""
-        column = self._text.find(path) + path.index(f".{name}")
+    def _at(self, path: str) -> str:
+        """Where the template says it, as Go tells: the first place that reads so, at its second name."""
+        column = self._text.find(path) + max(0, path.find(".", 1))
         return f'template: :1:{column}: executing "" at <{path}>: '
 
 

@@ -11,6 +11,7 @@ from cli.commands.container import ports_text
 from cli.failures import CliFailure
 from cli.listing import UNREADABLE, Listing, check_template, inspected, label_of
 from cli.output import aligned, ellipsis, natural, short_id
+from cli.shapes import NODE, Shape
 from cluster.model.templates import Template, TemplateError
 
 VALUE: dict[str, Any] = {"Links": None, "Labels": None, "ID": "abc", "A": {"B": [1, 2, {"C": "x"}], "m": {"k": "v", "a": True}}, "E": [], "N": None}
@@ -90,8 +91,13 @@ def test_a_template_says_where_it_asks_for_what_is_not_there() -> None:
     with pytest.raises(TemplateError, match=re.escape('template: :1:4: executing "" at <.NoSuch>: can\'t evaluate field NoSuch in type T')):
         Template("x {{.NoSuch}}").render({}, strict="can't evaluate field {} in type T")
     with pytest.raises(CliFailure, match=re.escape('executing "" at <.A.B>: map has no entry for key "B"')):
-        inspected([{"A": {}}], "{{.A.B}}", absent={"C": ""})
-    assert inspected([{"A": {}}], "<{{.A.C}}>", absent={"C": ""}) == "<>\n"
+        inspected([{"A": {}}], "{{.A.B}}", Shape({"C": ""}))
+    assert inspected([{"A": {}}], "<{{.A.C}}>", Shape({"C": ""})) == "<>\n"
+    with pytest.raises(CliFailure, match=re.escape('at <.State.Health.Status>: map has no entry for key "Health"')):
+        inspected([{"State": {}}], "{{.State.Health.Status}}")
+    assert inspected([{"State": {}, "Labels": {"a": "b"}}], "{{.State.Health}} {{.Labels.x}} {{.Sysctls}}") == "<nil> <no value> map[]\n"
+    with pytest.raises(CliFailure, match=re.escape("can't evaluate field Bad in type swarm.Node")):
+        inspected([{"ID": "x"}], "{{.Bad}}", NODE)
     with pytest.raises(CliFailure) as unreadable:
         check_template("{{")
     assert unreadable.value.status == UNREADABLE
