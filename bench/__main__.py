@@ -16,7 +16,7 @@ from bench.report import Report, table
 
 NAMES = (
     "services", "memory", "lab_up", "runtime", "run", "mesh", "network", "swarm", "unpack", "pull", "raft", "restart", "sessions", "failover",
-    "simulation",
+    "simulation", "scheduler", "planner",
 )  # fmt: skip
 
 

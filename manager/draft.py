@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from cluster.model.changes import Change, Kind, created, deleted, status_of, updated
+from cluster.model.changes import Change, Kind, Object, created, deleted, status_of, updated
 from cluster.model.errors import InvalidArgument
 from cluster.model.ids import ID_RANDOM_BYTES, NetworkId, NodeId, ServiceId, TaskId, make_id
 from cluster.model.objects import Network, Node, Service, Task
@@ -21,12 +21,17 @@ from manager.index import Index
 from manager.orchestrator import constraints
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.constraints import Constraint
+from manager.orchestrator.slots import slot_key
 
 PLAN_BYTES: Final = 1 << 20
 """About how large one plan may grow; what is left over is planned next time. A log entry holds 1.5 MiB."""
 
 TASK_OVERHEAD_BYTES: Final = 600
 """What a task's change takes beside its spec, about."""
+
+
+EXPLAINED_GROUPS: Final = 8
+"""Groups of placed tasks whose other nodes one plan puts into words; of the rest it says only where they went."""
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -48,7 +53,12 @@ class Draft:
         self.rng = rng
         self.reasons: dict[str, Reason] = {}
         self.waiting: dict[TaskId, None] = {}  # tasks that look for a node in this plan
+        self.looked: dict[ServiceId, list[SlotKey]] = {}  # slots that this plan has looked at
+        self.moved: dict[ServiceId, None] = {}  # services that this plan changes, or tasks of theirs
+        self.tried: list[TaskId] = []  # tasks that had waited, for which this plan has looked for a node
         self.unattached: dict[NodeId, None] = {}  # nodes for whose load balancers no address is left
+        self.limit_bytes = PLAN_BYTES
+        self._explained = 0
         self._bytes = 0
         self._counted: set[str] = set()
         self._weights: dict[int, tuple[TaskSpec, int]] = {}
@@ -57,7 +67,12 @@ class Draft:
     @property
     def full(self) -> bool:
         """Whether the plan is as large as it may be. Whoever stops for this leaves its marks for the next plan."""
-        return self._bytes >= PLAN_BYTES
+        return self._bytes >= self.limit_bytes
+
+    def may_explain(self) -> bool:
+        """Whether the nodes that are considered for one more group of tasks may be kept in words. Owns the count."""
+        self._explained += 1
+        return self._explained <= EXPLAINED_GROUPS
 
     def new_task_id(self) -> TaskId:
         return TaskId(make_id(self.rng.randbytes(ID_RANDOM_BYTES)))
@@ -69,11 +84,16 @@ class Draft:
         if obj.id not in self._counted:
             self._counted.add(obj.id)
             self._bytes += self._weight(obj)
+        if isinstance(obj, Task):
+            self.moved[obj.service_id] = None
+        elif isinstance(obj, Service):
+            self.moved[obj.id] = None
         self.index.put(obj)
 
     def delete_task(self, task: Task) -> None:
         """This task is to be forgotten."""
         self._bytes += TASK_OVERHEAD_BYTES // 4
+        self.moved[task.service_id] = None
         self.index.drop(Kind.TASK, task.id)
         self.waiting.pop(task.id, None)
 
@@ -106,22 +126,14 @@ class Draft:
 
     def changes(self) -> tuple[tuple[Change, ...], Touched]:
         """What is to be proposed, and where. Networks and nodes come before services, services before tasks."""
-        touched = Touched({}, {}, {})
+        touched = Touched({}, {}, {}, {}, {})
         changes: dict[Kind, list[Change]] = {Kind.NETWORK: [], Kind.NODE: [], Kind.SERVICE: [], Kind.TASK: []}
         for kind, id_, before, after in self.index.intended():
-            if before is after or (before is not None and after is not None and _same(before, after)):
+            change = None if before is after else _change(kind, id_, before, after)
+            if change is None:
                 continue
-            changes[kind].append(_change(kind, id_, before, after))
-            obj = after if after is not None else before
-            match obj:
-                case Task():
-                    touched.services[obj.service_id] = None
-                case Service():
-                    touched.services[obj.id] = None
-                case Node():
-                    touched.nodes[obj.id] = None
-                case Network():
-                    touched.networks[obj.id] = None
+            changes[kind].append(change)
+            touched.note(after if after is not None else before)
         return tuple(change for group in changes.values() for change in group), touched
 
 
@@ -129,8 +141,22 @@ class Touched(msgspec.Struct, frozen=True):
     """Where a plan intends to change something."""
 
     services: dict[ServiceId, None]
+    slots: dict[ServiceId, dict[SlotKey, None]]
+    tasks: dict[TaskId, None]
     nodes: dict[NodeId, None]
     networks: dict[NetworkId, None]
+
+    def note(self, obj: Object | None) -> None:
+        match obj:
+            case Task():
+                self.slots.setdefault(obj.service_id, {})[slot_key(obj)] = None
+                self.tasks[obj.id] = None
+            case Service():
+                self.services[obj.id] = None
+            case Node():
+                self.nodes[obj.id] = None
+            case Network():
+                self.networks[obj.id] = None
 
 
 def _age(task: Task) -> tuple[float, int, str]:
@@ -138,24 +164,27 @@ def _age(task: Task) -> tuple[float, int, str]:
     return (task.meta.created or inf, task.meta.created_at_ns, task.id)
 
 
-def _same(before: object, after: object) -> bool:
-    """Whether nothing but the time of change differs."""
-    if isinstance(before, Task | Service | Node | Network) and isinstance(after, Task | Service | Node | Network):
-        return msgspec.structs.replace(after, meta=before.meta) == before
-    return before == after
-
-
-def _change(kind: Kind, id_: str, before: object, after: object) -> Change:
+def _change(kind: Kind, id_: str, before: Object | None, after: Object | None) -> Change | None:
+    """The way from one to the other; None where nothing but the time of change differs."""
     if after is None:
         assert isinstance(before, Task), f"the planner deletes tasks only, not {kind.name.lower()} {id_}"
         return deleted(before)
     assert isinstance(after, Task | Service | Node | Network)
     if before is None:
         return created(after)
-    if isinstance(after, Task) and _only_the_status(before, after):
-        return status_of(id_, after.status)  # which never conflicts with anyone
+    assert isinstance(before, Task | Service | Node | Network)
+    if isinstance(before, Task) and isinstance(after, Task):
+        if before.node_id != after.node_id:
+            return updated(after)
+        if _same(before, after):
+            return None
+        if _same(msgspec.structs.replace(before, status=after.status), after):
+            return status_of(id_, after.status)  # which never conflicts with anyone
+    elif _same(before, after):
+        return None
     return updated(after)
 
 
-def _only_the_status(before: object, after: Task) -> bool:
-    return isinstance(before, Task) and msgspec.structs.replace(after, meta=before.meta, status=before.status) == before
+def _same(before: Object, after: Object) -> bool:
+    """Whether nothing but the time of change differs."""
+    return msgspec.structs.replace(after, meta=before.meta) == before

@@ -202,25 +202,29 @@ class Index:
 
     def _replace_task(self, id: TaskId, after: Task | None) -> None:
         before = self.tasks.get(id)
-        self._note(Kind.TASK, id, before)
-        if after is not None:
+        if self._journals:
+            self._note(Kind.TASK, id, before)
+        if after is None:
+            if before is None:
+                return
+            del self.tasks[id]
+            self.slots.remove(before)
+            self.pending.pop(id, None)
+        else:
             self.tasks[id] = after
             if before is None:
                 self.slots.add(after)
             else:
                 self.slots.move(before, after)
-        elif before is not None:
-            del self.tasks[id]
-            self.slots.remove(before)
-        if after is not None and after.status.state < TaskState.ASSIGNED and after.desired_state <= TaskState.RUNNING:
-            self.pending[id] = None
-        else:
-            self.pending.pop(id, None)
-        held = before if before is not None and holds_node(before) else None
-        holds = after if after is not None and holds_node(after) else None
-        if held is not None and holds is not None and _holds_the_same(held, holds):
-            return
+            if after.status.state < TaskState.ASSIGNED and after.desired_state <= TaskState.RUNNING:
+                self.pending[id] = None
+            else:
+                self.pending.pop(id, None)
+        held = before if before is not None and before.node_id and holds_node(before) else None
+        holds = after if after is not None and after.node_id and holds_node(after) else None
         if held is not None:
+            if holds is not None and _holds_the_same(held, holds):
+                return
             self._release(held)
         if holds is not None:
             self._claim(holds)

@@ -7,10 +7,12 @@ narrow as the change: a task marks its slot, a node its own tasks' slots, a serv
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from cluster.model.changes import Object
 from cluster.model.ids import NodeId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.specs import ServiceModeKind
 from cluster.model.task_state import TaskState, is_final
 from manager.index import FAILURES, Index, attributes
 from manager.orchestrator.dependencies import awaited
@@ -33,11 +35,14 @@ def _mark(index: Index, before: Object | None, after: Object | None) -> None:
     obj = after if after is not None else before
     match obj:
         case Task():
-            _mark_task(index, before, after)
+            _mark_task(index, obj, cast("Task | None", before), cast("Task | None", after))
         case Node():
             _mark_node(index, obj.id, before, after)
         case Service():
-            index.agenda.touch_all(obj.id)
+            if isinstance(before, Service) and after is not None and obj.spec.mode.kind is ServiceModeKind.REPLICATED:
+                index.agenda.touch_service(obj.id)  # a slot's tasks go by what they were made from
+            else:
+                index.agenda.touch_all(obj.id)
             _retry_all(index)
             if after is None:
                 index.unallocated.pop(obj.id, None)
@@ -56,15 +61,11 @@ def _mark(index: Index, before: Object | None, after: Object | None) -> None:
             pass
 
 
-def _mark_task(index: Index, before: Object | None, after: Object | None) -> None:
-    assert before is None or isinstance(before, Task)
-    assert after is None or isinstance(after, Task)
-    task = after or before
-    assert task is not None
+def _mark_task(index: Index, task: Task, before: Task | None, after: Task | None) -> None:
     index.agenda.touch(task.service_id, slot_key(task))
     if awaited(index, task.service_id):
         index.agenda.retry_pending = True
-    if after is not None:
+    if after is not None and after.desired_state is TaskState.READY:
         index.arm(after)
     if before is None or not before.node_id:
         return

@@ -31,7 +31,7 @@ from manager.allocator import endpoints, networks
 from manager.draft import Draft, Reason, Touched
 from manager.index import Index
 from manager.orchestrator import global_service, reaper, replicated
-from manager.orchestrator.agenda import SlotKey
+from manager.orchestrator.agenda import ServiceMarks
 from manager.scheduler.place import place
 from manager.store import Event
 
@@ -80,33 +80,41 @@ def _pass(index: Index, now_ns: int, rng: Random) -> Plan:
     networks.allocate(draft, tuple(agenda.networks))
     networks.attach_nodes(draft, tuple(agenda.nodes))
     done: list[ServiceId] = []
-    for service_id, keys in tuple(agenda.services.items()):
+    for service_id, marks in tuple(agenda.services.items()):
         if draft.full:
             break
-        _service(draft, service_id, None if keys is None else tuple(keys))
-        done.append(service_id)
+        _service(draft, service_id, marks)
+        if not draft.full:
+            done.append(service_id)
+    moved = tuple(draft.moved)
     place(draft)
     changes, touched = draft.changes()
     _settle(draft, done, touched)
+    for service_id in moved:
+        agenda.touch_service(service_id)  # slots may be wished for that nobody marked: look again when this has been committed, or was not
     deadline_ns = now_ns if draft.full else agenda.next_deadline_ns()
     return Plan(changes, draft.reasons, deadline_ns)
 
 
-def _service(draft: Draft, service_id: ServiceId, keys: tuple[SlotKey, ...] | None) -> None:
+def _service(draft: Draft, service_id: ServiceId, marks: ServiceMarks) -> None:
     """Everything that one service's marks ask for."""
     index = draft.index
     service = index.services.get(service_id)
+    if marks.every:
+        marks.slots.update(dict.fromkeys(index.slots.of(service_id).tasks))
+        if service is not None and service.spec.mode.kind is ServiceModeKind.GLOBAL:
+            marks.slots.update(dict.fromkeys(index.nodes))
+        marks.every = False
     if service is None:
-        slots = index.slots.of(service_id).tasks
-        reaper.remove_service(draft, service_id, slots if keys is None else keys)
+        reaper.remove_service(draft, service_id, tuple(marks.slots))
         return
-    if keys is None:
+    if marks.itself:
         service = endpoints.allocate(draft, service)
     match service.spec.mode.kind:
         case ServiceModeKind.REPLICATED:
-            replicated.reconcile(draft, service, keys)
+            replicated.reconcile(draft, service, tuple(marks.slots), itself=marks.itself)
         case ServiceModeKind.GLOBAL:
-            global_service.reconcile(draft, service, keys)
+            global_service.reconcile(draft, service, tuple(marks.slots), itself=marks.itself)
         case _:
             pass  # jobs come with their own orchestrator
 
@@ -114,14 +122,15 @@ def _service(draft: Draft, service_id: ServiceId, keys: tuple[SlotKey, ...] | No
 def _settle(draft: Draft, done: list[ServiceId], touched: Touched) -> None:
     """Take away the marks of what was looked at and needs no change."""
     agenda = draft.index.agenda
-    if draft.full:
-        agenda.retry_pending = True
-        return
+    for service_id in tuple(draft.looked):
+        changed = touched.slots.get(service_id, {})
+        agenda.settle_service(service_id, [key for key in draft.looked[service_id] if key not in changed], itself=False)
+    for service_id in done:
+        if service_id not in touched.slots and service_id not in touched.services:
+            agenda.settle_service(service_id, (), itself=True)
     agenda.settle(
-        [id_ for id_ in done if id_ not in touched.services],
         [id_ for id_ in agenda.networks if id_ not in touched.networks],
         [id_ for id_ in agenda.nodes if id_ not in touched.nodes and id_ not in draft.unattached],
+        [id_ for id_ in draft.tried if id_ not in touched.tasks],
     )
     agenda.nodes.update(draft.unattached)
-    if not touched.services:
-        agenda.retry_pending = False

@@ -22,6 +22,8 @@ class Kind(enum.IntEnum):
     SECRET = 6
     CONFIG = 7
 
+    __hash__ = int.__hash__  # the enumeration's own is written in Python and kinds are looked up for every change
+
 
 class Op(enum.IntEnum):
     CREATE = 1

@@ -1,4 +1,4 @@
-"""What the planner has to look at: marks on services, slots, nodes and networks, and the times at which marks come by
+"""What the planner has to look at: marks on services, slots, nodes, networks and waiting tasks, and the times at which marks come by
 themselves.
 
 Owns the marks and the deadlines; never decides. A mark stays until a plan has looked there and found nothing to do,
@@ -10,35 +10,61 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from cluster.model.ids import NetworkId, NodeId, ServiceId
+from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 
 SlotKey = int | str
 """A replicated task's slot number, a global task's node id."""
+
+
+class ServiceMarks:
+    """What of one service is to be looked at."""
+
+    __slots__ = ("every", "itself", "slots")
+
+    def __init__(self) -> None:
+        self.slots: dict[SlotKey, None] = {}
+        self.itself = False  # what it asks for: its endpoint, how many slots it has, its update
+        self.every = False  # each of its slots, also those that it is to have
+
+    def copy(self) -> ServiceMarks:
+        other = ServiceMarks()
+        other.slots, other.itself, other.every = dict(self.slots), self.itself, self.every
+        return other
 
 
 class Agenda:
     """Marks and deadlines. Owned by the index."""
 
     def __init__(self) -> None:
-        self.services: dict[ServiceId, dict[SlotKey, None] | None] = {}  # None: the whole service
+        self.services: dict[ServiceId, ServiceMarks] = {}
         self.networks: dict[NetworkId, None] = {}
         self.nodes: dict[NodeId, None] = {}
         self.retry_pending = False  # something was freed or came: tasks that found no place may find one now
+        self.retry: dict[TaskId, None] = {}  # those that are still to be tried for that
         self._armed: dict[tuple[ServiceId, SlotKey | None], int] = {}
         self._heap: list[tuple[int, ServiceId, str, SlotKey | None]] = []
 
+    def _marks(self, service_id: ServiceId) -> ServiceMarks:
+        found = self.services.get(service_id)
+        if found is None:
+            found = self.services[service_id] = ServiceMarks()
+        return found
+
     def touch(self, service_id: ServiceId, key: SlotKey) -> None:
         """Look at this slot."""
-        keys = self.services.setdefault(service_id, {})
-        if keys is not None:
-            keys[key] = None
+        self._marks(service_id).slots[key] = None
+
+    def touch_service(self, service_id: ServiceId) -> None:
+        """Look at what the service asks for."""
+        self._marks(service_id).itself = True
 
     def touch_all(self, service_id: ServiceId) -> None:
-        """Look at the whole service."""
-        self.services[service_id] = None
+        """Look at the whole service, slot by slot."""
+        marks = self._marks(service_id)
+        marks.itself = marks.every = True
 
     def arm(self, at_ns: int, service_id: ServiceId, key: SlotKey | None) -> None:
-        """Mark this slot (None: the whole service) at that time, unless it is marked earlier anyway."""
+        """Mark this slot (None: the service itself) at that time, unless it is marked earlier anyway."""
         known = self._armed.get((service_id, key))
         if known is None or at_ns < known:
             self._armed[service_id, key] = at_ns
@@ -52,7 +78,7 @@ class Agenda:
                 continue
             del self._armed[service_id, key]
             if key is None:
-                self.touch_all(service_id)
+                self.touch_service(service_id)
             else:
                 self.touch(service_id, key)
 
@@ -66,22 +92,32 @@ class Agenda:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def settle(
-        self, services: Iterable[ServiceId], networks: Iterable[NetworkId], nodes: Iterable[NodeId]
-    ) -> None:
+    def settle_service(self, service_id: ServiceId, keys: Iterable[SlotKey], *, itself: bool) -> None:
+        """There is nothing to do in these slots any more, nor (`itself`) at the service."""
+        marks = self.services.get(service_id)
+        if marks is None:
+            return
+        for key in keys:
+            marks.slots.pop(key, None)
+        if itself:
+            marks.itself = False
+        if not (marks.slots or marks.itself or marks.every):
+            del self.services[service_id]
+
+    def settle(self, networks: Iterable[NetworkId], nodes: Iterable[NodeId], tasks: Iterable[TaskId]) -> None:
         """There is nothing to do at these any more."""
-        for service_id in services:
-            self.services.pop(service_id, None)
         for network_id in networks:
             self.networks.pop(network_id, None)
         for node_id in nodes:
             self.nodes.pop(node_id, None)
+        for task_id in tasks:
+            self.retry.pop(task_id, None)
 
     def copy(self) -> Agenda:
         """The same marks and deadlines, to plan with and to throw away."""
         other = Agenda()
-        other.services = {key: None if keys is None else dict(keys) for key, keys in self.services.items()}
+        other.services = {service_id: marks.copy() for service_id, marks in self.services.items()}
         other.networks, other.nodes = dict(self.networks), dict(self.nodes)
-        other.retry_pending = self.retry_pending
+        other.retry_pending, other.retry = self.retry_pending, dict(self.retry)
         other._armed, other._heap = dict(self._armed), list(self._heap)
         return other

@@ -21,17 +21,16 @@ from manager.orchestrator.tasks import hostname, is_live, new_task, stop, task_s
 from manager.scheduler.filters import is_ready
 
 
-def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey] | None) -> None:
-    """Bring the service's tasks to what it asks for. `keys`: ids of the nodes to look at, None for all."""
-    whole = keys is None
-    if keys is None:
-        keys = {**dict.fromkeys(draft.index.nodes), **dict.fromkeys(draft.index.slots.of(service.id).tasks)}
+def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself: bool) -> None:
+    """Bring the service's tasks to what it asks for. `keys`: ids of the nodes to look at; `itself`: whether its update is to be looked at, too."""
+    looked = draft.looked.setdefault(service.id, [])
     for key in in_order(keys):
         if draft.full:
             return
         _at_node(draft, service, NodeId(str(key)))
         reap(draft, service.id, key)
-    if whole or update.is_under_way(service):
+        looked.append(key)
+    if itself or update.is_under_way(service):
         update.advance(draft, service)
 
 

@@ -58,9 +58,11 @@ def is_lost(draft: Draft, task: Task) -> bool:
 
 def remove_service(draft: Draft, service_id: ServiceId, keys: Iterable[SlotKey]) -> None:
     """The service is gone: end its tasks in these slots, forget those that have ended."""
+    looked = draft.looked.setdefault(service_id, [])
     for key in in_order(keys):
         if draft.full:
             return
         for task in draft.tasks_in(service_id, key):
             stop(draft, task, TaskState.REMOVE, "service removed")
         reap(draft, service_id, key)
+        looked.append(key)

@@ -17,67 +17,68 @@ from manager.draft import Draft
 from manager.orchestrator import restart, update
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.reaper import reap
-from manager.orchestrator.slots import in_order
-from manager.orchestrator.tasks import is_live, new_task, stop
+from manager.orchestrator.slots import ServiceSlots, in_order
+from manager.orchestrator.tasks import new_task, stop
 
 
-def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey] | None) -> None:
-    """Bring the service's slots to what it asks for. `keys`: the slots to look at, None for all."""
+def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself: bool) -> None:
+    """Bring the service's slots to what it asks for. `keys`: the slots to look at; `itself`: whether its update is to be looked at, too."""
     slots = draft.index.slots.of(service.id)
     wanted = 1 if service.spec.mode.replicas is None else service.spec.mode.replicas
     if len(slots.kept) > wanted:
         _shrink(draft, service, len(slots.kept) - wanted)
-    for key in in_order(slots.tasks if keys is None else keys):
+    looked = draft.looked.setdefault(service.id, [])
+    for key in in_order(keys):
         if draft.full:
             return
-        if key in slots.kept:
-            restart.check(draft, service, key, draft.tasks_in(service.id, key))
-        reap(draft, service.id, key)
+        if not restart.is_at_rest(draft, slots.tasks.get(key, {})):
+            if key in slots.kept:
+                restart.check(draft, service, key, draft.tasks_in(service.id, key))
+            reap(draft, service.id, key)
+        looked.append(key)
     _grow(draft, service, wanted)
-    if keys is None or update.is_under_way(service):
+    if itself or update.is_under_way(service):
         update.advance(draft, service)
 
 
 def _grow(draft: Draft, service: Service, wanted: int) -> None:
-    kept = draft.index.slots.of(service.id).kept
-    missing = wanted - len(kept)
+    slots = draft.index.slots.of(service.id)
+    missing = wanted - len(slots.kept)
     if missing <= 0:
         return
-    cause = f"scaled up to {wanted}" if draft.index.slots.of(service.id).tasks else "service created"
-    slot = 0
+    cause = f"scaled up to {wanted}" if slots.tasks else "service created"
     while missing > 0 and not draft.full:
-        slot += 1
-        if slot not in draft.index.slots.of(service.id).kept:
-            new_task(draft, service, slot=slot, cause=cause)
-            missing -= 1
+        new_task(draft, service, slot=draft.index.slots.of(service.id).lowest_free(), cause=cause)
+        missing -= 1
 
 
 def _shrink(draft: Draft, service: Service, surplus: int) -> None:
     """Give up this many slots."""
-    idle: list[SlotKey] = []
-    by_node: dict[NodeId, list[int]] = {}
-    for key in draft.index.slots.of(service.id).kept:
-        running = [
-            t for t in draft.tasks_in(service.id, key) if is_live(t) and t.status.state is TaskState.RUNNING
-        ]
-        if running and isinstance(key, int):
-            by_node.setdefault(running[0].node_id, []).append(key)
-        else:
-            idle.append(key)
-    victims = in_order(idle)[::-1][:surplus]
-    heap = [(-len(slots), -max(slots), node_id) for node_id, slots in by_node.items()]
-    for slots in by_node.values():
-        slots.sort()
-    heapq.heapify(heap)
-    while len(victims) < surplus and heap:
-        _, _, node_id = heapq.heappop(heap)
-        slots = by_node[node_id]
-        victims.append(slots.pop())
-        if slots:
-            heapq.heappush(heap, (-len(slots), -slots[-1], node_id))
+    slots = draft.index.slots.of(service.id)
+    victims = in_order(slots.kept.keys() - slots.running.keys())[::-1][:surplus]
+    victims += _from_the_fullest(slots, surplus - len(victims))
     for key in victims:
         if draft.full:
             return
         for task in draft.tasks_in(service.id, key):
             stop(draft, task, TaskState.REMOVE, "scaled down")
         reap(draft, service.id, key)
+
+
+def _from_the_fullest(slots: ServiceSlots, number: int) -> list[SlotKey]:
+    """This many slots that run: of the node that holds most of them, the highest first, again and again."""
+    found: dict[SlotKey, None] = {}
+    if number <= 0:
+        return []
+    left: dict[NodeId, list[int]] = {}
+    heap = [(-len(keys), -max(key for key in keys if isinstance(key, int)), node_id) for node_id, keys in slots.nodes.items()]
+    heapq.heapify(heap)
+    while len(found) < number and heap:
+        _, _, node_id = heapq.heappop(heap)
+        keys = left.get(node_id)
+        if keys is None:
+            keys = left[node_id] = sorted(key for key in slots.nodes[node_id] if isinstance(key, int))
+        found[keys.pop()] = None
+        if keys:
+            heapq.heappush(heap, (-len(keys), -keys[-1], node_id))
+    return list(found)

@@ -8,10 +8,12 @@ SwarmKit, a task that had run for longer than its delay is replaced without one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
+from cluster.model.ids import TaskId
 from cluster.model.objects import Service, Task
 from cluster.model.specs import Availability, RestartCondition, RestartPolicy
 from cluster.model.task_state import TaskState, is_final
@@ -83,6 +85,15 @@ def _waits_ns(draft: Draft, task: Task) -> int:
     delay, since = delay_ns(task), running_since_ns(task)
     until = task.status.timestamp_ns if is_final(task.status.state) else draft.now_ns
     return 0 if since is not None and until - since >= delay else delay
+
+
+def is_at_rest(draft: Draft, ids: Mapping[TaskId, None]) -> bool:
+    """Whether these are a slot's only task, on its way to run or running where it may: the common case, in which nothing is to be done."""
+    if len(ids) != 1:
+        return False
+    (task_id,) = ids
+    task = draft.index.tasks[task_id]
+    return task.desired_state is TaskState.RUNNING and not is_final(task.status.state) and not node_trouble(draft, task)
 
 
 def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) -> None:

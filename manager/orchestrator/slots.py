@@ -1,17 +1,24 @@
-"""Tasks by service and slot: which slots a service occupies.
+"""Tasks by service and slot: which slots a service occupies, and by what kinds of tasks.
 
 Owns the grouping; never decides. A slot is occupied while one of its tasks is not on its way out (desired below
-REMOVE): also a slot whose last task finished for good.
+REMOVE): also a slot whose last task finished for good. All of it is kept by change, so that nobody has to look at every slot to learn how many there
+are, which number is free, or whether any of them runs something old.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
+from typing import Any
 
-from cluster.model.ids import ServiceId, TaskId
-from cluster.model.objects import Task
+from cluster.model.ids import NodeId, ServiceId, TaskId
+from cluster.model.objects import Endpoint, Task
+from cluster.model.specs import TaskSpec
 from cluster.model.task_state import TaskState
 from manager.orchestrator.agenda import SlotKey
+
+Make = tuple[int, Endpoint | None]
+"""What tells the tasks of one service apart by what they run: spec version and endpoint."""
 
 
 def slot_key(task: Task) -> SlotKey:
@@ -25,13 +32,74 @@ def in_order(keys: Iterable[SlotKey]) -> list[SlotKey]:
 
 
 class ServiceSlots:
-    """One service's tasks by slot, and how many of each slot are not on their way out."""
+    """One service's tasks by slot; how many of each slot are not on their way out (`kept`), are wished to run (`live`), do so (`running`); what the live
+    ones run, and which slots run on a node."""
 
-    __slots__ = ("kept", "tasks")
+    __slots__ = ("_free", "_top", "kept", "live", "makes", "nodes", "running", "specs", "tasks")
 
     def __init__(self) -> None:
         self.tasks: dict[SlotKey, dict[TaskId, None]] = {}
         self.kept: dict[SlotKey, int] = {}
+        self.live: dict[SlotKey, int] = {}
+        self.running: dict[SlotKey, int] = {}
+        self.nodes: dict[NodeId, dict[SlotKey, int]] = {}
+        self.makes: dict[Make, int] = {}  # of those wished to run
+        self.specs: dict[int, TaskSpec] = {}  # by spec version, of all that `makes` counts
+        self._top = 0  # each number up to here is kept or in _free
+        self._free: list[int] = []  # a heap; what is kept again is passed over
+
+    def lowest_free(self) -> int:
+        """The lowest slot number from 1 that is not kept."""
+        while self._free and self._free[0] in self.kept:
+            heapq.heappop(self._free)
+        return self._free[0] if self._free else self._top + 1
+
+    def count(self, task: Task) -> None:
+        """What this task is wished to be counts from now on."""
+        if task.desired_state >= TaskState.REMOVE:
+            return
+        key = slot_key(task)
+        self.kept[key] = self.kept.get(key, 0) + 1
+        if isinstance(key, int) and key > self._top:
+            for number in range(self._top + 1, key):
+                heapq.heappush(self._free, number)
+            self._top = key
+        if task.desired_state <= TaskState.RUNNING:
+            self.live[key] = self.live.get(key, 0) + 1
+            make = (task.spec_version, task.endpoint)
+            self.makes[make] = self.makes.get(make, 0) + 1
+            self.specs[task.spec_version] = task.spec
+            if task.status.state is TaskState.RUNNING:
+                self.running[key] = self.running.get(key, 0) + 1
+                on_node = self.nodes.setdefault(task.node_id, {})
+                on_node[key] = on_node.get(key, 0) + 1
+
+    def discount(self, task: Task) -> None:
+        """What this task was wished to be counts no more."""
+        if task.desired_state >= TaskState.REMOVE:
+            return
+        key = slot_key(task)
+        _less(self.kept, key)
+        if isinstance(key, int) and key not in self.kept:
+            heapq.heappush(self._free, key)
+        if task.desired_state <= TaskState.RUNNING:
+            _less(self.live, key)
+            _less(self.makes, (task.spec_version, task.endpoint))
+            if not any(version == task.spec_version for version, _ in self.makes):
+                del self.specs[task.spec_version]
+            if task.status.state is TaskState.RUNNING:
+                _less(self.running, key)
+                on_node = self.nodes[task.node_id]
+                _less(on_node, key)
+                if not on_node:
+                    del self.nodes[task.node_id]
+
+
+def _less(counts: dict[Any, int], key: object) -> None:
+    if counts[key] == 1:
+        del counts[key]
+    else:
+        counts[key] -= 1
 
 
 class SlotBook:
@@ -48,10 +116,8 @@ class SlotBook:
         slots = self.services.get(task.service_id)
         if slots is None:
             slots = self.services[task.service_id] = ServiceSlots()
-        key = slot_key(task)
-        slots.tasks.setdefault(key, {})[task.id] = None
-        if task.desired_state < TaskState.REMOVE:
-            slots.kept[key] = slots.kept.get(key, 0) + 1
+        slots.tasks.setdefault(slot_key(task), {})[task.id] = None
+        slots.count(task)
 
     def remove(self, task: Task) -> None:
         slots = self.services[task.service_id]
@@ -60,17 +126,17 @@ class SlotBook:
         del ids[task.id]
         if not ids:
             del slots.tasks[key]
-        if task.desired_state < TaskState.REMOVE:
-            if slots.kept[key] == 1:
-                del slots.kept[key]
-            else:
-                slots.kept[key] -= 1
+        slots.discount(task)
         if not slots.tasks:
             del self.services[task.service_id]
 
     def move(self, before: Task, after: Task) -> None:
-        """The same task, changed (its slot never is)."""
-        was, now = before.desired_state < TaskState.REMOVE, after.desired_state < TaskState.REMOVE
-        if was is not now:
-            self.remove(before)
-            self.add(after)
+        """The same task, changed (its slot and its spec never are)."""
+        if (
+            before.desired_state is not after.desired_state
+            or (before.status.state is TaskState.RUNNING) is not (after.status.state is TaskState.RUNNING)
+            or (before.endpoint is not after.endpoint and before.endpoint != after.endpoint)
+        ):
+            slots = self.services[before.service_id]
+            slots.discount(before)
+            slots.count(after)

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from cluster.model.ids import NodeId
-from cluster.model.objects import Service, Task, UpdateState, UpdateStatus
+from cluster.model.objects import Endpoint, Service, Task, UpdateState, UpdateStatus
 from cluster.model.specs import FailureAction, ServiceModeKind, UpdateConfig, UpdateOrder
 from cluster.model.task_state import TaskState, is_final
 from manager.draft import Draft
@@ -28,6 +28,7 @@ from manager.orchestrator.tasks import (
     new_task,
     running_since_ns,
     stop,
+    task_spec_of,
 )
 from manager.scheduler.filters import is_ready
 
@@ -57,7 +58,7 @@ def is_under_way(service: Service) -> bool:
 def advance(draft: Draft, service: Service) -> None:
     """Take the next steps of the service's update, if there is one to make."""
     status = service.update_status
-    if status is not None and status.state in _PAUSED:
+    if (status is not None and status.state in _PAUSED) or (not is_under_way(service) and _is_current(draft, service)):
         return
     config = (
         service.spec.rollback
@@ -82,6 +83,17 @@ def advance(draft: Draft, service: Service) -> None:
         _update_slot(draft, service, config, key)
     if not progress.todo and not progress.busy and not progress.halfway and not progress.unproven:
         _complete(draft, service, config, progress)
+
+
+def _is_current(draft: Draft, service: Service) -> bool:
+    """Whether it is clear without a look at each slot that every task runs what its service asks for."""
+    slots, wanted, endpoint = draft.index.slots.of(service.id), task_spec_of(service), service.endpoint or Endpoint()
+    if len(slots.live) < len(slots.kept):
+        return False
+    return all(
+        version == service.spec_version or ((had or Endpoint()) == endpoint and slots.specs[version] == wanted)
+        for version, had in slots.makes
+    )  # fmt: skip
 
 
 def _progress(draft: Draft, service: Service, config: UpdateConfig) -> _Progress:

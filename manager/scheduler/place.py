@@ -9,27 +9,35 @@ node already.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
 
-from cluster.model.ids import NetworkId, NodeId, ServiceId
+from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Service, Task, TaskNetwork, TaskStatus
 from cluster.model.task_state import TaskState
 from manager.allocator import networks
 from manager.allocator.endpoints import networks_of
 from manager.draft import Draft, Reason
 from manager.orchestrator import dependencies
-from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostname, is_live
+from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostname
 from manager.scheduler import filters, ranking
+from manager.scheduler.classes import NodeOrder
 from manager.scheduler.filters import Ask
 from manager.scheduler.ranking import Rank
 from manager.scheduler.seals import Seal, seal_of
 from manager.scheduler.spread import Tree
 
-EXPLAINED_NODES: Final = 16
+EXPLAINED_NODES: Final = 8
 """Nodes whose verdict or rank a reason carries, at most."""
+
+BATCH: Final = 2048
+"""Tasks that had waited before, which are tried together: more than one plan holds."""
+
+LOOKED_AT: Final = 32
+"""Nodes with few tasks that are looked at for one that has none of the service, before the service gets an order of its own."""
 
 
 class _Group(msgspec.Struct):
@@ -46,20 +54,33 @@ class _Group(msgspec.Struct):
 
 def place(draft: Draft) -> None:
     """Find a node for every task that waits: the new ones and, when something was freed, those that waited before."""
-    index = draft.index
-    waiting = {**draft.waiting, **index.pending} if index.agenda.retry_pending else draft.waiting
-    groups: dict[tuple[ServiceId, int], list[Task]] = {}
-    found = (index.tasks[task_id] for task_id in waiting if task_id in index.pending)
-    for task in sorted(found, key=_turn):
-        if is_live(task):
-            groups.setdefault((task.service_id, task.spec_version), []).append(task)
+    index, agenda = draft.index, draft.index.agenda
+    if agenda.retry_pending:
+        agenda.retry_pending = False
+        agenda.retry.update(index.pending)
     attach: dict[tuple[NodeId, NetworkId], None] = {}
-    for (service_id, _), tasks in groups.items():
-        service = index.services.get(service_id)
-        if service is not None:
-            _place_group(draft, service, tasks, attach)
+    waited = iter(tuple(agenda.retry))
+    batch = [*draft.waiting, *islice(waited, BATCH)]
+    while batch:
+        _place_all(draft, dict.fromkeys(batch), attach)
+        if draft.full:
+            break
+        draft.tried.extend(id_ for id_ in batch if id_ in agenda.retry)
+        batch = list(islice(waited, BATCH))
     for node_id, network_id in attach:
         networks.attach(draft, node_id, network_id)
+
+
+def _place_all(draft: Draft, task_ids: Iterable[TaskId], attach: dict[tuple[NodeId, NetworkId], None]) -> None:
+    """Find a node for each of these that waits."""
+    index = draft.index
+    groups: dict[tuple[ServiceId, int], list[Task]] = {}
+    for task in sorted((index.tasks[id_] for id_ in task_ids if id_ in index.pending), key=_turn):
+        groups.setdefault((task.service_id, task.spec_version), []).append(task)
+    for (service_id, _), tasks in groups.items():
+        service = index.services.get(service_id)
+        if service is not None and (not draft.full or any(task.id in draft.waiting for task in tasks)):
+            _place_group(draft, service, tasks, attach)
 
 
 def _turn(task: Task) -> tuple[int, ServiceId, int, NodeId, str]:
@@ -119,38 +140,47 @@ def _over(draft: Draft, group: _Group) -> bool:
 
 
 def _pour(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
-    """Place as many of the group's tasks as fit."""
+    """Place as many of the group's tasks as fit: on the nodes with the fewest tasks as long as those have none of this service, then in the order of
+    the service's own."""
     index, ask = draft.index, group.ask
     nodes = index.classes.of(ask.static)
-    group.considered = _considered(draft, ask, nodes.first(EXPLAINED_NODES))
+    if draft.may_explain():
+        group.considered = _considered(draft, ask, nodes.first(EXPLAINED_NODES))
     placed: list[tuple[Task, NodeId]] = []
-    others: list[Rank] = []
-    popped: dict[NodeId, None] = {}
-    while not _over(draft, group) and (node_id := nodes.pop()) is not None:
-        if node_id in popped:
-            continue
-        popped[node_id] = None
+    aside = _fill(draft, group, nodes.order(), placed, lambda ranked: bool(ranked[0] or ranked[1]), LOOKED_AT)
+    nodes.order().give_back(aside)
+    if _over(draft, group):
+        return placed
+    order = nodes.order(ask.service_id)
+    aside = _fill(draft, group, order, placed, lambda ranked: bool(ranked[0]), None)
+    order.give_back(aside)
+    failing = [ranking.rank(index, ask, node_id, draft.now_ns) for node_id in aside]
+    heapq.heapify(failing)
+    while not _over(draft, group) and failing:
+        node_id = failing[0][3]
         if not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
+            heapq.heappop(failing)
             continue
-        ranked = ranking.rank(index, ask, node_id, draft.now_ns)
-        if not ranked[0] and not ranked[1]:
-            _assign_next(draft, group, node_id, ranked, placed)
-            if not group.tasks:
-                break
-            ranked = ranking.rank(index, ask, node_id, draft.now_ns)
-        others.append(ranked)
-    heapq.heapify(others)
-    while not _over(draft, group) and others:
-        ranked = others[0]
-        node_id = ranked[3]
-        if not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
-            heapq.heappop(others)
-            continue
-        _assign_next(draft, group, node_id, ranked, placed)
-        heapq.heapreplace(others, ranking.rank(index, ask, node_id, draft.now_ns))
-    for node_id in popped:
-        nodes.push(node_id)
+        _assign_next(draft, group, node_id, failing[0], placed)
+        heapq.heapreplace(failing, ranking.rank(index, ask, node_id, draft.now_ns))
     return placed
+
+
+def _fill(
+    draft: Draft, group: _Group, order: NodeOrder, placed: list[tuple[Task, NodeId]], passes_over: Callable[[Rank], bool], limit: int | None
+) -> list[NodeId]:  # fmt: skip
+    """Place tasks on the first node of the order, again and again. Gives the nodes that it took out of the order, being of no use or passed over;
+    stops when there are `limit` of them."""
+    index, ask = draft.index, group.ask
+    aside: list[NodeId] = []
+    while not _over(draft, group) and (limit is None or len(aside) < limit) and (node_id := order.first()) is not None:
+        ranked = ranking.rank(index, ask, node_id, draft.now_ns)
+        if passes_over(ranked) or not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
+            order.take_out()
+            aside.append(node_id)
+        else:
+            _assign_next(draft, group, node_id, ranked, placed)
+    return aside
 
 
 def _pour_spread(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
@@ -163,8 +193,8 @@ def _pour_spread(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
         for n in nodes
         if filters.fits(ask, n, index.uses[n.id])
     }
-    best = sorted(suitable, key=lambda n: (suitable[n], n))[:EXPLAINED_NODES]
-    group.considered = _considered(draft, ask, best)
+    if draft.may_explain():
+        group.considered = _considered(draft, ask, sorted(suitable, key=lambda n: (suitable[n], n))[:EXPLAINED_NODES])
     placed: list[tuple[Task, NodeId]] = []
     while not _over(draft, group) and (node_id := tree.root.choose(suitable)) is not None:
         _assign_next(draft, group, node_id, (*suitable[node_id], node_id), placed)
@@ -255,7 +285,7 @@ def _considered(draft: Draft, ask: Ask, node_ids: Iterable[NodeId]) -> tuple[tup
     found: list[tuple[str, str]] = []
     for ranked in sorted(ranking.rank(index, ask, node_id, draft.now_ns) for node_id in node_ids):
         node = index.nodes[ranked[3]]
-        failed = filters.verdicts(ask, node, index.uses[node.id])
+        failed = () if filters.fits(ask, node, index.uses[node.id]) else filters.verdicts(ask, node, index.uses[node.id])
         found.append((hostname(node), "; ".join(text for _, text in failed) or ranking.words(ranked)))
     return tuple(found)
 

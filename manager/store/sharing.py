@@ -25,8 +25,8 @@ def shared(task: Task, spec: TaskSpec) -> Task:
         service_name=intern(task.service_name),
         node_id=cast(NodeId, intern(task.node_id)),
         status=shared_status(task.status, task.status),
-        networks=tuple(_network(network) for network in task.networks),
-        history=tuple(shared_status(status, task.status) for status in task.history),
+        networks=tuple(_network(network) for network in task.networks) if task.networks else (),
+        history=tuple(shared_status(status, task.status) for status in task.history) if task.history else (),
         cause=intern(task.cause),
         stop_cause=intern(task.stop_cause),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -81,10 +81,10 @@ class Tables:
 
     def _reindex(self, kind: Kind, id: str, before: Object | None, after: Object | None) -> None:
         if kind is Kind.TASK:
-            assert before is None or isinstance(before, Task)
-            assert after is None or isinstance(after, Task)
-            self.tasks_by_service.move(id, before.service_id if before else "", after.service_id if after else "")
-            self.tasks_by_node.move(id, before.node_id if before else "", after.node_id if after else "")
+            was, now = cast("Task | None", before), cast("Task | None", after)
+            if was is None or now is None:  # a task never changes its service
+                self.tasks_by_service.move(id, was.service_id if was else "", now.service_id if now else "")
+            self.tasks_by_node.move(id, was.node_id if was else "", now.node_id if now else "")
         elif kind in self.names:
             old, new = name_of(before) if before else "", name_of(after) if after else ""
             self.names[kind].move(id, name_key(old), name_key(new))

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from cluster.model.changes import KIND_OF, Change, Kind, Object, Op
+from cluster.model.changes import KIND_TYPES, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
-from cluster.model.objects import TASK_HISTORY_STATUSES, Cluster, Config, Network, Node, Secret, Service, Task, TaskStatus
+from cluster.model.objects import TASK_HISTORY_STATUSES, Node, Service, Task, TaskStatus
 from cluster.model.specs import Availability, TaskSpec
 from cluster.model.task_state import TaskState, is_final
 from manager.store import sharing
@@ -85,15 +85,15 @@ class Transaction:
         """Judge one change and stage it. Raises Conflict, OutOfSequence, NotFound, or InvalidArgument for a change
         that is malformed.
         """
-        match change.op:
-            case Op.CREATE:
-                self._create(change.kind, change.id, _whole_object(change))
-            case Op.UPDATE:
-                self._update(change.kind, change.id, _whole_object(change))
-            case Op.DELETE:
-                self._put(change.kind, change.id, self._present(change.kind, change.id), None)
-            case Op.STATUS:
-                self._report(change)
+        op = change.op
+        if op is Op.UPDATE:
+            self._update(change.kind, change.id, _whole_object(change))
+        elif op is Op.CREATE:
+            self._create(change.kind, change.id, _whole_object(change))
+        elif op is Op.STATUS:
+            self._report(change)
+        else:
+            self._put(change.kind, change.id, self._present(change.kind, change.id), None)
 
     def commit(self) -> Batch:
         """Write what was staged into the tables and move them to this transaction's index."""
@@ -117,7 +117,7 @@ class Transaction:
         before = self._present(kind, id)
         if obj.meta.version != before.meta.version:
             raise OutOfSequence
-        if name_key(name_of(obj)) != name_key(name_of(before)):
+        if kind in UNIQUE_NAMES and name_key(name_of(obj)) != name_key(name_of(before)):
             self._claim_name(kind, obj)
         if isinstance(obj, Service):
             assert isinstance(before, Service)
@@ -188,10 +188,9 @@ def _whole_object(change: Change) -> Object:
     """The object that a CREATE or UPDATE carries. Raises InvalidArgument when it is none, of another kind, or has
     another id.
     """
-    match change.after:
-        case (Cluster() | Node() | Service() | Task() | Network() | Secret() | Config()) as obj:
-            if KIND_OF[type(obj)] is change.kind and obj.id == change.id:
-                return obj
+    obj = change.after
+    if type(obj) is KIND_TYPES[change.kind] and obj.id == change.id:
+        return obj
     raise InvalidArgument(f"malformed change: {change.op.name.lower()} of {change.kind.name.lower()} {change.id}")
 
 
