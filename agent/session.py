@@ -32,7 +32,7 @@ DIAL_TIMEOUT_S: Final = 1.0  # the kernel's own second try comes later: after a 
 KEEPALIVE_S: Final = 1.0
 CALL_WAIT_S: Final = 5.0  # how long a control call waits for a session before it says that no manager answers
 
-READS: Final = frozenset({"control.query", "control.why", "control.raft_status", "control.raft_log"})
+READS: Final = frozenset({"control.query", "control.why", "control.preview", "control.raft_status", "control.raft_log"})
 """Calls that change nothing: asked again when the connection was lost before the answer came."""
 
 

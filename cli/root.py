@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "raft": ("cli.commands.raft:raft", "Look at the managers' replicated log"),
     "sim": ("cli.commands.sim:sim", "The managers in a simulated world with faults"),
     "why": ("cli.commands.explain:why", "Explain why a task or service is where it is, or nowhere"),
+    "plan": ("cli.commands.plan:plan", "Show what would come of a stack's files, and change nothing"),
     "events": ("cli.commands.system:events", "Get real time events from the server"),
     "inspect": ("cli.commands.system:inspect", "Return low-level information on Festoon objects"),
     "ps": ("cli.commands.container:ls", "List containers"),

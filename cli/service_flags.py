@@ -42,6 +42,7 @@ def _policy(kind: str, verb: str, actions: str) -> list[Decorator]:
 
 SHARED: Final[tuple[Decorator, ...]] = (
     switch("--detach", "-d", help="Exit immediately instead of waiting for the service to converge"),
+    switch("--dry-run", help="Show what would be placed where and what would be stopped, and change nothing"),
     option("--endpoint-mode", help="Endpoint mode (vip or dnsrr)"),
     option("--entrypoint", help="Overwrite the default ENTRYPOINT of the image", type=COMMAND),
     option("--health-cmd", help="Command to run to check health"),

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from random import Random, SystemRandom
 from time import time_ns
 from typing import Any, Final, cast
@@ -35,6 +36,8 @@ from cluster.wire.calls import (
     JoinedManagers,
     JoinManagers,
     Nothing,
+    Preview,
+    PreviewAnswer,
     RaftLog,
     RaftStatus,
     SaveSnapshot,
@@ -42,7 +45,7 @@ from cluster.wire.calls import (
     WhyAnswer,
 )
 from cluster.wire.peer import Caller, Handler, Peer
-from manager import explain, raft_view, root_rotation
+from manager import explain, preview, raft_view, root_rotation
 from manager.ca import rotation
 from manager.capturing import pass_captures_on
 from manager.control import joining
@@ -95,6 +98,7 @@ class Reign:
             "agent.heartbeat": self._dispatcher.heartbeat,
             "agent.leave": self._dispatcher.leave,
             "control.why": self._why,
+            "control.preview": self._preview,
             "control.raft_status": self._raft_status,
             "control.raft_log": self._raft_log,
             "control.raft_snapshot": self._raft_snapshot,
@@ -157,6 +161,14 @@ class Reign:
 
     async def _why(self, caller: Caller, request: Why) -> WhyAnswer:
         return explain.why(self._store, self._leader.reasons, request.reference)
+
+    async def _preview(self, caller: Caller, request: Preview) -> PreviewAnswer:
+        """control.preview: on a copy and in a thread, so that a large cluster goes on meanwhile. Raises what refuses a request."""
+        await self._driver.wait_read()
+        objects = tuple(obj for kind in Kind for obj in self._store.all(kind))
+        scratch = partial(Store.of, self._store.index, objects)
+        rng = Random(os.urandom(32))  # noqa: S311  as the planner's own
+        return await trio.to_thread.run_sync(lambda: preview.preview(scratch(), request, time_ns(), rng))
 
     async def _raft_status(self, caller: Caller, request: Nothing) -> RaftStatus:
         return raft_view.status(self._driver, self._peers.hears)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cli import dependency_fields, service_fields, service_spec, service_update
 from cli.api import Api, reference
+from cli.commands.plan import show_plan
 from cli.commands.service import roll_back, show_warnings
 from cli.convergence import wait_converged
 from cli.failures import CliFailure
@@ -15,7 +16,7 @@ from cli.service_flags import CREATE, SHARED, UPDATE, flagged
 from cli.usage import command
 
 MAX_ENV_FILE_BYTES: Final = 1024 * 1024
-_NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "no_resolve_image", "with_registry_auth"})
+_NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "no_resolve_image", "with_registry_auth", "dry_run"})
 
 
 @command(
@@ -28,6 +29,8 @@ def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     spec = service_spec.build(arguments[0], arguments[1:], flags, environment)
     service_spec.dependencies(spec, flags, lambda word, wanted: _identified(api, word, wanted))
     service_spec.network_names(spec, lambda name: _network_id(api, name))
+    if flags["dry_run"]:
+        return show_plan(api, [{"Spec": spec}])
     made = api.post("/services/create", spec)
     show_warnings(made)
     print(made["ID"], flush=True)
@@ -44,9 +47,13 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         raise CliFailure("other flags may not be combined with --rollback")
     found = api.get(f"/services/{reference(name)}", insertDefaults="false")
     if flags["rollback"]:
+        if flags["dry_run"]:
+            return show_plan(api, [{"Spec": found.get("PreviousSpec") or found["Spec"], "ID": found["ID"], "Version": found["Version"]["Index"]}])
         roll_back(api, found)
     else:
         service_update.apply(found["Spec"], flags, lambda network: _network_id(api, network), lambda word, wanted: _identified(api, word, wanted))
+        if flags["dry_run"]:
+            return show_plan(api, [{"Spec": found["Spec"], "ID": found["ID"], "Version": found["Version"]["Index"]}])
         show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=found["Version"]["Index"]))
     print(name, flush=True)
     if not flags["detach"]:

@@ -307,6 +307,40 @@ class WhyAnswer(Body, frozen=True):
     tasks: tuple[WhyTask, ...] = ()
 
 
+class Preview(Body, frozen=True):
+    """Requests that are not made: networks to be, then services to be made (without id) or updated."""
+
+    networks: tuple[NetworkSpec, ...] = ()
+    services: tuple[ServiceWrite, ...] = ()
+
+
+class PreviewTask(Body, frozen=True):
+    """`node`: its hostname, empty where there is none. `why`: in words; `nodes`: of a task that finds no place, each node's verdict."""
+
+    name: str
+    node: str
+    why: str
+    nodes: tuple[tuple[str, str], ...] = ()
+
+
+class PreviewService(Body, frozen=True):
+    """What would become of one service's tasks. `kept`: how many go on as they are."""
+
+    name: str
+    id: str
+    placed: tuple[PreviewTask, ...]
+    stopped: tuple[PreviewTask, ...]
+    waiting: tuple[PreviewTask, ...]
+    kept: int
+
+
+class PreviewAnswer(Body, frozen=True):
+    """`settled`: whether the cluster came to rest within what a preview may take."""
+
+    services: tuple[PreviewService, ...]
+    settled: bool
+
+
 class Trace(Body, frozen=True):
     """One real packet from `source` to `target` (containers, tasks, services; the target also an address), or to the published `port` of the asking node."""
 
@@ -468,6 +502,7 @@ CALLS: Final[dict[str, Call]] = {
         Call("control.node_remove", Remove, Ids, _C.MANAGER),
         Call("control.cluster_update", ClusterWrite, Ids, _C.MANAGER),
         Call("control.why", Why, WhyAnswer, _C.MANAGER),
+        Call("control.preview", Preview, PreviewAnswer, _C.MANAGER),
         Call("control.raft_status", Nothing, RaftStatus, _C.MANAGER),
         Call("control.raft_log", AskRaftLog, RaftLog, _C.MANAGER),
         Call("control.raft_snapshot", SaveSnapshot, FilePiece, _C.MANAGER, stream=True),

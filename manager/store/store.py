@@ -7,9 +7,10 @@ of the log applies.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, cast, overload
 
-from cluster.model.changes import Change, Kind, Object
+from cluster.model.changes import KIND_OF, Change, Kind, Object
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from manager.store import references, tables, transaction
 from manager.store.transaction import Batch
@@ -22,6 +23,15 @@ class Store:
     def __init__(self) -> None:
         self._tables = tables.Tables()
         self._watches = Watches()
+
+    @classmethod
+    def of(cls, index: int, objects: Iterable[Object]) -> Store:
+        """A store of its own, with these objects as they are."""
+        store = cls()
+        store._tables.index = index
+        for obj in objects:
+            store._tables.write(KIND_OF[type(obj)], obj.id, obj)
+        return store
 
     @property
     def index(self) -> int:
