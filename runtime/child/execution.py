@@ -76,7 +76,7 @@ def make_folders(script: Script, path: str) -> None:
     host's pid namespace, /proc/1/root would make folders outside."""
     parts = [part.encode() for part in path.split("/") if part]
     if parts:
-        script.call(Call.MKDIR, b"/" + parts[0], 0o755, tolerate=IN_THE_WAY)
+        script.call(Call.MKDIRAT, k.AT_FDCWD, b"/" + parts[0], 0o755, tolerate=IN_THE_WAY)
     if len(parts) < 2:
         return
     root = script.keep(Call.OPENAT, k.AT_FDCWD, b"/", k.O_PATH | k.O_CLOEXEC)

@@ -36,7 +36,7 @@ def pivot(script: Script, opened: Opened) -> Register:
     script.call(Call.UMOUNT2, b".", k.MNT_DETACH)
     script.call(Call.CHDIR, b"/")
     for name in (b"/proc", b"/sys", b"/dev"):
-        script.call(Call.MKDIR, name, 0o755, tolerate=(k.EEXIST,))
+        script.call(Call.MKDIRAT, k.AT_FDCWD, name, 0o755, tolerate=(k.EEXIST,))
     return script.keep(Call.OPENAT, k.AT_FDCWD, b"/", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC)
 
 

@@ -3,19 +3,21 @@ named as there without the prefix noise."""
 
 from __future__ import annotations
 
+import os
+
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
-# open(2); O_PATH and friends are the same in the os module, repeated here so that pure modules need no os
+# open(2)
 O_RDONLY = 0
 O_WRONLY = 1
 O_RDWR = 2
 O_CREAT = 0o100
 O_NOCTTY = 0o400
 O_NONBLOCK = 0o4000
-O_DIRECTORY = 0o200000
+O_DIRECTORY = os.O_DIRECTORY  # x86_64 and aarch64 differ in this one
 O_CLOEXEC = 0o2000000
 O_PATH = 0o10000000
 

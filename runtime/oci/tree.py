@@ -187,7 +187,7 @@ def _make_devices(script: Script, extra: tuple[BundleDevice, ...], root: Registe
     """The specification's default devices and links, then the bundle's own."""
     script.step = "devices"
     script.call(Call.UMASK, 0)
-    script.call(Call.MKDIR, b"/dev", 0o755, tolerate=(k.EEXIST,))
+    script.call(Call.MKDIRAT, k.AT_FDCWD, b"/dev", 0o755, tolerate=(k.EEXIST,))
     dev = script.keep(Call.OPENAT2, root, b"dev", FOLDER, len(FOLDER))
     for name, major, minor in devices.NODES:
         number = devices.device_number(major, minor)

@@ -166,6 +166,6 @@ def test_exec_joins_everything_and_creates_nothing() -> None:
     call = ExecSpec("ab" * 32, "e", ("true",), ("PATH=/bin",), cwd="/work")
     operations = compile_exec(call, spec(), HOST, Joined(init=9, cgroups=(8,), gate=7, stdin=3, stdout=4, stderr=5)).operations
     assert calls(operations, Call.SETNS)[0].arguments[0] == 9
-    for absent in (Call.UNSHARE, Call.MKDIR, Call.MOUNT, Call.PIVOT_ROOT, Call.SETHOSTNAME):
+    for absent in (Call.UNSHARE, Call.MKDIRAT, Call.MOUNT, Call.PIVOT_ROOT, Call.SETHOSTNAME):
         assert not calls(operations, absent)
     assert index(operations, Call.WRITE) < index(operations, Call.SETNS)

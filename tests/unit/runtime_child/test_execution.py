@@ -12,7 +12,7 @@ OPERATIONS = (
     Operation(Call.FSMOUNT, (3, 1), "mount of /proc"),
     Operation(Call.FCHDIR, (4,), "cwd"),
     Operation(Call.EXECVE, (b"/x",), "exec"),
-    Operation(Call.MKDIR, (b"/w/x",), "cwd, made where it is missing"),
+    Operation(Call.MKDIRAT, (-100, b"/w/x"), "cwd, made where it is missing"),
 )
 
 

@@ -33,9 +33,9 @@ def test_results_go_into_registers_and_come_back_as_arguments(tmp_path: Path) ->
 
 def test_failure_is_reported_by_index_and_errno(tmp_path: Path) -> None:
     script = Script()
-    script.call(Call.MKDIR, bytes(tmp_path / "folder"), 0o700)
-    script.call(Call.MKDIR, bytes(tmp_path / "folder"), 0o700)
-    script.call(Call.MKDIR, bytes(tmp_path / "never"), 0o700)
+    script.call(Call.MKDIRAT, AT_FDCWD, bytes(tmp_path / "folder"), 0o700)
+    script.call(Call.MKDIRAT, AT_FDCWD, bytes(tmp_path / "folder"), 0o700)
+    script.call(Call.MKDIRAT, AT_FDCWD, bytes(tmp_path / "never"), 0o700)
     assert run(script) == (1, errno.EEXIST)
     assert not (tmp_path / "never").exists()
 
@@ -44,7 +44,7 @@ def test_tolerated_errors_skip_what_depends_on_them(tmp_path: Path) -> None:
     script = Script()
     script.keep(Call.OPENAT, AT_FDCWD, bytes(tmp_path / "missing"), os.O_RDONLY, tolerate=(errno.ENOENT,), skip=1)
     script.call(Call.CLOSE, Register(0))
-    script.call(Call.MKDIR, bytes(tmp_path / "after"), 0o700)
+    script.call(Call.MKDIRAT, AT_FDCWD, bytes(tmp_path / "after"), 0o700)
     assert run(script) is None
     assert (tmp_path / "after").is_dir()
 
@@ -77,7 +77,7 @@ def test_pointers_become_a_vector_that_execve_takes() -> None:
 def test_part_of_a_list_can_be_run(tmp_path: Path) -> None:
     script = Script()
     for name in ("a", "b"):
-        script.call(Call.MKDIR, bytes(tmp_path / name), 0o700)
+        script.call(Call.MKDIRAT, AT_FDCWD, bytes(tmp_path / name), 0o700)
     program = Program(script.operations)
     registers = program.new_registers()
     assert program.run(0, 1, registers) is None
