@@ -1,6 +1,6 @@
 """Reading tar streams: headers and data, in order, everything bounded.
 
-Owns the formats (ustar, GNU long names, pax, base-256 numbers); never touches a file system. A damaged or oversized
+Owns the formats (ustar, GNU long names, pax, base-256 numbers; sparse files with sparse.py); never touches a file system. A damaged or oversized
 stream raises BadImage. Written here because tarfile reads a pax header of any claimed size into memory and forgives
 damage that a content store must not forgive. Source: POSIX.1-2017 pax interchange format; GNU tar manual, "Basic Tar
 Format".
@@ -14,6 +14,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from runtime.errors import BadImage
+from runtime.images import sparse
 
 BLOCK_BYTES = 512
 _HALF = BLOCK_BYTES // 2
@@ -24,6 +25,8 @@ XATTR_PREFIX = "SCHILY.xattr."
 _NANOSECONDS = 1_000_000_000
 _MAX_TIME_S = 1 << 40
 _MAX_MAJOR, _MAX_MINOR = (1 << 12) - 1, (1 << 20) - 1  # the kernel's
+
+_SPARSE_PAIRS = frozenset({f"{sparse.PREFIX}offset", f"{sparse.PREFIX}numbytes"})
 
 Read = Callable[[int], bytes]
 
@@ -79,6 +82,8 @@ class TarReader:
         self._data_left = 0
         self._padding = 0
         self._global: dict[str, bytes] = {}
+        self._sparse: dict[str, bytes] | None = None  # of a sparse file what pax says of it, nothing for GNU's own format
+        self._map: sparse.SparseMap | None = None
 
     def __iter__(self) -> Iterator[Entry]:
         extended = _Extended()
@@ -93,26 +98,49 @@ class TarReader:
             if flag in b"xgLK" and flag:
                 self._extend(extended, flag, size)
                 continue
-            entry = self._entry(block, flag, size, extended)
+            entry, self._data_left = self._entry(block, flag, size, extended)
             extended = _Extended()
-            self._data_left = entry.size_bytes
-            self._padding = -entry.size_bytes % BLOCK_BYTES
+            self._padding = -self._data_left % BLOCK_BYTES
+            if self._sparse is not None:
+                entry = self._mapped(block, entry)
             yield entry
 
     def data(self) -> Iterator[bytes]:
         """The rest of the current entry's content. Raises BadImage when the stream ends early."""
-        while self._data_left:
-            piece = self._read(min(self._data_left, COPY_BYTES))
+        return self._packed(self._data_left) if self._map is None else self._map.expand(self._packed, bytes(COPY_BYTES))
+
+    def _packed(self, count: int) -> Iterator[bytes]:
+        """As it stands in the stream."""
+        while count:
+            piece = self._read(min(count, COPY_BYTES))
             if not piece:
                 raise BadImage("unexpected EOF")
+            count -= len(piece)
             self._data_left -= len(piece)
             yield piece
 
     def _skip_data(self) -> None:
-        for _ in self.data():
+        for _ in self._packed(self._data_left):
             pass
+        self._map = self._sparse = None
         _exactly(self._read, self._padding)
         self._padding = 0
+
+    def _mapped(self, block: bytes, entry: Entry) -> Entry:
+        """The entry of a sparse file, with its real size; what comes before its content has been read then."""
+
+        def more(count: int) -> bytes:
+            return _exactly(self._read, count)
+
+        records = self._sparse or {}
+        if not records:
+            self._map = sparse.of_header(block, self._data_left, more, _number)
+        elif records.get(sparse.PREFIX + "major") == b"1":
+            self._map, taken = sparse.of_content(records, self._data_left, more)
+            self._data_left -= taken
+        else:
+            self._map = sparse.of_records(records, self._data_left)
+        return entry._replace(size_bytes=self._map.real_size)
 
     def _extend(self, extended: _Extended, flag: bytes, size: int) -> None:
         if size > MAX_EXTENDED_BYTES:
@@ -128,14 +156,17 @@ class TarReader:
         else:
             extended.target = content.partition(b"\0")[0]
 
-    def _entry(self, block: bytes, flag: bytes, size: int, extended: _Extended) -> Entry:
+    def _entry(self, block: bytes, flag: bytes, size: int, extended: _Extended) -> tuple[Entry, int]:
+        """And how many bytes of content the stream holds."""
         records = {**self._global, **extended.records}
-        if flag == b"S" or (records and any(key.startswith("GNU.sparse.") for key in records)):
-            raise BadImage("sparse files in an archive are not supported")
-        kind = _KINDS.get(flag)
+        if records and any(key.startswith(sparse.PREFIX) for key in records):
+            self._sparse = {key: value for key, value in records.items() if key.startswith(sparse.PREFIX)}
+        elif flag == b"S":
+            self._sparse = {}
+        kind = Kind.FILE if flag == b"S" else _KINDS.get(flag)
         if kind is None:
             raise BadImage(f"unhandled tar header type {flag[0] if flag else 0}")
-        name = records.get("path") or extended.name or _ustar_name(block)
+        name = records.get(sparse.PREFIX + "name") or records.get("path") or extended.name or _ustar_name(block)
         target = records.get("linkpath") or extended.target or block[157:257].partition(b"\0")[0]
         if len(name) > MAX_NAME_BYTES or len(target) > MAX_NAME_BYTES:
             raise BadImage(f"a name of more than {MAX_NAME_BYTES} bytes")
@@ -146,10 +177,12 @@ class TarReader:
         if "size" in records:
             size = _decimal(records["size"])
         mtime_ns = _pax_time(records["mtime"]) if "mtime" in records else _time(block[136:148])
+        if kind is not Kind.FILE:
+            size, self._sparse = 0, None
         return Entry(
             name=name.decode("utf-8", "surrogateescape"),
             kind=kind,
-            size_bytes=size if kind is Kind.FILE else 0,
+            size_bytes=size,
             mode=_number(block[100:108]) & 0o7777,
             uid=_owner(records.get("uid"), block[108:116]),
             gid=_owner(records.get("gid"), block[116:124]),
@@ -158,7 +191,7 @@ class TarReader:
             major=_device(block[329:337], _MAX_MAJOR) if kind in (Kind.CHARACTER, Kind.BLOCK) else 0,
             minor=_device(block[337:345], _MAX_MINOR) if kind in (Kind.CHARACTER, Kind.BLOCK) else 0,
             xattrs=tuple((k.removeprefix(XATTR_PREFIX), v) for k, v in records.items() if k.startswith(XATTR_PREFIX)) if records else (),
-        )
+        ), size
 
 
 def _exactly(read: Read, count: int, *, at_end_ok: bool = False) -> bytes:
@@ -262,6 +295,10 @@ def _pax_records(content: bytes) -> dict[str, bytes]:
         key, equals, value = content[space + 1 : end].partition(b"=")
         if end > len(content) or end <= space or not equals or not value.endswith(b"\n"):
             raise BadImage("archive/tar: invalid tar header")
-        records[key.decode("utf-8", "surrogateescape")] = value[:-1]
+        name, value = key.decode("utf-8", "surrogateescape"), value[:-1]
+        if name in _SPARSE_PAIRS:  # the only records that are repeated: a map of pax 0.0
+            name = f"{sparse.PREFIX}map"
+            value = b",".join((*filter(None, (records.get(name),)), value))
+        records[name] = value
         position = end
     return records

@@ -42,6 +42,17 @@ def test_a_volume_keeps_what_was_written_and_is_not_removed_in_use(lab: Lab, pro
     assert f"get {volume}: no such volume" in again.stderr or again.stderr == f"Error: No such volume: {volume}\n", "the second: clients before 23.0"
 
 
+def test_a_sparse_file_of_an_archive_stays_sparse(lab: Lab, program: str, box: str, tmp_path: Path) -> None:
+    with (tmp_path / "big").open("wb") as file:
+        file.seek(50_000_000)
+        file.write(b"end")
+    lab.ok(MANAGER, "sh", "-c", f"tar --sparse -C {tmp_path} -cf - big | {program} cp - {box}:/d")
+    size, blocks = map(int, lab.ok(MANAGER, program, "exec", box, "stat", "-c", "%s %b", "/d/big").split())
+    assert size == 50_000_003
+    assert blocks * 512 < 1_000_000
+    assert lab.ok(MANAGER, program, "exec", box, "tail", "-c", "3", "/d/big") == "end"
+
+
 @pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
 def test_files_go_in_and_out(lab: Lab, program: str, box: str, tmp_path: Path, stopped: bool) -> None:
     if stopped:
