@@ -16,7 +16,7 @@ from agent.dependency_files import File
 from cluster.model import placeholders
 from cluster.model.assignments import ConfigItem, Item, SecretItem
 from cluster.model.errors import InvalidArgument
-from cluster.model.objects import NodeDescription, Task, container_name
+from cluster.model.objects import NodeDescription, Task, container_name, shown_slot
 from cluster.model.specs import ContainerSpec, DependencyFile, DependencySpec, Pairs
 from cluster.model.templates import Template, TemplateError
 from runtime.spec import IdRange
@@ -122,5 +122,5 @@ def _context(task: Task, node: NodeDescription, node_id: str) -> Mapping[str, ob
     return {
         "Service": {"ID": task.service_id, "Name": task.service_name, "Labels": dict(task.service_labels)},
         "Node": {"ID": node_id, "Hostname": node.hostname, "Platform": {"Architecture": node.platform.architecture, "OS": node.platform.os}},
-        "Task": {"ID": task.id, "Name": container_name(task), "Slot": str(task.slot or node_id)},
+        "Task": {"ID": task.id, "Name": container_name(task), "Slot": str(shown_slot(task) or node_id)},
     }

@@ -47,6 +47,8 @@ class Line:
     bar: int | None = None
 
     def show(self, *, bars: bool) -> str:
+        if not self.text:
+            return self.key
         if self.bar is None or not bars:
             return f"{self.key}: {self.text}"
         return f"{self.key}: {self.text} [{'=' * self.bar}>{' ' * (BAR_CELLS - self.bar)}] "
@@ -60,7 +62,10 @@ class Picture:
 
     def blank(self, service: Mapping[str, Any]) -> list[Line]:
         """The lines before anything is known: the frame that a replicated service's tasks are drawn into."""
-        replicated = ((service.get("Spec") or {}).get("Mode") or {}).get("Replicated")
+        mode = (service.get("Spec") or {}).get("Mode") or {}
+        if mode.get("ReplicatedJob") is not None:
+            return self._job(service, mode, ())[0]
+        replicated = mode.get("Replicated")
         if replicated is None:
             return []
         wanted = int(replicated.get("Replicas", 1))
@@ -104,22 +109,19 @@ class Picture:
     def _job(self, service: Mapping[str, Any], mode: Mapping[str, Any], tasks: Sequence[Task]) -> tuple[list[Line], bool]:
         iteration = ((service.get("JobStatus") or {}).get("JobIteration") or {}).get("Index", 0)
         current = [t for t in tasks if (t.get("JobIteration") or {}).get("Index", 0) == iteration]
-        complete = sum(_state(t) == "complete" for t in current)
         replicated = mode.get("ReplicatedJob")
-        if replicated is not None:
-            total = int(replicated.get("TotalCompletions", 1))
-            at_once = min(int(replicated.get("MaxConcurrent", 1)) or total, total - complete)
-        else:
-            total = len({t.get("NodeID") for t in current})
-            at_once = total - complete
-        active = sum(_state(t) == "running" for t in current)
+        chosen: dict[str, Task] = {}  # by the name of its line: of each slot or node the task that has got least far
+        total = int(replicated.get("TotalCompletions", 1)) if replicated is not None else len({t.get("NodeID") for t in current})
+        for task in sorted((t for t in current if _state(t) in _STEPS), key=lambda t: _STEPS[_state(t)], reverse=True):
+            chosen[f"{int(task.get('Slot', 0)) + 1}/{total}" if replicated is not None else str(task.get("NodeID"))] = task
+        complete = sum(_state(t) == "complete" for t in chosen.values())
         lines = [Line("job progress", f"{complete} out of {total} complete", BAR_CELLS * complete // total if total else 0)]
         if replicated is not None:
-            lines.append(Line("active tasks", f"{active} out of {at_once} tasks"))
+            active = sum(_STEPS[_state(t)] < _STEPS["complete"] for t in chosen.values())
+            lines.append(Line("active tasks", f"{active} out of {min(int(replicated.get('MaxConcurrent', 1)), total - complete)} tasks"))
         if total <= MAX_BARS:
-            failed = [t for t in current if (t.get("Status") or {}).get("Err") and _state(t) != "complete"]
-            lines += [Line(f"{t.get('Slot') or str(t.get('NodeID'))[:12]}", _error(t)) for t in failed[:MAX_BARS]]
-        return lines, total > 0 and complete >= total
+            lines += [_job_line(key, chosen[key]) for key in sorted(chosen, key=lambda key: key.rjust(32))]
+        return lines, (replicated is not None or total > 0) and complete >= total
 
 
 def verdict(service: Mapping[str, Any]) -> str:
@@ -166,6 +168,13 @@ def _is_up(task: Task) -> bool:
 def _error(task: Task) -> str:
     text = str((task.get("Status") or {}).get("Err", "")).partition("\n")[0]
     return text if len(text) <= MAX_ERROR else text[: MAX_ERROR - 1] + "…"
+
+
+def _job_line(key: str, task: Task) -> Line:
+    if (task.get("Status") or {}).get("Err"):
+        return Line(key, _error(task))
+    step = min(_STEPS[_state(task)], _STEPS["complete"])
+    return Line(key, _state(task).ljust(_WIDEST_STATE), BAR_CELLS * step // _STEPS["complete"])
 
 
 def _task_line(key: str, task: Task) -> Line | None:

@@ -75,6 +75,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--restart-window", help="Window used to evaluate the restart policy (ns|us|ms|s|m|h)", type=DURATION),
     *_policy("rollback", "task rollbacks", '"pause", "continue"'),
     options("--security-opt", help="Security options: no-new-privileges, seccomp=unconfined|builtin|FILE, apparmor=unconfined"),
+    option("--schedule", help="Run the job at these times, as in crontab and in UTC; of runs that were missed one is made up for (label festoon.schedule)"),
     option("--shm-size", help="Size of /dev/shm (label festoon.shm-size)", type=BYTES),
     option("--stop-grace-period", help="Time to wait before force killing a container (ns|us|ms|s|m|h)", type=DURATION),
     option("--stop-signal", help="Signal to stop the container"),

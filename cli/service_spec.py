@@ -13,7 +13,7 @@ from typing import Any, Final
 from cli import security_fields
 from cli import service_fields as fields
 from cli.failures import CliFailure
-from cluster.model import reserved_labels
+from cluster.model import reserved_labels, schedule
 
 Flags = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -64,8 +64,11 @@ def build(image: str, arguments: Sequence[str], flags: Flags, environment: Seque
     task["ForceUpdate"] = 0
     spec: Spec = {"Name": flags["name"]} if flags["name"] else {}
     ports, settings = fields.split_settings(port for parsed in flags["publish"] for port in parsed)
-    spec |= {"Labels": fields.pairs(flags["label"]) | settings, "TaskTemplate": task, "Mode": _mode(flags)}
+    labels = fields.pairs(flags["label"]) | settings | _given(**{schedule.LABEL: flags["schedule"]})
+    spec |= {"Labels": labels, "TaskTemplate": task, "Mode": _mode(flags)}
     for kind, name in (("update", "UpdateConfig"), ("rollback", "RollbackConfig")):
+        if "job" in flags["mode"] and any(flags[f"{kind}_{flag}"] is not None for flag, _ in _POLICY):
+            raise CliFailure("update and rollback configuration is not supported for jobs")
         made = policy(flags, kind, _POLICY, POLICY_DEFAULTS)
         if made:
             spec[name] = made

@@ -12,7 +12,7 @@ from typing import Any
 from cli import dependency_fields, security_fields, service_spec
 from cli import service_fields as fields
 from cli.failures import CliFailure
-from cluster.model import port_labels, reserved_labels
+from cluster.model import port_labels, reserved_labels, schedule
 
 Flags = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -43,6 +43,8 @@ def apply(spec: Spec, flags: Flags, resolve: Callable[[str], str], identified: C
         before = spec.get(name) or service_spec.POLICY_DEFAULTS
         _put(spec, name, service_spec.update_policy(flags, kind, before))
     _pairs(spec, "Labels", flags["label_add"], flags["label_rm"])
+    if flags["schedule"] is not None:
+        _pairs(spec, "Labels", [f"{schedule.LABEL}={flags['schedule']}"] if flags["schedule"] else (), () if flags["schedule"] else [schedule.LABEL])
     _endpoint(spec, flags)
 
 
@@ -92,6 +94,8 @@ def _container(container: Spec, flags: Flags) -> None:
 def _scale(spec: Spec, flags: Flags) -> None:
     mode: Spec = spec.setdefault("Mode", {})
     if flags["replicas"] is not None:
+        if mode.get("Replicated") is None:
+            raise CliFailure("replicas can only be used with replicated mode")
         scale(mode, flags["replicas"])
     if flags["max_concurrent"] is not None:
         if "ReplicatedJob" not in mode:

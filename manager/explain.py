@@ -12,7 +12,7 @@ from typing import Final
 from cluster.model.changes import Kind
 from cluster.model.errors import NotFound
 from cluster.model.objects import Task, TaskStatus, task_name
-from cluster.model.task_state import TaskState, is_final, title
+from cluster.model.task_state import TaskState, is_final, is_wished, title
 from cluster.wire.calls import WhyAnswer, WhyTask
 from manager.draft import Reason
 from manager.orchestrator.tasks import ended_how
@@ -63,14 +63,14 @@ def _of_task(store: Store, reasons: Mapping[str, Reason], reference: str) -> Why
 def _order(task: Task) -> tuple[bool, int, str, int, str]:
     """Wished to run before the rest, then by slot or node, the newest first."""
     return (
-        task.desired_state > TaskState.RUNNING, task.slot, task.node_id if not task.slot else "",
+        not is_wished(task.desired_state), task.slot, task.node_id if not task.slot else "",
         -task.meta.created_at_ns, task.id,
     )  # fmt: skip
 
 
 def _explained(store: Store, reasons: Mapping[str, Reason], task: Task) -> WhyTask:
     reason = reasons.get(task.id)
-    live = task.desired_state <= TaskState.RUNNING
+    live = is_wished(task.desired_state)
     return WhyTask(
         id=task.id,
         name=task_name(task),
@@ -90,7 +90,7 @@ def _hostname(store: Store, task: Task) -> str:
 
 def _summary(store: Store, task: Task, reason: Reason | None) -> str:
     state = task.status.state
-    if task.desired_state > TaskState.RUNNING or is_final(state):
+    if not is_wished(task.desired_state) or is_final(state):
         return _ended(store, task)
     if state < TaskState.ASSIGNED:
         return task.status.err or (reason.summary if reason is not None else _STEPS[state])
@@ -106,7 +106,7 @@ def _summary(store: Store, task: Task, reason: Reason | None) -> str:
 def _waits_for(store: Store, task: Task) -> str:
     for other in store.tasks_of_service(task.service_id):
         same_slot = (other.slot, other.slot or other.node_id) == (task.slot, task.slot or task.node_id)
-        stopping = other.desired_state > TaskState.RUNNING and not is_final(other.status.state)
+        stopping = not is_wished(other.desired_state) and not is_final(other.status.state)
         if same_slot and stopping and other.id != task.id:
             return f"{other.id} before it has not stopped yet"
     return "its restart delay has not passed"

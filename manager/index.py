@@ -21,7 +21,7 @@ from cluster.model.changes import KIND_OF, Kind, Object
 from cluster.model.ids import ClusterId, NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from cluster.model.specs import ServiceModeKind
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import TaskState, is_wished
 from manager.allocator.addresses import AddressBook
 from manager.allocator.ports import PortBook
 from manager.orchestrator.agenda import Agenda
@@ -48,7 +48,7 @@ def _holds_the_same(before: Task, after: Task) -> bool:
     """Whether the task occupies the same of the same node as before: most reports of status change nothing of this."""
     return (
         before.node_id == after.node_id
-        and (before.desired_state <= TaskState.RUNNING) is (after.desired_state <= TaskState.RUNNING)
+        and is_wished(before.desired_state) is is_wished(after.desired_state)
         and before.networks == after.networks
         and before.endpoint == after.endpoint
         and (before.spec is after.spec or before.spec.reservations == after.spec.reservations)
@@ -216,7 +216,7 @@ class Index:
                 self.slots.add(after)
             else:
                 self.slots.move(before, after)
-            if after.status.state < TaskState.ASSIGNED and after.desired_state <= TaskState.RUNNING:
+            if after.status.state < TaskState.ASSIGNED and is_wished(after.desired_state):
                 self.pending[id] = None
             else:
                 self.pending.pop(id, None)
@@ -265,7 +265,7 @@ class Index:
             self.global_services.pop(id, None)
         else:
             self.services[id] = after
-            if after.spec.mode.kind is ServiceModeKind.GLOBAL:
+            if after.spec.mode.kind in (ServiceModeKind.GLOBAL, ServiceModeKind.GLOBAL_JOB):
                 self.global_services[id] = None
         had, has = before.endpoint if before is not None else None, after.endpoint if after is not None else None
         if had == has:

@@ -13,7 +13,7 @@ from cluster.model.changes import Object
 from cluster.model.ids import NodeId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from cluster.model.specs import ServiceModeKind
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.task_state import TaskState, is_final, is_wished
 from manager.index import FAILURES, Index, attributes
 from manager.orchestrator.dependencies import awaited
 from manager.orchestrator.slots import slot_key
@@ -70,7 +70,7 @@ def _mark_task(index: Index, task: Task, before: Task | None, after: Task | None
     if before is None or not before.node_id:
         return
     freed = after is None or (holds_node(before) and not holds_node(after))
-    if freed or (after is not None and before.desired_state <= TaskState.RUNNING < after.desired_state):
+    if freed or (after is not None and is_wished(before.desired_state) and not is_wished(after.desired_state)):
         index.agenda.retry_pending = True
     failed = after is not None and after.status.state in (TaskState.FAILED, TaskState.REJECTED)
     if failed and after is not None and not is_final(before.status.state):

@@ -30,7 +30,7 @@ from manager import marking
 from manager.allocator import endpoints, networks
 from manager.draft import Draft, Reason, Touched
 from manager.index import Index
-from manager.orchestrator import global_service, reaper, replicated
+from manager.orchestrator import global_service, jobs, reaper, replicated
 from manager.orchestrator.agenda import ServiceMarks
 from manager.scheduler.place import place
 from manager.store import Event
@@ -102,7 +102,7 @@ def _service(draft: Draft, service_id: ServiceId, marks: ServiceMarks) -> None:
     service = index.services.get(service_id)
     if marks.every:
         marks.slots.update(dict.fromkeys(index.slots.of(service_id).tasks))
-        if service is not None and service.spec.mode.kind is ServiceModeKind.GLOBAL:
+        if service is not None and service.spec.mode.kind in (ServiceModeKind.GLOBAL, ServiceModeKind.GLOBAL_JOB):
             marks.slots.update(dict.fromkeys(index.nodes))
         marks.every = False
     if service is None:
@@ -115,8 +115,8 @@ def _service(draft: Draft, service_id: ServiceId, marks: ServiceMarks) -> None:
             replicated.reconcile(draft, service, tuple(marks.slots), itself=marks.itself)
         case ServiceModeKind.GLOBAL:
             global_service.reconcile(draft, service, tuple(marks.slots), itself=marks.itself)
-        case _:
-            pass  # jobs come with their own orchestrator
+        case ServiceModeKind.REPLICATED_JOB | ServiceModeKind.GLOBAL_JOB:
+            jobs.reconcile(draft, service, tuple(marks.slots))
 
 
 def _settle(draft: Draft, done: list[ServiceId], touched: Touched) -> None:

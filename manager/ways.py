@@ -15,7 +15,7 @@ from cluster.model.errors import InvalidArgument, NotFound
 from cluster.model.ids import NetworkId, NodeId
 from cluster.model.objects import Service, Task, VirtualIp, container_name
 from cluster.model.specs import PublishMode
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import TaskState, is_wished
 from manager.store import Store
 
 ID_PREFIX_MIN: Final = 4  # characters of a container's id by which a user may mean it
@@ -108,7 +108,7 @@ def _service(store: Store, reference: str) -> Service | None:
 
 def _running(store: Store, service: Service) -> list[Task]:
     tasks = (t for t in store.tasks_of_service(service.id) if t.status.state is TaskState.RUNNING and t.node_id)
-    return sorted(tasks, key=lambda t: (t.desired_state > TaskState.RUNNING, t.slot, t.id))
+    return sorted(tasks, key=lambda t: (not is_wished(t.desired_state), t.slot, t.id))
 
 
 def _meant(store: Store, reference: str) -> Iterator[Place]:

@@ -20,7 +20,7 @@ import msgspec
 from cluster.model.changes import Change
 from cluster.model.ids import NodeId
 from cluster.model.objects import Node, Task, TaskStatus
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import TaskState, is_wished
 from manager.index import Index
 from manager.orchestrator import constraints
 from manager.scheduler import filters
@@ -96,7 +96,7 @@ def _carried(index: Index, node_id: NodeId) -> OnNode:
 def _has_room(task: Task, node: Node, on_node: OnNode) -> bool:
     """The product's filters of resources and replicas per node, over what this plan has placed so far."""
     most = task.spec.placement.max_replicas if task.spec.placement else 0
-    if most and sum(other.service_id == task.service_id and other.desired_state <= TaskState.RUNNING for other in on_node) >= most:
+    if most and sum(other.service_id == task.service_id and is_wished(other.desired_state) for other in on_node) >= most:
         return False
     wanted = task.spec.reservations
     if wanted is None:

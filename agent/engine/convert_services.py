@@ -198,9 +198,14 @@ def service_json(service: Service, *, insert_defaults: bool = False, counts: Cou
         out["UpdateStatus"] = _update_status_json(service.update_status)
     if counts is not None:
         out["ServiceStatus"] = {"RunningTasks": counts.running, "DesiredTasks": counts.desired, "CompletedTasks": counts.completed}
-    if service.spec.mode.kind in (ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB):
-        out["JobStatus"] = {"JobIteration": {"Index": service.job_iteration}, "LastExecution": time_text(service.meta.updated_at_ns)}
+    if service.spec.mode.kind.is_job:
+        out["JobStatus"] = {"JobIteration": iteration_json(service.job_iteration), "LastExecution": time_text(service.job_begun_at_ns)}
     return out
+
+
+def iteration_json(iteration: int) -> Json:
+    """Docker counts from 0 what we count from 1."""
+    return filled({"Index": max(iteration - 1, 0)})
 
 
 def _endpoint_json(spec: EndpointSpec | None, endpoint: Endpoint | None) -> Json:

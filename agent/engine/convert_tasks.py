@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from agent.engine.convert import Json, filled, mapping, meta_json, time_text
 from agent.engine.convert_networks import attached_network_json
-from agent.engine.convert_services import ports_json
+from agent.engine.convert_services import iteration_json, ports_json
 from agent.engine.convert_task_specs import task_spec_json
-from cluster.model.objects import Network, Task, TaskStatus
-from cluster.model.task_state import TaskState, title
+from cluster.model.objects import Network, Task, TaskStatus, shown_slot
+from cluster.model.task_state import title
 from cluster.model.twins import twin
-
-JOB_DESIRED: Final = TaskState.COMPLETE
 
 
 def task_json(task: Task, networks: Mapping[str, Network]) -> Json:
     """`networks`: those that the task is attached to, by id; one that is gone is shown by its id alone."""
     out: Json = {"ID": task.id} | meta_json(task.meta) | {"Labels": {}, "Spec": task_spec_json(task.spec)}
-    out |= filled({"ServiceID": task.service_id, "Slot": task.slot, "NodeID": task.node_id})
+    out |= filled({"ServiceID": task.service_id, "Slot": shown_slot(task), "NodeID": task.node_id})
     out |= {"Status": task_status_json(task.status), "DesiredState": title(task.desired_state)}
     attachments = [_attachment_json(item.network_id, item.address, networks) for item in task.networks]
     if attachments:
         out["NetworksAttachments"] = attachments
-    if task.desired_state is JOB_DESIRED or task.job_iteration:
-        out["JobIteration"] = {"Index": task.job_iteration}
+    if task.job_iteration:
+        out["JobIteration"] = iteration_json(task.job_iteration)
     return out
 
 

@@ -19,13 +19,12 @@ from cluster.model.changes import Kind
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Service, Task
 from cluster.model.specs import ServiceModeKind, ServiceSpec
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import TaskState, is_wished
 from cluster.wire.calls import Ids, Query, Remove, ServiceWrite
 from cluster.wire.http import Response
 from runtime.images import auth
 
 FILTERS: Final = frozenset({"id", "label", "mode", "name", "runtime"})
-JOBS: Final = (ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB)
 
 
 async def list_(call: Call) -> Response:
@@ -51,17 +50,16 @@ def count(service: Service, tasks: Iterable[Task]) -> Counts:
     """How many of its tasks run, are wanted and have completed, as `service ls` shows. Pure."""
     mode = service.spec.mode
     own = [task for task in tasks if task.service_id == service.id]
-    if mode.kind in JOBS:
+    if mode.kind.is_job:
         own = [task for task in own if task.job_iteration == service.job_iteration]
     running = sum(task.status.state is TaskState.RUNNING for task in own)
-    completed = sum(task.status.state is TaskState.COMPLETE for task in own) if mode.kind in JOBS else 0
+    completed = sum(task.status.state is TaskState.COMPLETE for task in own) if mode.kind.is_job else 0
     if mode.kind is ServiceModeKind.REPLICATED:
         desired = 1 if mode.replicas is None else mode.replicas
     elif mode.kind is ServiceModeKind.REPLICATED_JOB:
         desired = 1 if mode.max_concurrent is None else mode.max_concurrent
     else:
-        wanted = TaskState.COMPLETE if mode.kind is ServiceModeKind.GLOBAL_JOB else TaskState.RUNNING
-        desired = sum(task.desired_state in (wanted, TaskState.READY) for task in own)
+        desired = sum(is_wished(task.desired_state) and task.status.state is not TaskState.COMPLETE for task in own)
     return Counts(running, desired, completed)
 
 

@@ -142,8 +142,9 @@ class Service(Value, frozen=True):
     previous_spec: ServiceSpec | None = None
     endpoint: Endpoint | None = None
     update_status: UpdateStatus | None = None
-    job_iteration: int = 0
+    job_iteration: int = 0  # of a job: how often it was begun; 0 for what is none, and before the first run of a scheduled one
     pending_delete: bool = False
+    job_begun_at_ns: int = 0  # when the job's present iteration was begun (of a scheduled one before its first run: when it was created)
 
 
 class TaskStatus(Value, frozen=True):
@@ -179,7 +180,7 @@ class Task(Value, frozen=True):
     history: tuple[TaskStatus, ...] = ()  # earlier statuses, oldest first, at most TASK_HISTORY_STATUSES
     cause: str = ""  # why the planner made it, in words ("service created", "replaces test.1 id: container exited with 1")
     stop_cause: str = ""  # why its desired state was lowered ("scaled down", "node drained", ...)
-    job_iteration: int = 0
+    job_iteration: int = 0  # Service.job_iteration that it belongs to; 0: not a job's
     service_labels: Pairs = ()
     released_at_ns: int = 0  # a replacement with desired READY is released (-> RUNNING) at this time
 
@@ -251,9 +252,14 @@ class Cluster(Value, frozen=True):
     rotation: RootRotation | None = None
 
 
+def shown_slot(task: Task) -> int:
+    """The slot's number as Docker's clients expect it: those of a job begin with 0, which they show as the node's id."""
+    return task.slot - 1 if task.job_iteration and task.slot else task.slot
+
+
 def task_name(task: Task) -> str:
     """`test.1` for a replicated task, `test.<node id>` for a global one: Docker's display name."""
-    return f"{task.service_name}.{task.slot or task.node_id}"
+    return f"{task.service_name}.{shown_slot(task) or task.node_id}"
 
 
 def container_name(task: Task) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from cluster.model.errors import InvalidArgument
-from cluster.model.objects import NodeDescription, Task, container_name
+from cluster.model.objects import NodeDescription, Task, container_name, shown_slot
 
 _PLACEHOLDER: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}")
 _LABEL: Final = re.compile(r'^index \.(Service|Node)\.Labels "([^"]+)"$')
@@ -21,7 +21,7 @@ def of_task(task: Task, node: NodeDescription, node_id: str) -> tuple[dict[str, 
     values = {
         ".Service.ID": task.service_id, ".Service.Name": task.service_name, ".Node.ID": node_id, ".Node.Hostname": node.hostname,
         ".Node.Platform.Architecture": node.platform.architecture, ".Node.Platform.OS": node.platform.os, ".Task.ID": task.id,
-        ".Task.Name": container_name(task), ".Task.Slot": str(task.slot or node_id),
+        ".Task.Name": container_name(task), ".Task.Slot": str(shown_slot(task) or node_id),
     }  # fmt: skip
     labels = {f"Service.{k}": v for k, v in task.service_labels}
     return values, labels

@@ -37,6 +37,10 @@ class ServiceModeKind(enum.StrEnum):
     REPLICATED_JOB = "replicated-job"
     GLOBAL_JOB = "global-job"
 
+    @property
+    def is_job(self) -> bool:
+        return self in (ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB)
+
 
 class RestartCondition(enum.StrEnum):
     NONE = "none"

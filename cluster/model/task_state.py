@@ -58,6 +58,11 @@ def is_final(state: TaskState) -> bool:
     return state > TaskState.RUNNING
 
 
+def is_wished(desired: TaskState) -> bool:
+    """Whether a task with this desired state is meant to go on: to run, or a job's to complete."""
+    return desired <= TaskState.COMPLETE
+
+
 def title(state: TaskState) -> str:
     """Docker's word for the state, as in the API's Task.Status.State: lower case."""
     return state.name.lower()

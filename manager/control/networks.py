@@ -13,7 +13,7 @@ from cluster.model.errors import Conflict, FailedPrecondition, InvalidArgument, 
 from cluster.model.ids import ID_RANDOM_BYTES, NetworkId, make_id
 from cluster.model.objects import Meta, Network, NodeState, Service, Task
 from cluster.model.specs import NetworkSpec, PublishMode
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.task_state import is_final, is_wished
 from cluster.wire.calls import Ids, NetworkWrite, Remove
 from manager.control import validate
 from manager.store import Store
@@ -73,4 +73,4 @@ def _needs_ingress(service: Service) -> bool:
 def _may_hold(task: Task) -> bool:
     """Whether the task has, or may still get, an interface on its networks. One that is to stop does not count: its node keeps the network for as long as
     a container there is on it."""
-    return not is_final(task.status.state) and task.desired_state <= TaskState.RUNNING
+    return not is_final(task.status.state) and is_wished(task.desired_state)

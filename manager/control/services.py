@@ -12,16 +12,15 @@ from random import Random
 
 import msgspec
 
+from cluster.model import schedule
 from cluster.model.changes import Change, Kind, created, deleted, updated
 from cluster.model.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfSequence
 from cluster.model.ids import ID_RANDOM_BYTES, ServiceId, make_id
 from cluster.model.objects import Meta, Service, UpdateState, UpdateStatus
-from cluster.model.specs import NODE_NETWORKS, NetworkAttachmentConfig, PortConfig, PublishMode, ServiceModeKind, ServiceSpec
+from cluster.model.specs import NODE_NETWORKS, NetworkAttachmentConfig, PortConfig, PublishMode, ServiceSpec
 from cluster.wire.calls import Ids, Remove, ServiceWrite
 from manager.control import dependencies, validate
 from manager.store import Store
-
-_JOBS = frozenset({ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB})
 
 
 def create(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tuple[tuple[Change, ...], Ids]:
@@ -38,6 +37,8 @@ def create(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tup
         spec=spec,
         meta=Meta(created_at_ns=now_ns, updated_at_ns=now_ns),
     )
+    if spec.mode.kind.is_job:
+        service = msgspec.structs.replace(service, job_iteration=0 if schedule.of(spec.labels) else 1, job_begun_at_ns=now_ns)
     return (created(service),), Ids(service.id)
 
 
@@ -63,10 +64,21 @@ def update(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tup
         spec=spec,
         previous_spec=service.spec,
         update_status=status,
-        job_iteration=service.job_iteration + (1 if spec.mode.kind in _JOBS else 0),
         meta=msgspec.structs.replace(service.meta, updated_at_ns=now_ns),
     )
+    if spec.mode.kind.is_job:
+        after = _run_again(service, after, now_ns)
     return (updated(after),), Ids(service.id)
+
+
+def _run_again(before: Service, after: Service, now_ns: int) -> Service:
+    """An update runs a job again; a scheduled one waits for its time, which counts from now on when the schedule is another. `--force`
+    is now."""
+    old, new = schedule.of(before.spec.labels), schedule.of(after.spec.labels)
+    forced = after.spec.task.force_update != before.spec.task.force_update
+    if new and not forced:
+        return after if new == old else msgspec.structs.replace(after, job_begun_at_ns=now_ns)
+    return msgspec.structs.replace(after, job_iteration=before.job_iteration + 1, job_begun_at_ns=now_ns)
 
 
 def remove(store: Store, request: Remove, now_ns: int, rng: Random) -> tuple[tuple[Change, ...], Ids]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from cluster.model import depends_on, port_labels, reference, reserved_labels
+from cluster.model import depends_on, port_labels, reference, reserved_labels, schedule
 from cluster.model.errors import InvalidArgument, PermissionDenied
 from cluster.model.specs import (
     ClusterSpec,
@@ -65,6 +65,9 @@ def service_spec(spec: ServiceSpec) -> None:
     name(spec.name)
     _task_spec(spec.task)
     _mode(spec.mode)
+    if spec.mode.kind.is_job and spec.update is not None:
+        raise InvalidArgument("Jobs may not have an update config")
+    _schedule(spec)
     _update_config(spec.update)
     _update_config(spec.rollback)
     if spec.endpoint is not None:
@@ -73,6 +76,17 @@ def service_spec(spec: ServiceSpec) -> None:
         raise InvalidArgument(f"invalid label {depends_on.LABEL}: service {spec.name} can't wait for itself")
     try:
         port_labels.check(spec.labels)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+
+
+def _schedule(spec: ServiceSpec) -> None:
+    if not any(key == schedule.LABEL for key, _ in spec.labels):
+        return
+    if not spec.mode.kind.is_job:
+        raise InvalidArgument("schedule can only be used with replicated-job or global-job mode")
+    try:
+        schedule.parse(schedule.of(spec.labels))
     except ValueError as error:
         raise InvalidArgument(str(error)) from error
 
@@ -153,11 +167,12 @@ def _update_config(config: UpdateConfig | None) -> None:
 def _mode(mode: ServiceMode) -> None:
     counted = mode.kind in (ServiceModeKind.REPLICATED, ServiceModeKind.REPLICATED_JOB)
     if counted and mode.replicas is not None and mode.replicas < 0:
-        raise InvalidArgument("Number of replicas must be non-negative")
+        job = mode.kind is ServiceModeKind.REPLICATED_JOB
+        raise InvalidArgument("Total completed jobs must not be negative" if job else "Number of replicas must be non-negative")
     if counted and mode.replicas is not None and mode.replicas > REPLICAS_LIMIT:
         raise InvalidArgument(f"Number of replicas must be at most {REPLICAS_LIMIT}")
     if mode.max_concurrent is not None and mode.max_concurrent < 0:
-        raise InvalidArgument("Number of concurrent jobs must be non-negative")
+        raise InvalidArgument("Maximum concurrent jobs must not be negative")
 
 
 def endpoint_spec(spec: EndpointSpec) -> None:

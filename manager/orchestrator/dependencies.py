@@ -15,7 +15,7 @@ from cluster.model.errors import InvalidArgument
 from cluster.model.ids import ServiceId
 from cluster.model.objects import Service, Task
 from cluster.model.specs import ServiceModeKind
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import TaskState, is_wished
 
 if TYPE_CHECKING:
     from manager.index import Index
@@ -93,11 +93,13 @@ def _unmet(index: Index, dependency: Dependency) -> str:
 def _meets(task: Task, service: Service, condition: Condition) -> bool:
     """A task with a health check is STARTING while its container runs and is not known to be healthy."""
     state = task.status.state
+    if task.job_iteration != service.job_iteration:
+        return False
     if condition is Condition.COMPLETED:
         return state is TaskState.COMPLETE
     if state is TaskState.COMPLETE:
-        return service.spec.mode.kind in (ServiceModeKind.REPLICATED_JOB, ServiceModeKind.GLOBAL_JOB)
-    if task.desired_state > TaskState.RUNNING and task.desired_state is not TaskState.COMPLETE:
+        return service.spec.mode.kind.is_job
+    if not is_wished(task.desired_state):
         return False
     checked = task.spec.container.health is not None
     return state is TaskState.RUNNING or (condition is Condition.STARTED and checked and state is TaskState.STARTING)

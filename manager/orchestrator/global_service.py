@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cluster.model.ids import NodeId
-from cluster.model.objects import Node, NodeState, Service
+from cluster.model.objects import Node, NodeState, Service, Task
 from cluster.model.specs import Availability
 from cluster.model.task_state import TaskState, is_final
 from manager.draft import Draft
@@ -56,13 +56,21 @@ def _at_node(draft: Draft, service: Service, node_id: NodeId) -> None:
         return
     why = unsuitable(draft, service, node)
     if why:
-        for task in tasks:
-            if is_live(task):  # one that has ended and was to be replaced is not for that reason alone
-                by_itself = is_final(task.status.state) and not restart.is_wanted(draft, task, tasks)
-                stop(draft, task, TaskState.SHUTDOWN, "" if by_itself else why)
-        return
-    if any(is_live(task) for task in tasks):
+        leave(draft, tasks, why)
+    elif any(is_live(task) for task in tasks):
         restart.check(draft, service, node_id, tasks)
-    elif is_ready(node) and (not tasks or tasks[0].stop_cause or tasks[0].desired_state >= TaskState.REMOVE):
-        # the last one did not end by itself: it was stopped because of the node, which is fine again
+    elif is_ready(node) and ended_for_its_node(tasks):
         new_task(draft, service, node_id=node_id, cause=f"node {hostname(node)} is to run this global service")
+
+
+def leave(draft: Draft, tasks: list[Task], why: str) -> None:
+    """End what is wished to run on a node that is not suitable. `tasks`: all of the service there, the newest first."""
+    for task in tasks:
+        if is_live(task):  # one that has ended and was to be replaced is not for that reason alone
+            by_itself = is_final(task.status.state) and not restart.is_wanted(draft, task, tasks)
+            stop(draft, task, TaskState.SHUTDOWN, "" if by_itself else why)
+
+
+def ended_for_its_node(tasks: list[Task]) -> bool:
+    """Whether there was no task, or the last one did not end by itself: it was stopped because of the node, which is fine again."""
+    return not tasks or bool(tasks[0].stop_cause) or tasks[0].desired_state >= TaskState.REMOVE

@@ -36,6 +36,7 @@ def reap(draft: Draft, service_id: ServiceId, key: SlotKey) -> None:
     limit = history_limit(draft)
     if limit >= 0 and tasks:
         limit = max(limit, kept_for_attempts(tasks[0]))
+    service = draft.index.services.get(service_id)
     for task in tasks:
         lost = is_lost(draft, task)
         if lost:
@@ -44,7 +45,7 @@ def reap(draft: Draft, service_id: ServiceId, key: SlotKey) -> None:
         if task.desired_state >= TaskState.REMOVE:
             if over or task.status.state < TaskState.ASSIGNED:
                 draft.delete_task(task)
-        elif over and not is_live(task):
+        elif over and (not is_live(task) or (service is not None and task.job_iteration != service.job_iteration)):
             finished += 1
             if 0 <= limit < finished:
                 draft.delete_task(task)

@@ -21,6 +21,8 @@ from manager.draft import Draft
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.tasks import (
     ended_how,
+    goal,
+    has_completed,
     is_live,
     may_run,
     new_task,
@@ -72,7 +74,7 @@ def is_wanted(draft: Draft, task: Task, slot_tasks: list[Task]) -> bool:
 def kept_for_attempts(task: Task) -> int:
     """How many finished tasks of a slot have to be kept so that attempts can be counted."""
     attempts = policy_of(task).max_attempts
-    return attempts + 1 if attempts else 0
+    return attempts + 1 if attempts else bool(task.job_iteration)  # a job's slot that failed for good stays so
 
 
 def _waits_ns(draft: Draft, task: Task) -> int:
@@ -103,7 +105,7 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
     """
     newer = False
     for task in slot_tasks:
-        if not is_live(task):
+        if not is_live(task) or has_completed(task):
             continue
         trouble = node_trouble(draft, task)
         if is_final(task.status.state) and not newer and draft.now_ns < _due_ns(draft, task):
@@ -114,7 +116,7 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
         elif trouble:
             retire(draft, service, task, slot_tasks, trouble, replace=not newer)
         elif task.desired_state < TaskState.RUNNING:
-            release(draft, key, task, slot_tasks)
+            release(draft, service, key, task, slot_tasks)
         newer = True
 
 
@@ -130,12 +132,11 @@ def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], w
         return
     new_task(
         draft, service, slot=task.slot, node_id="" if task.slot else task.node_id,
-        desired=TaskState.READY if waits else TaskState.RUNNING,
-        released_at_ns=release_at_ns if waits else 0, cause=replaces(task, why),
+        waits=waits, released_at_ns=release_at_ns, cause=replaces(task, why),
     )  # fmt: skip
 
 
-def release(draft: Draft, key: SlotKey, task: Task, slot_tasks: list[Task]) -> None:
+def release(draft: Draft, service: Service, key: SlotKey, task: Task, slot_tasks: list[Task]) -> None:
     """Let a task that waited run, when its time has come and every task of its slot that is to stop has stopped."""
     due_ns = _due_ns(draft, task)
     if draft.now_ns < due_ns:
@@ -145,4 +146,4 @@ def release(draft: Draft, key: SlotKey, task: Task, slot_tasks: list[Task]) -> N
     if draft.now_ns < gives_up_ns and any(may_run(draft, t) for t in slot_tasks if t is not task and not is_live(t)):
         draft.index.agenda.arm(gives_up_ns, task.service_id, key)
         return
-    draft.put(msgspec.structs.replace(task, desired_state=TaskState.RUNNING))
+    draft.put(msgspec.structs.replace(task, desired_state=goal(service)))

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from cluster.model.ids import NodeId, ServiceId, TaskId
-from cluster.model.objects import Endpoint, Task
+from cluster.model.objects import Endpoint, Service, Task
 from cluster.model.specs import TaskSpec
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import TaskState, is_wished
 from manager.orchestrator.agenda import SlotKey
 
 Make = tuple[int, Endpoint | None]
@@ -26,16 +26,41 @@ def slot_key(task: Task) -> SlotKey:
     return task.slot or task.node_id
 
 
+def is_active(task: Task) -> bool:
+    """Whether a job's task is still to complete: it is on its way, runs, or has failed and is to be replaced."""
+    return bool(task.job_iteration) and is_wished(task.desired_state) and task.status.state is not TaskState.COMPLETE
+
+
 def in_order(keys: Iterable[SlotKey]) -> list[SlotKey]:
     """Slot numbers ascending, then node ids: the order in which slots are looked at, whatever way they came about."""
     return sorted(keys, key=lambda key: (isinstance(key, str), key))
+
+
+class JobRun:
+    """One run of a job: the slots that it occupies, and those where a task is still to complete, each with how many tasks make it so."""
+
+    __slots__ = ("active", "kept")
+
+    def __init__(self) -> None:
+        self.kept: dict[SlotKey, int] = {}
+        self.active: dict[SlotKey, int] = {}
+
+    def count(self, key: SlotKey, task: Task) -> None:
+        self.kept[key] = self.kept.get(key, 0) + 1
+        if is_active(task):
+            self.active[key] = self.active.get(key, 0) + 1
+
+    def discount(self, key: SlotKey, task: Task) -> None:
+        _less(self.kept, key)
+        if is_active(task):
+            _less(self.active, key)
 
 
 class ServiceSlots:
     """One service's tasks by slot; how many of each slot are not on their way out (`kept`), are wished to run (`live`), do so (`running`); what the live
     ones run, and which slots run on a node."""
 
-    __slots__ = ("_free", "_top", "kept", "live", "makes", "nodes", "running", "specs", "tasks")
+    __slots__ = ("_free", "_top", "kept", "live", "makes", "nodes", "running", "runs", "specs", "tasks")
 
     def __init__(self) -> None:
         self.tasks: dict[SlotKey, dict[TaskId, None]] = {}
@@ -45,6 +70,7 @@ class ServiceSlots:
         self.nodes: dict[NodeId, dict[SlotKey, int]] = {}
         self.makes: dict[Make, int] = {}  # of those wished to run
         self.specs: dict[int, TaskSpec] = {}  # by spec version, of all that `makes` counts
+        self.runs: dict[int, JobRun] = {}  # of a job, whose tasks count in `tasks`, `kept` and here only: by iteration
         self._top = 0  # each number up to here is kept or in _free
         self._free: list[int] = []  # a heap; what is kept again is passed over
 
@@ -60,6 +86,9 @@ class ServiceSlots:
             return
         key = slot_key(task)
         self.kept[key] = self.kept.get(key, 0) + 1
+        if task.job_iteration:
+            self.runs.setdefault(task.job_iteration, JobRun()).count(key, task)
+            return
         if isinstance(key, int) and key > self._top:
             for number in range(self._top + 1, key):
                 heapq.heappush(self._free, number)
@@ -80,6 +109,12 @@ class ServiceSlots:
             return
         key = slot_key(task)
         _less(self.kept, key)
+        if task.job_iteration:
+            run = self.runs[task.job_iteration]
+            run.discount(key, task)
+            if not run.kept:
+                del self.runs[task.job_iteration]
+            return
         if isinstance(key, int) and key not in self.kept:
             heapq.heappush(self._free, key)
         if task.desired_state <= TaskState.RUNNING:
@@ -108,6 +143,10 @@ class SlotBook:
     def __init__(self) -> None:
         self.services: dict[ServiceId, ServiceSlots] = {}
 
+    def run_of(self, service: Service) -> JobRun:
+        """The present run of this job; an empty one when it has no task."""
+        return self.of(service.id).runs.get(service.job_iteration) or JobRun()
+
     def of(self, service_id: ServiceId) -> ServiceSlots:
         """The slots of this service; empty ones when it has no task."""
         return self.services.get(service_id) or ServiceSlots()
@@ -135,6 +174,7 @@ class SlotBook:
         if (
             before.desired_state is not after.desired_state
             or (before.status.state is TaskState.RUNNING) is not (after.status.state is TaskState.RUNNING)
+            or is_active(before) is not is_active(after)
             or (before.endpoint is not after.endpoint and before.endpoint != after.endpoint)
         ):
             slots = self.services[before.service_id]

@@ -13,7 +13,7 @@ import msgspec
 from cluster.model.ids import NodeId
 from cluster.model.objects import Endpoint, Meta, Node, NodeState, Service, Task, TaskStatus, task_name
 from cluster.model.specs import Availability, TaskSpec
-from cluster.model.task_state import TaskState, is_final, title
+from cluster.model.task_state import TaskState, is_final, is_wished, title
 from manager.draft import Draft
 from manager.orchestrator import constraints
 
@@ -27,7 +27,17 @@ ASSIGNED_MESSAGE: Final = "scheduler assigned task to node"
 
 def is_live(task: Task) -> bool:
     """Whether the task is wished to run."""
-    return task.desired_state <= TaskState.RUNNING
+    return is_wished(task.desired_state)
+
+
+def goal(service: Service) -> TaskState:
+    """What is wished of the service's tasks once they may start."""
+    return TaskState.COMPLETE if service.spec.mode.kind.is_job else TaskState.RUNNING
+
+
+def has_completed(task: Task) -> bool:
+    """Whether the task is a job's and has done its part."""
+    return bool(task.job_iteration) and task.status.state is TaskState.COMPLETE
 
 
 def task_spec_of(service: Service) -> TaskSpec:
@@ -39,10 +49,10 @@ def task_spec_of(service: Service) -> TaskSpec:
 
 
 def new_task(
-    draft: Draft, service: Service, *, slot: int = 0, node_id: str = "", desired: TaskState = TaskState.RUNNING,
+    draft: Draft, service: Service, *, slot: int = 0, node_id: str = "", waits: bool = False,
     released_at_ns: int = 0, cause: str,
 ) -> Task:  # fmt: skip
-    """Put a new task into the draft, to be given a node in the same plan."""
+    """Put a new task into the draft, to be given a node in the same plan. `waits`: until it is released."""
     task = Task(
         id=draft.new_task_id(),
         service_id=service.id,
@@ -53,12 +63,12 @@ def new_task(
         slot=slot,
         node_id=NodeId(node_id),
         status=TaskStatus(TaskState.NEW, draft.now_ns, CREATED_MESSAGE),
-        desired_state=desired,
+        desired_state=TaskState.READY if waits else goal(service),
         endpoint=service.endpoint,
         cause=cause,
         job_iteration=service.job_iteration,
         service_labels=service.spec.labels,
-        released_at_ns=released_at_ns,
+        released_at_ns=released_at_ns if waits else 0,
     )
     draft.put(task)
     draft.waiting[task.id] = None

@@ -211,8 +211,7 @@ def _update_slot(draft: Draft, service: Service, config: UpdateConfig, key: Slot
     slot, node_id = (key, "") if isinstance(key, int) else (0, key)
     new_task(
         draft, service, slot=slot, node_id=node_id,
-        desired=TaskState.READY if waits else TaskState.RUNNING,
-        released_at_ns=draft.now_ns if waits else 0, cause=UPDATE_CAUSE,
+        waits=waits, released_at_ns=draft.now_ns, cause=UPDATE_CAUSE,
     )  # fmt: skip
 
 

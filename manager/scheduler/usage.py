@@ -9,7 +9,7 @@ from __future__ import annotations
 from cluster.model.ids import ServiceId, TaskId
 from cluster.model.objects import Task
 from cluster.model.specs import PublishMode
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import TaskState, is_wished
 
 HostPort = tuple[str, int]
 """(protocol, published port)"""
@@ -64,7 +64,7 @@ class NodeUse:
                     self.ports[port] = count
                 else:
                     del self.ports[port]
-        if task.desired_state <= TaskState.RUNNING:
+        if is_wished(task.desired_state):
             self.active += sign
             count = self.by_service.get(task.service_id, 0) + sign
             if count:

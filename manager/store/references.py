@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from cluster.model.changes import Kind, Object
 from cluster.model.errors import InvalidArgument, NotFound
-from cluster.model.objects import Task
-from cluster.model.task_state import TaskState
+from cluster.model.objects import Task, shown_slot
+from cluster.model.task_state import is_wished
 from manager.store.tables import Tables, name_key, name_of
 
 
@@ -51,7 +51,7 @@ def _task_named(tables: Tables, reference: str) -> tuple[Task, ...]:
         task
         for service in with_name(tables, Kind.SERVICE, service_name)
         for key in tables.tasks_by_service.ids(service.id)
-        if isinstance(task := tables.rows[Kind.TASK][key], Task) and place == str(task.slot or task.node_id)
+        if isinstance(task := tables.rows[Kind.TASK][key], Task) and place == str(shown_slot(task) or task.node_id)
     ]
     if task_id:
         return tuple(task for task in tasks if task.id == task_id)
@@ -62,4 +62,4 @@ def _task_named(tables: Tables, reference: str) -> tuple[Task, ...]:
 
 def _currency(task: Task) -> tuple[bool, int, int, str]:
     """Orders the tasks of one slot: meant to run before meant to stop, then the newest."""
-    return (task.desired_state <= TaskState.RUNNING, task.meta.created, task.meta.created_at_ns, task.id)
+    return (is_wished(task.desired_state), task.meta.created, task.meta.created_at_ns, task.id)

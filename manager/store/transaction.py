@@ -121,7 +121,7 @@ class Transaction:
             self._claim_name(kind, obj)
         if isinstance(obj, Service):
             assert isinstance(before, Service)
-            unchanged = obj.spec == before.spec
+            unchanged = obj.spec == before.spec and obj.job_iteration == before.job_iteration
             obj = msgspec.structs.replace(obj, spec_version=before.spec_version if unchanged else self._index)
         elif isinstance(obj, Task):
             assert isinstance(before, Task)

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from cluster.model import schedule
 from cluster.model.changes import Kind
 from cluster.model.objects import Service, Task
-from cluster.model.specs import PortConfig, PublishMode
-from cluster.model.task_state import TaskState
+from cluster.model.specs import PortConfig, PublishMode, ServiceModeKind
+from cluster.model.task_state import TaskState, is_wished
 from manager.index import Index
+from manager.orchestrator.jobs import totals
+from manager.orchestrator.slots import is_active
+from manager.orchestrator.tasks import has_completed
 from manager.scheduler.usage import holds_node
 from manager.store import Store
 from sim.failure import Broken
@@ -29,6 +33,7 @@ def check_state(store: Store) -> None:
             raise Broken(f"task {task.id} is {task.status.state.name} on no node")
     _check_nodes(store, tasks)
     _check_slots(tasks)
+    _check_jobs(store)
     _check_addresses(store, tasks)
     _check_ports(store)
 
@@ -47,7 +52,7 @@ def _check_nodes(store: Store, tasks: Iterable[Task]) -> None:
             cpus[task.node_id] += task.spec.reservations.nano_cpus
         ports.update((task.node_id, p.protocol, p.published_port) for p in (task.endpoint.ports if task.endpoint else ()) if p.publish_mode is PublishMode.HOST)
         most = task.spec.placement.max_replicas if task.spec.placement else 0
-        if most and task.desired_state <= TaskState.RUNNING:
+        if most and is_wished(task.desired_state):
             replicas[task.node_id, task.service_id] += 1
             if replicas[task.node_id, task.service_id] > most:
                 raise Broken(f"node {task.node_id} has more than {most} tasks of service {task.service_name}")
@@ -64,11 +69,25 @@ def _check_slots(tasks: Iterable[Task]) -> None:
     """At most one task is wished to run per slot; a start-first update has two, of two specs."""
     live: dict[tuple[str, object], list[Task]] = {}
     for task in tasks:
-        if task.desired_state is TaskState.RUNNING:
+        if TaskState.RUNNING <= task.desired_state <= TaskState.COMPLETE and not has_completed(task):
             live.setdefault((task.service_id, task.slot or task.node_id), []).append(task)
     for (_, key), found in live.items():
         if len(found) > 2 or len({task.spec_version for task in found}) != len(found):
             raise Broken(f"{len(found)} tasks are wished to run in slot {key}: " + ", ".join(task.id for task in found))
+
+
+def _check_jobs(store: Store) -> None:
+    """No more of a job's tasks than may run at once, in no other slots than it has. (A scheduled one goes on when its numbers change.)"""
+    for service in store.all(Kind.SERVICE):
+        if service.spec.mode.kind is not ServiceModeKind.REPLICATED_JOB or schedule.of(service.spec.labels):
+            continue
+        concurrent, total = totals(service)
+        own = [t for t in store.tasks_of_service(service.id) if t.job_iteration == service.job_iteration and t.desired_state < TaskState.REMOVE]
+        if any(not 1 <= task.slot <= total for task in own):
+            raise Broken(f"job {service.spec.name} of {total} has tasks in slots {sorted({task.slot for task in own})}")
+        active = {task.slot for task in own if is_active(task)}
+        if len(active) > concurrent:
+            raise Broken(f"job {service.spec.name} has {len(active)} tasks under way where {concurrent} may be")
 
 
 def _check_addresses(store: Store, tasks: Iterable[Task]) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from cluster.model.changes import Kind
 from cluster.model.objects import Node, NodeState, Task
 from cluster.model.specs import Availability
-from cluster.model.task_state import AGENT, MANAGER, TaskState, is_final
+from cluster.model.task_state import AGENT, MANAGER, TaskState, is_final, is_wished
 from manager.orchestrator import constraints
 from manager.orchestrator.restart import MAX_STOP_WAIT_NS, delay_ns
 from manager.store import Event, Store
@@ -57,7 +57,7 @@ def check_planned(store: Store, events: Iterable[Event], now_ns: int) -> None:
             check_step(before, after)
             if after.status.state is not before.status.state and after.status.state not in MANAGER[before.status.state]:
                 raise Broken(f"the planner moved task {after.id} from {before.status.state.name} to {after.status.state.name}", *states(before, after))
-            if before.desired_state < TaskState.RUNNING and after.desired_state is TaskState.RUNNING:
+            if before.desired_state < TaskState.RUNNING <= after.desired_state <= TaskState.COMPLETE:
                 _check_release(store, before, now_ns)
         elif before is not None and may_run(store, before):
             raise Broken(f"task {before.id} was forgotten while it may run on {before.node_id}", *states(before, None))
@@ -73,7 +73,7 @@ def _check_release(store: Store, task: Task, now_ns: int) -> None:
         raise Broken(f"task {task.id} was released before its time", *states(task, task))
     for other in store.tasks_of_service(task.service_id):
         same_slot = (other.slot or other.node_id) == (task.slot or task.node_id)
-        if same_slot and other.id != task.id and other.desired_state > TaskState.RUNNING and may_run(store, other):
+        if same_slot and other.id != task.id and not is_wished(other.desired_state) and may_run(store, other):
             raise Broken(f"task {task.id} was released while task {other.id} before it may run", *states(other, task))
 
 

@@ -11,25 +11,46 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError
-from cluster.model.objects import NodeState, Service, UpdateState
+from cluster.model.objects import NodeState, Service, Task, UpdateState
+from cluster.model.schedule import LABEL
 from cluster.model.specs import (
     Availability,
     FailureAction,
     Placement,
     PublishMode,
     Resources,
+    RestartCondition,
     RestartPolicy,
+    ServiceMode,
     ServiceModeKind,
     UpdateConfig,
     UpdateOrder,
 )
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.task_state import TaskState, is_final, is_wished
 from manager.orchestrator import constraints
+from manager.orchestrator.jobs import totals
 from tests.unit.planner.world import SECOND_NS, World, port
 
 NAMES = ("a", "b", "c", "d")
 NODES_AT_MOST = 5
+JOBS = ("j", "k")
 CONVERGENCE_S = 400
+
+job_modes = st.one_of(
+    st.builds(ServiceMode, st.just(ServiceModeKind.REPLICATED_JOB), st.integers(0, 6), st.integers(0, 4)),
+    st.just(ServiceMode(ServiceModeKind.GLOBAL_JOB)),
+)
+job_specs = st.fixed_dictionaries(
+    {"image": st.sampled_from(("one", "two"))},
+    optional={
+        "networks": st.just(["net1"]),
+        "labels": st.just(((LABEL, "*/2 * * * *"),)),
+        "placement": st.just(Placement(("node.labels.disk!=old",))),
+        "restart": st.builds(
+            RestartPolicy, st.sampled_from(RestartCondition), st.sampled_from((0, SECOND_NS)), st.sampled_from((None, 1))
+        ),
+    },
+)
 
 specs = st.fixed_dictionaries(
     {"image": st.sampled_from(("one", "two", "three"))},
@@ -65,10 +86,21 @@ class Cluster(RuleBasedStateMachine):
     def services(self) -> list[str]:
         return [s.id for s in self.world.store.all(Kind.SERVICE)]
 
+    def long_lived(self) -> list[str]:
+        return [name for name in self.services() if name not in JOBS]
+
     def nodes(self) -> list[str]:
         return [n.id for n in self.world.store.all(Kind.NODE)]
 
     # -- users -----------------------------------------------------------------------------------------------------
+
+    @rule(name=st.sampled_from(JOBS), mode=job_modes, spec=job_specs)
+    def create_job_or_run_it_again(self, name: str, mode: ServiceMode, spec: dict[str, object]) -> None:
+        if name not in self.services():
+            self.world.service(name, mode=mode, **spec)
+        elif self.world.get_service(name).spec.mode.kind is mode.kind:
+            self.world.update(name, mode=mode, **spec)
+        self.world.settle()
 
     @rule(name=st.sampled_from(NAMES), replicas=st.integers(0, 5), global_=st.booleans(), spec=specs)
     def create_or_update(self, name: str, replicas: int, global_: bool, spec: dict[str, object]) -> None:
@@ -93,10 +125,10 @@ class Cluster(RuleBasedStateMachine):
         self.world.remove(data.draw(st.sampled_from(self.services())))
         self.world.settle()
 
-    @precondition(services)
+    @precondition(lambda self: self.long_lived())
     @rule(data=st.data(), replicas=st.integers(1, 4))
     def a_plan_comes_too_late(self, data: st.DataObject, replicas: int) -> None:
-        name = data.draw(st.sampled_from(self.services()))
+        name = data.draw(st.sampled_from(self.long_lived()))
         self.world.update(name, replicas=replicas, image="late", global_=self.is_global(name))
         planned = self.world.plan()
         self.world.update(name, replicas=replicas, image="later", global_=self.is_global(name))
@@ -175,12 +207,37 @@ class Cluster(RuleBasedStateMachine):
         finished: dict[object, int] = {}
         for task in world.tasks():
             assert task.desired_state < TaskState.REMOVE, "a task is still pending removal"
-            if is_final(task.status.state):
+            if is_final(task.status.state) and task.status.state is not TaskState.COMPLETE:
                 key = (task.service_id, task.slot or task.node_id)
                 finished[key] = finished.get(key, 0) + 1
         assert all(count <= 5 for count in finished.values()), "too much history"
         for service in world.store.all(Kind.SERVICE):
-            self.check_converged(service.id)
+            if service.spec.mode.kind.is_job:
+                self.check_over(service)
+            else:
+                self.check_converged(service.id)
+
+    def check_over(self, service: Service) -> None:
+        """Each slot of the job's last run has completed, once, or was given up; nothing of an earlier run is left."""
+        everything = self.world.tasks(service.id)
+        assert all(is_final(t.status.state) for t in everything if t.job_iteration != service.job_iteration)
+        tasks = [t for t in everything if t.job_iteration == service.job_iteration]
+        if any("no suitable node" in t.status.err for t in tasks) or not service.job_iteration:
+            return
+        slots: dict[object, list[Task]] = {}
+        for task in tasks:
+            slots.setdefault(task.slot or task.node_id, []).append(task)
+        policy = service.spec.task.restart or RestartPolicy()
+        may_give_up = policy.condition is RestartCondition.NONE or bool(policy.max_attempts)
+        for found in slots.values():
+            assert all(is_final(t.status.state) for t in found)
+            completions = sum(t.status.state is TaskState.COMPLETE for t in found)
+            assert completions >= 1 or may_give_up
+            if completions:
+                assert not any(is_wished(t.desired_state) for t in found if t.status.state is not TaskState.COMPLETE)
+        if service.spec.mode.kind is ServiceModeKind.REPLICATED_JOB:
+            concurrent, total = totals(service)
+            assert len(slots) == (total if concurrent else 0)
 
     def check_converged(self, name: str) -> None:
         world, service = self.world, self.world.get_service(name)

@@ -225,7 +225,7 @@ def test_rollback_needs_a_previous_spec(world: World) -> None:
 def test_a_job_runs_anew_after_an_update(world: World) -> None:
     mode = ServiceMode(ServiceModeKind.REPLICATED_JOB, 3)
     job = world.create(spec("job", mode=mode))
-    assert world.update(job, spec("job", mode=mode, labels=(("a", "b"),))).job_iteration == 1
+    assert (job.job_iteration, world.update(job, spec("job", mode=mode, labels=(("a", "b"),))).job_iteration) == (1, 2)
 
 
 def test_remove_deletes_once(world: World) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from cluster.model import schedule
 from cluster.model.changes import Change, Kind, Object, created, deleted, status_of, updated
 from cluster.model.ids import ClusterId, NetworkId, NodeId, ServiceId
 from cluster.model.objects import (
@@ -40,7 +41,7 @@ from cluster.model.specs import (
     ServiceSpec,
     TaskSpec,
 )
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.task_state import TaskState, is_final, is_wished
 from manager.index import Index
 from manager.planner import Plan, Reason, plan
 from manager.store import Event, Store
@@ -106,15 +107,24 @@ class World:
         return NetworkId(name)
 
     def service(self, name: str, **fields: object) -> ServiceId:
-        self.commit(created(Service(ServiceId(name), service_spec(name, **fields), Meta(created_at_ns=self.now_ns))))
+        spec = service_spec(name, **fields)  # type: ignore[arg-type]
+        service = Service(ServiceId(name), spec, Meta(created_at_ns=self.now_ns))
+        if spec.mode.kind.is_job:
+            service = msgspec.structs.replace(service, job_iteration=0 if schedule.of(spec.labels) else 1, job_begun_at_ns=self.later())
+        self.commit(created(service))
         return ServiceId(name)
+
+    def later(self) -> int:
+        """A time after that of every node so far, which the counter moves though the clock stands."""
+        self.counter += 1
+        return self.now_ns + self.counter
 
     def update(self, name: str, **fields: object) -> None:
         """As control does it: the new spec, the old one as the previous, no status of an earlier update."""
         service = self.get_service(name)
-        self.change(
-            service, spec=service_spec(name, **fields), previous_spec=service.spec, update_status=None
-        )
+        spec = service_spec(name, **fields)  # type: ignore[arg-type]
+        again = {"job_iteration": service.job_iteration + 1, "job_begun_at_ns": self.later()} if spec.mode.kind.is_job else {}
+        self.change(service, spec=spec, previous_spec=service.spec, update_status=None, **again)
 
     def scale(self, name: str, replicas: int) -> None:
         service = self.get_service(name)
@@ -167,7 +177,7 @@ class World:
         return sorted(found, key=lambda t: (t.service_id, t.slot, t.node_id, t.meta.created_at_ns, t.meta.version))
 
     def live(self, service: str | None = None) -> list[Task]:
-        return [t for t in self.tasks(service) if t.desired_state <= TaskState.RUNNING]
+        return [t for t in self.tasks(service) if is_wished(t.desired_state)]
 
     def running(self, service: str | None = None) -> list[Task]:
         return [t for t in self.live(service) if t.status.state is TaskState.RUNNING]
@@ -256,14 +266,16 @@ def next_state(task: Task) -> TaskState | None:
     state = task.status.state
     if is_final(state) or state < TaskState.ASSIGNED:
         return None
-    if task.desired_state > TaskState.RUNNING:
+    if not is_wished(task.desired_state):
         return TaskState.SHUTDOWN
+    if task.desired_state is TaskState.COMPLETE and state is TaskState.RUNNING:
+        return TaskState.COMPLETE
     target = min(task.desired_state, TaskState.RUNNING)
     return STEPS[STEPS.index(state) + 1] if state < target else None
 
 
 def service_spec(
-    name: str, *, replicas: int | None = 1, image: str = "busybox", global_: bool = False, **fields: object
+    name: str, *, replicas: int | None = 1, image: str = "busybox", global_: bool = False, mode: ServiceMode | None = None, **fields: object
 ) -> ServiceSpec:
     """A service's spec. `networks`, `ports` and the task's own fields may be given flat."""
     task: dict[str, object] = {"container": ContainerSpec(image)}
@@ -277,7 +289,7 @@ def service_spec(
             task[key] = value
         else:
             rest[key] = value
-    mode = ServiceMode(ServiceModeKind.GLOBAL) if global_ else ServiceMode(ServiceModeKind.REPLICATED, replicas)
+    mode = mode or (ServiceMode(ServiceModeKind.GLOBAL) if global_ else ServiceMode(ServiceModeKind.REPLICATED, replicas))
     return ServiceSpec(name, TaskSpec(**task), mode=mode, **rest)  # type: ignore[arg-type]
 
 
