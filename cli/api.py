@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from errno import EACCES
 from http import HTTPStatus
 from socket import socket
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cli.failures import ApiFailure, CliFailure
 from cluster.wire.http_client import Answer, ConnectionFailed, HttpClient, Whole
 from cluster.wire.http_events import Headers
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 API_VERSION: Final = os.environ.get("DOCKER_API_VERSION", "").removeprefix("v") or "1.51"
 DEFAULT_HOST: Final = "unix:///run/festoon/festoon.sock"
@@ -28,10 +31,13 @@ _IN_PATH: Final = _UNRESERVED | frozenset(b"/:@")
 class Api:
     """One daemon. Each request opens a connection of its own. `program`: what the user calls us."""
 
-    def __init__(self, host: str, program: str = "festoon") -> None:
+    def __init__(self, host: str, program: str = "festoon", *, context: str = "", tls: Callable[[], SSLContext] | None = None, trouble: str = "") -> None:
+        """`context`: the one that was asked for by its flag. `trouble`: why there is no daemon to talk to, said when one is needed."""
+        self._trouble = trouble
         self.host = host
         self.program = program
-        self._client = HttpClient(host)
+        self.context = context
+        self._client = HttpClient(host, tls)
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON at a path. Raises ApiFailure, CliFailure when there is no daemon."""
@@ -76,6 +82,12 @@ class Api:
             yield answer
 
     @contextmanager
+    def connection(self) -> Iterator[socket]:
+        """The daemon's socket, on which nothing was said yet. Raises CliFailure when there is none."""
+        with self._connected(), self._client.connect() as connected:
+            yield connected
+
+    @contextmanager
     def hijack(self, path: str, body: object = None, **query: Any) -> Iterator[tuple[socket, bytes]]:
         """The raw connection after a POST, and the bytes that came with the answer. Raises ApiFailure when the
         daemon refuses."""
@@ -89,6 +101,8 @@ class Api:
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
+        if self._trouble:
+            raise CliFailure(self._trouble)
         try:
             yield
         except ConnectionFailed as e:

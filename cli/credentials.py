@@ -35,7 +35,7 @@ def header_for(domain: str) -> tuple[tuple[str, str], ...]:
 
 def find(server: str) -> dict[str, str]:
     """The AuthConfig of a registry; empty when there is none. Raises CliFailure for a file that can't be read."""
-    entry = _read().get("auths", {}).get(server)
+    entry = read_all().get("auths", {}).get(server)
     if not isinstance(entry, dict):
         return {}
     found = {"serveraddress": server}
@@ -50,18 +50,18 @@ def find(server: str) -> dict[str, str]:
 
 def keep(server: str, username: str, password: str, identity_token: str = "") -> Path:
     """Remember them; returns the file."""
-    document = _read()
+    document = read_all()
     entry = {"auth": base64.b64encode(f"{username}:{'' if identity_token else password}".encode()).decode()}
     document.setdefault("auths", {})[server] = entry | ({"identitytoken": identity_token} if identity_token else {})
-    return _write(document)
+    return write_all(document)
 
 
 def forget(server: str) -> bool:
     """False when there was nothing."""
-    document = _read()
+    document = read_all()
     if document.get("auths", {}).pop(server, None) is None:
         return False
-    _write(document)
+    write_all(document)
     return True
 
 
@@ -69,7 +69,7 @@ def path() -> Path:
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
 
 
-def _read() -> dict[str, Any]:
+def read_all() -> dict[str, Any]:
     try:
         with open(path(), "rb") as file:
             document = json.loads(file.read(MAX_CONFIG_BYTES))
@@ -84,7 +84,7 @@ def _read() -> dict[str, Any]:
     return document
 
 
-def _write(document: dict[str, Any]) -> Path:
+def write_all(document: dict[str, Any]) -> Path:
     import tempfile  # for log-ins alone
 
     target = path()

@@ -10,8 +10,8 @@ import sys
 from typing import Any, Final
 
 from cli.api import DEFAULT_HOST, Api
-from cli.failures import FAILED, INTERRUPTED, CliFailure
-from cli.flags import options, switch
+from cli.failures import FAILED, INTERRUPTED, MISUSED, CliFailure
+from cli.flags import option, options, switch
 from cli.usage import Group
 from cluster.version import VERSION
 
@@ -29,6 +29,9 @@ _COMMANDS: Final = {
     "config": ("cli.commands.dependency:config", "Manage Swarm configs"),
     "stack": ("cli.commands.stack:stack", "Manage Swarm stacks"),
     "volume": ("cli.commands.volume:volume", "Manage volumes"),
+    "context": ("cli.commands.context:context", "Manage contexts"),
+    "completion": ("cli.commands.completion:completion", "Generate the autocompletion script for the specified shell"),
+    "search": ("cli.commands.image_search:search", "Search Docker Hub for images"),
     "cp": ("cli.commands.container_files:cp", "Copy files/folders between a container and the local filesystem"),
     "diff": ("cli.commands.container_files:diff", "Inspect changes to files or directories on a container's filesystem"),
     "export": ("cli.commands.container_files:export", "Export a container's filesystem as a tar archive"),
@@ -71,13 +74,27 @@ _COMMANDS: Final = {
     "import": ("cli.commands.image:import_", "Import the contents from a tarball to create a filesystem image"),
     "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
 }
+_LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic", "trace")
+_BUILD: Final = "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"
+LEFT_OUT: Final = {
+    **dict.fromkeys(("build", "builder", "buildx"), _BUILD),
+    "checkpoint": "Festoon makes no checkpoints of running containers: stop the container, or `commit` its filesystem",
+    "manifest": "Festoon makes no manifest lists: use skopeo, crane or docker buildx imagetools",
+    "plugin": "Festoon runs no plugins: networks, volumes and log drivers are its own",
+    "trust": "Festoon signs no images: use cosign or notation on the registry",
+}
+"""Docker's commands that Festoon has not, and what does their work."""
 
 
 def run(program: str, arguments: list[str]) -> int:
     """Run one command; its exit status. Failures are printed here and nowhere else."""
     name = os.path.basename(program)
-    root = Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS, begin=_begin)
+    root = tree()
     try:
+        if arguments[:1] == ["__complete"]:
+            from cli.completion import complete
+
+            return complete(root, arguments[1:], lambda: _api_of("festoon", "", "", dict.fromkeys(("tls", "tlsverify"))))
         result = root.invoke(name if name != "__main__.py" else "festoon", arguments, None)
         sys.stdout.flush()
     except CliFailure as e:
@@ -94,12 +111,66 @@ def run(program: str, arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def tree() -> Group:
+    """Every command."""
+    return Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS, begin=_begin, left_out=LEFT_OUT)
+
+
+@option("--config", help='Location of client config files (default "~/.docker")', default="")
+@option(
+    "--context", "-c", default="",
+    help='Name of the context to use to connect to the daemon (overrides DOCKER_HOST env var and default context set with "context use")',
+)
 @options("--host", "-H", help="Daemon socket to connect to")
 @switch("--debug", "-D", help="Enable debug mode")
+@option("--log-level", "-l", help='Set the logging level ("debug", "info", "warn", "error", "fatal")', default="info")
+@switch("--tls", help="Use TLS; implied by --tlsverify")
+@option("--tlscacert", help='Trust certs signed only by this CA (default "~/.docker/ca.pem")', default="")
+@option("--tlscert", help='Path to TLS certificate file (default "~/.docker/cert.pem")', default="")
+@option("--tlskey", help='Path to TLS key file (default "~/.docker/key.pem")', default="")
+@switch("--tlsverify", help="Use TLS and verify the remote")
 @switch("--version", "-v", help="Print version information and quit")
-def _begin(program: str, host: tuple[str, ...], **flags: Any) -> Api | None:
+def _begin(program: str, host: tuple[str, ...], config: str, context: str, **flags: Any) -> Api | None:
     if flags["version"]:
         print(f"Festoon version {VERSION}")
         return None
-    environment = os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST")
-    return Api(host[-1] if host else environment or DEFAULT_HOST, program)
+    if flags["log_level"] not in _LOG_LEVELS:
+        raise CliFailure(f"Unable to parse logging level: {flags['log_level']}", MISUSED)
+    if config:
+        os.environ["DOCKER_CONFIG"] = config
+    if host and context:
+        raise CliFailure("conflicting options: cannot specify both --host and --context")
+    return _api_of(program, host[-1] if host else "", context, flags)
+
+
+def _api_of(program: str, host: str, context: str, flags: dict[str, Any]) -> Api:
+    """The daemon that is meant: by flag, environment or context, in this order."""
+    given = host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or "")
+    tls = None
+    if not given:
+        from cli import contexts  # late: most people have none
+
+        name = contexts.current(context)
+        if name != contexts.DEFAULT:
+            return _api_of_context(program, name, context)
+    if any(flags[name] for name in ("tls", "tlsverify")) or given.startswith("tcp://"):
+        from cli import credentials
+        from cli.tls import wish_of
+
+        wish = wish_of(flags, credentials.path().parent)
+        tls = wish.context if wish is not None else None
+    return Api(given or DEFAULT_HOST, program, context=context, tls=tls)
+
+
+def _api_of_context(program: str, name: str, asked: str) -> Api:
+    """A context that is gone is said when the daemon is needed: `context` commands work without one."""
+    from cli import contexts
+    from cli.tls import wish_of_folder
+
+    try:
+        found = contexts.read(name)
+    except CliFailure as e:
+        return Api("", program, context=asked, trouble=f"Failed to initialize: unable to resolve docker endpoint: {e.message}")
+    endpoint = (found.get("Endpoints") or {}).get("docker") or {}
+    wish = wish_of_folder(contexts.tls_folder(name) / "docker", verify=not endpoint.get("SkipTLSVerify"))
+    return Api(contexts.host_of(found) or DEFAULT_HOST, program, context=asked, tls=wish.context if wish is not None else None)

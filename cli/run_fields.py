@@ -107,6 +107,43 @@ def _mode(text: str) -> bool:
     return bool(text) and set(text) <= set("rwm") and len(set(text)) == len(text)
 
 
+def parse_weight(text: str) -> dict[str, Any]:
+    """`/dev/sda:200`. Raises ValueError."""
+    path, colon, weight = text.rpartition(":")
+    if not colon or not path:
+        raise ValueError(f"bad format: {text}")
+    if not path.startswith("/dev/"):
+        raise ValueError(f"bad format for device path: {text}")
+    if not weight.isdigit() or (int(weight) and not 10 <= int(weight) <= 1000):
+        raise ValueError(f"invalid weight for device: {text}")
+    return {"Path": path, "Weight": int(weight)}
+
+
+def parse_gpus(text: str) -> dict[str, Any]:
+    """`all`, `2`, `device=0,driver=nvidia,capabilities=compute`: a DeviceRequest. Raises ValueError."""
+    made: dict[str, Any] = {"Driver": "", "Count": 0, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
+    for number, field in enumerate(text.split(",")):
+        key, equals, value = field.partition("=")
+        if not equals and number:
+            raise ValueError(f"invalid field '{field}' must be a key=value pair")
+        if not equals or key == "count":
+            count = value if equals else field
+            if count != "all" and not count.isdigit():
+                raise ValueError(f"invalid count ({count}): value must be either \"all\" or an integer: strconv.Atoi: parsing \"{count}\": invalid syntax")
+            made["Count"] = -1 if count == "all" else int(count)
+        elif key == "driver":
+            made["Driver"] = value
+        elif key == "device":
+            made["DeviceIDs"] = value.split(",")
+        elif key == "capabilities":
+            made["Capabilities"] = [[*value.split(","), "gpu"]]
+        else:
+            raise ValueError(f"unexpected key '{key}' in '{field}'")
+    if not made["Count"] and not made["DeviceIDs"]:
+        made["Count"] = 1
+    return made
+
+
 def parse_throttle(text: str) -> dict[str, Any]:
     """`/dev/x:1mb`, `/dev/x:100`. Raises ValueError."""
     path, between, rate = text.rpartition(":")

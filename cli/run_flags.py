@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cli import run_fields as fields
 from cli import service_fields
-from cli.flags import BYTES, DECIMAL, DURATION, INT, Decorator, FlagType, option, options, switch
+from cli.flags import BYTES, DECIMAL, DURATION, INT, UINT, Decorator, FlagType, option, options, switch
 from cli.run_networks import parse_network
 
 DEVICE_RULE: Final = FlagType("list", fields.parse_device_rule)
@@ -25,20 +25,27 @@ NETWORK: Final = FlagType("network", parse_network)
 STREAM: Final = FlagType("list", fields.parse_attach)
 ADDRESS: Final = FlagType("list", service_fields.parse_address)
 MOUNT: Final = FlagType("mount", service_fields.parse_mount)
+WEIGHT: Final = FlagType("list", fields.parse_weight)
+GPUS: Final = FlagType("gpu-request", fields.parse_gpus)
 ULIMIT: Final = FlagType("ulimit", service_fields.parse_ulimit)
 
 SHARED: Final[tuple[Decorator, ...]] = (
     options("--add-host", help="Add a custom host-to-IP mapping (host:ip)", type=HOST),
     options("--annotation", help="Add an annotation to the container (passed through to the OCI runtime)"),
     options("--attach", "-a", help="Attach to STDIN, STDOUT or STDERR", type=STREAM),
+    options("--blkio-weight-device", help="Block IO weight (relative device weight)", type=WEIGHT),
     option("--blkio-weight", help="Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)", type=INT),
     options("--cap-add", help="Add Linux capabilities"),
     options("--cap-drop", help="Drop Linux capabilities"),
     option("--cgroup-parent", help="Optional parent cgroup for the container", default=""),
     option("--cgroupns", help="Cgroup namespace to use (host|private)", default=""),
     option("--cidfile", help="Write the container ID to the file", default=""),
+    option("--cpu-count", help="CPU count (Windows only)", type=INT),
+    option("--cpu-percent", help="CPU percent (Windows only)", type=INT),
     option("--cpu-period", help="Limit CPU CFS (Completely Fair Scheduler) period", type=INT),
     option("--cpu-quota", help="Limit CPU CFS (Completely Fair Scheduler) quota", type=INT),
+    option("--cpu-rt-period", help="Limit CPU real-time period in microseconds", type=INT),
+    option("--cpu-rt-runtime", help="Limit CPU real-time runtime in microseconds", type=INT),
     option("--cpu-shares", "-c", help="CPU shares (relative weight)", type=INT),
     option("--cpus", help="Number of CPUs", type=DECIMAL),
     option("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)", default=""),
@@ -49,6 +56,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--device-read-iops", help="Limit read rate (IO per second) from a device", type=THROTTLE),
     options("--device-write-bps", help="Limit write rate (bytes per second) to a device", type=THROTTLE),
     options("--device-write-iops", help="Limit write rate (IO per second) to a device", type=THROTTLE),
+    switch("--disable-content-trust", help="Skip image verification"),
     options("--dns", help="Set custom DNS servers", type=ADDRESS),
     options("--dns-option", "--dns-opt", help="Set DNS options"),
     options("--dns-search", help="Set custom DNS search domains", type=DOMAIN),
@@ -57,6 +65,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--env", "-e", help="Set environment variables", type=ENVIRONMENT),
     options("--env-file", help="Read in a file of environment variables"),
     options("--expose", help="Expose a port or a range of ports"),
+    option("--gpus", help="GPU devices to add to the container ('all' to pass all GPUs)", type=GPUS),
     options("--group-add", help="Add additional groups to join"),
     option("--health-cmd", help="Command to run to check health"),
     option("--health-interval", help="Time between running the check (ms|s|m|h) (default 0s)", type=DURATION),
@@ -67,6 +76,10 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--hostname", "-h", help="Container host name", default=""),
     switch("--init", help="Run an init inside the container that forwards signals and reaps processes"),
     switch("--interactive", "-i", help="Keep STDIN open even if not attached"),
+    option("--io-maxbandwidth", help="Maximum IO bandwidth limit for the system drive (Windows only)", type=BYTES),
+    option("--io-maxiops", help="Maximum IOps limit for the system drive (Windows only)", type=UINT),
+    option("--isolation", help="Container isolation technology", default=""),
+    option("--kernel-memory", help="Kernel memory limit", type=BYTES),
     option("--ip", help="IPv4 address (e.g., 172.30.100.104)", default=""),
     option("--ip6", help="IPv6 address (e.g., 2001:db8::33)", default=""),
     option("--ipc", help="IPC mode to use", default=""),
@@ -104,10 +117,12 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--shm-size", help="Size of /dev/shm", type=BYTES),
     option("--stop-signal", help="Signal to stop the container", default=""),
     option("--stop-timeout", help="Timeout (in seconds) to stop a container", type=INT),
+    options("--storage-opt", help="Storage driver options for the container"),
     options("--sysctl", help="Sysctl options", type=SYSCTL),
     options("--tmpfs", help="Mount a tmpfs directory"),
     switch("--tty", "-t", help="Allocate a pseudo-TTY"),
     options("--ulimit", help="Ulimit options", type=ULIMIT),
+    switch("--use-api-socket", help="Bind mount Docker API socket and required auth"),
     option("--user", "-u", help="Username or UID (format: <name|uid>[:<group|gid>])", default=""),
     option("--userns", help="User namespace to use (host, remap)", default=""),
     option("--uts", help="UTS namespace to use", default=""),

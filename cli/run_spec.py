@@ -22,10 +22,13 @@ _HEALTH: Final = (
 _NUMBERS: Final = (
     ("memory", "Memory"), ("memory_swap", "MemorySwap"), ("memory_reservation", "MemoryReservation"), ("cpus", "NanoCpus"), ("cpu_shares", "CpuShares"),
     ("cpu_period", "CpuPeriod"), ("cpu_quota", "CpuQuota"), ("blkio_weight", "BlkioWeight"), ("shm_size", "ShmSize"), ("oom_score_adj", "OomScoreAdj"),
+    ("cpu_count", "CpuCount"), ("cpu_percent", "CpuPercent"), ("cpu_rt_period", "CpuRealtimePeriod"), ("cpu_rt_runtime", "CpuRealtimeRuntime"),
+    ("io_maxbandwidth", "IOMaximumBandwidth"), ("io_maxiops", "IOMaximumIOps"), ("kernel_memory", "KernelMemory"),
 )  # fmt: skip
 _TEXTS: Final = (
     ("cpuset_cpus", "CpusetCpus"), ("cpuset_mems", "CpusetMems"), ("cgroup_parent", "CgroupParent"), ("pid", "PidMode"), ("ipc", "IpcMode"),
     ("uts", "UTSMode"), ("cgroupns", "CgroupnsMode"), ("userns", "UsernsMode"), ("volume_driver", "VolumeDriver"), ("runtime", "Runtime"),
+    ("isolation", "Isolation"),
 )  # fmt: skip
 _LISTS: Final = (
     ("cap_add", "CapAdd"), ("cap_drop", "CapDrop"), ("dns_search", "DnsSearch"), ("dns_option", "DnsOptions"), ("group_add", "GroupAdd"),
@@ -33,6 +36,7 @@ _LISTS: Final = (
     ("add_host", "ExtraHosts"), ("dns", "Dns"), ("device_cgroup_rule", "DeviceCgroupRules"),
     ("ulimit", "Ulimits"), ("device_read_bps", "BlkioDeviceReadBps"), ("device_write_bps", "BlkioDeviceWriteBps"),
     ("device_read_iops", "BlkioDeviceReadIOps"), ("device_write_iops", "BlkioDeviceWriteIOps"), ("mount", "Mounts"),
+    ("blkio_weight_device", "BlkioWeightDevice"),
 )  # fmt: skip
 _SWITCHES: Final = (
     ("privileged", "Privileged"), ("read_only", "ReadonlyRootfs"), ("publish_all", "PublishAllPorts"), ("rm", "AutoRemove"),
@@ -86,6 +90,8 @@ def _check(flags: Flags) -> None:
     for name, valid, what in _MODES:
         if flags[name] not in ("", *valid) and not (name == "pid" and flags[name].startswith("container:")):
             raise CliFailure(f"--{name}: invalid {what} mode", MISUSED)
+    if flags["use_api_socket"]:
+        raise CliFailure("--use-api-socket is not supported: mount the daemon's socket by -v, and know that it is as good as root", MISUSED)
     if flags["log_driver"] == "none" and flags["log_opt"]:
         raise CliFailure("invalid logging opts for driver none", MISUSED)
 
@@ -136,6 +142,10 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
         host["MemorySwappiness"] = flags["memory_swappiness"]
     if flags["init"] is not None:
         host["Init"] = bool(flags["init"])
+    if flags["gpus"]:
+        host["DeviceRequests"] = [flags["gpus"]]
+    if flags["storage_opt"]:
+        host["StorageOpt"] = pairs(flags["storage_opt"])
     if flags["sysctl"]:
         host["Sysctls"] = pairs(flags["sysctl"])
     if flags["tmpfs"]:

@@ -54,7 +54,7 @@ class Command:
         self.name = name
         self.run = run
         self.optional = True  # whether the usage line says [OPTIONS]
-        self._flags = flags_of(run)
+        self.flags = flags_of(run)
         self._operands = operands
         self._summary = summary
         self._least = least
@@ -66,7 +66,7 @@ class Command:
     def invoke(self, path: str, words: Sequence[str], api: Any) -> Any:
         """Runs it, or shows its help. Raises CliFailure."""
         try:
-            found = read(self._flags, words, interspersed=self._interspersed)
+            found = read(self.flags, words, interspersed=self._interspersed)
         except Misuse as e:
             raise _with_usage(self, path, e.message) from e
         if _help_wanted(found):
@@ -101,7 +101,7 @@ class Command:
         return f"requires at least {least} and at most {_arguments(most)}"
 
     def usage_of(self, path: str) -> str:
-        parts = (path, "[OPTIONS]" if self.optional and self._flags else "", self._operands)
+        parts = (path, "[OPTIONS]" if self.optional and self.flags else "", self._operands)
         return "Usage:  " + " ".join(part for part in parts if part)
 
     def help_of(self, path: str) -> str:
@@ -110,7 +110,7 @@ class Command:
             text += "\nAliases:\n  " + ", ".join(f"{top} {alias}" for alias in self._aliases) + "\n"
         if self._examples:
             text += "\nExamples:\n" + "".join(f"  # {what}\n  {f'{path} {words}'.rstrip()}\n" for words, what in self._examples)
-        return text + ("\nOptions:\n" + _flag_lines(self._flags) if self._flags else "")
+        return text + ("\nOptions:\n" + _flag_lines(self.flags) if self.flags else "")
 
 
 def command(
@@ -147,18 +147,20 @@ class Group:
         lazy: Mapping[str, tuple[str, str]],
         aliases: Mapping[str, str] | None = None,
         begin: Function | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self._summary = summary
         self._lazy = lazy
         self._aliases = aliases or {}
         self._begin = begin
-        self._flags = () if begin is None else flags_of(begin)
+        self._left_out = left_out or {}
+        self.flags = () if begin is None else flags_of(begin)
 
     def invoke(self, path: str, words: Sequence[str], api: Any) -> Any:
         """Runs the command that the words name. Raises CliFailure."""
         try:
-            found = read(self._flags, words, interspersed=False)
+            found = read(self.flags, words, interspersed=False)
         except Misuse as e:
             raise _with_usage(self, path, e.message) from e
         if _help_wanted(found):
@@ -177,21 +179,43 @@ class Group:
     def _find(self, path: str, name: str) -> Command | Group:
         found = self._lazy.get(self._aliases.get(name, name))
         if found is None:
+            if name in self._left_out:
+                raise CliFailure(f"{path} {name}: {self._left_out[name]}.")
             usage = f"Usage:  {path}\n\n" if self._begin is None else ""
-            raise CliFailure(f"{_top(path)}: unknown command: {path} {name}\n\n{usage}Run '{path} --help' for more information")
+            nearest = self._nearest(name)
+            proposed = f"\n\nDid you mean '{path} {nearest}'?" if nearest else ""
+            raise CliFailure(f"{_top(path)}: unknown command: {path} {name}\n\n{usage}Run '{path} --help' for more information{proposed}")
+        return self._load(found)
+
+    @staticmethod
+    def _load(found: tuple[str, str]) -> Command | Group:
         module, _, attribute = found[0].partition(":")
         loaded = getattr(import_module(module), attribute)
         assert isinstance(loaded, (Command, Group))
         return loaded
+
+    def _nearest(self, name: str) -> str:
+        from difflib import get_close_matches  # for mistakes alone
+
+        return next(iter(get_close_matches(name, [*self._lazy, *self._aliases], n=1)), "")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What may be said after the group's own name, without aliases."""
+        return tuple(sorted(self._lazy))
+
+    def find(self, name: str) -> Command | Group | None:
+        """The command of this name or alias; None when there is none."""
+        return self._load(self._lazy[self._aliases.get(name, name)]) if self._aliases.get(name, name) in self._lazy else None
 
     def usage_of(self, path: str) -> str:
         return f"Usage:  {path}" + (" [OPTIONS] COMMAND [ARG...]" if self._begin is not None else "")
 
     def help_of(self, path: str) -> str:
         rows = [f"  {name:<11} {summary}" for name, (_, summary) in sorted(self._lazy.items())]
-        tail = "\nOptions:\n" + _flag_lines(self._flags) if self._flags else ""
+        tail = "\nOptions:\n" + _flag_lines(self.flags) if self.flags else ""
         listed = "\n".join(rows)
-        usage = f"Usage:  {path} {'[OPTIONS] ' if self._flags else ''}COMMAND"
+        usage = f"Usage:  {path} {'[OPTIONS] ' if self.flags else ''}COMMAND"
         return f"{usage}\n\n{self._summary}\n\nCommands:\n{listed}\n{tail}\nRun '{path} COMMAND --help' for more information on a command."
 
 

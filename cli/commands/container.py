@@ -255,8 +255,13 @@ def kill(api: Api, arguments: tuple[str, ...], signal: str) -> int:
 
 @command("start", "CONTAINER [CONTAINER...]", summary="Start one or more stopped containers", least=1, most=None)
 @switch("--attach", "-a", help="Attach STDOUT/STDERR and forward signals")
+@option("--checkpoint", help="Restore from this checkpoint", default="")
+@option("--checkpoint-dir", help="Use a custom checkpoint storage directory", default="")
+@option("--detach-keys", help="Override the key sequence for detaching a container", default="")
 @switch("--interactive", "-i", help="Attach container's STDIN")
-def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive: bool | None) -> int:
+def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive: bool | None, detach_keys: str, **checkpoints: str) -> int:
+    if any(checkpoints.values()):
+        raise CliFailure("Festoon makes no checkpoints of containers, so there is none to start from")
     if not attach and not interactive:
         failed: list[str] = []
 
@@ -276,7 +281,7 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
     name = arguments[0]
     found = api.get(f"/containers/{reference(name)}/json")
     tty = bool((found.get("Config") or {}).get("Tty"))
-    query = {"stream": True, "stdout": True, "stderr": True, "stdin": bool(interactive)}
+    query = {"stream": True, "stdout": True, "stderr": True, "stdin": bool(interactive), "detachKeys": detach_keys}
     with api.hijack(f"/containers/{found['Id']}/attach", **query) as (connected, early):
         api.post(f"/containers/{found['Id']}/start")
         attached(connected, early, tty=tty, interactive=bool(interactive), resize=None)

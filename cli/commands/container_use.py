@@ -86,6 +86,8 @@ def memory(found: Mapping[str, Any]) -> tuple[int, int]:
 @option("--blkio-weight", help="Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)", type=INT)
 @option("--cpu-period", help="Limit CPU CFS (Completely Fair Scheduler) period", type=INT)
 @option("--cpu-quota", help="Limit CPU CFS (Completely Fair Scheduler) quota", type=INT)
+@option("--cpu-rt-period", help="Limit the CPU real-time period in microseconds", type=INT)
+@option("--cpu-rt-runtime", help="Limit the CPU real-time runtime in microseconds", type=INT)
 @option("--cpu-shares", "-c", help="CPU shares (relative weight)", type=INT)
 @option("--cpus", help="Number of CPUs", type=DECIMAL)
 @option("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)")

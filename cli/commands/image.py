@@ -14,6 +14,7 @@ from cli.failures import ApiFailure, CliFailure, each
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import short_id
+from cli.platforms import PLATFORM, PLATFORMS, Platform, platform_query, require
 from cli.units import human_duration, human_size
 from cli.usage import Group, command
 from cluster.wire.http_client import Answer
@@ -39,6 +40,7 @@ image = Group(
         "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
     },
     aliases={"list": "ls", "remove": "rm"},
+    left_out={"build": "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"},
 )
 
 _HEADERS: Final = {
@@ -65,7 +67,10 @@ _WITH_DIGESTS: Final = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Si
 @option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--no-trunc", help="Don't truncate output")
 @switch("--quiet", "-q", help="Only show image IDs")
+@switch("--tree", help="List multi-platform images as a tree (EXPERIMENTAL)")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    if flags["tree"]:
+        raise CliFailure("--tree is not supported: an image has one platform here")
     wanted = filters_of(flags["filter"]) or {}
     if arguments:
         wanted.setdefault("reference", []).append(arguments[0])
@@ -107,17 +112,23 @@ def _rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> It
     "inspect", "IMAGE [IMAGE...]", summary="Display detailed information on one or more images", least=1, most=None
 )
 @option("--format", "-f", help=FORMAT_HELP, default="")
-def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
-    return inspect_all(arguments, lambda name: api.get(f"/images/{reference(name)}/json"), format)
+@option("--platform", help="Inspect a specific platform of the multi-platform image", type=PLATFORM)
+def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platform | None) -> int:
+    def get(name: str) -> Any:
+        require(api, [name], platform)
+        return api.get(f"/images/{reference(name)}/json")
+
+    return inspect_all(arguments, get, format)
 
 
 @command("load", summary="Load an image from a tar archive or STDIN", aliases=["image load", "load"])
 @option("--input", "-i", help="Read from tar archive file, instead of STDIN", default="")
+@option("--platform", help="Load only the given platform variant", type=PLATFORM)
 @switch("--quiet", "-q", help="Suppress the load output")
-def load(api: Api, arguments: tuple[str, ...], input: str, quiet: bool | None) -> int:
+def load(api: Api, arguments: tuple[str, ...], input: str, platform: Platform | None, quiet: bool | None) -> int:
     if not input and sys.stdin.isatty():
         raise CliFailure("requested load from stdin, but stdin is empty")
-    with _opened(input) as file, api.stream("POST", "/images/load", _pieces(file), _TAR, quiet=bool(quiet)) as answer:
+    with _opened(input) as file, api.stream("POST", "/images/load", _pieces(file), _TAR, quiet=bool(quiet), platform=platform_query(platform)) as answer:
         _show_messages(answer)
     return 0
 
@@ -156,8 +167,10 @@ def import_(
 @command("rm", "IMAGE [IMAGE...]", summary="Remove one or more images", least=1, most=None, aliases=["image rm", "image remove", "rmi"])
 @switch("--force", "-f", help="Force removal of the image")
 @switch("--no-prune", help="Do not delete untagged parents")
-def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None) -> int:
+@options("--platform", help="Remove only the given platform variant", type=PLATFORMS)
+def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None, platform: tuple[Platform, ...]) -> int:
     def remove(name: str) -> None:
+        require(api, [name], *platform)
         try:
             gone = api.delete(f"/images/{reference(name)}", force=bool(force), noprune=bool(no_prune))
         except ApiFailure as e:

@@ -17,6 +17,7 @@ system_ = Group(
     summary="Manage Festoon",
     lazy={
         "df": ("cli.commands.system_use:df", "Show disk usage"),
+        "dial-stdio": ("cli.commands.dial:dial_stdio", "Proxy the stdio stream to the daemon connection. Should not be invoked manually."),
         "events": ("cli.commands.system:events", "Get real time events from the server"),
         "halt": ("cli.commands.installation:halt", "Stop every container for a shutdown of this machine"),
         "info": ("cli.commands.system:info", "Display system-wide information"),

@@ -10,6 +10,7 @@ from cli import credentials
 from cli.api import Api, reference
 from cli.failures import CliFailure
 from cli.flags import option, switch
+from cli.platforms import PLATFORM, require
 from cli.transfer import Transfer
 from cli.usage import command
 from cluster.model.reference import InvalidReference, Reference, parse
@@ -38,6 +39,7 @@ def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @command("push", "NAME[:TAG]", summary="Upload an image to a registry", least=1, most=1, aliases=["image push", "push"])
 @switch("--all-tags", "-a", help="Push all tags of an image to the repository")
 @switch("--disable-content-trust", help="Skip image signing")
+@option("--platform", help="Push a platform-specific manifest as a single-platform image to the registry", type=PLATFORM)
 @switch("--quiet", "-q", help="Suppress verbose output")
 def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     wanted = _parsed(arguments[0])
@@ -52,6 +54,7 @@ def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         tags = [wanted.tag or "latest"]
         if not (wanted.tag or wanted.digest or quiet):
             print("Using default tag: latest", flush=True)
+    require(api, [f"{wanted.familiar_repository}{'@' if wanted.digest else ':'}{wanted.digest or tag}" for tag in tags], flags["platform"])
     for tag in tags:
         target = f"/images/{reference(wanted.familiar_repository)}/push"
         with api.stream("POST", target, b"", credentials.header_for(wanted.domain), tag=wanted.digest or tag) as answer:

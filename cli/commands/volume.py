@@ -7,10 +7,10 @@ from typing import Any, Final
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import CliFailure, each
-from cli.flags import FILTER, option, options, switch
+from cli.flags import BYTES, FILTER, MAP, option, options, switch
 from cli.listing import Listing, label_of
 from cli.output import natural
-from cli.service_flags import LABEL
+from cli.service_flags import LABEL, flagged
 from cli.shapes import VOLUME
 from cli.units import human_size
 from cli.usage import Group, command
@@ -24,6 +24,7 @@ volume = Group(
         "ls": ("cli.commands.volume:ls", "List volumes"),
         "prune": ("cli.commands.volume:prune", "Remove unused local volumes"),
         "rm": ("cli.commands.volume:rm", "Remove one or more volumes"),
+        "update": ("cli.commands.volume:update", "Update a volume (cluster volumes only)"),
     },
     aliases={"list": "ls", "remove": "rm"},
 )
@@ -52,12 +53,30 @@ def confirmed(question: str) -> bool:
         return False
 
 
+NO_CLUSTER_VOLUMES: Final = "cluster volumes need a CSI plugin, and Festoon runs no plugins"
+_CLUSTER: Final = (
+    option("--availability", help='Cluster Volume availability ("active", "pause", "drain")'),
+    option("--group", help="Cluster Volume group (cluster volumes)"),
+    option("--limit-bytes", help="Minimum size of the Cluster Volume in bytes", type=BYTES),
+    option("--required-bytes", help="Maximum size of the Cluster Volume in bytes", type=BYTES),
+    option("--scope", help='Cluster Volume access scope ("single", "multi")'),
+    options("--secret", help="Cluster Volume secrets", type=MAP),
+    option("--sharing", help='Cluster Volume access sharing ("none", "readonly", "onewriter", "all")'),
+    options("--topology-preferred", help="A topology that the Cluster Volume would be preferred in"),
+    options("--topology-required", help="A topology that the Cluster Volume must be accessible from"),
+    option("--type", help='Cluster Volume access type ("mount", "block")'),
+)
+
+
 @command("create", "[VOLUME]", summary="Create a volume", most=1)
 @option("--driver", "-d", help="Specify volume driver name", default="local")
 @options("--label", help="Set metadata for a volume", type=LABEL)
 @option("--name", help="Specify volume name", default="")
 @options("--opt", "-o", help="Set driver specific options")
-def create(api: Api, arguments: tuple[str, ...], driver: str, label: tuple[str, ...], name: str, opt: tuple[str, ...]) -> int:
+@flagged(_CLUSTER)
+def create(api: Api, arguments: tuple[str, ...], driver: str, label: tuple[str, ...], name: str, opt: tuple[str, ...], **cluster: Any) -> int:
+    if any(cluster.values()):
+        raise CliFailure(NO_CLUSTER_VOLUMES)
     if arguments and name:
         raise CliFailure("conflicting options: cannot specify a volume name through both --name and as a positional arg")
     body = {"Name": arguments[0] if arguments else name, "Driver": driver, "DriverOpts": pairs(opt), "Labels": pairs(label)}
@@ -74,9 +93,10 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
 @command("ls", summary="List volumes", aliases=["volume ls", "volume list"])
 @options("--filter", "-f", help='Provide filter values (e.g. "dangling=true")', type=FILTER)
 @option("--format", help=LIST_FORMAT_HELP, default="")
+@switch("--cluster", help="Display only cluster volumes, and use cluster volume list formatting")
 @switch("--quiet", "-q", help="Only display volume names")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    found = api.get("/volumes", filters=filters_of(flags["filter"]))["Volumes"] or []
+    found = [] if flags["cluster"] else api.get("/volumes", filters=filters_of(flags["filter"]))["Volumes"] or []  # there are no cluster volumes
     found.sort(key=lambda v: natural(v["Name"]))
     rows = [_row(v) for v in found]
     print(LISTING.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
@@ -116,3 +136,10 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
         print(name)
 
     return each(arguments, remove)
+
+
+@command("update", "[VOLUME]", summary="Update a volume (cluster volumes only)", least=1, most=1)
+@option("--availability", help='Cluster Volume availability ("active", "pause", "drain")', default="active")
+def update(api: Api, arguments: tuple[str, ...], availability: str) -> int:
+    api.get(f"/volumes/{reference(arguments[0])}")
+    raise CliFailure("Can only update cluster volumes")

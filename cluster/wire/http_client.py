@@ -7,12 +7,15 @@ Owns one connection per exchange; never retries. Addresses: a path, `unix:///pat
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cluster.wire.http_answer import ClientSide
 from cluster.wire.http_events import Headers, HttpError, ResponseHead, Signal
+
+if TYPE_CHECKING:
+    from ssl import SSLContext  # imported by who speaks TLS
 
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 """Longest answer that `HttpClient.request` keeps in memory."""
@@ -97,8 +100,10 @@ class Answer:
 class HttpClient:
     """Exchanges with one server. Each opens a connection of its own; a unix socket makes that cheap."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: Callable[[], SSLContext] | None = None) -> None:
+        """`tls`: makes the TLS to speak with, of a tcp:// address."""
         self.address = address
+        self._tls = tls
 
     def request(self, method: str, target: str, *, body: Body = b"", headers: Headers = ()) -> Whole:
         """One exchange. Raises ConnectionFailed."""
@@ -109,7 +114,7 @@ class HttpClient:
     def stream(self, method: str, target: str, *, body: Body = b"", headers: Headers = ()) -> Iterator[Answer]:
         """One exchange whose answer is read piece by piece; leaving the block closes the connection. Raises
         ConnectionFailed."""
-        with self._connect() as connected:
+        with self.connect() as connected:
             wire = _Wire(connected)
             wire.send_request(method, target, body, headers)
             yield Answer(wire.head(), wire)
@@ -121,7 +126,7 @@ class HttpClient:
         """Ask for the raw connection: (socket, bytes that came already) in the block; or the answer, when the server
         refused. Raises ConnectionFailed."""
         upgrade = (("Connection", "Upgrade"), ("Upgrade", "tcp"))
-        with self._connect() as connected:
+        with self.connect() as connected:
             wire = _Wire(connected)
             wire.send_request(method, target, body, (*headers, *upgrade))
             head = wire.head(switching=True)
@@ -130,12 +135,15 @@ class HttpClient:
             else:
                 yield Whole(head.status, head.headers, Answer(head, wire).read())
 
-    def _connect(self) -> socket.socket:
+    def connect(self) -> socket.socket:
+        """A connection on which nothing was said yet. Raises ConnectionFailed."""
         family, where = _parse(self.address)
         made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             made.settimeout(CONNECT_TIMEOUT_S)
             made.connect(where)
+            if self._tls is not None and isinstance(where, tuple):
+                made = self._tls().wrap_socket(made, server_hostname=where[0])
             made.settimeout(None)
         except OSError as e:
             made.close()
