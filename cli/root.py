@@ -74,6 +74,7 @@ _COMMANDS: Final = {
     "import": ("cli.commands.image:import_", "Import the contents from a tarball to create a filesystem image"),
     "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
 }
+MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic", "trace")
 _BUILD: Final = "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"
 LEFT_OUT: Final = {
@@ -147,8 +148,8 @@ def _api_of(program: str, host: str, context: str, flags: dict[str, Any]) -> Api
     """The daemon that is meant: by flag, environment or context, in this order."""
     given = host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or "")
     tls = None
-    if not given:
-        from cli import contexts  # late: most people have none
+    if not given and (context or os.environ.get("DOCKER_CONTEXT") or _has_chosen_context()):
+        from cli import contexts  # late: most people have none, and hashing names costs milliseconds
 
         name = contexts.current(context)
         if name != contexts.DEFAULT:
@@ -160,6 +161,16 @@ def _api_of(program: str, host: str, context: str, flags: dict[str, Any]) -> Api
         wish = wish_of(flags, credentials.path().parent)
         tls = wish.context if wish is not None else None
     return Api(given or DEFAULT_HOST, program, context=context, tls=tls)
+
+
+def _has_chosen_context() -> bool:
+    """Whether the client's configuration may name one."""
+    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    try:
+        with open(f"{folder}/config.json", "rb") as file:
+            return b'"currentContext"' in file.read(MAX_CONFIG_BYTES)
+    except OSError:
+        return False
 
 
 def _api_of_context(program: str, name: str, asked: str) -> Api:

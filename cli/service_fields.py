@@ -316,6 +316,24 @@ def capability(text: str) -> str:
     return name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}"
 
 
+def parse_generic_resource(text: str) -> dict[str, Any]:
+    """`gpu=2`: a GenericResource. Raises ValueError."""
+    kind, equals, value = text.partition("=")
+    if not equals or not kind or not value:
+        raise ValueError(f"invalid generic-resource request `{text}`, expected 'kind=value'")
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError(f"invalid generic-resource request `{text}`, Named Generic Resources is not supported for service create or update")
+    return {"DiscreteResourceSpec": {"Kind": kind, "Value": int(value)}}
+
+
+def generic_resources(present: Iterable[dict[str, Any]], added: Iterable[dict[str, Any]], removed: Iterable[str]) -> list[dict[str, Any]]:
+    """By kind: without the removed ones; an added one replaces what there was."""
+    by_kind = {(one.get("DiscreteResourceSpec") or one.get("NamedResourceSpec") or {}).get("Kind", ""): one for one in present}
+    for kind in removed:
+        by_kind.pop(kind, None)
+    return list((by_kind | {one["DiscreteResourceSpec"]["Kind"]: one for one in added}).values())
+
+
 def tagged(image: str) -> str:
     """An image reference with its tag: `busybox` is `busybox:latest`; digests and what isn't a reference stay as
     they are."""

@@ -26,6 +26,7 @@ PREFERENCE: Final = FlagType("pref", fields.parse_preference)
 COMMAND: Final = FlagType("command", fields.parse_words)
 SECRET: Final = FlagType("secret", dependency_fields.parse_secret)
 CONFIG: Final = FlagType("config", dependency_fields.parse_config)
+RESOURCE: Final = FlagType("list", fields.parse_generic_resource)
 
 
 def _policy(kind: str, verb: str, actions: str) -> list[Decorator]:
@@ -41,6 +42,7 @@ def _policy(kind: str, verb: str, actions: str) -> list[Decorator]:
 
 
 SHARED: Final[tuple[Decorator, ...]] = (
+    option("--credential-spec", help="Credential spec for managed service account (Windows only)"),
     switch("--detach", "-d", help="Exit immediately instead of waiting for the service to converge"),
     switch("--dry-run", help="Show what would be placed where and what would be stopped, and change nothing"),
     option("--endpoint-mode", help="Endpoint mode (vip or dnsrr)"),
@@ -48,6 +50,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--health-cmd", help="Command to run to check health"),
     option("--health-interval", help="Time between running the check (ms|s|m|h)", type=DURATION),
     option("--health-retries", help="Consecutive failures needed to report unhealthy", type=INT),
+    option("--health-start-interval", help="Time between running the check during the start period (ms|s|m|h)", type=DURATION),
     option("--health-start-period", help="Start period before counting retries (ms|s|m|h)", type=DURATION),
     option("--health-timeout", help="Maximum time to allow one check to run (ms|s|m|h)", type=DURATION),
     option("--hostname", help="Container hostname"),
@@ -88,6 +91,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
 )
 
 CREATE: Final[tuple[Decorator, ...]] = (
+    options("--generic-resource", help="User defined resources", type=RESOURCE),
     options("--cap-add", help="Add Linux capabilities"),
     options("--cap-drop", help="Drop Linux capabilities"),
     options("--config", help="Specify configurations to expose to the service", type=CONFIG),
@@ -115,6 +119,8 @@ CREATE: Final[tuple[Decorator, ...]] = (
 )
 
 UPDATE: Final[tuple[Decorator, ...]] = (
+    options("--generic-resource-add", help="Add a Generic resource", type=RESOURCE),
+    options("--generic-resource-rm", help="Remove a Generic resource"),
     option("--args", help="Service command args", type=COMMAND),
     options("--cap-add", help="Add Linux capabilities"),
     options("--cap-drop", help="Drop Linux capabilities"),

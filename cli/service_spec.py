@@ -29,6 +29,7 @@ _POLICY: Final = (
 _HEALTH: Final = (
     ("health_interval", "Interval"),
     ("health_timeout", "Timeout"),
+    ("health_start_interval", "StartInterval"),
     ("health_start_period", "StartPeriod"),
     ("health_retries", "Retries"),
 )
@@ -45,6 +46,7 @@ POLICY_DEFAULTS: Final[Mapping[str, Any]] = {
 def build(image: str, arguments: Sequence[str], flags: Flags, environment: Sequence[str]) -> Spec:
     """The spec to post. `environment`: the container's, complete. Raises CliFailure where flags contradict each
     other."""
+    refuse_credential_spec(flags)
     task: Spec = {
         "ContainerSpec": _container(image, arguments, flags, environment),
         "Resources": {"Limits": limits(flags), "Reservations": reservations(flags)},
@@ -151,7 +153,8 @@ def limits(flags: Flags) -> Spec:
 
 
 def reservations(flags: Flags) -> Spec:
-    return _given(NanoCPUs=flags["reserve_cpu"], MemoryBytes=flags["reserve_memory"])
+    generic = fields.generic_resources((), flags["generic_resource"], ())
+    return _given(NanoCPUs=flags["reserve_cpu"], MemoryBytes=flags["reserve_memory"], GenericResources=generic)
 
 
 def policy(
@@ -188,6 +191,12 @@ def health(flags: Flags, before: Mapping[str, Any]) -> Spec | None:
     if command is not None:
         made = {"Test": ["CMD-SHELL", command], **{k: v for k, v in made.items() if k != "Test"}}
     return made | given
+
+
+def refuse_credential_spec(flags: Flags) -> None:
+    """Raises CliFailure when one was given."""
+    if flags["credential_spec"]:
+        raise CliFailure("credential specs are for Windows containers, which Festoon does not run")
 
 
 def _given(**values: Any) -> Spec:

@@ -20,6 +20,7 @@ Spec = dict[str, Any]
 
 def apply(spec: Spec, flags: Flags, resolve: Callable[[str], str], identified: Callable[[str, Sequence[Spec]], list[Spec]]) -> None:
     """Change the spec. `resolve` gives the id of a network's name, `identified` references to secrets or configs with their ids. Raises CliFailure."""
+    service_spec.refuse_credential_spec(flags)
     task: Spec = spec.setdefault("TaskTemplate", {})
     container = task.setdefault("ContainerSpec", {})
     _container(container, flags)
@@ -29,6 +30,13 @@ def apply(spec: Spec, flags: Flags, resolve: Callable[[str], str], identified: C
             container[name] = dependency_fields.updated(container.get(name) or (), word, identified(word, added), removed)
     _scale(spec, flags)
     _resources(task, flags)
+    if flags["generic_resource_add"] or flags["generic_resource_rm"]:
+        resources: Spec = task.get("Resources") or {}
+        reserved: Spec = resources.get("Reservations") or {}
+        task["Resources"] = resources | {"Reservations": reserved}
+        reserved["GenericResources"] = fields.generic_resources(
+            reserved.get("GenericResources") or (), flags["generic_resource_add"], flags["generic_resource_rm"]
+        )
     restart = task.get("RestartPolicy") or service_spec.RESTART_DEFAULTS
     _put(task, "RestartPolicy", service_spec.restart_policy(flags, restart))
     _placement(task, flags)

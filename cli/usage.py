@@ -102,7 +102,7 @@ class Command:
 
     def usage_of(self, path: str) -> str:
         parts = (path, "[OPTIONS]" if self.optional and self.flags else "", self._operands)
-        return "Usage:  " + " ".join(part for part in parts if part)
+        return "Usage:  " + " ".join(part for part in parts if part).replace("{top}", _top(path))
 
     def help_of(self, path: str) -> str:
         text, top = f"{self.usage_of(path)}\n\n{self._summary}\n", _top(path)

@@ -34,8 +34,8 @@ def split(text: str) -> tuple[str, str]:
     return container, path
 
 
-@command("cp", "CONTAINER:SRC_PATH DEST_PATH|-", summary="Copy files/folders between a container and the local filesystem", least=2, most=2,
-         aliases=["container cp", "cp"])  # fmt: skip
+@command("cp", "CONTAINER:SRC_PATH DEST_PATH|-\n\t{top} cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH", least=2, most=2,
+         summary="Copy files/folders between a container and the local filesystem", aliases=["container cp", "cp"])  # fmt: skip
 @switch("--archive", "-a", help="Archive mode (copy all uid/gid information)")
 @switch("--follow-link", "-L", help="Always follow symbol link in SRC_PATH")
 @switch("--quiet", "-q", help="Suppress progress output during copy")

@@ -72,4 +72,8 @@ def test_each_program_reads_the_others_contexts(tmp_path: Path) -> None:
     assert run(FESTOON, ["context", "show"], tmp_path)[1] == "ours\n"
     for program in ("docker", FESTOON):
         assert run(program, ["context", "ls", "-q"], tmp_path)[1] == "default\nours\ntheirs\n"
-        assert run(program, ["context", "export", "ours", "-"], tmp_path) == run("docker", ["context", "export", "ours", "-"], tmp_path)
+        assert run(program, ["context", "export", "ours", f"{Path(program).name}.tar"], tmp_path)[0] == 0
+    assert run("docker", ["context", "import", "of-ours", "festoon.tar"], tmp_path)[0] == 0
+    assert run(FESTOON, ["context", "import", "of-theirs", "docker.tar"], tmp_path)[0] == 0
+    for name in ("of-ours", "of-theirs"):
+        assert run(FESTOON, ["context", "inspect", name, "--format", "{{.Endpoints.docker.Host}}"], tmp_path)[1] == "tcp://h:2375\n"
