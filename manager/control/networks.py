@@ -49,7 +49,9 @@ def remove(store: Store, request: Remove, now_ns: int, rng: Random) -> tuple[tup
         if any(a.target == network.id for a in (*service.spec.task.networks, *service.spec.networks)):
             raise FailedPrecondition(f"network {network.id} is in use by service {service.id}")
     for task in store.all(Kind.TASK):
-        if any(a.network_id == network.id for a in task.networks) and _may_hold(task):
+        # The planner stops the tasks of a service that has gone, in a moment or by now: who removes a stack must not run into its not having done so yet.
+        stays = store.get(Kind.SERVICE, task.service_id) is not None
+        if stays and any(a.network_id == network.id for a in task.networks) and _may_hold(task):
             raise FailedPrecondition(f"network {network.id} is in use by task {task.id}")
     for node in store.all(Kind.NODE):
         if node.status.state is not NodeState.DOWN and (held := next((c for c in node.containers if c.network_id == network.id), None)):

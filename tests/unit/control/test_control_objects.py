@@ -113,14 +113,16 @@ def test_a_network_that_a_service_uses_stays() -> None:
 def test_a_network_stays_while_a_task_may_hold_it(state: TaskState, desired: TaskState, node_state: NodeState, stays: bool) -> None:
     task = Task(
         TaskId("task"),
-        ServiceId("gone"),
+        ServiceId("svc"),
         TASK_SPEC,
         node_id=NodeId("one"),
         status=TaskStatus(state),
         desired_state=desired,
         networks=(TaskNetwork(NetworkId("net"), "10.0.1.3/24"),),
     )
-    store = store_of(Network(NetworkId("net"), NetworkSpec("mynet")), node("one", node_state), task)
+    known = (Network(NetworkId("net"), NetworkSpec("mynet")), node("one", node_state), task)
+    networks.remove(store_of(*known), Remove("net"), NOW, RNG)  # its service has gone, and the planner is about to stop it
+    store = store_of(*known, Service(ServiceId("svc"), ServiceSpec("web", TASK_SPEC)))
     if stays:
         with pytest.raises(FailedPrecondition, match=r"^network net is in use by task task$"):
             networks.remove(store, Remove("net"), NOW, RNG)
