@@ -28,6 +28,7 @@ from agent.containers import Containers
 from agent.engine.metrics import listen, run_metrics
 from agent.engine.server import run_engine
 from agent.events import EventBus
+from agent.image_passing import serve_images
 from agent.membership import Membership
 from agent.networks import Networks
 from agent.node import Node
@@ -120,7 +121,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
             files = ContainerFiles(store, images, volumes)
             containers = Containers(store, images, networks, supervisor, events, volumes, files, remapping)
             tracing = Tracing(fabric, networks, description.hostname, containers.records)
-            handlers = {**tracing.handlers(), "node.capture": serve_captures(containers, networks)}
+            handlers = {**tracing.handlers(), "node.capture": serve_captures(containers, networks), **serve_images(images)}
             swarm = Membership(settings.root, settings.run, containers, networks, description, pulls, handlers, settings.speak)
             yield Node(
                 settings.root, settings.run, description.hostname, machine.engine_id(settings.root), VERSION, time.time_ns(), description, containers, images,

@@ -103,6 +103,7 @@ class Membership:
         self._worker: Worker | None = None
         self._background: trio.Nursery | None = None
         networks.attachments.cluster = self
+        pulls.managers = self
         self._busy = self._changing_role = False
         self._refused = ""  # the swarm has removed this node: why it does nothing any more
 
@@ -278,11 +279,23 @@ class Membership:
 
     async def attach(self, request: Attach) -> Attached:
         """Ask for an address on an attachable overlay for a container of this node's own. Raises what the managers say, Unavailable."""
-        if self._session is None:
-            raise Unavailable(NOT_IN_SWARM)
-        answer = await self._session.call("agent.attach", request)
+        answer = await self.ask("agent.attach", request)
         assert isinstance(answer, Attached)
         return answer
+
+    async def ask(self, name: str, request: object) -> Any:
+        """A call that every node may make, worker or manager. Raises what the managers say, Unavailable."""
+        if self._session is None:
+            raise Unavailable(NOT_IN_SWARM)
+        return await self._session.call(name, request)
+
+    @asynccontextmanager
+    async def listen(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
+        """The same for a stream."""
+        if self._session is None:
+            raise Unavailable(NOT_IN_SWARM)
+        async with self._session.stream(name, request) as items:
+            yield items
 
     def detach(self, attachment_id: str) -> None:
         """Say that it is over, in the background: without a manager the next session's beginning says so."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from agent import image_passing
 from cluster.model.errors import ClusterError
 from cluster.model.reference import Reference, parse
 from runtime.errors import BadImage, NoSuchImage, RegistryFailed
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from runtime.images.pusher import Pushed, Pusher
 
 log = logging.getLogger("festoon.pulls")
+NODES_TRIED = 3
+"""That an image may be taken from, one after the other, before its registry is asked."""
+
 PARTIAL = "partial"
 """Beside the store's own folders."""
 
@@ -56,6 +60,8 @@ class Pulls:
     def __init__(self, images: ImageStore, root: Path, registries: Registries) -> None:
         self._images, self._partial, self.registries = images, root / PARTIAL, registries
         self._running: dict[Key, _Pull] = {}
+        self.managers: image_passing.Managers | None = None  # while the node may ask them
+        self._passing: dict[str, trio.Lock] = {}  # by image
         self._programs: tuple[Puller, Pusher] | None = None
 
     async def pull(self, name: Reference, report: Report, credentials: Credentials = ANONYMOUS, platform: Platform | None = None) -> Pulled:
@@ -93,18 +99,55 @@ class Pulls:
             running.done.set()
 
     async def ensure(self, image: str, registry_auth: str = "") -> None:
-        """For a task: pull the image if it is not here. `registry_auth` is an X-Registry-Auth. Raises NoSuchImage, as when nobody had ever heard
-        of a registry; why is in the log."""
+        """For a task: bring the image here if it is not, from its registry or from another node. One whose digest is not said is asked of the other nodes
+        first, so that all run the same. `registry_auth` is an X-Registry-Auth. Raises NoSuchImage, as when nobody had ever heard of a registry; why is in
+        the log."""
         try:
             await trio.to_thread.run_sync(self._images.get, image)
             return
         except NoSuchImage as error:
             missing = error
+        name = parse(image)
+        if not name.digest and await self._passed_on(image):
+            return
         try:
-            await self.pull(parse(image), _unheard, auth.from_header(registry_auth))
+            await self.pull(name, _unheard, auth.from_header(registry_auth))
         except (RegistryFailed, BadImage, ClusterError) as error:
             log.warning("pulling image failed", extra={"fields": {"image": image, "error": str(error)}})
+            if name.digest and await self._passed_on(image):
+                return
             raise missing from error
+
+    async def _passed_on(self, image: str) -> bool:
+        """Whether another node had it and it is here now; the next one is asked when the first goes away in the middle."""
+        if self.managers is None:
+            return False
+        lock = self._passing.setdefault(image, trio.Lock())
+        try:
+            async with lock:
+                for _ in range(NODES_TRIED):
+                    if await trio.to_thread.run_sync(self._has, image):
+                        return True
+                    source = await image_passing.look(self.managers, image)
+                    if source is None:
+                        return False
+                    puller, _ = await self._loaded()
+                    try:
+                        await puller.take(source, source.manifest, parse(image).with_default_tag(), _unheard)
+                        return True
+                    except (RegistryFailed, BadImage, OSError) as error:
+                        log.warning("an image was not passed on", extra={"fields": {"image": image, "error": str(error)}})
+                return False
+        finally:
+            if not lock.statistics().tasks_waiting:
+                self._passing.pop(image, None)
+
+    def _has(self, image: str) -> bool:
+        try:
+            self._images.get(image)
+        except NoSuchImage:
+            return False
+        return True
 
     async def push(self, name: Reference, report: Report, credentials: Credentials) -> Pushed:
         """Raises NoSuchImage, RegistryFailed, OSError."""

@@ -51,6 +51,7 @@ from manager.capturing import pass_captures_on
 from manager.control import joining
 from manager.control.server import Control
 from manager.dispatcher.server import Dispatcher
+from manager.image_passing import ImagePassing
 from manager.leader import Leader
 from manager.log_broker import LogBroker
 from manager.peers import Peers
@@ -82,6 +83,7 @@ class Reign:
         self._control = Control(store, driver, time_ns, SystemRandom(), self.managers)
         self._leader = Leader(store, driver, time_ns, Random(os.urandom(32)))  # noqa: S311  seeded by the system
         self._broker = LogBroker(store, self._dispatcher.session_of)
+        self._images = ImagePassing(store, self._dispatcher.session_of, SystemRandom())
         self._tracing = TraceBroker(store, self._dispatcher.session_of, SystemRandom())
         self._roles = RoleManager(store, driver, me, time_ns)
         self.handlers: dict[str, Handler] = {
@@ -104,6 +106,8 @@ class Reign:
             "control.raft_snapshot": self._raft_snapshot,
             "control.logs": self._broker.logs,
             "control.trace": self._tracing.trace,
+            "image.find": self._images.find,
+            "image.read": self._images.read,
             "control.capture": pass_captures_on(store, self._dispatcher.session_of),
             **self._control.handlers(),
         }

@@ -156,6 +156,32 @@ class FilePiece(Body, frozen=True):
     data: bytes
 
 
+class FindImage(Body, frozen=True):
+    """An image that a task of the calling node needs, by the reference in the task's specification."""
+
+    reference: str
+
+
+class FoundImage(Body, frozen=True):
+    """`image_id`: its identity, the digest of its configuration (`config_bytes` long), which names its layers by their content; `layers`: (digest, bytes) of
+    the layers' files as they are kept where it was found, lowest first."""
+
+    node_id: str
+    image_id: str
+    config_bytes: int
+    layers: tuple[tuple[str, int], ...]
+
+
+class ReadImage(Body, frozen=True):
+    """Of the image that was found there the file of this digest, from byte `start` on."""
+
+    reference: str
+    node_id: str
+    image_id: str
+    digest: str
+    start: int = 0
+
+
 # -- agents ---------------------------------------------------------------------------------------------------------
 
 
@@ -483,6 +509,10 @@ CALLS: Final[dict[str, Call]] = {
         Call("node.trace_start", TraceStart, Nothing, _C.MANAGER, to_agent=True),
         Call("node.trace_send", TraceSend, TraceSent, _C.MANAGER, to_agent=True),
         Call("node.trace_finish", TraceFinish, TraceHops, _C.MANAGER, to_agent=True),
+        Call("image.find", FindImage, FoundImage, _C.NODE),
+        Call("image.read", ReadImage, FilePiece, _C.NODE, stream=True),
+        Call("node.image_find", FindImage, FoundImage, _C.MANAGER, to_agent=True),
+        Call("node.image_read", ReadImage, FilePiece, _C.MANAGER, stream=True, to_agent=True),
         Call("node.capture", Capture, CapturePiece, _C.MANAGER, stream=True, to_agent=True),
         Call("control.capture", Capture, CapturePiece, _C.MANAGER, stream=True),
         Call("control.trace", Trace, TraceAnswer, _C.MANAGER),

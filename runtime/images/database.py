@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS layers
 CREATE TABLE IF NOT EXISTS image_layers
     (image_id TEXT NOT NULL REFERENCES images(id), position INTEGER NOT NULL,
      chain_id TEXT NOT NULL REFERENCES layers(chain_id), PRIMARY KEY (image_id, position)) STRICT;
+CREATE TABLE IF NOT EXISTS private (image_id TEXT PRIMARY KEY REFERENCES images(id)) STRICT;
 CREATE INDEX IF NOT EXISTS refs_image ON refs(image_id);
 CREATE INDEX IF NOT EXISTS image_layers_chain ON image_layers(chain_id);
 """
@@ -96,6 +97,12 @@ class Database:
     def digests_of(self, image_id: str) -> list[str]:
         return self._column("SELECT name FROM digests WHERE image_id = ? ORDER BY name", image_id)
 
+    def is_private(self, image_id: str) -> bool:
+        return bool(self._column("SELECT 1 FROM private WHERE image_id = ?", image_id))
+
+    def set_private(self, image_id: str, private: bool) -> None:
+        self._connection.execute("INSERT OR IGNORE INTO private VALUES (?)" if private else "DELETE FROM private WHERE image_id = ?", (image_id,))
+
     def layer(self, chain_id: str) -> LayerRow | None:
         row = self._connection.execute("SELECT chain_id, diff_id, blob, size_bytes FROM layers WHERE chain_id = ?", (chain_id,)).fetchone()
         return LayerRow(*row) if row else None
@@ -149,6 +156,7 @@ class Database:
         """Forget it; returns the layers that no image has any more, top first, which are forgotten too."""
         layers = self.layers_of(image_id)
         self._connection.execute("DELETE FROM image_layers WHERE image_id = ?", (image_id,))
+        self._connection.execute("DELETE FROM private WHERE image_id = ?", (image_id,))
         self._connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
         gone = [row for row in reversed(layers) if not self._column("SELECT 1 FROM image_layers WHERE chain_id = ? LIMIT 1", row.chain_id)]
         self._connection.executemany("DELETE FROM layers WHERE chain_id = ?", [(row.chain_id,) for row in gone])

@@ -29,7 +29,8 @@ from runtime.images.auth import ANONYMOUS, Credentials
 from runtime.images.endpoints import Endpoint, Registries, endpoints
 from runtime.images.manifest import MAX_INDEX_DEPTH, Descriptor, Index, Manifest, Platform, choose, digest_of, parse
 from runtime.images.progress import Progress, Report, Steps, short
-from runtime.images.registry import Blob, Registry
+from runtime.images.registry import Registry
+from runtime.images.source import Blob, Source
 from runtime.images.store import FreshLayer, ImageStore, architecture, chain_ids
 
 DOWNLOADS_AT_ONCE: Final = 3
@@ -84,11 +85,20 @@ class Puller:
             names = _names(name, digest)
             if here:
                 await trio.to_thread.run_sync(self._name_again, image_id, names)
+                if credentials == ANONYMOUS:
+                    await trio.to_thread.run_sync(self._store.set_public, image_id)
             else:
-                await self._take(source, manifest, names, report)
+                await self._take(source, manifest, names, report, private=credentials != ANONYMOUS)
         report(Progress(f"Digest: {digest}"))
         report(Progress(f"Status: {'Image is up to date for' if here else 'Downloaded newer image for'} {name.familiar}"))
         return Pulled(image_id, digest, not here)
+
+    async def take(self, source: Source, manifest: Manifest, name: Reference, report: Report) -> None:
+        """The same from another source, which has said what the name is; its word is checked against what comes. Raises as `pull`."""
+        if await trio.to_thread.run_sync(self._has_image, manifest.config.digest):
+            await trio.to_thread.run_sync(self._name_again, manifest.config.digest, (name,))
+        else:
+            await self._take(source, manifest, (name,), report)
 
     async def look_up(self, name: Reference, credentials: Credentials = ANONYMOUS) -> Found:
         """What the registry has under this name, without pulling it. Raises as `pull`."""
@@ -149,7 +159,7 @@ class Puller:
         raise last
 
     # --- taking it in
-    async def _take(self, source: Registry, manifest: Manifest, names: Sequence[Reference], report: Report) -> None:
+    async def _take(self, source: Source, manifest: Manifest, names: Sequence[Reference], report: Report, *, private: bool = False) -> None:
         raw = await _config(source, manifest.config)
         document = config.parse(raw)
         diff_ids = config.diff_ids(document)
@@ -181,9 +191,9 @@ class Puller:
 
             await all_at_once([partial(one, chain_id, *rest) for chain_id, rest in wanted.items()])
             with trio.CancelScope(shield=True):  # a moment: all of it or nothing
-                await trio.to_thread.run_sync(self._store.place, raw, fresh, folder, names)
+                await trio.to_thread.run_sync(partial(self._store.place, private=private), raw, fresh, folder, names)
 
-    async def _blob(self, source: Registry, layer: Descriptor, folder: Path, report: Report) -> StagedBlob:
+    async def _blob(self, source: Source, layer: Descriptor, folder: Path, report: Report) -> StagedBlob:
         target = folder / f"blob-{layer.digest[7:]}"
         if await trio.to_thread.run_sync(self._borrow, layer.digest, target):
             return StagedBlob(target, layer.digest)
@@ -303,14 +313,14 @@ async def _for_platform(source: Registry, found: Manifest | Index, wanted: Platf
     return found
 
 
-async def _config(source: Registry, wanted: Descriptor) -> bytes:
+async def _config(source: Source, wanted: Descriptor) -> bytes:
     raw = await source.small_blob(wanted.digest, wanted.size_bytes)
     if digest_of(raw) != wanted.digest:
         raise BadImage(f"image config verification failed for digest {wanted.digest}")
     return raw
 
 
-async def _download(source: Registry, layer: Descriptor, file: partials.Partial, steps: Steps) -> None:
+async def _download(source: Source, layer: Descriptor, file: partials.Partial, steps: Steps) -> None:
     """Fill the file with the blob, going on after every interruption for as long as something comes."""
     if file.size_bytes > layer.size_bytes:
         file.clear()

@@ -16,7 +16,6 @@ import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -31,6 +30,7 @@ from runtime.images import auth
 from runtime.images.auth import Challenge, Credentials
 from runtime.images.endpoints import Endpoint, host_of
 from runtime.images.manifest import ACCEPTED, MAX_MANIFEST_BYTES
+from runtime.images.source import Blob
 
 LOOKUP_TIMEOUT_S: Final = 2.0
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -53,14 +53,6 @@ _AGENT: Final = {"User-Agent": f"festoon/{VERSION}", "Accept-Encoding": "identit
 
 class _Tags(msgspec.Struct):
     tags: list[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A blob as it comes: from which byte on, and its pieces, as often as the network gives them."""
-
-    start: int
-    pieces: AsyncIterator[bytes]
 
 
 @asynccontextmanager

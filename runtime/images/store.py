@@ -212,9 +212,9 @@ class ImageStore:
         size = self._unpack(layer, diff_id, folder / chain_id[7:], base=base)
         return FreshLayer(LayerRow(chain_id, diff_id, layer.digest, size), folder / chain_id[7:], layer.path)
 
-    def place(self, raw: bytes, fresh: Sequence[FreshLayer], folder: Path, names: Sequence[Reference]) -> Lines:
+    def place(self, raw: bytes, fresh: Sequence[FreshLayer], folder: Path, names: Sequence[Reference], *, private: bool = False) -> Lines:
         """Make an image of its configuration, the layers just unpacked and those that are here already; in one step.
-        `names` with a digest become its repository digests.
+        `names` with a digest become its repository digests. `private`: a registry gave it out against credentials.
         """
         image_id = _digest(raw)
         chain = chain_ids(config.diff_ids(config.parse(raw)))
@@ -231,7 +231,11 @@ class ImageStore:
                     placed.append(layer.row)
             self._folders.sync_placed()
             with self._database.transaction():
-                return self._record(image_id, chain, placed, names)
+                known = self._database.has_image(image_id)
+                lines = self._record(image_id, chain, placed, names)
+                if not private or not known:
+                    self._database.set_private(image_id, private)
+                return lines
 
     def add_digest(self, reference_: Reference, image_id: str) -> None:
         """Remember the digest that a registry gave the image."""
@@ -242,6 +246,16 @@ class ImageStore:
         """The image's layers as they came, lowest first. Their files stay while the image does."""
         with self._mutex:
             return tuple(archive.StagedBlob(self._folders.blob(row.blob), row.blob) for row in self._database.layers_of(image_id))
+
+    def is_private(self, image_id: str) -> bool:
+        """Whether all that is known of where it came from is a registry that gave it out against credentials."""
+        with self._mutex:
+            return self._database.is_private(image_id)
+
+    def set_public(self, image_id: str) -> None:
+        """It came from somewhere without credentials too."""
+        with self._mutex, self._folders.locked(), self._database.transaction():
+            self._database.set_private(image_id, False)
 
     def layers_size_bytes(self) -> int:
         """What all layers take; one that several images share counts once."""
