@@ -5,14 +5,16 @@ Source: the Engine API's Service, version 1.51; swarmkit/api/defaults/service.go
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from agent.engine.convert import Json, Present, filled, mapping, meta_json, time_text
 from agent.engine.convert_task_specs import attachments_json, attachments_of, task_spec_json, task_spec_of
 from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
-from cluster.model.objects import Endpoint, Service, UpdateStatus
+from cluster.model.objects import Endpoint, Network, Service, UpdateStatus, VirtualIp
 from cluster.model.specs import (
     EndpointMode,
     EndpointSpec,
@@ -25,7 +27,9 @@ from cluster.model.specs import (
     UpdateConfig,
     UpdateOrder,
 )
+from cluster.model.twins import twin
 
+NO_NETWORKS: Final[Mapping[str, Network]] = MappingProxyType({})
 STOP_GRACE_NS: Final = 10_000_000_000
 RESTART_DELAY_NS: Final = 5_000_000_000
 MONITOR_NS: Final = 5_000_000_000
@@ -187,13 +191,14 @@ class Counts:
     completed: int
 
 
-def service_json(service: Service, *, insert_defaults: bool = False, counts: Counts | None = None) -> Json:
+def service_json(service: Service, networks: Mapping[str, Network] = NO_NETWORKS, *, insert_defaults: bool = False, counts: Counts | None = None) -> Json:
+    """`networks`: those of its virtual addresses, which have the IPv6 ones too then."""
     spec = service_spec_json(service.spec)
     out: Json = {"ID": service.id} | meta_json(service.meta) | {"Spec": with_defaults(spec) if insert_defaults else spec}
     if service.previous_spec is not None:
         previous = service_spec_json(service.previous_spec)
         out["PreviousSpec"] = with_defaults(previous) if insert_defaults else previous
-    out["Endpoint"] = _endpoint_json(service.spec.endpoint, service.endpoint)
+    out["Endpoint"] = _endpoint_json(service.spec.endpoint, service.endpoint, networks)
     if service.update_status is not None:
         out["UpdateStatus"] = _update_status_json(service.update_status)
     if counts is not None:
@@ -208,12 +213,17 @@ def iteration_json(iteration: int) -> Json:
     return filled({"Index": max(iteration - 1, 0)})
 
 
-def _endpoint_json(spec: EndpointSpec | None, endpoint: Endpoint | None) -> Json:
+def _endpoint_json(spec: EndpointSpec | None, endpoint: Endpoint | None, networks: Mapping[str, Network]) -> Json:
     out: Json = {"Spec": Present(endpoint_spec_json(spec) or {})}
     if endpoint is not None:
-        addresses = [filled({"NetworkID": vip.network_id, "Addr": vip.address}) for vip in endpoint.virtual_ips if vip.address]
+        addresses = [filled({"NetworkID": vip.network_id, "Addr": address}) for vip in endpoint.virtual_ips for address in _both(vip, networks) if address]
         out |= filled({"Ports": ports_json(endpoint.ports), "VirtualIPs": addresses})
     return out
+
+
+def _both(vip: VirtualIp, networks: Mapping[str, Network]) -> tuple[str, str]:
+    network = networks.get(vip.network_id)
+    return vip.address, twin(network, vip.address) if network is not None else ""
 
 
 def _update_status_json(status: UpdateStatus) -> Json:

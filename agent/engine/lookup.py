@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING
 
 from cluster.model.changes import Kind
 from cluster.model.errors import NotFound
+from cluster.model.ids import NetworkId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from cluster.wire.calls import Objects, Query
 
@@ -67,7 +68,15 @@ async def cluster(node: ThisNode) -> Cluster:
 
 async def networks_of(node: ThisNode, tasks: Iterable[Task]) -> dict[str, Network]:
     """The networks that these tasks are attached to; no call where there are none."""
-    wanted = {item.network_id for task in tasks for item in task.networks}
+    return await _networks(node, {item.network_id for task in tasks for item in task.networks})
+
+
+async def networks_of_service(node: ThisNode, found: Service) -> dict[str, Network]:
+    """The networks that the service has a virtual address on; no call where there are none."""
+    return await _networks(node, {v.network_id for v in found.endpoint.virtual_ips if v.address} if found.endpoint is not None else set())
+
+
+async def _networks(node: ThisNode, wanted: Set[NetworkId]) -> dict[str, Network]:
     if not wanted:
         return {}
     found = await query(node, Query(Kind.NETWORK, ids=tuple(sorted(wanted))))

@@ -76,7 +76,8 @@ async def create(call: Call) -> Response:
 
 async def inspect(call: Call) -> Response:
     service = await lookup.service(call.node, call.names["id"])
-    return json_answer(service_json(service, insert_defaults=call.flag("insertDefaults")))
+    networks = await lookup.networks_of_service(call.node, service)
+    return json_answer(service_json(service, networks, insert_defaults=call.flag("insertDefaults")))
 
 
 async def update(call: Call) -> Response:

@@ -60,6 +60,7 @@ def test_a_service_is_balanced_by_its_ipv6_address_from_every_node(lab: Lab, net
 
         found = lab.ok(node, "docker", "exec", "six-one", "nslookup", "-type=aaaa", "six-web", "127.0.0.11")
         virtual = next(line.split()[1] for line in found.splitlines() if line.startswith("Address: fd"))
+        assert f'"{virtual}/64"' in lab.ok(MANAGER, "docker", "service", "inspect", "-f", "{{json .Endpoint.VirtualIPs}}", "six-web")
         assert until(lambda node=node, virtual=virtual: len({ask(lab, node, virtual) for _ in range(9)} - {""}) == 3), node
     tasks = lab.ok(MANAGER, "docker", "exec", "six-one", "nslookup", "-type=aaaa", "tasks.six-web", "127.0.0.11")
     assert tasks.count("Address: fd") == 3
