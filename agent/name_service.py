@@ -81,13 +81,15 @@ class NameService:
             if key not in tables.endpoints:
                 yield endpoint.network_id, key, NOTHING
         for key, endpoint in tables.endpoints.items():
-            if before.endpoints.get(key) != endpoint:
+            old = before.endpoints.get(key)
+            if old is not endpoint and old != endpoint:  # most are the same object
                 yield endpoint.network_id, key, naming.of_endpoint(endpoint, _network(tables, endpoint.network_id))
         for key, balancer in before.balancers.items():
             if key not in tables.balancers:
                 yield balancer.network_id, key, NOTHING
         for key, balancer in tables.balancers.items():
-            if before.balancers.get(key) != balancer:
+            known = before.balancers.get(key)
+            if known is not balancer and known != balancer:
                 yield balancer.network_id, key, naming.of_service(balancer, _network(tables, balancer.network_id))
 
     # -- containers -----------------------------------------------------------------------------------------------

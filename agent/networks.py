@@ -122,11 +122,11 @@ class Networks:
             return
         tables = self.assigned.tables
         self.names.retract(tables)
-        self.assigned.save()
         try:
             await self.reconcile()
         finally:  # cancelled, the kernel is brought there all the same
             self.names.publish(tables)
+            self.assigned.save()  # nobody waits for it: a start with older tables gets the whole from the managers
 
     def _drop_unused(self) -> None:
         if self.assigned.drop_unused(self._sandboxes.networks()):

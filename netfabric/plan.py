@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ OVERLAY_TUNNEL = "vxlan0"
 LOOPBACK = Link("lo", LinkKind.LOOPBACK)
 PORTS_KEPT = 4096
 """Links that are remembered: one more attachment costs what it adds, not what is there."""
+GROUPS_KEPT = 4096
+"""Groups of up to ten remote endpoints whose entries are remembered."""
 NO_IPV6 = (
     Sysctl("net.ipv6.conf.all.disable_ipv6", "1", optional=True),
     Sysctl("net.ipv6.conf.default.disable_ipv6", "1", optional=True),
@@ -324,17 +327,24 @@ def _overlay(
     mtu, port, vni = size
     bridge = Link(OVERLAY_BRIDGE, LinkKind.BRIDGE, mac=mac_of(plain(gateways[0])))
     tunnel = Link(OVERLAY_TUNNEL, LinkKind.VXLAN, mtu=mtu, master=OVERLAY_BRIDGE, vni=vni, port=port, learning=False)
-    forwarding = set()
-    for remote in remotes:
-        there = mac_of(remote.address)
-        forwarding |= {Forwarding(OVERLAY_TUNNEL, there, remote.vtep), Forwarding(OVERLAY_TUNNEL, there)}
-    known = ((address, mac_of(r.address)) for r in remotes for address in (r.address, r.address6) if address)
+    groups = [_reached(tuple(some)) for _, some in itertools.groupby(remotes, key=lambda remote: remote.address[:-1])]
     return Namespace(
         links=(LOOPBACK, bridge, tunnel, *_ports(attached, OVERLAY_BRIDGE, mtu)),
         addresses=tuple(Address(OVERLAY_BRIDGE, gateway) for gateway in gateways if gateway),
-        neighbours=frozenset(Neighbour(OVERLAY_TUNNEL, address, there) for address, there in known),
-        forwarding=frozenset(forwarding),
+        neighbours=frozenset().union(*(neighbours for neighbours, _ in groups)),
+        forwarding=frozenset().union(*(forwarding for _, forwarding in groups)),
         sysctls=IPV6 if gateways[1] else NO_IPV6,
+    )
+
+
+@lru_cache(maxsize=GROUPS_KEPT)
+def _reached(remotes: tuple[Remote, ...]) -> tuple[frozenset[Neighbour], frozenset[Forwarding]]:
+    """How these are reached. Made once for a group of neighbours by address: where one of a thousand comes or goes, the entries of its group are made anew."""
+    known = ((address, mac_of(r.address)) for r in remotes for address in (r.address, r.address6) if address)
+    forwarding = ((mac_of(r.address), vtep) for r in remotes for vtep in (r.vtep, ""))
+    return (
+        frozenset(Neighbour(OVERLAY_TUNNEL, address, there) for address, there in known),
+        frozenset(Forwarding(OVERLAY_TUNNEL, there, vtep) for there, vtep in forwarding),
     )
 
 
