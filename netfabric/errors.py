@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netfabric.missing import IPVS
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -27,4 +29,4 @@ class BackendUnavailable(FabricError):
     """IPVS was asked for and this kernel does not have it."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__((Failure("", f"IPVS is not available: {reason}"),))
+        super().__init__((Failure("", f"IPVS is not available: {reason}: {IPVS}"),))

@@ -22,6 +22,7 @@ from netfabric.handles import Handles
 from netfabric.indexes import LOOPBACK_INDEX, Indexes
 from netfabric.links.seen import seen_link
 from netfabric.links.vxlan import new_vxlan
+from netfabric.missing import LINKS, Part, explained
 from netfabric.netlink import messages, netns, sysctls, xfrm
 from netfabric.netlink.conntrack import deletions, dump_connections
 from netfabric.netlink.messages import Message
@@ -191,7 +192,7 @@ async def _tunnel(kernel: Kernel, handles: Handles, namespace: str, batch: list[
         if error is None:
             configuring = encode.changed(kernel.indexes, namespace, link)
             errors += await handles.route(namespace).attempt(*configuring)
-        failed += [Failed(operation, str(refused)) for refused in errors if refused is not None][:1]
+        failed += [Failed(operation, explained(str(refused), refused, LINKS[link.kind])) for refused in errors if refused is not None][:1]
     return failed
 
 
@@ -317,8 +318,13 @@ async def _configure(kernel: Kernel, handles: Handles, namespace: str, batch: li
     errors = await handles.route(namespace).attempt(*(message for _, message in sent))
     for (operation, _), refused in zip(sent, errors, strict=True):
         if refused is not None and not _harmless(operation, refused.errno):
-            failed.append(Failed(operation, str(refused)))
+            failed.append(Failed(operation, explained(str(refused), refused, _part_of(operation))))
     return failed
+
+
+def _part_of(operation: Operation) -> Part | None:
+    """What of the kernel makes it."""
+    return LINKS.get(operation.item.kind) if isinstance(operation, Put) and isinstance(operation.item, Link) else None
 
 
 def _harmless(operation: Operation, code: int | None) -> bool:

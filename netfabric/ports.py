@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import socket
 
+from netfabric.missing import PROTOCOLS as PARTS
+from netfabric.missing import explained
 from netfabric.state import HeldPort
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104
@@ -38,4 +40,5 @@ def hold(port: HeldPort) -> socket.socket:
 def refusal(port: HeldPort, error: OSError) -> str:
     """Why a port could not be held, in Docker's words."""
     where = f"{port.protocol}6 [{port.address}]" if ":" in port.address else f"{port.protocol}4 {port.address or ANY_ADDRESS}"
-    return f"listen {where}:{port.port}: bind: {(error.strerror or '').lower()}"
+    said = f"listen {where}:{port.port}: bind: {(error.strerror or '').lower()}"
+    return explained(said, error, PARTS.get(port.protocol))
