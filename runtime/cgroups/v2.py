@@ -20,11 +20,17 @@ def make_parent(hierarchy: Hierarchy, parent: str) -> tuple[str, tuple[str, ...]
     folder = os.path.join(hierarchy.own, parent)
     os.makedirs(folder, exist_ok=True)
     level = hierarchy.own
-    controllers = _enable(level, hierarchy.mount == level)
+    controllers = _enable(level, _is_root(level))
     for part in parent.split("/"):
         level = os.path.join(level, part)
         controllers = _enable(level, True)
     return folder, controllers
+
+
+def _is_root(folder: str) -> bool:
+    """Whether it is the hierarchy's own root, the one group that may have both processes and controllers for its children. What is mounted need not be it:
+    in a cgroup namespace, or where a group is bound there, it only looks so."""
+    return not os.path.exists(os.path.join(folder, "cgroup.events"))
 
 
 def _enable(folder: str, empty: bool) -> tuple[str, ...]:

@@ -58,3 +58,42 @@ def test_limits_kills_stats_and_pause_by_the_command_line(tmp_path: Path) -> Non
     assert 0 < float(stats[5].removesuffix("%")) < 95, "it may use half of a processor and would use a whole one"
     assert "Traceback" not in log
     assert groups() <= before
+
+
+IN_A_GROUP = r"""
+set -eu
+echo "+cpu +memory +pids" >/sys/fs/cgroup/cgroup.subtree_control
+mkdir "$GROUP"
+echo $$ >"$GROUP/cgroup.procs"
+exec unshare -n -m -C bash -euc '
+umount -l /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+mkfifo "$DIR/ready"
+festoond --root "$DIR/root" --run "$DIR/run" --ready-fd 9 9>"$DIR/ready" &
+node=$!
+read -r line <"$DIR/ready"
+tar -C / -c bin/busybox | festoon import - bb:1 >/dev/null
+festoon run -d --name box --network none -m 64m --pids-limit 20 bb:1 /bin/busybox sleep 1000 >/dev/null
+group=/sys/fs/cgroup$(sed s/^0::// /proc/$(festoon inspect -f "{{.State.Pid}}" box)/cgroup)
+echo "limits: $(cd $group && cat memory.max pids.max | tr "\n" " ")"
+festoon rm -f box >/dev/null
+kill $node
+wait $node'
+"""
+
+
+def test_a_node_whose_root_group_only_looks_like_one_gives_containers_their_limits(tmp_path: Path) -> None:
+    """In a cgroup namespace, as in a lab's machine or a container, processes in the group itself would keep controllers from its children."""
+    group = Path("/sys/fs/cgroup/not-the-root")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"DIR": str(tmp_path), "GROUP": str(group), "PATH": path, "DOCKER_HOST": f"unix://{tmp_path}/run/festoon.sock"}
+    try:
+        done = subprocess.run(["bash", "-c", IN_A_GROUP], env=environment, capture_output=True, text=True, timeout=280, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.strip() == f"limits: {64 << 20} 20"
+    finally:
+        for one in sorted(group.rglob("*"), reverse=True):
+            if one.is_dir():
+                (one / "cgroup.kill").write_text("1")
+        (group / "cgroup.kill").write_text("1")
