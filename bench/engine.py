@@ -56,13 +56,15 @@ class Engine:
         services = self.request("GET", f"/services?status=true&filters={quote(filters)}")
         return int(services[0]["ServiceStatus"]["RunningTasks"]) if services else 0
 
-    def wait_running(self, name: str, replicas: int, seconds: float = 120) -> None:
+    def wait_running(self, name: str, replicas: int, seconds: float = 120, every_s: float = 0.002) -> None:
         """Poll until so many run: measuring has to poll, dockerd tells nobody."""
         end = time.monotonic() + seconds
         while self.running(name) != replicas:
             if time.monotonic() > end:
-                raise RuntimeError(f"{name} did not reach {replicas} in {seconds} s")
-            time.sleep(0.002)
+                states = (task["Status"] for task in self.request("GET", f"/tasks?filters={quote(json.dumps({'service': [name]}))}"))
+                told = sorted({f"{state['State']}: {state.get('Err', state.get('Message', ''))}" for state in states})
+                raise RuntimeError(f"{name} did not reach {replicas} in {seconds} s: {'; '.join(told)}")
+            time.sleep(every_s)
 
     def scale(self, name: str, replicas: int) -> None:
         service = self.request("GET", f"/services/{name}")

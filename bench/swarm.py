@@ -85,7 +85,7 @@ def _serving(engines: list[Engine], asked: str) -> Swarm:
         "EndpointSpec": {"Mode": "vip", "Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080}]},
     }
     engines[0].request("POST", "/services/create", spec)
-    engines[0].wait_running("web", 2, 300)
+    engines[0].wait_running("web", 2, 300, every_s=1.0)  # in a guest frequent questions take most of the processors
     ends = []
     for engine in engines:
         (found,) = engine.request("GET", "/containers/json")
