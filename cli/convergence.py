@@ -10,11 +10,12 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from cli.api import Api
-from cli.failures import CliFailure
+from cli.failures import FAILED, CliFailure
+from cli.patience import ROLLED_BACK, TIMED_OUT, Patience, hopeless, is_under_way, turned_round
 from cli.progress import Line, Picture, verdict
 from cluster.wire.http_client import Answer
 
@@ -52,14 +53,15 @@ class Screen:
         self._out.flush()
 
 
-def wait_converged(api: Api, service_id: str, verify_s: float, *, quiet: bool) -> None:
+def wait_converged(api: Api, service_id: str, verify_s: float, *, quiet: bool, patience: Patience | None = None) -> None:
     """Return when the service has had all that it asks for during `verify_s` without a break. Raises CliFailure when
-    its update has been paused, when it is gone, or when the daemon is. Ctrl-C says how to go on looking and goes up
+    its update has been paused, when it is gone, or when the daemon is; with `patience`, which also waits for the end of the update, when that was
+    rolled back, when there is no hope, and when the time is over. Ctrl-C says how to go on looking and goes up
     as KeyboardInterrupt's own quiet end."""
     screen = None if quiet else Screen(sys.stdout)
     try:
         with api.stream("GET", "/festoon/watch", kinds="task,service,node") as changes:
-            _wait(api, service_id, changes, verify_s, screen)
+            _wait(api, service_id, changes, verify_s, screen, patience)
     except KeyboardInterrupt:
         if screen is not None:
             print(
@@ -68,9 +70,10 @@ def wait_converged(api: Api, service_id: str, verify_s: float, *, quiet: bool) -
             )
 
 
-def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: Screen | None) -> None:
+def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: Screen | None, patience: Patience | None) -> None:
     picture = Picture()
     since: float | None = None  # when it converged
+    watch = Watch(patience, verify_s) if patience is not None else None
     next_change(changes, None)  # the stream's first line: nothing is missed from here on
     if screen is not None:
         screen.draw(picture.blank(api.get(f"/services/{service_id}", insertDefaults="false")))
@@ -78,11 +81,14 @@ def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: S
         service = api.get(f"/services/{service_id}", insertDefaults="false")
         failed = verdict(service)
         if failed:
-            raise CliFailure(failed)
+            raise CliFailure(failed, FAILED if patience is None else ROLLED_BACK)
         now = time.monotonic()
         lines, converged = picture.look(service, _tasks(api, service_id), _active_nodes(api))
         if screen is not None:
             screen.draw(lines)
+        if watch is not None:
+            converged = converged and not is_under_way(service)
+            watch.look(service, () if converged else api.get("/tasks", filters={"service": [service_id]}) or (), now)
         job = _is_job(service)
         if not converged:
             if since is not None and screen is not None:
@@ -94,11 +100,42 @@ def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: S
         if left == 0.0:
             if screen is not None:
                 screen.draw([Line("verify" if not job else "job complete", "Service converged" if not job else "")])
+            if watch is not None and watch.turned:
+                raise CliFailure(watch.turned, ROLLED_BACK)
             return
         if left is not None and screen is not None:
             seconds = max(round(verify_s), 1)
             screen.draw([Line("verify", f"Waiting {seconds} seconds to verify that tasks are stable...")])
-        next_change(changes, left)
+        next_change(changes, left if watch is None else watch.wait_s(left, now))
+
+
+class Watch:
+    """What `--wait` remembers between two looks."""
+
+    def __init__(self, patience: Patience, verify_s: float) -> None:
+        self._patience, self._verify_s = patience, verify_s
+        self._ends = time.monotonic() + patience.timeout_ns / 1e9 if patience.timeout_ns else None
+        self._hopeless_since: float | None = None
+        self.turned = ""  # the sentence of an update that was rolled back by itself
+
+    def look(self, service: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], now: float) -> None:
+        """Raises CliFailure when there is no hope (for as long as tasks have to be up), or no time left."""
+        self.turned = self.turned or turned_round(service, self._patience)
+        failure = hopeless(service, tasks)
+        if failure is None:
+            self._hopeless_since = None
+        elif self._hopeless_since is None:
+            self._hopeless_since = now
+        elif now - self._hopeless_since >= self._verify_s:
+            raise failure
+        if self._ends is not None and now >= self._ends:
+            raise CliFailure(f"timed out after {self._patience.timeout_ns / 1e9:g}s", TIMED_OUT)
+
+    def wait_s(self, left: float | None, now: float) -> float | None:
+        """How long to wait for the next change at most."""
+        hope = None if self._hopeless_since is None else self._hopeless_since + self._verify_s - now
+        times = [at for at in (left, hope, None if self._ends is None else self._ends - now) if at is not None]
+        return max(min(times), 0.0) if times else None
 
 
 def next_change(changes: Answer, timeout_s: float | None) -> None:

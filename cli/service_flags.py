@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from cli import dependency_fields, run_fields
+from cli import dependency_fields, patience, run_fields
 from cli import service_fields as fields
 from cli.flags import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, FlagType, option, options, switch
 
@@ -82,10 +82,12 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--shm-size", help="Size of /dev/shm (label festoon.shm-size)", type=BYTES),
     option("--stop-grace-period", help="Time to wait before force killing a container (ns|us|ms|s|m|h)", type=DURATION),
     option("--stop-signal", help="Signal to stop the container"),
+    option("--timeout", help=patience.TIMEOUT_HELP, type=DURATION),
     switch("--tty", "-t", help="Allocate a pseudo-TTY"),
     *_policy("update", "updates", '"pause", "continue", "rollback"'),
     option("--user", "-u", help="Username or UID (format: <name|uid>[:<group|gid>])"),
     option("--verify", help="How long tasks must stay up to count as converged", type=DURATION, default=10**9),
+    switch("--wait", help=patience.HELP),
     switch("--with-registry-auth", help="Send registry authentication details to swarm agents"),
     option("--workdir", "-w", help="Working directory inside the container"),
 )

@@ -14,6 +14,8 @@ from cli.failures import CliFailure, each
 from cli.flags import DURATION, FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural, short_id
+from cli.patience import HELP as WAIT_HELP
+from cli.patience import TIMEOUT_HELP, patience
 from cli.service_update import scale as set_scale
 from cli.usage import BadOperand, Group, command
 
@@ -134,7 +136,10 @@ def rm(api: Api, arguments: tuple[str, ...]) -> int:
 )
 @switch("--detach", "-d", help="Exit immediately instead of waiting for the service to converge")
 @option("--verify", help="How long tasks must stay up to count as converged", type=DURATION, default=10**9)
-def scale(api: Api, arguments: tuple[str, ...], detach: bool | None, verify: int) -> int:
+@switch("--wait", help=WAIT_HELP)
+@option("--timeout", help=TIMEOUT_HELP, type=DURATION)
+def scale(api: Api, arguments: tuple[str, ...], detach: bool | None, verify: int, wait: bool | None, timeout: int | None) -> int:
+    waiting = patience(wait, timeout, detach=detach)
     wanted = [_scale_of(text) for text in arguments]
     failures, changed = [], []
     for name, replicas in wanted:
@@ -148,7 +153,7 @@ def scale(api: Api, arguments: tuple[str, ...], detach: bool | None, verify: int
             failures.append(f"{name}: {e.message}")
     if not detach:
         for service_id in changed:
-            wait_converged(api, service_id, verify / 1e9, quiet=False)
+            wait_converged(api, service_id, verify / 1e9, quiet=False, patience=waiting)
     if failures:
         raise CliFailure("\n".join(failures))
     return 0
@@ -177,12 +182,17 @@ def _scaled(spec: dict[str, Any], replicas: int) -> None:
 @switch("--detach", "-d", help="Exit immediately instead of waiting for the service to converge")
 @switch("--quiet", "-q", help="Suppress progress output")
 @option("--verify", help="How long tasks must stay up to count as converged", type=DURATION, default=10**9)
-def rollback(api: Api, arguments: tuple[str, ...], detach: bool | None, quiet: bool | None, verify: int) -> int:
+@switch("--wait", help=WAIT_HELP)
+@option("--timeout", help=TIMEOUT_HELP, type=DURATION)
+def rollback(
+    api: Api, arguments: tuple[str, ...], detach: bool | None, quiet: bool | None, verify: int, wait: bool | None, timeout: int | None
+) -> int:
+    waiting = patience(wait, timeout, detach=detach, rollback=True)
     name = arguments[0]
     roll_back(api, api.get(f"/services/{reference(name)}", insertDefaults="false"))
     print(name)
     if not detach:
-        wait_converged(api, api.get(f"/services/{reference(name)}")["ID"], verify / 1e9, quiet=bool(quiet))
+        wait_converged(api, api.get(f"/services/{reference(name)}")["ID"], verify / 1e9, quiet=bool(quiet), patience=waiting)
     return 0
 
 

@@ -12,11 +12,12 @@ from cli.commands.plan import show_plan
 from cli.commands.service import roll_back, show_warnings
 from cli.convergence import wait_converged
 from cli.failures import CliFailure
+from cli.patience import patience
 from cli.service_flags import CREATE, SHARED, UPDATE, flagged
 from cli.usage import command
 
 MAX_ENV_FILE_BYTES: Final = 1024 * 1024
-_NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "no_resolve_image", "with_registry_auth", "dry_run"})
+_NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "no_resolve_image", "with_registry_auth", "dry_run", "wait", "timeout"})
 
 
 @command(
@@ -24,6 +25,7 @@ _NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "n
 )
 @flagged(SHARED, CREATE)
 def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    waiting = patience(flags["wait"], flags["timeout"], detach=flags["detach"])
     lines = [line for path in flags["env_file"] for line in _env_file(path)]
     environment = service_fields.environment((*lines, *flags["env"]), os.environ)
     spec = service_spec.build(arguments[0], arguments[1:], flags, environment)
@@ -35,7 +37,7 @@ def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     show_warnings(made)
     print(made["ID"], flush=True)
     if not flags["detach"]:
-        wait_converged(api, made["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]))
+        wait_converged(api, made["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]), patience=waiting)
     return 0
 
 
@@ -43,6 +45,7 @@ def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @flagged(SHARED, UPDATE)
 def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     name = arguments[0]
+    waiting = patience(flags["wait"], flags["timeout"], detach=flags["detach"], rollback=bool(flags["rollback"]))
     if flags["rollback"] and any(v not in (None, ()) for k, v in flags.items() if k not in _NOT_OF_THE_SPEC):
         raise CliFailure("other flags may not be combined with --rollback")
     found = api.get(f"/services/{reference(name)}", insertDefaults="false")
@@ -57,7 +60,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=found["Version"]["Index"]))
     print(name, flush=True)
     if not flags["detach"]:
-        wait_converged(api, found["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]))
+        wait_converged(api, found["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]), patience=waiting)
     return 0
 
 
