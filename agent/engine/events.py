@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Final
 
 import trio
 
+from agent.engine import task_events
 from agent.engine.answers import json_line, stream_answer
 from agent.engine.call import Call, Filters, matches_labels
 from agent.engine.convert import SECOND_NS, mapping, time_parameter_ns
 from agent.engine.convert_events import event_json
 from agent.events import Event
+from cluster.model.errors import InvalidArgument
+from cluster.wire.calls import WatchKinds
 from cluster.wire.http import Response
 
 FILTERS: Final = frozenset(
-    {"config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service", "type", "volume"}
+    {"config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service", "task", "type", "volume"}
 )  # fmt: skip
 _NAMED: Final = ("config", "container", "daemon", "network", "node", "plugin", "secret", "service", "volume")
 
@@ -26,11 +30,29 @@ async def events(call: Call) -> Response:
     since_ns = time_parameter_ns(call.text("since")) if call.text("since") else None
     until_ns = whole_second(time_parameter_ns(call.text("until")), time.time_ns())
 
+    if task_events.TYPE in filters.get("type", ()):
+        return await _of_tasks(call, filters, since_ns, until_ns)
+
     async def lines() -> AsyncIterator[bytes]:
         async with call.node.events.subscribe(since_ns) as found:
             while (event := await _next_until(found, until_ns)) is not None:
                 if matches(event, filters):
                     yield json_line(event_json(event))
+
+    return stream_answer(lines())
+
+
+async def _of_tasks(call: Call, filters: Filters, since_ns: int | None, until_ns: int) -> Response:
+    """Docker has no such events: they come from the managers, and only when they alone are asked for."""
+    if len(filters["type"]) > 1:
+        raise InvalidArgument("events of tasks come by themselves: the filter type=task can't be combined with another type")
+    if not call.node.swarm.is_manager:
+        await call.node.swarm.call("control.watch", WatchKinds(()))  # raises Docker's sentence for this node before any header goes out
+
+    async def lines() -> AsyncIterator[bytes]:
+        async with aclosing(task_events.task_events(call, filters, since_ns, until_ns)) as found:
+            async for event in found:
+                yield json_line(event_json(event))
 
     return stream_answer(lines())
 

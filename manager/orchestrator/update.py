@@ -30,7 +30,7 @@ from manager.orchestrator.tasks import (
     stop,
     task_spec_of,
 )
-from manager.scheduler.filters import is_ready
+from manager.scheduler.filters import PORT_TAKEN, ask_of, fits, is_ready
 
 DEFAULT_MONITOR_NS: Final = 5_000_000_000
 _FAILED: Final = frozenset({TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED})
@@ -46,7 +46,7 @@ class _Progress(msgspec.Struct):
     updated: int = 0
     reached_ns: int = 0  # when the last of the new tasks reached RUNNING or failed
     failed: list[Task] = []
-    halfway: list[SlotKey] = []  # start-first: both tasks there, the new one running
+    halfway: list[SlotKey] = []  # start-first: both tasks there, the new one running, or in need of the port that the old one holds
     unproven: int = 0  # start-first: both tasks there, the new one not running
 
 
@@ -101,8 +101,11 @@ def _progress(draft: Draft, service: Service, config: UpdateConfig) -> _Progress
     found = _Progress()
     idle: list[SlotKey] = []
     running: list[SlotKey] = []
+    blocked: list[SlotKey] = []
+    freeing = False  # a task that stops may free the port that another waits for
     for key in in_order(draft.index.slots.of(service.id).kept):
         tasks = draft.tasks_in(service.id, key)
+        freeing = freeing or any(not is_live(t) and may_run(draft, t) for t in tasks)
         live = [t for t in tasks if is_live(t)]
         clean = [t for t in live if not is_dirty(draft, service, t)]
         if not clean:
@@ -112,12 +115,26 @@ def _progress(draft: Draft, service: Service, config: UpdateConfig) -> _Progress
         if len(clean) < len(live):
             if any(t.status.state is TaskState.RUNNING for t in clean):
                 found.halfway.append(key)
+            elif any(_waits_for_a_port(draft, service, t) for t in clean):
+                blocked.append(key)
             else:
                 found.unproven += 1
         if is_under_way(service):
             _follow(draft, service, config, key, tasks, found)
     found.todo = idle + running
+    found.unproven += len(blocked) if freeing else 0
+    found.halfway += [] if freeing else blocked
     return found
+
+
+def _waits_for_a_port(draft: Draft, service: Service, task: Task) -> bool:
+    """Whether no node takes the task while others hold its port in host mode: then starting first would be waiting for ever."""
+    parsed = draft.constraints_of(task.spec)
+    if task.status.state >= TaskState.ASSIGNED or PORT_TAKEN not in task.status.err or isinstance(parsed, str):
+        return False
+    index, ask = draft.index, ask_of(task, parsed, service)
+    nodes = (task.node_id,) if task.node_id else index.nodes
+    return not any(fits(ask, index.nodes[id_], index.uses[id_]) for id_ in nodes if id_ in index.nodes)
 
 
 def _may_be_updated(draft: Draft, service: Service, key: SlotKey) -> bool:

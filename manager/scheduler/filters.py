@@ -64,6 +64,9 @@ def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None) 
     )
 
 
+PORT_TAKEN: Final = "host-mode port already in use"
+
+
 def is_ready(node: Node) -> bool:
     """Whether the node takes new tasks."""
     return node.status.state is NodeState.READY and node.spec.availability is Availability.ACTIVE
@@ -167,7 +170,7 @@ FILTERS: Final = (
         "scheduling constraints not satisfied on {} nodes",
     ),
     Filter(_platform, "unsupported platform on 1 node", "unsupported platform on {} nodes"),
-    Filter(_host_ports, "host-mode port already in use on 1 node", "host-mode port already in use on {} nodes"),
+    Filter(_host_ports, f"{PORT_TAKEN} on 1 node", f"{PORT_TAKEN} on {{}} nodes"),
     Filter(_max_replicas, "max replicas per node limit exceed", "max replicas per node limit exceed"),
     Filter(_encryption, "encrypted network cut off on 1 node", "encrypted network cut off on {} nodes"),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cluster.model.objects import NodeState, UpdateState
 from cluster.model.specs import (
     FailureAction,
     Placement,
+    PublishMode,
     RestartPolicy,
     ServiceMode,
     ServiceModeKind,
@@ -14,7 +17,7 @@ from cluster.model.specs import (
 )
 from cluster.model.task_state import TaskState
 from manager.index import Index
-from tests.unit.planner.world import SECOND_NS, World, service_spec
+from tests.unit.planner.world import SECOND_NS, World, port, service_spec
 
 ON_ERROR = "due to failure or early termination of task"
 
@@ -335,3 +338,34 @@ def test_a_slot_that_finds_no_node_does_not_hold_up_the_update() -> None:
     assert images(world) == ["new"] * 3
     assert len([t for t in world.live() if t.status.state is TaskState.PENDING]) == 2
     assert spec.mode == ServiceMode(ServiceModeKind.REPLICATED, 5)
+
+
+@pytest.mark.parametrize("where", [{"replicas": 2}, {"global_": True}])
+def test_start_first_with_a_port_of_the_nodes_frees_the_port_where_no_node_has_it_free(where: dict[str, object]) -> None:
+    world = World(nodes=2)
+    ports = [port(80, 8000, publish_mode=PublishMode.HOST)]
+    world.service("a", image="old", ports=ports, **where)
+    world.run()
+    config = UpdateConfig(parallelism=1, order=UpdateOrder.START_FIRST)
+    world.update("a", image="new", ports=ports, update=config, **where)
+    for _ in range(4):
+        world.run()
+        assert len(world.running("a")) >= 1
+        world.advance(6)
+    assert images(world) == ["new", "new"]
+    assert state(world) == (UpdateState.COMPLETED, "update completed")
+
+
+def test_start_first_with_a_port_of_the_nodes_starts_first_where_a_node_has_it_free() -> None:
+    world = World(nodes=3)
+    ports = [port(80, 8000, publish_mode=PublishMode.HOST)]
+    world.service("a", image="old", replicas=2, ports=ports)
+    world.run()
+    world.update("a", image="new", replicas=2, ports=ports, update=UpdateConfig(parallelism=1, order=UpdateOrder.START_FIRST))
+    for _ in range(4):
+        world.settle()
+        while world.step_agents():
+            world.settle()
+            assert len(world.running("a")) >= 2
+        world.advance(6)
+    assert images(world) == ["new", "new"]
