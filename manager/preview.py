@@ -7,14 +7,14 @@ answer is what is true when the cluster has come to rest, if no node and no cont
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Final
 
 from cluster.model.changes import Change, Kind, Object, status_of
 from cluster.model.ids import TaskId
-from cluster.model.objects import NodeState, Task, TaskStatus, task_name
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.objects import NodeState, Task, TaskStatus, UpdateState, task_name
+from cluster.model.task_state import TaskState, is_final, is_wished
 from cluster.wire.calls import NetworkWrite, Preview, PreviewAnswer, PreviewService, PreviewTask
 from manager.control import networks, services
 from manager.draft import Reason
@@ -52,16 +52,17 @@ class _Preview:
             changes, made = decide(self._store, write, self._now_ns, self._rng)
             self._commit(changes)
             written.append(made.id)
-        settled = self._settle()
-        after = {task.id: task for task in self._store.all(Kind.TASK) if _lives(task)}
+        settled = self._settle(written)
+        after = {task.id: task for task in self._store.all(Kind.TASK) if _lives(task) or (task.id not in before and _completed(task))}
         touched = dict.fromkeys(written) | dict.fromkeys(task.service_id for id_, task in before.items() if id_ not in after)
         return PreviewAnswer(tuple(self._service(id_, before, after) for id_ in touched), settled)
 
     def _commit(self, changes: tuple[Change, ...]) -> None:
         self._events.extend(self._store.apply(self._store.index + 1, changes).events)
 
-    def _settle(self) -> bool:
-        """Plan and act until nothing moves any more; whether it came to that."""
+    def _settle(self, written: Sequence[str]) -> bool:
+        """Plan and act until nothing moves any more and the written services have come to rest; whether it came to that. Other services' deadlines, and the
+        times of jobs, are not waited for: some of them never end."""
         for _ in range(MAX_PLANS):
             events, self._events = tuple(self._events), []
             made = plan(self._index, events, self._now_ns, self._rng)
@@ -71,11 +72,21 @@ class _Preview:
                 continue
             if reports := self._reports():
                 self._commit(reports)
-            elif made.deadline_ns is None:
+            elif made.deadline_ns is None or not any(map(self._goes_on, written)):
                 return True
             else:
                 self._now_ns = max(self._now_ns, made.deadline_ns)
         return False
+
+    def _goes_on(self, service_id: str) -> bool:
+        """Whether time alone will change something: an update's delay, a task that waits to be started."""
+        service = self._store.get(Kind.SERVICE, service_id)
+        if service is None:
+            return False
+        update = service.update_status
+        if update is not None and update.state in (UpdateState.UPDATING, UpdateState.ROLLBACK_STARTED):
+            return True
+        return any(_lives(task) and task.desired_state is TaskState.READY for task in self._store.tasks_of_service(service_id))
 
     def _reports(self) -> tuple[Change, ...]:
         """What the nodes that can be reached report once every task has become what it is wished to be."""
@@ -105,7 +116,7 @@ class _Preview:
         node = self._store.get(Kind.NODE, task.node_id) if task.node_id else None
         hostname = task.node_id if node is None else node.description.hostname or node.id
         reason = self._reasons.get(task.id)
-        if not _lives(task):
+        if not _lives(task) and not _completed(task):
             return PreviewTask(task_name(task), hostname, task.stop_cause)
         nodes = reason.nodes if reason is not None and task.status.state < TaskState.ASSIGNED else ()
         return PreviewTask(task_name(task), hostname, reason.summary if reason is not None else task.status.err, nodes)
@@ -116,7 +127,11 @@ def _objects(store: Store) -> Iterable[Object]:
 
 
 def _lives(task: Task) -> bool:
-    return task.desired_state <= TaskState.RUNNING and not is_final(task.status.state)
+    return is_wished(task.desired_state) and not is_final(task.status.state)
+
+
+def _completed(task: Task) -> bool:
+    return task.status.state is TaskState.COMPLETE
 
 
 def _wished(task: Task) -> TaskState | None:
@@ -124,6 +139,6 @@ def _wished(task: Task) -> TaskState | None:
     state = task.status.state
     if is_final(state) or state < TaskState.ASSIGNED:
         return None
-    if task.desired_state > TaskState.RUNNING:
+    if not is_wished(task.desired_state):
         return TaskState.SHUTDOWN
     return task.desired_state if state < task.desired_state else None

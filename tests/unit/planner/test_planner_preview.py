@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from cluster.model.changes import Kind
 from cluster.model.errors import Conflict
-from cluster.model.specs import Availability, NetworkSpec, Placement, Resources, UpdateConfig
+from cluster.model.specs import Availability, NetworkSpec, Placement, Resources, ServiceMode, ServiceModeKind, UpdateConfig
 from cluster.wire.calls import Preview, PreviewAnswer, ServiceWrite
 from manager.control import services
 from manager.preview import preview
@@ -94,3 +95,16 @@ def test_a_request_that_would_be_refused_is_refused() -> None:
         planned(world, ServiceWrite(service_spec("a")))
 
 
+
+
+def test_a_job_is_followed_to_its_end_and_its_times_are_not_waited_for() -> None:
+    world = World(nodes=2)
+    mode = ServiceMode(ServiceModeKind.REPLICATED_JOB, 5, max_concurrent=2)
+    spec = msgspec.structs.replace(service_spec("job", labels=(("festoon.schedule", "*/5 * * * *"),)), mode=mode)
+    answer = planned(world, ServiceWrite(spec))
+    assert answer.settled
+    (made,) = answer.services
+    assert (made.name, len(made.stopped), len(made.waiting)) == ("job", 0, 0)
+    at_once = msgspec.structs.replace(service_spec("job"), mode=mode)
+    (made,) = planned(world, ServiceWrite(at_once)).services
+    assert len({task.name for task in made.placed}) == 5
