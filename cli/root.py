@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 from cli.api import DEFAULT_HOST, Api
@@ -74,6 +75,7 @@ _COMMANDS: Final = {
     "import": ("cli.commands.image:import_", "Import the contents from a tarball to create a filesystem image"),
     "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
 }
+_NO_TLS: Final = {"tls": None, "tlsverify": None, "tlscacert": "", "tlscert": "", "tlskey": ""}
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic", "trace")
 _BUILD: Final = "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"
@@ -95,7 +97,7 @@ def run(program: str, arguments: list[str]) -> int:
         if arguments[:1] == ["__complete"]:
             from cli.completion import complete
 
-            return complete(root, arguments[1:], lambda: _api_of("festoon", "", "", dict.fromkeys(("tls", "tlsverify"))))
+            return complete(root, arguments[1:], lambda: _api_of("festoon", "", "", _NO_TLS))
         result = root.invoke(name if name != "__main__.py" else "festoon", arguments, None)
         sys.stdout.flush()
     except CliFailure as e:
@@ -144,7 +146,7 @@ def _begin(program: str, host: tuple[str, ...], config: str, context: str, **fla
     return _api_of(program, host[-1] if host else "", context, flags)
 
 
-def _api_of(program: str, host: str, context: str, flags: dict[str, Any]) -> Api:
+def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any]) -> Api:
     """The daemon that is meant: by flag, environment or context, in this order."""
     given = host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or "")
     tls = None

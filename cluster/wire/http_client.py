@@ -142,12 +142,16 @@ class HttpClient:
         try:
             made.settimeout(CONNECT_TIMEOUT_S)
             made.connect(where)
-            if self._tls is not None and isinstance(where, tuple):
-                made = self._tls().wrap_socket(made, server_hostname=where[0])
-            made.settimeout(None)
         except OSError as e:
             made.close()
             raise ConnectionFailed(e.errno, e.strerror or str(e)) from e
+        if self._tls is not None and isinstance(where, tuple):
+            try:
+                made = self._tls().wrap_socket(made, server_hostname=where[0])
+            except OSError as e:  # ssl's among them
+                made.close()
+                raise ConnectionFailed(f"TLS with {self.address}: {e}") from e
+        made.settimeout(None)
         return made
 
 
