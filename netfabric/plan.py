@@ -3,7 +3,6 @@
 The anatomy is Docker's: per overlay a namespace with a bridge and a VXLAN link, a sandbox for its balancer (on the
 ingress network ingress_sbox, which stands on the gateway bridge too), and a sandbox per container. A namespace
 whose inputs have not changed since the plan before is that plan's value itself, so that a diff passes over it.
-Shape left for later: encryption of overlays.
 """
 
 from __future__ import annotations
