@@ -65,6 +65,8 @@ SHARED: Final[tuple[Decorator, ...]] = (
     switch("--no-healthcheck", help="Disable any container-specified HEALTHCHECK"),
     switch("--no-resolve-image", help="Do not query the registry to resolve image digest and supported platforms"),
     option("--oom-score-adj", help="Tune host's OOM preferences (-1000 to 1000)", type=INT),
+    option("--placement-strategy", help="Use as many nodes as there are, or fill one after the other (spread, pack; label festoon.placement-strategy)"),
+    option("--priority", help="Priority: tasks that fit nowhere evict those of lower ones (default 0; label festoon.priority)", type=INT),
     switch("--quiet", "-q", help="Suppress progress output"),
     switch("--read-only", help="Mount the container's root filesystem as read only"),
     switch("--privileged", help="Give extended privileges to the service's containers (label festoon.privileged)"),

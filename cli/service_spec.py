@@ -13,7 +13,7 @@ from typing import Any, Final
 from cli import security_fields
 from cli import service_fields as fields
 from cli.failures import CliFailure
-from cluster.model import reserved_labels, schedule
+from cluster.model import placement_labels, reserved_labels, schedule
 
 Flags = Mapping[str, Any]
 Spec = dict[str, Any]
@@ -66,7 +66,7 @@ def build(image: str, arguments: Sequence[str], flags: Flags, environment: Seque
     task["ForceUpdate"] = 0
     spec: Spec = {"Name": flags["name"]} if flags["name"] else {}
     ports, settings = fields.split_settings(port for parsed in flags["publish"] for port in parsed)
-    labels = fields.pairs(flags["label"]) | settings | _given(**{schedule.LABEL: flags["schedule"]})
+    labels = fields.pairs(flags["label"]) | settings | _given(**{schedule.LABEL: flags["schedule"]}) | placement_labels_of(flags)
     spec |= {"Labels": labels, "TaskTemplate": task, "Mode": _mode(flags)}
     for kind, name in (("update", "UpdateConfig"), ("rollback", "RollbackConfig")):
         if "job" in flags["mode"] and any(flags[f"{kind}_{flag}"] is not None for flag, _ in _POLICY):
@@ -121,6 +121,12 @@ def reserved(flags: Flags, devices: Sequence[Mapping[str, str]]) -> dict[str, st
     if flags["shm_size"] is not None:
         made[reserved_labels.SHM_SIZE] = str(flags["shm_size"])
     return made
+
+
+def placement_labels_of(flags: Flags) -> dict[str, str]:
+    """The labels for what the API's Placement has no field for."""
+    given = ((placement_labels.PRIORITY, flags["priority"]), (placement_labels.STRATEGY, flags["placement_strategy"]))
+    return {name: str(value) for name, value in given if value is not None}
 
 
 def rules(texts: Sequence[str]) -> dict[str, str]:

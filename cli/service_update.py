@@ -51,6 +51,8 @@ def apply(spec: Spec, flags: Flags, resolve: Callable[[str], str], identified: C
         before = spec.get(name) or service_spec.POLICY_DEFAULTS
         _put(spec, name, service_spec.update_policy(flags, kind, before))
     _pairs(spec, "Labels", flags["label_add"], flags["label_rm"])
+    if made := service_spec.placement_labels_of(flags):
+        spec["Labels"] = (spec.get("Labels") or {}) | made
     if flags["schedule"] is not None:
         _pairs(spec, "Labels", [f"{schedule.LABEL}={flags['schedule']}"] if flags["schedule"] else (), () if flags["schedule"] else [schedule.LABEL])
     _endpoint(spec, flags)

@@ -95,12 +95,20 @@ def _summary(store: Store, task: Task, reason: Reason | None) -> str:
     if state < TaskState.ASSIGNED:
         return task.status.err or (reason.summary if reason is not None else _STEPS[state])
     where = reason.summary if reason is not None else f"placed on {_hostname(store, task)}"
+    if evicted := _evicted(store, task):
+        where += f"; evicted {', '.join(evicted)} to get there"
     if task.desired_state is TaskState.READY:
         return f"waits to be started: {_waits_for(store, task)}; {where}"
     if state is TaskState.RUNNING:
         return f"is running; {where}"
     error = f" ({task.status.err})" if task.status.err else ""
     return f"{_STEPS[state]}{error}; {where}"
+
+
+def _evicted(store: Store, task: Task) -> list[str]:
+    """Whom the planner stopped on the task's node to make room for it, as far as they are still known."""
+    cause = f"preempted by {task_name(task)} ("
+    return [task_name(other) for other in store.tasks_of_node(task.node_id) if other.stop_cause.startswith(cause)] if task.node_id else []
 
 
 def _waits_for(store: Store, task: Task) -> str:

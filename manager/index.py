@@ -17,9 +17,12 @@ from typing import Final
 
 import msgspec
 
+from cluster.model import placement_labels
 from cluster.model.changes import KIND_OF, Kind, Object
+from cluster.model.errors import InvalidArgument
 from cluster.model.ids import ClusterId, NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.placement_labels import NOTHING, Strategy, Wish
 from cluster.model.specs import ServiceModeKind
 from cluster.model.task_state import TaskState, is_wished
 from manager.allocator.addresses import AddressBook
@@ -86,6 +89,8 @@ class Index:
         self.ports = PortBook()
         self.classes = ClassBook(self.nodes, self.uses)
         self.dependencies = DependencyBook()
+        self.wishes: dict[ServiceId, Wish] = {}  # of services whose labels say something of their placement
+        self.packing = 0  # how many of those pack
         self.pending: dict[TaskId, None] = {}  # wished to run, without a node
         self.global_services: dict[ServiceId, None] = {}
         self.ingress: dict[NetworkId, None] = {}
@@ -233,6 +238,8 @@ class Index:
 
     def _claim(self, task: Task) -> None:
         self.use(task.node_id).add(task)
+        if self.packing and task.node_id in self.nodes:
+            self.classes.moved(task.node_id, fuller=True)
         for network in task.networks:
             if network.address:
                 self.addresses.claim(network.network_id, network.address)
@@ -245,7 +252,7 @@ class Index:
 
     def _let_go(self, node_id: NodeId) -> None:
         if node_id in self.nodes:
-            self.classes.lowered(node_id)
+            self.classes.moved(node_id, fuller=False)
         elif not self.uses[node_id].tasks:
             del self.uses[node_id]
 
@@ -260,6 +267,8 @@ class Index:
         before = self.services.get(id)
         self._note(Kind.SERVICE, id, before)
         self.dependencies.replace(id, before, after)
+        if before is None or after is None or before.spec.labels is not after.spec.labels:
+            self._replace_wish(id, after)
         if after is None:
             self.services.pop(id, None)
             self.global_services.pop(id, None)
@@ -280,6 +289,21 @@ class Index:
             for vip in has.virtual_ips:
                 if vip.address:
                     self.addresses.claim(vip.network_id, vip.address)
+
+    def _replace_wish(self, id: ServiceId, after: Service | None) -> None:
+        self.packing -= self.wish(id).strategy is Strategy.PACK
+        self.wishes.pop(id, None)
+        try:
+            wish = placement_labels.wish_of(after.spec.labels) if after is not None else NOTHING
+        except InvalidArgument:
+            wish = NOTHING  # which the control API refuses
+        if wish != NOTHING:
+            self.wishes[id] = wish
+        self.packing += wish.strategy is Strategy.PACK
+
+    def wish(self, id: ServiceId) -> Wish:
+        """What the service's labels say of its placement."""
+        return self.wishes.get(id, NOTHING)
 
     def _replace_node(self, id: NodeId, after: Node | None) -> None:
         before = self.nodes.get(id)

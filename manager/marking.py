@@ -67,6 +67,8 @@ def _mark_task(index: Index, task: Task, before: Task | None, after: Task | None
         index.agenda.retry_pending = True
     if after is not None and after.desired_state is TaskState.READY:
         index.arm(after)
+    if before is None and task.id in index.pending:
+        index.agenda.retry[task.id] = None
     if before is None or not before.node_id:
         return
     freed = after is None or (holds_node(before) and not holds_node(after))

@@ -89,9 +89,10 @@ def _pass(index: Index, now_ns: int, rng: Random) -> Plan:
     moved = tuple(draft.moved)
     place(draft)
     changes, touched = draft.changes()
-    _settle(draft, done, touched)
     for service_id in moved:
-        agenda.touch_service(service_id)  # slots may be wished for that nobody marked: look again when this has been committed, or was not
+        if service_id in touched.slots or service_id in touched.services:
+            agenda.touch_again(service_id)
+    _settle(draft, done, touched)
     deadline_ns = now_ns if draft.full else agenda.next_deadline_ns()
     return Plan(changes, draft.reasons, deadline_ns)
 
@@ -131,6 +132,6 @@ def _settle(draft: Draft, done: list[ServiceId], touched: Touched) -> None:
     agenda.settle(
         [id_ for id_ in agenda.networks if id_ not in touched.networks],
         [id_ for id_ in agenda.nodes if id_ not in touched.nodes and id_ not in draft.unattached],
-        [id_ for id_ in draft.tried if id_ not in touched.tasks],
+        [id_ for id_ in draft.tried if (task := draft.index.tasks.get(id_)) is None or task.service_id not in touched.slots],
     )
     agenda.nodes.update(draft.unattached)

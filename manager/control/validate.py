@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from cluster.model import depends_on, port_labels, reference, reserved_labels, schedule
+from cluster.model import depends_on, placement_labels, port_labels, reference, reserved_labels, schedule
 from cluster.model.errors import InvalidArgument, PermissionDenied
 from cluster.model.specs import (
     ClusterSpec,
@@ -72,6 +72,7 @@ def service_spec(spec: ServiceSpec) -> None:
     _update_config(spec.rollback)
     if spec.endpoint is not None:
         endpoint_spec(spec.endpoint)
+    placement_labels.wish_of(spec.labels)
     if any(dependency.name == spec.name for dependency in depends_on.of(spec.labels)):
         raise InvalidArgument(f"invalid label {depends_on.LABEL}: service {spec.name} can't wait for itself")
     try:

@@ -19,16 +19,17 @@ SlotKey = int | str
 class ServiceMarks:
     """What of one service is to be looked at."""
 
-    __slots__ = ("every", "itself", "slots")
+    __slots__ = ("again", "every", "itself", "slots")
 
     def __init__(self) -> None:
         self.slots: dict[SlotKey, None] = {}
         self.itself = False  # what it asks for: its endpoint, how many slots it has, its update
         self.every = False  # each of its slots, also those that it is to have
+        self.again = False  # how many slots it has, and an update that is under way: the last plan changed something there
 
     def copy(self) -> ServiceMarks:
         other = ServiceMarks()
-        other.slots, other.itself, other.every = dict(self.slots), self.itself, self.every
+        other.slots, other.itself, other.every, other.again = dict(self.slots), self.itself, self.every, self.again
         return other
 
 
@@ -57,6 +58,10 @@ class Agenda:
     def touch_service(self, service_id: ServiceId) -> None:
         """Look at what the service asks for."""
         self._marks(service_id).itself = True
+
+    def touch_again(self, service_id: ServiceId) -> None:
+        """Look at the service once more after what a plan intends there: it may be refused, and then be made again from nothing but this mark."""
+        self._marks(service_id).again = True
 
     def touch_all(self, service_id: ServiceId) -> None:
         """Look at the whole service, slot by slot."""
@@ -100,8 +105,8 @@ class Agenda:
         for key in keys:
             marks.slots.pop(key, None)
         if itself:
-            marks.itself = False
-        if not (marks.slots or marks.itself or marks.every):
+            marks.itself = marks.again = False
+        if not (marks.slots or marks.itself or marks.every or marks.again):
             del self.services[service_id]
 
     def settle(self, networks: Iterable[NetworkId], nodes: Iterable[NodeId], tasks: Iterable[TaskId]) -> None:

@@ -12,16 +12,18 @@ import heapq
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from cluster.model.ids import NodeId, ServiceId
 from cluster.model.objects import Node
-from manager.scheduler.filters import Static, suits
+from manager.scheduler.filters import Load, Static, suits
 from manager.scheduler.usage import NodeUse
 
 CLASSES: Final = 64
 """Classes kept; the one that was asked for least recently goes first."""
 
 ORDERS: Final = 16
-"""Orders kept of one class; the one that was asked for least recently goes first."""
+"""Orders by one service's tasks that are kept of one class; the one that was asked for least recently goes first."""
 
 ANY: Final = ServiceId("")
 
@@ -29,40 +31,59 @@ HEAP_SLACK: Final = 64
 """Stale entries that a heap may carry beyond three per node before it is rebuilt."""
 
 
+class OrderBy(msgspec.Struct, frozen=True):
+    """What a class of nodes is ordered by. `service_id` ANY: not by tasks of one service."""
+
+    service_id: ServiceId
+    load: Load
+    pack: bool = False
+
+
+Key = tuple[int, int, int, NodeId]
+"""(tasks of the service, load, tasks in total, node id), the lowest first; see scheduler/ranking.py."""
+
+
+def key(nodes: Mapping[NodeId, Node], uses: Mapping[NodeId, NodeUse], node_id: NodeId, service_id: ServiceId, load: Load, *, pack: bool) -> Key:
+    """A node's place in an order."""
+    use = uses[node_id]
+    reserved = load.of(nodes[node_id], use) if load.cpus or load.memory else 0
+    return (0, -reserved, -use.active, node_id) if pack else (use.by_service.get(service_id, 0), reserved, use.active, node_id)
+
+
 class NodeOrder:
-    """The nodes of one class by their tasks of one service (none: the empty id) and by all of their tasks, the fewest first."""
+    """The nodes of one class in one order."""
 
-    __slots__ = ("_heap", "_nodes", "_service_id", "_uses", "lowered")
+    __slots__ = ("_all", "_heap", "_nodes", "_uses", "by", "moved")
 
-    def __init__(self, service_id: ServiceId, nodes: Mapping[NodeId, None], uses: Mapping[NodeId, NodeUse]) -> None:
-        self.lowered: dict[NodeId, None] = {}  # nodes that may need an entry with a lower number
-        self._service_id = service_id
+    def __init__(self, by: OrderBy, nodes: Mapping[NodeId, None], all_nodes: Mapping[NodeId, Node], uses: Mapping[NodeId, NodeUse]) -> None:
+        self.by = by
+        self.moved: dict[NodeId, None] = {}  # nodes that may have come to stand further ahead
         self._nodes = nodes
+        self._all = all_nodes
         self._uses = uses
-        self._heap: list[tuple[int, int, NodeId]] = []
+        self._heap: list[Key] = []
         self._rebuild()
 
-    def _key(self, node_id: NodeId) -> tuple[int, int, NodeId]:
-        use = self._uses[node_id]
-        return use.by_service.get(self._service_id, 0), use.active, node_id
+    def _key(self, node_id: NodeId) -> Key:
+        return key(self._all, self._uses, node_id, self.by.service_id, self.by.load, pack=self.by.pack)
 
     def _rebuild(self) -> None:
-        self.lowered.clear()
+        self.moved.clear()
         self._heap = [self._key(node_id) for node_id in self._nodes]
         heapq.heapify(self._heap)
 
     def first(self) -> NodeId | None:
         """The first node; it stays the first until it gets a task or is taken out. None when there is none."""
-        if len(self._heap) + len(self.lowered) > 4 * len(self._nodes) + HEAP_SLACK:
+        if len(self._heap) + len(self.moved) > 4 * len(self._nodes) + HEAP_SLACK:
             self._rebuild()
         heap, nodes = self._heap, self._nodes
-        for node_id in self.lowered:
+        for node_id in self.moved:
             if node_id in nodes:
                 heapq.heappush(heap, self._key(node_id))
-        self.lowered.clear()
+        self.moved.clear()
         while heap:
             entry = heap[0]
-            node_id = entry[2]
+            node_id = entry[3]
             if node_id in nodes:
                 now = self._key(node_id)
                 if entry == now:
@@ -80,53 +101,52 @@ class NodeOrder:
             heapq.heappop(self._heap)
 
     def give_back(self, node_ids: Iterable[NodeId]) -> None:
-        self.lowered.update(dict.fromkeys(node_ids))
+        self.moved.update(dict.fromkeys(node_ids))
 
     def some(self, limit: int) -> tuple[NodeId, ...]:
         """About the first nodes: exact while there are few."""
         self.first()
-        return tuple(dict.fromkeys(entry[2] for entry in self._heap[:limit] if entry[2] in self._nodes))
+        return tuple(dict.fromkeys(entry[3] for entry in self._heap[:limit] if entry[3] in self._nodes))
 
 
 class NodeClass:
     """The nodes that meet one set of static requirements, in the orders that are in use."""
 
-    __slots__ = ("_orders", "_uses", "nodes", "static")
+    __slots__ = ("_all", "_orders", "_uses", "nodes", "static")
 
-    def __init__(self, static: Static, nodes: Iterable[Node], uses: Mapping[NodeId, NodeUse]) -> None:
+    def __init__(self, static: Static, all_nodes: Mapping[NodeId, Node], uses: Mapping[NodeId, NodeUse]) -> None:
         self.static = static
-        self.nodes: dict[NodeId, None] = {n.id: None for n in nodes if suits(static, n)}
+        self.nodes: dict[NodeId, None] = {n.id: None for n in all_nodes.values() if suits(static, n)}
+        self._all = all_nodes
         self._uses = uses
-        self._orders: dict[ServiceId, NodeOrder] = {}
+        self._orders: dict[OrderBy, NodeOrder] = {}
 
     def judge(self, node_id: NodeId, node: Node | None) -> None:
         """The node appeared, changed or went."""
         if node is None or not suits(self.static, node):
             self.nodes.pop(node_id, None)
-        elif node_id not in self.nodes:
-            self.nodes[node_id] = None
-            self.lowered(node_id)
-
-    def lowered(self, node_id: NodeId) -> None:
-        """The node has fewer tasks than before, or is new."""
+            return
+        self.nodes[node_id] = None
         for order in self._orders.values():
-            order.lowered[node_id] = None
+            order.moved[node_id] = None
 
-    def order(self, service_id: ServiceId = ANY) -> NodeOrder:
-        """The nodes in the order for this service; ANY: by all of their tasks. The first time, every node of the class is looked at."""
-        found = self._orders.get(service_id)
+    def moved(self, node_id: NodeId, *, fuller: bool) -> None:
+        """The node has more tasks than before, or fewer."""
+        for order in self._orders.values():
+            if order.by.pack is fuller:
+                order.moved[node_id] = None
+
+    def order(self, by: OrderBy) -> NodeOrder:
+        """The nodes in this order. The first time, every node of the class is looked at."""
+        found = self._orders.get(by)
         if found is None:
-            while len(self._orders) >= ORDERS:
-                del self._orders[next(key for key in self._orders if key != ANY)]
-            found = self._orders[service_id] = NodeOrder(service_id, self.nodes, self._uses)
-        elif service_id != ANY:
-            self._orders[service_id] = self._orders.pop(service_id)
+            own = [known for known in self._orders if known.service_id != ANY]
+            if by.service_id != ANY and len(own) >= ORDERS:
+                del self._orders[own[0]]
+            found = self._orders[by] = NodeOrder(by, self.nodes, self._all, self._uses)
+        elif by.service_id != ANY:
+            self._orders[by] = self._orders.pop(by)
         return found
-
-    def first(self, limit: int) -> tuple[NodeId, ...]:
-        """About the `limit` nodes with the fewest tasks, for an explanation: exact while there are few nodes."""
-        candidates = self.order().some(2 * limit)
-        return tuple(sorted(candidates, key=lambda node_id: (self._uses[node_id].active, node_id))[:limit])
 
 
 class ClassBook:
@@ -141,7 +161,7 @@ class ClassBook:
         """The class of these requirements. The first time, every node is looked at."""
         found = self._classes.pop(static, None)
         if found is None:
-            found = NodeClass(static, self._nodes.values(), self._uses)
+            found = NodeClass(static, self._nodes, self._uses)
             while len(self._classes) >= CLASSES:
                 del self._classes[next(iter(self._classes))]
         self._classes[static] = found
@@ -151,8 +171,8 @@ class ClassBook:
         for nodes in self._classes.values():
             nodes.judge(node_id, node)
 
-    def lowered(self, node_id: NodeId) -> None:
-        """The node has fewer tasks than before."""
+    def moved(self, node_id: NodeId, *, fuller: bool) -> None:
+        """The node has more tasks than before, or fewer."""
         for nodes in self._classes.values():
             if node_id in nodes.nodes:
-                nodes.lowered(node_id)
+                nodes.moved(node_id, fuller=fuller)

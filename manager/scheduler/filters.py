@@ -14,6 +14,7 @@ import msgspec
 
 from cluster.model.ids import ServiceId
 from cluster.model.objects import Node, NodeState, Service, Task
+from cluster.model.placement_labels import NOTHING, Strategy, Wish
 from cluster.model.specs import Availability, Platform, Resources
 from manager.orchestrator import constraints
 from manager.orchestrator.constraints import Constraint
@@ -35,10 +36,31 @@ class Ask(msgspec.Struct, frozen=True):
     max_replicas: int
     spread: tuple[str, ...]
     sealed: Callable[[Node], str] | None = None  # of encrypted networks: scheduler/seals.py
+    priority: int = 0
+    pack: bool = False
+
+    @property
+    def load(self) -> Load:
+        """What counts of a node's load for these tasks."""
+        return Load(bool(self.reserve.nano_cpus), bool(self.reserve.memory_bytes))
 
     @property
     def static(self) -> Static:
         return Static(self.constraints, self.platforms)
+
+
+class Load(msgspec.Struct, frozen=True):
+    """Which of a node's resources tasks reserve, so that their node is chosen by what is left of those."""
+
+    cpus: bool
+    memory: bool
+
+    def of(self, node: Node, use: NodeUse) -> int:
+        """How much of the node is reserved, in thousandths, of the resource that is the scarcer; 0 when nothing counts."""
+        have = node.description.resources
+        cpus = use.cpus * 1000 // have.nano_cpus if self.cpus and have.nano_cpus else 0
+        memory = use.memory * 1000 // have.memory_bytes if self.memory and have.memory_bytes else 0
+        return max(cpus, memory)
 
 
 class Static(msgspec.Struct, frozen=True):
@@ -48,8 +70,9 @@ class Static(msgspec.Struct, frozen=True):
     platforms: tuple[Platform, ...]
 
 
-def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None) -> Ask:
-    """What this task asks of a node; `parsed` are its constraints. Only replicated services limit replicas per node."""
+def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None, wish: Wish = NOTHING) -> Ask:
+    """What this task asks of a node; `parsed` are its constraints, `wish` what its service's labels say. Only replicated services limit replicas per
+    node."""
     placement = task.spec.placement
     replicated = service is not None and task.slot > 0
     return Ask(
@@ -61,6 +84,8 @@ def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None) 
         host_ports(task),
         placement.max_replicas if placement and replicated else 0,
         placement.spread if placement else (),
+        priority=wish.priority,
+        pack=wish.strategy is Strategy.PACK,
     )
 
 

@@ -21,11 +21,13 @@ from cluster.model.task_state import TaskState
 from manager.allocator import networks
 from manager.allocator.endpoints import networks_of
 from manager.draft import Draft, Reason
+from manager.index import Index
 from manager.orchestrator import dependencies
 from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostname
 from manager.scheduler import filters, ranking
-from manager.scheduler.classes import NodeOrder
+from manager.scheduler.classes import ANY, NodeOrder, OrderBy
 from manager.scheduler.filters import Ask
+from manager.scheduler.preemption import Claims, make_room
 from manager.scheduler.ranking import Rank
 from manager.scheduler.seals import Seal, seal_of
 from manager.scheduler.spread import Tree
@@ -59,28 +61,41 @@ def place(draft: Draft) -> None:
         agenda.retry_pending = False
         agenda.retry.update(index.pending)
     attach: dict[tuple[NodeId, NetworkId], None] = {}
-    waited = iter(tuple(agenda.retry))
-    batch = [*draft.waiting, *islice(waited, BATCH)]
-    while batch:
-        _place_all(draft, dict.fromkeys(batch), attach)
-        if draft.full:
-            break
-        draft.tried.extend(id_ for id_ in batch if id_ in agenda.retry)
-        batch = list(islice(waited, BATCH))
+    claims = Claims()
+    try:
+        waited = iter(_by_priority(index) if index.wishes else tuple(agenda.retry))
+        batch = [*draft.waiting, *islice(waited, BATCH)]
+        while batch:
+            _place_all(draft, dict.fromkeys(batch), attach, claims)
+            if draft.full:
+                break
+            draft.tried.extend(id_ for id_ in batch if id_ in agenda.retry)
+            batch = list(islice(waited, BATCH))
+    finally:
+        claims.undo()
     for node_id, network_id in attach:
         networks.attach(draft, node_id, network_id)
 
 
-def _place_all(draft: Draft, task_ids: Iterable[TaskId], attach: dict[tuple[NodeId, NetworkId], None]) -> None:
-    """Find a node for each of these that waits."""
+def _by_priority(index: Index) -> list[TaskId]:
+    """What is to be tried, and whatever else waits with a priority (what it waits for has to be kept for it), the highest first."""
+    ids = {**dict.fromkeys(id_ for id_, task in ((id_, index.tasks[id_]) for id_ in index.pending) if task.service_id in index.wishes), **index.agenda.retry}
+    return sorted((id_ for id_ in ids if id_ in index.pending), key=lambda id_: -index.wish(index.tasks[id_].service_id).priority)
+
+
+def _place_all(draft: Draft, task_ids: Iterable[TaskId], attach: dict[tuple[NodeId, NetworkId], None], claims: Claims) -> None:
+    """Find a node for each of these that waits, the highest priority first."""
     index = draft.index
     groups: dict[tuple[ServiceId, int], list[Task]] = {}
-    for task in sorted((index.tasks[id_] for id_ in task_ids if id_ in index.pending), key=_turn):
+    waiting = sorted((index.tasks[id_] for id_ in task_ids if id_ in index.pending), key=_turn)
+    if index.wishes:
+        waiting.sort(key=lambda task: -index.wish(task.service_id).priority)
+    for task in waiting:
         groups.setdefault((task.service_id, task.spec_version), []).append(task)
     for (service_id, _), tasks in groups.items():
         service = index.services.get(service_id)
         if service is not None and (not draft.full or any(task.id in draft.waiting for task in tasks)):
-            _place_group(draft, service, tasks, attach)
+            _place_group(draft, service, tasks, attach, claims)
 
 
 def _turn(task: Task) -> tuple[int, ServiceId, int, NodeId, str]:
@@ -89,7 +104,7 @@ def _turn(task: Task) -> tuple[int, ServiceId, int, NodeId, str]:
 
 
 def _place_group(
-    draft: Draft, service: Service, tasks: list[Task], attach: dict[tuple[NodeId, NetworkId], None]
+    draft: Draft, service: Service, tasks: list[Task], attach: dict[tuple[NodeId, NetworkId], None], claims: Claims
 ) -> None:
     if service.endpoint is not None:
         tasks = [
@@ -108,20 +123,32 @@ def _place_group(
         for task in tasks:
             _wait(draft, task, TaskState.NEW if isinstance(blocked, str) else TaskState.PENDING, Reason(why))
         return
-    ask, seal = filters.ask_of(tasks[0], parsed, service), seal_of(draft.index, blocked)
+    ask, seal = filters.ask_of(tasks[0], parsed, service, draft.index.wish(service.id)), seal_of(draft.index, blocked)
     if seal is not None:
         ask = msgspec.structs.replace(ask, sealed=seal.verdict)
     group = _Group(service, ask, blocked, tasks[::-1], seal=seal)
     if tasks[0].slot == 0:
-        _place_on_own_nodes(draft, group, attach)
+        _place_on_own_nodes(draft, group, attach, claims)
         return
     placed = _pour_spread(draft, group) if ask.spread else _pour(draft, group)
     for task, node_id in placed:
         _note_attachments(draft, task, node_id, attach)
     if group.tasks and not draft.full:
         reason = Reason(group.blocked) if group.blocked else explain(draft, ask)
+        candidates = () if group.blocked or not _may_evict(draft.index, ask) else tuple(draft.index.classes.of(ask.static).nodes)
         for task in reversed(group.tasks):
-            _wait(draft, task, TaskState.PENDING, reason)
+            _wait(draft, task, TaskState.PENDING, _with_room(draft, claims, task, ask, candidates, reason))
+
+
+def _may_evict(index: Index, ask: Ask) -> bool:
+    """Whether any service could have a lower priority."""
+    return bool(index.wishes) and (ask.priority > 0 or any(wish.priority < ask.priority for wish in index.wishes.values()))
+
+
+def _with_room(draft: Draft, claims: Claims, task: Task, ask: Ask, node_ids: tuple[NodeId, ...], reason: Reason) -> Reason:
+    """The reason, and what is done about it."""
+    words = make_room(draft, claims, task, ask, node_ids) if node_ids else ""
+    return Reason(f"{reason.summary}; {words}", reason.nodes) if words else reason
 
 
 def _note_attachments(
@@ -141,23 +168,25 @@ def _over(draft: Draft, group: _Group) -> bool:
 
 def _pour(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
     """Place as many of the group's tasks as fit: on the nodes with the fewest tasks as long as those have none of this service, then in the order of
-    the service's own."""
+    the service's own. Who packs has one order for all."""
     index, ask = draft.index, group.ask
     nodes = index.classes.of(ask.static)
+    shared = nodes.order(OrderBy(ANY, ask.load, ask.pack))
     if draft.may_explain():
-        group.considered = _considered(draft, ask, nodes.first(EXPLAINED_NODES))
+        group.considered = _considered(draft, ask, shared.some(2 * EXPLAINED_NODES))[:EXPLAINED_NODES]
     placed: list[tuple[Task, NodeId]] = []
-    aside = _fill(draft, group, nodes.order(), placed, lambda ranked: bool(ranked[0] or ranked[1]), LOOKED_AT)
-    nodes.order().give_back(aside)
-    if _over(draft, group):
-        return placed
-    order = nodes.order(ask.service_id)
+    order = shared
+    if not ask.pack:
+        shared.give_back(_fill(draft, group, shared, placed, lambda ranked: bool(ranked[0] or ranked[1]), LOOKED_AT))
+        if _over(draft, group):
+            return placed
+        order = nodes.order(OrderBy(ask.service_id, ask.load))
     aside = _fill(draft, group, order, placed, lambda ranked: bool(ranked[0]), None)
     order.give_back(aside)
     failing = [ranking.rank(index, ask, node_id, draft.now_ns) for node_id in aside]
     heapq.heapify(failing)
     while not _over(draft, group) and failing:
-        node_id = failing[0][3]
+        node_id = failing[0][-1]
         if not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
             heapq.heappop(failing)
             continue
@@ -189,7 +218,7 @@ def _pour_spread(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
     nodes = [index.nodes[id_] for id_ in index.classes.of(ask.static).nodes]
     tree = Tree(ask.spread, nodes, {n.id: index.uses[n.id].by_service.get(ask.service_id, 0) for n in nodes})
     suitable = {
-        n.id: ranking.rank(index, ask, n.id, draft.now_ns)[:3]
+        n.id: ranking.rank(index, ask, n.id, draft.now_ns)[:4]
         for n in nodes
         if filters.fits(ask, n, index.uses[n.id])
     }
@@ -200,13 +229,13 @@ def _pour_spread(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
         _assign_next(draft, group, node_id, (*suitable[node_id], node_id), placed)
         tree.add(node_id, 1)
         if filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
-            suitable[node_id] = ranking.rank(index, ask, node_id, draft.now_ns)[:3]
+            suitable[node_id] = ranking.rank(index, ask, node_id, draft.now_ns)[:4]
         else:
             del suitable[node_id]
     return placed
 
 
-def _place_on_own_nodes(draft: Draft, group: _Group, attach: dict[tuple[NodeId, NetworkId], None]) -> None:
+def _place_on_own_nodes(draft: Draft, group: _Group, attach: dict[tuple[NodeId, NetworkId], None], claims: Claims) -> None:
     """A global service's tasks: each fits its node, or waits for it."""
     index, ask = draft.index, group.ask
     for task in reversed(group.tasks):
@@ -218,10 +247,9 @@ def _place_on_own_nodes(draft: Draft, group: _Group, attach: dict[tuple[NodeId, 
         failed = filters.verdicts(ask, node, use)
         if failed:
             words = "; ".join(text for _, text in failed)
-            _wait(
-                draft, task, TaskState.PENDING,
-                Reason(filters.summary({failed[0][0]: 1}), ((hostname(node), words),)),
-            )  # fmt: skip
+            reason = Reason(filters.summary({failed[0][0]: 1}), ((hostname(node), words),))
+            candidates = (node.id,) if _may_evict(index, ask) and filters.suits(ask.static, node) else ()
+            _wait(draft, task, TaskState.PENDING, _with_room(draft, claims, task, ask, candidates, reason))
             continue
         assigned = _assign(draft, group, task, node.id)
         if isinstance(assigned, str):
@@ -284,7 +312,7 @@ def _considered(draft: Draft, ask: Ask, node_ids: Iterable[NodeId]) -> tuple[tup
     index = draft.index
     found: list[tuple[str, str]] = []
     for ranked in sorted(ranking.rank(index, ask, node_id, draft.now_ns) for node_id in node_ids):
-        node = index.nodes[ranked[3]]
+        node = index.nodes[ranked[-1]]
         failed = () if filters.fits(ask, node, index.uses[node.id]) else filters.verdicts(ask, node, index.uses[node.id])
         found.append((hostname(node), "; ".join(text for _, text in failed) or ranking.words(ranked)))
     return tuple(found)

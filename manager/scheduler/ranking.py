@@ -1,8 +1,9 @@
 """The order in which suitable nodes are preferred, and its words.
 
 Owns the rule: nodes on which this service and spec version failed often lately come last (five failures in five
-minutes), then fewer tasks of this service, then fewer tasks in total, then the node's id. Source: SwarmKit's
-`manager/scheduler/scheduler.go` (nodeLess).
+minutes), then fewer tasks of this service, then less that is reserved of what this service reserves, then fewer tasks in total, then the node's id. A service
+that packs (`festoon.placement-strategy`) prefers the node of which most is reserved, then the one with most tasks. Source: SwarmKit's
+`manager/scheduler/scheduler.go` (nodeLess); reservations and packing are ours.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from typing import Final
 
 from cluster.model.ids import NodeId
 from manager.index import FAILURES, Index
+from manager.scheduler.classes import key
 from manager.scheduler.filters import Ask
 
 FAILURE_WINDOW_NS: Final = 300_000_000_000
 
-Rank = tuple[int, int, int, NodeId]
-"""(recent failures from five on, tasks of this service, tasks in total, node id): the lowest is preferred."""
+Rank = tuple[int, int, int, int, NodeId]
+"""(recent failures from five on, tasks of this service, load, tasks in total, node id): the lowest is preferred. Load is what is reserved of what this service
+reserves, in thousandths. Who packs does not count tasks of the service, and prefers what is fullest: the load and the total are negative.
+"""
 
 
 def failures(index: Index, ask: Ask, node_id: NodeId, now_ns: int) -> int:
@@ -30,14 +34,18 @@ def failures(index: Index, ask: Ask, node_id: NodeId, now_ns: int) -> int:
 
 def rank(index: Index, ask: Ask, node_id: NodeId, now_ns: int) -> Rank:
     """This node's place in the order, as things are in the index."""
-    use = index.uses[node_id]
-    return failures(index, ask, node_id, now_ns), use.by_service.get(ask.service_id, 0), use.active, node_id
+    failed = failures(index, ask, node_id, now_ns) if index.failures else 0
+    return failed, *key(index.nodes, index.uses, node_id, ask.service_id, ask.load, pack=ask.pack)
 
 
 def words(ranked: Rank) -> str:
     """A rank for people."""
-    failed, of_service, total, _ = ranked
-    text = f"{_count(of_service)} of this service, {total} in total"
+    failed, of_service, load, total, _ = ranked
+    packs = load < 0 or total < 0
+    text = "" if packs else f"{_count(of_service)} of this service, "
+    if load:
+        text += f"{abs(load) / 10:g} % reserved, "
+    text += f"{_count(-total)} in total, to be filled first" if packs else f"{total} in total"
     return f"{text}, failed there {failed} times lately" if failed else text
 
 

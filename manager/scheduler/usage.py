@@ -6,13 +6,19 @@ stopped, whatever is wished of it; it counts for the ranking only while it is wi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from cluster.model.ids import ServiceId, TaskId
 from cluster.model.objects import Task
-from cluster.model.specs import PublishMode
+from cluster.model.specs import PublishMode, Resources
 from cluster.model.task_state import TaskState, is_wished
 
 HostPort = tuple[str, int]
 """(protocol, published port)"""
+
+
+_NONE: Final = Resources()
 
 
 def holds_node(task: Task) -> bool:
@@ -52,18 +58,30 @@ class NodeUse:
         del self.tasks[task.id]
         self._sum(task, -1)
 
+    def claim(self, reserve: Resources, ports: Iterable[HostPort], sign: int) -> None:
+        """Reserve this (sign 1) or give it back (-1), for a task that is not here."""
+        self.cpus += sign * reserve.nano_cpus
+        self.memory += sign * reserve.memory_bytes
+        for port in ports:
+            count = self.ports.get(port, 0) + sign
+            if count:
+                self.ports[port] = count
+            else:
+                del self.ports[port]
+
+    def without(self, tasks: Iterable[Task]) -> NodeUse:
+        """The sums of the node if these were gone."""
+        rest = NodeUse()
+        rest.cpus, rest.memory, rest.active = self.cpus, self.memory, self.active
+        rest.tasks, rest.by_service, rest.ports = dict(self.tasks), dict(self.by_service), dict(self.ports)
+        for task in tasks:
+            rest.remove(task)
+        return rest
+
     def _sum(self, task: Task, sign: int) -> None:
         wanted = task.spec.reservations
-        if wanted is not None:
-            self.cpus += sign * wanted.nano_cpus
-            self.memory += sign * wanted.memory_bytes
-        if task.endpoint is not None and task.endpoint.ports:
-            for port in host_ports(task):
-                count = self.ports.get(port, 0) + sign
-                if count:
-                    self.ports[port] = count
-                else:
-                    del self.ports[port]
+        if wanted is not None or (task.endpoint is not None and task.endpoint.ports):
+            self.claim(wanted or _NONE, host_ports(task), sign)
         if is_wished(task.desired_state):
             self.active += sign
             count = self.by_service.get(task.service_id, 0) + sign

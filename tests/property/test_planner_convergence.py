@@ -60,6 +60,9 @@ specs = st.fixed_dictionaries(
             ([port(80)], [port(80), port(81)], [port(80, publish_mode=PublishMode.HOST, published=8000)])
         ),
         "reservations": st.sampled_from((Resources(0, 1 << 30), Resources(500_000_000, 0))),
+        "labels": st.sampled_from(
+            ((("festoon.priority", "5"),), (("festoon.priority", "-3"),), (("festoon.placement-strategy", "pack"), ("festoon.priority", "1")))
+        ),
         "placement": st.sampled_from(
             (Placement(("node.labels.disk!=old",)), Placement(max_replicas=3), Placement(spread=("node.labels.disk",)))
         ),
