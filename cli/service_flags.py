@@ -68,6 +68,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--placement-strategy", help="Use as many nodes as there are, or fill one after the other (spread, pack; label festoon.placement-strategy)"),
     option("--priority", help="Priority: tasks that fit nowhere evict those of lower ones (default 0; label festoon.priority)", type=INT),
     switch("--quiet", "-q", help="Suppress progress output"),
+    option("--rebalance", help="Move tasks when nodes come, within the rules of updates (auto, off; label festoon.rebalance)"),
     switch("--read-only", help="Mount the container's root filesystem as read only"),
     switch("--privileged", help="Give extended privileges to the service's containers (label festoon.privileged)"),
     option("--replicas", help="Number of tasks", type=UINT),

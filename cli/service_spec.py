@@ -125,7 +125,11 @@ def reserved(flags: Flags, devices: Sequence[Mapping[str, str]]) -> dict[str, st
 
 def placement_labels_of(flags: Flags) -> dict[str, str]:
     """The labels for what the API's Placement has no field for."""
-    given = ((placement_labels.PRIORITY, flags["priority"]), (placement_labels.STRATEGY, flags["placement_strategy"]))
+    given = (
+        (placement_labels.PRIORITY, flags["priority"]),
+        (placement_labels.STRATEGY, flags["placement_strategy"]),
+        (placement_labels.REBALANCE, flags["rebalance"]),
+    )
     return {name: str(value) for name, value in given if value is not None}
 
 

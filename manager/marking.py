@@ -12,6 +12,7 @@ from typing import cast
 from cluster.model.changes import Object
 from cluster.model.ids import NodeId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
+from cluster.model.placement_labels import Rebalance
 from cluster.model.specs import ServiceModeKind
 from cluster.model.task_state import TaskState, is_final, is_wished
 from manager.index import FAILURES, Index, attributes
@@ -90,6 +91,9 @@ def _mark_node(index: Index, node_id: NodeId, before: Object | None, after: Obje
         index.agenda.touch(task.service_id, slot_key(task))
     for service_id in index.global_services:
         index.agenda.touch(service_id, node_id)
+    for service_id, wish in index.wishes.items():
+        if wish.rebalance is not Rebalance.OFF:
+            index.agenda.touch_service(service_id)
     index.agenda.retry_pending = True
 
 

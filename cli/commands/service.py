@@ -18,6 +18,7 @@ from cli.patience import HELP as WAIT_HELP
 from cli.patience import TIMEOUT_HELP, patience
 from cli.service_update import scale as set_scale
 from cli.usage import BadOperand, Group, command
+from cluster.model import placement_labels
 
 service = Group(
     "service",
@@ -28,6 +29,7 @@ service = Group(
         "logs": ("cli.commands.service_logs:logs", "Fetch the logs of a service or task"),
         "ls": ("cli.commands.service:ls", "List services"),
         "ps": ("cli.commands.service:ps", "List the tasks of one or more services"),
+        "rebalance": ("cli.commands.service:rebalance", "Spread the running tasks of services evenly again"),
         "rm": ("cli.commands.service:rm", "Remove one or more services"),
         "rollback": ("cli.commands.service:rollback", "Revert changes to a service's configuration"),
         "scale": ("cli.commands.service:scale", "Scale one or multiple replicated services"),
@@ -193,6 +195,21 @@ def rollback(
     print(name)
     if not detach:
         wait_converged(api, api.get(f"/services/{reference(name)}")["ID"], verify / 1e9, quiet=bool(quiet), patience=waiting)
+    return 0
+
+
+@command("rebalance", "SERVICE [SERVICE...]", summary="Spread the running tasks of services evenly again", least=1, most=None)
+def rebalance(api: Api, arguments: tuple[str, ...]) -> int:
+    """A label asks for it and goes when it is done; tasks move as many at a time, and in the order, of an update."""
+    for name in arguments:
+        found = api.get(f"/services/{reference(name)}", insertDefaults="false")
+        if found["Spec"].get("Mode", {}).get("Replicated") is None:
+            raise CliFailure(f"service {name} is not a replicated one: there is nothing to rebalance")
+        labels = found["Spec"].get("Labels") or {}
+        if labels.get(placement_labels.REBALANCE) != "auto":
+            labels[placement_labels.REBALANCE] = "once"
+        api.post(f"/services/{found['ID']}/update", found["Spec"] | {"Labels": labels}, version=found["Version"]["Index"], registryAuthFrom="spec")
+        print(name)
     return 0
 
 

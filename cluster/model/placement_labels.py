@@ -2,8 +2,8 @@
 
 `festoon.priority=N` (`--priority`): a task that fits nowhere may evict tasks of services with a strictly lower number; 0 without it.
 `festoon.placement-strategy=pack|spread` (`--placement-strategy`): fill nodes one after the other, or use as many as there are; spread without it.
-`festoon.rebalance=auto` (`--rebalance auto`): move tasks when nodes come, within the rules of its updates; off without it. Docker's own client keeps
-labels that it does not know, so these survive it.
+`festoon.rebalance=auto` (`--rebalance auto`): move tasks when nodes come, within the rules of its updates; `once`
+(`service rebalance`): until it is even. Docker's own client keeps labels that it does not know, so these survive it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Strategy(enum.StrEnum):
 class Rebalance(enum.StrEnum):
     OFF = "off"
     AUTO = "auto"
+    ONCE = "once"
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -66,5 +67,5 @@ def _strategy(text: str) -> Strategy:
 
 def _rebalance(text: str) -> Rebalance:
     if text not in tuple(Rebalance):
-        raise InvalidArgument(f"invalid label {REBALANCE}={text}: must be auto or off")
+        raise InvalidArgument(f"invalid label {REBALANCE}={text}: must be auto, once or off")
     return Rebalance(text)

@@ -14,7 +14,7 @@ from cluster.model.ids import NodeId
 from cluster.model.objects import Service
 from cluster.model.task_state import TaskState
 from manager.draft import Draft
-from manager.orchestrator import restart, update
+from manager.orchestrator import rebalance, restart, update
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.reaper import reap
 from manager.orchestrator.slots import ServiceSlots, in_order
@@ -39,6 +39,7 @@ def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself
     _grow(draft, service, wanted)
     if itself or update.is_under_way(service):
         update.advance(draft, service)
+    rebalance.advance(draft, service)
 
 
 def _grow(draft: Draft, service: Service, wanted: int) -> None:

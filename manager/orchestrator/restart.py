@@ -112,12 +112,17 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
             # it ended before it was to run (its image is missing): its own delay has to pass before its replacement is prepared
             draft.index.agenda.arm(task.released_at_ns, task.service_id, key)
         elif is_final(task.status.state):
-            retire(draft, service, task, slot_tasks, ended_how(task), replace=not newer)
+            retire(draft, service, task, slot_tasks, ended_how(task), replace=not newer and not _is_stood_in_for(task, slot_tasks))
         elif trouble:
             retire(draft, service, task, slot_tasks, trouble, replace=not newer)
         elif task.desired_state < TaskState.RUNNING:
             release(draft, service, key, task, slot_tasks)
         newer = True
+
+
+def _is_stood_in_for(task: Task, slot_tasks: list[Task]) -> bool:
+    """Whether the task was to take the place of another, which is still there and runs the same."""
+    return any(t is not task and is_live(t) and not is_final(t.status.state) and t.spec_version == task.spec_version for t in slot_tasks)
 
 
 def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], why: str, *, replace: bool) -> None:

@@ -15,6 +15,7 @@ from cluster.model.objects import Service, Task
 from cluster.model.specs import PortConfig, PublishMode, ServiceModeKind
 from cluster.model.task_state import TaskState, is_wished
 from manager.index import Index
+from manager.orchestrator import rebalance
 from manager.orchestrator.jobs import totals
 from manager.orchestrator.slots import is_active
 from manager.orchestrator.tasks import has_completed
@@ -66,13 +67,14 @@ def _check_nodes(store: Store, tasks: Iterable[Task]) -> None:
 
 
 def _check_slots(tasks: Iterable[Task]) -> None:
-    """At most one task is wished to run per slot; a start-first update has two, of two specs."""
+    """At most one task is wished to run per slot; a start-first update has two, of two specs, and one that is moved start-first has two for a while."""
     live: dict[tuple[str, object], list[Task]] = {}
     for task in tasks:
         if TaskState.RUNNING <= task.desired_state <= TaskState.COMPLETE and not has_completed(task):
             live.setdefault((task.service_id, task.slot or task.node_id), []).append(task)
     for (_, key), found in live.items():
-        if len(found) > 2 or len({task.spec_version for task in found}) != len(found):
+        two_specs = len({task.spec_version for task in found}) == len(found) or any(task.cause.endswith(rebalance.BECAUSE) for task in found)
+        if len(found) > 2 or not two_specs:
             raise Broken(f"{len(found)} tasks are wished to run in slot {key}: " + ", ".join(task.id for task in found))
 
 

@@ -163,7 +163,7 @@ def test_services_that_reserve_go_where_less_is_reserved() -> None:
         ("festoon.priority", "high", "invalid label festoon.priority=high: must be a number from -1000000 to 1000000"),
         ("festoon.priority", "1000001", "invalid label festoon.priority=1000001: must be a number from -1000000 to 1000000"),
         ("festoon.placement-strategy", "random", "invalid label festoon.placement-strategy=random: must be pack or spread"),
-        ("festoon.rebalance", "often", "invalid label festoon.rebalance=often: must be auto or off"),
+        ("festoon.rebalance", "often", "invalid label festoon.rebalance=often: must be auto, once or off"),
     ],
 )
 def test_labels_that_mean_nothing_are_refused(name: str, value: str, words: str) -> None:
