@@ -61,7 +61,12 @@ specs = st.fixed_dictionaries(
         ),
         "reservations": st.sampled_from((Resources(0, 1 << 30), Resources(500_000_000, 0))),
         "labels": st.sampled_from(
-            ((("festoon.priority", "5"),), (("festoon.rebalance", "auto"),), (("festoon.priority", "-3"),), (("festoon.placement-strategy", "pack"), ("festoon.priority", "1")))
+            (
+                (("festoon.priority", "5"),),
+                (("festoon.rebalance", "auto"),),
+                (("festoon.priority", "-3"),),
+                (("festoon.placement-strategy", "pack"), ("festoon.priority", "1")),
+            )
         ),
         "placement": st.sampled_from(
             (Placement(("node.labels.disk!=old",)), Placement(max_replicas=3), Placement(spread=("node.labels.disk",)))
