@@ -144,6 +144,10 @@ class Index:
         journal = self._journals[-1].before
         return tuple((kind, id_, before, self.get(kind, id_)) for (kind, id_), before in journal.items())
 
+    def is_intended(self, kind: Kind, id: str) -> bool:
+        """Whether this object has changed since the last `begin`."""
+        return (kind, id) in self._journals[-1].before
+
     def marks(self) -> Marks:
         """A copy of what `rollback` does not restore: what is to be looked at, and what was learnt on the way."""
         failures = {key: dict(nodes) for key, nodes in self.failures.items()}

@@ -9,12 +9,12 @@ node already.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
 
+from cluster.model.changes import Kind
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Service, Task, TaskNetwork, TaskStatus
 from cluster.model.task_state import TaskState
@@ -64,17 +64,30 @@ def place(draft: Draft) -> None:
     claims = Claims()
     try:
         waited = iter(_by_priority(index) if index.wishes else tuple(agenda.retry))
-        batch = [*draft.waiting, *islice(waited, BATCH)]
+        batch = [*draft.waiting, *_next(draft, waited)]
         while batch:
             _place_all(draft, dict.fromkeys(batch), attach, claims)
             if draft.full:
                 break
             draft.tried.extend(id_ for id_ in batch if id_ in agenda.retry)
-            batch = list(islice(waited, BATCH))
+            batch = _next(draft, waited)
     finally:
         claims.undo()
     for node_id, network_id in attach:
         networks.attach(draft, node_id, network_id)
+
+
+def _next(draft: Draft, waited: Iterator[TaskId]) -> list[TaskId]:
+    """The next BATCH of those that still wait; what the store says to have been placed meanwhile needs no more looking at."""
+    index, found = draft.index, list[TaskId]()
+    for id_ in waited:
+        if id_ in index.pending:
+            found.append(id_)
+            if len(found) == BATCH:
+                break
+        elif not index.is_intended(Kind.TASK, id_):
+            index.agenda.retry.pop(id_, None)
+    return found
 
 
 def _by_priority(index: Index) -> list[TaskId]:
