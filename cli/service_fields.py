@@ -313,7 +313,7 @@ def environment(texts: tuple[str, ...], own: Mapping[str, str]) -> list[str]:
 def capability(text: str) -> str:
     """`net_admin` as `CAP_NET_ADMIN`."""
     name = text.strip().upper()
-    return name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}"
+    return name if name in ("ALL", "RESET") or name.startswith("CAP_") else f"CAP_{name}"
 
 
 def parse_generic_resource(text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Owns what each flag changes; the grammars are in cli/service_fields.py. Source: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from cli import dependency_fields, security_fields, service_spec
 from cli import service_fields as fields
@@ -198,24 +198,25 @@ def _port_settings(spec: Spec, gone: Sequence[Mapping[str, Any]], added: Mapping
         spec["Labels"] = {key: value for key, value in labels.items() if key not in over} | dict(added)
 
 
-def _removed_ports(text: str) -> list[tuple[int, str, int]]:
-    """(target, protocol, published) of `80`, `80/udp`, `8080:80`, `90-91:90-91`; empty parts match anything."""
+def _removed_ports(text: str) -> list[tuple[int, str, int, str]]:
+    """(target, protocol, published, mode) of `80`, `80/udp`, `8080:80`, `90-91:90-91`; empty parts match anything."""
     if text.isdigit():
-        return [(int(text), "", 0)]
+        return [(int(text), "", 0, "")]
     try:
         parsed = fields.parse_port(text)
     except ValueError as e:
         raise CliFailure(str(e)) from e
     named = "/" in text or "protocol=" in text
-    return [(port["TargetPort"], port["Protocol"] if named else "", port.get("PublishedPort", 0)) for port in parsed]
+    return [(port["TargetPort"], port["Protocol"] if named else "", port.get("PublishedPort", 0), port.get("PublishMode", "ingress")) for port in parsed]
 
 
-def _port_matches(port: Mapping[str, Any], removed: tuple[int, str, int]) -> bool:
-    target, protocol, published = removed
+def _port_matches(port: Mapping[str, Any], removed: tuple[int, str, int, str]) -> bool:
+    target, protocol, published, mode = removed
     return (
         port.get("TargetPort") == target
         and protocol in {"", port.get("Protocol", "tcp")}
         and published in {0, port.get("PublishedPort", 0)}
+        and mode in {"", port.get("PublishMode", "ingress")}
     )
 
 
@@ -236,10 +237,21 @@ def _environment(container: Spec, added: Sequence[str], removed: Sequence[str]) 
 def _capabilities(container: Spec, flags: Flags) -> None:
     if not flags["cap_add"] and not flags["cap_drop"]:
         return
-    add = {fields.capability(c) for c in flags["cap_add"]}
-    drop = {fields.capability(c) for c in flags["cap_drop"]}
-    container["CapabilityAdd"] = sorted((set(container.get("CapabilityAdd") or ()) | add) - (drop - add))
-    container["CapabilityDrop"] = sorted((set(container.get("CapabilityDrop") or ()) - add) | (drop - add))
+    add, drop = ({fields.capability(c) for c in flags[name]} for name in ("cap_add", "cap_drop"))
+    added, dropped = (set() if _RESET in new else set(container.get(name) or ()) for name, new in (("CapabilityAdd", add), ("CapabilityDrop", drop)))
+    add, drop = add - {_RESET}, drop - {_RESET} - add
+    # one that was added before is taken back by a drop, and the other way round: it is not dropped as well
+    added, drop = added - drop, drop - added
+    dropped, add = (dropped | drop) - add, add - dropped
+    container["CapabilityAdd"] = _capability_list(added | add)
+    container["CapabilityDrop"] = _capability_list(dropped)
+
+
+_RESET: Final = "RESET"
+
+
+def _capability_list(names: set[str]) -> list[str]:
+    return ["ALL"] if "ALL" in names else sorted(names)
 
 
 def _pairs(owner: Spec, name: str, added: Sequence[str], removed: Sequence[str]) -> None:

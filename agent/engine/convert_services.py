@@ -5,7 +5,7 @@ Source: the Engine API's Service, version 1.51; swarmkit/api/defaults/service.go
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -164,6 +164,15 @@ def ports_json(ports: tuple[PortConfig, ...]) -> list[Json]:
     ]
 
 
+UPDATE_ORDER: Final = ("Parallelism", "Delay", "FailureAction", "Monitor", "MaxFailureRatio", "Order")
+RESTART_ORDER: Final = ("Condition", "Delay", "MaxAttempts", "Window")
+
+
+def ordered(fields: Json, names: Sequence[str]) -> Json:
+    """The fields that are there, in the order in which Docker's types have them."""
+    return {name: fields[name] for name in names if name in fields}
+
+
 def with_defaults(spec: Json) -> Json:
     """A spec's JSON with what the user left out filled in, for `insertDefaults=true`."""
     task = dict(spec["TaskTemplate"])
@@ -172,12 +181,12 @@ def with_defaults(spec: Json) -> Json:
     restart: Json = {"Condition": "any"}
     if "RestartPolicy" not in task or "Delay" not in task["RestartPolicy"]:
         restart["Delay"] = RESTART_DELAY_NS
-    task["RestartPolicy"] = restart | {"MaxAttempts": 0} | task.get("RestartPolicy", {})
+    task["RestartPolicy"] = ordered(restart | {"MaxAttempts": 0} | task.get("RestartPolicy", {}), RESTART_ORDER)
     task["Placement"] = task.get("Placement", {})
     update = {"Parallelism": 1, "FailureAction": "pause", "Monitor": MONITOR_NS, "MaxFailureRatio": 0, "Order": "stop-first"}
     filled_in: Json = {"TaskTemplate": task}
     for name in ("UpdateConfig", "RollbackConfig"):
-        filled_in[name] = update | spec.get(name, {})
+        filled_in[name] = ordered(update | spec.get(name, {}), UPDATE_ORDER)
     filled_in["EndpointSpec"] = {"Mode": "vip"} | spec.get("EndpointSpec", {})
     return spec | filled_in
 

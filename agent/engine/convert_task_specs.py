@@ -239,7 +239,7 @@ def container_spec_json(spec: ContainerSpec) -> Json:
             "OpenStdin": spec.open_stdin,
             "ReadOnly": spec.read_only,
             "Mounts": [mount_json(mount) for mount in spec.mounts],
-            "HealthCheck": None if health is None else Present(health),
+            "Healthcheck": None if health is None else Present(health),
             "Hosts": list(spec.hosts),
             "DNSConfig": filled(dns),
             "Secrets": files_json(spec.secrets, "Secret"),

@@ -21,7 +21,7 @@ from agent.events import Event
 from cluster.model.changes import KIND_TYPES, Kind
 from cluster.model.errors import NotLeader
 from cluster.model.objects import Task, TaskStatus, task_name
-from cluster.model.task_state import TaskState, is_wished, title
+from cluster.model.task_state import TaskState, is_final, is_wished, title
 from cluster.wire.calls import Query, Watched, WatchKinds
 from cluster.wire.codec import decode
 
@@ -98,9 +98,10 @@ def _of_commit(known: dict[str, Task], commit: Watched) -> Iterator[Event]:
 def remembered(task: Task) -> Iterator[Event]:
     """A task's life so far, from what it keeps of it. Pure."""
     yield _event(task, "create", task.meta.created_at_ns, cause=task.cause, by="manager")
+    if task.stop_cause and not is_wished(task.desired_state):  # when is not kept: at the latest when it ended
+        latest_ns = min(task.meta.updated_at_ns, task.status.timestamp_ns) if is_final(task.status.state) else task.meta.updated_at_ns
+        yield _event(task, _WISHES.get(task.desired_state, "stop"), latest_ns, cause=task.stop_cause, by="manager")
     yield from _states(task, None)
-    if task.stop_cause and not is_wished(task.desired_state):
-        yield _event(task, _WISHES.get(task.desired_state, "stop"), task.meta.updated_at_ns, cause=task.stop_cause, by="manager")
 
 
 def changed(before: Task | None, after: Task | None) -> Iterator[Event]:

@@ -53,7 +53,7 @@ def update(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tup
         raise OutOfSequence
     if request.rollback:
         if service.previous_spec is None:
-            raise FailedPrecondition(f"service {service.spec.name} does not have a previous spec")
+            raise FailedPrecondition(f"service {service.id} does not have a previous spec")
         spec = service.previous_spec
         status = UpdateStatus(UpdateState.ROLLBACK_STARTED, started_at_ns=now_ns, message="manually requested rollback")
     else:

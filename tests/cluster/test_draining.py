@@ -75,3 +75,25 @@ def test_taking_tasks_away_fails_no_request(lab: Lab, taken: int) -> None:
 def _containers(lab: Lab, service: str) -> int:
     rows = [row for node in ADDRESS for row in lab.rows(node, "festoon", "container", "ls")]
     return sum(row["Names"].startswith(f"{service}.") for row in rows)
+
+
+@pytest.mark.slow
+def test_a_rolling_update_that_starts_first_behind_a_health_check_loses_no_request(lab: Lab) -> None:
+    port = 8099
+    health = ("--health-cmd", "wget -q -O /dev/null http://127.0.0.1/", "--health-interval", "200ms")
+    order = ("--update-order", "start-first", "--update-monitor", "200ms")
+    lab.ok(MANAGER, "festoon", "service", "create", "--name", "roll", "--replicas", "4", "-p", f"{port}:80", *health, *order, "busybox", "sh", "-c", SERVER)
+    url = f"http://{ADDRESS[WORKER2]}:{port}/"
+    assert until(lambda: all("to the end" in walk.fetch(lab, WORKER1, url) for _ in range(10)))
+    load = [FESTOON, "lab", "exec", "--name", lab.name, WORKER1, "--", "wrk", "-t", "1", "-c", "2", "-d", "30s", url]
+    with subprocess.Popen(load, stdout=subprocess.PIPE, text=True) as wrk, asking(lab, WORKER1, port) as counted:
+        for turn in range(2):
+            lab.ok(MANAGER, "festoon", "service", "update", "--wait", "--env-add", f"TURN={turn}", "roll", timeout_s=120)
+        said = wrk.communicate()[0]
+    ((served, failures),) = counted
+    assert failures == []
+    assert served > 100
+    assert "Non-2xx" not in said
+    assert "Socket errors" not in said
+    assert int(said.partition(" requests in ")[0].split()[-1]) > 100
+    lab.ok(MANAGER, "festoon", "service", "rm", "roll")

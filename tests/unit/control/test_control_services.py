@@ -218,7 +218,7 @@ def test_rollback_swaps_the_specs(world: World) -> None:
 
 def test_rollback_needs_a_previous_spec(world: World) -> None:
     web = world.create(spec("web"))
-    with pytest.raises(FailedPrecondition, match=r"^service web does not have a previous spec$"):
+    with pytest.raises(FailedPrecondition, match=r"^service [a-z0-9]{25} does not have a previous spec$"):
         world.update(web, web.spec, rollback=True)
 
 

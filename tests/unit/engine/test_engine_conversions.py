@@ -46,7 +46,7 @@ FULL_SPEC: dict[str, Any] = {
                 },
                 {"Type": "tmpfs", "Target": "/d", "TmpfsOptions": {"SizeBytes": 65536, "Mode": 448}},
             ],
-            "HealthCheck": {"Test": ["CMD", "true"], "Interval": 5 * SECOND, "Retries": 3},
+            "Healthcheck": {"Test": ["CMD", "true"], "Interval": 5 * SECOND, "Retries": 3},
             "Hosts": ["1.2.3.4 h"],
             "DNSConfig": {"Nameservers": ["9.9.9.9"], "Search": ["example"], "Options": ["ndots:1"]},
             "Isolation": "default",
