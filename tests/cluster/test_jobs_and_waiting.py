@@ -51,3 +51,18 @@ def test_the_exit_status_of_a_wait_says_what_came_of_it(lab: Lab) -> None:
     assert lab.on(MANAGER, "festoon", "service", "scale", "--wait", "--timeout", "30s", "web=2").returncode == 0
     failed = lab.on(MANAGER, *CREATE, "job", "--wait", "--mode", "replicated-job", "--restart-condition", "none", "busybox", "false")
     assert (failed.returncode, failed.stderr) == (1, "job failed: 0 tasks have completed, the others may not be restarted\n")
+
+
+def test_events_of_tasks_tell_who_moved_them_and_why(lab: Lab) -> None:
+    lab.ok(MANAGER, *CREATE, "told", "--wait", "--stop-grace-period", "100ms", "busybox", "sleep", "100000")
+    lab.ok(MANAGER, "festoon", "service", "update", "--wait", "--update-monitor", "100ms", "--env-add", "A=b", "told")
+    form = "{{.Action}} {{index .Actor.Attributes \"by\"}} {{index .Actor.Attributes \"cause\"}}"
+    words = ("events", "--filter", "type=task", "--filter", "service=told", "--since", "5m", "--until", "0s", "--format", form)
+    for program in ("festoon", "docker"):
+        told = lab.ok(MANAGER, program, *words).splitlines()
+        assert told[:2] == ["create manager service created", "assigned manager scheduler assigned task to node"]
+        assert {"running agent started", "stop manager replaced by an update", "create manager service updated"} <= set(told)
+        assert told.index("stop manager replaced by an update") < told.index("shutdown agent shutdown")
+    assert "task" not in lab.ok(MANAGER, "docker", "events", "--since", "5m", "--until", "0s", "--format", "{{.Type}}").split()
+    both = lab.on(MANAGER, "festoon", "events", "--filter", "type=task", "--filter", "type=container")
+    assert both.stderr == "Error response from daemon: events of tasks come by themselves: the filter type=task can't be combined with another type\n"

@@ -209,3 +209,35 @@ def test_a_range_of_ports_is_removed_whole(services: Any, festoon: Callable[...,
     assert festoon("service", "update", "-d", "--publish-rm", "8000-8002:80-82", "web").status == 0
     spec = json.loads(services.bodies("POST", f"/services/{ID}/update")[0])
     assert [p["PublishedPort"] for p in spec["EndpointSpec"]["Ports"]] == [8003]
+
+
+def test_a_port_is_removed_in_its_own_mode_only(services: Any, festoon: Callable[..., Any]) -> None:
+    before = web()
+    before["Spec"]["EndpointSpec"]["Ports"] = [{"Protocol": "tcp", "TargetPort": 90, "PublishedPort": 9090, "PublishMode": "host"}]
+    services.answers["GET", "/services/web"] = before
+    assert festoon("service", "update", "-d", "--publish-rm", "9090:90", "web").status == 0
+    assert festoon("service", "update", "-d", "--publish-rm", "mode=host,published=9090,target=90", "web").status == 0
+    kept, removed = (json.loads(body)["EndpointSpec"]["Ports"] for body in services.bodies("POST", f"/services/{ID}/update"))
+    assert ([p["PublishedPort"] for p in kept], removed) == ([9090], [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "added", "dropped"),
+    [
+        ("--cap-drop NET_ADMIN", [], ["CAP_KILL"]),  # taken back, not dropped as well
+        ("--cap-add KILL", ["CAP_NET_ADMIN"], []),
+        ("--cap-add SYS_TIME --cap-drop SYS_TIME", ["CAP_NET_ADMIN", "CAP_SYS_TIME"], ["CAP_KILL"]),
+        ("--cap-add ALL", ["ALL"], ["CAP_KILL"]),
+        ("--cap-add RESET --cap-drop CHOWN", [], ["CAP_CHOWN", "CAP_KILL"]),
+    ],
+)
+def test_capabilities_are_taken_back_before_they_are_dropped(
+    services: Any, festoon: Callable[..., Any], flags: str, added: list[str], dropped: list[str]
+) -> None:
+    before = web()
+    before["Spec"]["TaskTemplate"]["ContainerSpec"] |= {"CapabilityAdd": ["CAP_NET_ADMIN"], "CapabilityDrop": ["CAP_KILL"]}
+    services.answers["GET", "/services/web"] = before
+    assert festoon("service", "update", "-d", *flags.split(), "web").status == 0
+    (posted,) = services.bodies("POST", f"/services/{ID}/update")
+    container = json.loads(posted)["TaskTemplate"]["ContainerSpec"]
+    assert (container["CapabilityAdd"], container["CapabilityDrop"]) == (added, dropped)
