@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 from agent.daemon import Settings, run_daemon
+from agent.engine.tcp import TcpSettings
 from cluster.log import configure
 from cluster.model.errors import ClusterError
 from cluster.version import VERSION
@@ -35,6 +36,11 @@ def main() -> int:
     )
     parser.add_argument("--userns-remap", default="", metavar="default|USER|BASE:COUNT", help="containers run in user namespaces with these ids of the host")
     parser.add_argument("--group", "-G", default="festoon", help="the group that may use the socket, if this machine has it (default: %(default)s)")
+    parser.add_argument("--host", "-H", action="append", default=[], metavar="tcp://HOST:PORT", help="serve the Engine API there, too, with mutual TLS")
+    parser.add_argument("--tlscacert", default="", metavar="FILE", help="with --host: the authority that signs its clients' certificates")
+    parser.add_argument("--tlscert", default="", metavar="FILE", help="with --host: this daemon's certificate")
+    parser.add_argument("--tlskey", default="", metavar="FILE", help="with --host: its key")
+    parser.add_argument("--insecure-tcp", action="store_true", help="with --host: without TLS, on loopback only; whoever connects is root here")
     parser.add_argument("--metrics-addr", default="", metavar="HOST:PORT", help="serve /metrics there, too, to whoever asks (default: on the socket only)")
     parser.add_argument("--stem-unit", default="", metavar="UNIT", help="the unit of systemd that starts the containers' parent (default: started here)")
     parser.add_argument(
@@ -54,6 +60,7 @@ def main() -> int:
     settings = Settings(
         root=options.root, run=options.run, backend=options.balancing, ready_fd=options.ready_fd, group=options.group, stem_unit=options.stem_unit,
         labels=labels, registries=registries, userns_remap=options.userns_remap, metrics_address=options.metrics_addr, speak=options.speak,
+        tcp=TcpSettings(tuple(options.host), options.tlscacert, options.tlscert, options.tlskey, options.insecure_tcp),
     )  # fmt: skip
     gc.freeze()
     status = 0

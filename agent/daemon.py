@@ -11,9 +11,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +25,10 @@ from agent.captures import serve_captures
 from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
 from agent.containers import Containers
+from agent.engine import tcp
 from agent.engine.metrics import listen, run_metrics
 from agent.engine.server import run_engine
+from agent.engine.tcp import TcpSettings
 from agent.events import EventBus
 from agent.image_passing import serve_images
 from agent.membership import Membership
@@ -64,24 +66,27 @@ class Settings:
     userns_remap: str = ""
     metrics_address: str = ""
     speak: int = versions.VERSION
+    tcp: TcpSettings = field(default_factory=TcpSettings)
 
 
 async def run_daemon(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises Conflict when another festoond owns this state, Unavailable for an address that cannot be bound."""
     settings.root.mkdir(parents=True, exist_ok=True, mode=0o711)
     settings.run.mkdir(parents=True, exist_ok=True, mode=0o755)
+    context = tcp.context_of(settings.tcp) if settings.tcp.hosts else None
     lock = _lock(settings.root)
     try:
         listeners = await listen(settings.metrics_address) if settings.metrics_address else ()
+        engine_listeners = await tcp.listen(settings.tcp)
         async with _open_node(settings) as node:
-            await _serve(node, settings, listeners)
+            await _serve(node, settings, listeners, partial(tcp.run_tcp, node, engine_listeners, context) if engine_listeners else None)
             if not any(node.containers.is_running(r) for r in node.containers.records()):
                 await node.containers.end_supervisor()  # nothing to look after: leave no process behind
     finally:
         os.close(lock)
 
 
-async def _serve(node: Node, settings: Settings, metrics_listeners: Sequence[trio.SocketListener]) -> None:
+async def _serve(node: Node, settings: Settings, metrics_listeners: Sequence[trio.SocketListener], also: Callable[[], Awaitable[None]] | None) -> None:
     """Until a signal asks for the end."""
     async with trio.open_nursery() as nursery:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -92,6 +97,8 @@ async def _serve(node: Node, settings: Settings, metrics_listeners: Sequence[tri
             await nursery.start(partial(run_engine, node, settings.run / "festoon.sock", group=machine.group_id(settings.group)))
             if metrics_listeners:
                 nursery.start_soon(run_metrics, node, metrics_listeners)
+            if also is not None:
+                nursery.start_soon(also)
             _say_ready(settings.ready_fd)
             service_manager.say("READY=1")
             log.info("serving", extra={"fields": {"socket": str(settings.run / "festoon.sock"), "balancing": node.backend}})

@@ -16,6 +16,7 @@ system_ = Group(
     "system",
     summary="Manage Festoon",
     lazy={
+        "certs": ("cli.commands.engine_certificates:certs", "Make certificates for the Engine API over TCP"),
         "df": ("cli.commands.system_use:df", "Show disk usage"),
         "dial-stdio": ("cli.commands.dial:dial_stdio", "Proxy the stdio stream to the daemon connection. Should not be invoked manually."),
         "events": ("cli.commands.system:events", "Get real time events from the server"),

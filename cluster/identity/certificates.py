@@ -30,27 +30,27 @@ ROOT_NAME: Final = "swarm-ca"
 MAX_PEM_BYTES: Final = 16 * 1024
 
 
-def new_root(now: dt.datetime) -> tuple[str, str]:
+def new_root(now: dt.datetime, name: str = ROOT_NAME) -> tuple[str, str]:
     """A new root certificate and its key, both PEM. `now` is in UTC."""
     key_pem = keys.new_key()
     key = keys.load_key(key_pem)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ROOT_NAME)])
+    subject_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     public = key.public_key()
     identifier = x509.SubjectKeyIdentifier.from_public_key(public)
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject_name)
+        .issuer_name(subject_name)
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + ROOT_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
-        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(key_usage(authority=True), critical=True)
         .add_extension(identifier, critical=False)
         .sign(key, hashes.SHA256())
     )
-    return _pem(certificate), key_pem
+    return to_pem(certificate), key_pem
 
 
 def make_csr(key_pem: str) -> str:
@@ -92,14 +92,14 @@ def issue(
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + expiry)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(key_usage(authority=False), critical=True)
         .add_extension(usages, critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(unit), x509.DNSName(node_id)]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
         .sign(root_key, hashes.SHA256())
     )
-    return _pem(certificate)
+    return to_pem(certificate)
 
 
 def cross_sign(new_root_pem: str, root_pem: str, root_key_pem: str) -> str:
@@ -116,17 +116,17 @@ def cross_sign(new_root_pem: str, root_pem: str, root_key_pem: str) -> str:
         .not_valid_before(max(new.not_valid_before_utc, root.not_valid_before_utc))
         .not_valid_after(min(new.not_valid_after_utc, root.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(key_usage(authority=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
         .sign(root_key, hashes.SHA256())
     )
-    return _pem(certificate)
+    return to_pem(certificate)
 
 
 def normalized(cert_pem: str) -> str:
     """The certificate alone, as this library writes it. Raises InvalidArgument."""
-    return _pem(load_certificate(cert_pem))
+    return to_pem(load_certificate(cert_pem))
 
 
 def check_root(cert_pem: str, key_pem: str, now: dt.datetime) -> None:
@@ -239,7 +239,7 @@ def _attribute(name: x509.Name, oid: x509.ObjectIdentifier) -> str:
     return str(found[0].value) if found else ""
 
 
-def _key_usage(*, authority: bool) -> x509.KeyUsage:
+def key_usage(*, authority: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not authority,
         content_commitment=False,
@@ -253,5 +253,5 @@ def _key_usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(certificate: x509.Certificate) -> str:
+def to_pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()

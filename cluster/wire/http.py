@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import socket
+import ssl
 import stat
 import sys
 import termios
@@ -27,6 +28,7 @@ import trio
 from cluster.model.errors import ClusterError, Conflict, InvalidArgument
 from cluster.wire.http_codec import ServerSide, upgrade_head
 from cluster.wire.http_events import Headers, HttpError, RequestHead, Signal
+from cluster.wire.http_tls import HttpTlsStream, secured
 
 log = logging.getLogger("festoon.http")
 MAX_CONNECTIONS: Final = 1024
@@ -49,6 +51,7 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 Stream = trio.abc.HalfCloseableStream
+Wire = trio.SocketStream | HttpTlsStream
 Hijack = Callable[[Stream], Awaitable[None]]
 
 
@@ -128,7 +131,7 @@ class _Body(AsyncIterator[bytes]):
 class _Exchange:
     """One request and its answer on a connection."""
 
-    def __init__(self, stream: trio.SocketStream, side: ServerSide) -> None:
+    def __init__(self, stream: Wire, side: ServerSide) -> None:
         self.wire = stream
         self.side = side
         self.body_read = False
@@ -254,7 +257,7 @@ class _RawStream(Stream):
     """A connection that was HTTP, with the bytes that came too early. Nothing is sent before the client has read the head: one that reads it through
     a buffer and the rest past that buffer (docker-py) would lose what came along with it."""
 
-    def __init__(self, wire: trio.SocketStream, early: bytes) -> None:
+    def __init__(self, wire: Wire, early: bytes) -> None:
         self._wire = wire
         self._early = early
         self._head_read = False
@@ -300,7 +303,7 @@ def _unread_bytes(connection: trio.socket.SocketType) -> int:
     return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
-async def serve_connection(stream: trio.SocketStream, application: Application) -> None:
+async def serve_connection(stream: Wire, application: Application) -> None:
     """Serve one connection until either side ends it; closes it. Cancellation cancels the application where it is."""
     side = ServerSide()
     async with stream:
@@ -351,9 +354,10 @@ async def serve(
     application: Application,
     *,
     max_connections: int = MAX_CONNECTIONS,
+    tls: ssl.SSLContext | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve whoever connects to one of these until cancelled; closes them."""
+    """Serve whoever connects to one of these until cancelled; closes them. `tls`: that every client must speak."""
     limiter = trio.CapacityLimiter(max_connections)
 
     async def accepted(stream: trio.SocketStream) -> None:
@@ -363,7 +367,9 @@ async def serve(
             await stream.aclose()
             return
         try:
-            await serve_connection(stream, application)
+            served = stream if tls is None else await secured(stream, tls)
+            if served is not None:
+                await serve_connection(served, application)
         except Exception:
             log.exception("a response failed by a bug; its connection is closed")
         finally:

@@ -101,12 +101,21 @@ class TlsStream:
     def _broken(self, error: Exception) -> Exception:
         return trio.ClosedResourceError() if self._socket.fileno() < 0 else trio.BrokenResourceError(str(error))
 
+    @property
+    def socket(self) -> socket.socket:
+        """For what the kernel says of it only."""
+        return self._socket
+
+    def say_goodbye(self) -> None:
+        """Nothing more will be sent (close_notify); what the other side says can still be read."""
+        with suppress(ssl.SSLError, OSError, ValueError):
+            self._socket.unwrap()
+
     def close(self) -> None:
         """Say goodbye (nobody waits for it to leave) and close. Who waits for the socket gets ClosedResourceError."""
         if self._socket.fileno() < 0:
             return
-        with suppress(ssl.SSLError, OSError, ValueError):
-            self._socket.unwrap()
+        self.say_goodbye()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
