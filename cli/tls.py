@@ -30,6 +30,8 @@ class TlsWish:
         """Raises CliFailure for files that can't be used."""
         import ssl
 
+        from cluster.wire.tls_socket import TlsSocket
+
         made = ssl.create_default_context(cafile=None)
         if not self.verify:
             made.check_hostname = False
@@ -41,6 +43,7 @@ class TlsWish:
                 made.load_cert_chain(self.cert, self.key)
         except (OSError, ssl.SSLError) as e:
             raise CliFailure(f"Failed to initialize: unable to resolve docker endpoint: {e}") from e
+        made.sslsocket_class = TlsSocket
         return made
 
 

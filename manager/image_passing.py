@@ -56,7 +56,7 @@ class ImagePassing:
 
     def _check(self, caller: Caller, reference: str) -> None:
         tasks = self._store.tasks_of_node(caller.node_id)
-        if not any(t.spec.container.image == reference and t.desired_state <= TaskState.RUNNING and t.status.state <= TaskState.RUNNING for t in tasks):
+        if not any(t.spec.container.image == reference and is_wished(t.desired_state) and t.status.state <= TaskState.RUNNING for t in tasks):
             raise PermissionDenied(f"no task of node {caller.node_id} is to run the image {reference}")
 
     def _likely_first(self, asker: str, reference: str) -> Iterator[Session]:

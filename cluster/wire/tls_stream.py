@@ -50,7 +50,7 @@ class TlsStream:
         waited = self._drained
         if waited:
             await trio.lowlevel.wait_readable(self._socket)
-        data, had_to_wait = await self._when_ready(partial(self._socket.recv, max_bytes))
+        data, had_to_wait = await self._when_ready(partial(self._received, max_bytes))
         waited = waited or had_to_wait
         self._drained = False
         while data and len(data) < max_bytes and self._socket.pending():  # the rest of what OpenSSL has decrypted already
@@ -62,6 +62,12 @@ class TlsStream:
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()  # a peer that never pauses does not keep the loop for itself
         return data
+
+    def _received(self, max_bytes: int) -> bytes:
+        try:
+            return self._socket.recv(max_bytes)
+        except ssl.SSLZeroReturnError:  # how OpenSSL says it where we have said goodbye before
+            return b""
 
     def send_now(self, data: bytes) -> int:
         """How many of the bytes the network took at once. The rest must follow, by `send_all`, before anything else. Raises as that does."""

@@ -32,7 +32,8 @@ festoon -H "unix://$DIR/run/festoon.sock" import "$DIR/fs.tar" box:1 >/dev/null
 mine() { over "$DIR/tls/cert.pem" "$DIR/tls/key.pem" "$@"; }
 mine version --format '{{.Server.Os}}'
 head -c 3000000 /dev/zero | mine run --rm -i --network none box:1 /bin/busybox wc -c
-status=0; mine run --rm --network none box:1 /bin/busybox sh -c 'echo out; echo err >&2; exit 7' 2>&1 || status=$?
+status=0; said=$(mine run --rm --network none box:1 /bin/busybox sh -c 'echo out; echo err >&2; exit 7' 2>&1) || status=$?
+echo "$said" | sort
 echo "$status"
 DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH="$DIR/tls" DOCKER_HOST=tcp://localhost:2376 "$CLIENT" images -q | wc -l
 festoon system certs "$DIR/foreign" >/dev/null
@@ -72,7 +73,7 @@ def test_the_engine_over_tcp(tmp_path: Path, program: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr + "".join(log.read_text() for log in sorted(tmp_path.glob("log*")))
     certificates = "--tlscacert, --tlscert and --tlskey are needed (`festoon system certs` makes them), or --insecure-tcp for an address of loopback"
     assert done.stdout.splitlines() == [
-        "600 600 600 644 ", "linux", "3000000", "out", "err", "7", "1", "0", "1",
+        "600 600 600 644 ", "linux", "3000000", "err", "out", "7", "1", "0", "1",
         "200", "403 Origin", "403 Host", "200 Host", "200 Host",
         f"1 festoond: tcp://127.0.0.1:2376: {certificates}", "1 festoond: tcp://0.0.0.0:2375: without TLS only an address of loopback is served",
         "1 festoond: fd://: festoond listens on its own socket and on tcp://HOST:PORT", "1 festoond: TLS for tcp://127.0.0.1:2376: No such file or directory",
