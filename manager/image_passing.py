@@ -15,7 +15,7 @@ import trio
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, NotFound, PermissionDenied, Unavailable
 from cluster.model.ids import NodeId
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import TaskState, is_wished
 from cluster.wire.calls import FilePiece, FindImage, FoundImage, ReadImage
 from cluster.wire.peer import Caller
 from manager.dispatcher.sessions import Session

@@ -97,12 +97,17 @@ class Answer:
         return bytes(body)
 
 
+SOCKET_HOST: Final = "festoon"
+"""What stands in Host for a socket that has no name (RFC 9112, 3.2)."""
+
+
 class HttpClient:
     """Exchanges with one server. Each opens a connection of its own; a unix socket makes that cheap."""
 
     def __init__(self, address: str, tls: Callable[[], SSLContext] | None = None) -> None:
         """`tls`: makes the TLS to speak with, of a tcp:// address."""
         self.address = address
+        self._authority = rest.rstrip("/") if (rest := address.partition("://")[2]) and not address.startswith("unix:") else SOCKET_HOST
         self._tls = tls
 
     def request(self, method: str, target: str, *, body: Body = b"", headers: Headers = ()) -> Whole:
@@ -115,7 +120,7 @@ class HttpClient:
         """One exchange whose answer is read piece by piece; leaving the block closes the connection. Raises
         ConnectionFailed."""
         with self.connect() as connected:
-            wire = _Wire(connected)
+            wire = _Wire(connected, self._authority)
             wire.send_request(method, target, body, headers)
             yield Answer(wire.head(), wire)
 
@@ -127,7 +132,7 @@ class HttpClient:
         refused. Raises ConnectionFailed."""
         upgrade = (("Connection", "Upgrade"), ("Upgrade", "tcp"))
         with self.connect() as connected:
-            wire = _Wire(connected)
+            wire = _Wire(connected, self._authority)
             wire.send_request(method, target, body, (*headers, *upgrade))
             head = wire.head(switching=True)
             if head.status == 101:
@@ -158,13 +163,13 @@ class HttpClient:
 class _Wire:
     """A connected socket and the client's half of the protocol on it."""
 
-    def __init__(self, connected: socket.socket) -> None:
-        self.side = ClientSide()
+    def __init__(self, connected: socket.socket, authority: str) -> None:
+        self.side, self._authority = ClientSide(), authority
         self._socket = connected
 
     def send_request(self, method: str, target: str, body: Body, headers: Headers) -> None:
         framing = ("Content-Length", str(len(body))) if isinstance(body, bytes) else ("Transfer-Encoding", "chunked")
-        complete = (("Host", "festoon"), framing, *headers)
+        complete = (("Host", self._authority), framing, *headers)
         begun = self.side.request(method, target, complete)
         try:
             if isinstance(body, bytes):
