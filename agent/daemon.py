@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,8 @@ from cluster.model.specs import Pairs
 from cluster.version import VERSION
 from cluster.wire import versions
 from netfabric.apply import open_fabric
-from runtime.client import open_supervisor
+from runtime.client import Supervisor, open_supervisor
+from runtime.errors import SupervisorGone
 from runtime.images.endpoints import AS_DOCKER, Registries
 from runtime.images.store import ImageStore
 from runtime.storage.volumes import VolumeStore
@@ -118,7 +119,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     store = ContainerStore(settings.root / "containers", settings.run / "containers")
     volumes = Volumes(await trio.to_thread.run_sync(VolumeStore, settings.root / "volumes"), events)
     async with open_supervisor(settings.run, settings.root / "runtime", unit=settings.stem_unit) as supervisor:
-        async with open_fabric(str(settings.run), backend=settings.backend) as fabric:
+        async with _ended_when_refused(supervisor), open_fabric(str(settings.run), backend=settings.backend) as fabric:
             description = msgspec.structs.replace(description, encrypts=fabric.encrypts)
             networks = Networks(settings.root, fabric, supervisor)
             if (kept := membership_files.load(settings.root / "node")) is not None:
@@ -135,6 +136,18 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
                 networks, swarm, fabric, events, volumes, files, pulls,
                 tracing, settings.labels,
             )  # fmt: skip
+
+
+@asynccontextmanager
+async def _ended_when_refused(supervisor: Supervisor) -> AsyncIterator[None]:
+    """A start that can't be leaves no process behind, where the supervisor has nothing to look after."""
+    try:
+        yield
+    except BaseException:
+        with trio.CancelScope(shield=True), suppress(SupervisorGone):
+            if not await supervisor.list():
+                await supervisor.shutdown()
+        raise
 
 
 def _lock(root: Path) -> int:

@@ -30,6 +30,11 @@ festoon service create -q --name s --replicas 2 bb:1 /bin/busybox sleep 1000 >/d
 festoon ps --format '{{.Names}}' | cut -d. -f1,2 | sort
 second=0; festoond --root "$DIR/root" --run "$DIR/run2" 2>"$DIR/log2" || second=$?
 echo "second: $second $(cat "$DIR/log2")"
+mkdir "$DIR/run3"
+touch "$DIR/run3/festoon.sock"
+third=0; festoond --root "$DIR/root3" --run "$DIR/run3" 2>"$DIR/log3" || third=$?
+echo "third: $third $(tail -1 "$DIR/log3")"
+ps ax -o args | grep -c "[r]untime.stem.*run3" || true
 festoon service rm s
 festoon swarm leave --force
 kill $node
@@ -87,6 +92,7 @@ def test_a_swarm_of_one_and_nothing_left(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr + log
     assert done.stdout.splitlines()[:3] == ["line: ready", "s.1", "s.2"]
     assert f"second: 1 festoond: another festoond serves {tmp_path}/root" in done.stdout
+    assert f"third: 1 festoond: {tmp_path}/run3/festoon.sock exists and is not a socket\n0\n" in done.stdout, "and no supervisor is left"
     assert "Traceback" not in log
     assert until(lambda: not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(tmp_path).encode() in _read(p)])
     assert list((tmp_path / "root/containers").iterdir()) == []
