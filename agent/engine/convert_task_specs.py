@@ -172,6 +172,8 @@ def attachments_json(networks: tuple[NetworkAttachmentConfig, ...]) -> list[Json
 def _resources_of(fields: Fields | None) -> Resources | None:
     if fields is None:
         return None
+    if fields.objects("GenericResources"):
+        raise InvalidArgument("generic resources are not served: give the nodes labels, and the service a constraint and --replicas-max-per-node")
     return Resources(fields.integer("NanoCPUs"), fields.integer("MemoryBytes"), fields.integer("Pids"))
 
 
