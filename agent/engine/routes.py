@@ -113,6 +113,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/volumes/create", volumes.create),
     ("POST", "/volumes/prune", volumes.prune),
     ("GET", "/volumes/{name*}", volumes.inspect),
+    ("PUT", "/volumes/{name*}", volumes.update),
     ("DELETE", "/volumes/{name*}", volumes.remove),
     ("GET", "/swarm", swarm.inspect),
     ("POST", "/swarm/init", swarm.init),

@@ -10,7 +10,7 @@ from agent.engine.call import Call, Filters, matches_labels
 from agent.engine.convert import mapping
 from agent.engine.convert_volumes import volume_json
 from agent.volumes import DRIVER
-from cluster.model.errors import InvalidArgument
+from cluster.model.errors import InvalidArgument, NotFound, Unavailable
 from cluster.wire.http import Response
 from runtime.storage.volumes import Volume
 
@@ -72,3 +72,10 @@ async def prune(call: Call) -> Response:
 
     gone, reclaimed = await call.node.volumes.prune(wanted)
     return json_answer({"VolumesDeleted": list(gone) or None, "SpaceReclaimed": reclaimed})
+
+
+async def update(call: Call) -> Response:
+    """Only the cluster's own volumes (CSI) can be updated, of which there are none here: Docker's answers for every other one."""
+    if not call.node.swarm.is_manager:
+        raise Unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
+    raise NotFound(f"volume {call.names['name']} not found")
