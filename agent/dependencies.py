@@ -6,7 +6,7 @@ Source: SwarmKit template/context.go; moby's daemon/container_operations_unix.go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from posixpath import join
 from typing import Final
 
@@ -16,7 +16,7 @@ from agent.dependency_files import File
 from cluster.model import placeholders
 from cluster.model.assignments import ConfigItem, Item, SecretItem
 from cluster.model.errors import InvalidArgument
-from cluster.model.objects import NodeDescription, Task, container_name, shown_slot
+from cluster.model.objects import NodeDescription, Task
 from cluster.model.specs import ContainerSpec, DependencyFile, DependencySpec, Pairs
 from cluster.model.templates import Template, TemplateError
 from runtime.spec import IdRange
@@ -72,8 +72,8 @@ class Dependencies:
         if spec.templating != GOLANG:
             raise InvalidArgument(f"unrecognized template type {spec.templating}")
         container = task.spec.container
-        values, labels = placeholders.of_task(task, node, node_id)
-        env = dict(placeholders.expand(entry, values, labels).partition("=")[::2] for entry in container.env)
+        context = placeholders.context(task, node, node_id)
+        env = dict(entry.partition("=")[::2] for entry in placeholders.expanded(container, context).env)
 
         def of(files: tuple[DependencyFile, ...], prefix: str, word: str, target: str) -> str:
             found = next((self._specs.get(f"{prefix}/{file.id}") for file in files if file.target == target), None)
@@ -88,7 +88,7 @@ class Dependencies:
         }
         try:
             template = Template(spec.data.decode(errors="surrogateescape"), tuple(functions))
-            text = template.render(_context(task, node, node_id), strict="can't evaluate field {}", functions=functions)
+            text = template.render(context, strict="can't evaluate field {}", functions=functions)
         except TemplateError as error:
             raise InvalidArgument(f"failed to expand template {spec.name}: {error}") from error
         expanded = text.encode(errors="surrogateescape")
@@ -116,11 +116,3 @@ def _owner(text: str, ids: IdRange | None) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) >= (ids.count if ids is not None else 1 << 32):
         raise InvalidArgument(f"invalid owner of a secret or config: {text}")
     return int(text) + (ids.base if ids is not None else 0)
-
-
-def _context(task: Task, node: NodeDescription, node_id: str) -> Mapping[str, object]:
-    return {
-        "Service": {"ID": task.service_id, "Name": task.service_name, "Labels": dict(task.service_labels)},
-        "Node": {"ID": node_id, "Hostname": node.hostname, "Platform": {"Architecture": node.platform.architecture, "OS": node.platform.os}},
-        "Task": {"ID": task.id, "Name": container_name(task), "Slot": str(shown_slot(task) or node_id)},
-    }

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +13,6 @@ from agent.log_settings import DEFAULT_DRIVER
 from agent.records import DEFAULT_SHM_BYTES, Config, DeviceMapping, HostConfig, NetworkWish, PortBinding
 from cluster.model import placeholders, reserved_labels
 from cluster.model.objects import NodeDescription, Task, TaskNetwork, container_name, task_name
-from cluster.model.placeholders import expand
 from cluster.model.specs import NODE_NETWORKS, ContainerSpec, PortConfig, Privileges, PublishMode, Resources
 
 NS_PER_S: Final = 1_000_000_000
@@ -31,11 +29,10 @@ class TaskContainer:
 
 
 def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskContainer:
-    """What `agent/containers.py` is asked to make. Raises InvalidArgument for a bad placeholder."""
-    spec = task.spec.container
-    values, labels = placeholders.of_task(task, node, node_id)
+    """What `agent/containers.py` is asked to make. Raises InvalidArgument for a template that does not fit."""
+    spec = placeholders.expanded(task.spec.container, placeholders.context(task, node, node_id))
     config = Config(
-        image=spec.image, hostname=expand(spec.hostname, values, labels), user=spec.user, env=tuple(expand(e, values, labels) for e in spec.env),
+        image=spec.image, hostname=spec.hostname, user=spec.user, env=spec.env,
         entrypoint=spec.command, cmd=spec.args, working_dir=spec.dir, labels=_labels(task, node_id), tty=spec.tty, open_stdin=spec.open_stdin,
         stop_signal=spec.stop_signal, stop_timeout_s=math.ceil(grace_s(spec)), health=spec.health,
         exposed_ports=tuple(f"{p.target_port}/{p.protocol}" for p in task.endpoint.ports) if task.endpoint else (),
@@ -44,11 +41,11 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
     bound = {mode: tuple(_binding(p) for p in ports if p.publish_mode is mode) for mode in PublishMode}
     own = {n.target for n in task.spec.networks if n.target in NODE_NETWORKS}
     if "host" in own:  # its ports are the node's already
-        host = msgspec.structs.replace(_host(task, (), values, labels), network_mode="host")
+        host = msgspec.structs.replace(_host(task, spec, ()), network_mode="host")
         return TaskContainer(container_name(task), config, host, (), ())
     bridge = (NetworkWish(network="bridge"),) if own and task.networks else ()
     return TaskContainer(
-        container_name(task), config, _host(task, bound[PublishMode.HOST], values, labels), (*(_wish(n) for n in task.networks), *bridge),
+        container_name(task), config, _host(task, spec, bound[PublishMode.HOST]), (*(_wish(n) for n in task.networks), *bridge),
         bound[PublishMode.INGRESS],
     )  # fmt: skip
 
@@ -66,14 +63,12 @@ def grace_s(spec: ContainerSpec) -> float:
     return DEFAULT_STOP_GRACE_S if spec.stop_grace_ns is None else spec.stop_grace_ns / NS_PER_S
 
 
-def _host(task: Task, ports: tuple[PortBinding, ...], values: Mapping[str, str], labels: Mapping[str, str]) -> HostConfig:
-    spec = task.spec.container
+def _host(task: Task, spec: ContainerSpec, ports: tuple[PortBinding, ...]) -> HostConfig:
     limits = task.spec.limits or Resources()
     reserved = task.spec.reservations or Resources()
     extras = reserved_labels.extras(spec.labels)
-    mounts = tuple(type(m)(m.kind, expand(m.source, values, labels), m.target, m.read_only, m.options) for m in spec.mounts)
     return HostConfig(
-        network_mode="default", restart="", port_bindings=ports, mounts=mounts, cap_add=spec.cap_add, cap_drop=spec.cap_drop, dns=spec.dns_nameservers,
+        network_mode="default", restart="", port_bindings=ports, mounts=spec.mounts, cap_add=spec.cap_add, cap_drop=spec.cap_drop, dns=spec.dns_nameservers,
         dns_search=spec.dns_search, dns_options=spec.dns_options, extra_hosts=tuple(_extra_host(h) for h in spec.hosts), read_only=spec.read_only,
         init=bool(spec.init), sysctls=spec.sysctls, ulimits=spec.ulimits, memory_bytes=limits.memory_bytes, memory_reservation_bytes=reserved.memory_bytes,
         nano_cpus=limits.nano_cpus, pids_limit=limits.pids, log_driver=task.spec.log_driver or DEFAULT_DRIVER, log_options=task.spec.log_options,

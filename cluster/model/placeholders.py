@@ -1,44 +1,75 @@
-"""The placeholders that a service may use in its environment, hostname and mounts, and what they stand for in one task. Pure.
+"""The templates that a service may use in its environment, hostname and mounts, and what they mean for one task. Pure.
 
-Source: swarm-mode templates (`{{.Service.Name}}`, `{{.Node.Hostname}}`, `{{.Task.Slot}}`, ...).
+Source: swarm-mode templates (`{{.Service.Name}}`, `{{.Node.Hostname}}`, `{{.Task.Slot}}`, ...); SwarmKit's `template` package for the words.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import NodeDescription, Task, container_name, shown_slot
+from cluster.model.specs import ContainerSpec, Mount
+from cluster.model.templates import Template, TemplateError
 
-_PLACEHOLDER: Final = re.compile(r"\{\{\s*(.*?)\s*\}\}")
-_LABEL: Final = re.compile(r'^index \.(Service|Node)\.Labels "([^"]+)"$')
-
-
-def of_task(task: Task, node: NodeDescription, node_id: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What the placeholders of a task on a node stand for: (values, labels)."""
-    values = {
-        ".Service.ID": task.service_id, ".Service.Name": task.service_name, ".Node.ID": node_id, ".Node.Hostname": node.hostname,
-        ".Node.Platform.Architecture": node.platform.architecture, ".Node.Platform.OS": node.platform.os, ".Task.ID": task.id,
-        ".Task.Name": container_name(task), ".Task.Slot": str(shown_slot(task) or node_id),
-    }  # fmt: skip
-    labels = {f"Service.{k}": v for k, v in task.service_labels}
-    return values, labels
+Context = Mapping[str, Any]
+_TYPES: Final = {
+    "": "*template.Context", "Service": "struct { ID string; Name string; Labels map[string]string }",
+    "Node": "struct { ID string; Hostname string; Platform template.Platform }", "Platform": "template.Platform",
+    "Task": "struct { ID string; Name string; Slot string }",
+}  # fmt: skip
 
 
-def expand(text: str, values: Mapping[str, str], labels: Mapping[str, str]) -> str:
-    """The text with its placeholders filled in. Raises InvalidArgument for one that does not exist."""
+def context(task: Task, node: NodeDescription, node_id: str) -> Context:
+    """What templates see of a task on a node."""
+    return {
+        "Service": {"ID": task.service_id, "Name": task.service_name, "Labels": dict(task.service_labels)},
+        "Node": {"ID": node_id, "Hostname": node.hostname, "Platform": {"Architecture": node.platform.architecture, "OS": node.platform.os}},
+        "Task": {"ID": task.id, "Name": container_name(task), "Slot": str(shown_slot(task) or node_id)},
+    }
 
-    def fill(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in values:
-            return values[name]
-        if labelled := _LABEL.match(name):
-            return labels.get(f"{labelled[1]}.{labelled[2]}", "")
-        if name.startswith((".Service.Labels.", ".Node.Labels.")):
-            kind, _, label = name[1:].partition(".Labels.")
-            return labels.get(f"{kind}.{label}", "")
-        raise InvalidArgument(f"expanding template failed: unknown placeholder {{{{{name}}}}}")
 
-    return _PLACEHOLDER.sub(fill, text) if "{{" in text else text
+def expand(text: str, of: Context) -> str:
+    """The text with its templates filled in. Raises InvalidArgument in SwarmKit's words for one that doesn't fit."""
+    if "{{" not in text:
+        return text
+    try:
+        return Template(text).render(of, strict=missing, free=())
+    except TemplateError as error:
+        said = str(error).replace("template: :", "template: expansion:", 1).replace('executing "" at', 'executing "expansion" at', 1)
+        raise InvalidArgument(said) from error
+
+
+def missing(parent: str, name: str) -> str:
+    """What Go says of a field that there is not."""
+    return f'map has no entry for key "{name}"' if parent == "Labels" else f"can't evaluate field {name} in type {_TYPES.get(parent, 'string')}"
+
+
+def expanded(spec: ContainerSpec, of: Context) -> ContainerSpec:
+    """The container as this task has it. Raises InvalidArgument that says which part doesn't fit."""
+    mounts = tuple(_mount(mount, of) for mount in spec.mounts)
+    hostname = _said("expanding hostname failed", spec.hostname, of)
+    env = tuple(_variable(entry, of) for entry in spec.env)
+    return msgspec.structs.replace(spec, mounts=mounts, hostname=hostname, env=env)
+
+
+def _mount(mount: Mount, of: Context) -> Mount:
+    source = _said(f'expanding mounts failed: expanding mount source "{mount.source}"', mount.source, of)
+    target = _said(f'expanding mounts failed: expanding mount target "{mount.target}"', mount.target, of)
+    return msgspec.structs.replace(mount, source=source, target=target)
+
+
+def _variable(entry: str, of: Context) -> str:
+    """Its value is a template, its name is none."""
+    name, equals, value = entry.partition("=")
+    return name + equals + _said(f'expanding env failed: expanding env "{entry}"', value, of)
+
+
+def _said(preface: str, text: str, of: Context) -> str:
+    try:
+        return expand(text, of)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{preface}: {error.message}") from error

@@ -25,6 +25,10 @@ MAX_DEPTH: Final = 64
 _CONSTANTS: Final = {"true": True, "false": False, "nil": None}
 
 
+Missing = Callable[[str, str], str]
+"""(name of the parent, name of what it has not) -> the words."""
+
+
 class TemplateError(ValueError):
     """The template doesn't parse, or doesn't fit its value."""
 
@@ -56,11 +60,12 @@ class Template:
         self._root = _parse(text)
         _check_functions(self._root, more)
 
-    def render(self, value: object, *, strict: str = "", functions: Mapping[str, Callable[..., Any]] | None = None,
-               absent: Mapping[str, Any] | None = None) -> str:  # fmt: skip
-        """The text for a value. A field that isn't there reads as `absent` says, else it is an error in the words of `strict` ("can't evaluate field {}"),
-        else it reads `<no value>`. Raises TemplateError."""
-        run = _Run(self._text, strict, {**FUNCTIONS, **(functions or {})}, absent or {})
+    def render(self, value: object, *, strict: str | Missing = "", functions: Mapping[str, Callable[..., Any]] | None = None,
+               absent: Mapping[str, Any] | None = None, free: Collection[str] = FREE) -> str:  # fmt: skip
+        """The text for a value. A field that isn't there reads as `absent` says, else it is an error in the words of `strict` ("can't evaluate field {}", or
+        what it makes of the parent's name and the field's), else it reads `<no value>`, as any key of a map that is `free`. Raises TemplateError."""
+        words = (lambda _parent, name: strict.format(name)) if isinstance(strict, str) and strict else strict or None
+        run = _Run(self._text, words, {**FUNCTIONS, **(functions or {})}, absent or {}, free)
         run.block(self._root, value, {"$": value}, 0)
         return "".join(run.out)
 
@@ -148,13 +153,14 @@ def _place(action: str, stack: list[tuple[_Block, _Control | None]]) -> None:
 class _Run:
     """One rendering."""
 
-    def __init__(self, text: str, strict: str, functions: dict[str, Callable[..., Any]], absent: Mapping[str, Any]) -> None:
+    def __init__(self, text: str, strict: Missing | None, functions: dict[str, Callable[..., Any]], absent: Mapping[str, Any], free: Collection[str]) -> None:
         self.out: list[str] = []
         self._length = 0
         self._text = text
         self._strict = strict
         self._functions = functions
         self._absent = absent
+        self._free = free
 
     def write(self, text: str) -> None:
         self._length += len(text)
@@ -281,17 +287,17 @@ class _Run:
         for name in path.split(".")[1:]:
             if isinstance(value, Mapping) and name in value:
                 value = null(name) if value[name] is None else value[name]
-            elif isinstance(value, Mapping) and parent in FREE:
+            elif isinstance(value, Mapping) and parent in self._free:
                 value = _NO_VALUE
             elif isinstance(value, Mapping) and name in self._absent:
                 value = self._absent[name]
                 if isinstance(value, Nil) and name != path.rpartition(".")[2]:
                     after = path.removeprefix(".").split(".")
                     raise TemplateError(self._at(path) + f"nil pointer evaluating {value.type}.{after[after.index(name) + 1]}")
-                if value is None and name != path.rpartition(".")[2]:
-                    raise TemplateError(self._at(path) + self._strict.format(name))
+                if value is None and self._strict and name != path.rpartition(".")[2]:
+                    raise TemplateError(self._at(path) + self._strict(parent, name))
             elif self._strict and isinstance(value, Mapping):
-                raise TemplateError(self._at(path) + self._strict.format(name))
+                raise TemplateError(self._at(path) + self._strict(parent, name))
             elif value is None or isinstance(value, Mapping):
                 return _NO_VALUE if value is not None else None
             elif value is not _NO_VALUE:

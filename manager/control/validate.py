@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from cluster.model import depends_on, placement_labels, port_labels, reference, reserved_labels, schedule
+from cluster.model import depends_on, placeholders, placement_labels, port_labels, reference, reserved_labels, schedule
 from cluster.model.errors import InvalidArgument, PermissionDenied
+from cluster.model.ids import ServiceId, TaskId
+from cluster.model.objects import NodeDescription, Task
 from cluster.model.specs import (
     ClusterSpec,
     ContainerSpec,
@@ -63,6 +65,7 @@ def name(text: str) -> None:
 def service_spec(spec: ServiceSpec) -> None:
     """Everything about a service that its spec alone decides. Raises InvalidArgument with the first fault."""
     name(spec.name)
+    _templates(spec)
     _task_spec(spec.task)
     _mode(spec.mode)
     if spec.mode.kind.is_job and spec.update is not None:
@@ -79,6 +82,12 @@ def service_spec(spec: ServiceSpec) -> None:
         port_labels.check(spec.labels)
     except ValueError as error:
         raise InvalidArgument(str(error)) from error
+
+
+def _templates(spec: ServiceSpec) -> None:
+    """Whether they fit some task."""
+    task = Task(TaskId("taskid"), ServiceId("serviceid"), spec.task, service_name=spec.name, slot=1, service_labels=spec.labels)
+    placeholders.expanded(spec.task.container, placeholders.context(task, NodeDescription(hostname="nodeHostname"), "nodeid"))
 
 
 def _schedule(spec: ServiceSpec) -> None:

@@ -14,7 +14,7 @@ from cluster.model.assignments import Backend, BalancerItem, EndpointItem, PortS
 from cluster.model.errors import InvalidArgument
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network, Node, Service, Task, TaskNetwork, VirtualIp, container_name
-from cluster.model.placeholders import expand, of_task
+from cluster.model.placeholders import context, expand
 from cluster.model.port_labels import said
 from cluster.model.specs import PortConfig, PublishMode
 from cluster.model.task_state import TaskState, is_final
@@ -64,7 +64,7 @@ def _hostname(task: Task, node: Node) -> str:
     if "{{" not in text:
         return text
     try:
-        return expand(text, *of_task(task, node.description, node.id))
+        return expand(text, context(task, node.description, node.id))
     except InvalidArgument:
         return ""
 

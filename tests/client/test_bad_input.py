@@ -16,6 +16,8 @@ CASES = [  # after a bar: what clients before 23.0 make of the daemon's words
     (MANAGER, ("service", "rm", "nosuch"), "service nosuch not found|No such service: nosuch"),
     (MANAGER, ("service", "ps", "nosuch"), "no such service: nosuch"),
     (MANAGER, ("service", "create", "-d", "--name", "bad name", "busybox"), "name must be valid as a DNS name component"),
+    (MANAGER, ("service", "create", "-d", "--name", "x", "--hostname", "{{.Bad}}", "busybox"), "expanding hostname failed: template: expansion:1:2: "),
+    (MANAGER, ("service", "create", "-d", "--name", "x", "--env", "A={{.Node.Bad}}", "busybox"), "can't evaluate field Bad in type struct { ID string;"),
     (MANAGER, ("service", "create", "-d", "--name", "x", "Busy Box"), '"Busy Box" is not a valid repository/tag'),
     (MANAGER, ("service", "create", "-d", "--name", "x", "--network", "nosuch", "busybox"), "network nosuch not found|No such network: nosuch"),
     (MANAGER, ("network", "rm", "nosuch"), "network nosuch not found|No such network: nosuch"),

@@ -37,8 +37,14 @@ def test_placeholders() -> None:
 
 
 def test_an_unknown_placeholder_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="unknown placeholder"):
+    words = r'expanding env "A=\{\{.Nope\}\}": template: expansion:1:2: executing "expansion" at <.Nope>: can\'t evaluate field Nope in type \*template.Context'
+    with pytest.raises(InvalidArgument, match=words):
         task_container(task(env=("A={{.Nope}}",)), NODE, "node1")
+
+
+def test_templates_are_go_s() -> None:
+    made = task_container(task(env=('A={{if eq .Task.Slot "2"}}two{{else}}other{{end}}', "B={{.Service.Labels.tier}}")), NODE, "node1")
+    assert made.config.env == ("A=two", "B=front")
 
 
 def test_grace_is_rounded_up_and_extra_hosts_are_turned_round() -> None:
