@@ -21,9 +21,8 @@ import socket
 import sys
 import time
 
-from runtime.kernel.constants import SIGNALS_IGNORED_BY_PYTHON
 from runtime.kernel.interpreter import execute_sealed, hide, is_sealed
-from runtime.kernel.processes import become_subreaper, exit_status_of, start_time
+from runtime.kernel.processes import become_subreaper, exit_status_of, heed_signals, start_time
 from runtime.supervisor.places import Places
 
 FAILURES_MAX = 5
@@ -237,18 +236,11 @@ def main(arguments: list[str]) -> int:
     if not is_sealed():
         execute_sealed(["-I", "-m", "runtime.stem", *arguments])
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    _heed_signals()
+    heed_signals()
     places = Places(options["--run"], options["--state"])
     if "--kept" in options:
         return _succeed(places, options)
     return _start(places)
-
-
-def _heed_signals() -> None:
-    """What our starter ignored (a shell's background: the interrupt) would be ignored in every container, across all execs."""
-    for number in signal.valid_signals():
-        if signal.getsignal(number) is signal.SIG_IGN and number not in SIGNALS_IGNORED_BY_PYTHON:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _succeed(places: Places, options: dict[str, str]) -> int:

@@ -106,3 +106,12 @@ def children_in_new_pid_namespace() -> None:
 def children_in(descriptor: int) -> None:
     """Children will be born in the pid namespace of the descriptor: a pidfd, or an open /proc/<pid>/ns/pid."""
     call(Call.SETNS, descriptor, k.CLONE_NEWPID)
+
+
+def heed_signals() -> None:
+    """What our starter ignored (a shell's background: the interrupt; nohup: the hangup) would be ignored in every container, across all execs."""
+    import signal  # late: the nursery imports this module, and every birth copies what it has
+
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN and number not in k.SIGNALS_IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)

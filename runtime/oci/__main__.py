@@ -11,6 +11,7 @@ import time
 
 from runtime.child.faults import Refused
 from runtime.errors import RuntimeFault
+from runtime.kernel.processes import heed_signals
 from runtime.oci.arguments import Line, parse
 
 VERSION = "0.1.0"
@@ -54,6 +55,7 @@ def _perform(line: Line, sealed: bool) -> int:
 
 
 def _run(line: Line) -> int:
+    heed_signals()
     from runtime.oci import commands
 
     first = {

@@ -72,11 +72,13 @@ class Oci:
     def write(self, *argv: str, **changes: object) -> None:
         (self.bundle / "config.json").write_text(json.dumps(config(*argv, **changes)))
 
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Output goes to files: a container that stays must not hold a pipe that somebody reads to its end."""
+    def __call__(self, *arguments: str, ignored: str = "") -> subprocess.CompletedProcess[str]:
+        """`ignored`: signals that whoever starts the runtime ignores ("HUP INT"). Output goes to files: a container that stays must not hold a pipe that
+        somebody reads to its end."""
+        ignoring = ("sh", "-c", f'trap "" {ignored}; exec "$@"', "sh") if ignored else ()
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
             done = subprocess.run(
-                [self.program, "--root", str(self.root), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
+                [*ignoring, self.program, "--root", str(self.root), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
                 cwd=self.bundle, timeout=TIMEOUT_S, check=False,
             )  # fmt: skip
             out.seek(0)

@@ -190,7 +190,7 @@ def test_a_signal_by_any_of_its_names_reaches_the_first_process(oci: Any, signal
         signal = "INT"
     script = "for s in TERM HUP INT USR1 USR2; do trap \"echo $s > /got; exit\" $s; done; touch /ready; while :; do sleep 0.05; done"
     oci.write("sh", "-c", script, namespaces=NEW)
-    assert oci("run", "-d", "one").returncode == 0
+    assert oci("run", "-d", "one", ignored="HUP INT TERM USR1 USR2").returncode == 0
     assert until((oci.bundle / "rootfs/ready").exists)
     assert oci("kill", "one", "NO_SUCH").returncode != 0
     assert oci("kill", "one", signal).returncode == 0

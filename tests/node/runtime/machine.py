@@ -100,7 +100,12 @@ class Machine:
 
     def idle_groups(self) -> list[str]:
         """Cgroups in which nothing is: neither a container nor a child in reserve."""
-        return [folder for folder in self.cgroup_folders() if not Path(folder, "cgroup.procs").read_text().strip()]
+        found = []
+        for folder in self.cgroup_folders():
+            with contextlib.suppress(FileNotFoundError):  # it goes just now
+                if not Path(folder, "cgroup.procs").read_text().strip():
+                    found.append(folder)
+        return found
 
     def processes(self) -> list[int]:
         """Our stem, supervisor, and whatever has this machine's folder in its command line."""
