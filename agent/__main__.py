@@ -13,6 +13,7 @@ import trio
 
 from agent.daemon import Settings, run_daemon
 from agent.engine.tcp import TcpSettings
+from agent.local_networks import BridgeNames
 from cluster.log import configure
 from cluster.model.errors import ClusterError
 from cluster.version import VERSION
@@ -36,6 +37,8 @@ def main() -> int:
     )
     parser.add_argument("--userns-remap", default="", metavar="default|USER|BASE:COUNT", help="containers run in user namespaces with these ids of the host")
     parser.add_argument("--group", "-G", default="festoon", help="the group that may use the socket, if this machine has it (default: %(default)s)")
+    parser.add_argument("--bridge", default="docker0", metavar="INTERFACE", help="the default bridge, where another program has docker0 (default: %(default)s)")
+    parser.add_argument("--gateway-bridge", default="docker_gwbridge", metavar="INTERFACE", help="the same of docker_gwbridge (default: %(default)s)")
     parser.add_argument("--host", "-H", action="append", default=[], metavar="tcp://HOST:PORT", help="serve the Engine API there, too, with mutual TLS")
     parser.add_argument("--tlscacert", default="", metavar="FILE", help="with --host: the authority that signs its clients' certificates")
     parser.add_argument("--tlscert", default="", metavar="FILE", help="with --host: this daemon's certificate")
@@ -60,6 +63,7 @@ def main() -> int:
     settings = Settings(
         root=options.root, run=options.run, backend=options.balancing, ready_fd=options.ready_fd, group=options.group, stem_unit=options.stem_unit,
         labels=labels, registries=registries, userns_remap=options.userns_remap, metrics_address=options.metrics_addr, speak=options.speak,
+        bridges=BridgeNames(options.bridge, options.gateway_bridge),
         tcp=TcpSettings(tuple(options.host), options.tlscacert, options.tlscert, options.tlskey, options.insecure_tcp),
     )  # fmt: skip
     gc.freeze()

@@ -9,6 +9,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -51,12 +52,13 @@ def mtu_toward(address: str) -> int:
     return ETHERNET_MTU_BYTES
 
 
-def routes() -> tuple[str, ...]:
-    """Where this node's own routes lead (CIDR), without the default route and those of our bridges. Source: proc(5), /proc/net/route."""
+def routes(foreign: Collection[str] = ()) -> tuple[str, ...]:
+    """Where this node's own routes lead (CIDR), without the default route and those of our bridges. `foreign`: names as ours may have, and have
+    not here. Source: proc(5), /proc/net/route."""
     found = []
     for line in Path("/proc/thread-self/net/route").read_text(encoding="ascii").splitlines()[1:]:
         name, destination, _, _, _, _, _, mask = line.split()[:8]
-        if int(mask, 16) and not name.startswith(_OURS):
+        if int(mask, 16) and (name in foreign or not name.startswith(_OURS)):
             packed = (struct.pack("<I", int(number, 16)) for number in (destination, mask))
             found.append("/".join(map(socket.inet_ntoa, packed)))
     return tuple(str(ipaddress.ip_network(one)) for one in found)

@@ -31,6 +31,7 @@ from agent.engine.server import run_engine
 from agent.engine.tcp import TcpSettings
 from agent.events import EventBus
 from agent.image_passing import serve_images
+from agent.local_networks import DOCKERS_NAMES, BridgeNames
 from agent.membership import Membership
 from agent.networks import Networks
 from agent.node import Node
@@ -67,6 +68,7 @@ class Settings:
     userns_remap: str = ""
     metrics_address: str = ""
     speak: int = versions.VERSION
+    bridges: BridgeNames = DOCKERS_NAMES
     tcp: TcpSettings = field(default_factory=TcpSettings)
 
 
@@ -121,7 +123,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     async with open_supervisor(settings.run, settings.root / "runtime", unit=settings.stem_unit) as supervisor:
         async with _ended_when_refused(supervisor), open_fabric(str(settings.run), backend=settings.backend) as fabric:
             description = msgspec.structs.replace(description, encrypts=fabric.encrypts)
-            networks = Networks(settings.root, fabric, supervisor)
+            networks = Networks(settings.root, fabric, supervisor, settings.bridges)
             if (kept := membership_files.load(settings.root / "node")) is not None:
                 identity = kept[0]
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)

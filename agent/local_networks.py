@@ -10,12 +10,12 @@ import ipaddress
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from agent import network_requests
-from agent.network_requests import DEFAULT_POOLS, HOST_BINDING, ICC, MASQUERADE, MTU, Subnets, options_of
+from agent.network_requests import HOST_BINDING, ICC, MASQUERADE, MTU, Subnets, options_of
 from agent.records import LocalNetwork
 from cluster.durable import write_atomically
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
@@ -27,31 +27,60 @@ GATEWAY_BRIDGE: Final = "docker_gwbridge"
 DEFAULT_BRIDGE: Final = "bridge"
 PREDEFINED: Final = ("bridge", "host", "none")
 INGRESS_SANDBOX_HOST: Final = 2  # ingress_sbox is always the second address of docker_gwbridge: 172.18.0.2
+BRIDGE_NAME: Final = "com.docker.network.bridge.name"
+TAKEN: Final = "the interface {} is there already and is not Festoon's: remove it, or choose other names with festoond's --bridge and --gateway-bridge"
 _DEFAULT_OPTIONS: Final = (
     ("com.docker.network.bridge.default_bridge", "true"), (ICC, "true"), (MASQUERADE, "true"), (HOST_BINDING, "0.0.0.0"),  # noqa: S104
-    ("com.docker.network.bridge.name", "docker0"), (MTU, "1500"),
+    (MTU, "1500"),
 )  # fmt: skip
 replace = msgspec.structs.replace
+
+
+class BridgeNames(NamedTuple):
+    """Of the interfaces that are as Docker's own: another program on the node may have them."""
+
+    default: str = "docker0"
+    gateway: str = "docker_gwbridge"
+
+
+DOCKERS_NAMES: Final = BridgeNames()
 
 
 class LocalNetworks:
     """State: the networks by id, and an address pool per bridge and family."""
 
-    def __init__(self, path: Path, now_ns: int) -> None:
-        self._path = path
+    def __init__(self, path: Path, now_ns: int, interfaces: BridgeNames = DOCKERS_NAMES, there: Iterable[str] = (), routes: Iterable[str] = ()) -> None:
+        """`there`, `routes`: the node's interfaces and the destinations (CIDR) of its routes. Raises Conflict when an interface that is to be made new is
+        there already: it is another program's."""
+        self._path, self._interfaces = path, interfaces
         self._networks: dict[str, LocalNetwork] = {}
         self._pools: dict[tuple[str, int], ipam.Pool] = {}
         if path.exists():
             for network in msgspec.json.decode(path.read_bytes(), type=tuple[LocalNetwork, ...]):
                 self._networks[network.id] = network
-        known = {n.name for n in self._networks.values()}
-        if "bridge" not in known:
-            subnet = ipaddress.ip_network(DEFAULT_POOLS[0])
-            self._add(_made("bridge", "bridge", now_ns, Subnets(str(subnet), str(subnet[1])), interface="docker0", options=_DEFAULT_OPTIONS))
+        taken = frozenset(there)
+        before = {n.name: n.interface for n in self._networks.values()}
+        for name, interface in ((DEFAULT_BRIDGE, interfaces.default), (GATEWAY_BRIDGE, interfaces.gateway)):
+            if before.get(name) != interface and (name in before or DEFAULT_BRIDGE not in before) and interface in taken:
+                raise Conflict(TAKEN.format(interface))
+        known = set(before)
+        if DEFAULT_BRIDGE not in known:
+            subnets = network_requests.choose(NetworkSpec(DEFAULT_BRIDGE), (), routes)
+            options = (*_DEFAULT_OPTIONS, (BRIDGE_NAME, interfaces.default))
+            self._add(_made(DEFAULT_BRIDGE, "bridge", now_ns, subnets, interface=interfaces.default, options=options))
+        for name, interface in ((DEFAULT_BRIDGE, interfaces.default), (GATEWAY_BRIDGE, interfaces.gateway)):
+            self._rename(name, interface)
         for name, driver in (("host", "host"), ("none", "null")):
             if name not in known:
                 self._add(_made(name, driver, now_ns, Subnets()))
         self._save()
+
+    def _rename(self, name: str, interface: str) -> None:
+        """The bridge of that network as festoond is configured now."""
+        for network in tuple(self._networks.values()):
+            if network.name == name and network.interface != interface:
+                options = tuple((k, interface if k == BRIDGE_NAME else v) for k, v in network.options)
+                self._networks[network.id] = replace(network, interface=interface, options=options)
 
     def all(self) -> tuple[LocalNetwork, ...]:
         return tuple(self._networks.values())
@@ -114,9 +143,9 @@ class LocalNetworks:
         for network in self._networks.values():
             if network.name == GATEWAY_BRIDGE:
                 return network
-        options = ((ICC, "false"), (MASQUERADE, "true"), ("com.docker.network.bridge.name", GATEWAY_BRIDGE))
+        options = ((ICC, "false"), (MASQUERADE, "true"), (BRIDGE_NAME, self._interfaces.gateway))
         subnets = network_requests.choose(NetworkSpec(GATEWAY_BRIDGE), self._networks.values(), routes)
-        network = _made(GATEWAY_BRIDGE, "bridge", now_ns, subnets, interface=GATEWAY_BRIDGE, options=options)
+        network = _made(GATEWAY_BRIDGE, "bridge", now_ns, subnets, interface=self._interfaces.gateway, options=options)
         self._add(network)
         self._save()
         return network

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ from agent import addresses
 from agent.assigned_networks import AssignedNetworks
 from agent.attachments import Attachments
 from agent.leases import Leases, is_local
-from agent.local_networks import DEFAULT_BRIDGE, GATEWAY_BRIDGE, INGRESS_SANDBOX_HOST, LocalNetworks
+from agent.local_networks import DEFAULT_BRIDGE, DOCKERS_NAMES, GATEWAY_BRIDGE, INGRESS_SANDBOX_HOST, BridgeNames, LocalNetworks
 from agent.name_service import NameService
 from agent.records import Attachment, LocalNetwork, NetworkWish, Record
 from agent.sandboxes import Sandboxes
@@ -46,8 +47,11 @@ def own_names(record: Record) -> tuple[str, ...]:
 class Networks:
     """State: the node's VTEP; its parts have theirs: `locals`, `assigned` (the cluster's), `sandboxes`, `attachments`, `names`."""
 
-    def __init__(self, root: Path, fabric: Fabric, supervisor: Supervisor) -> None:
-        self.locals = LocalNetworks(root / "networks.json", time.time_ns())
+    def __init__(self, root: Path, fabric: Fabric, supervisor: Supervisor, interfaces: BridgeNames) -> None:
+        """Raises Conflict when an interface of that name is another program's."""
+        there = (name for _, name in socket.if_nameindex())
+        self._foreign = frozenset(DOCKERS_NAMES) - frozenset(interfaces)
+        self.locals = LocalNetworks(root / "networks.json", time.time_ns(), interfaces, there, addresses.routes(self._foreign))
         self.assigned = AssignedNetworks(root / "node")
         self.attachments = Attachments(self.locals, self.assigned)
         self.names = NameService(supervisor, self.locals, self.namespace)
@@ -70,7 +74,7 @@ class Networks:
 
     async def create(self, spec: NetworkSpec, *, config_only: bool = False, config_from: str = "") -> LocalNetwork:
         """A user's local network, with its bridge. Raises Conflict, PermissionDenied, InvalidArgument, or Internal when the kernel refuses; nothing stays."""
-        network = self.locals.create(spec, time.time_ns(), addresses.routes(), config_only=config_only, config_from=config_from)
+        network = self.locals.create(spec, time.time_ns(), addresses.routes(self._foreign), config_only=config_only, config_from=config_from)
         try:
             await self._fabric.reconcile(self.desired())
         except FabricError as error:
@@ -100,7 +104,7 @@ class Networks:
     def enter_swarm(self, node_id: str, vtep: str, vxlan_port: int) -> None:
         self.vtep, self.assigned.node_id, self.assigned.vxlan_port = vtep, node_id, vxlan_port
         self._underlay_mtu = addresses.mtu_toward(vtep)
-        self.locals.ensure_gateway_bridge(time.time_ns(), addresses.routes())
+        self.locals.ensure_gateway_bridge(time.time_ns(), addresses.routes(self._foreign))
 
     async def use_settings(self, vxlan_port: int, keys: tuple[NetworkKey, ...]) -> None:
         """The cluster's port for overlays and the keys of its encrypted ones; kept for a start without managers."""
@@ -272,7 +276,7 @@ class Networks:
 
     async def wait_routes(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """Where this node's own routes lead, once that is not `known` any more."""
-        while (now := addresses.routes()) == known:
+        while (now := addresses.routes(self._foreign)) == known:
             await self._fabric.wait_stirred()
         return now
 

@@ -32,7 +32,7 @@ second=0; festoond --root "$DIR/root" --run "$DIR/run2" 2>"$DIR/log2" || second=
 echo "second: $second $(cat "$DIR/log2")"
 mkdir "$DIR/run3"
 touch "$DIR/run3/festoon.sock"
-third=0; festoond --root "$DIR/root3" --run "$DIR/run3" 2>"$DIR/log3" || third=$?
+third=0; festoond --root "$DIR/root3" --run "$DIR/run3" --bridge other0 --gateway-bridge other1 2>"$DIR/log3" || third=$?
 echo "third: $third $(tail -1 "$DIR/log3")"
 ps ax -o args | grep -c "[r]untime.stem.*run3" || true
 festoon service rm s
@@ -74,6 +74,38 @@ echo "in the end: $(layers)"
 kill $node
 wait $node
 """
+
+
+TAKEN = r"""
+set -eu
+export PATH="$BIN:$PATH" DOCKER_HOST="unix://$DIR/run/festoon.sock"
+ip link set lo up
+ip link add docker0 type bridge
+ip addr add 172.17.0.1/16 dev docker0
+ip link set docker0 up
+before=$(ip -4 -o addr show docker0)
+wrong=0; festoond --root "$DIR/root" --run "$DIR/run" 2>"$DIR/log" || wrong=$?
+echo "$wrong $(tail -1 "$DIR/log")"
+mkfifo "$DIR/ready"
+festoond --root "$DIR/root" --run "$DIR/run" --bridge own0 --ready-fd 9 9>"$DIR/ready" 2>>"$DIR/log" &
+node=$!
+read -r line <"$DIR/ready"
+tar -C / -c bin/busybox | festoon import - bb:1 >/dev/null
+festoon run --rm bb:1 /bin/busybox ip -4 -o addr show eth0 | grep -o "172[^ ]*" | head -1
+festoon network inspect bridge --format '{{index .Options "com.docker.network.bridge.name"}}'
+kill $node
+wait $node
+[ "$before" = "$(ip -4 -o addr show docker0)" ] && echo untouched
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_an_interface_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    environment = {"BIN": str(Path(sys.executable).parent), "DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(["unshare", "-n", "-m", "bash", "-c", TAKEN], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "log").read_text()
+    words = "is there already and is not Festoon's: remove it, or choose other names with festoond's --bridge and --gateway-bridge"
+    assert done.stdout.splitlines() == [f"1 festoond: the interface docker0 {words}", "172.18.0.2/16", "own0", "untouched"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
