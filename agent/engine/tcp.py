@@ -57,6 +57,7 @@ def context_of(settings: TcpSettings) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = 0
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF  # a client that ends its input by FIN still hears the answer
     try:
         context.load_verify_locations(settings.ca)
         context.load_cert_chain(settings.cert, settings.key)

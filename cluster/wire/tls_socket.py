@@ -1,29 +1,19 @@
-"""A client's blocking TLS socket whose output can be ended alone: close_notify (RFC 8446, 6.1), where the standard library's shutdown() gives TLS up."""
+"""A client's blocking TLS socket whose output can be ended alone, where the standard library's shutdown() gives TLS up.
+
+By TCP's FIN, not by close_notify: OpenSSL waits for the other side's goodbye in the same call, and throws away what of its answer has come already
+(SSL_shutdown(3), "application data after close notify"). What a stranger could cut off that way is the rest of our own input.
+"""
 
 from __future__ import annotations
 
 import socket
 import ssl
-from contextlib import suppress
 
 
 class TlsSocket(ssl.SSLSocket):
     def shutdown(self, how: int) -> None:
-        """SHUT_WR says goodbye and goes on reading; anything else ends the connection."""
-        if how != socket.SHUT_WR:
+        """SHUT_WR leaves what the other side says readable; anything else ends the connection."""
+        if how == socket.SHUT_WR:
+            socket.socket.shutdown(self, how)
+        else:
             super().shutdown(how)
-            return
-        before = self.gettimeout()
-        self.settimeout(0)
-        try:
-            with suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                self.unwrap()
-        finally:
-            self.settimeout(before)
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Nothing once the other side has said goodbye, also when we had before."""
-        try:
-            return super().recv(buflen, flags)
-        except ssl.SSLZeroReturnError:
-            return b""
