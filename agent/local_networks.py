@@ -150,6 +150,11 @@ class LocalNetworks:
         self._save()
         return network
 
+    def check_gateway_bridge(self, there: Iterable[str]) -> None:
+        """Before a node enters a swarm. Raises Conflict when another program has the interface's name."""
+        if self.gateway_bridge() is None and self._interfaces.gateway in there:
+            raise Conflict(TAKEN.format(self._interfaces.gateway))
+
     def gateway_bridge(self) -> LocalNetwork | None:
         return next((n for n in self._networks.values() if n.name == GATEWAY_BRIDGE), None)
 

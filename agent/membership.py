@@ -337,6 +337,7 @@ class Membership:
     def _refuse_member(self, *, force: bool = False) -> None:
         if self._busy or (self._identity is not None and not force):
             raise Unavailable(ALREADY)
+        self._networks.check_may_enter()
 
     async def _nodes(self) -> tuple[Node, ...] | None:
         """All nodes of the cluster; None when nobody leads it."""

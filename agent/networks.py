@@ -39,6 +39,10 @@ _MADE_WHEN_USED: Final = (DEFAULT_BRIDGE, GATEWAY_BRIDGE)  # names that another 
 log = logging.getLogger("festoon.networks")
 
 
+def _interfaces() -> tuple[str, ...]:
+    return tuple(name for _, name in socket.if_nameindex())
+
+
 def own_names(record: Record) -> tuple[str, ...]:
     """What a container answers to on overlays beside its aliases."""
     return (record.name, record.id[:12], *((record.config.hostname,) if record.config.hostname else ()))
@@ -49,9 +53,8 @@ class Networks:
 
     def __init__(self, root: Path, fabric: Fabric, supervisor: Supervisor, interfaces: BridgeNames) -> None:
         """Raises Conflict when an interface of that name is another program's."""
-        there = (name for _, name in socket.if_nameindex())
         self._foreign = frozenset(DOCKERS_NAMES) - frozenset(interfaces)
-        self.locals = LocalNetworks(root / "networks.json", time.time_ns(), interfaces, there, addresses.routes(self._foreign))
+        self.locals = LocalNetworks(root / "networks.json", time.time_ns(), interfaces, _interfaces(), addresses.routes(self._foreign))
         self.assigned = AssignedNetworks(root / "node")
         self.attachments = Attachments(self.locals, self.assigned)
         self.names = NameService(supervisor, self.locals, self.namespace)
@@ -101,10 +104,14 @@ class Networks:
         self.assigned.restore(node_id, vxlan_port)
         self.names.publish(self.assigned.tables)
 
+    def check_may_enter(self) -> None:
+        """Raises Conflict when another program has the name of the gateway's bridge."""
+        self.locals.check_gateway_bridge(_interfaces())
+
     def enter_swarm(self, node_id: str, vtep: str, vxlan_port: int) -> None:
+        self.locals.ensure_gateway_bridge(time.time_ns(), addresses.routes(self._foreign))
         self.vtep, self.assigned.node_id, self.assigned.vxlan_port = vtep, node_id, vxlan_port
         self._underlay_mtu = addresses.mtu_toward(vtep)
-        self.locals.ensure_gateway_bridge(time.time_ns(), addresses.routes(self._foreign))
 
     async def use_settings(self, vxlan_port: int, keys: tuple[NetworkKey, ...]) -> None:
         """The cluster's port for overlays and the keys of its encrypted ones; kept for a start without managers."""

@@ -93,6 +93,12 @@ read -r line <"$DIR/ready"
 tar -C / -c bin/busybox | festoon import - bb:1 >/dev/null
 festoon run --rm bb:1 /bin/busybox ip -4 -o addr show eth0 | grep -o "172[^ ]*" | head -1
 festoon network inspect bridge --format '{{index .Options "com.docker.network.bridge.name"}}'
+ip link add docker_gwbridge type bridge
+wrong=0; festoon swarm init --advertise-addr 127.0.0.1 2>"$DIR/wrong" || wrong=$?
+echo "$wrong $(cat "$DIR/wrong") $(festoon info --format '{{.Swarm.LocalNodeState}}')"
+ip link delete docker_gwbridge
+festoon swarm init --advertise-addr 127.0.0.1 >/dev/null
+festoon swarm leave --force
 kill $node
 wait $node
 [ "$before" = "$(ip -4 -o addr show docker0)" ] && echo untouched
@@ -105,7 +111,10 @@ def test_an_interface_of_another_program_is_left_alone(tmp_path: Path) -> None:
     done = subprocess.run(["unshare", "-n", "-m", "bash", "-c", TAKEN], env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "log").read_text()
     words = "is there already and is not Festoon's: remove it, or choose other names with festoond's --bridge and --gateway-bridge"
-    assert done.stdout.splitlines() == [f"1 festoond: the interface docker0 {words}", "172.18.0.2/16", "own0", "untouched"]
+    assert done.stdout.splitlines() == [
+        f"1 festoond: the interface docker0 {words}", "172.18.0.2/16", "own0",
+        f"1 Error response from daemon: the interface docker_gwbridge {words} inactive", "Node left the swarm.", "untouched",
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
