@@ -52,13 +52,13 @@ def mtu_toward(address: str) -> int:
     return ETHERNET_MTU_BYTES
 
 
-def routes(foreign: Collection[str] = ()) -> tuple[str, ...]:
-    """Where this node's own routes lead (CIDR), without the default route and those of our bridges. `foreign`: names as ours may have, and have
-    not here. Source: proc(5), /proc/net/route."""
+def routes(bridges: Collection[str] = (), foreign: Collection[str] = ()) -> tuple[str, ...]:
+    """Where this node's own routes lead (CIDR), without the default route and those of our bridges. `bridges`: the names of those that have one of
+    their own; `foreign`: names as ours may have, and have not here. Source: proc(5), /proc/net/route."""
     found = []
     for line in Path("/proc/thread-self/net/route").read_text(encoding="ascii").splitlines()[1:]:
         name, destination, _, _, _, _, _, mask = line.split()[:8]
-        if int(mask, 16) and (name in foreign or not name.startswith(_OURS)):
+        if int(mask, 16) and name not in bridges and (name in foreign or not name.startswith(_OURS)):
             packed = (struct.pack("<I", int(number, 16)) for number in (destination, mask))
             found.append("/".join(map(socket.inet_ntoa, packed)))
     return tuple(str(ipaddress.ip_network(one)) for one in found)
@@ -74,9 +74,9 @@ def split_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def usable(candidates: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Those that are not loopback and not bridges of our own making."""
-    return tuple((n, a) for n, a in candidates if not n.startswith(_OURS))
+def usable(candidates: tuple[tuple[str, str], ...], bridges: Collection[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Those that are not loopback and not bridges for containers: ours by our names (or by these), or Docker's."""
+    return tuple((n, a) for n, a in candidates if n not in bridges and not n.startswith(_OURS))
 
 
 def toward(remote: str) -> str:
@@ -100,8 +100,9 @@ def is_any(listen: str) -> bool:
     return not listen or listen.startswith(("0.0.0.0", ":", "[::]"))  # noqa: S104
 
 
-def choose(asked: str, candidates: tuple[tuple[str, str], ...], what: str = "advertise") -> tuple[str, int]:
-    """The address that `asked` means (empty: the only one there is) and its port (0: none given). Raises InvalidArgument in Docker's words."""
+def choose(asked: str, candidates: tuple[tuple[str, str], ...], what: str = "advertise", bridges: Collection[str] = ()) -> tuple[str, int]:
+    """The address that `asked` means (empty: the only one there is that is `usable`) and its port (0: none given). Raises InvalidArgument in Docker's
+    words."""
     if asked:
         host, port = split_port(asked)
         for name, address in candidates:
@@ -114,7 +115,7 @@ def choose(asked: str, candidates: tuple[tuple[str, str], ...], what: str = "adv
         if parsed is None or parsed.is_unspecified:
             raise InvalidArgument(f"{what} address must be {_FORMS.get(what, _FORMS['advertise'])}")
         return str(parsed), port
-    found = usable(candidates)
+    found = usable(candidates, bridges)
     if not found:
         raise InvalidArgument("could not find the system's IP address")
     if len(found) > 1:

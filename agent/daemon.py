@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from agent import addresses, machine, membership_files, service_manager, user_namespaces
+from agent import machine, membership_files, service_manager, user_namespaces
 from agent.captures import serve_captures
 from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
@@ -114,7 +114,7 @@ async def _serve(node: Node, settings: Settings, metrics_listeners: Sequence[tri
 
 @asynccontextmanager
 async def _open_node(settings: Settings) -> AsyncIterator[Node]:
-    description = msgspec.structs.replace(machine.describe(settings.labels), routes=addresses.routes())
+    description = machine.describe(settings.labels)
     events = EventBus()
     remapping = await trio.to_thread.run_sync(user_namespaces.load, settings.root, settings.userns_remap)
     images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")
@@ -122,8 +122,8 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     volumes = Volumes(await trio.to_thread.run_sync(VolumeStore, settings.root / "volumes"), events)
     async with open_supervisor(settings.run, settings.root / "runtime", unit=settings.stem_unit) as supervisor:
         async with _ended_when_refused(supervisor), open_fabric(str(settings.run), backend=settings.backend) as fabric:
-            description = msgspec.structs.replace(description, encrypts=fabric.encrypts)
             networks = Networks(settings.root, fabric, supervisor, settings.bridges)
+            description = msgspec.structs.replace(description, routes=networks.routes(), encrypts=fabric.encrypts)
             if (kept := membership_files.load(settings.root / "node")) is not None:
                 identity = kept[0]
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)

@@ -75,6 +75,10 @@ class LocalNetworks:
                 self._add(_made(name, driver, now_ns, Subnets()))
         self._save()
 
+    def bridges(self) -> frozenset[str]:
+        """The interfaces of all of them."""
+        return frozenset(network.interface for network in self._networks.values() if network.interface)
+
     def _rename(self, name: str, interface: str) -> None:
         """The bridge of that network as festoond is configured now."""
         for network in tuple(self._networks.values()):

@@ -171,11 +171,11 @@ class Membership:
         own = addresses.interfaces()
         listen_port = addresses.split_port(options.listen_address)[1] or addresses.DEFAULT_PORT
         listen_host = addresses.choose(options.listen_address, own, "listen")[0] if not addresses.is_any(options.listen_address) else "0.0.0.0"  # noqa: S104
-        host, port = addresses.choose(options.advertise_address or self.node_address, own)
+        host, port = addresses.choose(options.advertise_address or self.node_address, own, bridges=self._networks.locals.bridges())
         data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
         listen, advertise = f"{listen_host}:{listen_port}", f"{host}:{port or listen_port}"
         bootstrap = msgspec.json.encode({
-            "hostname": self._description.hostname, "routes": addresses.routes(),
+            "hostname": self._description.hostname, "routes": self._networks.routes(),
             "cluster_spec": msgspec.to_builtins(options.spec), "availability": options.availability,
             "default_address_pool": options.default_address_pool, "subnet_size": options.subnet_size, "data_path_port": options.data_path_port,
             "force_new_cluster": options.force_new_cluster,
@@ -206,12 +206,12 @@ class Membership:
     async def join(self, options: JoinOptions) -> None:
         """Enter the cluster that the token belongs to. Raises InvalidArgument for a bad token, Unavailable when nobody answers or the node is in a swarm."""
         self._refuse_member()
-        own = addresses.interfaces()
+        own, bridges = addresses.interfaces(), self._networks.locals.bridges()
         remotes = tuple(_with_port(r) for r in options.remote_addresses)
         if not remotes:
             raise InvalidArgument("at least 1 RemoteAddr is required to join")
-        one = options.advertise_address or len(addresses.usable(own)) == 1
-        host, port = addresses.choose(options.advertise_address, own) if one else (addresses.toward(remotes[0]), 0)
+        one = options.advertise_address or len(addresses.usable(own, bridges)) == 1
+        host, port = addresses.choose(options.advertise_address, own, bridges=bridges) if one else (addresses.toward(remotes[0]), 0)
         port = port or addresses.split_port(options.listen_address)[1] or addresses.DEFAULT_PORT
         data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
         self._busy = True

@@ -54,7 +54,7 @@ class Networks:
     def __init__(self, root: Path, fabric: Fabric, supervisor: Supervisor, interfaces: BridgeNames) -> None:
         """Raises Conflict when an interface of that name is another program's."""
         self._foreign = frozenset(DOCKERS_NAMES) - frozenset(interfaces)
-        self.locals = LocalNetworks(root / "networks.json", time.time_ns(), interfaces, _interfaces(), addresses.routes(self._foreign))
+        self.locals = LocalNetworks(root / "networks.json", time.time_ns(), interfaces, _interfaces(), addresses.routes(interfaces, self._foreign))
         self.assigned = AssignedNetworks(root / "node")
         self.attachments = Attachments(self.locals, self.assigned)
         self.names = NameService(supervisor, self.locals, self.namespace)
@@ -77,7 +77,7 @@ class Networks:
 
     async def create(self, spec: NetworkSpec, *, config_only: bool = False, config_from: str = "") -> LocalNetwork:
         """A user's local network, with its bridge. Raises Conflict, PermissionDenied, InvalidArgument, or Internal when the kernel refuses; nothing stays."""
-        network = self.locals.create(spec, time.time_ns(), addresses.routes(self._foreign), config_only=config_only, config_from=config_from)
+        network = self.locals.create(spec, time.time_ns(), self.routes(), config_only=config_only, config_from=config_from)
         try:
             await self._fabric.reconcile(self.desired())
         except FabricError as error:
@@ -109,7 +109,7 @@ class Networks:
         self.locals.check_gateway_bridge(_interfaces())
 
     def enter_swarm(self, node_id: str, vtep: str, vxlan_port: int) -> None:
-        self.locals.ensure_gateway_bridge(time.time_ns(), addresses.routes(self._foreign))
+        self.locals.ensure_gateway_bridge(time.time_ns(), self.routes())
         self.vtep, self.assigned.node_id, self.assigned.vxlan_port = vtep, node_id, vxlan_port
         self._underlay_mtu = addresses.mtu_toward(vtep)
 
@@ -281,9 +281,13 @@ class Networks:
             if container_id and own:
                 raise FabricError(own) from error
 
+    def routes(self) -> tuple[str, ...]:
+        """Where this node's own routes lead (CIDR), its bridges' left out."""
+        return addresses.routes(self.locals.bridges(), self._foreign)
+
     async def wait_routes(self, known: tuple[str, ...]) -> tuple[str, ...]:
         """Where this node's own routes lead, once that is not `known` any more."""
-        while (now := addresses.routes(self._foreign)) == known:
+        while (now := self.routes()) == known:
             await self._fabric.wait_stirred()
         return now
 

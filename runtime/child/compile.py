@@ -14,7 +14,7 @@ from runtime.child.host import Host, Joined, Opened
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Filter, Operation, Register, Script
 from runtime.kernel.syscalls import Call
-from runtime.spec import ContainerSpec, ExecSpec
+from runtime.spec import ContainerSpec, ExecSpec, Mount
 
 
 class Compiled(NamedTuple):
@@ -32,11 +32,12 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     namespaces.enter_cgroups(script, opened.cgroups)
     shm = devices.open_shared_memory(script, spec, opened)
     namespaces.separate(script, spec, opened)
+    sources = _open_sources(script, spec, opened)
     namespaces.new_session(script)
     _adjust_oom_score(script, spec.oom_score_adj)
     if spec.ids is not None:
         identity.make_files_as(script, spec.ids.base, spec.ids.base)
-    _build_tree(script, spec, host, opened, shm)
+    _build_tree(script, spec, host, opened, shm, sources)
     if namespaces.owns_uts(spec):
         namespaces.set_hostname(script, spec.hostname or spec.id[:12])
     _connect(script, opened)
@@ -94,12 +95,25 @@ def load_seccomp(script: Script, code: bytes) -> None:
         script.call(Call.SECCOMP, k.SECCOMP_SET_MODE_FILTER, 0, Filter(code))
 
 
-def _build_tree(script: Script, spec: ContainerSpec, host: Host, opened: Opened, shm: Register | None) -> None:
-    """Everything that is mounted. Sources first, then the root, then what stands in it."""
-    ordered = mounts.depth_first_order(spec.mounts)
-    for mount in ordered:
+def _open_sources(script: Script, spec: ContainerSpec, opened: Opened) -> dict[Mount, Register]:
+    """The trees of the binds, cloned while the host's are visible: the shared ones as peers of the host's, the others when those are so no more."""
+    for mount in spec.mounts:
         mounts.check_target(mount)
-    sources = {mount: mounts.open_bind(script, mount, opened.user if mount.shifted else -1) for mount in ordered if mount.kind == "bind"}
+    binds = [mount for mount in spec.mounts if mount.kind == "bind"]
+    sources = {mount: _open_source(script, mount, opened) for mount in binds if mounts.is_shared(mount)}
+    namespaces.hide_mounts(script)
+    return sources | {mount: _open_source(script, mount, opened) for mount in binds if mount not in sources}
+
+
+def _open_source(script: Script, mount: Mount, opened: Opened) -> Register:
+    return mounts.open_bind(script, mount, opened.user if mount.shifted else -1)
+
+
+def _build_tree(
+    script: Script, spec: ContainerSpec, host: Host, opened: Opened, shm: Register | None, sources: dict[Mount, Register]
+) -> None:
+    """Everything that is mounted: the root, then what stands in it."""
+    ordered = mounts.depth_first_order(spec.mounts)
     views = rootfs.open_views(script, opened.views)
     root = rootfs.pivot(script, opened)
     proc = rootfs.mount_proc(script, root)

@@ -24,7 +24,10 @@ FOLDER = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, k.IN_ROOT
 PLAIN_FOLDER = struct.pack("=3Q", k.O_PATH | k.O_DIRECTORY | k.O_CLOEXEC, 0, k.IN_ROOT | k.RESOLVE_NO_SYMLINKS)
 _FILE = struct.pack("=3Q", k.O_RDONLY | k.O_CREAT | k.O_NONBLOCK | k.O_NOCTTY | k.O_CLOEXEC, 0o755, k.IN_ROOT)
 
-_PROPAGATIONS = {"private": (k.MS_PRIVATE, 0), "slave": (k.MS_SLAVE, 0), "rprivate": (k.MS_PRIVATE, 1), "rslave": (k.MS_SLAVE, 1)}
+_PROPAGATIONS = {
+    "private": (k.MS_PRIVATE, 0), "slave": (k.MS_SLAVE, 0), "shared": (k.MS_SHARED, 0),
+    "rprivate": (k.MS_PRIVATE, 1), "rslave": (k.MS_SLAVE, 1), "rshared": (k.MS_SHARED, 1),
+}  # fmt: skip
 PROC_FILES = ("proc/cpuinfo", "proc/diskstats", "proc/loadavg", "proc/meminfo", "proc/slabinfo", "proc/stat", "proc/swaps", "proc/uptime")
 """What may be covered below /proc: statistics (as runc allows)."""
 _TMPFS_OPTIONS = ("size", "mode", "uid", "gid", "nr_inodes")
@@ -64,6 +67,11 @@ def depth_first_order(mounts: tuple[Mount, ...]) -> list[Mount]:
     return sorted(mounts, key=lambda mount: len([part for part in mount.target.split("/") if part]))
 
 
+def is_shared(mount: Mount) -> bool:
+    """Whether what is mounted below it in the container appears on the host too: its tree is cloned while the host's mounts are still our peers."""
+    return mount.kind == "bind" and _propagation(mount)[0] == k.MS_SHARED
+
+
 def open_bind(script: Script, mount: Mount, user: int = -1) -> Register:
     """Clones the source's tree (host paths are still visible) with its attributes and propagation set. `user`: the user namespace that shifts the
     owners of its files."""
@@ -86,7 +94,7 @@ def _propagation(mount: Mount) -> tuple[int, int]:
         if key != "propagation":
             raise Refused(f"invalid option '{key}' of the bind mount on {mount.target}")
         if value not in _PROPAGATIONS:
-            raise Refused(f"invalid propagation '{value}' of the mount on {mount.target}: private, rprivate, slave and rslave are possible")
+            raise Refused(f"invalid propagation '{value}' of the mount on {mount.target}: {', '.join(_PROPAGATIONS)} are possible")
         return _PROPAGATIONS[value]
     return _PROPAGATIONS["rprivate"]
 

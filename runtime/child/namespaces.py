@@ -49,7 +49,7 @@ def enter_cgroups(script: Script, procs: tuple[int, ...]) -> None:
 
 
 def separate(script: Script, spec: ContainerSpec, opened: Opened) -> None:
-    """A new mount namespace; uts, ipc, cgroup and network namespaces as asked; no mount comes back to the host. Those that are to belong to a user
+    """A new mount namespace, its mounts still peers of the host's; uts, ipc, cgroup and network namespaces as asked. Those that are to belong to a user
     namespace have been made (runtime/kernel/userns.py) or come when it is entered."""
     script.step = "namespaces"
     fresh = new_namespaces(spec) & ~opened.separated
@@ -62,9 +62,14 @@ def separate(script: Script, spec: ContainerSpec, opened: Opened) -> None:
         script.step = f"join of the network namespace {spec.network_namespace}"
         script.call(Call.SETNS, opened.network, k.CLONE_NEWNET)
     script.step = "namespaces"
-    script.call(Call.MOUNT, 0, b"/", 0, k.MS_SLAVE | k.MS_REC, 0)
     if not spec.network_namespace and not opened.separated & k.CLONE_NEWNET:
         raise_loopback(script)
+
+
+def hide_mounts(script: Script) -> None:
+    """From here on no mount comes back to the host; the host's still come."""
+    script.step = "namespaces"
+    script.call(Call.MOUNT, 0, b"/", 0, k.MS_SLAVE | k.MS_REC, 0)
 
 
 def new_namespaces(spec: ContainerSpec) -> int:

@@ -43,6 +43,7 @@ MS_RDONLY = 0x1
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
 MNT_DETACH = 2
 
 # the mount API: fsopen, fsconfig, fsmount, open_tree, move_mount, mount_setattr

@@ -18,7 +18,7 @@ from runtime.kernel.operations import Filter, Operation, Register, Script
 from runtime.kernel.syscalls import Call
 from runtime.kernel.userns import Mappings, outside
 from runtime.oci import tree
-from runtime.oci.options import MS_SHARED, PROPAGATIONS
+from runtime.oci.options import PROPAGATIONS
 from runtime.oci.values import Bundle, CapabilitySets, Process
 
 FLAGS = {
@@ -204,7 +204,7 @@ def _enter_root(script: Script, bundle: Bundle, opened: Opened, place: tree.Plac
     propagation, recursive = PROPAGATIONS.get(bundle.root_propagation, (0, False))
     if propagation not in (0, k.MS_PRIVATE, k.MS_SLAVE):
         script.step = f"root propagation {bundle.root_propagation}"
-        script.call(Call.MOUNT, 0, b"/", 0, propagation | (k.MS_REC if recursive and propagation == MS_SHARED else 0), 0)
+        script.call(Call.MOUNT, 0, b"/", 0, propagation | (k.MS_REC if recursive and propagation == k.MS_SHARED else 0), 0)
 
 
 def _connect(script: Script, terminal: int) -> None:

@@ -15,7 +15,6 @@ ATTR_STRICTATIME = 0x20
 ATTR_NODIRATIME = 0x80
 ATTR_NOSYMFOLLOW = 0x20_0000
 MS_UNBINDABLE = 1 << 17
-MS_SHARED = 1 << 20
 
 _ATTRIBUTES: dict[str, tuple[int, int]] = {
     "ro": (k.MOUNT_ATTR_RDONLY, 0), "rw": (0, k.MOUNT_ATTR_RDONLY),
@@ -33,7 +32,7 @@ _ATTRIBUTES: dict[str, tuple[int, int]] = {
 ATTRIBUTE_WORDS = tuple(_ATTRIBUTES)
 PROPAGATIONS: dict[str, tuple[int, bool]] = {
     "private": (k.MS_PRIVATE, False), "rprivate": (k.MS_PRIVATE, True), "slave": (k.MS_SLAVE, False), "rslave": (k.MS_SLAVE, True),
-    "shared": (MS_SHARED, False), "rshared": (MS_SHARED, True), "unbindable": (MS_UNBINDABLE, False), "runbindable": (MS_UNBINDABLE, True),
+    "shared": (k.MS_SHARED, False), "rshared": (k.MS_SHARED, True), "unbindable": (MS_UNBINDABLE, False), "runbindable": (MS_UNBINDABLE, True),
 }  # fmt: skip
 
 _WITHOUT_EFFECT = frozenset({"defaults", "async", "auto", "noauto", "user", "nouser", "_netdev", "loud", "silent", "nomand", "noiversion"})

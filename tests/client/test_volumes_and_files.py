@@ -169,3 +169,25 @@ def test_cp_sees_the_container_s_layer_its_volumes_and_its_names_and_nothing_els
     finally:
         lab.on(MANAGER, "docker", "rm", "-fv", name)
         lab.on(MANAGER, "docker", "volume", "rm", f"vol-{name}")
+
+
+def test_mounts_below_a_bind_go_both_ways_one_way_or_none(lab: Lab, program: str) -> None:
+    """What is mounted in a container appears on the host from a shared bind only; what the host mounts appears in shared and slave ones."""
+    place, name = f"/run/propagation-{program}", f"propagation-{program}"
+    lab.ok(MANAGER, "sh", "-c", f"mkdir -p {place} && mount -t tmpfs none {place} && mount --make-shared {place}")
+    binds = [part for mode in ("rshared", "rslave", "rprivate") for part in ("-v", f"{place}:/{mode}:{mode}")]
+    binds += ["--mount", f"type=bind,src={place},dst=/shared,bind-propagation=shared"]
+    try:
+        lab.ok(MANAGER, program, "run", "-d", "--privileged", "--name", name, *binds, "busybox", "sleep", "1000")
+        for mode in ("rshared", "rslave", "rprivate", "shared"):
+            lab.ok(MANAGER, program, "exec", name, "sh", "-c", f"mkdir -p /{mode}/of-{mode} && mount -t tmpfs none /{mode}/of-{mode}")
+        lab.ok(MANAGER, "sh", "-c", f"mkdir {place}/of-host && mount -t tmpfs none {place}/of-host")
+        on_host = [line.split()[1] for line in lab.ok(MANAGER, "cat", "/proc/mounts").splitlines()]
+        assert sorted(point for point in on_host if point.startswith(f"{place}/")) == [f"{place}/of-{who}" for who in ("host", "rshared", "shared")]
+        inside = [line.split()[1] for line in lab.ok(MANAGER, program, "exec", name, "cat", "/proc/mounts").splitlines()]
+        assert sorted(point for point in inside if point.endswith("/of-host")) == ["/rshared/of-host", "/rslave/of-host", "/shared/of-host"]
+        lab.ok(MANAGER, program, "rm", "-f", name)
+        assert f"{place}/of-rshared" in lab.ok(MANAGER, "cat", "/proc/mounts"), "what a container mounted on the host outlives it, as Docker's does"
+    finally:
+        lab.on(MANAGER, program, "rm", "-f", name)
+        lab.on(MANAGER, "umount", "-R", place)

@@ -13,6 +13,11 @@ def test_the_only_candidate_is_taken() -> None:
     assert choose("", ONE) == ("192.168.200.10", 0)
 
 
+def test_a_bridge_for_containers_is_no_candidate_whatever_its_name() -> None:
+    assert choose("", (*ONE, ("festoon0", "172.20.0.1"), ("br0", "172.21.0.1")), bridges={"festoon0", "br0"}) == ("192.168.200.10", 0)
+    assert choose("br0", (*ONE, ("br0", "172.21.0.1")), bridges={"br0"}) == ("172.21.0.1", 0), "unless its user names it"
+
+
 def test_several_are_listed() -> None:
     with pytest.raises(InvalidArgument) as caught:
         choose("", TWO)
