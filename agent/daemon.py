@@ -124,8 +124,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
         async with _ended_when_refused(supervisor), open_fabric(str(settings.run), backend=settings.backend) as fabric:
             networks = Networks(settings.root, fabric, supervisor, settings.bridges)
             description = msgspec.structs.replace(description, routes=networks.routes(), encrypts=fabric.encrypts)
-            if (kept := membership_files.load(settings.root / "node")) is not None:
-                identity = kept[0]
+            if (identity := membership_files.load(settings.root / "node")) is not None:
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)
             pulls = Pulls(images, settings.root / "images", settings.registries)
             files = ContainerFiles(store, images, volumes)

@@ -77,14 +77,15 @@ class ManagerKeeper:
             self._process.reload()
 
     async def run(self, identity: Identity, started: Callable[[], None], *, running: bool = False) -> None:
-        """Keep it alive until `let_go`; `running`: it was started just now. `started` is called whenever it serves: it may have issued itself a new
-        certificate."""
+        """Keep it alive until `let_go`; `running`: it was started just now. `started` is called whenever it serves, also where it was found serving: it
+        may have issued itself a new certificate."""
         self._ended, self._serving = trio.Event(), trio.Event()
         try:
             with trio.CancelScope() as self._scope:
                 if running or self._process.adopt():
                     self._serving.set()
                     self._process.reload()  # a certificate may have come while nobody could say so
+                    started()
                 else:
                     await self._start_again(identity, started)
                 while True:

@@ -21,13 +21,15 @@ from agent import addresses, leaving, membership_files
 from agent.join import JoinRequest, request_certificate
 from agent.manager_keeper import ManagerKeeper
 from agent.membership_files import Identity
+from agent.node_key import NodeKey
 from agent.renewal import Renewal
 from agent.reporter import Reporter
 from agent.session import Session
 from agent.task_logs import serve_logs
 from agent.worker import Worker
-from cluster.identity import unlock_key
+from cluster.identity import seal_socket, unlock_key
 from cluster.identity.contexts import Contexts
+from cluster.identity.sealed_key import KeySealed
 from cluster.model.assignments import SessionState
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
@@ -93,10 +95,10 @@ class Membership:
         self._speak = speak
         self._pulls, self._handlers = pulls, handlers
         self._root, self._containers, self._networks, self._description = root, containers, networks, description
-        self._manager = ManagerKeeper(root, run, speak)
+        self._manager, self._key = ManagerKeeper(root, run, speak), NodeKey(root)
         self._nursery: trio.Nursery | None = None
         self._scope: trio.CancelScope | None = None
-        self._ended = trio.Event()
+        self._ended, self._awake = trio.Event(), trio.Event()
         self._identity: Identity | None = None
         self._session: Session | None = None
         self._renewal: Renewal | None = None
@@ -158,7 +160,7 @@ class Membership:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             if (kept := membership_files.load(self._root / "node")) is not None:
-                await self._become_member(kept[0])
+                await self._become_member(kept)
             task_status.started()
             await trio.sleep_forever()
 
@@ -197,7 +199,7 @@ class Membership:
         finally:
             self._busy = False
             if self._session is None and (kept := membership_files.load(self._root / "node")) is not None:
-                await self._become_member(kept[0])  # what was to take the place of the old cluster failed: it goes on
+                await self._become_member(kept)  # what was to take the place of the old cluster failed: it goes on
         assert self._session is not None
         with trio.move_on_after(JOIN_WAIT_S):
             await self._session.wait_open()
@@ -263,9 +265,10 @@ class Membership:
         if not self.is_manager:
             raise Unavailable(NOT_A_MANAGER)
         await self._manager.unlock(text)
-        if self._session is not None:
-            with trio.move_on_after(JOIN_WAIT_S):
-                await self._session.wait_open()
+        with trio.move_on_after(JOIN_WAIT_S):
+            while self._session is None:  # the node's own key was sealed, too
+                await self._awake.wait()
+            await self._session.wait_open()
 
     # -- calls to the managers ------------------------------------------------------------------------------------
 
@@ -285,16 +288,12 @@ class Membership:
 
     async def ask(self, name: str, request: object) -> Any:
         """A call that every node may make, worker or manager. Raises what the managers say, Unavailable."""
-        if self._session is None:
-            raise Unavailable(NOT_IN_SWARM)
-        return await self._session.call(name, request)
+        return await self._any_session().call(name, request)
 
     @asynccontextmanager
     async def listen(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
         """The same for a stream."""
-        if self._session is None:
-            raise Unavailable(NOT_IN_SWARM)
-        async with self._session.stream(name, request) as items:
+        async with self._any_session().stream(name, request) as items:
             yield items
 
     def detach(self, attachment_id: str) -> None:
@@ -326,10 +325,17 @@ class Membership:
             raise Unavailable(NOT_IN_SWARM)
         if self._refused:
             raise Unavailable(self._refused)
-        if not self.is_manager or self._session is None:
+        if not self.is_manager:
             raise Unavailable(NOT_A_MANAGER)
         if self._manager.locked:
             raise Unavailable(unlock_key.LOCKED)
+        return self._any_session()
+
+    def _any_session(self) -> Session:
+        if self._identity is None:
+            raise Unavailable(NOT_IN_SWARM)
+        if self._session is None:
+            raise Unavailable(self.error or unlock_key.LOCKED)
         return self._session
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -354,20 +360,45 @@ class Membership:
 
     async def _become_member(self, identity: Identity, *, running: bool = False) -> None:
         """Begin the life of a member; `running`: its manager was started just now."""
-        kept = membership_files.load(self._root / "node")
-        assert kept is not None
         if identity.role == "manager" and not identity.manager_address:  # kept by an earlier version, which had one manager
             identity = replace(identity, manager_address=identity.managers[0])
-        contexts = Contexts(kept[1])
         reporter = Reporter()
-        worker = Worker(self._containers, self._networks, self._pulls, reporter, self._description, identity.node_id)
+        self._identity, self._ended = identity, trio.Event()
+        self._worker = worker = Worker(self._containers, self._networks, self._pulls, reporter, self._description, identity.node_id)
+        assert self._nursery is not None
+        try:
+            contexts = Contexts(await trio.to_thread.run_sync(self._key.load))
+        except KeySealed:
+            await self._nursery.start(self._wait_for_key, identity, worker)
+            return
         advertise = identity.data_path_address or identity.advertise_address
         session = Session(contexts, identity.managers, self._description, advertise, local=_local(identity), speak=self._speak)
-        renewal = Renewal(self._root / "node", contexts, lambda: [session.reached_at(address) for address in session.managers], self._renewed)
-        self._identity, self._session, self._worker, self._renewal = identity, session, worker, renewal
-        self._ended = trio.Event()
-        assert self._nursery is not None
+        renewal = Renewal(self._key, contexts, lambda: [session.reached_at(address) for address in session.managers], self._renewed)
+        self._session, self._renewal = session, renewal
+        self._awake.set()
+        self._awake = trio.Event()
         await self._nursery.start(self._live, identity, session, worker, reporter, renewal, running)
+
+    async def _wait_for_key(self, identity: Identity, worker: Worker, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The life of a node whose key is sealed: nothing but its manager, until that serves; then the member's."""
+        serving = trio.Event()
+        try:
+            with trio.CancelScope() as self._scope:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(worker.run)
+                    nursery.start_soon(self._manager.run, identity, serving.set)
+                    task_status.started()
+                    await serving.wait()
+                    nursery.cancel_scope.cancel()
+            over = self._scope.cancelled_caught
+        finally:
+            self._ended.set()
+        if over:
+            return
+        answers = await trio.to_thread.run_sync(seal_socket.ask, self._root / "raft") is not None
+        if not answers:  # one that was taken over and is in a bad way: the next one waits for the key
+            await self._manager.let_go()
+        await self._become_member(identity, running=answers)
 
     async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, renewal: Renewal, running: bool, *,
                     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:  # fmt: skip
@@ -428,6 +459,7 @@ class Membership:
         """The manager process comes or goes; what is interrupted begins again with the next session."""
         assert self._identity is not None and self._session is not None and self._background is not None and self._renewal is not None  # noqa: PT018
         try:
+            await trio.to_thread.run_sync(self._key.lay_open)
             await self._manager.let_go()
             await trio.to_thread.run_sync(partial(shutil.rmtree, self._root / "raft", ignore_errors=True))  # of no use to either
             self._keep(replace(self._identity, role=role))

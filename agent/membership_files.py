@@ -33,14 +33,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     left: bool = False
 
 
-def load(folder: Path) -> tuple[Identity, Credentials] | None:
-    """The node's identity, or None when it is in no swarm."""
+def load(folder: Path) -> Identity | None:
+    """Who the node is, or None when it is in no swarm."""
     try:
         identity = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
-        credentials = identity_folder.load(folder)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return None if identity.left else (identity, credentials)
+    whole = all((folder / name).exists() for name in (identity_folder.KEY, identity_folder.CERTIFICATE, identity_folder.ROOT))
+    return identity if whole and not identity.left else None
 
 
 def save(folder: Path, identity: Identity, credentials: Credentials | None = None) -> None:

@@ -12,13 +12,13 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from time import time
 from typing import Final
 
 import trio
 
-from cluster.identity import certificates, folder
+from agent.node_key import NodeKey
+from cluster.identity import certificates
 from cluster.identity.contexts import Contexts
 from cluster.model.assignments import SessionState
 from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
@@ -48,7 +48,7 @@ def due(certificate_pem: str, part: float) -> dt.datetime:
 class Renewal:
     """`addresses` says where managers are reached now, the leader first; `renewed` is told of every new certificate."""
 
-    def __init__(self, where: Path, contexts: Contexts, addresses: Callable[[], Sequence[str]], renewed: Callable[[], None]) -> None:
+    def __init__(self, where: NodeKey, contexts: Contexts, addresses: Callable[[], Sequence[str]], renewed: Callable[[], None]) -> None:
         self._where, self._contexts, self._addresses, self._renewed = where, contexts, addresses, renewed
         self._asked = trio.Event()
         self._told = trio.Event()  # something of `heed` is to be done, but for a renewal
@@ -98,7 +98,7 @@ class Renewal:
 
     def reread(self) -> None:
         """Somebody else may have renewed it: the node's own manager, when both slept past its expiry."""
-        known = folder.load(self._where)
+        known = self._where.load()
         if known != self._contexts.credentials:
             self._contexts.take(known)
             self._at = self._choose()
@@ -123,7 +123,7 @@ class Renewal:
                 log.info("not told to the managers", extra={"fields": {"error": error.message}})
 
     async def _trust(self, root_pem: str) -> None:
-        self._contexts.take(await trio.to_thread.run_sync(folder.trust, self._where, root_pem))
+        self._contexts.take(await trio.to_thread.run_sync(self._where.trust, root_pem))
         log.warning("the swarm has another root", extra={"fields": {"digest": self.in_use.root}})
         self._renewed()
 
@@ -152,10 +152,10 @@ class Renewal:
                 await self._asked.wait()
 
     async def _renew(self) -> None:
-        key_pem = await trio.to_thread.run_sync(folder.next_key, self._where)
+        key_pem = await trio.to_thread.run_sync(self._where.next_key)
         request = IssueCertificate(certificates.make_csr(key_pem))
         issued = await self._ask_managers(request)
-        credentials = await trio.to_thread.run_sync(folder.take, self._where, issued.certificate_pem, issued.root_ca_pem)
+        credentials = await trio.to_thread.run_sync(self._where.take, issued.certificate_pem, issued.root_ca_pem)
         self._contexts.take(credentials)
         self._at = self._choose()
         log.info("the certificate was renewed", extra={"fields": {"expires": str(self._expiry()), "role": issued.role}})

@@ -20,11 +20,12 @@ from typing import Final
 
 import trio
 
+from cluster.identity import folder
 from cluster.model.changes import Kind
 from cluster.model.errors import FailedPrecondition, NotLeader, Unavailable
 from cluster.wire.calls import CALLS, Call, Nothing, Text
 from cluster.wire.peer import Caller, Handler, serve, split_address
-from manager import admission, bootstrap, entrance, identity_files, member_file, metrics, restoring
+from manager import admission, bootstrap, entrance, identity_files, member_file, metrics, restoring, seal_server
 from manager.autolock import Autolock
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.entrance import Entrance
@@ -56,8 +57,8 @@ async def run(options: Options) -> None:
     how = entrance.choose(options)
     began, seat = False, Seat()
     if how is not Entrance.FOUND:
-        identity, credentials = identity_files.load(options.identity)
-        seat = member_file.load(options.state) or await entrance.join(options, identity, credentials)
+        identity = identity_files.load(options.identity)
+        seat = member_file.load(options.state) or await entrance.join(options, identity, identity_files.credentials(options.identity))
     store = metrics.MeasuredStore()
     only = Member(seat.raft_id, identity.node_id, options.advertise) if options.bootstrap is not None and how is Entrance.RESUME else None
     restores = options.bootstrap is not None and options.bootstrap.restores and how is Entrance.FOUND
@@ -72,16 +73,18 @@ async def run(options: Options) -> None:
                 identity, credentials = await restoring.enter(options, driver, store, only)
             elif how is Entrance.FOUND:
                 identity, credentials = await bootstrap.make_cluster(options, driver)
+            autolock = Autolock(options.state, options.identity, store, driver, options.unlocking if key.is_locked(options.state) else None)
+            if how is not Entrance.FOUND:
+                credentials = identity_files.credentials(options.identity, autolock.sealing())
             _check_state(options, identity, store)
-            own = OwnIdentity(options.identity, store, identity.node_id, credentials, time_ns)
-            autolock = Autolock(options.state, store, driver, options.unlocking if key.is_locked(options.state) else None)
+            own = OwnIdentity(options.identity, store, identity.node_id, credentials, time_ns, autolock.sealing)
             manager = _Manager(store, driver, options, own, autolock, seat, Member(seat.raft_id, identity.node_id, options.advertise))
             gc.collect()
             gc.freeze()  # what has been read in stays: collections need not look at it again
             async with trio.open_nursery() as nursery:
                 await manager.start(nursery)
                 if how is Entrance.FOUND:
-                    identity_files.save(options.identity, identity, credentials)
+                    identity_files.save(options.identity, identity, credentials, autolock.sealing() if autolock.is_on else None)
                 began = True
                 if how is not Entrance.JOIN or await manager.wait_vote():
                     _say_ready(options.ready_fd, identity)
@@ -89,6 +92,8 @@ async def run(options: Options) -> None:
                 await manager.wait_stop()
                 nursery.cancel_scope.cancel()
             over = _over(driver)
+            if over:  # what opens the node's key goes with the log
+                await trio.to_thread.run_sync(partial(folder.keep_sealed, options.identity, autolock.sealing(), closed=False))
     finally:
         if how is Entrance.FOUND and not began:
             identity_files.forget(options.identity)
@@ -127,7 +132,7 @@ class _Manager:
     ) -> None:
         self._store = store
         self._driver = driver
-        self._listen = options.listen
+        self._listen, self._state = options.listen, options.state
         self._own, self._autolock = own, autolock
         self._peers = Peers(driver, own.contexts, seat.known, options.speak)
         self._reigns = Reigns(store, driver, self._peers, me, options.speak)
@@ -149,6 +154,7 @@ class _Manager:
         assert set(handlers) == {name for name, call in CALLS.items() if not call.to_agent}
         await nursery.start(self._own.run)
         await nursery.start(self._autolock.run)
+        await nursery.start(seal_server.run, self._state, self._autolock.sealing)
         nursery.start_soon(self._peers.run)
         nursery.start_soon(self._reigns.run)
         nursery.start_soon(self._signals)

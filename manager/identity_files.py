@@ -39,22 +39,38 @@ def is_member(folder: Path) -> bool:
         return False
 
 
-def load(folder: Path) -> tuple[Identity, Credentials]:
-    """What `save` wrote. Raises FailedPrecondition when the node is in no swarm or a file is missing or damaged."""
+def load(folder: Path) -> Identity:
+    """Who the node is. Raises FailedPrecondition when the node is in no swarm or the file is damaged."""
     try:
-        identity = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
-        credentials = identity_folder.load(folder)
+        return msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
     except FileNotFoundError as error:
-        raise FailedPrecondition(f"this node is in no swarm: {error.filename} is missing") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FailedPrecondition(f"the identity in {folder} is damaged: {error}") from error
-    return identity, credentials
+        raise _in_no_swarm(error) from error
+    except msgspec.DecodeError as error:
+        raise _damaged(folder, error) from error
 
 
-def save(folder: Path, identity: Identity, credentials: Credentials) -> None:
-    """Write everything durably, identity.json last."""
+def credentials(folder: Path, sealing: bytes | None = None) -> Credentials:
+    """By what it proves that. Raises FailedPrecondition likewise, KeySealed where the key does not open by `sealing`."""
+    try:
+        return identity_folder.load(folder, sealing)
+    except FileNotFoundError as error:
+        raise _in_no_swarm(error) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(folder, error) from error
+
+
+def _in_no_swarm(error: FileNotFoundError) -> FailedPrecondition:
+    return FailedPrecondition(f"this node is in no swarm: {error.filename} is missing")
+
+
+def _damaged(folder: Path, error: Exception) -> FailedPrecondition:
+    return FailedPrecondition(f"the identity in {folder} is damaged: {error}")
+
+
+def save(folder: Path, identity: Identity, credentials: Credentials, sealing: bytes | None = None) -> None:
+    """Write everything durably, identity.json last; the key sealed where `sealing` is given."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    identity_folder.save(folder, credentials)
+    identity_folder.save(folder, credentials, sealing)
     write_atomically(folder / IDENTITY, msgspec.json.encode(identity))
 
 

@@ -32,10 +32,12 @@ log = logging.getLogger("festoon.identity")
 
 
 class OwnIdentity:
-    """`store` must hold the cluster and this node by now."""
+    """`store` must hold the cluster and this node by now. `sealing`: what opens the node's key where it is sealed."""
 
-    def __init__(self, where: Path, store: Store, node_id: str, credentials: Credentials, wall_ns: Callable[[], int]) -> None:
-        self._where, self._store, self._node_id, self._wall_ns = where, store, node_id, wall_ns
+    def __init__(
+        self, where: Path, store: Store, node_id: str, credentials: Credentials, wall_ns: Callable[[], int], sealing: Callable[[], bytes]
+    ) -> None:
+        self._where, self._store, self._node_id, self._wall_ns, self._sealing = where, store, node_id, wall_ns, sealing
         self.contexts = Contexts(credentials)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -64,12 +66,12 @@ class OwnIdentity:
         if not self._expired(known) or not isinstance(node, Node):
             return
         certificate_pem = authority.reissue(self._store.all(Kind.CLUSTER)[0], node, known.key_pem, self._wall_ns())
-        self.contexts.take(folder.take(self._where, certificate_pem, known.root_pem))
+        self.contexts.take(folder.take(self._where, certificate_pem, known.root_pem, self._sealing()))
         log.warning("this manager's certificate had expired; it has issued itself a new one", extra={"fields": {"node": self._node_id}})
 
     def _read_again(self) -> None:
         try:
-            self.contexts.take(folder.load(self._where))
+            self.contexts.take(folder.load(self._where, self._sealing()))
         except (FileNotFoundError, ClusterError) as error:
             log.error("the node's certificate cannot be read", extra={"fields": {"error": str(error)}})
 

@@ -21,6 +21,7 @@ NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 _RECORDS: Final = b"festoon sealed records 1"
 _WRAPPED: Final = b"festoon wrapped key 1"
+_NODE_KEY: Final = b"festoon node key 1"
 
 
 class BadSeal(ValueError):
@@ -65,6 +66,11 @@ def unwrap(key: bytes, wrapped: bytes) -> bytes:
         return AESGCM(_derive(key, salt, _WRAPPED)).decrypt(_nonce(0), sealed, None)
     except InvalidTag as e:
         raise BadSeal("the data key does not open with this key") from e
+
+
+def for_node_key(data_key: bytes) -> bytes:
+    """The key that a locked manager's node seals its TLS key under: one that opens nothing of the log."""
+    return _derive(data_key, bytes(SALT_BYTES), _NODE_KEY)
 
 
 def _derive(key: bytes, salt: bytes, purpose: bytes) -> bytes:

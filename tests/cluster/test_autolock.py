@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
+
+from cluster.identity import folder, seal_socket
+from cluster.identity.sealed_key import KeySealed
+from tests.cluster.test_identity import state
 from tests.cluster.test_survival import kill, pids
 from tests.driver import MANAGER, Lab, until
 
@@ -25,6 +30,8 @@ def test_a_locked_swarm_opens_with_its_key_only(make_lab: Callable[..., Lab]) ->
     assert (open_already.returncode, open_already.stderr) == (1, "Error: swarm is not locked\n")
     lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "kept", "--replicas", "0", "busybox", "true")
 
+    where = state(lab, MANAGER) / "node"
+    assert folder.is_sealed(where)
     kill(pids(lab, MANAGER, "manager"))
     assert until(lambda: is_locked(lab))
     for command in (("node", "ls"), ("service", "ls"), ("swarm", "unlock-key"), ("swarm", "update", "--autolock=false")):
@@ -48,11 +55,25 @@ def test_a_locked_swarm_opens_with_its_key_only(make_lab: Callable[..., Lab]) ->
     assert until(lambda: not pids(lab, MANAGER))
     assert lab.festoon("up").returncode == 0
     assert until(lambda: is_locked(lab))
+    with pytest.raises(KeySealed):
+        folder.load(where)
+    assert LOCKED in lab.on(MANAGER, "festoon", "node", "ls").stderr
     assert lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=first + "\n").returncode == 1
     assert lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=second + "\n").returncode == 0
 
+    assert lab.rows(MANAGER, "festoon", "service", "ls")[0]["Name"] == "kept"
+    key = folder.load(where, seal_socket.ask(where.with_name("raft"))).key_pem
+    kill(pids(lab, MANAGER, "node"))
+    assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "-q").returncode != 0)
+    assert lab.festoon("up").returncode == 0
+    assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "-q").returncode == 0), "its manager lives on"
+    lab.ok(MANAGER, "festoon", "swarm", "ca", "--rotate", "-q", timeout_s=90)
+    assert folder.is_sealed(where)
+    assert folder.load(where, seal_socket.ask(where.with_name("raft"))).key_pem != key
+
     assert lab.ok(MANAGER, "festoon", "swarm", "update", "--autolock=false") == "Swarm updated.\n"
     none = lab.on(MANAGER, "festoon", "swarm", "unlock-key")
+    assert not folder.is_sealed(where)
     assert (none.returncode, none.stderr) == (1, "no unlock key is set\n")
     kill(pids(lab, MANAGER, "manager"))
     assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "-q").returncode == 0)

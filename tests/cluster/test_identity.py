@@ -105,3 +105,29 @@ def test_three_managers_that_all_slept_past_their_expiry_find_each_other_again(m
     assert until(lambda: statuses(lab) == ["Ready"] * 3, 60), lab.on(MANAGER, "festoon", "node", "ls").stderr
     all_have_renewed(lab, keys_before)
     assert [row["Name"] for row in lab.rows("swarm-manager3", "festoon", "service", "ls")] == ["kept"]
+
+
+def test_a_rotation_takes_the_place_of_one_that_waits_for_a_node_that_is_away(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("again", "--nodes", "3", "--swarm")
+    old_root = lab.ok(MANAGER, "festoon", "swarm", "ca")
+    kill(pids(lab, WORKER2))
+    assert until(lambda: not pids(lab, WORKER2))
+    seen = {issuer(lab, node) for node in (MANAGER, WORKER1)}
+    for _ in range(2):  # the second one comes before anybody can have ended the first
+        lab.ok(MANAGER, "festoon", "swarm", "ca", "--rotate", "--detach")
+        assert until(lambda: {issuer(lab, MANAGER), issuer(lab, WORKER1)}.isdisjoint(seen) and issuer(lab, MANAGER) == issuer(lab, WORKER1))
+        seen.add(issuer(lab, MANAGER))
+        assert lab.ok(MANAGER, "festoon", "swarm", "ca") == old_root
+    assert len(seen) == 3
+    wanted = issuer(lab, MANAGER)
+    lab.ok(MANAGER, "festoon", "swarm", "ca", "--rotate", "--detach")
+    assert lab.festoon("up").returncode == 0
+    assert until(lambda: lab.ok(MANAGER, "festoon", "swarm", "ca") != old_root, 60), "the node that came back ends it"
+    assert until(lambda: statuses(lab) == ["Ready"] * 3)
+    new_root = lab.ok(MANAGER, "festoon", "swarm", "ca")
+    assert until(lambda: all(folder.load(state(lab, node) / "node").root_pem == new_root for node in (MANAGER, WORKER1, WORKER2)))
+    assert issuer(lab, MANAGER) == issuer(lab, WORKER2) != wanted
+
+
+def issuer(lab: Lab, node: str) -> str:
+    return certificates.issuer_id(folder.load(state(lab, node) / "node").certificate_pem)

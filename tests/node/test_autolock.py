@@ -35,7 +35,7 @@ def running(folder: Path, body: Body, unlocking: bytes | None = None) -> None:
             await driver.wait_leader()
             if not store.all(Kind.CLUSTER):
                 await driver.propose((created(Cluster(ClusterId("c"), ClusterSpec())),))
-            lock = Autolock(folder, store, driver, unlocking)
+            lock = Autolock(folder, folder / "node", store, driver, unlocking)
             with trio.fail_after(20):
                 await nursery.start(lock.run)
                 await body(store, driver, lock)

@@ -83,7 +83,7 @@ def test_an_identity_is_valid_with_its_last_file(tmp_path: Path) -> None:
     assert not identity_files.is_member(folder)
     identity_files.save(folder, identity, credentials)
     assert identity_files.is_member(folder)
-    assert identity_files.load(folder) == (identity, credentials)
+    assert (identity_files.load(folder), identity_files.credentials(folder)) == (identity, credentials)
     assert stat.S_IMODE((folder / "node.key").stat().st_mode) == 0o600
     (folder / "identity.json").unlink()
     assert not identity_files.is_member(folder)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster.identity import certificates, folder, keys
+from cluster.identity import certificates, folder, keys, sealed_key
 from cluster.identity.folder import Credentials
+from cluster.identity.sealed_key import KeySealed
 from cluster.model.errors import FailedPrecondition
 from cluster.model.specs import Role
 
 NOW = dt.datetime(2030, 5, 1, 12, tzinfo=dt.UTC)
+SEALING = bytes(range(32))
 ROOT, ROOT_KEY = certificates.new_root(NOW)
 
 
@@ -69,3 +71,30 @@ def test_a_key_that_fits_nothing_is_said_so(node: Path) -> None:
     (node / folder.KEY).write_text(keys.new_key())
     with pytest.raises(FailedPrecondition, match="is not that of the certificate"):
         folder.load(node)
+
+
+def test_a_sealed_key_is_never_in_the_open_on_disk_and_renewals_go_on(node: Path) -> None:
+    before = folder.load(node)
+    waiting = folder.next_key(node)
+    folder.keep_sealed(node, SEALING, closed=True)
+    assert folder.is_sealed(node)
+    assert not any(b"PRIVATE KEY" in path.read_bytes() for path in node.iterdir())
+    for sealing in (None, bytes(32)):
+        for act in (folder.load, folder.next_key):
+            with pytest.raises(KeySealed, match="Swarm is encrypted and needs to be unlocked"):
+                act(node, sealing)
+    assert folder.load(node, SEALING) == before
+    assert folder.next_key(node, SEALING) == waiting
+    assert folder.take(node, certified(waiting), ROOT, SEALING).key_pem == waiting
+    following = folder.next_key(node, SEALING)
+    assert not any(b"PRIVATE KEY" in path.read_bytes() for path in node.iterdir())
+    folder.keep_sealed(node, SEALING, closed=False)
+    assert folder.load(node).key_pem == waiting
+    assert folder.next_key(node) == following
+
+
+@pytest.mark.parametrize("text", ["", "AAAA\n", "not base64\n", "A" * 64 + "\n"])
+def test_a_damaged_seal_is_a_locked_one(node: Path, text: str) -> None:
+    (node / folder.KEY).write_text(f"{sealed_key.BEGIN}\n{text}{sealed_key.END}\n")
+    with pytest.raises(KeySealed):
+        folder.load(node, SEALING)
