@@ -7,6 +7,7 @@ manager does while it leads is control_plane.py's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -384,15 +385,13 @@ class Manager:
             self.wake()
 
     def _save(self, effect: Save) -> None:
-        durable = True
+        store_bytes = None
         self.cluster.checks.raft.saves(self, effect.snapshot)
-        try:
-            snapshots.save(self._path, KEY, effect.snapshot, effect.keep_old, self.disk)
-        except LogFull:
-            durable = False
-        self.world.note(self.name, f"snapshot of entry {effect.snapshot.index}{'' if durable else ': no room'}")
+        with suppress(LogFull):
+            store_bytes = snapshots.save(self._path, KEY, effect.snapshot, effect.keep_old, self.disk)
+        self.world.note(self.name, f"snapshot of entry {effect.snapshot.index}{': no room' if store_bytes is None else ''}")
         if self.member is not None:
-            self.member.saved(effect.snapshot, durable)
+            self.member.saved(effect.snapshot, store_bytes)
             self.wake()
 
 

@@ -394,16 +394,15 @@ class Driver:
         self._writer.submit(reserve, reserved)
 
     async def _save(self, effect: Save) -> None:
-        durable = False
-        began_s = perf_counter()
+        store_bytes = None
+        began_s, keep_old = perf_counter(), 0 if self.keys.older else effect.keep_old
         try:
-            await trio.to_thread.run_sync(snapshots.save, self._path, self.keys.current, effect.snapshot, 0 if self.keys.older else effect.keep_old)
-            durable = True
+            store_bytes = await trio.to_thread.run_sync(snapshots.save, self._path, self.keys.current, effect.snapshot, keep_old)
             self.snapshot_times.observe(perf_counter() - began_s)
         except LogFull as error:
             _log.warning("no snapshot at entry %d: %s", effect.snapshot.index, error)
-        self._member.saved(effect.snapshot, durable)
-        if not durable:
+        self._member.saved(effect.snapshot, store_bytes)
+        if store_bytes is None:
             self._note_released()
         self._wake.set()
 

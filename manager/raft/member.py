@@ -221,9 +221,9 @@ class RaftMember:
         """Save the store now, whatever happened since the last time."""
         self._snapshotting.ask()
 
-    def saved(self, snapshot: Snapshot, durable: bool) -> None:
-        """The snapshot of a Save is on disk, or there was no room for it."""
-        forget = self._snapshotting.ended(snapshot, durable, self._raft.log)
+    def saved(self, snapshot: Snapshot, store_bytes: int | None) -> None:
+        """The snapshot of a Save is on disk, and its store takes so many bytes; None: there was no room for it."""
+        forget = self._snapshotting.ended(snapshot, store_bytes, self._raft.log)
         if forget is not None:
             self._raft.log.compact(forget)
             self._effects.append(Release(snapshot.index))

@@ -64,21 +64,20 @@ class Snapshotting:
             return None
         self._index, self._bytes_since = log.applied, 0
         self._busy, self._asked = True, False
-        snapshot = self.of_now(log)
-        self._store_bytes = len(snapshot.data)
-        return snapshot
+        return self.of_now(log)
 
     def of_now(self, log: Log) -> Snapshot:
-        """The store as it is."""
+        """The store as it is; its bytes are made by who needs them."""
         term = log.term(log.applied)
         assert term is not None
-        return Snapshot(log.applied, term, self._store.save(), log.memberships.at(log.applied))
+        return Snapshot(log.applied, term, self._store.freeze(), log.memberships.at(log.applied))
 
-    def ended(self, snapshot: Snapshot, durable: bool, log: Log) -> int | None:
-        """The index up to which the log may forget; None when there was no room for the snapshot."""
+    def ended(self, snapshot: Snapshot, store_bytes: int | None, log: Log) -> int | None:
+        """The index up to which the log may forget; None when there was no room for the snapshot. `store_bytes`: as RaftMember.saved."""
         self._busy = False
-        if not durable:
+        if store_bytes is None:
             return None
+        self._store_bytes = store_bytes
         forget = snapshot.index - self._spec().log_entries_for_slow_followers
         return max(forget, snapshot.index - log.last_within(snapshot.index, KEPT_LOG_BYTES))
 

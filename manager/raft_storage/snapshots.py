@@ -11,6 +11,7 @@ the store only, the membership is not known.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,18 +37,31 @@ _LENGTH: Final = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The store after the entry at `index`, whose term was `term`, and who was a member then (None: not known)."""
+    """The store after the entry at `index`, whose term was `term`, and who was a member then (None: not known). `contents`: the store's
+    bytes, or what makes them, in pieces: a store is not encoded where it would hold others up."""
 
     index: int
     term: int
-    data: bytes
+    contents: bytes | Callable[[], tuple[bytes, ...]]
     membership: Membership | None = None
+
+    @property
+    def data(self) -> bytes:
+        return self.contents if isinstance(self.contents, bytes) else b"".join(self.contents())
+
+    def pieces(self) -> tuple[bytes, ...]:
+        return (self.contents,) if isinstance(self.contents, bytes) else self.contents()
 
 
 def pack(snapshot: Snapshot) -> bytes:
-    """The contents in one piece, compressed: about 0.2 s for 100,000 tasks."""
+    """The contents in one piece, compressed: about 0.2 s for 100,000 tasks, and as much to encode them."""
+    return _packed(snapshot, snapshot.pieces())
+
+
+def _packed(snapshot: Snapshot, pieces: tuple[bytes, ...]) -> bytes:
     members = membership.encode(snapshot.membership or Membership())
-    return _LENGTH.pack(len(members)) + members + zstandard.compress(snapshot.data, COMPRESSION_LEVEL)
+    compressor = zstandard.ZstdCompressor(COMPRESSION_LEVEL).compressobj(size=sum(map(len, pieces)))
+    return b"".join((_LENGTH.pack(len(members)), members, *map(compressor.compress, pieces), compressor.flush()))
 
 
 def unpack(index: int, term: int, packed: bytes) -> Snapshot:
@@ -66,11 +80,12 @@ def unpack(index: int, term: int, packed: bytes) -> Snapshot:
     return Snapshot(index, term, data, members)
 
 
-def save(directory: Path, key: bytes, snapshot: Snapshot, keep_old: int = 0, disk: Disk = MACHINE) -> None:
-    """Write the snapshot durably, then remove older ones but the last `keep_old`. Raises LogFull (and nothing
+def save(directory: Path, key: bytes, snapshot: Snapshot, keep_old: int = 0, disk: Disk = MACHINE) -> int:
+    """Write the snapshot durably, then remove older ones but the last `keep_old`; how large the store is. Raises LogFull (and nothing
     changed) or StorageFault.
     """
-    packed = pack(snapshot)
+    store = snapshot.pieces()
+    packed = _packed(snapshot, store)
     salt = disk.random(seal.SALT_BYTES)
     sealer = seal.Sealer(key, salt)
     header = _HEADER.pack(MAGIC, snapshot.index, snapshot.term, len(packed), salt)
@@ -87,6 +102,7 @@ def save(directory: Path, key: bytes, snapshot: Snapshot, keep_old: int = 0, dis
     for name in older[keep_old:]:
         disk.remove(directory / name)
     sync_directory(directory, disk)
+    return sum(map(len, store))
 
 
 def latest(directory: Path, key: bytes, disk: Disk = MACHINE, older: tuple[bytes, ...] = ()) -> Snapshot | None:

@@ -7,7 +7,7 @@ of the log applies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, cast, overload
 
 from cluster.model.changes import KIND_OF, Change, Kind, Object
@@ -127,8 +127,12 @@ class Store:
         return tuple(cast(Task, rows[task_id]) for task_id in self._tables.tasks_by_node.ids(id))
 
     def save(self) -> bytes:
-        """The whole store as bytes, for a snapshot."""
-        return self._tables.save()
+        """The whole store as bytes, at once."""
+        return b"".join(self._tables.freeze()())
+
+    def freeze(self) -> Callable[[], tuple[bytes, ...]]:
+        """What gives the bytes of `save` in pieces and as of now, whatever happens to the store meanwhile: to be called once, in a thread."""
+        return self._tables.freeze()
 
     def restore(self, data: bytes) -> None:
         """Become the store that `save` wrote. Raises BadSnapshot, then as before. Open watches get WatchLagged."""

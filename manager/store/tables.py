@@ -8,17 +8,17 @@ order of a set.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final, cast
 
 import msgspec
 
 from cluster.model.changes import KIND_TYPES, Kind, Object
 from cluster.model.objects import Cluster, Config, Network, Node, Secret, Service, Task
-from manager.store import sharing
+from manager.store import freezing, sharing
 from manager.store.indexes import Index
 
-SNAPSHOT_FORMAT: Final = 1
 SAVED_KINDS: Final = (Kind.CLUSTER, Kind.NODE, Kind.SERVICE, Kind.TASK, Kind.NETWORK, Kind.SECRET, Kind.CONFIG)  # the columns of Saved
 NAMED_KINDS: Final = (Kind.SERVICE, Kind.NETWORK, Kind.NODE, Kind.SECRET, Kind.CONFIG)
 
@@ -28,7 +28,7 @@ class BadSnapshot(Exception):
 
 
 class Saved(msgspec.Struct, array_like=True, frozen=True):
-    """A snapshot of the whole store, as `save` writes it. New fields go last and have defaults."""
+    """A snapshot of the whole store, as freezing.py writes it. New fields go last and have defaults."""
 
     format: int
     index: int
@@ -89,10 +89,9 @@ class Tables:
             old, new = name_of(before) if before else "", name_of(after) if after else ""
             self.names[kind].move(id, name_key(old), name_key(new))
 
-    def save(self) -> bytes:
-        """Everything as bytes; `load` is the inverse."""
-        columns = (tuple(self.rows[kind].values()) for kind in SAVED_KINDS)
-        return msgspec.msgpack.encode([SNAPSHOT_FORMAT, self.index, *columns])  # the shape of Saved
+    def freeze(self) -> Callable[[], tuple[bytes, ...]]:
+        """Everything as it is now, as what makes bytes of it whenever and wherever that is called; `load` is the inverse."""
+        return partial(freezing.encode, self.index, tuple(tuple(self.rows[kind].values()) for kind in SAVED_KINDS))
 
     def digest(self) -> str:
         """SHA-256 (hex) of the contents, the same for equal stores whatever way they came about."""
@@ -104,13 +103,13 @@ class Tables:
 
 
 def load(data: bytes) -> Tables:
-    """The tables that `Tables.save` wrote. Raises BadSnapshot."""
+    """The tables that `Tables.freeze` was called on. Raises BadSnapshot."""
     try:
         saved = msgspec.msgpack.decode(data, type=Saved)
     except msgspec.MsgspecError as error:
         raise BadSnapshot(f"the snapshot of the store cannot be read: {error}") from error
-    if saved.format != SNAPSHOT_FORMAT:
-        raise BadSnapshot(f"the snapshot of the store has format {saved.format}, this version reads {SNAPSHOT_FORMAT}")
+    if saved.format != freezing.FORMAT:
+        raise BadSnapshot(f"the snapshot of the store has format {saved.format}, this version reads {freezing.FORMAT}")
     tables = Tables()
     tables.index = saved.index
     groups: tuple[Iterable[Object], ...] = (
