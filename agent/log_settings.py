@@ -78,8 +78,14 @@ def max_files(host: HostConfig) -> int:
     return count
 
 
+def compresses(host: HostConfig) -> bool:
+    """Whether rotated files are compressed: `local`'s are unless its user says no."""
+    text = dict(host.log_options).get("compress", "")
+    return bool(_BOOLEANS.get(text.lower())) if text else host.log_driver == "local"
+
+
 def _check_compression(host: HostConfig, files: int) -> None:
-    """It is refused where Docker refuses it; no file is compressed here. Raises Internal."""
+    """It is refused where Docker refuses it. Raises Internal."""
     options, local = dict(host.log_options), host.log_driver == "local"
     text = options.get("compress", "")
     asked = _BOOLEANS.get(text.lower())

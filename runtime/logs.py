@@ -18,13 +18,12 @@ import trio
 
 from runtime.kernel import constants as k
 from runtime.kernel.inotify import open_watch, read_changes
+from runtime.log_files import LogFile, close_all, open_all
 from runtime.supervisor.frames import BEGIN, END, STDERR, STDOUT, Frame
-from runtime.supervisor.logfile import rotated
 from runtime.supervisor.logformat import frames, frames_backwards, whole_size
 
 LINE_MAX_BYTES = 1024 * 1024
 PIECE_BYTES = 16 * 1024  # as much of a line as Docker keeps in one; `tail` counts these
-FILES_MAX = 1000
 STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
 
@@ -70,16 +69,16 @@ class Lines:
 def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None, unfinished: bool = True) -> Iterator[Record]:
     """The lines dated since_ns..until_ns (0: no bound), the last `tail` of all lines only (None: all). A log that
     does not exist is empty. Without `unfinished` a line that a running container has not ended yet is left out."""
-    files = _open_all(path)
+    files = open_all(path)
     lines = Lines()
     try:
-        source = _frames_of(files, [whole_size(file) for file in files], tail)
+        source = _frames_of(files, _end_of(files), tail)
         records: Iterable[Record] = chain(_joined(source, lines), _last(lines) if unfinished else ())
         for record in records if tail is None else _ending(records, tail):
             if record.timestamp_ns >= since_ns and (not until_ns or record.timestamp_ns <= until_ns):
                 yield record
     finally:
-        _close_all(files)
+        close_all(files)
 
 
 async def follow(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None) -> AsyncGenerator[Record]:
@@ -113,31 +112,31 @@ class _Follower:
         self.ended = False
         self._path = path
         self._lines = Lines()
-        self._file = -1
+        self._file: LogFile | None = None
         self._offset = 0
 
     def begin(self, tail: int | None) -> Iterator[Record]:
         """What is there already."""
-        files = _open_all(self._path)
+        files = open_all(self._path)
         if not files:
             return
-        ends = [whole_size(file) for file in files]
-        self._file, self._offset = files[-1], ends[-1]
+        self._file, self._offset = files[-1], _end_of(files)
         try:
-            records: Iterable[Record] = _joined(self._noted(_frames_of(files, ends, tail)), self._lines)
+            records: Iterable[Record] = _joined(self._noted(_frames_of(files, self._offset, tail)), self._lines)
             yield from records if tail is None else _ending(records, tail)
         finally:
-            _close_all(files[:-1])
+            close_all(files[:-1])
 
     def more(self) -> Iterator[Record]:
         """All that has been added."""
-        while self._file >= 0 or self._open_next():
-            yield from _joined(self._noted(self._new_frames()), self._lines)
-            if not self._rotated() or not self._open_next():
+        while self._file is not None or self._open_next():
+            assert self._file is not None
+            yield from _joined(self._noted(self._new_frames(self._file)), self._lines)
+            if not self._rotated(self._file) or not self._open_next():
                 return
 
-    def _new_frames(self) -> Iterator[Frame]:
-        for frame, end in frames(self._file, self._offset):
+    def _new_frames(self, file: LogFile) -> Iterator[Frame]:
+        for frame, end in frames(file.descriptor, self._offset):
             self._offset = end
             yield frame
 
@@ -146,31 +145,31 @@ class _Follower:
             self.ended = frame.stream == END
             yield frame
 
-    def _rotated(self) -> bool:
+    def _rotated(self, file: LogFile) -> bool:
         try:
-            return os.stat(self._path).st_ino != os.fstat(self._file).st_ino
+            return os.stat(self._path).st_ino != file.inode
         except FileNotFoundError:
             return False  # between two renames: the next event comes with the new file
 
     def _open_next(self) -> bool:
         """The file after ours, found by the place that ours has now; the oldest when ours has been dropped."""
-        files = _open_all(self._path)
+        files = open_all(self._path)
         if not files:
             return False
         chosen = files[0]
-        if self._file >= 0:
-            inode = os.fstat(self._file).st_ino
-            chosen = next((new for old, new in pairwise(files) if os.fstat(old).st_ino == inode), chosen)
-            os.close(self._file)
-        _close_all([file for file in files if file != chosen])
+        if self._file is not None:
+            newest_first = list(pairwise(files))[::-1]  # the number of a compressed one's inode may have been given away
+            chosen = next((new for old, new in newest_first if old.inode == self._file.inode), chosen)
+            self._file.close()
+        close_all([file for file in files if file is not chosen])
         self._file, self._offset = chosen, 0
         return True
 
     def close(self) -> None:
         """Lets go of the file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def _ending(records: Iterable[Record], tail: int) -> Iterable[Record]:
@@ -200,50 +199,30 @@ def _last(lines: Lines) -> Iterator[Record]:
     yield from lines.flush()
 
 
-def _frames_of(files: list[int], ends: list[int], tail: int | None) -> Iterator[Frame]:
-    """All frames up to the given ends, oldest first; with `tail` at least those that hold the last `tail` lines,
-    found from the end."""
+def _end_of(files: list[LogFile]) -> int:
+    """Where the newest one's last whole frame ends now."""
+    return whole_size(files[-1].descriptor) if files else 0
+
+
+def _frames_of(files: list[LogFile], end: int, tail: int | None) -> Iterator[Frame]:
+    """All frames, of the newest file up to the given end, oldest first; with `tail` at least those that hold the last `tail` lines, found from the end.
+    Files that have been read are closed, except the newest."""
     if tail is None:
-        for file, end in zip(files, ends, strict=True):
-            for frame, offset in frames(file, 0):
-                if offset > end:
+        for file in files:
+            for frame, offset in frames(file.descriptor, 0):
+                if file is files[-1] and offset > end:
                     break
                 yield frame
+            if file is not files[-1]:
+                file.close()
         return
     found: list[Frame] = []
     count = 0
-    for file, end in zip(reversed(files), reversed(ends), strict=True):
-        for frame in frames_backwards(file, end):
+    for file in reversed(files):
+        for frame in frames_backwards(file.descriptor, end if file is files[-1] else whole_size(file.descriptor)):
             found.append(frame)
             count += frame.payload.count(b"\n") + (frame.stream == BEGIN)
             if count > 2 * tail + 1:  # twice: a line may be spread over frames of the other stream's lines
                 yield from reversed(found)
                 return
     yield from reversed(found)
-
-
-def _open_all(path: str) -> list[int]:
-    """The log's files, oldest first, all of one moment: opened again when a rotation came between."""
-    while True:
-        files: list[int] = []
-        for number in range(FILES_MAX):
-            try:
-                files.append(os.open(rotated(path, number), os.O_RDONLY | os.O_CLOEXEC))
-            except FileNotFoundError:
-                break
-        inodes = [os.fstat(file).st_ino for file in files]
-        if len(set(inodes)) == len(inodes) and _in_place(path, inodes):
-            return files[::-1]
-        _close_all(files)
-
-
-def _in_place(path: str, inodes: list[int]) -> bool:
-    try:
-        return all(os.stat(rotated(path, number)).st_ino == inode for number, inode in enumerate(inodes))
-    except FileNotFoundError:
-        return False
-
-
-def _close_all(files: Iterable[int]) -> None:
-    for file in files:
-        os.close(file)

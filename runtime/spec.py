@@ -110,6 +110,7 @@ class ContainerSpec(Spec, frozen=True):
     log_path: str = ""  # where the supervisor keeps the container's output; empty: discard
     log_max_bytes: int = 20 * 1024 * 1024
     log_max_files: int = 5
+    log_compress: bool = False  # whether rotated files are compressed
     shm_size_bytes: int = 64 * 1024 * 1024
     oom_score_adj: int = 0
     stop_signal: int = 15

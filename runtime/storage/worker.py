@@ -14,18 +14,17 @@ from collections.abc import Callable
 from functools import partial
 
 from runtime.errors import BadImage
+from runtime.kernel import constants as k
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
 from runtime.storage import places, requests
 from runtime.storage.requests import Answer, Done, Extract, Failed, Pack, Populate, Request, Stat, Unpack
 from runtime.storage.tree import NotRunning, confine, open_tree
 
-PR_SET_PDEATHSIG = 1
-
 
 def main(argv: list[str]) -> int:
     """`argv[1]` is the request, `argv[2]` the descriptor of the answers."""
-    call(Call.PRCTL, PR_SET_PDEATHSIG, signal.SIGKILL)
+    call(Call.PRCTL, k.PR_SET_PDEATHSIG, signal.SIGKILL)
     request, answers = requests.read_request(argv[1]), int(argv[2])
 
     def say(answer: Answer) -> None:

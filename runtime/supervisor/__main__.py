@@ -25,6 +25,7 @@ from runtime.supervisor.chunks import Chunks
 from runtime.supervisor.context import Context
 from runtime.supervisor.keeper import Keeper
 from runtime.supervisor.loop import Loop
+from runtime.supervisor.packer import Packer
 from runtime.supervisor.places import Places
 from runtime.supervisor.probe import probe_host
 from runtime.supervisor.reaper import Reaper
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> int:
         loop=loop,
         reaper=reaper,
         keeper=keeper,
+        packer=Packer(reaper),
         chunks=Chunks(keeper, places.chunk_note),
         births=births,
         reserve=Reserve(loop, reaper, births, parents, prefix),

@@ -18,6 +18,7 @@ from runtime.supervisor.journal import ProcessRecord, StateRecord
 from runtime.supervisor.keeper import Keeper
 from runtime.supervisor.loop import Loop
 from runtime.supervisor.messages import Event
+from runtime.supervisor.packer import Packer
 from runtime.supervisor.places import Places
 from runtime.supervisor.reaper import Process, Reaper
 from runtime.supervisor.reserve import Reserve
@@ -33,6 +34,7 @@ class Context:
     loop: Loop
     reaper: Reaper
     keeper: Keeper
+    packer: Packer
     chunks: Chunks
     births: Births
     reserve: Reserve

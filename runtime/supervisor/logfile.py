@@ -1,20 +1,24 @@
 """A container's log on disk, in files rotated by size: frames (supervisor/frames.py), or Docker's JSON lines
 (supervisor/jsonlines.py). Owns the writers; readers are in runtime/logs.py.
 
-Records are never split over files. Rotation renames: `log` is the newest, then log.1, log.2, ... A full disk loses
-output, never blocks the container, never leaves half a record; as soon as there is room a line says how much was lost.
+Records are never split over files. Rotation renames: `log` is the newest, then log.1, log.2, ..., which may be compressed (log.1.gz) when nothing
+can take back any more what was written there. A full disk loses output, never blocks the container, never leaves half a record; as soon as there is
+room a line says how much was lost.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from dataclasses import dataclass
 
 from runtime.supervisor.frames import OVERHEAD_BYTES, PAYLOAD_MAX_BYTES, STDERR, TRAILER, encode_header
 from runtime.supervisor.jsonlines import JsonLines
 from runtime.supervisor.logformat import whole_size
+from runtime.supervisor.packer import Packer
 
 JSON_FILE = "json-file"
+PACKED = ".gz"
 ROOM_BYTES = 256 * 1024
 """Free on the disk before a log goes on that found it full."""
 LINE_REST_MAX_BYTES = 4 * 1024
@@ -26,19 +30,36 @@ def rotated(path: str, number: int) -> str:
     return path if number == 0 else f"{path}.{number}"
 
 
-class LogWriter:
-    """Appends what a container writes. `driver`: JSON_FILE, or anything else for frames. `lost_bytes`: of the output
-    that found the disk full, and for which no line stands in the log yet."""
+@dataclass(slots=True)
+class _Packing:
+    """A rotated file that is being compressed. `number`: of its name, which later rotations change."""
 
-    def __init__(self, path: str, max_bytes: int, max_files: int, driver: str = "local") -> None:
+    source: int
+    target: int
+    number: int = 1
+
+    def close(self) -> None:
+        os.close(self.source)
+        os.close(self.target)
+
+
+class LogWriter:
+    """Appends what a container writes. `driver`: JSON_FILE, or anything else for frames. `packer`: compresses what was rotated. `lost_bytes`: of the
+    output that found the disk full, and for which no line stands in the log yet."""
+
+    def __init__(self, path: str, max_bytes: int, max_files: int, driver: str = "local", packer: Packer | None = None) -> None:
         """Raises OSError when the file can't be opened."""
         self._path = path
         self._max_bytes = max(max_bytes, OVERHEAD_BYTES)
         self._max_files = max(1, max_files)
         self._json = JsonLines() if driver == JSON_FILE else None
         self._open_lines: set[int] = set()
+        self._packer = packer
+        self._packing: _Packing | None = None
+        self._unpacked = False  # whether the file that was rotated last waits for being compressed
         self.lost_bytes = 0
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _close_gaps(path, self._max_files)
         self._file, self._size, self._inode = _open(path)
 
     @property
@@ -49,6 +70,8 @@ class LogWriter:
     def write(self, stream: int, timestamp_ns: int, payload: bytes) -> None:
         """One chunk as it was read, after a rotation when the file would grow over its size."""
         assert len(payload) <= PAYLOAD_MAX_BYTES
+        if self._unpacked and self._packer is not None and self._packer.free:
+            self._pack(self._packer)
         if self.lost_bytes and payload and not self._has_room():
             self.lost_bytes += len(payload)
             return
@@ -127,15 +150,76 @@ class LogWriter:
         if self._max_files == 1:  # another file while the old one still exists: its inode is another one too
             os.rename(self._path, rotated(self._path, 1))
         for number in range(self._max_files - 1, 0, -1):
-            source = rotated(self._path, number - 1)
-            if os.path.exists(source):
-                os.rename(source, rotated(self._path, number))
+            for form in ("", PACKED):
+                _move(rotated(self._path, number - 1) + form, rotated(self._path, number) + form)
         self._file, self._size, self._inode = _open(self._path)
         if self._max_files == 1:
             os.unlink(rotated(self._path, 1))
+        elif self._packing is not None:
+            self._packing.number += 1
+        self._unpacked = self._max_files > 1
+
+    def _pack(self, packer: Packer) -> None:
+        """Begins with the file that was rotated last. Never in the same `write` as the rotation: whoever takes up from a supervisor that died in there
+        may have to set that file back."""
+        self._unpacked = False
+        try:
+            source = os.open(rotated(self._path, 1), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                target = os.open(os.path.dirname(self._path), os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            except OSError:
+                os.close(source)
+                raise
+        except OSError:
+            return  # it stays as it is
+        packing = self._packing = _Packing(source, target)
+        packer.pack(source, target, lambda whole: self._packed(packing, whole=whole))
+
+    def _packed(self, packing: _Packing, *, whole: bool) -> None:
+        """The compressed file takes the place of the plain one, unless that has been dropped, or the container has ended and may have another writer."""
+        if self._packing is packing:
+            self._packing = None
+            if whole and packing.number < self._max_files:
+                _take_place(packing.target, rotated(self._path, packing.number))
+        packing.close()
 
     def close(self) -> None:
+        self._packing = None
         os.close(self._file)
+
+
+def _move(source: str, target: str) -> None:
+    """A target whose place nothing takes goes."""
+    if os.path.exists(source):
+        os.rename(source, target)
+    elif os.path.exists(target):
+        os.unlink(target)
+
+
+def _take_place(target: int, path: str) -> None:
+    """Gives the unnamed file its name (linkat(2), AT_SYMLINK_FOLLOW), then drops the plain one, which is read while both are there."""
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(f"/proc/self/fd/{target}", os.path.basename(path) + PACKED, dst_dir_fd=folder)
+        os.unlink(path)
+    except OSError:
+        return  # the plain one stays
+    finally:
+        os.close(folder)
+
+
+def _close_gaps(path: str, max_files: int) -> None:
+    """In the numbers, which a rotation that was interrupted leaves: readers stop at the first that is missing. Where both forms are there the plain one
+    counts."""
+    there = set(os.listdir(os.path.dirname(path)))
+    name, place = os.path.basename(path), 1
+    for number in range(1, max_files):
+        forms = [form for form in ("", PACKED) if rotated(name, number) + form in there]
+        if len(forms) > 1:
+            os.unlink(rotated(path, number) + PACKED)
+        if forms and number != place:
+            os.rename(rotated(path, number) + forms[0], rotated(path, place) + forms[0])
+        place += bool(forms)
 
 
 def set_back(path: str, inode: int, size: int) -> None:

@@ -102,7 +102,8 @@ def take_over(context: Context, container: Container) -> None:
 
 def _new_output(context: Context, container: Container) -> Output:
     spec = container.spec
-    log = LogWriter(spec.log_path, spec.log_max_bytes, spec.log_max_files, spec.log_driver) if spec.log_path else None
+    packer = context.packer if spec.log_compress else None
+    log = LogWriter(spec.log_path, spec.log_max_bytes, spec.log_max_files, spec.log_driver, packer) if spec.log_path else None
     return Output(context.loop, log, context.chunks, spec.id)
 
 
