@@ -52,8 +52,9 @@ async def _copy(containers: Containers, record: Record, node_id: str, request: L
                 for entry in logs.read(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail):
                     await forward(entry)
                 return
-            async with aclosing(logs.follow(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail)) as entries:
-                async for entry in entries:
-                    await forward(entry)
+            async with aclosing(logs.follow(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail)) as batches:
+                async for batch in batches:
+                    for entry in batch:
+                        await forward(entry)
         except (trio.BrokenResourceError, FileNotFoundError):
             pass  # who asked has gone, or the container has

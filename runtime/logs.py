@@ -24,6 +24,9 @@ from runtime.supervisor.logformat import frames, frames_backwards, whole_size
 
 LINE_MAX_BYTES = 1024 * 1024
 PIECE_BYTES = 16 * 1024  # as much of a line as Docker keeps in one; `tail` counts these
+BATCH_MAX_LINES = 512
+BATCH_BYTES = 64 * 1024
+"""A batch of lines ends with the one that brings it to this."""
 STREAMS = {STDOUT: "stdout", STDERR: "stderr"}
 
 
@@ -81,25 +84,42 @@ def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = 
         close_all(files)
 
 
-async def follow(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None) -> AsyncGenerator[Record]:
-    """As `read`, then new lines as they come, until the container's run has ended or a line is later than
+def batches(records: Iterable[Record]) -> Iterator[tuple[Record, ...]]:
+    """So many at once that who passes them on is not woken for each line, and so few that they are little memory."""
+    found: list[Record] = []
+    size = 0
+    for record in records:
+        found.append(record)
+        size += len(record.data)
+        if size >= BATCH_BYTES or len(found) == BATCH_MAX_LINES:
+            yield tuple(found)
+            found, size = [], 0
+    if found:
+        yield tuple(found)
+
+
+async def follow(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = None) -> AsyncGenerator[tuple[Record, ...]]:
+    """As `read`, in batches, then new lines as they come, until the container's run has ended or a line is later than
     `until_ns`. Waits for a log that does not exist yet, in a folder that does (else FileNotFoundError). To stop
     early, cancel, or close the iterator (contextlib.aclosing)."""
     watch = open_watch(os.path.dirname(path), k.IN_MODIFY | k.IN_CREATE | k.IN_MOVED_TO)
     follower = _Follower(path)
     try:
-        batch = follower.begin(tail)
+        found = follower.begin(tail)
+        late = False
         while True:
-            for record in batch:
-                if until_ns and record.timestamp_ns > until_ns:
+            for batch in batches(found):
+                late = bool(until_ns) and batch[-1].timestamp_ns > until_ns
+                asked = tuple(record for record in batch if record.timestamp_ns >= since_ns and not (until_ns and record.timestamp_ns > until_ns))
+                if asked:
+                    yield asked
+                if late:
                     return
-                if record.timestamp_ns >= since_ns:
-                    yield record
             if follower.ended:
                 return
             await trio.lowlevel.wait_readable(watch)
             names = {change.name for change in read_changes(watch)}
-            batch = follower.more() if os.path.basename(path) in names else iter(())
+            found = follower.more() if os.path.basename(path) in names else iter(())
     finally:
         os.close(watch)
         follower.close()

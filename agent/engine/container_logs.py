@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from itertools import islice
 from typing import Final
 
 import trio
@@ -17,9 +16,6 @@ from agent.engine.framing import STDERR, STDOUT, content_type, frame
 from agent.engine.log_options import LogOptions, log_options_of
 from cluster.wire.http import Response
 from runtime import logs
-
-READ_LINES: Final = 512
-"""Lines read at once in a thread."""
 
 _NUMBERS: Final = {"stdout": STDOUT, "stderr": STDERR}
 
@@ -35,32 +31,32 @@ async def container_logs(call: Call) -> Response:
     return stream_answer(_chosen(entries, options, details, tty=tty), content_type(call.version, tty=tty))
 
 
-async def _chosen(found: AsyncGenerator[logs.Record, None], options: LogOptions, details: bytes, *, tty: bool) -> AsyncGenerator[bytes, None]:
+async def _chosen(found: AsyncGenerator[tuple[logs.Record, ...], None], options: LogOptions, details: bytes, *, tty: bool) -> AsyncGenerator[bytes, None]:
     streams = {name for name, asked in (("stdout", options.stdout), ("stderr", options.stderr)) if asked}
-    async with aclosing(found) as entries:
-        async for entry in entries:
-            if entry.stream in streams:
-                prefix = f"{log_time_text(entry.timestamp_ns)} ".encode() if options.timestamps else b""
-                line = prefix + details + entry.data
-                yield line if tty else frame(_NUMBERS[entry.stream], line)
 
 
-async def _written(path: str, options: LogOptions, *, unfinished: bool) -> AsyncGenerator[logs.Record, None]:
+    def shown(entry: logs.Record) -> bytes:
+        prefix = f"{log_time_text(entry.timestamp_ns)} ".encode() if options.timestamps else b""
+        line = prefix + details + entry.data
+        return line if tty else frame(_NUMBERS[entry.stream], line)
+
+    async with aclosing(found) as batches:
+        async for batch in batches:
+            if text := b"".join([shown(entry) for entry in batch if entry.stream in streams]):
+                yield text
+
+
+async def _written(path: str, options: LogOptions, *, unfinished: bool) -> AsyncGenerator[tuple[logs.Record, ...], None]:
     tail = options.tail if options.tail >= 0 else None
-    entries = logs.read(path, since_ns=options.since_ns, until_ns=options.until_ns, tail=tail, unfinished=unfinished)
-
-    def some(source: Iterator[logs.Record]) -> tuple[logs.Record, ...]:
-        return tuple(islice(source, READ_LINES))
-
-    while batch := await trio.to_thread.run_sync(some, entries):
-        for entry in batch:
-            yield entry
+    batches = logs.batches(logs.read(path, since_ns=options.since_ns, until_ns=options.until_ns, tail=tail, unfinished=unfinished))
+    while (batch := await trio.to_thread.run_sync(next, batches, None)) is not None:
+        yield batch
 
 
-async def _followed(path: str, options: LogOptions) -> AsyncGenerator[logs.Record, None]:
+async def _followed(path: str, options: LogOptions) -> AsyncGenerator[tuple[logs.Record, ...], None]:
     tail = options.tail if options.tail >= 0 else None
     growing = logs.follow(path, since_ns=options.since_ns, until_ns=options.until_ns, tail=tail)
     assert isinstance(growing, AsyncGenerator)
-    async with aclosing(growing) as entries:
-        async for entry in entries:
-            yield entry
+    async with aclosing(growing) as batches:
+        async for batch in batches:
+            yield batch

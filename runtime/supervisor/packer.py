@@ -21,7 +21,7 @@ from runtime.supervisor.reaper import Reaper
 
 LEVEL = 1  # of 1..9: logs shrink to a tenth at once, and the processor belongs to the containers
 PIECE_BYTES = 256 * 1024
-_NICE = 19
+_NICE = 10
 
 
 class Packer:

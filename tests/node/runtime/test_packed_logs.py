@@ -140,8 +140,8 @@ def test_followed_through_compression(machine: Any, tmp_path: Path) -> None:
         found: list[bytes] = []
 
         async def follow() -> None:
-            async for record in logs.follow(spec.log_path):
-                found.append(record.data)
+            async for batch in logs.follow(spec.log_path):
+                found.extend(record.data for record in batch)
                 await trio.lowlevel.checkpoint()
 
         async with trio.open_nursery() as nursery:

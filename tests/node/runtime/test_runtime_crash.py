@@ -286,8 +286,8 @@ def test_log_is_followed_until_the_end(machine: Any) -> None:
         found: list[bytes] = []
 
         async def follow() -> None:
-            async with contextlib.aclosing(logs.follow(spec.log_path)) as records:
-                found.extend([record.data async for record in records])
+            async with contextlib.aclosing(logs.follow(spec.log_path)) as batches:
+                found.extend([record.data async for batch in batches for record in batch])
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow)

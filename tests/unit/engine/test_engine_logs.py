@@ -27,8 +27,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, query: dict[str, str], *, tty: bool 
 
     async def follow(path: str, **bounds: Any) -> Any:
         seen.update(bounds, path=path, followed=True)
-        for line in LINES:
-            yield line
+        yield LINES
 
     monkeypatch.setattr(logs, "read", read)
     monkeypatch.setattr(logs, "follow", follow)

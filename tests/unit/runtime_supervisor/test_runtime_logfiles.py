@@ -179,9 +179,9 @@ def test_following_through_rotations_until_the_end(tmp_path: Path) -> None:
     found: list[bytes] = []
 
     async def follow(started: trio.Event) -> None:
-        async with contextlib.aclosing(logs.follow(str(path))) as records:
-            async for record in records:
-                found.append(record.data)
+        async with contextlib.aclosing(logs.follow(str(path))) as batches:
+            async for batch in batches:
+                found.extend(record.data for record in batch)
                 started.set()
 
     async def main() -> None:
@@ -209,6 +209,6 @@ def test_following_an_ended_log_ends(tmp_path: Path) -> None:
 
     async def main() -> list[bytes]:
         with trio.fail_after(5):
-            return [record.data async for record in logs.follow(str(path), tail=1)]
+            return [record.data async for batch in logs.follow(str(path), tail=1) for record in batch]
 
     assert trio.run(main) == [b"b\n"]
