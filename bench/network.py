@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import trio
 
@@ -43,18 +44,21 @@ def measure(report: Report, runs: int) -> None:
 
 
 def _view(count: int) -> View:
-    """A node with `count` containers; each has brought a remote endpoint along."""
-    remotes = tuple(Remote(f"10.0.2.{number + 1}", "192.0.2.2") for number in range(count))
+    """A node with `count` containers; each has brought a remote endpoint along. Those of before are the same objects, as a node's agent has them."""
+    remotes, sandboxes = tuple(map(_remote, range(count))), tuple(map(_sandbox, range(count)))
     overlay = Overlay(OVERLAY, "net", 4097, "10.0.0.0/16", "10.0.0.1", "10.0.0.2/16", remotes=remotes)
-    sandboxes = tuple(
-        Sandbox(
-            f"{number:012x}",
-            (Interface("eth0", OVERLAY, f"10.0.1.{number + 1}/16"), Interface("eth1", GATEWAY.name, f"172.18.1.{number + 1}/16", "172.18.0.1")),
-            resolver=True,
-        )
-        for number in range(count)
-    )
     return View(vtep="192.0.2.1", gateway_bridge=GATEWAY, overlays=(overlay,), sandboxes=sandboxes)
+
+
+@cache
+def _remote(number: int) -> Remote:
+    return Remote(f"10.0.2.{number + 1}", "192.0.2.2")
+
+
+@cache
+def _sandbox(number: int) -> Sandbox:
+    interfaces = (Interface("eth0", OVERLAY, f"10.0.1.{number + 1}/16"), Interface("eth1", GATEWAY.name, f"172.18.1.{number + 1}/16", "172.18.0.1"))
+    return Sandbox(f"{number:012x}", interfaces, resolver=True)
 
 
 async def _attached(fabric: Fabric, count: int) -> float:

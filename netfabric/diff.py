@@ -169,26 +169,27 @@ def _lost_links(desired: State, observed: State) -> dict[str, frozenset[str]]:
     end does.
     """
     lost: dict[str, set[str]] = {}
-    broken_peers: set[tuple[str, str]] = set()
+    broken_peers: set[tuple[str, str]] = {(name, "") for name in desired if name not in observed}
     for name, before in observed.items():
         wanted = desired.get(name)
         if before is wanted:
             continue
         links = {link.name: link for link in wanted.links} if wanted is not None else {}
-        lost[name] = {s.name for s in before.links if s.name not in links or not (links[s.name] is s or _same_link(links[s.name], s))}
-        seen = {s.name for s in before.links}
-        broken_peers |= {(name, link.name) for link in links.values() if link.kind is LinkKind.PEER and link.name not in seen}
-    broken_peers |= {(name, link) for name, names in lost.items() for link in names}
-    broken_peers |= {(name, "") for name in desired if name not in observed}
-    for name, before in observed.items():
+        seen = {link.name: link for link in before.links}
+        going = {s.name for s in before.links if (link := links.get(s.name)) is not s and not (link is not None and _same_link(link, s))}
+        if going:
+            lost[name] = going
+            broken_peers |= {(name, link) for link in going}
+        broken_peers |= {(name, link.name) for link in links.values() if link.name not in seen and link.kind is LinkKind.PEER}
+    for name, before in observed.items() if broken_peers else ():
         for link in before.links:
             if link.kind is LinkKind.VETH and link.peer is not None:
-                other = (link.peer.namespace, link.peer.link)
-                if other in broken_peers or (link.peer.namespace, "") in broken_peers:
+                end = link.peer
+                if (end.namespace, end.link) in broken_peers or (end.namespace, "") in broken_peers:
                     lost.setdefault(name, set()).add(link.name)
-    for name, before in observed.items():  # the other ends of what is lost
-        for link in before.links:
-            if link.peer is not None and link.name in lost.get(name, ()):
+    for name, names in tuple(lost.items()):  # the other ends of what is lost
+        for link in observed[name].links:
+            if link.peer is not None and link.name in names:
                 lost.setdefault(link.peer.namespace, set()).add(link.peer.link)
     return {name: frozenset(names) for name, names in lost.items() if names}
 
@@ -204,7 +205,7 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
             yield Put(name, link)
         else:
             old = seen[link.name]
-            if old != link:
+            if old is not link and old != link:
                 yield Change(name, old, link)
     yield from _standing(name, wanted.addresses, [a for a in before.addresses if a.link not in lost])
     yield from _standing(name, wanted.routes, [r for r in before.routes if r.link not in lost])

@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -86,20 +86,26 @@ class UnknownNetwork(ValueError):
     """An interface names a network that the view does not have: our own caller's mistake."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A desired state and what it was made from, namespace by namespace."""
-
-    state: State
-    inputs: Mapping[str, tuple[object, ...]] = field(repr=False)
-
-
 @dataclass(frozen=True, slots=True)
 class _Attachment:
     """One interface of one sandbox, as its network sees it."""
 
     sandbox: str
     interface: Interface
+    mac: str
+
+
+_Attached = Mapping[str, tuple[Sandbox, tuple[_Attachment, ...]]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A desired state and what it was made from, namespace by namespace; the attachments of each sandbox, and what all tasks' sandboxes depend on."""
+
+    state: State
+    inputs: Mapping[str, tuple[object, ...]] = field(repr=False)
+    attached: _Attached = field(repr=False)
+    surroundings: tuple[object, ...] = field(repr=False)
 
 
 def overlay_namespace(overlay_id: str) -> str:
@@ -139,41 +145,59 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
     `bridge_netfilter`: this kernel leads bridged packets through the node's IP rules, which then isolate containers;
     otherwise the bridge's ports do. `esp`: this kernel encrypts; without, nothing of encrypted overlays leaves the node.
     """
-    overlays = {overlay.id: overlay for overlay in view.overlays}
     bridges = {bridge.name: bridge for bridge in _bridges(view)}
-    sandboxes = [*_balancer_sandboxes(view), *view.sandboxes]
-    attachments: defaultdict[str, list[_Attachment]] = defaultdict(list)
-    for sandbox in sandboxes:
-        for interface in sandbox.interfaces:
-            if interface.network not in overlays and interface.network not in bridges:
-                raise UnknownNetwork(f"interface {interface.name} of {sandbox.id} is on network {interface.network}, which is not known")
-            attachments[interface.network].append(_Attachment(sandbox.id, interface))
+    balancers = _balancer_sandboxes(view)
+    attached = _attached([*(sandbox for _, sandbox in balancers), *view.sandboxes], previous)
     sizes = {overlay.id: overlay_mtu(view, overlay) for overlay in view.overlays}
     sizes |= {name: bridge.mtu or BRIDGE_MTU_BYTES for name, bridge in bridges.items()}
-    build = _Builder(previous)
-
+    attachments = _by_network(attached, sizes)
     ingress = next((overlay for overlay in view.overlays if overlay.ingress), None)
+    ways_back = _ways_back(ingress) if ingress else ()
+    build = _Builder(previous, attached, (sizes, ingress.id if ingress else "", ways_back))
+
     ingress_ports = tuple(port for b in ingress.balancers for port in b.ports) if ingress else ()
     ingress_address = plain(view.ingress_sandbox_address) if ingress and view.gateway_bridge else ""
     on_bridges = tuple((bridge, tuple(attachments[bridge.name])) for bridge in bridges.values())
     build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address, bridge_netfilter, _secrets(view, esp=esp))
     for overlay in view.overlays:
         name = overlay_namespace(overlay.id)
-        attached = tuple(attachments[overlay.id])
         size = (sizes[overlay.id], view.vxlan_port, overlay.vni)
         gateways = (with_prefix(overlay.gateway, overlay.subnet), with_prefix(overlay.gateway6, overlay.subnet6))
-        build(name, _overlay, size, gateways, overlay.remotes if encryption.reachable(view, overlay, esp=esp) else (), attached)
-    ways_back = _ways_back(ingress) if ingress else ()
-    for sandbox in sandboxes:
+        remotes = overlay.remotes if encryption.reachable(view, overlay, esp=esp) else ()
+        build(name, _overlay, size, gateways, remotes, tuple(attachments[overlay.id]))
+    for overlay, sandbox in balancers:
         kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
-        balanced = next((o for o in view.overlays if balancer_sandbox(o) == sandbox.id), None)
-        if balanced is not None:
-            local = _local_sources(view) if balanced.ingress else ()
-            build(sandbox.id, _balancer, kinds, (balanced.subnet, balanced.subnet6), balanced.balancers, balancing, local)
-        else:
+        local = _local_sources(view) if overlay.ingress else ()
+        build(sandbox.id, _balancer, kinds, (overlay.subnet, overlay.subnet6), overlay.balancers, balancing, local)
+    for sandbox in view.sandboxes:
+        if not build.kept(sandbox):
+            kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
             on_ingress = next((i for i in sandbox.interfaces if ingress and i.network == ingress.id), None)
             build(sandbox.id, _task, sandbox, kinds, on_ingress, ways_back if on_ingress else ())
     return build.plan()
+
+
+def _attached(sandboxes: Sequence[Sandbox], previous: Plan | None) -> _Attached:
+    """The attachments of each, the same objects as in the plan before where the sandbox is."""
+    before = previous.attached if previous is not None else {}
+    found = {}
+    for sandbox in sandboxes:
+        known = before.get(sandbox.id)
+        if known is None or not (known[0] is sandbox or known[0] == sandbox):
+            known = sandbox, tuple(_Attachment(sandbox.id, interface, mac(interface)) for interface in sandbox.interfaces)
+        found[sandbox.id] = known
+    return found
+
+
+def _by_network(attached: _Attached, known: Container[str]) -> Mapping[str, Sequence[_Attachment]]:
+    found: defaultdict[str, list[_Attachment]] = defaultdict(list)
+    for _, some in attached.values():
+        for one in some:
+            found[one.interface.network].append(one)
+    for network, (one, *_) in found.items():
+        if network not in known:
+            raise UnknownNetwork(f"interface {one.interface.name} of {one.sandbox} is on network {network}, which is not known")
+    return found
 
 
 def _secrets(view: View, *, esp: bool) -> _Secrets:
@@ -185,10 +209,13 @@ def _secrets(view: View, *, esp: bool) -> _Secrets:
 class _Builder:
     """Collects namespaces, taking over from the plan before what was made from the same."""
 
-    def __init__(self, previous: Plan | None) -> None:
+    def __init__(self, previous: Plan | None, attached: _Attached, surroundings: tuple[object, ...]) -> None:
         self._previous = previous
+        self._attached = attached
+        self._surroundings = surroundings
         self._state: dict[str, Namespace] = {}
         self._inputs: dict[str, tuple[object, ...]] = {}
+        self._surrounded_as_before = previous is not None and previous.surroundings == surroundings
 
     def __call__(self, name: str, make: Callable[..., Namespace], *arguments: object) -> None:
         inputs = (make, *arguments)
@@ -198,8 +225,16 @@ class _Builder:
             self._state[name] = make(name, *arguments)
         self._inputs[name] = inputs
 
+    def kept(self, sandbox: Sandbox) -> bool:
+        """Takes a task's sandbox over as it was, where neither it nor what is around it has changed. One look at each: there may be hundreds."""
+        before = self._previous
+        if before is None or not self._surrounded_as_before or sandbox.id not in before.attached or before.attached[sandbox.id][0] is not sandbox:
+            return False
+        self._state[sandbox.id], self._inputs[sandbox.id] = before.state[sandbox.id], before.inputs[sandbox.id]
+        return True
+
     def plan(self) -> Plan:
-        return Plan(self._state, self._inputs)
+        return Plan(self._state, self._inputs, self._attached, self._surroundings)
 
 
 def _bridges(view: View) -> tuple[Bridge, ...]:
@@ -218,7 +253,7 @@ def _ways_back(ingress: Overlay) -> tuple[str, ...]:
     return tuple(sorted({plain(ingress.lb_address), *remotes} - {""}))
 
 
-def _balancer_sandboxes(view: View) -> list[Sandbox]:
+def _balancer_sandboxes(view: View) -> list[tuple[Overlay, Sandbox]]:
     """The sandboxes that the fabric itself needs: the balancer of every overlay where this node has an address."""
     made = []
     for overlay in view.overlays:
@@ -228,25 +263,21 @@ def _balancer_sandboxes(view: View) -> list[Sandbox]:
         if overlay.ingress and view.gateway_bridge is not None:
             bridge = view.gateway_bridge
             interfaces.append(Interface("eth1", bridge.name, view.ingress_sandbox_address, plain(bridge.gateway)))
-        made.append(Sandbox(balancer_sandbox(overlay), tuple(interfaces)))
+        made.append((overlay, Sandbox(balancer_sandbox(overlay), tuple(interfaces))))
     return made
 
 
-def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int) -> tuple[Link, ...]:
-    """The bridge's ends of the links of what is attached to it."""
-    return tuple(_port(a.sandbox, a.interface.name, mac(a.interface), bridge, mtu) for a in attached)
+def _ports(attached: tuple[_Attachment, ...], bridge: str, mtu: int, *, isolated: bool = False) -> tuple[Link, ...]:
+    """The bridge's ends of the links of what is attached to it. `isolated`: the containers are kept from each other; the ingress sandbox is for all of
+    them.
+    """
+    return tuple(_port(a.sandbox, a.interface.name, a.mac, bridge, mtu, isolated and a.sandbox != INGRESS_SANDBOX) for a in attached)
 
 
 @lru_cache(maxsize=PORTS_KEPT)
-def _port(sandbox: str, interface: str, hardware: str, bridge: str, mtu: int) -> Link:
-    return Link(port_name(sandbox, interface), LinkKind.VETH, mtu=mtu, master=bridge, peer=End(sandbox, interface, hardware))
-
-
-@lru_cache(maxsize=PORTS_KEPT)
-def _isolated(port: Link) -> Link:
-    """A container's port, kept from the other containers; the ingress sandbox is for all of them."""
-    assert port.peer is not None
-    return dataclasses.replace(port, isolated=port.peer.namespace != INGRESS_SANDBOX)
+def _port(sandbox: str, interface: str, hardware: str, bridge: str, mtu: int, isolated: bool) -> Link:
+    end = End(sandbox, interface, hardware)
+    return Link(port_name(sandbox, interface), LinkKind.VETH, mtu=mtu, master=bridge, peer=end, isolated=isolated)
 
 
 def _returning(port: Link) -> Link:
@@ -272,12 +303,9 @@ def _node(
     ports: list[Link] = []
     forwarded = {port.address for port in host_ports}
     for bridge, attached in on_bridges:
-        targets = {mac(a.interface) for a in attached if plain(a.interface.address) in forwarded} if forwarded else set()
-        for port in _ports(attached, bridge.name, bridge.mtu or BRIDGE_MTU_BYTES):
-            if bridge_netfilter and port.peer is not None and port.peer.mac in targets:
-                ports.append(_returning(port))
-            else:
-                ports.append(_isolated(port) if bridge.isolate and not bridge_netfilter else port)
+        there = _ports(attached, bridge.name, bridge.mtu or BRIDGE_MTU_BYTES, isolated=bridge.isolate and not bridge_netfilter)
+        targets = {a.mac for a in attached if plain(a.interface.address) in forwarded} if forwarded and bridge_netfilter else set()
+        ports += [_returning(port) if port.peer is not None and port.peer.mac in targets else port for port in there] if targets else there
     held = {one for port in ingress_ports if ingress_address for one in _held_for_mesh(port, ingress_address)}
     if host_ports:
         owners = {plain(cidr): a.sandbox for _, attached in on_bridges for a in attached for cidr in (a.interface.address, a.interface.address6)}

@@ -1,9 +1,10 @@
 """Netlink requests and answers as a sans-IO machine: numbers requests, packs them into datagrams, and sorts the
 answers by sequence number.
 
-Owns no socket: netlink/socket.py moves the bytes, in trio or without. Every request is answered by an
-acknowledgement, an error or a finished dump. Answers to nobody (a cancelled request's) are dropped. Source:
-netlink(7), kernel Documentation/userspace-api/netlink/intro.
+Owns no socket: netlink/socket.py moves the bytes, in trio or without. A datagram's requests are carried out in order
+and each that fails is told, so only the last one asks for an acknowledgement: when that comes, the others are done too.
+A dump is answered by its end. Answers to nobody (a cancelled request's) are dropped. Source: netlink(7), kernel
+Documentation/userspace-api/netlink/intro, netlink_rcv_skb in net/netlink/af_netlink.c.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import struct
 from collections.abc import Iterator, Sequence
 
-from netfabric.netlink.messages import Message, attributes
+from netfabric.netlink.messages import NLM_F_ACK, NLM_F_DUMP, Message, attributes
 
 DATAGRAM_MESSAGES = 16
 DATAGRAM_BYTES = 32 * 1024
@@ -38,9 +39,9 @@ class NetlinkError(OSError):
 
 
 class Pending:
-    """One request on its way. `error` is set at most once, `done` ends it."""
+    """One request on its way. `error` is set at most once, `done` ends it, and that of the `earlier` ones."""
 
-    __slots__ = ("done", "error", "parts", "sequence", "what")
+    __slots__ = ("done", "earlier", "error", "parts", "sequence", "what")
 
     def __init__(self, sequence: int, what: str) -> None:
         self.sequence = sequence
@@ -48,6 +49,7 @@ class Pending:
         self.parts: list[tuple[int, bytes]] = []
         self.error: NetlinkError | None = None
         self.done = False
+        self.earlier: tuple[Pending, ...] = ()
 
 
 class Exchange:
@@ -61,11 +63,15 @@ class Exchange:
         """One datagram with all of them, and what to wait for."""
         data = bytearray()
         pending = []
-        for message in messages:
+        changes = [position for position, message in enumerate(messages) if message.flags & NLM_F_DUMP != NLM_F_DUMP]
+        last = changes[-1] if changes else -1
+        for position, message in enumerate(messages):
             one = Pending(next(self._sequence) & 0x7FFFFFFF, message.what)
             self._pending[one.sequence] = one
             pending.append(one)
-            data += message.encoded(one.sequence)
+            data += message.encoded(one.sequence, without=NLM_F_ACK if position < last else 0)
+        if changes:
+            pending[last].earlier = tuple(pending[position] for position in changes[:-1])
         return bytes(data), pending
 
     def forget(self, pending: Sequence[Pending]) -> None:
@@ -85,6 +91,8 @@ class Exchange:
                 if kind == _NLMSG_ERROR:
                     one.done = True
                     one.error = _refusal(payload, flags, one.what)
+                    for other in one.earlier:
+                        other.done = True
                 elif kind == _NLMSG_DONE:
                     one.done = True
                     (code,) = struct.unpack_from("=i", payload) if len(payload) >= 4 else (0,)

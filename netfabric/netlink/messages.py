@@ -29,7 +29,7 @@ RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_PROTINFO, IFLA_LINKINFO = 1, 3, 4, 5, 10, 12, 18
-IFLA_GROUP, IFLA_NET_NS_FD = 27, 28
+IFLA_GROUP, IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 27, 28, 31, 32
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 1, 2, 5
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
@@ -57,10 +57,10 @@ class Message:
     body: bytes
     what: str
 
-    def encoded(self, sequence: int) -> bytes:
-        """The message with its header, padded to four bytes."""
+    def encoded(self, sequence: int, *, without: int = 0) -> bytes:
+        """The message with its header, padded to four bytes; `without` some of its flags."""
         length = 16 + len(self.body)
-        return struct.pack("=IHHII", length, self.kind, self.flags, sequence, 0) + self.body + bytes(-length % 4)
+        return struct.pack("=IHHII", length, self.kind, self.flags & ~without, sequence, 0) + self.body + bytes(-length % 4)
 
 
 def attribute(kind: int, value: bytes) -> bytes:

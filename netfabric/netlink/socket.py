@@ -1,8 +1,8 @@
 """AF_NETLINK sockets in any namespace: NetlinkSocket for trio, SyncNetlink for start-up code without it.
 
 Many requests travel in one datagram; the kernel carries them out in order, inside send(), and goes on after one
-that fails. So by the time that an answer is awaited the work is done: cancelling a request abandons its answer, not
-its effect. Source: netlink(7).
+that fails. So by the time that an answer is looked for the work is done, and most often the answer is there: it is read
+without going around trio's loop. Cancelling a request abandons its answer, not its effect. Source: netlink(7).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
 _SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+"""Twice what the kernel puts into one part of a dump at most."""
 
 
 def _open(namespace: int | None, protocol: int) -> socket.socket:
@@ -69,15 +70,16 @@ class NetlinkSocket:
 
     def __init__(self, namespace: int | None = None, protocol: int = NETLINK_ROUTE) -> None:
         """Opens the socket in the namespace behind the descriptor (None: the thread's own). Raises OSError."""
-        raw = _open(namespace, protocol)
-        raw.setblocking(False)
-        self._socket = trio.socket.from_stdlib_socket(raw)
+        self._socket = _open(namespace, protocol)
+        self._socket.setblocking(False)
         self._exchange = Exchange()
         self._reading = False
         self._readers = trio.lowlevel.ParkingLot()
         self._broken: OSError | None = None
 
     def close(self) -> None:
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -100,15 +102,32 @@ class NetlinkSocket:
 
     async def _converse(self, messages: Sequence[Message]) -> list[Pending]:
         collected: list[Pending] = []
+        await trio.lowlevel.checkpoint()
         for some in datagrams(messages):
             data, pending = self._exchange.prepare(some)
             try:
-                await self._socket.send(data)
+                await self._send(data)
                 await self._receive(pending)
             finally:
                 self._exchange.forget(pending)
             collected += pending
         return collected
+
+    async def _send(self, data: bytes) -> None:
+        while True:
+            try:
+                self._socket.send(data)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
+            else:
+                return
+
+    async def _read(self) -> bytes:
+        while True:
+            try:
+                return self._socket.recv(READ_BYTES)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
 
     async def _receive(self, pending: Sequence[Pending]) -> None:
         """One task reads for everyone; the others are parked until it has read something."""
@@ -120,7 +139,7 @@ class NetlinkSocket:
                 continue
             self._reading = True
             try:
-                self._exchange.feed(await self._socket.recv(READ_BYTES))
+                self._exchange.feed(await self._read())
             except OSError as error:
                 self._broken = error
             finally:

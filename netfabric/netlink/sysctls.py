@@ -4,6 +4,8 @@ namespace.
 
 from __future__ import annotations
 
+import os
+
 
 def path_of(key: str) -> str:
     return "/proc/sys/" + key.replace(".", "/")
@@ -17,5 +19,8 @@ def read(key: str) -> str:
 
 def write(key: str, value: str) -> None:
     """Raises OSError."""
-    with open(path_of(key), "w", encoding="ascii") as file:
-        file.write(value)
+    descriptor = os.open(path_of(key), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode("ascii"))
+    finally:
+        os.close(descriptor)

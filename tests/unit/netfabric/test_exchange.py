@@ -6,7 +6,7 @@ import errno
 import struct
 
 from netfabric.netlink.exchange import DATAGRAM_BYTES, DATAGRAM_MESSAGES, Exchange, datagrams
-from netfabric.netlink.messages import Message, add_address, attribute, attributes
+from netfabric.netlink.messages import NLM_F_DUMP, NLM_F_REQUEST, Message, add_address, attribute, attributes
 
 ONE = Message(20, 5, b"abcd", "first")
 TWO = Message(20, 5, b"ab", "second")
@@ -25,16 +25,47 @@ def sequences(data: bytes) -> list[int]:
     return found
 
 
-def test_answers_find_their_requests_in_any_order() -> None:
+def acknowledged(data: bytes) -> list[bool]:
+    """Which of a datagram's requests ask for an acknowledgement."""
+    found, offset = [], 0
+    while offset < len(data):
+        length, _, flags = struct.unpack_from("=IHH", data, offset)
+        found.append(bool(flags & 4))
+        offset += (length + 3) & ~3
+    return found
+
+
+def test_the_last_request_s_acknowledgement_stands_for_all_that_did_not_fail() -> None:
     exchange = Exchange()
-    data, (first, second) = exchange.prepare([ONE, TWO])
-    one, two = sequences(data)
-    exchange.feed(reply(2, two, struct.pack("=i", 0)))
-    assert (first.done, second.done) == (False, True)
+    data, (first, second, third) = exchange.prepare([ONE, TWO, ONE])
+    assert acknowledged(data) == [False, False, True]
+    one, _, three = sequences(data)
     exchange.feed(reply(2, one, struct.pack("=i", -errno.EEXIST)))
+    assert (first.done, second.done, third.done) == (True, False, False)
+    exchange.feed(reply(2, three, struct.pack("=i", 0)))
+    assert (second.done, third.done, second.error, third.error) == (True, True, None, None)
     assert first.error is not None
     assert first.error.errno == errno.EEXIST
     assert str(first.error).endswith("first: File exists")
+
+
+def test_the_last_request_s_failure_stands_for_the_success_of_the_others() -> None:
+    exchange = Exchange()
+    data, (first, second) = exchange.prepare([ONE, TWO])
+    exchange.feed(reply(2, sequences(data)[1], struct.pack("=i", -errno.EEXIST)))
+    assert (first.done, first.error) == (True, None)
+    assert second.error is not None
+
+
+def test_a_dump_is_waited_for_by_itself() -> None:
+    exchange = Exchange()
+    listing = Message(18, NLM_F_REQUEST | NLM_F_DUMP, b"", "list")
+    data, (dump, change) = exchange.prepare([listing, ONE])
+    assert acknowledged(data) == [False, True]
+    exchange.feed(reply(2, sequences(data)[1], struct.pack("=i", 0)))
+    assert (dump.done, change.done) == (False, True)
+    data, (change, dump) = exchange.prepare([ONE, listing])
+    assert acknowledged(data) == [True, False]
 
 
 def test_the_kernel_s_own_words_are_kept() -> None:
