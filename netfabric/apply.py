@@ -223,7 +223,7 @@ class Fabric:
         for _ in range(ATTEMPTS):
             before, self._applied = self._applied, None  # cancelled or failed in the middle, nothing is known
             try:
-                with Handles(self._node, self._folder, self._kernel.contexts) as handles:
+                with Handles(self._node, self._folder, self._kernel.lasting) as handles:
                     if before is None:
                         before = await self._observe(handles, self._kernel, desired)
                     operations = diff(desired, before)

@@ -8,7 +8,6 @@ means that there was somebody else's. Sources: rtnetlink(7), linux/netconf.h, li
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import struct
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -18,21 +17,22 @@ from netfabric.firewall.rules import TABLE
 from netfabric.indexes import LOOPBACK_INDEX, Indexes
 from netfabric.links.bridge import IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING, IFLA_BRPORT_MODE
 from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
-from netfabric.links.seen import SeenLink, seen_link
+from netfabric.links.seen import number
 from netfabric.netlink import messages
 from netfabric.netlink.messages import NETLINK_NETFILTER, attributes
 from netfabric.state import Forwarding, Link, LinkKind, Namespace, Neighbour, State
 
 RTM_NEWRULE, RTM_DELRULE = 32, 33
-RTM_NEWNETCONF: Final = 80
 _NETCONF_INDEX, _NETCONF_FORWARDING = 1, 2
-_ALL_LINKS: Final = -1
 _NFT_SUBSYSTEM: Final = 10
 _NFT_NEWGEN: Final = 15
 _NFT_TABLE: Final = 1
 """The attribute with the table's name, the same number in every message that speaks of one."""
 
 
+_COMPARED: Final = frozenset({messages.IFLA_IFNAME, messages.IFLA_ADDRESS, messages.IFLA_MTU, messages.IFLA_MASTER})
+_PORT: Final = frozenset({messages.IFLA_PROTINFO})
+_COMPARED_OF_PORT: Final = frozenset({IFLA_BRPORT_LEARNING, IFLA_BRPORT_ISOLATED, IFLA_BRPORT_MODE})
 _INDEX: Final = slice(4, 8)
 """Of the link, in a link's message."""
 
@@ -86,7 +86,8 @@ def _table(payload: bytes) -> str:
 
 
 def _numbers(wanted: Namespace, indexes: Indexes, name: str) -> dict[int, Link]:
-    return {LOOPBACK_INDEX if link.kind is LinkKind.LOOPBACK else indexes.of(name, link.name): link for link in wanted.links}
+    known = indexes.all_of(name)
+    return {LOOPBACK_INDEX if link.kind is LinkKind.LOOPBACK else known.get(link.name, 0): link for link in wanted.links}
 
 
 def _link_is_wrong(links: Mapping[int, Link], word: Word) -> bool:
@@ -97,7 +98,7 @@ def _link_is_wrong(links: Mapping[int, Link], word: Word) -> bool:
         return False
     if word.payload[0] == socket.AF_BRIDGE:
         return bool(link.master) and (gone or not _port_as_wanted(link, word.payload))
-    return gone or not _as_wanted(link, seen_link(word.payload), links)
+    return gone or not _as_wanted(link, word.payload, links)
 
 
 def _judged(wanted: Namespace, links: Mapping[int, Link], word: Word, *, ours: bool) -> Iterator[tuple[Hashable, bool]]:
@@ -115,29 +116,32 @@ def _judged(wanted: Namespace, links: Mapping[int, Link], word: Word, *, ours: b
         yield from _neighbour(wanted, links, payload, gone=kind == RTM_DELNEIGH)
     elif kind == RTM_DELRULE and wanted.returns and not ours:
         yield ("rule",), True
-    elif kind == RTM_NEWNETCONF:
+    elif kind == messages.RTM_NEWNETCONF:
         found = dict(attributes(payload, 4))
         (index,) = struct.unpack("=i", found.get(_NETCONF_INDEX, b"\0\0\0\0"))
-        if index == _ALL_LINKS and _NETCONF_FORWARDING in found:
+        if index == messages.ALL_LINKS and _NETCONF_FORWARDING in found:
             key = "net.ipv6.conf.all.forwarding" if payload[0] == socket.AF_INET6 else "net.ipv4.ip_forward"
             value = str(int.from_bytes(found[_NETCONF_FORWARDING], "little"))
             yield ("forwarding", payload[0]), any(s.key == key and s.value != value for s in wanted.sysctls)
 
 
-def _as_wanted(link: Link, seen: SeenLink, links: Mapping[int, Link]) -> bool:
-    """What netfabric/observe.py would compare."""
-    if (seen.name, seen.up) != (link.name, link.up):
+def _as_wanted(link: Link, payload: bytes, links: Mapping[int, Link]) -> bool:
+    """What netfabric/observe.py would compare; no more of the message is read than that."""
+    _, _, _, flags, _ = struct.unpack_from("=BxHiII", payload)
+    found = messages.chosen(payload, 16, _COMPARED)
+    if (found[messages.IFLA_IFNAME].rstrip(b"\0").decode(), bool(flags & messages.IFF_UP)) != (link.name, link.up):
         return False
-    if link.kind in (LinkKind.BRIDGE, LinkKind.PEER) and link.mac and seen.mac != link.mac:
+    if link.kind in (LinkKind.BRIDGE, LinkKind.PEER) and link.mac and messages.mac_text(found.get(messages.IFLA_ADDRESS, b"")) != link.mac:
         return False
-    if link.kind in (LinkKind.VETH, LinkKind.VXLAN, LinkKind.PEER) and link.mtu and seen.mtu != link.mtu:
+    if link.kind in (LinkKind.VETH, LinkKind.VXLAN, LinkKind.PEER) and link.mtu and number(found.get(messages.IFLA_MTU, b"")) != link.mtu:
         return False
-    return not link.master or (seen.master in links and links[seen.master].name == link.master)
+    master = number(found.get(messages.IFLA_MASTER, b""))
+    return not link.master or (master in links and links[master].name == link.master)
 
 
 def _port_as_wanted(link: Link, payload: bytes) -> bool:
     """A bridge's own word of its port: it says this also when the port's state changes by itself."""
-    port = dict(attributes(dict(attributes(payload, 16)).get(messages.IFLA_PROTINFO, b"")))
+    port = messages.chosen(messages.chosen(payload, 16, _PORT).get(messages.IFLA_PROTINFO, b""), 0, _COMPARED_OF_PORT)
     said = ((IFLA_BRPORT_LEARNING, link.learning), (IFLA_BRPORT_ISOLATED, link.isolated), (IFLA_BRPORT_MODE, link.hairpin))
     return all(port[number] == bytes([value]) for number, value in said if number in port)
 
@@ -179,4 +183,4 @@ def _neighbour(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, 
 
 
 def _ip(value: bytes) -> str:
-    return str(ipaddress.ip_address(value)) if len(value) in (4, 16) else ""
+    return messages.address_text(value) if len(value) in (4, 16) else ""

@@ -94,7 +94,7 @@ Operation = CreateNamespace | RemoveNamespace | Put | Change | Drop | Transact
 Operations = tuple[Operation, ...]
 
 _MAKE_NAMESPACE, _MAKE_SYSCTL, _MAKE_RULES, _DROP, _DROP_LINK, _MAKE_LINK, _CONFIGURE, _LATE, _REMOVE_NAMESPACE = range(9)
-_LINK_RANK = {LinkKind.LOOPBACK: 0, LinkKind.BRIDGE: 0, LinkKind.VXLAN: 1, LinkKind.VETH: 2}
+_LINK_RANK = {LinkKind.BRIDGE: 0, LinkKind.VXLAN: 1, LinkKind.VETH: 2}
 _CONFIGURED = (Link, Address, Route, ReturnPath, Neighbour, Forwarding, Sysctl)
 _LATE_RANK: dict[type, int] = {Timeouts: 0, VirtualService: 1, RealServer: 2, HeldPort: 3}
 

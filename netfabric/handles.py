@@ -1,7 +1,7 @@
 """Descriptors, sockets and nftables contexts of namespaces, opened when they are first needed and closed together.
 
 One Handles serves one pass over the kernel (an application, an observation, a trace), so that a node with hundreds
-of sandboxes holds few descriptors for them between passes (those of nftables.Contexts). Owns nothing in the kernel.
+of sandboxes holds few descriptors for them between passes (those of Lasting). Owns nothing in the kernel.
 """
 
 from __future__ import annotations
@@ -11,30 +11,55 @@ from types import TracebackType
 from typing import Self
 
 from netfabric.netlink import netns
+from netfabric.netlink.kept import Kept
 from netfabric.netlink.messages import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM
-from netfabric.netlink.nftables import Contexts, Nftables
+from netfabric.netlink.nftables import Nftables
 from netfabric.netlink.socket import NetlinkSocket
 from netfabric.state import NODE
+
+CONTEXTS_KEPT = 256
+"""Two descriptors and some 100 KB each."""
+SOCKETS_KEPT = 64
+"""Two descriptors each."""
+
+
+class Lasting:
+    """What outlives a pass. The kernel makes who closes an nftables context right after a transaction wait until what that replaced is destroyed (15 ms);
+    the node's namespace and those of its overlays are spoken to with every container that comes or goes.
+    """
+
+    def __init__(self) -> None:
+        self.contexts = Kept(Nftables, CONTEXTS_KEPT)
+        self.routes = Kept(NetlinkSocket, SOCKETS_KEPT)
+
+    def drop(self, namespace: str) -> None:
+        self.contexts.drop(namespace)
+        self.routes.drop(namespace)
+
+    def close(self) -> None:
+        self.contexts.close()
+        self.routes.close()
 
 
 class Handles:
     """`node` is a descriptor of the node's own namespace, which stays the caller's; `folder` holds the named ones."""
 
-    def __init__(self, node: int, folder: str, contexts: Contexts | None = None) -> None:
-        """`contexts` outlive these handles; without any, their own are closed with them."""
+    def __init__(self, node: int, folder: str, lasting: Lasting | None = None) -> None:
+        """`lasting` outlives these handles; without any, their own is closed with them."""
         self.folder = folder
         self._node = node
         self._descriptors: dict[str, int] = {}
         self._sockets: dict[tuple[str, int], NetlinkSocket] = {}
-        self._owns_contexts = contexts is None
-        self._contexts = contexts or Contexts()
+        self._owns_lasting = lasting is None
+        self._lasting = lasting or Lasting()
+        self._new: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._owns_contexts:
-            self._contexts.close()
+        if self._owns_lasting:
+            self._lasting.close()
         for socket in self._sockets.values():
             socket.close()
         for descriptor in self._descriptors.values():
@@ -51,6 +76,7 @@ class Handles:
         """Makes a namespace, or names the one behind the descriptor `made`; a file that a crash left under its name, bound to nothing, goes first.
         Raises OSError.
         """
+        self._new.add(namespace)
         try:
             self._descriptors[namespace] = netns.create(self.path(namespace), made)
         except FileExistsError:
@@ -63,7 +89,7 @@ class Handles:
         """Takes the namespace's name away and lets go of it. Raises OSError."""
         for key in [key for key in self._sockets if key[0] == namespace]:
             self._sockets.pop(key).close()
-        self._contexts.drop(namespace)
+        self._lasting.drop(namespace)
         if namespace in self._descriptors:
             os.close(self._descriptors.pop(namespace))
         netns.remove(self.path(namespace))
@@ -84,8 +110,14 @@ class Handles:
         return self._descriptors[namespace]
 
     def route(self, namespace: str) -> NetlinkSocket:
-        """The namespace's rtnetlink socket. Raises OSError."""
-        return self._socket(namespace, NETLINK_ROUTE)
+        """The namespace's rtnetlink socket; one that is new is most often done with after this pass. Raises OSError."""
+        if namespace in self._new:
+            return self._socket(namespace, NETLINK_ROUTE)
+        kept = self._lasting.routes.of(namespace, self.descriptor(namespace))
+        if not kept.broken:
+            return kept
+        self._lasting.routes.drop(namespace)
+        return self._lasting.routes.of(namespace, self.descriptor(namespace))
 
     def generic(self, namespace: str) -> NetlinkSocket:
         """The namespace's generic netlink socket. Raises OSError."""
@@ -101,7 +133,7 @@ class Handles:
 
     def nftables(self, namespace: str) -> Nftables:
         """Raises OSError."""
-        return self._contexts.of(namespace, self.descriptor(namespace))
+        return self._lasting.contexts.of(namespace, self.descriptor(namespace))
 
     def _socket(self, namespace: str, protocol: int) -> NetlinkSocket:
         key = (namespace, protocol)

@@ -44,6 +44,9 @@ class Indexes:
     def drop(self, namespace: str, link: str) -> None:
         self._numbers.get(namespace, {}).pop(link, None)
 
+    def all_of(self, namespace: str) -> Mapping[str, int]:
+        return self._numbers.get(namespace, {})
+
     def of(self, namespace: str, link: str) -> int:
         """The number of one of our links. 0 when it is not known: the kernel then answers that there is no such
         device.

@@ -170,7 +170,7 @@ def seen_addresses(answer: Answer) -> Iterable[tuple[int, str]]:
         found = dict(attributes(payload, 8))
         address = found.get(messages.IFA_LOCAL) or found.get(messages.IFA_ADDRESS)
         if address is not None and (family == socket.AF_INET or scope == messages.RT_SCOPE_UNIVERSE):
-            yield index, f"{_ip(address)}/{prefix}"
+            yield index, f"{messages.address_text(address)}/{prefix}"
 
 
 def _addresses(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Address]:
@@ -187,8 +187,8 @@ def _routes(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Route]:
         found = dict(attributes(payload, 12))
         index = number(found.get(messages.RTA_OIF, b""))
         if table == messages.RT_TABLE_MAIN and protocol == messages.RTPROT_STATIC and index in ours:
-            destination = f"{_ip(found[messages.RTA_DST])}/{prefix}" if prefix else "default"
-            gateway = _ip(found[messages.RTA_GATEWAY]) if messages.RTA_GATEWAY in found else ""
+            destination = f"{messages.address_text(found[messages.RTA_DST])}/{prefix}" if prefix else "default"
+            gateway = messages.address_text(found[messages.RTA_GATEWAY]) if messages.RTA_GATEWAY in found else ""
             yield Route(ours[index].name, destination, gateway)
 
 
@@ -199,7 +199,7 @@ def _neighbours(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Neighbour]
             continue
         found = dict(attributes(payload, 12))
         if state & NUD_PERMANENT and index in ours and ours[index].kind is LinkKind.VXLAN and NDA_LLADDR in found:
-            yield Neighbour(ours[index].name, _ip(found[NDA_DST]), messages.mac_text(found[NDA_LLADDR]))
+            yield Neighbour(ours[index].name, messages.address_text(found[NDA_DST]), messages.mac_text(found[NDA_LLADDR]))
 
 
 def seen_forwarding(answer: Answer) -> Iterable[tuple[int, str, str]]:
@@ -211,7 +211,7 @@ def seen_forwarding(answer: Answer) -> Iterable[tuple[int, str, str]]:
         found = dict(attributes(payload, 12))
         mac = messages.mac_text(found.get(NDA_LLADDR, b""))
         if NDA_DST in found:
-            yield index, mac, _ip(found[NDA_DST])
+            yield index, mac, messages.address_text(found[NDA_DST])
         elif _NDA_MASTER in found and state & NUD_NOARP:
             yield index, mac, ""
 
@@ -220,10 +220,6 @@ def _forwarding(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Forwarding
     for index, mac, vtep in seen_forwarding(answer):
         if index in ours and ours[index].kind is LinkKind.VXLAN:
             yield Forwarding(ours[index].name, mac, vtep)
-
-
-def _ip(value: bytes) -> str:
-    return str(ipaddress.ip_address(value))
 
 
 def _sysctls(namespace: int, wanted: Iterable[Sysctl]) -> tuple[Sysctl, ...]:

@@ -18,15 +18,20 @@ import trio
 
 from netfabric import encode, encryption, ports
 from netfabric.diff import Change, CreateNamespace, Drop, Operation, Put, RemoveNamespace, Transact
-from netfabric.handles import Handles
+from netfabric.firewall import resolver
+from netfabric.firewall.nftables import Table, whole
+from netfabric.firewall.rules import TABLE
+from netfabric.handles import Handles, Lasting
 from netfabric.indexes import LOOPBACK_INDEX, Indexes
 from netfabric.links.seen import seen_link
 from netfabric.links.vxlan import new_vxlan
 from netfabric.missing import LINKS, Part, explained
 from netfabric.netlink import messages, netns, sysctls, xfrm
 from netfabric.netlink.conntrack import deletions, dump_connections
+from netfabric.netlink.exchange import NetlinkError
 from netfabric.netlink.messages import Message
-from netfabric.netlink.nftables import Contexts, NftablesError
+from netfabric.netlink.nftables import NftablesError
+from netfabric.netlink.recorded import carry_out, recorded
 from netfabric.netlink.socket import SyncNetlink
 from netfabric.relay import Relay
 from netfabric.state import (
@@ -52,6 +57,9 @@ log = logging.getLogger("netfabric")
 DOOMED_GROUP = 0xFE58
 """Links on their way out: a whole group is deleted at the price of one link."""
 
+ALWAYS_THE_SAME = frozenset({whole(Table(TABLE, resolver.CHAINS))})
+"""Transactions that are worth recording: what every container with a resolver has."""
+
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
 
 
@@ -74,7 +82,7 @@ class Kernel:
     """Namespaces that somebody else has made, to be named instead of a new one: descriptors, which stay theirs."""
     relays: dict[HeldPort, Relay] = field(default_factory=dict)
     nursery: trio.Nursery | None = None
-    contexts: Contexts = field(default_factory=Contexts)
+    lasting: Lasting = field(default_factory=Lasting)
 
     def let_go(self, port: HeldPort) -> None:
         """Frees a held port; one that is not held is no error."""
@@ -87,7 +95,7 @@ class Kernel:
         """Lets go of the held ports. Namespaces, links and rules stay."""
         for port in tuple(self.held):
             self.let_go(port)
-        self.contexts.close()
+        self.lasting.close()
 
 
 async def perform(kernel: Kernel, handles: Handles, operations: Sequence[Operation]) -> tuple[Failed, ...]:
@@ -154,11 +162,24 @@ async def _transact(kernel: Kernel, handles: Handles, namespace: str, batch: lis
     failed = []
     for operation in batch:
         assert isinstance(operation, Transact)
+        if operation.commands in ALWAYS_THE_SAME and _replayed(handles.descriptor(namespace), operation.commands):
+            continue
         try:
             handles.nftables(namespace).run(operation.commands)
         except NftablesError as error:
             failed.append(Failed(operation, str(error)))
     return failed
+
+
+def _replayed(namespace: int, commands: str) -> bool:
+    """Whether these commands could be carried out as they were recorded: in a namespace without a table of that name they can."""
+    try:
+        messages = recorded(commands)
+        if messages:
+            carry_out(namespace, messages)
+    except (NetlinkError, NftablesError):
+        return False
+    return bool(messages)
 
 
 async def _sysctl(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:

@@ -1,7 +1,8 @@
 """What the kernel tells of changes in all namespaces of a node, through one socket per family: links, addresses, routes, neighbours, nftables.
 
 A namespace is heard when it has a number in the node's namespace, which `follow` gives it. Owns the two sockets; what the words mean is
-netfabric/deviation.py's. Sources: netlink(7) NETLINK_LISTEN_ALL_NSID, linux/net_namespace.h, linux/rtnetlink.h RTNLGRP_*.
+netfabric/deviation.py's. What nobody here ever asks for (routes that the kernel makes itself, single links' settings, link-local addresses) the kernel keeps
+for itself. Sources: netlink(7) NETLINK_LISTEN_ALL_NSID, linux/net_namespace.h, linux/rtnetlink.h RTNLGRP_*.
 """
 
 from __future__ import annotations
@@ -9,13 +10,30 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from typing import Final
 
 import trio
 
-from netfabric.netlink.messages import CHANGE, NETLINK_NETFILTER, NETLINK_ROUTE, Message, attributes, u32
+from netfabric.netlink.messages import (
+    ALL_LINKS,
+    CHANGE,
+    NETLINK_NETFILTER,
+    NETLINK_ROUTE,
+    RT_SCOPE_LINK,
+    RTM_DELADDR,
+    RTM_DELROUTE,
+    RTM_NEWADDR,
+    RTM_NEWNETCONF,
+    RTM_NEWROUTE,
+    RTPROT_STATIC,
+    Message,
+    attributes,
+    u32,
+)
 from netfabric.netlink.socket import READ_BYTES, NetlinkSocket, subscribe
+from netfabric.netlink.socket_filter import EQUAL, EVERYTHING, LD_BYTE, LD_WORD, RETURN, Instruction, assembled, attach
 
 _SOL_NETLINK, _LISTEN_ALL_NSID = 270, 8
 _RTM_NEWNSID, _RTM_GETNSID = 88, 90
@@ -25,6 +43,30 @@ _ROUTE_GROUPS: Final = (_LINK, _NEIGHBOURS, _ADDRESSES, _ROUTES, _RULES, _ADDRES
 _NFTABLES_GROUPS: Final = (7,)
 WORDS_MAX: Final = 20_000
 """Messages that are taken at once; with more nothing is known, and everything has to be looked at."""
+
+
+_KIND: Final = 4 if sys.byteorder == "little" else 5  # where the low byte of a message's kind is
+_ROUTE_PROTOCOL, _NETCONF_LINK, _ADDRESS_FAMILY, _ADDRESS_SCOPE = 21, 24, 16, 19
+WORTH_HEARING: Final[tuple[Instruction, ...]] = (
+    (LD_BYTE, 0, 0, _KIND),
+    (EQUAL, 5, 0, RTM_NEWROUTE),
+    (EQUAL, 4, 0, RTM_DELROUTE),
+    (EQUAL, 5, 0, RTM_NEWNETCONF),
+    (EQUAL, 6, 0, RTM_NEWADDR),
+    (EQUAL, 5, 0, RTM_DELADDR),
+    (RETURN, 0, 0, EVERYTHING),
+    (LD_BYTE, 0, 0, _ROUTE_PROTOCOL),
+    (EQUAL, 7, 6, RTPROT_STATIC),
+    (LD_WORD, 0, 0, _NETCONF_LINK),
+    (EQUAL, 5, 4, ALL_LINKS & 0xFFFFFFFF),
+    (LD_BYTE, 0, 0, _ADDRESS_FAMILY),
+    (EQUAL, 0, 3, socket.AF_INET6),
+    (LD_BYTE, 0, 0, _ADDRESS_SCOPE),
+    (EQUAL, 0, 1, RT_SCOPE_LINK),
+    (RETURN, 0, 0, 0),
+    (RETURN, 0, 0, EVERYTHING),
+)
+"""The kernel says of each thing in a message of its own."""
 
 
 class Missed(Exception):
@@ -44,6 +86,7 @@ class Listener:
             self._sockets[NETLINK_NETFILTER] = subscribe(node, NETLINK_NETFILTER, _NFTABLES_GROUPS)
             for one in self._sockets.values():
                 one.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+            attach(self._sockets[NETLINK_ROUTE].setsockopt, assembled(WORTH_HEARING))
         except OSError:
             self.close()
             raise
@@ -61,8 +104,8 @@ class Listener:
         self.forget(name)
         body = struct.pack("=B3x", socket.AF_UNSPEC) + u32(_NSID_FD, descriptor)
         unchosen = struct.pack("=Hhi", 8, _NSID, -1)
-        await route.request(Message(_RTM_NEWNSID, CHANGE, body + unchosen, f"number namespace {name}"), tolerate={errno.EEXIST})
-        (answer,) = await route.request(Message(_RTM_GETNSID, CHANGE, body, f"ask the number of namespace {name}"))
+        numbering = Message(_RTM_NEWNSID, CHANGE, body + unchosen, f"number namespace {name}")
+        _, answer = await route.request(numbering, Message(_RTM_GETNSID, CHANGE, body, f"ask the number of namespace {name}"), tolerate={errno.EEXIST})
         for _, payload in answer:
             (number,) = struct.unpack("=i", dict(attributes(payload, 4))[_NSID])
             self._names[number] = name
@@ -93,13 +136,15 @@ class Listener:
             try:
                 while True:
                     try:
-                        data, control, _, _ = raw.recvmsg(READ_BYTES, socket.CMSG_SPACE(4))
+                        data, control, flags, _ = raw.recvmsg(READ_BYTES, socket.CMSG_SPACE(4))
                     except BlockingIOError:
                         break
                     except OSError as error:
                         if error.errno == errno.ENOBUFS:
                             raise Missed from error
                         raise
+                    if flags & socket.MSG_TRUNC:
+                        raise Missed
                     number = next((struct.unpack("=i", value)[0] for level, kind, value in control if (level, kind) == (_SOL_NETLINK, _LISTEN_ALL_NSID)), -1)
                     name = node if number < 0 else self._names.get(number)
                     if name is None:

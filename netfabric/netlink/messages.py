@@ -7,10 +7,9 @@ linux/if_link.h, linux/rtnetlink.h.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 NETLINK_ROUTE = 0
@@ -27,6 +26,8 @@ PUT = CHANGE | NLM_F_CREATE | NLM_F_REPLACE
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNETCONF = 80
+ALL_LINKS = -1  # NETCONFA_IFINDEX_ALL
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_PROTINFO, IFLA_LINKINFO = 1, 3, 4, 5, 10, 12, 18
 IFLA_GROUP, IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 27, 28, 31, 32
@@ -46,6 +47,7 @@ NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 _ATTRIBUTE = struct.Struct("=HH")
 _POINT_TO_POINT_PREFIX = 31
+_IPV6_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,31 @@ def attributes(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
         offset += (length + 3) & ~3
 
 
+def chosen(data: bytes, offset: int, kinds: Container[int]) -> dict[int, bytes]:
+    """The attributes of these kinds, by kind: for messages with many, of which few are wanted."""
+    found = {}
+    last = len(data) - _ATTRIBUTE.size
+    while offset <= last:
+        length, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if length < 4:
+            break
+        if kind & NLA_TYPE_MASK in kinds:
+            found[kind & NLA_TYPE_MASK] = data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
 def address_bytes(address: str) -> bytes:
-    return ipaddress.ip_address(address).packed
+    """Raises ValueError when it is no address."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except OSError as error:
+        raise ValueError(f"{address!r} is no IP address") from error
+
+
+def address_text(value: bytes) -> str:
+    """The address of four or sixteen octets."""
+    return socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
 
 
 def mac_bytes(mac: str) -> bytes:
@@ -193,16 +218,15 @@ def dump_links() -> Message:
 
 
 def _address_body(index: int, cidr: str) -> bytes:
-    interface = ipaddress.ip_interface(cidr)
-    packed = interface.ip.packed
-    prefix = interface.network.prefixlen
-    if interface.version == 6:  # usable at once: the cluster and the node give addresses out, nobody else has this one
-        body = struct.pack("=BBBBi", socket.AF_INET6, prefix, 0, RT_SCOPE_UNIVERSE, index)
-        return body + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed) + u32(IFA_FLAGS, IFA_F_NODAD)
-    body = struct.pack("=BBBBi", socket.AF_INET, prefix, 0, RT_SCOPE_UNIVERSE, index)
-    body += attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    address, _, length = cidr.partition("/")
+    packed, prefix = address_bytes(address), int(length)
+    both = attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    if len(packed) == _IPV6_BYTES:  # usable at once: the cluster and the node give addresses out, nobody else has this one
+        return struct.pack("=BBBBi", socket.AF_INET6, prefix, 0, RT_SCOPE_UNIVERSE, index) + both + u32(IFA_FLAGS, IFA_F_NODAD)
+    body = struct.pack("=BBBBi", socket.AF_INET, prefix, 0, RT_SCOPE_UNIVERSE, index) + both
     if prefix < _POINT_TO_POINT_PREFIX:
-        body += attribute(IFA_BROADCAST, interface.network.broadcast_address.packed)
+        hosts = (1 << (32 - prefix)) - 1
+        body += attribute(IFA_BROADCAST, (int.from_bytes(packed, "big") | hosts).to_bytes(4, "big"))
     return body
 
 
@@ -222,12 +246,14 @@ def dump_addresses() -> Message:
 
 def _route_body(destination: str, gateway: str, index: int) -> bytes:
     everything = "::/0" if ":" in gateway else "0.0.0.0/0"
-    network = ipaddress.ip_network(everything if destination == "default" else destination)
-    scope = RT_SCOPE_UNIVERSE if gateway or network.version == 6 else RT_SCOPE_LINK
-    family = socket.AF_INET6 if network.version == 6 else socket.AF_INET
-    body = struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
-    if network.prefixlen:
-        body += attribute(RTA_DST, network.network_address.packed)
+    network, _, length = (everything if destination == "default" else destination).partition("/")
+    packed, prefix = address_bytes(network), int(length)
+    ipv6 = len(packed) == _IPV6_BYTES
+    scope = RT_SCOPE_UNIVERSE if gateway or ipv6 else RT_SCOPE_LINK
+    family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    body = struct.pack("=BBBBBBBBI", family, prefix, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
+    if prefix:
+        body += attribute(RTA_DST, packed)
     if gateway:
         body += attribute(RTA_GATEWAY, address_bytes(gateway))
     if index:

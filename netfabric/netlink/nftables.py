@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import json
-import os
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,10 +28,6 @@ class NftablesError(Exception):
         self.commands = commands
 
 
-CONTEXTS_KEPT = 256
-"""Two descriptors and some 100 KB each."""
-
-
 @functools.cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(_LIBRARY)
@@ -46,44 +41,6 @@ def _library() -> ctypes.CDLL:
     library.nft_ctx_output_set_flags.argtypes, library.nft_ctx_output_set_flags.restype = [context, ctypes.c_uint], None
     library.nft_run_cmd_from_buffer.argtypes = [context, ctypes.c_char_p]
     return library
-
-
-class Contexts:
-    """Contexts by the name of their namespace, kept from pass to pass: the kernel makes who closes one right after a transaction wait until what that
-    replaced is destroyed (15 ms). A name that has come to mean another namespace gets a new one.
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[str, tuple[int, int, Nftables]] = {}  # name -> (inode, our descriptor, context), the last used last
-
-    def of(self, name: str, namespace: int) -> Nftables:
-        """The context of the namespace behind the descriptor, which stays the caller's. Raises OSError."""
-        inode = os.fstat(namespace).st_ino
-        if name in self._kept and self._kept[name][0] != inode:
-            self.drop(name)
-        if name in self._kept:
-            self._kept[name] = self._kept.pop(name)
-        else:
-            own = os.dup(namespace)
-            try:
-                self._kept[name] = (inode, own, Nftables(own))
-            except OSError:
-                os.close(own)
-                raise
-            if len(self._kept) > CONTEXTS_KEPT:
-                self.drop(next(iter(self._kept)))
-        return self._kept[name][2]
-
-    def drop(self, name: str) -> None:
-        """Lets go of a namespace, which can't end before; one that is not kept is no error."""
-        if name in self._kept:
-            _, own, context = self._kept.pop(name)
-            context.close()
-            os.close(own)
-
-    def close(self) -> None:
-        for name in tuple(self._kept):
-            self.drop(name)
 
 
 class Nftables:

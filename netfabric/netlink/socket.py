@@ -22,8 +22,8 @@ _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 1, 10, 11, 12
 _SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
-READ_BYTES = 64 * 1024
-"""Twice what the kernel puts into one part of a dump at most."""
+READ_BYTES = 32 * 1024
+"""What the kernel puts into one part of a dump at most. More costs more: the interpreter makes room for all of it at each read."""
 
 
 def _open(namespace: int | None, protocol: int) -> socket.socket:
@@ -76,6 +76,11 @@ class NetlinkSocket:
         self._reading = False
         self._readers = trio.lowlevel.ParkingLot()
         self._broken: OSError | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether answers were lost: nothing can be asked of it any more."""
+        return self._broken is not None
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:
@@ -178,6 +183,19 @@ class SyncNetlink:
                 self._exchange.forget(pending)
             collected += pending
         return _answers(collected, tolerate)
+
+
+    def transact(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
+        """Sends all messages as one transaction between the two that frame it. Raises NetlinkError when it was refused."""
+        framed = [self._exchange.prepare(some) for some in ((begin,), messages, (end,))]
+        pending = [one for _, some in framed for one in some]
+        try:
+            self._socket.send(b"".join(data for data, _ in framed))
+            while not any(one.done for one in pending):
+                self._exchange.feed(self._socket.recv(READ_BYTES))
+        finally:
+            self._exchange.forget(pending)
+        _answers(pending, ())
 
 
 __all__ = ["NetlinkError", "NetlinkSocket", "SyncNetlink"]

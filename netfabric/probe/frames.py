@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Final
 
+from netfabric.netlink.socket_filter import AND, EQUAL, LD_BYTE, LD_BYTE_X, LD_HALF, LD_HALF_X, LDX_HEADER, RETURN, Instruction, assembled
+
 SNAP_OCTETS: Final = 256
 """What of a frame has to be kept to read it."""
 _IPV4, _IPV6 = 0x0800, 0x86DD
@@ -67,28 +69,24 @@ def _transport(frame: bytes, start: int, protocol: int, source: str, target: str
     return None
 
 
-Instruction = tuple[int, int, int, int]
-_LD_HALF, _LD_BYTE, _LD_HALF_X, _LD_BYTE_X, _LDX_HEADER, _AND, _EQUAL, _RETURN = 0x28, 0x30, 0x48, 0x50, 0xB1, 0x54, 0x15, 0x06
-
-
 def socket_filter(vxlan_port: int) -> bytes:
     """A classic BPF program that lets through what `passage` reads, and little else."""
     program: tuple[Instruction, ...] = (
-        (_LD_HALF, 0, 0, 12),
-        (_EQUAL, 0, 10, _IPV4),
-        (_LD_BYTE, 0, 0, 23),
-        (_EQUAL, 11, 0, _ICMP),
-        (_LDX_HEADER, 0, 0, 14),
-        (_EQUAL, 0, 3, _TCP),
-        (_LD_BYTE_X, 0, 0, 27),
-        (_AND, 0, 0, _SYN | _ACK),
-        (_EQUAL, 6, 5, _SYN),
-        (_EQUAL, 0, 4, _UDP),
-        (_LD_HALF_X, 0, 0, 16),
-        (_EQUAL, 3, 2, vxlan_port),
-        (_EQUAL, 0, 1, _IPV6),
-        (_RETURN, 0, 0, SNAP_OCTETS),
-        (_RETURN, 0, 0, 0),
-        (_RETURN, 0, 0, SNAP_OCTETS),
+        (LD_HALF, 0, 0, 12),
+        (EQUAL, 0, 10, _IPV4),
+        (LD_BYTE, 0, 0, 23),
+        (EQUAL, 11, 0, _ICMP),
+        (LDX_HEADER, 0, 0, 14),
+        (EQUAL, 0, 3, _TCP),
+        (LD_BYTE_X, 0, 0, 27),
+        (AND, 0, 0, _SYN | _ACK),
+        (EQUAL, 6, 5, _SYN),
+        (EQUAL, 0, 4, _UDP),
+        (LD_HALF_X, 0, 0, 16),
+        (EQUAL, 3, 2, vxlan_port),
+        (EQUAL, 0, 1, _IPV6),
+        (RETURN, 0, 0, SNAP_OCTETS),
+        (RETURN, 0, 0, 0),
+        (RETURN, 0, 0, SNAP_OCTETS),
     )
-    return b"".join(struct.pack("=HBBI", *one) for one in program)
+    return assembled(program)

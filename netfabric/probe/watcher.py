@@ -7,7 +7,6 @@ so that nothing stays, whatever happens. Reads all else. Sources: packet(7), nft
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 import socket
@@ -21,6 +20,7 @@ from netfabric.handles import Handles
 from netfabric.netlink import ipvs, netns
 from netfabric.netlink.nftables import Nftables, NftablesError
 from netfabric.netlink.nftrace import Step, Tracer
+from netfabric.netlink.socket_filter import attach
 from netfabric.observe import dump, seen_forwarding
 from netfabric.probe.frames import SNAP_OCTETS, Passage, passage, socket_filter
 from netfabric.state import NODE
@@ -31,7 +31,7 @@ NAMESPACES_MAX: Final = 512
 PASSAGES_MAX: Final = 4096
 """Of all namespaces, for one probe."""
 _ETH_P_ALL, _OUTGOING = 0x0003, 4
-_SO_ATTACH_FILTER, _SO_TIMESTAMPNS = 26, 35
+_SO_TIMESTAMPNS = 35
 _HANDLE: Final = re.compile(r"^\t\t(.*) # handle (\d+)$")
 _CHAIN: Final = re.compile(r"^\tchain (\S+) \{")
 _COUNTER: Final = re.compile(r"(?:^| )counter packets \d+ bytes \d+")
@@ -193,7 +193,7 @@ def _listen(namespace: int, probe: Probe, vxlan_port: int) -> _Ear:
     tracer, nftables = None, None
     try:
         packets.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        _attach(packets, socket_filter(vxlan_port))
+        attach(packets.setsockopt, socket_filter(vxlan_port))
         with contextlib.suppress(OSError, NftablesError):  # a kernel that can't trace still shows its packets
             tracer, nftables = Tracer(namespace), Nftables(namespace)
             rules = "\n".join(probe.rules())
@@ -203,11 +203,6 @@ def _listen(namespace: int, probe: Probe, vxlan_port: int) -> _Ear:
         packets.close()
         raise
     return _Ear(packets, tracer, nftables)
-
-
-def _attach(sock: socket.socket, program: bytes) -> None:
-    held = ctypes.create_string_buffer(program)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program) // 8, ctypes.addressof(held)))
 
 
 def _packets(steps: Sequence[Step]) -> Iterator[list[Step]]:

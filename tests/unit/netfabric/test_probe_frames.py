@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import struct
 
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netfabric.netlink.nftrace import Step, steps_of
+from netfabric.netlink.socket_filter import attach
 from netfabric.probe.frames import Passage, passage, socket_filter
 
 PORT = 4789
@@ -62,10 +62,9 @@ def test_no_frame_is_too_broken(data: bytes) -> None:
 
 def test_the_kernel_s_filter_lets_through_what_is_read() -> None:
     """The kernel itself runs it, on a pair of sockets that carry the frames as datagrams."""
-    program = ctypes.create_string_buffer(socket_filter(PORT), len(socket_filter(PORT)))
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with here, there:
-        there.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HP", len(socket_filter(PORT)) // 8, ctypes.addressof(program)))
+        attach(there.setsockopt, socket_filter(PORT))
         there.setblocking(False)
         wrapped = ip4(17, struct.pack("!HHHH", 5555, PORT, 0, 0) + bytes(60))
         for frame, passes in (
