@@ -55,17 +55,20 @@ class Attachments:
 
     async def _find(self, container_id: str, names: tuple[str, ...], wish: NetworkWish) -> Wanted:
         item = self._assigned.get(wish.network)
-        if item is not None and "/" in wish.address:
+        if item is not None and (wish.assigned or "/" in wish.address):
             return Wanted(wish, item)
         try:
             local = self._locals.find(wish.network)
         except NotFound:
             if self.cluster is None or not self._assigned.node_id:
                 raise
-        else:
-            if local.config_only:
-                raise PermissionDenied("cannot create endpoint on configuration-only network")
+            local = None
+        if local is not None and local.config_only:
+            raise PermissionDenied("cannot create endpoint on configuration-only network")
+        if local is not None and not local.swarm:
             return Wanted(wish, local)
+        if self.cluster is None:
+            raise NotFound(f"network {wish.network} not found")
         attachment_id = make_id(os.urandom(ID_RANDOM_BYTES))
         self._held.add(attachment_id)
         try:

@@ -17,7 +17,6 @@ import msgspec
 
 from agent import container_spec, links, naming, port_bindings
 from agent.container_store import ContainerStore
-from agent.leases import is_local
 from agent.networks import Networks, own_names
 from agent.records import Attachment, HostConfig, NetworkWish, PortBinding, Record
 from cluster.model.errors import Conflict, Internal, InvalidArgument, NotFound
@@ -111,7 +110,7 @@ class Wiring:
         """The record with the leased addresses of local networks dropped; the hidden gateway bridge is asked for again at the next start."""
 
         def plain(a: Attachment) -> Attachment:
-            address = "" if is_local(a.network_id) or a.task_id else a.address
+            address = "" if self._networks.locals.gives(a.network_id) or a.task_id else a.address
             return replace(a, address=address, gateway="", mac="", address6="", gateway6="", endpoint_id="", task_id="", interface="")
 
         return replace(record, attachments=tuple(plain(a) for a in record.attachments if not a.hidden), ports=())

@@ -111,6 +111,7 @@ class Executor:
         self._report(TaskState.PREPARING, "preparing")
         if self._containers.by_task(self._task.id) is None:
             wanted = task_container(self._task, self._node, self._node_id)
+            self._networks.ensure_own(wanted.networks)
             await self._pulls.ensure(wanted.config.image, self._task.spec.container.registry_auth)
             await self._containers.create(
                 wanted.config, wanted.host, name=wanted.name, networks=wanted.networks, task=(self._task.id, self._node_id, self._task.service_id),

@@ -10,7 +10,6 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
@@ -21,7 +20,6 @@ from cluster.model.assignments import NetworkItem
 from cluster.model.errors import InvalidArgument
 from cluster.model.twins import twin
 
-LOCAL_ID_LENGTH: Final = 64  # ids of this node's own networks; the cluster's are shorter
 Found = LocalNetwork | NetworkItem
 replace = msgspec.structs.replace
 
@@ -34,10 +32,6 @@ class Wanted:
     network: Found
     task_id: str = ""
     given: str = ""  # the address that came with it, CIDR
-
-
-def is_local(network_id: str) -> bool:
-    return len(network_id) == LOCAL_ID_LENGTH
 
 
 def id_of(found: Found) -> str:
@@ -95,7 +89,7 @@ class Leases:
         gateway, gateway6 = ("", "") if network.internal else (network.gateway, network.gateway6)
         return Attachment(
             network_id=network.id, network_name=network.name, interface=f"eth{index}", address=address, mac=wish.mac or mac_of(address), gateway=gateway,
-            aliases=wish.aliases, endpoint_id=os.urandom(32).hex(), address6=address6, gateway6=gateway6, asked=wish,
+            aliases=wish.aliases, endpoint_id=os.urandom(32).hex(), address6=address6, gateway6=gateway6, asked=wish, task_id=wanted.task_id,
         )  # fmt: skip
 
     def check(self, network: LocalNetwork, wish: NetworkWish) -> None:
@@ -122,7 +116,7 @@ class Leases:
     def give_back(self, attachments: Iterable[Attachment]) -> None:
         """Release the leases on local networks."""
         for attachment in attachments:
-            if is_local(attachment.network_id):
+            if self._locals.gives(attachment.network_id):
                 for address in (attachment.address, attachment.address6):
                     self._locals.release(attachment.network_id, address)
 

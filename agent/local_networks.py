@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,6 +19,7 @@ from agent.network_requests import HOST_BINDING, ICC, MASQUERADE, MTU, Subnets, 
 from agent.records import LocalNetwork
 from cluster.durable import write_atomically
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
+from cluster.model.objects import Network
 from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
 from netfabric import ipam
 from netfabric.view import Bridge
@@ -28,6 +29,7 @@ DEFAULT_BRIDGE: Final = "bridge"
 PREDEFINED: Final = ("bridge", "host", "none")
 INGRESS_SANDBOX_HOST: Final = 2  # ingress_sbox is always the second address of docker_gwbridge: 172.18.0.2
 BRIDGE_NAME: Final = "com.docker.network.bridge.name"
+ID_LENGTH: Final = 64  # hex digits of the id of a network of this node's own; the cluster's are shorter
 TAKEN: Final = "the interface {} is there already and is not Festoon's: remove it, or choose other names with festoond's --bridge and --gateway-bridge"
 _DEFAULT_OPTIONS: Final = (
     ("com.docker.network.bridge.default_bridge", "true"), (ICC, "true"), (MASQUERADE, "true"), (HOST_BINDING, "0.0.0.0"),  # noqa: S104
@@ -89,28 +91,37 @@ class LocalNetworks:
     def all(self) -> tuple[LocalNetwork, ...]:
         return tuple(self._networks.values())
 
+    def gives(self, network_id: str) -> bool:
+        """Whether addresses on that network are given here, not by the cluster."""
+        return len(network_id) == ID_LENGTH or network_id in self._networks
+
+    def get(self, network_id: str) -> LocalNetwork | None:
+        return self._networks.get(network_id)
+
     def find(self, reference: str) -> LocalNetwork:
-        """By full id, name, or unique id prefix. Raises NotFound, or InvalidArgument when the prefix is ambiguous."""
+        """By full id, name, or unique id prefix; one of the cluster's by its id only. Raises NotFound, or InvalidArgument when the prefix is ambiguous."""
         if reference == "default":
             reference = DEFAULT_BRIDGE
         if found := self._networks.get(reference):
             return found
-        for network in self._networks.values():
+        own = [n for n in self._networks.values() if not n.swarm]
+        for network in own:
             if network.name == reference:
                 return network
-        matches = [n for n in self._networks.values() if reference and n.id.startswith(reference)]
+        matches = [n for n in own if reference and n.id.startswith(reference)]
         if len(matches) > 1:
             raise InvalidArgument(f"network {reference} is ambiguous ({len(matches)} matches found based on ID prefix)")
         if not matches:
             raise NotFound(f"network {reference} not found")
         return matches[0]
 
-    def create(self, spec: NetworkSpec, now_ns: int, routes: Iterable[str], *, config_only: bool = False, config_from: str = "") -> LocalNetwork:
-        """A user's bridge network. `routes`: destinations of the node's routes, which no default pool may hide.
+    def create(self, spec: NetworkSpec, now_ns: int, routes: Iterable[str], *, config_only: bool = False, config_from: str = "",
+               swarm_id: str = "") -> LocalNetwork:  # fmt: skip
+        """A user's bridge network, or this node's own of the cluster's `swarm_id`. `routes`: destinations of the node's routes, which no default pool may hide.
 
         Raises Conflict for a taken name, PermissionDenied for a subnet or bridge that others have, InvalidArgument for what can't be.
         """
-        if any(n.name == spec.name for n in self._networks.values()):
+        if any(n.name == spec.name and not n.swarm for n in self._networks.values()):
             raise Conflict(f"network with name {spec.name} already exists")
         if config_from:
             taken = network_requests.config_of(self._networks.values(), config_from)
@@ -118,16 +129,32 @@ class LocalNetworks:
                            labels=(*taken.labels, *spec.labels))  # fmt: skip
         options = options_of(spec.driver_opts)
         subnets = Subnets() if config_only else network_requests.choose(spec, self._networks.values(), routes)
-        made = _made(spec.name, "null" if config_only else "bridge", now_ns, subnets, interface=options.name, options=spec.driver_opts)
+        driver, interface = ("null", "") if config_only else ("bridge", options.name)
+        made = _made(spec.name, driver, now_ns, subnets, interface=interface, options=spec.driver_opts, network_id=swarm_id)
         for other in self._networks.values():
             if made.interface and made.interface == other.interface:
                 this, that = f"{made.id} ({made.interface})", f"{other.id} ({other.interface})"
                 raise PermissionDenied(f"cannot create network {this}: conflicts with network {that}: networks have same bridge name")
         made = replace(made, internal=spec.internal, attachable=spec.attachable, labels=spec.labels, ipv6=spec.ipv6, ipam=spec.ipam,
-                       ipam_options=spec.ipam_options, config_only=config_only, config_from=config_from)  # fmt: skip
+                       ipam_options=spec.ipam_options, config_only=config_only, config_from=config_from, swarm=bool(swarm_id))  # fmt: skip
         self._add(made)
         self._save()
         return made
+
+    def ensure_of_swarm(self, network: Network, now_ns: int, routes: Iterable[str]) -> LocalNetwork:
+        """This node's own of a swarm-scoped network that each node makes for itself. Raises as `create`, NotFound for a configuration that is not here."""
+        if (there := self._networks.get(network.id)) is not None:
+            return there
+        spec = network.spec
+        if spec.driver != "bridge":
+            raise PermissionDenied(network_requests.ONE_INSTANCE.format(spec.driver))
+        return self.create(spec, now_ns, routes, config_from=spec.config_from, swarm_id=network.id)
+
+    def drop_of_swarm(self, used: Callable[[str], bool]) -> None:
+        """Forget those made for the cluster's that no container is on any more: by their ids."""
+        for network in self.all():
+            if network.swarm and not used(network.id):
+                self.remove(network.id)
 
     def remove(self, network_id: str) -> LocalNetwork:
         """Forget it. Raises PermissionDenied for a predefined one, or a configuration that others use."""
@@ -229,8 +256,8 @@ def _with_prefix(address: str, subnet: str) -> str:
     return f"{address}/{subnet.partition('/')[2]}" if address else ""
 
 
-def _made(name: str, driver: str, now_ns: int, subnets: Subnets, *, interface: str = "", options: Pairs = ()) -> LocalNetwork:
-    network_id = os.urandom(32).hex()
+def _made(name: str, driver: str, now_ns: int, subnets: Subnets, *, interface: str = "", options: Pairs = (), network_id: str = "") -> LocalNetwork:
+    network_id = network_id or os.urandom(ID_LENGTH // 2).hex()
     interface = interface or (f"br-{network_id[:12]}" if driver == "bridge" else "")
     return LocalNetwork(id=network_id, name=name, driver=driver, created_at_ns=now_ns, subnet=subnets.subnet, gateway=subnets.gateway,
                         subnet6=subnets.subnet6, gateway6=subnets.gateway6, interface=interface, options=options)  # fmt: skip

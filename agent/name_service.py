@@ -68,7 +68,8 @@ class NameService:
             self._zone(network_id).put(source, now)
         self._tables = tables
         for network_id, item in tables.networks.items():
-            self._zone(network_id).describe(item.network.spec.name, tuple(s for s in (item.network.subnet, item.network.subnet6) if s))
+            if item.network.spec.driver == "overlay":
+                self._zone(network_id).describe(item.network.spec.name, tuple(s for s in (item.network.subnet, item.network.subnet6) if s))
         if before.networks.keys() != tables.networks.keys():
             self._forget_zones()
             for container_id, record in self._served.items():
@@ -193,7 +194,7 @@ class NameService:
 
     def _rank(self, network_id: str) -> int:
         item = self._overlay(network_id)
-        return 2 if item is None else int(item.network.spec.ingress)
+        return 2 if item is None or item.network.spec.driver != "overlay" else int(item.network.spec.ingress)
 
     def _is_internal(self, network_id: str) -> bool:
         item = self._overlay(network_id)

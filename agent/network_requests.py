@@ -22,6 +22,7 @@ MTU: Final = "com.docker.network.driver.mtu"
 DEFAULT_POOLS: Final = tuple(f"172.{n}.0.0/16" for n in range(17, 32)) + tuple(f"192.168.{n}.0/20" for n in range(0, 256, 16))
 NO_POOL: Final = "could not find an available, non-overlapping IPv{} address pool among the defaults to assign to the network"
 OVERLAP: Final = "Pool overlaps with other one on this address space"
+ONE_INSTANCE: Final = 'only one instance of "{}" network is allowed'
 LINK_NAME_BYTES: Final = 15
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})

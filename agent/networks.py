@@ -5,6 +5,7 @@ Decides nothing about the kernel (netfabric/plan.py does): it keeps the parts of
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import socket
@@ -17,7 +18,7 @@ import trio
 from agent import addresses
 from agent.assigned_networks import AssignedNetworks
 from agent.attachments import Attachments
-from agent.leases import Leases, is_local
+from agent.leases import Leases, Wanted
 from agent.local_networks import DEFAULT_BRIDGE, DOCKERS_NAMES, GATEWAY_BRIDGE, INGRESS_SANDBOX_HOST, BridgeNames, LocalNetworks
 from agent.name_service import NameService
 from agent.records import Attachment, LocalNetwork, NetworkWish, Record
@@ -75,6 +76,13 @@ class Networks:
             return
         self._leases.check(network, wish)
 
+    def ensure_own(self, wishes: tuple[NetworkWish, ...]) -> None:
+        """This node's own of the swarm-scoped networks among them that each node makes for itself, before a container is on them. Raises as
+        `LocalNetworks.create`."""
+        for wish in wishes:
+            if (item := self.assigned.get(wish.network)) is not None:
+                self._own(Wanted(wish, item))
+
     async def create(self, spec: NetworkSpec, *, config_only: bool = False, config_from: str = "") -> LocalNetwork:
         """A user's local network, with its bridge. Raises Conflict, PermissionDenied, InvalidArgument, or Internal when the kernel refuses; nothing stays."""
         network = self.locals.create(spec, time.time_ns(), self.routes(), config_only=config_only, config_from=config_from)
@@ -122,6 +130,7 @@ class Networks:
         """Drop every overlay. The caller has removed the tasks' containers."""
         self.vtep = ""
         self.assigned.forget()
+        self.locals.drop_of_swarm(self._sandboxes.uses)
         self.names.publish(self.assigned.tables)
         await self.reconcile()
 
@@ -129,6 +138,7 @@ class Networks:
         """Take over one message of the session and bring names and kernel to it: a name goes before its address does, and comes after it."""
         if complete or begins:  # weights, sysctls and the like may have been changed while nobody looked, and the kernel tells nobody of those
             self._fabric.recheck()
+            self._drop_unused()
         if not self.assigned.take(upserts, removals, self._sandboxes.networks(), complete=complete):
             return
         tables = self.assigned.tables
@@ -140,6 +150,7 @@ class Networks:
             self.assigned.save()  # nobody waits for it: a start with older tables gets the whole from the managers
 
     def _drop_unused(self) -> None:
+        self.locals.drop_of_swarm(self._sandboxes.uses)
         if self.assigned.drop_unused(self._sandboxes.networks()):
             self.names.publish(self.assigned.tables)
 
@@ -156,7 +167,7 @@ class Networks:
         wanted = await self.attachments.find_all(container_id, names, wishes)
         attachments: tuple[Attachment, ...] = ()
         try:
-            attachments = self._leases.take(wanted)
+            attachments = self._leases.take(tuple(self._own(one) for one in wanted))
             self._sandboxes.put(container_id, attachments, ingress_ports, (), sysctls)
             with self._fabric.offering(container_id[:12], namespace):
                 await self._reconcile(container_id)
@@ -176,7 +187,7 @@ class Networks:
         (wanted,) = await self.attachments.find_all(record.id, own_names(record), (wish,))
         added: tuple[Attachment, ...] = ()
         try:
-            added = (self._leases.one(wanted, self._sandboxes.next_interface(record)),)
+            added = (self._leases.one(self._own(wanted), self._sandboxes.next_interface(record)),)
             attachments = self._settled(record, (*record.attachments, *added))
             self._sandboxes.rewire(record.id, attachments, before)
             await self._reconcile(record.id)
@@ -184,6 +195,7 @@ class Networks:
             self._leases.give_back(added)
             self._sandboxes.set_last_interface(record.id, last_interface)
             self._sandboxes.rewire(record.id, record.attachments, before)
+            self._drop_unused()
             with trio.CancelScope(shield=True):
                 await self.reconcile()
             self.attachments.give_up((wanted.task_id,))
@@ -209,7 +221,13 @@ class Networks:
 
     def _known(self, network_id: str) -> LocalNetwork | NetworkItem:
         """Raises NotFound."""
-        return self.assigned.get(network_id) or self.locals.find(network_id)
+        return self.locals.get(network_id) or self.assigned.get(network_id) or self.locals.find(network_id)
+
+    def _own(self, wanted: Wanted) -> Wanted:
+        """A swarm-scoped network that each node makes for itself, as this node has it; made now where it is wanted first. Raises as `LocalNetworks.create`."""
+        if not isinstance(wanted.network, NetworkItem) or wanted.network.network.spec.driver == "overlay":
+            return wanted
+        return dataclasses.replace(wanted, network=self.locals.ensure_of_swarm(wanted.network.network, time.time_ns(), addresses.routes(self._foreign)))
 
     async def publish(self, container_id: str, host_ports: tuple[view.HostPort, ...]) -> None:
         """Forward ports of the node to an attached container."""
@@ -219,7 +237,7 @@ class Networks:
     def adopt(self, record: Record, ingress_ports: tuple[view.PublishedPort, ...], host_ports: tuple[view.HostPort, ...]) -> None:
         """A running container found at start: take its leases over without touching the kernel yet."""
         for attachment in record.attachments:
-            if is_local(attachment.network_id):
+            if self.locals.gives(attachment.network_id):
                 self._leases.again(attachment)
             if attachment.task_id:
                 self.attachments.hold(attachment.task_id)
@@ -252,12 +270,11 @@ class Networks:
 
     def where(self, reference: str) -> tuple[str, str]:
         """(path of the namespace or "" for the node's, link) where a network's packets pass on this node. Raises NotFound."""
-        try:
-            item = self.assigned.find(reference)
-        except NotFound:
-            network = self.locals.find(reference)
+        item = self.assigned.find_or_none(reference)
+        if item is None or item.network.spec.driver != "overlay":
+            network = self.locals.find(item.network.id if item is not None else reference)
             if not network.interface:
-                raise NotFound(f"network {network.name} has no packets of its own") from None
+                raise NotFound(f"network {network.name} has no packets of its own")
             return "", network.interface
         return self._fabric.sandbox_path(overlay_namespace(item.network.id)), OVERLAY_BRIDGE
 

@@ -123,6 +123,7 @@ class NetworkWish(Kept, frozen=True, kw_only=True):
     links: tuple[str, ...] = ()  # container:alias
     link_local: tuple[str, ...] = ()
     driver_opts: Pairs | None = None
+    assigned: bool = False  # by the cluster, to a task: no more is to be asked
     has_ipam: bool = False  # whether its user has said anything of addresses, be it nothing: shown as it was asked
 
 
@@ -219,9 +220,9 @@ class ExecRecord(Kept, frozen=True, kw_only=True):
 
 
 class LocalNetwork(Kept, frozen=True, kw_only=True):
-    """A network of this node alone: bridge, host, none, docker_gwbridge, or one a user made with the bridge driver."""
+    """A network of this node alone: bridge, host, none, docker_gwbridge, one a user made with the bridge driver, or this node's own of a swarm-scoped one."""
 
-    id: str  # 64 hex digits
+    id: str  # 64 hex digits; the cluster's where it is swarm-scoped
     name: str
     driver: str  # bridge, host, null
     created_at_ns: int
@@ -239,3 +240,4 @@ class LocalNetwork(Kept, frozen=True, kw_only=True):
     ipam_options: Pairs = ()
     config_only: bool = False
     config_from: str = ""
+    swarm: bool = False  # made for one of the cluster's that each node makes for itself

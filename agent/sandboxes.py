@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent import naming
-from agent.leases import is_local, mac_of
+from agent.leases import mac_of
 from agent.local_networks import DEFAULT_BRIDGE, LocalNetworks
 from agent.records import Attachment, LocalNetwork, Record
 from netfabric import view
@@ -87,7 +87,7 @@ class Sandboxes:
 
     def _interface(self, container_id: str, a: Attachment) -> view.Interface:
         network = a.network_id
-        if is_local(network):
+        if self._locals.gives(network):
             self._bridge_users.setdefault(network, set()).add(container_id)
             network = self._locals.find(network).interface
         gateways = (a.gateway, a.gateway6) if a.default_route else ("", "")

@@ -51,7 +51,7 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
 
 
 def _wish(network: TaskNetwork) -> NetworkWish:
-    return NetworkWish(network=network.network_id, aliases=network.aliases, address=network.address)
+    return NetworkWish(network=network.network_id, aliases=network.aliases, address=network.address, assigned=True, has_ipam=True)
 
 
 def _binding(port: PortConfig) -> PortBinding:

@@ -31,7 +31,12 @@ class Engine:
 
     def request(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, kind: str = "application/json") -> Any:
         data = raw if raw is not None else json.dumps(body).encode() if body is not None else None
-        self._connection.request(method, API + path, body=data, headers={"Content-Type": kind} if data is not None else {})
+        headers = {"Content-Type": kind} if data is not None else {}
+        try:
+            self._connection.request(method, API + path, body=data, headers=headers)
+        except (BrokenPipeError, ConnectionResetError):  # the daemon ended a connection that had been idle
+            self._connection.close()
+            self._connection.request(method, API + path, body=data, headers=headers)
         answer = self._connection.getresponse()
         text = answer.read()
         if answer.status >= 400:

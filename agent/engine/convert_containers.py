@@ -111,7 +111,9 @@ def endpoint_json(attachment: Attachment, names: list[str], hostname: tuple[str,
     address, _, prefix = attachment.address.partition("/")
     address6, _, prefix6 = attachment.address6.partition("/")
     asked = attachment.asked
-    ipam: Json | None = {"IPv4Address": attachment.address.partition("/")[0]} if attachment.task_id else None
+    ipam: Json | None = None
+    if attachment.task_id:  # the address is the cluster's, where it has a gateway the node's
+        ipam = {"IPv4Address": attachment.address.partition("/")[0]} if not attachment.gateway else {}
     if asked is not None:
         ipam = ipam if ipam is not None else {} if asked.has_ipam else None
         own, own6 = (cidr.partition("/")[0] for cidr in ((ipam or {}).get("IPv4Address") or asked.address, asked.address6))

@@ -98,9 +98,17 @@ def _ipam_of_network(network: Network) -> list[Json]:
     return out
 
 
-def network_json(network: Network, members: Members | None = None, peers: Mapping[str, str] | None = None) -> Json:
-    """A cluster's network. `members` where this node takes part in it; `peers`: node name -> address."""
+def network_json(network: Network, members: Members | None = None, peers: Mapping[str, str] | None = None, own: LocalNetwork | None = None) -> Json:
+    """A cluster's network. `members` where this node takes part in it; `peers`: node name -> address; `own`: what this node has made for one that each node
+    makes for itself."""
     spec = network.spec
+    if own is not None:
+        made = local_network_json(own, members or ())
+        return made | {"Created": time_text(network.meta.created_at_ns), "Scope": "swarm", "IPAM": made["IPAM"] | {"Options": None}}
+    if spec.driver != "overlay":
+        ipam: Json = {"Driver": "", "Options": None, "Config": []}
+    else:
+        ipam = {"Driver": spec.ipam_driver, "Options": mapping(spec.ipam_options) or None, "Config": _ipam_of_network(network)}
     out: Json = {
         "Name": spec.name,
         "Id": network.id,
@@ -109,14 +117,14 @@ def network_json(network: Network, members: Members | None = None, peers: Mappin
         "Driver": spec.driver,
         "EnableIPv4": True,
         "EnableIPv6": spec.ipv6,
-        "IPAM": {"Driver": spec.ipam_driver, "Options": mapping(spec.ipam_options) or None, "Config": _ipam_of_network(network)},
+        "IPAM": ipam,
         "Internal": spec.internal,
         "Attachable": spec.attachable,
         "Ingress": spec.ingress,
-        "ConfigFrom": {"Network": ""},
+        "ConfigFrom": {"Network": spec.config_from},
         "ConfigOnly": False,
         "Containers": members_json(members or (), spec.name, ingress=spec.ingress) or None,
-        "Options": ({VNI_OPTION: str(network.vni)} if network.vni else {}) | mapping(spec.driver_opts),
+        "Options": (({VNI_OPTION: str(network.vni)} if network.vni else {}) | mapping(spec.driver_opts)) or None,
         "Labels": mapping(spec.labels) or None,
     }
     if peers:
@@ -180,6 +188,7 @@ def attached_network_json(network: Network) -> Json:
     spec = network.spec
     options: Pairs = (*((VNI_OPTION, str(network.vni)),), *spec.driver_opts) if network.vni else spec.driver_opts
     asked = filled({"Driver": {"Name": spec.ipam_driver}, "Configs": [_ipam_json(config) for config in spec.ipam]})
+    given: Json = {"Driver": {"Name": spec.ipam_driver}, "Configs": _ipam_of_network(network)} if spec.driver == "overlay" else {"Driver": {}}
     return (
         {"ID": network.id}
         | meta_json(network.meta)
@@ -196,7 +205,7 @@ def attached_network_json(network: Network) -> Json:
                     "Scope": "swarm",
                 }
             ),
-            "DriverState": {"Name": spec.driver, "Options": mapping(options)},
-            "IPAMOptions": {"Driver": {"Name": spec.ipam_driver}, "Configs": _ipam_of_network(network)},
+            "DriverState": filled({"Name": spec.driver, "Options": mapping(options)}),
+            "IPAMOptions": given,
         }
     )

@@ -225,14 +225,16 @@ def iteration_json(iteration: int) -> Json:
 def _endpoint_json(spec: EndpointSpec | None, endpoint: Endpoint | None, networks: Mapping[str, Network]) -> Json:
     out: Json = {"Spec": Present(endpoint_spec_json(spec) or {})}
     if endpoint is not None:
-        addresses = [filled({"NetworkID": vip.network_id, "Addr": address}) for vip in endpoint.virtual_ips for address in _both(vip, networks) if address]
+        virtual = endpoint.virtual_ips if spec is None or spec.mode is EndpointMode.VIP else ()
+        addresses = [filled({"NetworkID": vip.network_id, "Addr": address}) for vip in virtual for address in _both(vip, networks)]
         out |= filled({"Ports": ports_json(endpoint.ports), "VirtualIPs": addresses})
     return out
 
 
-def _both(vip: VirtualIp, networks: Mapping[str, Network]) -> tuple[str, str]:
+def _both(vip: VirtualIp, networks: Mapping[str, Network]) -> tuple[str, ...]:
+    """Its addresses; an empty one where each node makes the network for itself."""
     network = networks.get(vip.network_id)
-    return vip.address, twin(network, vip.address) if network is not None else ""
+    return (vip.address, *((six,) if network is not None and (six := twin(network, vip.address)) else ()))
 
 
 def _update_status_json(status: UpdateStatus) -> Json:

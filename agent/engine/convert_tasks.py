@@ -29,7 +29,7 @@ def task_json(task: Task, networks: Mapping[str, Network]) -> Json:
 def _attachment_json(network_id: str, address: str, networks: Mapping[str, Network]) -> Json:
     network = networks.get(network_id)
     shown = attached_network_json(network) if network is not None else {"ID": network_id}
-    return {"Network": shown, "Addresses": [a for a in (address, twin(network, address) if network is not None else "") if a]}
+    return {"Network": shown} | filled({"Addresses": [a for a in (address, twin(network, address) if network is not None else "") if a]})
 
 
 _FAMILIES = ("0.0.0.0", "::")  # noqa: S104  Docker shows a port in host mode once for each that it is bound in

@@ -26,13 +26,14 @@ from agent.engine.convert_networks import (
 )
 from agent.engine.until import until_ns
 from agent.events import Event
-from agent.network_requests import config_of, subnet_of
+from agent.membership import NOT_IN_SWARM
+from agent.network_requests import ONE_INSTANCE, config_of, subnet_of
 from agent.records import Attachment, LocalNetwork
 from cluster.model.assignments import NetworkItem
 from cluster.model.changes import Kind
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from cluster.model.objects import Network
-from cluster.model.specs import NODE_NETWORKS
+from cluster.model.specs import NODE_NETWORKS, SWARM_DRIVERS
 from cluster.model.twins import twin
 from cluster.wire.calls import Ids, NetworkWrite, Query, Remove
 from cluster.wire.http import Response
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 FILTERS: Final = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_FILTERS: Final = frozenset({"label", "label!", "until"})
 TYPES: Final = ("builtin", "custom")
+PEER_NAME_LENGTH: Final = 12  # as Docker's
 IPV4_TOLD: Final = (1, 47)  # the first version that has EnableIPv4
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
 
@@ -57,12 +59,12 @@ async def list_(call: Call) -> Response:
     found += [
         local_network_json(local)
         for local in call.node.networks.locals.all()
-        if _matches(filters, local.id, local.name, local.driver, "local", mapping(local.labels), local.name in users)
+        if not local.swarm and _matches(filters, local.id, local.name, local.driver, "local", mapping(local.labels), local.name in users)
     ]
     for network in await cluster_networks(call.node):
         spec = network.spec
         if _matches(filters, network.id, spec.name, spec.driver, "swarm", mapping(spec.labels), network.id in users):
-            found.append(network_json(network))
+            found.append(network_json(network, own=call.node.networks.locals.get(network.id)))
     return json_answer([_as_of(call, shown) for shown in found])
 
 
@@ -125,18 +127,32 @@ async def inspect(call: Call) -> Response:
     found = await find(call.node, call.names["id"], scope)
     if isinstance(found, LocalNetwork):
         return json_answer(_as_of(call, local_network_json(found, local_members(call.node, found))))
-    assigned = next((item for item in call.node.networks.assigned.all() if item.network.id == found.id), None)
-    return json_answer(_as_of(call, network_json(found, swarm_members(call.node, assigned) if assigned is not None else ())))
+    if (made := call.node.networks.locals.get(found.id)) is not None:
+        return json_answer(_as_of(call, network_json(found, local_members(call.node, made), own=made)))
+    assigned = call.node.networks.assigned.get(found.id)
+    if assigned is None:
+        return json_answer(_as_of(call, network_json(found)))
+    return json_answer(_as_of(call, network_json(found, swarm_members(call.node, assigned), _peers(call.node, found.id))))
+
+
+def _peers(node: Node, network_id: str) -> dict[str, str]:
+    """The nodes that take part in an overlay, and where their tunnels end."""
+    own = {node.swarm.node_id[:PEER_NAME_LENGTH]: node.networks.vtep}
+    endpoints = node.networks.assigned.tables.endpoints.values()
+    return own | {e.node_id[:PEER_NAME_LENGTH]: e.node_address for e in endpoints if e.network_id == network_id and e.node_address}
 
 
 async def find(node: Node, reference: str, scope: str = "") -> LocalNetwork | Network:
     """A local network, else one of the cluster's. Raises NotFound `network X not found`."""
     if scope != "swarm":
         try:
-            return node.networks.locals.find(reference)
+            local = node.networks.locals.find(reference)
         except NotFound:
             if scope == "local":
                 raise
+        else:
+            if not local.swarm:
+                return local
     if node.swarm.is_manager:
         return await lookup.network(node, reference)
     return node.networks.assigned.find(reference).network
@@ -179,7 +195,7 @@ def _sandbox_attachment(network_id: str, name: str, address: str) -> Attachment:
 async def create(call: Call) -> Response:
     request = network_request_of(await call.fields())
     spec = request.spec
-    local_names = {network.name for network in call.node.networks.locals.all()}
+    local_names = {network.name for network in call.node.networks.locals.all() if not network.swarm}
     if request.driver == "overlay" and request.scope == "local":
         raise PermissionDenied("cannot downgrade network scope for overlay networks")
     swarm = request.driver == "overlay" or request.scope not in ("", "local")
@@ -192,7 +208,7 @@ async def create(call: Call) -> Response:
     if spec.ingress:
         raise PermissionDenied("Ingress network can only be global scope network")
     if request.driver in ("host", "null"):
-        raise PermissionDenied(f'only one instance of "{request.driver}" network is allowed')
+        raise PermissionDenied(ONE_INSTANCE.format(request.driver))
     if spec.ipam_driver == "null":
         raise InvalidArgument("ipv4 pool is empty")
     for plugin in (request.driver if request.driver != "bridge" else "", spec.ipam_driver if spec.ipam_driver != "default" else ""):
@@ -208,17 +224,20 @@ async def create(call: Call) -> Response:
 
 async def _create_in_cluster(call: Call, request: NetworkRequest) -> Response:
     if request.scope not in ("", "swarm"):
-        await call.node.swarm.call("control.query", Query(Kind.NETWORK, ids=("none",)))  # says what keeps this node from being asked
+        raise Unavailable(NOT_IN_SWARM)
     if request.scope == "swarm" and not call.node.swarm.node_id:
         raise InvalidArgument("cannot create a swarm scoped network when swarm is not active")
-    if request.driver not in ("overlay", "bridge", "host", "null", "macvlan", "ipvlan"):
+    if request.driver == "null":
+        raise NotFound("error during lookup of plugin null")
+    if request.driver in ("macvlan", "ipvlan"):
+        raise InvalidArgument(f"networks of the {request.driver} driver are not served: use overlay, bridge or host")
+    if request.driver not in SWARM_DRIVERS:
         raise NotFound(f'plugin "{request.driver}" not found')
-    if request.driver != "overlay":
-        raise InvalidArgument(f"swarm-scoped networks of the {request.driver} driver are not served: use the overlay driver")
     if request.spec.ipam_driver != "default":
         raise NotFound(f"error during lookup of plugin {request.spec.ipam_driver}")
-    spec = request.spec
-    if request.config_from:
+    check_configuration(request)
+    spec = msgspec.structs.replace(request.spec, config_from=request.config_from)
+    if request.config_from and request.driver == "overlay":  # one for all nodes: this node's configuration
         taken = config_of(call.node.networks.locals.all(), request.config_from)
         spec = msgspec.structs.replace(spec, ipam=taken.ipam, ipv6=taken.ipv6, internal=taken.internal, driver_opts=taken.options)
     for config in spec.ipam:
@@ -257,7 +276,7 @@ async def prune(call: Call) -> Response:
     users = _users(call.node)
     gone: list[str] = []
     for local in call.node.networks.locals.all():
-        kept = local.name in (*PREDEFINED, GATEWAY_BRIDGE) or local.config_only
+        kept = local.name in (*PREDEFINED, GATEWAY_BRIDGE) or local.config_only or local.swarm
         if not kept and local.id not in users and _prunable(mapping(local.labels), local.created_at_ns, filters, before_ns):
             try:
                 await call.node.networks.remove(local.id)

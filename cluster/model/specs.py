@@ -187,6 +187,8 @@ class Placement(Value, frozen=True):
 
 NODE_NETWORKS: Final = ("host", "bridge")
 """Networks that every node has of its own: a service may name them, the cluster gives no addresses there."""
+SWARM_DRIVERS: Final = ("overlay", "bridge", "host")
+"""What a network of the cluster may be: an overlay across the nodes, or one that each node makes for itself."""
 
 
 class NetworkAttachmentConfig(Value, frozen=True):
@@ -273,6 +275,7 @@ class NetworkSpec(Value, frozen=True):
     ipam_driver: str = "default"
     ipam: tuple[IpamConfig, ...] = ()
     ipam_options: Pairs = ()
+    config_from: str = ""  # name of the configuration that each node has for it; of the drivers of a node only
 
 
 class ClusterSpec(Value, frozen=True):

@@ -20,8 +20,8 @@ from manager.store import Store
 
 
 def create(store: Store, request: NetworkWrite, now_ns: int, rng: Random) -> tuple[tuple[Change, ...], Ids]:
-    """A new overlay. Raises InvalidArgument (bad spec, subnet taken), PermissionDenied (a predefined name), Conflict
-    (name taken, a second ingress)."""
+    """A new overlay, or a network that each node makes for itself. Raises InvalidArgument (bad spec, subnet taken), PermissionDenied
+    (a predefined name), Conflict (name taken, a second ingress)."""
     spec = request.spec
     validate.network_spec(spec)
     if store.by_name(Kind.NETWORK, spec.name) is not None:
@@ -29,7 +29,8 @@ def create(store: Store, request: NetworkWrite, now_ns: int, rng: Random) -> tup
     for other in store.all(Kind.NETWORK):
         if spec.ingress and other.spec.ingress:
             raise Conflict(f"ingress network ({other.id}) is already present")
-        _refuse_overlap(spec, other)
+        if spec.driver == other.spec.driver == "overlay":
+            _refuse_overlap(spec, other)
     network = Network(
         id=NetworkId(make_id(rng.randbytes(ID_RANDOM_BYTES))),
         spec=spec,

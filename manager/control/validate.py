@@ -18,6 +18,7 @@ from cluster.model.errors import InvalidArgument, PermissionDenied
 from cluster.model.ids import ServiceId, TaskId
 from cluster.model.objects import NodeDescription, Task
 from cluster.model.specs import (
+    SWARM_DRIVERS,
     ClusterSpec,
     ContainerSpec,
     EndpointMode,
@@ -220,10 +221,10 @@ def network_spec(spec: NetworkSpec) -> None:
         raise InvalidArgument(f"name must be {NAME_LENGTH_LIMIT} characters or fewer")
     if not _NETWORK_NAME.fullmatch(spec.name):
         raise InvalidArgument("name must be valid as a DNS name component")
-    if spec.driver != "overlay":
-        if spec.ingress:
-            raise InvalidArgument("only overlay driver is currently supported for ingress network")
-        raise InvalidArgument(f"network driver {spec.driver} cannot be used for a network of the swarm: only overlay can")
+    if spec.ingress and spec.driver != "overlay":
+        raise InvalidArgument("only overlay driver is currently supported for ingress network")
+    if spec.driver not in SWARM_DRIVERS:
+        raise InvalidArgument(f"network driver {spec.driver} cannot be used for a network of the swarm: only {', '.join(SWARM_DRIVERS)} can")
     if spec.ingress and spec.attachable:
         raise InvalidArgument("ingress network cannot be attachable")
     _ipam(spec.ipam)

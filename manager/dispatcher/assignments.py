@@ -369,11 +369,12 @@ class Board:
         service = self._services.get(service_id)
         vip = next((v for v in tables.virtual_ips(service) if v.network_id == network_id), None)
         key = f"balancer/{network_id}/{service_id}"
-        if service is None or vip is None:
+        network = self._networks.get(network_id)
+        if service is None or vip is None or (network is not None and network.spec.driver != "overlay"):
             self._erase(dirty, network_id, key)
             return
         live = self._backends.get((network_id, service_id), {}).values()
-        self._put(dirty, network_id, key, tables.balancer(service, self._networks.get(network_id), vip, live))
+        self._put(dirty, network_id, key, tables.balancer(service, network, vip, live))
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
@@ -430,9 +431,14 @@ class Board:
         """The network as the node takes part in it; None when it does not, or when its addresses are not allocated
         yet."""
         network, node = self._networks.get(network_id), self._nodes.get(node_id)
-        if network is None or node is None or not network.subnet:
+        if network is None or node is None:
             return None
-        used = network_id in self._attached.get(node_id, ()) or any(c.network_id == network_id and c.address for c in node.containers)
+        tasks = network_id in self._attached.get(node_id, ())
+        if network.spec.driver != "overlay":  # each node makes its own
+            return NetworkItem(network, "") if tasks or any(c.network_id == network_id for c in node.containers) else None
+        if not network.subnet:
+            return None
+        used = tasks or any(c.network_id == network_id and c.address for c in node.containers)
         if not network.spec.ingress and not used:
             return None
         address = next((a.address for a in node.attachments if a.network_id == network_id), "")

@@ -36,6 +36,8 @@ def check(request: Attach, network: Network) -> None:
 
 def _asked(request: Attach, network: Network) -> str:
     """The IPv4 address that the request asks for, by itself or by its twin. Raises InvalidArgument where there is none, or the two disagree."""
+    if network.spec.driver != "overlay":
+        return ""  # the node gives it
     if not request.address6:
         return request.address
     try:
@@ -68,7 +70,7 @@ def only(node: Node, ids: Collection[str]) -> Node:
     return msgspec.structs.replace(node, containers=tuple(c for c in node.containers if c.id in ids))
 
 
-def outcome(node: Node, attachment_id: str) -> Attached | None:
+def outcome(node: Node, attachment_id: str, network: Network) -> Attached | None:
     """What was given; None while nothing is decided. Raises Internal with the reason when nothing can be given."""
     found = next((c for c in node.containers if c.id == attachment_id), None)
     if found is None:
@@ -76,5 +78,7 @@ def outcome(node: Node, attachment_id: str) -> Attached | None:
     if found.refused:
         text = "attaching to network failed, make sure your network options are correct and check manager logs"
         raise Internal(f"{text}: {found.refused}")
+    if network.spec.driver != "overlay":
+        return Attached(found.id, found.network_id, "")
     ready = any(a.network_id == found.network_id for a in node.attachments)
     return Attached(found.id, found.network_id, found.address) if found.address and ready else None

@@ -119,7 +119,7 @@ class Dispatcher:
         try:
             await self._change_node(node_id, lambda node: containers.added(node, request, network))
             with trio.move_on_after(ATTACH_BOUND_S):
-                while (given := containers.outcome(self._desk.member(node_id), request.id)) is None:
+                while (given := containers.outcome(self._desk.member(node_id), request.id, network)) is None:
                     await watch.next()
                 return given
             raise Unavailable(f"no address was given on network {network.spec.name} within {ATTACH_BOUND_S:g} s")

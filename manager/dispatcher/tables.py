@@ -47,6 +47,8 @@ def task_endpoints(task: Task, node: Node | None) -> Iterator[EndpointItem]:
     if node is None or not node.status.address or not has_endpoint(task):
         return
     for attachment in task.networks:
+        if not attachment.address:
+            continue  # the node's own to give: nobody else reaches it
         yield EndpointItem(attachment.network_id, attachment.address, node.id, node.status.address, task.id, _names(task, attachment, node))
 
 
@@ -84,6 +86,8 @@ def backends(task: Task) -> Iterator[tuple[NetworkId, Backend]]:
     before it runs."""
     if task.status.state is TaskState.RUNNING and task.service_id:
         for attachment in task.networks:
+            if not attachment.address:
+                continue
             yield attachment.network_id, Backend(_plain(attachment.address), 1 if may_serve(task) else 0, task.id)
 
 

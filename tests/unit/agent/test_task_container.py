@@ -23,7 +23,7 @@ def test_name_labels_networks_and_ports() -> None:
     made = task_container(task(args=("ping", "8.8.8.8")), NODE, "node1")
     assert made.name == "web.2." + "t" * 25
     assert dict(made.config.labels)["com.docker.swarm.task.name"] == made.name
-    assert made.networks == (NetworkWish(network="n" * 25, aliases=("alias",), address="10.0.1.8/24"),)
+    assert made.networks == (NetworkWish(network="n" * 25, aliases=("alias",), address="10.0.1.8/24", assigned=True, has_ipam=True),)
     assert [(p.host_port, p.container_port) for p in made.mesh_ports] == [(8080, 80)]
     assert [(p.host_port, p.protocol) for p in made.host.port_bindings] == [(53, "udp")]
     assert (made.config.cmd, made.config.entrypoint) == (("ping", "8.8.8.8"), ())

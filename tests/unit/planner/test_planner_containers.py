@@ -45,7 +45,7 @@ def test_the_container_comes_before_its_nodes_balancer_as_in_docker(world: World
     world.settle()
     assert given(world, "n1") == ["10.0.0.2/24"]
     assert [a.address for a in world.get_node("n1").attachments] == ["10.0.0.3/24"]
-    found = containers.outcome(world.get_node("n1"), "one")
+    found = containers.outcome(world.get_node("n1"), "one", world.get_network("oa"))
     assert found is not None
     assert (found.network_id, found.address) == ("oa", "10.0.0.2/24")
 
@@ -68,7 +68,7 @@ def test_an_address_that_cannot_be_had_is_refused(world: World, address: str) ->
     join(world, "n2", "two", address=address)
     world.settle()
     with pytest.raises(Internal, match=f"address {address} is in use or not of this network"):
-        containers.outcome(world.get_node("n2"), "two")
+        containers.outcome(world.get_node("n2"), "two", world.get_network("oa"))
     assert given(world, "n2") == [""]
 
 
@@ -80,7 +80,7 @@ def test_a_full_network_says_so() -> None:
         join(world, "n1", str(number))
         world.settle()
     with pytest.raises(Internal, match=r"no available IPv4 addresses on this network's address pools: oa \(oa\)"):
-        containers.outcome(world.get_node("n1"), "5")
+        containers.outcome(world.get_node("n1"), "5", world.get_network("oa"))
 
 
 def test_a_network_that_is_not_attachable_is_refused_in_dockers_words() -> None:
