@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.report import Report, table
 
 NAMES = (
-    "services", "memory", "lab_up", "runtime", "run", "mesh", "network", "swarm", "unpack", "pull", "raft", "restart", "sessions", "failover",
+    "services", "memory", "lab_up", "runtime", "run", "mesh", "names", "network", "swarm", "unpack", "pull", "raft", "restart", "sessions", "failover",
     "simulation", "scheduler", "planner",
 )  # fmt: skip
 

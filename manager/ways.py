@@ -144,5 +144,5 @@ def _places(store: Store) -> Iterator[Place]:
 
 
 def _of_task(task: Task) -> Place:
-    addresses = tuple((n.network_id, n.address.partition("/")[0]) for n in task.networks)
+    addresses = tuple((n.network_id, n.address.partition("/")[0]) for n in task.networks if n.address)
     return Place(task.node_id, task.status.container_id, container_name(task), addresses)

@@ -75,7 +75,7 @@ def _leaving(draft: Draft) -> list[ipaddress.IPv4Network]:
     """Subnets of networks that are gone, as far as tasks still hold addresses of them."""
     index = draft.index
     texts = {
-        n.address for task in index.tasks.values() if holds_node(task) for n in task.networks if n.network_id not in index.networks
+        n.address for task in index.tasks.values() if holds_node(task) for n in task.networks if n.address and n.network_id not in index.networks
     }
     return sorted({ipaddress.IPv4Interface(text).network for text in texts})
 

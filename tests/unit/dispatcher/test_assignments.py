@@ -163,6 +163,15 @@ def test_a_network_comes_with_an_unfinished_task_and_goes_with_the_last() -> Non
     assert set(told) == {"task/task1"}
 
 
+def test_of_a_network_that_each_node_makes_for_itself_only_the_network_is_told() -> None:
+    own = Network(NET, NetworkSpec(NET, driver="bridge"))
+    placed = msgspec.structs.replace(task(1, 0), networks=(TaskNetwork(NET, ""),))
+    world = World(node(0, attached=()), node(1, attached=()), own, service(), placed)
+    assert world.open(0)["network/net"] == NetworkItem(world.store.all(Kind.NETWORK)[0], "")
+    assert set(world.told[NODES[0]]) == {"network/net", "task/task1"}
+    assert world.open(1) == {}
+
+
 def test_every_node_takes_part_in_the_ingress_network() -> None:
     world = World(node(0), node(1))
     assert world.open(1) == {}

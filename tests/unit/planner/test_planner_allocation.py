@@ -71,6 +71,21 @@ def test_a_network_gets_nothing_of_one_whose_last_tasks_still_stop() -> None:
     assert (later.subnet, later.vni) == (before.subnet, before.vni)
 
 
+def test_a_network_that_each_node_makes_for_itself_has_no_addresses_and_may_go_before_its_tasks() -> None:
+    world = World(nodes=1)
+    world.network("own", driver="bridge")
+    world.service("web", networks=["own"])
+    world.run()
+    (task,) = world.running("web")
+    assert [(n.network_id, n.address) for n in task.networks] == [("own", "")]
+    assert (world.get_network("own").subnet, world.get_network("own").vni, world.get_node("n1").attachments) == ("", 0, ())
+    world.remove("web")
+    world.commit(deleted(world.get_network("own")))
+    world.network("new")
+    world.settle()
+    assert world.get_network("new").subnet == "10.0.0.0/24"
+
+
 def test_a_node_gets_its_balancer_address_on_a_user_network_with_its_first_task_there() -> None:
     world = World(nodes=2)
     world.network("mynet")
