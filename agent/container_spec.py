@@ -25,6 +25,7 @@ ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104
 MAX_SIGNAL_NUMBER: Final = (1 << 31) - 1
 LAST_SIGNAL: Final = 64
 DEFAULT_PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+RESOLVED_STUB: Final = "127.0.0.53"
 PUBLIC_RESOLVERS: Final = ("8.8.8.8", "8.8.4.4")
 ALL_CAPABILITIES: Final = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE",
@@ -121,6 +122,12 @@ def resolv_file(host_text: str, host: HostConfig, resolver: str = "") -> str:
     if options:
         lines.append("options " + " ".join(options))
     return "\n".join(lines) + "\n"
+
+
+def names_stub_only(host_text: str) -> bool:
+    """Whether the host's only server is systemd-resolved's stub."""
+    servers = [words[1] for line in host_text.splitlines() if len(words := line.split()) > 1 and words[0] == "nameserver"]
+    return servers == [RESOLVED_STUB]
 
 
 def _is_loopback(server: str) -> bool:

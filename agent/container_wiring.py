@@ -26,6 +26,8 @@ from netfabric.ports import PROTOCOLS
 from runtime.errors import StartFailed
 
 HOST_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+RESOLVED_CONF: Final = Path("/run/systemd/resolve/resolv.conf")
+"""Where systemd-resolved, as on Ubuntu, has the servers behind its stub, which a container does not reach. Source: moby's resolvconf.Path."""
 HOST_HOSTS: Final = Path("/etc/hosts")
 CONTAINER: Final = "container:"
 replace = msgspec.structs.replace
@@ -178,6 +180,8 @@ class Wiring:
 
     def _resolv(self, record: Record) -> str:
         text = _text(HOST_RESOLV_CONF)
+        if container_spec.names_stub_only(text):
+            text = _text(RESOLVED_CONF) or text
         own = record.host.dns or record.host.dns_search or record.host.dns_options
         if record.host.network_mode == "host" and not own:
             return text

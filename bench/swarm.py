@@ -48,10 +48,21 @@ def measure(report: Report, runs: int) -> None:
             for pid, _ in one.ends:
                 stack.enter_context(_inside(pid, sys.executable, "-I", "-c", mesh.SERVER))
             stack.enter_context(_inside(one.ends[1][0], "iperf3", "-s"))
-        time.sleep(3)  # until they listen
+        for one in swarms.values():
+            _wait_serving(one)
         for number in range(runs * TURNS + 1):  # the first is a warm-up
             for name, one in swarms.items():
                 _turn(Report("warm-up") if not number else report, name, one)
+
+
+def _wait_serving(one: Swarm) -> None:
+    """Until both servers listen, and the one for throughput: in a guest an interpreter needs many seconds to start."""
+    for pid, port in ((one.ends[0][0], 80), (one.ends[1][0], 80), (one.ends[1][0], 5201)):
+        end = time.monotonic() + PATIENCE_S
+        while f":{port:04X} " not in "".join(Path(f"/proc/{pid}/net/{table}").read_text() for table in ("tcp", "tcp6")):
+            if time.monotonic() > end:
+                raise RuntimeError(f"nothing listens on port {port} of {one.ends}")
+            time.sleep(0.5)
 
 
 def _turn(report: Report, name: str, one: Swarm) -> None:

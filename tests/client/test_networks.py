@@ -127,3 +127,19 @@ def test_prune_takes_what_is_old_enough_and_no_configuration(lab: Lab, program: 
     assert (refused.returncode, "garbage" in refused.stderr) == (1, True)
     assert lab.ok(MANAGER, program, "network", "prune", "-f", *mine).split()[-1] == young
     lab.ok(MANAGER, program, "network", "inspect", kept)
+
+
+def test_behind_systemd_resolveds_stub_containers_get_the_servers_that_it_asks(lab: Lab, program: str) -> None:
+    """As on Ubuntu: 127.0.0.53 is the node's own, and nobody's in a container."""
+    prepare = (
+        "mkdir -p /run/systemd/resolve && echo nameserver 192.0.2.53 >/run/systemd/resolve/resolv.conf && "
+        "echo nameserver 127.0.0.53 >/run/stub.conf && mount --bind /run/stub.conf /etc/resolv.conf"
+    )
+    lab.ok(MANAGER, "sh", "-c", prepare)
+    try:
+        for network in ("bridge", "host"):
+            told = lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "cat", "/etc/resolv.conf")
+            assert told == "nameserver 192.0.2.53\n", network
+    finally:
+        lab.ok(MANAGER, "umount", "/etc/resolv.conf")
+        lab.ok(MANAGER, "rm", "-r", "/run/systemd", "/run/stub.conf")

@@ -47,6 +47,8 @@ def test_an_own_entrypoint_drops_the_images_command() -> None:
 
 def test_a_loopback_resolver_of_the_host_is_not_handed_down() -> None:
     assert cs.resolv_file("nameserver 127.0.0.53\nsearch lan\n", HostConfig()) == "search lan\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+    assert cs.names_stub_only("nameserver 127.0.0.53\noptions edns0 trust-ad\n")
+    assert not cs.names_stub_only("nameserver 127.0.0.53\nnameserver 10.1.1.1\n")
     assert cs.resolv_file("nameserver 10.1.1.1\n", HostConfig(dns=("9.9.9.9",), dns_search=(".",))) == "nameserver 9.9.9.9\n"
 
 
