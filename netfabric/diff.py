@@ -84,10 +84,14 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Transact:
-    """One nftables transaction."""
+    """One nftables transaction. Where it does no more than give the chains of some services, in the table of this `family`, other servers, those are
+    `repicked`.
+    """
 
     namespace: str
     commands: str
+    repicked: tuple[nftables.Chain, ...] = ()
+    family: str = ""
 
 
 Operation = CreateNamespace | RemoveNamespace | Put | Change | Drop | Transact
@@ -207,8 +211,8 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
             old = seen[link.name]
             if old is not link and old != link:
                 yield Change(name, old, link)
-    yield from _standing(name, wanted.addresses, [a for a in before.addresses if a.link not in lost])
-    yield from _standing(name, wanted.routes, [r for r in before.routes if r.link not in lost])
+    yield from _standing(name, wanted.addresses, tuple(a for a in before.addresses if a.link not in lost) if lost else before.addresses)
+    yield from _standing(name, wanted.routes, tuple(r for r in before.routes if r.link not in lost) if lost else before.routes)
     yield from (Drop(name, path) for path in sorted(before.returns - wanted.returns, key=repr))  # its rule outlives its link
     kept_returns = {path for path in before.returns if path.link not in lost}
     yield from (Put(name, path) for path in sorted(wanted.returns - kept_returns, key=repr))
@@ -218,7 +222,10 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
     yield from (Put(name, sysctl) for sysctl in wanted.sysctls if known.get(sysctl.key) != sysctl.value)
     tables, old_tables = ({(t.family, t.name): t for t in some.tables} for some in (wanted, before))
     for table in sorted(tables.keys() | old_tables.keys()):
-        if commands := nftables.changes(old_tables.get(table), tables.get(table)):
+        was, becomes = old_tables.get(table), tables.get(table)
+        if was is not None and becomes is not None and (repicked := nftables.repicked(was, becomes)):
+            yield Transact(name, nftables.refilled(becomes, repicked), repicked, becomes.family)
+        elif commands := nftables.changes(was, becomes):
             yield Transact(name, commands)
     if wanted.timeouts is not None and wanted.timeouts != before.timeouts:
         yield Put(name, wanted.timeouts)
@@ -250,6 +257,8 @@ def _encrypted(name: str, wanted: Namespace, before: Namespace) -> Iterator[Oper
 
 def _standing(name: str, wanted: Sequence[Item], before: Sequence[Item]) -> Iterator[Operation]:
     """Items that are made in order and gone in the opposite one."""
+    if wanted == before:
+        return
     kept = set(wanted)
     yield from (Drop(name, item) for item in reversed(before) if item not in kept)
     there = set(before)

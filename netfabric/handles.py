@@ -7,6 +7,7 @@ of sandboxes holds few descriptors for them between passes (those of Lasting). O
 from __future__ import annotations
 
 import os
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +15,7 @@ from netfabric.netlink import netns
 from netfabric.netlink.kept import Kept
 from netfabric.netlink.messages import NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_XFRM
 from netfabric.netlink.nftables import Nftables
-from netfabric.netlink.socket import NetlinkSocket
+from netfabric.netlink.socket import NetlinkSocket, SyncNetlink
 from netfabric.state import NODE
 
 CONTEXTS_KEPT = 256
@@ -24,21 +25,24 @@ SOCKETS_KEPT = 64
 
 
 class Lasting:
-    """What outlives a pass. The kernel makes who closes an nftables context right after a transaction wait until what that replaced is destroyed (15 ms);
+    """What outlives a pass. The kernel makes who closes a socket right after a transaction of nftables wait until what that replaced is destroyed (15 ms);
     the node's namespace and those of its overlays are spoken to with every container that comes or goes.
     """
 
     def __init__(self) -> None:
         self.contexts = Kept(Nftables, CONTEXTS_KEPT)
         self.routes = Kept(NetlinkSocket, SOCKETS_KEPT)
+        self.transactions = Kept(partial(SyncNetlink, protocol=NETLINK_NETFILTER), SOCKETS_KEPT)
 
     def drop(self, namespace: str) -> None:
         self.contexts.drop(namespace)
         self.routes.drop(namespace)
+        self.transactions.drop(namespace)
 
     def close(self) -> None:
         self.contexts.close()
         self.routes.close()
+        self.transactions.close()
 
 
 class Handles:
@@ -130,6 +134,10 @@ class Handles:
     def xfrm(self, namespace: str) -> NetlinkSocket:
         """The namespace's IPsec netlink socket. Raises OSError, also where the kernel has no IPsec."""
         return self._socket(namespace, NETLINK_XFRM)
+
+    def transactions(self, namespace: str) -> SyncNetlink:
+        """The socket for transactions of the namespace's nftables. Raises OSError."""
+        return self._lasting.transactions.of(namespace, self.descriptor(namespace))
 
     def nftables(self, namespace: str) -> Nftables:
         """Raises OSError."""

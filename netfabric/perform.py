@@ -30,6 +30,7 @@ from netfabric.netlink import messages, netns, sysctls, xfrm
 from netfabric.netlink.conntrack import deletions, dump_connections
 from netfabric.netlink.exchange import NetlinkError
 from netfabric.netlink.messages import Message
+from netfabric.netlink.nfmessages import PICKED_MAX, begin, end, picking
 from netfabric.netlink.nftables import NftablesError
 from netfabric.netlink.recorded import carry_out, recorded
 from netfabric.netlink.socket import SyncNetlink
@@ -162,7 +163,7 @@ async def _transact(kernel: Kernel, handles: Handles, namespace: str, batch: lis
     failed = []
     for operation in batch:
         assert isinstance(operation, Transact)
-        if operation.commands in ALWAYS_THE_SAME and _replayed(handles.descriptor(namespace), operation.commands):
+        if _by_messages(handles, operation):
             continue
         try:
             handles.nftables(namespace).run(operation.commands)
@@ -171,15 +172,20 @@ async def _transact(kernel: Kernel, handles: Handles, namespace: str, batch: lis
     return failed
 
 
-def _replayed(namespace: int, commands: str) -> bool:
-    """Whether these commands could be carried out as they were recorded: in a namespace without a table of that name they can."""
+def _by_messages(handles: Handles, operation: Transact) -> bool:
+    """Carries out what is done often without libnftables. Where it could not be, nothing of it is done: a table of that name is there, or is not."""
+    namespace = operation.namespace
     try:
-        messages = recorded(commands)
-        if messages:
-            carry_out(namespace, messages)
+        if operation.commands in ALWAYS_THE_SAME and (messages := recorded(operation.commands)):
+            carry_out(handles.descriptor(namespace), messages)
+            return True
+        picks = {chain.name: (chain.pick.addresses, chain.pick.seed) for chain in operation.repicked if chain.pick is not None}
+        if picks and sum(len(addresses) for addresses, _ in picks.values()) <= PICKED_MAX:
+            handles.transactions(namespace).transact(begin(), picking(operation.family, TABLE, picks), end())
+            return True
     except (NetlinkError, NftablesError):
         return False
-    return bool(messages)
+    return False
 
 
 async def _sysctl(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:

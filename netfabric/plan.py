@@ -20,7 +20,7 @@ from netfabric.firewall import resolver
 from netfabric.firewall.nftables import Table
 from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
 from netfabric.ingress import ipvs, nft
-from netfabric.ingress.vips import on_ipv6, source_chain, virtual_addresses
+from netfabric.ingress.vips import SERVICES_KEPT, on_ipv6, source_chain
 from netfabric.links.veth import ADDRESSES_KEPT, mac_of
 from netfabric.state import (
     NODE,
@@ -397,7 +397,7 @@ def _balancer(
     base = _sandbox(kinds)
     subnet, subnet6 = subnets
     own, own6 = plain(kinds[0][0].address), plain(kinds[0][0].address6)
-    aliases = tuple(Address("eth0", cidr) for cidr in virtual_addresses(balancers))
+    aliases = itertools.chain.from_iterable(map(_aliases, balancers))
     by_ipvs = balancing is Balancing.IPVS
     backend = ipvs if by_ipvs else nft
     tables = [backend.balancer_table(balancers, source_chain(balancers, subnet, own, local_sources))]
@@ -415,7 +415,14 @@ def _balancer(
     )
 
 
-@lru_cache(maxsize=nft.SERVICES_KEPT)
+@lru_cache(maxsize=SERVICES_KEPT)
+def _aliases(balancer: Balancer) -> tuple[Address, ...]:
+    """What the sandbox's eth0 has besides its own addresses."""
+    own = (f"{balancer.virtual_ip}/32",) if balancer.virtual_ip else ()
+    return tuple(Address("eth0", cidr) for cidr in (*own, *((f"{balancer.virtual_ip6}/128",) if balancer.virtual_ip6 else ())))
+
+
+@lru_cache(maxsize=SERVICES_KEPT)
 def _targets(balancer: Balancer) -> frozenset[Target]:
     return frozenset(Target(address) for server in balancer.backends for address in (server.address, server.address6) if address)
 

@@ -7,19 +7,28 @@ again, those of other chains go on. Source: nft(8).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """How a rule picks a server: by turns, or with a seed by the hash of the client's address."""
+
+    addresses: tuple[str, ...]
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
     """`hook` is the text of a base chain ("type nat hook prerouting priority dstnat; policy accept;"), empty for
-    one that is jumped to.
+    one that is jumped to. `pick` says what the only rule of a service's chain says, for who need not read its text.
     """
 
     name: str
     rules: tuple[str, ...] = ()
     hook: str = ""
+    pick: Pick | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,22 @@ def changes(before: Table | None, after: Table | None) -> str:
     if before is None:
         return whole(after)
     return "".join(f"{line}\n" for line in _turned(before, after))
+
+
+def repicked(before: Table, after: Table) -> tuple[Chain, ...]:
+    """The chains of services that get other servers, where nothing else changes; empty otherwise."""
+    if len(before.chains) != len(after.chains) or before.maps != after.maps:
+        return ()
+    changed = [(old, new) for old, new in zip(before.chains, after.chains, strict=True) if old is not new and old != new]
+    if any(new.pick is None or (old.name, old.hook) != (new.name, new.hook) for old, new in changed):
+        return ()
+    return tuple(new for _, new in changed)
+
+
+def refilled(table: Table, chains: Sequence[Chain]) -> str:
+    """Commands that replace the rules of these chains of a table."""
+    target = f"{table.family} {table.name}"
+    return "".join(f"flush chain {target} {chain.name}\n" + "".join(f"add rule {target} {chain.name} {rule}\n" for rule in chain.rules) for chain in chains)
 
 
 def _from_nothing(table: Table) -> Iterator[str]:

@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 
-from netfabric.firewall.nftables import Chain, Map, Table
+from netfabric.firewall.nftables import Chain, Map, Pick, Table
 from netfabric.firewall.rules import PREROUTING, TABLE
-from netfabric.ingress.vips import family_of, marking_chain
+from netfabric.ingress.vips import SERVICES_KEPT, family_of, marking_chain
 from netfabric.view import Backend, Balancer
 
 SERVICES = "services"
@@ -26,42 +26,38 @@ AFFINITY_SLOTS = 256
 """Into how many groups clients are hashed where they stay with their server."""
 HASH_SEED = 0x46535459
 """The same on every node, so that a client meets the same server through each of them."""
-SERVICES_KEPT = 4096
-"""Services whose chains are remembered."""
 WEIGHT_SLOTS = 1024
 """Most entries of a service's wheel; heavier weights are scaled down to it."""
 
 
 def balancer_table(balancers: Sequence[Balancer], sources: Chain, family: str = "ip") -> Table:
     """The table of a balancer's sandbox; `sources` is vips.source_chain's, `family` that of all addresses."""
-    chains: list[Chain] = []
-    elements: set[tuple[str, str]] = set()
-    for balancer in balancers:
-        picking = _chain_of(balancer)
-        if picking is not None:
-            chains.append(picking)
-            elements.add((f"{balancer.mark:#x}", f"goto {picking.name}"))
+    served = [one for one in map(_served, balancers) if one is not None]
     marking = marking_chain(balancers, first=("ct state established,related accept",))
     dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
     forward = Chain("FORWARD", ("ct state established,related accept", "meta mark != 0 accept"), ONLY_BALANCED)
-    services = Map(SERVICES, "type mark : verdict;", frozenset(elements))
-    return Table(TABLE, (*chains, marking, dispatch, sources, forward), (services,), family)
+    services = Map(SERVICES, "type mark : verdict;", frozenset(element for _, element in served))
+    return Table(TABLE, (*(chain for chain, _ in served), marking, dispatch, sources, forward), (services,), family)
 
 
 @lru_cache(maxsize=SERVICES_KEPT)
-def _chain_of(balancer: Balancer) -> Chain | None:
-    """A service's own chain; None when there is no server to pick. Made once: a change of one service leaves the others' alone."""
+def _served(balancer: Balancer) -> tuple[Chain, tuple[str, str]] | None:
+    """A service's own chain, and the map's element that leads there; None when there is no server to pick."""
     picked = ring(balancer.backends) if balancer.affinity else wheel(balancer.backends)
-    return Chain(service_chain(balancer.mark), (_pick(picked, affinity=balancer.affinity),)) if picked else None
+    if not picked:
+        return None
+    name, pick = service_chain(balancer.mark), Pick(picked, HASH_SEED if balancer.affinity else None)
+    return Chain(name, (_rule(pick),), pick=pick), (f"{balancer.mark:#x}", f"goto {name}")
 
 
 def service_chain(mark: int) -> str:
     return f"FWM-{mark}"
 
 
-def _pick(addresses: Sequence[str], *, affinity: bool) -> str:
-    chosen = f"jhash {family_of(addresses[0])} saddr mod {len(addresses)} seed {HASH_SEED:#x}" if affinity else f"numgen inc mod {len(addresses)}"
-    servers = ", ".join(f"{slot} : {address}" for slot, address in enumerate(addresses))
+def _rule(pick: Pick) -> str:
+    count = len(pick.addresses)
+    chosen = f"numgen inc mod {count}" if pick.seed is None else f"jhash {family_of(pick.addresses[0])} saddr mod {count} seed {pick.seed:#x}"
+    servers = ", ".join(f"{slot} : {address}" for slot, address in enumerate(pick.addresses))
     return f"counter dnat to {chosen} map {{ {servers} }}"
 
 

@@ -11,28 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from itertools import chain
+from typing import Final
 
 from netfabric.firewall.nftables import Chain
 from netfabric.view import Backend, Balancer
 
+SERVICES_KEPT: Final = 4096
+"""Services of which is remembered what was made of them: a change of one leaves the others alone."""
 MARKING = Chain("MARK", hook="type filter hook prerouting priority mangle; policy accept;")
 SOURCE = Chain("POSTROUTING", hook="type nat hook postrouting priority srcnat; policy accept;")
 
 
-def virtual_addresses(balancers: Sequence[Balancer]) -> tuple[str, ...]:
-    """The addresses that the sandbox's eth0 has besides its own, in CIDR form."""
-    own = (f"{b.virtual_ip}/32" for b in balancers if b.virtual_ip)
-    own6 = (f"{b.virtual_ip6}/128" for b in balancers if b.virtual_ip6)
-    return tuple(dict.fromkeys((*own, *own6)))
-
-
 def on_ipv6(balancers: Iterable[Balancer]) -> tuple[Balancer, ...]:
     """The same services by their IPv6 addresses alone; ports are published on the ingress network, which has none of those."""
-    return tuple(
-        replace(b, virtual_ip=b.virtual_ip6, backends=tuple(Backend(s.address6, s.weight) for s in b.backends if s.address6), ports=())
-        for b in balancers
-        if b.virtual_ip6
-    )
+    return tuple(_on_ipv6(b) for b in balancers if b.virtual_ip6)
+
+
+@lru_cache(maxsize=SERVICES_KEPT)
+def _on_ipv6(balancer: Balancer) -> Balancer:
+    backends = tuple(Backend(s.address6, s.weight) for s in balancer.backends if s.address6)
+    return replace(balancer, virtual_ip=balancer.virtual_ip6, backends=backends, ports=())
 
 
 def family_of(address: str) -> str:
@@ -42,9 +42,19 @@ def family_of(address: str) -> str:
 
 def marking_chain(balancers: Sequence[Balancer], *, first: Sequence[str] = ()) -> Chain:
     """Marks packets by published port, then by virtual address. `first` are the backend's own rules before them."""
-    by_port = (f"{p.protocol} dport {p.published} counter {_mark(b)}" for b in balancers for p in b.ports)
-    by_address = (f"{family_of(b.virtual_ip)} daddr {b.virtual_ip} counter {_mark(b)}" for b in balancers if b.virtual_ip)
+    marks = [_marks(b) for b in balancers]
+    by_port = chain.from_iterable(ports for ports, _ in marks)
+    by_address = chain.from_iterable(addresses for _, addresses in marks)
     return Chain(MARKING.name, (*first, *by_port, *by_address), MARKING.hook)
+
+
+@lru_cache(maxsize=SERVICES_KEPT)
+def _marks(balancer: Balancer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The rules that mark a service's packets, by its ports and by its address."""
+    mark = f"meta mark set {balancer.mark:#x}"
+    address = balancer.virtual_ip
+    by_port = tuple(f"{p.protocol} dport {p.published} counter {mark}" for p in balancer.ports)
+    return by_port, (f"{family_of(address)} daddr {address} counter {mark}",) if address else ()
 
 
 def source_chain(balancers: Sequence[Balancer], subnet: str, own_address: str, local_sources: Sequence[str]) -> Chain:
@@ -60,7 +70,3 @@ def source_chain(balancers: Sequence[Balancer], subnet: str, own_address: str, l
     hidden = sorted({(p.protocol, p.published) for b in balancers for p in b.ports if p.masquerade})
     by_port = (f"{balanced} {protocol} dport {port} {translated}" for protocol, port in hidden)
     return Chain(SOURCE.name, (f"{balanced} ip saddr {{ {', '.join(local_sources)} }} {translated}", *by_port), SOURCE.hook)
-
-
-def _mark(balancer: Balancer) -> str:
-    return f"meta mark set {balancer.mark:#x}"

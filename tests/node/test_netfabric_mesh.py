@@ -376,6 +376,19 @@ def test_nothing_deviates_after_an_application(world: w.World, protocol: str) ->
     run(world, story)
 
 
+def test_nothing_deviates_after_servers_have_come_and_gone(world: w.World) -> None:
+    async def story(_: dict[str, int]) -> None:
+        for affinity in (False, True):
+            for draining in ((), (A.id,), ()):
+                for node, fabric in world.fabrics.items():
+                    view = w.with_ipv6(w.view(node, TASKS, draining=draining))
+                    view = published_as(view, affinity=True) if affinity else view
+                    await fabric.reconcile(view)
+                    assert await fabric.difference(view) == ()
+
+    run(world, story)
+
+
 def test_an_unpublished_port_is_refused_and_free_again(world: w.World) -> None:
     async def story(_: dict[str, int]) -> None:
         with w.stream_socket(world.nodes[3]) as taken:

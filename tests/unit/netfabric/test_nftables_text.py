@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netfabric.firewall.nftables import Chain, Map, Table, blocks, changes, recognised, whole
+from netfabric.firewall.nftables import Chain, Map, Pick, Table, blocks, changes, recognised, refilled, repicked, whole
 
 BASE = Chain("PREROUTING", ("jump A",), "type nat hook prerouting priority dstnat; policy accept;")
 TABLE = Table("t", (Chain("A", ("counter accept",)), BASE))
@@ -114,3 +114,22 @@ def test_a_lost_rule_a_foreign_chain_and_another_element_are_mended() -> None:
         "add rule ip t A counter accept",
         "add element ip t m { 0x100 : goto A }",
     ]
+
+
+def picked(*addresses: str) -> Chain:
+    return Chain("FWM-256", (f"counter dnat to {' or '.join(addresses)}",), pick=Pick(addresses))
+
+
+def test_services_that_only_get_other_servers_are_told() -> None:
+    before, after = Table("t", (picked("10.0.0.1", "10.0.0.2"), BASE)), Table("t", (picked("10.0.0.1"), BASE))
+    assert repicked(before, after) == (picked("10.0.0.1"),)
+    assert refilled(after, repicked(before, after)) == changes(before, after)
+
+
+def test_with_any_other_change_none_are() -> None:
+    before, after = picked("10.0.0.1"), picked("10.0.0.2")
+    vmap = Map("m", "type mark : verdict;")
+    assert repicked(Table("t", (before, BASE)), Table("t", (after, Chain("PREROUTING", ("jump B",), BASE.hook)))) == ()
+    assert repicked(Table("t", (before,)), Table("t", (after, BASE))) == ()
+    assert repicked(Table("t", (before,)), Table("t", (after,), (vmap,))) == ()
+    assert repicked(Table("t", (before,)), Table("t", (before,))) == ()
