@@ -7,9 +7,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from tests import leftovers
 from tests.driver import OCTET, OWN_SUBNET, SUBNET, Lab
@@ -17,6 +19,17 @@ from tests.labs import standing
 
 settings.register_profile("festoon", deadline=None)
 settings.load_profile("festoon")
+
+
+class _ByFile(LoadScopeScheduling):
+    """Two processes share the files of tests (`./check`): fixtures of a file are made once, and there is one guest at a time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "guests" if nodeid.startswith(("tests/guest/", "tests/vm/")) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByFile(config, log)
 
 
 def _need(*programs: str) -> None:

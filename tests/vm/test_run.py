@@ -66,6 +66,45 @@ def test_cgroups_are_as_asked_for(layout: str, shown: str) -> None:
     assert (layout == "v2") == ("cgroup2 /sys/fs/cgroup" in done.stdout.splitlines())
 
 
+ON_A_HYBRID_HOST = r"""
+set -eu
+export DIR=/tmp/hybrid PATH="$BIN:$PATH" DOCKER_HOST=unix:///tmp/hybrid/run/festoon.sock
+mkdir "$DIR"
+ip link set lo up
+mkfifo "$DIR/ready"
+festoond --root "$DIR/root" --run "$DIR/run" --ready-fd 9 9>"$DIR/ready" 2>"$DIR/log" &
+node=$!
+read -r line <"$DIR/ready"
+tar -C / -c bin/busybox | festoon import - bb:1 >/dev/null
+status=0
+festoon run --name eater --network none -m 16m --memory-swap 16m bb:1 /bin/busybox tail /dev/zero || status=$?
+echo "eater: $status $(festoon inspect -f '{{.State.OOMKilled}}' eater)"
+festoon run -d --name box --network none -m 64m --cpus 0.5 --pids-limit 20 bb:1 /bin/busybox sleep 1000 >/dev/null
+pid=$(festoon inspect -f '{{.State.Pid}}' box)
+group=$(sed -n s/^.*:memory://p /proc/$pid/cgroup)
+test "$(sed -n s/^0:://p /proc/$pid/cgroup)" = "$group"
+cd /sys/fs/cgroup
+echo "limits: $(cat memory$group/memory.limit_in_bytes pids$group/pids.max cpu$group/cpu.cfs_quota_us | tr '\n' ' ')"
+festoon pause box >/dev/null
+echo "paused: $(cat freezer$group/freezer.state)"
+festoon unpause box >/dev/null
+echo "stats: $(festoon stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' box | cut -d/ -f2)"
+festoon rm -f box eater >/dev/null
+kill $node
+wait $node
+echo "left: $(find /sys/fs/cgroup -path '*festoon*' -type d)"
+"""
+
+
+def test_on_a_hybrid_host_limits_are_cgroup_v1_s_and_nothing_of_them_stays() -> None:
+    """Cgroup v1 with its controllers, and cgroup v2 beside it without any."""
+    done = vm("run", "--cgroup", "hybrid", "--", "env", f"BIN={Path(sys.executable).parent}", "bash", "-c", ON_A_HYBRID_HOST)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.strip() for line in done.stdout.splitlines()] == [
+        "eater: 137 true", f"limits: {64 << 20} 20 50000", "paused: FROZEN", "stats:  64MiB 1", "left:",
+    ]  # fmt: skip
+
+
 def test_a_killed_driver_leaves_nothing_behind() -> None:
     driver = subprocess.Popen([sys.executable, "-m", "vm", "run", "--", "sleep", "1000"], cwd=ROOT, stdin=subprocess.DEVNULL)
     children = until(lambda: len(found := guests_of(driver.pid)) == 2 and found)
