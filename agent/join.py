@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cluster.identity import certificates, keys, tls, tokens
 from cluster.identity.folder import Credentials
 from cluster.model.errors import NO_LEADER, InvalidArgument, NotLeader, Unavailable
+from cluster.model.specs import Pairs
 from cluster.wire.calls import IssueCertificate, IssuedCertificate, Nothing, Text
 from cluster.wire.peer import connect
 from cluster.wire.redirect import ask_leader
@@ -17,6 +18,7 @@ class JoinRequest:
     token: str
     availability: str
     hostname: str
+    labels: Pairs = ()
 
 
 async def request_certificate(remotes: tuple[str, ...], request: JoinRequest) -> tuple[IssuedCertificate, Credentials]:
@@ -43,6 +45,6 @@ async def _ask(remote: str, digest: bytes, request: JoinRequest) -> tuple[Issued
         raise InvalidArgument(f"remote CA does not match fingerprint. Expected: {digest.hex()}")
     key = keys.new_key()
     async with connect(remote, tls.client_context("", "", root.text)) as peer:
-        asked = IssueCertificate(certificates.make_csr(key), request.token, request.availability, request.hostname)
+        asked = IssueCertificate(certificates.make_csr(key), request.token, request.availability, request.hostname, request.labels)
         issued: IssuedCertificate = await peer.call("ca.issue", asked)
     return issued, Credentials(issued.certificate_pem, key, issued.root_ca_pem)

@@ -34,7 +34,7 @@ from cluster.model.assignments import SessionState
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
 from cluster.model.objects import Node, NodeDescription
-from cluster.model.specs import ClusterSpec
+from cluster.model.specs import ClusterSpec, Pairs
 from cluster.wire import versions
 from cluster.wire.calls import Attach, Attached, Describe, KeepAttachments, Nothing, Objects, Query, Text
 from cluster.wire.peer import Caller, Handler
@@ -83,6 +83,7 @@ class JoinOptions:
     advertise_address: str = ""
     data_path_address: str = ""
     availability: str = "active"
+    labels: Pairs = ()  # that the cluster's node begins with
 
 
 class Membership:
@@ -218,7 +219,8 @@ class Membership:
         data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
         self._busy = True
         try:
-            issued, credentials = await request_certificate(remotes, JoinRequest(options.token, options.availability, self._description.hostname))
+            request = JoinRequest(options.token, options.availability, self._description.hostname, options.labels)
+            issued, credentials = await request_certificate(remotes, request)
             identity = Identity(
                 node_id=issued.node_id, cluster_id=issued.cluster_id, role=issued.role, managers=remotes, advertise_address=host,
                 manager_address=f"{host}:{port}", listen_address=options.listen_address, data_path_address=data_path,

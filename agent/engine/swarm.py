@@ -62,6 +62,7 @@ async def join(call: Call) -> Response:
             advertise_address=fields.text("AdvertiseAddr"),
             data_path_address=fields.text("DataPathAddr"),
             availability=availability_of(fields.text("Availability") or "active").value,
+            labels=fields.pairs("Labels"),
         )
     )
     return Response(200)

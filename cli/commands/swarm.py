@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from cli import service_fields
 from cli.address_flags import LISTEN_ADDRESS, SUBNETS
 from cli.api import Api
 from cli.commands.swarm_lock import show_key
 from cli.failures import CliFailure
-from cli.flags import DURATION, EXTERNAL_CA, INT, UINT, option, options, switch
+from cli.flags import DURATION, EXTERNAL_CA, INT, UINT, FlagType, option, options, switch
 from cli.usage import Group, HelpWanted, command
 from cluster.model import reserved_labels
 
 NO_EXTERNAL_CA: Final = "external certificate authorities are not supported: Festoon's managers sign certificates themselves"
 DEFAULT_LISTEN: Final = "0.0.0.0:2377"
+LABEL: Final = FlagType("list", service_fields.parse_label)
 _HOURS_NS: Final = 3600 * 10**9
 
 swarm = Group(
@@ -79,6 +81,7 @@ def init(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @option("--advertise-addr", help='Advertised address (format: "<ip|interface>[:port]")', default="")
 @option("--availability", help='Availability of the node ("active", "pause", "drain")', default="active")
 @option("--data-path-addr", help='Address or interface to use for data path traffic (format: "<ip|interface>")', default="")
+@options("--label", help="Labels that the node begins with (key=value)", type=LABEL)
 @option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', type=LISTEN_ADDRESS, default=DEFAULT_LISTEN)
 @option("--token", help="Token for entry into the swarm", default="")
 def join(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
@@ -91,6 +94,7 @@ def join(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
             "RemoteAddrs": [arguments[0]],
             "JoinToken": flags["token"],
             "Availability": _availability(flags["availability"]),
+            **({"Labels": service_fields.pairs(flags["label"])} if flags["label"] else {}),
         },
     )
     manager = api.get("/info").get("Swarm", {}).get("ControlAvailable")

@@ -15,7 +15,7 @@ import msgspec
 from cluster.model.assignments import SessionMessage
 from cluster.model.changes import Kind
 from cluster.model.objects import Cluster, Config, Network, Node, NodeDescription, Secret, Service, Task, TaskStatus
-from cluster.model.specs import ClusterSpec, DependencySpec, NetworkSpec, NodeSpec, ServiceSpec
+from cluster.model.specs import ClusterSpec, DependencySpec, NetworkSpec, NodeSpec, Pairs, ServiceSpec
 from cluster.wire import versions
 
 
@@ -47,6 +47,7 @@ class IssueCertificate(Body, frozen=True):
     token: str = ""
     availability: str = "active"
     hostname: str = ""
+    labels: Pairs = ()  # that the new node begins with
 
 
 class IssuedCertificate(Body, frozen=True):

@@ -26,6 +26,8 @@ from cluster.wire.calls import IssueCertificate, IssuedCertificate
 from manager.ca import rotation
 
 FIRST_RAFT_ID: Final = 1
+LABELS_MAX: Final = 100
+"""Of a node that joins: whoever has the token sends them."""
 JOIN_REFUSED: Final = "A valid join token is necessary to join this cluster"
 
 
@@ -133,6 +135,8 @@ def join(cluster: Cluster, request: IssueCertificate, now_ns: int, rng: Random) 
     cluster's, InvalidArgument otherwise.
     """
     role = role_of_token(cluster, request.token)
+    if len(request.labels) > LABELS_MAX:
+        raise InvalidArgument(f"invalid labels: a node begins with {LABELS_MAX} at most")
     try:
         availability = Availability(request.availability)
     except ValueError as error:
@@ -142,7 +146,7 @@ def join(cluster: Cluster, request: IssueCertificate, now_ns: int, rng: Random) 
     certificate_pem = _certificate(cluster, request.csr_pem, node_id, role, now_ns)
     node = Node(
         node_id,
-        NodeSpec(role=role, availability=availability),
+        NodeSpec(labels=request.labels, role=role, availability=availability),
         Meta(created_at_ns=now_ns, updated_at_ns=now_ns),
         NodeDescription(hostname=request.hostname),
         role=role,

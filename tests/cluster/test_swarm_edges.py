@@ -33,7 +33,10 @@ def test_init_finds_its_address_and_leaves_nothing_when_it_leaves(make_lab: Call
     lab.ok(WORKER1, "festoon", "swarm", "join", "--token", token, f"{OWN_SUBNET}.10:2377")
     assert lab.ok(WORKER1, "festoon", "swarm", "leave") == "Node left the swarm.\n"
     assert until(lambda: "Down" in lab.ok(MANAGER, "festoon", "node", "ls"))
-    lab.ok(WORKER1, "festoon", "swarm", "join", "--token", token, f"{OWN_SUBNET}.10:2377")
+    lab.ok(WORKER1, "festoon", "swarm", "join", "--label", "zone=a", "--label", "fast", "--token", token, f"{OWN_SUBNET}.10:2377")
+    assert "map[fast: zone:a]" in lab.ok(
+        MANAGER, "sh", "-c", "festoon node inspect -f '{{.Spec.Labels}}' $(festoon node ls -q)"
+    )
     lab.ok(MANAGER, "festoon", "swarm", "leave", "--force")
     assert "Swarm: inactive" in lab.ok(MANAGER, "festoon", "info")
     assert lab.ok(MANAGER, "sh", "-c", "ls /var/lib/festoon/raft 2>/dev/null || true") == ""

@@ -68,11 +68,12 @@ def test_a_certificate_holds_from_an_hour_ago_for_as_long_as_the_spec_says() -> 
 def test_a_join_token_gives_its_role(role: Role) -> None:
     cluster = a_cluster().cluster
     token = getattr(cluster.join_tokens, role.value)
-    issued = authority.join(cluster, IssueCertificate(csr(), token, "drain", "w1"), NOW_NS, Random(2))
+    issued = authority.join(cluster, IssueCertificate(csr(), token, "drain", "w1", (("zone", "a"),)), NOW_NS, Random(2))
     (change,) = issued.changes
     node = change.after
     assert isinstance(node, Node)
     assert (node.role, node.spec.role, node.spec.availability) == (role, role, Availability.DRAIN)
+    assert node.spec.labels == (("zone", "a"),)
     assert (node.description.hostname, node.certificate_pem) == ("w1", issued.answer.certificate_pem)
     assert certificates.subject_of(issued.answer.certificate_pem).role is role
     assert issued.answer.root_ca_pem == cluster.root_ca_pem
@@ -86,10 +87,13 @@ def test_a_join_without_a_token_of_this_cluster_is_refused() -> None:
             authority.join(cluster, IssueCertificate(csr(), token), NOW_NS, Random(2))
 
 
-@pytest.mark.parametrize(("request_pem", "availability"), [("no request", "active"), (None, "sometimes")])
-def test_a_join_that_makes_no_sense_is_refused(request_pem: str | None, availability: str) -> None:
+MANY = tuple((f"label{number}", "") for number in range(authority.LABELS_MAX + 1))
+
+
+@pytest.mark.parametrize(("request_pem", "availability", "labels"), [("no request", "active", ()), (None, "sometimes", ()), (None, "active", MANY)])
+def test_a_join_that_makes_no_sense_is_refused(request_pem: str | None, availability: str, labels: tuple[tuple[str, str], ...]) -> None:
     cluster = a_cluster().cluster
-    request = IssueCertificate(request_pem or csr(), cluster.join_tokens.worker, availability)
+    request = IssueCertificate(request_pem or csr(), cluster.join_tokens.worker, availability, labels=labels)
     with pytest.raises(InvalidArgument):
         authority.join(cluster, request, NOW_NS, Random(2))
 
