@@ -57,6 +57,8 @@ class Attachments:
         item = self._assigned.get(wish.network)
         if item is not None and (wish.assigned or "/" in wish.address):
             return Wanted(wish, item)
+        if wish.assigned:  # it is gone, and its task is about to go
+            raise NotFound(f"network {wish.network} not found")
         try:
             local = self._locals.find(wish.network)
         except NotFound:

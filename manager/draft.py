@@ -56,6 +56,7 @@ class Draft:
         self.looked: dict[ServiceId, list[SlotKey]] = {}  # slots that this plan has looked at
         self.moved: dict[ServiceId, None] = {}  # services that this plan changes, or tasks of theirs
         self.tried: list[TaskId] = []  # tasks that had waited, for which this plan has looked for a node
+        self.owed: dict[NetworkId, dict[NodeId, None]] = {}  # nodes whose load balancers get an address when the tasks of this plan have theirs
         self.unattached: dict[NodeId, None] = {}  # nodes for whose load balancers no address is left
         self.limit_bytes = PLAN_BYTES
         self._explained = 0

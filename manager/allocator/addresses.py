@@ -114,6 +114,16 @@ class AddressBook:
             return None
         return f"{to_text(number)}/{pool.prefix}"
 
+    def has_free(self, network_id: NetworkId, number: int) -> bool:
+        """Whether so many addresses of this network are not claimed."""
+        pool, used = self._pools.get(network_id), self.used.get(network_id, {})
+        if pool is None:
+            return False
+        size = pool.last - pool.first + 1
+        if size - len(used) - len(pool.reserved) >= number:  # at least so many
+            return True
+        return size - sum(pool.first <= n <= pool.last for n in pool.reserved | used.keys()) >= number
+
     def next_free(self, network_id: NetworkId) -> str | None:
         """The next address of this network in CIDR form, not yet claimed; None when all are taken, or no subnet is
         given yet."""

@@ -160,8 +160,10 @@ def give(draft: Draft, node_id: NodeId, container: ContainerAttachment) -> None:
         address, why = None, "the network has no subnet" if network is not None else f"network {container.network_id} not found"
     elif container.asked:
         address, why = draft.index.addresses.asked(network.id, container.asked), f"address {container.asked} is in use or not of this network"
-    else:
+    elif has_room(draft, node_id, network.id):
         address, why = draft.index.addresses.next_free(network.id), exhausted(network)
+    else:
+        address, why = None, exhausted(network)
     node = draft.index.nodes[node_id]
     given = msgspec.structs.replace(container, address=address or "", refused="" if address else why)
     draft.put(msgspec.structs.replace(node, containers=tuple(given if c.id == container.id else c for c in node.containers)))
@@ -181,6 +183,19 @@ def attach(draft: Draft, node_id: NodeId, network_id: NetworkId) -> None:
         return
     attachment = NodeAttachment(network_id, address)
     draft.put(msgspec.structs.replace(node, attachments=(*node.attachments, attachment)))
+
+
+def has_room(draft: Draft, node_id: NodeId, network_id: NetworkId) -> bool:
+    """Whether one more address can be given on this node, with those of the load balancers that this makes necessary."""
+    owed = draft.owed.get(network_id, {})
+    own = 0 if node_id in owed or node_id in draft.index.attached.get(network_id, ()) else 1
+    return draft.index.addresses.has_free(network_id, 1 + len(owed) + own)
+
+
+def owe(draft: Draft, node_id: NodeId, network_id: NetworkId) -> None:
+    """The node's load balancer needs an address there, when the tasks of this plan have theirs."""
+    if node_id not in draft.index.attached.get(network_id, ()):
+        draft.owed.setdefault(network_id, {})[node_id] = None
 
 
 def exhausted(network: Network) -> str:

@@ -295,7 +295,7 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
     for network_id in group.networks:
         network = index.networks[network_id]
         address = index.addresses.next_free(network_id) if network.subnet else ""
-        if address is None:
+        if address is None or (address and not networks.has_room(draft, node_id, network_id)):
             return networks.exhausted(network)
         attachments.append(TaskNetwork(network_id, address, aliases.get(network_id, ())))
     assigned = msgspec.structs.replace(
@@ -305,6 +305,9 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
         status=TaskStatus(TaskState.ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
     )
     draft.put(assigned)
+    for network in attachments:
+        if network.address:
+            networks.owe(draft, node_id, network.network_id)
     if group.seal is not None:
         group.seal.holders.add(node_id)
     return assigned

@@ -21,3 +21,19 @@ def test_overlays_come_from_the_pool_that_the_swarm_was_made_with(make_lab: Call
     lab.on(MANAGER, "docker", "network", "create", "-d", "overlay", "four")
     lab.ok(MANAGER, "docker", "service", "create", "-d", "--name", "waits", "--network", "four", "busybox", "sleep", "1000")
     assert until(lambda: "could not find an available" in lab.ok(MANAGER, "docker", "service", "ps", "--no-trunc", "--format", "{{.Error}}", "waits"))
+
+
+def test_tasks_wait_for_addresses_and_say_so_instead_of_failing(lab: Lab) -> None:
+    """A task comes to a node only where that node's load balancer has an address, too."""
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--subnet", "10.50.0.0/29", "tiny")
+    try:
+        lab.ok(MANAGER, "docker", "service", "create", "-d", "--name", "full", "--replicas", "8", "--network", "tiny", "busybox", "sleep", "1000")
+        assert until(lambda: len(lab.running("docker", "full")) == 2)
+        rows = lab.rows(MANAGER, "docker", "service", "ps", "--no-trunc", "full")
+        assert {row["CurrentState"].split()[0] for row in rows} == {"Running", "Pending"}
+        assert all("no available IPv4 addresses on this network's address pools: tiny" in row["Error"] for row in rows if row["CurrentState"].startswith("Pending"))
+        lab.ok(MANAGER, "docker", "service", "scale", "-d", "full=1")
+        assert until(lambda: len(lab.running("docker", "full")) == 1)
+    finally:
+        lab.on(MANAGER, "docker", "service", "rm", "full")
+        assert until(lambda: "not found" in lab.on(MANAGER, "docker", "network", "rm", "tiny").stderr)

@@ -280,12 +280,26 @@ def test_a_removed_network_takes_the_balancers_addresses_with_it() -> None:
 
 
 def test_a_load_balancer_that_found_no_address_gets_one_when_one_is_free() -> None:
-    world = World(nodes=1)
-    world.network("tiny", ipam=(IpamConfig("10.7.0.0/29"),))  # five to give: a VIP, four tasks, none for the node
-    world.service("a", replicas=4, networks=["tiny"])
+    world = World(nodes=6)
+    world.network("mesh", ingress=True, ipam=(IpamConfig("10.7.0.0/29"),))  # five to give
+    world.settle()
+    assert [len(world.get_node(f"n{number}").attachments) for number in range(1, 7)] == [1, 1, 1, 1, 1, 0]
+    assert "none is left for the load balancer of node n6" in world.reasons["mesh"].summary
+    world.commit(deleted(world.get_node("n1")))
+    world.settle()
+    assert [a.network_id for a in world.get_node("n6").attachments] == ["mesh"]
+
+
+def test_no_task_is_placed_where_its_nodes_load_balancer_would_get_no_address() -> None:
+    """Five addresses: one is the service's, and each node that gets a task needs one more for itself."""
+    world = World(nodes=3)
+    world.network("tiny", ipam=(IpamConfig("10.50.0.0/29"),))
+    world.service("full", networks=["tiny"], replicas=8)
     world.run()
-    assert world.get_node("n1").attachments == ()
-    assert "none is left for the load balancer of node n1" in world.reasons["tiny"].summary
-    world.scale("a", 3)
-    world.run()
-    assert [a.network_id for a in world.get_node("n1").attachments] == ["tiny"]
+    running = world.running("full")
+    assert len(running) == 2
+    for task in running:
+        assert [a.network_id for a in world.get_node(task.node_id).attachments] == ["tiny"]
+    waiting = [task for task in world.tasks("full") if not task.node_id]
+    assert len(waiting) == 6
+    assert {task.status.err for task in waiting} == {"no available IPv4 addresses on this network's address pools: tiny (tiny)"}
