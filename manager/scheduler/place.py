@@ -305,9 +305,9 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
         status=TaskStatus(TaskState.ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
     )
     draft.put(assigned)
-    for network in attachments:
-        if network.address:
-            networks.owe(draft, node_id, network.network_id)
+    for attachment in attachments:
+        if attachment.address:
+            networks.owe(draft, node_id, attachment.network_id)
     if group.seal is not None:
         group.seal.holders.add(node_id)
     return assigned

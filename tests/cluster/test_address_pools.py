@@ -31,7 +31,8 @@ def test_tasks_wait_for_addresses_and_say_so_instead_of_failing(lab: Lab) -> Non
         assert until(lambda: len(lab.running("docker", "full")) == 2)
         rows = lab.rows(MANAGER, "docker", "service", "ps", "--no-trunc", "full")
         assert {row["CurrentState"].split()[0] for row in rows} == {"Running", "Pending"}
-        assert all("no available IPv4 addresses on this network's address pools: tiny" in row["Error"] for row in rows if row["CurrentState"].startswith("Pending"))
+        said = [row["Error"] for row in rows if row["CurrentState"].startswith("Pending")]
+        assert all("no available IPv4 addresses on this network's address pools: tiny" in words for words in said)
         lab.ok(MANAGER, "docker", "service", "scale", "-d", "full=1")
         assert until(lambda: len(lab.running("docker", "full")) == 1)
     finally:
