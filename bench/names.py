@@ -76,9 +76,9 @@ class Watch:
 def measure(report: Report, runs: int) -> None:
     run(FESTOON, "lab", "up", "--nodes", str(NODES), "--swarm", "--name", LAB, "--subnet", SUBNET)
     try:
-        agents = [pid for pid in members(LAB) if b"-m\0agent" in _cmdline(pid)]
-        engines = [Engine(f"/proc/{pid}/root/run/festoon/festoon.sock") for pid in agents]
-        engines.sort(key=lambda engine: not engine.request("GET", "/info")["Swarm"]["ControlAvailable"])
+        nodes = [(pid, Engine(f"/proc/{pid}/root/run/festoon/festoon.sock")) for pid in members(LAB) if b"-m\0agent" in _cmdline(pid)]
+        nodes.sort(key=lambda node: not node[1].request("GET", "/info")["Swarm"]["ControlAvailable"])
+        engines = [engine for _, engine in nodes]
         manager = engines[0]
         manager.request("POST", "/networks/create", {"Name": "names", "Driver": "overlay"})
         look = {
@@ -96,7 +96,8 @@ def measure(report: Report, runs: int) -> None:
             for _ in range(runs * CHANGES):
                 _changes(report, manager, engines, watches)
             for number in range(PARTITIONS * runs):
-                report.add("names right on the last node after a partition of 30 s (ms)", "festoon", _partition(manager, engines, watches, number))
+                cut, _ = nodes[1 + number % (NODES - 1)]
+                report.add("names right on the last node after a partition of 30 s (ms)", "festoon", _partition(manager, cut, watches))
     finally:
         run(FESTOON, "lab", "down", "--name", LAB)
 
@@ -120,10 +121,8 @@ def _changes(report: Report, manager: Engine, engines: list[Engine], watches: li
     _right(watches, manager)
 
 
-def _partition(manager: Engine, engines: list[Engine], watches: list[Watch], number: int) -> float:
-    """Milliseconds until all are right, the cut-off node's resolver among them, after its tasks have moved."""
-    cut = engines[1 + number % (NODES - 1)]
-    node = _node_of(cut)
+def _partition(manager: Engine, node: int, watches: list[Watch]) -> float:
+    """Milliseconds until all are right, the resolver of the cut-off node (the pid of its process) among them, after its tasks have moved."""
     run("nsenter", f"--net=/proc/{node}/ns/net", "nft", CUT)
     heal = time.monotonic() + PARTITION_S
     before = {task for task, _ in _running(manager)}
@@ -136,15 +135,6 @@ def _partition(manager: Engine, engines: list[Engine], watches: list[Watch], num
     took = (_right(watches, manager) - began) * 1000
     manager.wait_running("look", NODES)
     return took
-
-
-def _node_of(engine: Engine) -> int:
-    """The pid of the node process behind this socket."""
-    info = engine.request("GET", "/info")["Name"]
-    for pid in members(LAB):
-        if b"-m\0agent" in _cmdline(pid) and Engine(f"/proc/{pid}/root/run/festoon/festoon.sock").request("GET", "/info")["Name"] == info:
-            return pid
-    raise AssertionError(info)
 
 
 @contextlib.contextmanager
@@ -193,7 +183,9 @@ def _running(manager: Engine) -> list[tuple[str, str]]:
 
 
 def _settled(manager: Engine, replicas: int) -> None:
+    end = time.monotonic() + PATIENCE_S
     while len(_tasks(manager)) != replicas:
+        assert time.monotonic() < end, f"{len(_tasks(manager))} tasks run, not {replicas}"
         time.sleep(0.01)
 
 
