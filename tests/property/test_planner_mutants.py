@@ -138,7 +138,7 @@ def evictions_are_strictly_lower_and_needed(numbers: list[int]) -> None:
         world.service(name, reservations=Resources(0, (1 + number % 6) * GIB), labels=((PRIORITY, str(priority)),))
         world.settle()
         ran = {id_ for id_, task in before.items() if task.desired_state is TaskState.RUNNING}
-    victims = [t for t in world.tasks() if t.stop_cause.startswith(f"preempted by {name}.") and t.id in ran]
+        victims = [t for t in world.tasks() if t.stop_cause.startswith(f"preempted by {name}.") and t.id in ran]
         assert all(_priority(world, victim) < priority for victim in victims)
         room = NODE_GIB - sum(_gib(t) for t in world.live() if victims and t.node_id == victims[0].node_id and not is_final(t.status.state))
         assert all(room - _gib(victim) < 1 + number % 6 for victim in victims), "one of them could have stayed"
