@@ -206,11 +206,13 @@ class RaftMember:
         self._persisted(group)
 
     def reserved(self, room_bytes: int, full: LogFull | None) -> None:
-        """There is room, or (`full`) there is none: who waits is refused."""
+        """There is room, or (`full`) there is none: who waits is refused, and a voter whose disk may have room is to lead."""
         self._busy = False
         self._room_bytes = room_bytes
         if full is not None:
             self._refuse_queued(Unavailable(str(full)))
+            if self.leads:
+                self._raft.transfer(NOBODY)
 
     def snapshot_now(self) -> Snapshot:
         """The store as it is."""
