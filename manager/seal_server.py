@@ -30,13 +30,16 @@ async def run(state: Path, sealing: Callable[[], bytes], *, task_status: trio.Ta
         (state / NAME).unlink(missing_ok=True)
         with reachable(state) as path:
             await listener.bind(path)
-        (state / NAME).chmod(SOCKET_MODE)
-        listener.listen(BACKLOG)
-        task_status.started()
-        while True:
-            client, _ = await listener.accept()
-            with client:
-                _answer(client, sealing())
+        try:
+            (state / NAME).chmod(SOCKET_MODE)
+            listener.listen(BACKLOG)
+            task_status.started()
+            while True:
+                client, _ = await listener.accept()
+                with client:
+                    _answer(client, sealing())
+        finally:
+            (state / NAME).unlink(missing_ok=True)
 
 
 def _answer(client: trio.socket.SocketType, sealing: bytes) -> None:

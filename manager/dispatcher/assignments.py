@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from cluster.model.assignments import Backend, ConfigItem, EndpointItem, Item, NetworkItem, SecretItem, TaskItem
+from cluster.model.assignments import ConfigItem, EndpointItem, Item, NetworkItem, SecretItem, TaskItem
 from cluster.model.changes import Object
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Config, Network, Node, NodeState, Secret, Service, Task
@@ -97,8 +97,8 @@ class Board:
         self._services: dict[ServiceId, Service] = {}
         self._tasks: dict[NodeId, dict[TaskId, Task]] = {}
         self._attached: dict[NodeId, Counter[NetworkId]] = {}
-        self._items: dict[NetworkId, dict[str, Item]] = {}
-        self._backends: dict[tuple[NetworkId, ServiceId], dict[TaskId, Backend]] = {}
+        self._items: dict[NetworkId, dict[str, Item]] = {}  # by address, or balancer and service: an item's key is as large as the item, and is made of it
+        self._serving: dict[tuple[NetworkId, ServiceId], dict[TaskId, Task]] = {}  # whose backends are made when the service's balancer is
         self._sessions: dict[NodeId, _Session] = {}
         self._listeners: dict[NetworkId, dict[NodeId, None]] = {}
         self._drains = Drains()
@@ -285,18 +285,20 @@ class Board:
     def _exchange_backends(self, dirty: _Dirty, before: Task | None, after: Task | None) -> None:
         old = dict(tables.backends(before)) if before else {}
         new = dict(tables.backends(after)) if after else {}
-        if old == new:
+        if old == new and after is not None:
+            for network_id in new:  # what is made of it is the same, but nothing keeps the old object
+                self._serving[network_id, after.service_id][after.id] = after
             return
         task = after or before
         assert task is not None
         for network_id in (*old, *(n for n in new if n not in old)):
             key = (network_id, task.service_id)
-            live = self._backends.setdefault(key, {})
-            live.pop(task.id, None)
+            serving = self._serving.setdefault(key, {})
+            serving.pop(task.id, None)
             if network_id in new:
-                live[task.id] = new[network_id]
-            if not live:
-                del self._backends[key]
+                serving[task.id] = task
+            if not serving:
+                del self._serving[key]
             dirty.balancers[key] = None
 
     def _count(self, dirty: _Dirty, task: Task, step: int) -> None:
@@ -344,37 +346,39 @@ class Board:
 
     def _exchange(self, dirty: _Dirty, old: Iterable[EndpointItem], new: Iterable[EndpointItem]) -> None:
         """Endpoints of one owner before and after. An address that another owner has got in the same batch stays."""
-        wanted = {item.key: item for item in new}
+        wanted = {(item.network_id, item.address): item for item in new}
         for item in old:
-            held = self._items.get(item.network_id, {}).get(item.key)
-            if item.key not in wanted and isinstance(held, EndpointItem) and (held.task_id, held.node_id) == (item.task_id, item.node_id):
-                self._erase(dirty, item.network_id, item.key)
-        for key, item in wanted.items():
-            self._put(dirty, item.network_id, key, item)
+            held = self._items.get(item.network_id, {}).get(item.address)
+            there = isinstance(held, EndpointItem) and (held.task_id, held.node_id) == (item.task_id, item.node_id)
+            if there and (item.network_id, item.address) not in wanted:
+                self._erase(dirty, item.network_id, item.address)
+        for item in wanted.values():
+            self._put(dirty, item.network_id, item.address, item)
 
-    def _put(self, dirty: _Dirty, network_id: NetworkId, key: str, item: Item) -> None:
+    def _put(self, dirty: _Dirty, network_id: NetworkId, row: str, item: Item) -> None:
         table = self._items.setdefault(network_id, {})
-        if table.get(key) != item:
-            table[key] = item
-            dirty.items.setdefault(network_id, {})[key] = item
+        if table.get(row) != item:
+            table[row] = item
+            dirty.items.setdefault(network_id, {})[item.key] = item
 
-    def _erase(self, dirty: _Dirty, network_id: NetworkId, key: str) -> None:
+    def _erase(self, dirty: _Dirty, network_id: NetworkId, row: str) -> None:
         table = self._items.get(network_id, {})
-        if table.pop(key, None) is not None:
-            dirty.items.setdefault(network_id, {})[key] = None
+        if (item := table.pop(row, None)) is not None:
+            dirty.items.setdefault(network_id, {})[item.key] = None
         if not table:
             self._items.pop(network_id, None)
 
     def _balance(self, dirty: _Dirty, network_id: NetworkId, service_id: ServiceId) -> None:
         service = self._services.get(service_id)
         vip = next((v for v in tables.virtual_ips(service) if v.network_id == network_id), None)
-        key = f"balancer/{network_id}/{service_id}"
+        row = f"balancer/{service_id}"
         network = self._networks.get(network_id)
         if service is None or vip is None or (network is not None and network.spec.driver != "overlay"):
-            self._erase(dirty, network_id, key)
+            self._erase(dirty, network_id, row)
             return
-        live = self._backends.get((network_id, service_id), {}).values()
-        self._put(dirty, network_id, key, tables.balancer(service, network, vip, live))
+        serving = self._serving.get((network_id, service_id), {}).values()
+        live = (backend for task in serving for at, backend in tables.backends(task) if at == network_id)
+        self._put(dirty, network_id, row, tables.balancer(service, network, vip, live))
 
     # -- sessions ---------------------------------------------------------------------------------------------------
 
@@ -416,7 +420,7 @@ class Board:
         told, now = session.joined.get(network_id), self._network_item(node_id, network_id)
         if now is None:
             if told is not None:
-                session.pending.update(dict.fromkeys((told.key, *self._items.get(network_id, ()))))
+                session.pending.update(dict.fromkeys((told.key, *(item.key for item in self._items.get(network_id, {}).values()))))
                 del session.joined[network_id]
                 self._unlisten(network_id, node_id)
             return
@@ -424,7 +428,7 @@ class Board:
             session.pending[now.key] = now
             session.joined[network_id] = now
         if told is None:
-            session.pending.update(self._items.get(network_id, {}))
+            session.pending.update((item.key, item) for item in self._items.get(network_id, {}).values())
             self._listeners.setdefault(network_id, {})[node_id] = None
 
     def _network_item(self, node_id: NodeId, network_id: NetworkId) -> NetworkItem | None:

@@ -8,6 +8,7 @@ objects.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Final
 
 from cluster.model.assignments import Backend, BalancerItem, EndpointItem, PortSettings
@@ -19,6 +20,7 @@ from cluster.model.port_labels import said
 from cluster.model.specs import PortConfig, PublishMode
 from cluster.model.task_state import TaskState, is_final
 
+_BY_ADDRESS: Final = attrgetter("address", "task_id")
 SHORT_ID: Final = 12  # characters of a container's id that are a name of it
 
 
@@ -106,7 +108,7 @@ def balancer(service: Service, network: Network | None, vip: VirtualIp, live: It
         virtual_ip=_plain(vip.address),
         mark=vip.mark,
         ports=ports,
-        backends=tuple(sorted(live, key=lambda b: (b.address, b.task_id))),
+        backends=tuple(sorted(live, key=_BY_ADDRESS)),
         aliases=tuple(alias for a in service.spec.task.networks if a.target == vip.network_id for alias in a.aliases),
         declared=service.endpoint.ports if service.endpoint is not None else (),
         settings=tuple(_settings(dict(service.spec.labels), port) for port in ports),

@@ -31,7 +31,7 @@ def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself
     for key in in_order(keys):
         if draft.full:
             return
-        if not restart.is_at_rest(draft, slots.tasks.get(key, {})):
+        if not restart.is_at_rest(draft, slots.tasks.get(key, ())):
             if key in slots.kept:
                 restart.check(draft, service, key, draft.tasks_in(service.id, key))
             reap(draft, service.id, key)

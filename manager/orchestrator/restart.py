@@ -8,7 +8,7 @@ SwarmKit, a task that had run for longer than its delay is replaced without one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -89,7 +89,7 @@ def _waits_ns(draft: Draft, task: Task) -> int:
     return 0 if since is not None and until - since >= delay else delay
 
 
-def is_at_rest(draft: Draft, ids: Mapping[TaskId, None]) -> bool:
+def is_at_rest(draft: Draft, ids: Collection[TaskId]) -> bool:
     """Whether these are a slot's only task, on its way to run or running where it may: the common case, in which nothing is to be done."""
     if len(ids) != 1:
         return False

@@ -63,7 +63,7 @@ class ServiceSlots:
     __slots__ = ("_free", "_top", "kept", "live", "makes", "nodes", "running", "runs", "specs", "tasks")
 
     def __init__(self) -> None:
-        self.tasks: dict[SlotKey, dict[TaskId, None]] = {}
+        self.tasks: dict[SlotKey, tuple[TaskId, ...]] = {}  # few for each slot: the history is bounded
         self.kept: dict[SlotKey, int] = {}
         self.live: dict[SlotKey, int] = {}
         self.running: dict[SlotKey, int] = {}
@@ -155,15 +155,16 @@ class SlotBook:
         slots = self.services.get(task.service_id)
         if slots is None:
             slots = self.services[task.service_id] = ServiceSlots()
-        slots.tasks.setdefault(slot_key(task), {})[task.id] = None
+        key = slot_key(task)
+        slots.tasks[key] = (*slots.tasks.get(key, ()), task.id)
         slots.count(task)
 
     def remove(self, task: Task) -> None:
         slots = self.services[task.service_id]
         key = slot_key(task)
-        ids = slots.tasks[key]
-        del ids[task.id]
-        if not ids:
+        if rest := tuple(task_id for task_id in slots.tasks[key] if task_id != task.id):
+            slots.tasks[key] = rest
+        else:
             del slots.tasks[key]
         slots.discount(task)
         if not slots.tasks:

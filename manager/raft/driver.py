@@ -461,24 +461,10 @@ async def open_driver(
     with directory.locked(raft_dir):
         try:
             keys = key.open_keys(raft_dir, unlocking)
-            snapshot = snapshots.latest(raft_dir, keys.current, older=keys.older)
-            wal = Wal(raft_dir, keys.current, older=keys.older)
+            wal, member = _opened(raft_dir, store, keys, raft_id, only)
         except LogFull as error:
             raise Unavailable(str(error)) from error
         try:
-            if snapshot is not None:
-                store.restore(snapshot.data)
-            recovered = wal.recovered
-            if (record := overtaken(recovered, snapshot)) is not None:
-                wal.append(record)
-                recovered = with_record(recovered, record)
-            hard_state, log = recover(str(raft_dir), recovered, snapshot, founded(raft_id))
-            if only is not None:
-                record = alone(recovered, log, only)
-                wal.append(record)
-                hard_state, log = recover(str(raft_dir), with_record(recovered, record), snapshot, founded(raft_id))
-            config = Config(raft_id, ELECTION_TICKS, HEARTBEAT_TICKS)
-            member = RaftMember(store, Raft(config, hard_state, log, SystemRandom()), wal.room_bytes)
             async with trio.open_nursery() as nursery:
                 driver = Driver(member, wal, raft_dir, keys, nursery)
                 nursery.start_soon(driver.run_writer)
@@ -491,3 +477,26 @@ async def open_driver(
                     nursery.cancel_scope.cancel()
         finally:
             wal.close()
+
+
+def _opened(raft_dir: Path, store: Store, keys: DataKeys, raft_id: int, only: Member | None) -> tuple[Wal, RaftMember]:
+    """The log, and the member as the disk has it. What was read of the disk is as large as the store, and is gone when this returns."""
+    snapshot = snapshots.latest(raft_dir, keys.current, older=keys.older)
+    wal = Wal(raft_dir, keys.current, older=keys.older)
+    try:
+        if snapshot is not None:
+            store.restore(snapshot.data)
+        recovered = wal.recovered
+        if (record := overtaken(recovered, snapshot)) is not None:
+            wal.append(record)
+            recovered = with_record(recovered, record)
+        hard_state, log = recover(str(raft_dir), recovered, snapshot, founded(raft_id))
+        if only is not None:
+            record = alone(recovered, log, only)
+            wal.append(record)
+            hard_state, log = recover(str(raft_dir), with_record(recovered, record), snapshot, founded(raft_id))
+        wal.forget_recovered()
+    except BaseException:
+        wal.close()
+        raise
+    return wal, RaftMember(store, Raft(Config(raft_id, ELECTION_TICKS, HEARTBEAT_TICKS), hard_state, log, SystemRandom()), wal.room_bytes)

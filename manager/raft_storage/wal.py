@@ -67,6 +67,10 @@ class Wal:
         self._failed = False
         self._start_segment()
 
+    def forget_recovered(self) -> None:
+        """What was there at the start has been taken over: it may be as large as the log."""
+        self.recovered = self.recovered._replace(entries=())
+
     def append(self, record: Record) -> None:
         """Write one record; it is durable when this returns. Raises LogFull (with nothing written) or StorageFault."""
         if record_bytes(record.entries) > self._room:

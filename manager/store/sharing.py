@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from cluster.model.ids import NetworkId, NodeId, ServiceId
-from cluster.model.objects import Service, Task, TaskNetwork, TaskStatus
+from cluster.model.objects import Meta, Service, Task, TaskNetwork, TaskStatus
 from cluster.model.specs import TaskSpec
 
 
@@ -21,6 +21,7 @@ def shared(task: Task, spec: TaskSpec) -> Task:
     return msgspec.structs.replace(
         task,
         spec=spec,
+        meta=_meta(task.meta),
         service_id=cast(ServiceId, intern(task.service_id)),
         service_name=intern(task.service_name),
         node_id=cast(NodeId, intern(task.node_id)),
@@ -32,10 +33,16 @@ def shared(task: Task, spec: TaskSpec) -> Task:
     )
 
 
+def _meta(meta: Meta) -> Meta:
+    """With one number for two equal times."""
+    return msgspec.structs.replace(meta, updated_at_ns=meta.created_at_ns) if meta.updated_at_ns == meta.created_at_ns else meta
+
+
 def shared_status(status: TaskStatus, beside: TaskStatus) -> TaskStatus:
     """An equal status; the container's id is that of the status `beside` it where they are the same."""
     container_id = beside.container_id if status.container_id == beside.container_id else status.container_id
-    return msgspec.structs.replace(status, message=intern(status.message), container_id=container_id)
+    pid = beside.pid if status.pid == beside.pid else status.pid
+    return msgspec.structs.replace(status, message=intern(status.message), container_id=container_id, pid=pid)
 
 
 def _network(network: TaskNetwork) -> TaskNetwork:
@@ -47,6 +54,10 @@ def with_shared(services: Iterable[Service], tasks: Iterable[Task]) -> Iterator[
     grown one.
     """
     known: dict[tuple[str, int], TaskSpec] = {(service.id, service.spec_version): service.spec.task for service in services}
+    numbers: dict[int, int] = {}  # entries' indexes and slots: many tasks have the same
     for task in tasks:
         spec = known.setdefault((task.service_id, task.spec_version), task.spec)
-        yield shared(task, spec if spec == task.spec else task.spec)
+        once = shared(task, spec if spec == task.spec else task.spec)
+        version, created, slot, of_spec = (numbers.setdefault(n, n) for n in (task.meta.version, task.meta.created, task.slot, task.spec_version))
+        meta = msgspec.structs.replace(once.meta, version=version, created=created)
+        yield msgspec.structs.replace(once, meta=meta, slot=slot, spec_version=of_spec)
