@@ -194,13 +194,14 @@ class Raft:
         """What there is to do since the last call, None when nothing is."""
         reads: tuple[tuple[int, int], ...] = ()
         wanted: tuple[int, ...] = ()
-        if self._leadership is not None:
-            self._leadership.start_round()
-            reads, wanted = tuple(self._leadership.reads_ready), tuple(self._leadership.snapshots_wanted)
-            self._leadership.reads_ready.clear()
-            self._leadership.snapshots_wanted.clear()
-        hard_state = HardState(self.term, self.vote)
-        changed = hard_state if hard_state != self._saved else None
+        leading = self._leadership
+        if leading is not None:
+            leading.start_round()
+            if leading.reads_ready or leading.snapshots_wanted:
+                reads, wanted = tuple(leading.reads_ready), tuple(leading.snapshots_wanted)
+                leading.reads_ready.clear()
+                leading.snapshots_wanted.clear()
+        changed = HardState(self.term, self.vote) if (self.term, self.vote) != self._saved else None
         committed = self.log.take_committed()
         has_messages = self._outbox or self._outbox_after
         if not (changed or committed or self.log.has_unwritten or has_messages or self._snapshot or reads or wanted):
@@ -212,7 +213,8 @@ class Raft:
         entries = self.log.take_unwritten(number)
         messages, messages_after = tuple(self._outbox), tuple(self._outbox_after)
         snapshot, self._snapshot = self._snapshot, None
-        self._saved = hard_state
+        if changed is not None:
+            self._saved = changed
         self._outbox.clear()
         self._outbox_after.clear()
         commit = self.log.committed

@@ -52,7 +52,10 @@ class Membership(msgspec.Struct, array_like=True, frozen=True):
 
     def was_removed(self, raft_id: int) -> bool:
         """Whether the id was a member's once and is no more, for ever."""
-        return raft_id <= self.last_id and raft_id not in self.ids
+        for member in self.members:  # asked of every message
+            if member.raft_id == raft_id:
+                return False
+        return raft_id <= self.last_id
 
     # -- changes, one at a time
 

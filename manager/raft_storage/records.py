@@ -7,7 +7,7 @@ index is there already replaces it and all behind it, and a snapshot of the lead
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -41,9 +41,12 @@ class Recovered(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-def record_bytes(entries: Iterable[Entry]) -> int:
+_EMPTY_BYTES: Final = frames.frame_bytes(64)
+
+
+def record_bytes(entries: Sequence[Entry]) -> int:
     """How much of a segment a record with these entries takes, at most."""
-    return frames.frame_bytes(64 + sum(len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in entries))
+    return _EMPTY_BYTES + sum([len(entry.data) + ENTRY_OVERHEAD_BYTES for entry in entries]) if entries else _EMPTY_BYTES
 
 
 def fold(records: Iterable[Record], directory: str) -> Recovered:
