@@ -12,11 +12,12 @@ import json
 import os
 import shutil
 import socket
+import statistics
 import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import trio
@@ -70,20 +71,27 @@ async def _attached(fabric: Fabric, count: int) -> float:
 
 
 async def _measure(report: Report, runs: int) -> None:
-    figure = "attach to an overlay and the gateway bridge, ms"
+    figure, growth = "attach to an overlay and the gateway bridge, ms", f"the last ten of {MANY} in proportion to the first ten"
     for _ in range(runs):
         folder, node, peer = tempfile.mkdtemp(prefix="festoon-bench-"), netns.create_anonymous(), netns.create_anonymous()
         try:
             async with open_fabric(folder, namespace=node) as fabric:
-                await fabric.reconcile(_view(0))
-                _settle()
-                report.add(figure, FESTOON, await _attached(fabric, 1))
-                _settle()
-                report.add(figure, COMMANDS, _by_commands(peer))
-                _settle()
-                cost = [await _attached(fabric, number) for number in range(2, MANY + 1)]
-                report.add(f"the last ten of {MANY} in proportion to the first ten", FESTOON, sum(cost[-10:]) / sum(cost[:10]))
-                await fabric.reconcile(View())
+                with _by_commands(peer) as attach_by_commands:
+                    await fabric.reconcile(_view(0))
+                    _settle()
+                    report.add(figure, FESTOON, await _attached(fabric, 1))
+                    _settle()
+                    report.add(figure, COMMANDS, attach_by_commands(1))
+                    _settle()
+                    cost: dict[str, list[float]] = {FESTOON: [], COMMANDS: []}
+                    for number in range(2, MANY + 1):  # in turn
+                        cost[FESTOON].append(await _attached(fabric, number))
+                        cost[COMMANDS].append(attach_by_commands(number))
+                    for name, some in cost.items():
+                        report.add(growth, name, statistics.median(some[-10:]) / statistics.median(some[:10]))
+                    report.add(f"each of {MANY}, ms", FESTOON, statistics.median(cost[FESTOON]))
+                    report.add(f"each of {MANY}, ms", COMMANDS, statistics.median(cost[COMMANDS]))
+                    await fabric.reconcile(View())
         finally:
             os.close(node)
             os.close(peer)
@@ -107,35 +115,42 @@ def _settle() -> None:
         os.close(watch)
 
 
-def _by_commands(node: int) -> float:
-    """Milliseconds for the same by `ip` and `bridge`."""
-    inside, overlay = netns.create_anonymous(), netns.create_anonymous()
-    try:
+@contextlib.contextmanager
+def _by_commands(node: int) -> Iterator[Callable[[int], float]]:
+    """The same by `ip` and `bridge`: milliseconds until the container of a number is attached."""
+    with contextlib.ExitStack() as stack:
+
+        def namespace() -> int:
+            made = netns.create_anonymous()
+            stack.callback(os.close, made)
+            return made
+
+        overlay = namespace()
         for argv in ("ip link add br0 type bridge", "ip link add vxlan0 type vxlan id 4097 dstport 4789 nolearning proxy", "ip link set br0 up",
                      "ip link set vxlan0 master br0 up"):  # fmt: skip
             _run(overlay, argv.split())
         _run(node, "ip link add gw0 type bridge".split())
         _run(node, "ip link set gw0 up".split())
-        began = time.perf_counter()
-        fresh = netns.create_anonymous()
-        os.close(fresh)
-        target = f"/proc/{os.getpid()}/fd/{inside}"
-        for bridge, home, link, address, mac in (
-            ("br0", overlay, "eth0", "10.0.1.1/16", "02:42:0a:00:01:01"),
-            ("gw0", node, "eth1", "172.18.1.1/16", "02:42:ac:12:01:01"),
-        ):
-            _run(home, ["ip", "link", "add", f"v{link}", "mtu", "1450", "type", "veth", "peer", "name", link, "address", mac, "netns", target])
-            _run(home, ["ip", "link", "set", f"v{link}", "master", bridge, "up"])
-            _run(inside, ["ip", "addr", "add", address, "dev", link])
-            _run(inside, ["ip", "link", "set", link, "up"])
-        _run(inside, "ip link set lo up".split())
-        _run(inside, "ip route add default via 172.18.0.1 dev eth1".split())
-        _run(overlay, "bridge fdb add 02:42:0a:00:02:01 dev vxlan0 dst 192.0.2.2 self permanent".split())
-        _run(overlay, "ip neigh add 10.0.2.1 lladdr 02:42:0a:00:02:01 dev vxlan0 nud permanent".split())
-        return (time.perf_counter() - began) * 1000
-    finally:
-        os.close(inside)
-        os.close(overlay)
+
+        def attach(number: int) -> float:
+            began = time.perf_counter()
+            inside = namespace()
+            for bridge, home, link, address, mac in (
+                ("br0", overlay, "eth0", f"10.0.1.{number}/16", f"02:42:0a:00:01:{number:02x}"),
+                ("gw0", node, "eth1", f"172.18.1.{number}/16", f"02:42:ac:12:01:{number:02x}"),
+            ):
+                other, target = f"v{link}{number}", f"/proc/{os.getpid()}/fd/{inside}"
+                _run(home, ["ip", "link", "add", other, "mtu", "1450", "type", "veth", "peer", "name", link, "address", mac, "netns", target])
+                _run(home, ["ip", "link", "set", other, "master", bridge, "up"])
+                _run(inside, ["ip", "addr", "add", address, "dev", link])
+                _run(inside, ["ip", "link", "set", link, "up"])
+            _run(inside, "ip link set lo up".split())
+            _run(inside, "ip route add default via 172.18.0.1 dev eth1".split())
+            _run(overlay, f"bridge fdb add 02:42:0a:00:02:{number:02x} dev vxlan0 dst 192.0.2.2 self permanent".split())
+            _run(overlay, f"ip neigh add 10.0.2.{number} lladdr 02:42:0a:00:02:{number:02x} dev vxlan0 nud permanent".split())
+            return (time.perf_counter() - began) * 1000
+
+        yield attach
 
 
 def _run(namespace: int, argv: Sequence[str]) -> None:

@@ -22,18 +22,17 @@ from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
 from netfabric.ingress import ipvs, nft
 from netfabric.ingress.vips import SERVICES_KEPT, on_ipv6, source_chain
 from netfabric.links.veth import ADDRESSES_KEPT, mac_of
+from netfabric.reach import OVERLAY_TUNNEL, Reach, reached
 from netfabric.state import (
     NODE,
     Address,
     Association,
     End,
-    Forwarding,
     Guard,
     HeldPort,
     Link,
     LinkKind,
     Namespace,
-    Neighbour,
     Policy,
     ReturnPath,
     Route,
@@ -42,17 +41,14 @@ from netfabric.state import (
     Target,
     port_name,
 )
-from netfabric.view import INGRESS_SANDBOX, Balancer, Bridge, HostPort, Interface, Overlay, PublishedPort, Remote, Sandbox, View
+from netfabric.view import INGRESS_SANDBOX, Balancer, Bridge, HostPort, Interface, Overlay, PublishedPort, Sandbox, View
 
 VXLAN_OVERHEAD_BYTES = 50
 BRIDGE_MTU_BYTES = 1500
 OVERLAY_BRIDGE = "br0"
-OVERLAY_TUNNEL = "vxlan0"
 LOOPBACK = Link("lo", LinkKind.LOOPBACK)
 PORTS_KEPT = 4096
 """Links that are remembered: one more attachment costs what it adds, not what is there."""
-GROUPS_KEPT = 4096
-"""Groups of up to ten remote endpoints whose entries are remembered."""
 NO_IPV6 = (
     Sysctl("net.ipv6.conf.all.disable_ipv6", "1", optional=True),
     Sysctl("net.ipv6.conf.default.disable_ipv6", "1", optional=True),
@@ -100,12 +96,15 @@ _Attached = Mapping[str, tuple[Sandbox, tuple[_Attachment, ...]]]
 
 @dataclass(frozen=True)
 class Plan:
-    """A desired state and what it was made from, namespace by namespace; the attachments of each sandbox, and what all tasks' sandboxes depend on."""
+    """A desired state and what it was made from, namespace by namespace; the attachments of each sandbox, what all tasks' sandboxes depend on, and how an
+    overlay's remote endpoints are reached.
+    """
 
     state: State
     inputs: Mapping[str, tuple[object, ...]] = field(repr=False)
     attached: _Attached = field(repr=False)
     surroundings: tuple[object, ...] = field(repr=False)
+    reaches: Mapping[str, Reach] = field(repr=False)
 
 
 def overlay_namespace(overlay_id: str) -> str:
@@ -154,6 +153,7 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
     ingress = next((overlay for overlay in view.overlays if overlay.ingress), None)
     ways_back = _ways_back(ingress) if ingress else ()
     build = _Builder(previous, attached, (sizes, ingress.id if ingress else "", ways_back))
+    reaches: dict[str, Reach] = {}
 
     ingress_ports = tuple(port for b in ingress.balancers for port in b.ports) if ingress else ()
     ingress_address = plain(view.ingress_sandbox_address) if ingress and view.gateway_bridge else ""
@@ -164,7 +164,8 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
         size = (sizes[overlay.id], view.vxlan_port, overlay.vni)
         gateways = (with_prefix(overlay.gateway, overlay.subnet), with_prefix(overlay.gateway6, overlay.subnet6))
         remotes = overlay.remotes if encryption.reachable(view, overlay, esp=esp) else ()
-        build(name, _overlay, size, gateways, remotes, tuple(attachments[overlay.id]))
+        reaches[name] = reached(remotes, previous.reaches.get(name) if previous is not None else None)
+        build(name, _overlay, size, gateways, reaches[name], tuple(attachments[overlay.id]))
     for overlay, sandbox in balancers:
         kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
         local = _local_sources(view) if overlay.ingress else ()
@@ -174,7 +175,7 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
             kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
             on_ingress = next((i for i in sandbox.interfaces if ingress and i.network == ingress.id), None)
             build(sandbox.id, _task, sandbox, kinds, on_ingress, ways_back if on_ingress else ())
-    return build.plan()
+    return build.plan(reaches)
 
 
 def _attached(sandboxes: Sequence[Sandbox], previous: Plan | None) -> _Attached:
@@ -233,8 +234,8 @@ class _Builder:
         self._state[sandbox.id], self._inputs[sandbox.id] = before.state[sandbox.id], before.inputs[sandbox.id]
         return True
 
-    def plan(self) -> Plan:
-        return Plan(self._state, self._inputs, self._attached, self._surroundings)
+    def plan(self, reaches: Mapping[str, Reach]) -> Plan:
+        return Plan(self._state, self._inputs, self._attached, self._surroundings, reaches)
 
 
 def _bridges(view: View) -> tuple[Bridge, ...]:
@@ -348,30 +349,18 @@ def _overlay(
     _name: str,
     size: tuple[int, int, int],
     gateways: tuple[str, str],
-    remotes: tuple[Remote, ...],
+    reach: Reach,
     attached: tuple[_Attachment, ...],
 ) -> Namespace:
     mtu, port, vni = size
     bridge = Link(OVERLAY_BRIDGE, LinkKind.BRIDGE, mac=mac_of(plain(gateways[0])))
     tunnel = Link(OVERLAY_TUNNEL, LinkKind.VXLAN, mtu=mtu, master=OVERLAY_BRIDGE, vni=vni, port=port, learning=False)
-    groups = [_reached(tuple(some)) for _, some in itertools.groupby(remotes, key=lambda remote: remote.address[:-1])]
     return Namespace(
         links=(LOOPBACK, bridge, tunnel, *_ports(attached, OVERLAY_BRIDGE, mtu)),
         addresses=tuple(Address(OVERLAY_BRIDGE, gateway) for gateway in gateways if gateway),
-        neighbours=frozenset().union(*(neighbours for neighbours, _ in groups)),
-        forwarding=frozenset().union(*(forwarding for _, forwarding in groups)),
+        neighbours=reach.neighbours,
+        forwarding=reach.forwarding,
         sysctls=IPV6 if gateways[1] else NO_IPV6,
-    )
-
-
-@lru_cache(maxsize=GROUPS_KEPT)
-def _reached(remotes: tuple[Remote, ...]) -> tuple[frozenset[Neighbour], frozenset[Forwarding]]:
-    """How these are reached. Made once for a group of neighbours by address: where one of a thousand comes or goes, the entries of its group are made anew."""
-    known = ((address, mac_of(r.address)) for r in remotes for address in (r.address, r.address6) if address)
-    forwarding = ((mac_of(r.address), vtep) for r in remotes for vtep in (r.vtep, ""))
-    return (
-        frozenset(Neighbour(OVERLAY_TUNNEL, address, there) for address, there in known),
-        frozenset(Forwarding(OVERLAY_TUNNEL, there, vtep) for there, vtep in forwarding),
     )
 
 

@@ -20,7 +20,8 @@ from netfabric.links.veth import mac_of
 from netfabric.netlink import conntrack, ipvs
 from netfabric.netlink.nftables import NftablesError
 from netfabric.observe import Seen, dump, seen_addresses, seen_forwarding
-from netfabric.plan import OVERLAY_BRIDGE, OVERLAY_TUNNEL, Balancing, overlay_namespace, plain
+from netfabric.plan import OVERLAY_BRIDGE, Balancing, overlay_namespace, plain
+from netfabric.reach import OVERLAY_TUNNEL
 from netfabric.state import NODE, port_name
 from netfabric.view import INGRESS_SANDBOX, Balancer, Bridge, Overlay, PublishedPort, View
 

@@ -1,0 +1,58 @@
+"""How an overlay's remote endpoints are reached: for each a neighbour that answers for its address, and the forwarding entries that lead to its node. Pure.
+
+Where a few of a thousand come or go, only theirs are looked for and made; the sets of all are then what they were, less and more a few.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from netfabric.links.veth import mac_of
+from netfabric.state import Forwarding, Neighbour
+from netfabric.view import Remote
+
+OVERLAY_TUNNEL = "vxlan0"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Remote endpoints and the entries by which they are reached, which follow from them."""
+
+    remotes: tuple[Remote, ...]
+    neighbours: frozenset[Neighbour] = field(compare=False, repr=False)
+    forwarding: frozenset[Forwarding] = field(compare=False, repr=False)
+
+
+def reached(remotes: tuple[Remote, ...], before: Reach | None) -> Reach:
+    """How these are reached; `before` says how those of the plan before were."""
+    if before is None or len(before.forwarding) != 2 * len(before.remotes):  # two have had the same address: which entries went with whom is not known
+        return Reach(remotes, *_entries(remotes))
+    if before.remotes == remotes:
+        return before
+    first, last = _alike(before.remotes, remotes)
+    neighbours, forwarding = _entries(before.remotes[first : len(before.remotes) - last])
+    more_neighbours, more_forwarding = _entries(remotes[first : len(remotes) - last])
+    return Reach(remotes, before.neighbours - neighbours | more_neighbours, before.forwarding - forwarding | more_forwarding)
+
+
+def _alike(before: tuple[object, ...], after: tuple[object, ...]) -> tuple[int, int]:
+    """How many are the same at the beginning, and of the others at the end."""
+    most = min(len(before), len(after))
+    first = _most(most, lambda count: before[:count] == after[:count])
+    return first, _most(most - first, lambda count: before[len(before) - count :] == after[len(after) - count :])
+
+
+def _most(most: int, holds: Callable[[int], bool]) -> int:
+    """The greatest number up to `most` for which it holds, where it holds for all smaller ones and for 0."""
+    return bisect.bisect_left(range(1, most + 1), True, key=lambda count: not holds(count))
+
+
+def _entries(remotes: tuple[Remote, ...]) -> tuple[frozenset[Neighbour], frozenset[Forwarding]]:
+    known = ((address, mac_of(r.address)) for r in remotes for address in (r.address, r.address6) if address)
+    forwarding = ((mac_of(r.address), vtep) for r in remotes for vtep in (r.vtep, ""))
+    return (
+        frozenset(Neighbour(OVERLAY_TUNNEL, address, there) for address, there in known),
+        frozenset(Forwarding(OVERLAY_TUNNEL, there, vtep) for there, vtep in forwarding),
+    )
