@@ -24,7 +24,7 @@ import trio
 from bench.engine import Engine
 from bench.peers import FESTOON, LAB, SUBNET, members, run
 from bench.report import Report
-from netfabric.view import Backend, Balancer, PublishedPort, View
+from netfabric.view import Backend, Balancer, PublishedPort, Remote, View
 from tests.node import netfabric_world as w
 
 SECONDS = 1
@@ -153,17 +153,17 @@ def _replace_rules(namespace: int, rules: str) -> None:
 
 
 async def _thousand(report: Report, runs: int) -> None:
-    """One task of one service drains and comes back, alone and among a thousand endpoints, in turn: view, plan, diff and kernel."""
+    """One task of one service goes and comes back, on another node, alone and among a thousand endpoints, in turn: view, plan, diff and kernel."""
     worlds = {1: w.build(), SERVICES: w.build()}
     try:
         async with contextlib.AsyncExitStack() as stack:
             for services, world in worlds.items():
                 await stack.enter_async_context(world.open(1))
-                await world.fabrics[1].reconcile(_view(services, 1))
+                await world.fabrics[1].reconcile(_view(services, gone=0))
             for number in range(runs * CHANGES):
                 taken = {}
                 for services, world in worlds.items():
-                    view = _view(services, number % 2)
+                    view = _view(services, gone=1 - number % 2)
                     began = time.perf_counter()
                     await world.fabrics[1].reconcile(view)
                     taken[services] = (time.perf_counter() - began) * 1000
@@ -174,14 +174,19 @@ async def _thousand(report: Report, runs: int) -> None:
             world.close()
 
 
-def _view(services: int, last_weight: int) -> View:
-    """One task of the last service with this weight; the other services are the same objects each time, as a node's tables have them (agent/view.py)."""
+def _view(services: int, *, gone: int) -> View:
+    """The last service lacks so many of its tasks; the other services are the same objects each time, as a node's tables have them (agent/view.py)."""
     some = w.view(1, ())
     *others, last = _balancers(services)
-    backends = (*last.backends[:-1], Backend(last.backends[-1].address, last_weight))
-    balancers = (*others, dataclasses.replace(last, backends=backends))
-    wide = dataclasses.replace(some.overlays[0], subnet="10.0.0.0/16", lb_address="10.0.0.2/16", balancers=balancers)
+    balancers = (*others, dataclasses.replace(last, backends=last.backends[: PER_SERVICE - gone]))
+    remotes = _remotes(services)[: services * PER_SERVICE - gone]
+    wide = dataclasses.replace(some.overlays[0], subnet="10.0.0.0/16", lb_address="10.0.0.2/16", balancers=balancers, remotes=remotes)
     return dataclasses.replace(some, overlays=(wide,))
+
+
+@cache
+def _remotes(services: int) -> tuple[Remote, ...]:
+    return tuple(Remote(backend.address, w.vtep(2)) for balancer in _balancers(services) for backend in balancer.backends)
 
 
 @cache

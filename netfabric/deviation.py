@@ -178,7 +178,7 @@ def _neighbour(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, 
         yield ("neighbour", index, address), False
         return
     for neighbour in wanted.neighbours:
-        if (neighbour.link, neighbour.address) == (link.name, address):
+        if neighbour.address == address and neighbour.link == link.name:
             yield ("neighbour", index, address), gone or not state & NUD_PERMANENT or mac != neighbour.mac
 
 

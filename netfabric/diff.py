@@ -267,6 +267,8 @@ def _standing(name: str, wanted: Sequence[Item], before: Sequence[Item]) -> Iter
 
 def _entries(name: str, wanted: frozenset[Entry], before: frozenset[Entry], lost: frozenset[str]) -> Iterator[Operation]:
     """Neighbours and forwarding entries: putting one replaces what is there for the same key, without a gap."""
+    if wanted is before and not lost:
+        return
     there = frozenset(entry for entry in before if entry.link not in lost) if lost else before
     added = sorted(wanted - there, key=repr)
     replaced = {_entry_key(entry) for entry in added}

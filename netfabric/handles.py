@@ -32,17 +32,17 @@ class Lasting:
     def __init__(self) -> None:
         self.contexts = Kept(Nftables, CONTEXTS_KEPT)
         self.routes = Kept(NetlinkSocket, SOCKETS_KEPT)
-        self.transactions = Kept(partial(SyncNetlink, protocol=NETLINK_NETFILTER), SOCKETS_KEPT)
+        self.netfilter = Kept(partial(SyncNetlink, protocol=NETLINK_NETFILTER), SOCKETS_KEPT)
 
     def drop(self, namespace: str) -> None:
         self.contexts.drop(namespace)
         self.routes.drop(namespace)
-        self.transactions.drop(namespace)
+        self.netfilter.drop(namespace)
 
     def close(self) -> None:
         self.contexts.close()
         self.routes.close()
-        self.transactions.close()
+        self.netfilter.close()
 
 
 class Handles:
@@ -135,9 +135,9 @@ class Handles:
         """The namespace's IPsec netlink socket. Raises OSError, also where the kernel has no IPsec."""
         return self._socket(namespace, NETLINK_XFRM)
 
-    def transactions(self, namespace: str) -> SyncNetlink:
-        """The socket for transactions of the namespace's nftables. Raises OSError."""
-        return self._lasting.transactions.of(namespace, self.descriptor(namespace))
+    def netfilter(self, namespace: str) -> SyncNetlink:
+        """The namespace's netfilter socket, for transactions of nftables and tracked connections. Raises OSError."""
+        return self._lasting.netfilter.of(namespace, self.descriptor(namespace))
 
     def nftables(self, namespace: str) -> Nftables:
         """Raises OSError."""

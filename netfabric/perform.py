@@ -27,7 +27,7 @@ from netfabric.links.seen import seen_link
 from netfabric.links.vxlan import new_vxlan
 from netfabric.missing import LINKS, Part, explained
 from netfabric.netlink import messages, netns, sysctls, xfrm
-from netfabric.netlink.conntrack import deletions, dump_connections
+from netfabric.netlink.conntrack import count_connections, deletions, dump_connections, seen_count
 from netfabric.netlink.exchange import NetlinkError
 from netfabric.netlink.messages import Message
 from netfabric.netlink.nfmessages import PICKED_MAX, begin, end, picking
@@ -181,7 +181,7 @@ def _by_messages(handles: Handles, operation: Transact) -> bool:
             return True
         picks = {chain.name: (chain.pick.addresses, chain.pick.seed) for chain in operation.repicked if chain.pick is not None}
         if picks and sum(len(addresses) for addresses, _ in picks.values()) <= PICKED_MAX:
-            handles.transactions(namespace).transact(begin(), picking(operation.family, TABLE, picks), end())
+            handles.netfilter(namespace).transact(begin(), picking(operation.family, TABLE, picks), end())
             return True
     except (NetlinkError, NftablesError):
         return False
@@ -325,13 +325,19 @@ async def _balance(kernel: Kernel, handles: Handles, namespace: str, batch: list
 
 
 async def _forget(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:
-    """Tracked connections to servers that are gone."""
+    """Tracked connections to servers that are gone; in a thread, where there are any connections at all."""
     items = (operation.item for operation in batch if isinstance(operation, Drop))
     servers = frozenset(item.address for item in items if isinstance(item, Target))
-    conntrack = handles.conntrack(namespace)
-    (answer,) = await conntrack.request(dump_connections())
-    await conntrack.request(*deletions(answer, servers), tolerate=_GONE)
+    netfilter = handles.netfilter(namespace)
+    (answer,) = netfilter.request(count_connections())
+    if seen_count(answer):
+        await trio.to_thread.run_sync(_forget_connections, netfilter, servers)
     return []
+
+
+def _forget_connections(netfilter: SyncNetlink, servers: frozenset[str]) -> None:
+    (answer,) = netfilter.request(dump_connections())
+    netfilter.request(*deletions(answer, servers), tolerate=_GONE)
 
 
 async def _configure(kernel: Kernel, handles: Handles, namespace: str, batch: list[Operation]) -> list[Failed]:

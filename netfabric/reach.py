@@ -8,12 +8,14 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from netfabric.links.veth import mac_of
 from netfabric.state import Forwarding, Neighbour
 from netfabric.view import Remote
 
 OVERLAY_TUNNEL = "vxlan0"
+Entry = TypeVar("Entry", Neighbour, Forwarding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,14 @@ def reached(remotes: tuple[Remote, ...], before: Reach | None) -> Reach:
     if before.remotes == remotes:
         return before
     first, last = _alike(before.remotes, remotes)
-    neighbours, forwarding = _entries(before.remotes[first : len(before.remotes) - last])
-    more_neighbours, more_forwarding = _entries(remotes[first : len(remotes) - last])
-    return Reach(remotes, before.neighbours - neighbours | more_neighbours, before.forwarding - forwarding | more_forwarding)
+    gone, come = _entries(before.remotes[first : len(before.remotes) - last]), _entries(remotes[first : len(remotes) - last])
+    return Reach(remotes, _changed(before.neighbours, gone[0], come[0]), _changed(before.forwarding, gone[1], come[1]))
+
+
+def _changed(before: frozenset[Entry], gone: frozenset[Entry], come: frozenset[Entry]) -> frozenset[Entry]:
+    """No more copies of all than it takes."""
+    left = before - gone if gone else before
+    return left | come if come else left
 
 
 def _alike(before: tuple[object, ...], after: tuple[object, ...]) -> tuple[int, int]:
