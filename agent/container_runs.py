@@ -386,6 +386,7 @@ class Runs:
         )  # fmt: skip
         self._registry.put(replace(self._wiring.detached(record), state=state))
         self.exits.begin_ending(record.id)
+        self._say_turned(record.id)  # a task's end is reported now: what its names and balancers wait for is no clean-up
         try:
             await self._tear_down(record)
         finally:
