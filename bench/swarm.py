@@ -122,6 +122,8 @@ def _festoon() -> Iterator[Swarm]:
 def _docker() -> Iterator[Swarm]:
     """Two daemons in network namespaces on a bridge of this one's."""
     root = Path(tempfile.mkdtemp(prefix="bench-docker-", dir="/var/tmp"))  # noqa: S108  in a guest /tmp may be the host's
+    # What a daemon switches on where it runs its balancers inherit from the first namespace, where these two daemons are not: without it no answer comes back.
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     try:
         with contextlib.ExitStack() as stack:
             run("ip", "link", "add", BRIDGE, "type", "bridge")
