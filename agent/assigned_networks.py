@@ -54,9 +54,10 @@ class AssignedNetworks:
         return self.tables.networks.get(NetworkId(network_id))
 
     def find(self, reference: str) -> NetworkItem:
-        """A network that this node takes part in, by id, name or id prefix. Raises NotFound."""
+        """A network that this node takes part in, by id, name or id prefix. Raises NotFound. One that the cluster has removed, and that containers here are still
+        leaving, has no name any more: another one may have it."""
         for item in self.all():
-            if reference in {item.network.id, item.network.spec.name}:
+            if reference == item.network.id or (reference == item.network.spec.name and item.network.id not in self._doomed):
                 return item
         for item in self.all():
             if reference and item.network.id.startswith(reference):

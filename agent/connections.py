@@ -52,6 +52,8 @@ class Connections:
                 others = tuple(a for a in record.attachments if not (a.network_id == wanted.network_id and a.network_name == wanted.network_name))
                 self._registry.put(replace(record, attachments=(*others, wanted)))
                 return
+            if there and self._networks.assigned.get(wanted.network_id) is not None:
+                raise PermissionDenied(f"{record.name} is already attached to network {wanted.network_name}")
             if there:
                 raise PermissionDenied(f"endpoint with name {record.name} already exists in network {wanted.network_name}")
             attachments = await self._networks.connect(record, wish)

@@ -12,6 +12,7 @@ from typing import Final
 from agent.engine.convert import Json, filled, mapping, meta_json, time_text
 from agent.engine.fields import Fields
 from agent.records import Attachment, LocalNetwork, Record
+from cluster.model.assignments import BalancerItem, EndpointItem
 from cluster.model.errors import PermissionDenied
 from cluster.model.objects import Network
 from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
@@ -19,6 +20,7 @@ from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
 GATEWAY_BRIDGE: Final = "docker_gwbridge"
 PREDEFINED: Final = ("bridge", "host", "none")
 INGRESS_ENDPOINT: Final = "ingress-sbox"
+NO_ADDRESS: Final = "<nil>"  # as Go prints it
 VNI_OPTION: Final = "com.docker.network.driver.overlay.vxlanid_list"
 
 Members = Iterable[tuple[Record | None, Attachment]]
@@ -180,6 +182,30 @@ def members_json(members: Members, network_name: str, *, ingress: bool = False) 
             "IPv4Address": attachment.address,
             "IPv6Address": attachment.address6,
         }
+    return out
+
+
+def services_json(network: Network, balancers: Iterable[BalancerItem], endpoints: Iterable[EndpointItem], own_ids: Mapping[str, str]) -> dict[str, Json]:
+    """`network inspect --verbose`: the services that have live tasks on an overlay. `own_ids`: the ids of this node's endpoints, by plain address; those of
+    other nodes are theirs."""
+    by_address = {item.address.partition("/")[0]: item for item in endpoints if item.network_id == network.id}
+
+    def task(name: str, address: str) -> Json:
+        return {"Name": name, "EndpointID": own_ids.get(address, ""), "EndpointIP": address, "Info": {"Host IP": by_address[address].node_address}}
+
+    out: dict[str, Json] = {}
+    if network.spec.ingress:
+        own = [task(f"{network.spec.name}-endpoint", address) for address, item in by_address.items() if not item.task_id]
+        out[""] = {"VIP": NO_ADDRESS, "Ports": [], "LocalLBIndex": 0, "Tasks": own}
+    for balancer in balancers:
+        live = [b.address for b in balancer.backends if b.address in by_address] if balancer.network_id == network.id else []
+        if live:
+            out[balancer.service_name] = {
+                "VIP": balancer.virtual_ip or NO_ADDRESS,
+                "Ports": [f"Target: {port.target_port}, Publish: {port.published_port}" for port in balancer.ports],
+                "LocalLBIndex": balancer.mark,
+                "Tasks": [task(next(iter(by_address[address].names), ""), address) for address in live],
+            }
     return out
 
 

@@ -23,6 +23,7 @@ from agent.engine.convert_networks import (
     local_network_json,
     network_json,
     network_request_of,
+    services_json,
 )
 from agent.engine.until import until_ns
 from agent.events import Event
@@ -31,7 +32,7 @@ from agent.network_requests import ONE_INSTANCE, config_of, subnet_of
 from agent.records import Attachment, LocalNetwork
 from cluster.model.assignments import NetworkItem
 from cluster.model.changes import Kind
-from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from cluster.model.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unavailable
 from cluster.model.objects import Network
 from cluster.model.specs import NODE_NETWORKS, SWARM_DRIVERS
 from cluster.model.twins import twin
@@ -132,7 +133,12 @@ async def inspect(call: Call) -> Response:
     assigned = call.node.networks.assigned.get(found.id)
     if assigned is None:
         return json_answer(_as_of(call, network_json(found)))
-    return json_answer(_as_of(call, network_json(found, swarm_members(call.node, assigned), _peers(call.node, found.id))))
+    shown = network_json(found, swarm_members(call.node, assigned), _peers(call.node, found.id))
+    if call.flag("verbose"):
+        tables = call.node.networks.assigned.tables
+        own_ids = {a.address.partition("/")[0]: a.endpoint_id for _, a in swarm_members(call.node, assigned)}
+        shown["Services"] = services_json(found, tables.balancers.values(), tables.endpoints.values(), own_ids)
+    return json_answer(_as_of(call, shown))
 
 
 def _peers(node: Node, network_id: str) -> dict[str, str]:
@@ -199,6 +205,8 @@ async def create(call: Call) -> Response:
     if request.driver == "overlay" and request.scope == "local":
         raise PermissionDenied("cannot downgrade network scope for overlay networks")
     swarm = request.driver == "overlay" or request.scope not in ("", "local")
+    if swarm and spec.name == "none":
+        raise PermissionDenied(f"operation is not permitted on predefined {spec.name} network ")
     if not spec.name or (spec.name in local_names and (swarm or spec.name not in PREDEFINED)):
         raise Conflict(f"network with name {spec.name} already exists")
     if swarm:
@@ -297,8 +305,8 @@ async def _prune_cluster(node: Node, filters: Filters, before_ns: int | None) ->
         if not network.spec.ingress and network.id not in used and _prunable(mapping(network.spec.labels), network.meta.created_at_ns, filters, before_ns):
             try:
                 await node.swarm.call("control.network_remove", Remove(network.id))
-            except Conflict:
-                continue  # a service took it in between
+            except (Conflict, FailedPrecondition, NotFound):
+                continue  # a container is on it, a service took it in between, or somebody else has removed it
             gone.append(network.spec.name)
     return gone
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.driver import MANAGER, WORKER1, WORKER2, Lab, until
+from tests.driver import ADDRESS, MANAGER, WORKER1, WORKER2, Lab, until
 
 NODES = (MANAGER, WORKER1, WORKER2)
 
@@ -36,6 +38,37 @@ def test_a_network_in_use_stays_and_goes_when_the_last_container_has_left(lab: L
     assert refused.returncode == 1
     assert "is in use by task" in refused.stderr
     lab.ok(WORKER1, "docker", "rm", "-f", "att-one")
+
+
+def test_pruning_leaves_a_network_that_a_container_is_on(lab: Lab, network: str) -> None:
+    lab.ok(WORKER1, "docker", "run", "-d", "--name", "att-one", "--network", network, "busybox", "sleep", "1000")
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "idle")
+    pruned = lab.ok(MANAGER, "docker", "network", "prune", "-f").split()
+    assert "idle" in pruned
+    assert network not in pruned
+    again = lab.on(WORKER1, "docker", "network", "connect", network, "att-one")
+    assert again.stderr == f"Error response from daemon: att-one is already attached to network {network}\n"
+
+
+def test_a_verbose_look_shows_services_and_their_tasks_on_all_nodes(lab: Lab, network: str) -> None:
+    create = ("docker", "service", "create", "-d", "--mode", "global", "--network", network, "-p", "8087:80", "--name", "seen", "busybox", "sleep", "1000")
+    lab.ok(MANAGER, *create)
+    try:
+        assert until(lambda: len(lab.running("docker", "seen")) == len(NODES))
+
+        def services(name: str) -> dict[str, Any]:
+            told = json.loads(lab.ok(WORKER1, "docker", "network", "inspect", "-v", "-f", "{{json .Services}}", name))
+            return dict(told or {})
+
+        assert until(lambda: len(services(network).get("seen", {}).get("Tasks", ())) == len(NODES))
+        seen = services(network)["seen"]
+        assert {task["Info"]["Host IP"] for task in seen["Tasks"]} == set(ADDRESS.values())
+        assert seen["VIP"] in lab.ok(MANAGER, "docker", "service", "inspect", "-f", "{{json .Endpoint.VirtualIPs}}", "seen")
+        assert services("ingress")["seen"]["Ports"] == ["Target: 80, Publish: 8087"]
+        (peers,) = json.loads(lab.ok(WORKER1, "docker", "network", "inspect", network))
+        assert sorted(peer["IP"] for peer in peers["Peers"]) == sorted(ADDRESS.values())
+    finally:
+        lab.ok(MANAGER, "docker", "service", "rm", "seen")
 
 
 def test_only_attachable_networks_and_free_addresses_are_given(lab: Lab, network: str) -> None:
