@@ -54,8 +54,8 @@ class AssignedNetworks:
         return self.tables.networks.get(NetworkId(network_id))
 
     def find(self, reference: str) -> NetworkItem:
-        """A network that this node takes part in, by id, name or id prefix. Raises NotFound. One that the cluster has removed, and that containers here are still
-        leaving, has no name any more: another one may have it."""
+        """A network that this node takes part in, by id, name or id prefix. Raises NotFound. One that the cluster has removed, and that containers here
+        are still leaving, has no name any more: another one may have it."""
         for item in self.all():
             if reference == item.network.id or (reference == item.network.spec.name and item.network.id not in self._doomed):
                 return item

@@ -186,19 +186,20 @@ def members_json(members: Members, network_name: str, *, ingress: bool = False) 
 
 
 def services_json(network: Network, balancers: Iterable[BalancerItem], endpoints: Iterable[EndpointItem], own_ids: Mapping[str, str]) -> dict[str, Json]:
-    """`network inspect --verbose`: the services that have live tasks on an overlay. `own_ids`: the ids of this node's endpoints, by plain address; those of
-    other nodes are theirs."""
+    """`network inspect --verbose`: the services that have live tasks on an overlay, and under no name what is of no service. `own_ids`: the ids of this node's
+    endpoints, by plain address; those of other nodes are theirs."""
     by_address = {item.address.partition("/")[0]: item for item in endpoints if item.network_id == network.id}
 
     def task(name: str, address: str) -> Json:
         return {"Name": name, "EndpointID": own_ids.get(address, ""), "EndpointIP": address, "Info": {"Host IP": by_address[address].node_address}}
 
-    out: dict[str, Json] = {}
+    balanced = [(b, [one.address for one in b.backends if one.address in by_address]) for b in balancers if b.network_id == network.id]
+    served = {address for _, live in balanced for address in live}
+    alone = [task(item.names[0], address) for address, item in by_address.items() if item.names and address not in served]
     if network.spec.ingress:
-        own = [task(f"{network.spec.name}-endpoint", address) for address, item in by_address.items() if not item.task_id]
-        out[""] = {"VIP": NO_ADDRESS, "Ports": [], "LocalLBIndex": 0, "Tasks": own}
-    for balancer in balancers:
-        live = [b.address for b in balancer.backends if b.address in by_address] if balancer.network_id == network.id else []
+        alone = [task(f"{network.spec.name}-endpoint", address) for address, item in by_address.items() if not item.task_id]
+    out: dict[str, Json] = {"": {"VIP": NO_ADDRESS, "Ports": [], "LocalLBIndex": 0, "Tasks": alone}} if alone else {}
+    for balancer, live in balanced:
         if live:
             out[balancer.service_name] = {
                 "VIP": balancer.virtual_ip or NO_ADDRESS,
