@@ -99,7 +99,7 @@ class Runs:
             raise NotModified("container already started")
         self.starting.add(container_id)
         try:
-            await self.exits.until_gone(container_id)
+            await self._until_given_back(self._registry.find(container_id))
             record = replace(self._registry.find(container_id), restart_count=restarts)
             await self._start(record)
         except (ClusterError, RuntimeFault, FabricError):
@@ -114,6 +114,14 @@ class Runs:
             early = self._early_exits.pop(container_id, None)
         if early is not None:
             await self._exited(container_id, early)
+
+    async def _until_given_back(self, record: Record) -> None:
+        """Until nothing is left of its last run, and no other that has just ended holds ports of the host: a task's end is told before that."""
+        await self.exits.until_gone(record.id)
+        if record.host.port_bindings:
+            for other in self._registry.all():
+                if other.host.port_bindings:
+                    await self.exits.until_gone(other.id)
 
     async def _start(self, record: Record) -> None:
         try:
@@ -260,7 +268,7 @@ class Runs:
             self._say_turned(record.id)
 
     def turned(self, container_id: str) -> trio.Event:
-        """Set when it has been started, or its probes say something else than now."""
+        """Set when it has been started, its program has ended, or its probes say something else than now."""
         return self._turned.setdefault(container_id, trio.Event())
 
     def _say_turned(self, container_id: str) -> None:
