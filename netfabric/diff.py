@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from netfabric.alike import alike
 from netfabric.firewall import nftables
 from netfabric.state import (
     NODE,
@@ -113,9 +114,9 @@ def diff(desired: State, observed: State) -> Operations:
 
     for name, wanted in desired.items():
         before = observed.get(name)
-        losses = lost.get(name, frozenset())
-        if before is wanted and not losses:
+        if before is wanted and name not in lost:
             continue
+        losses = lost.get(name, frozenset())
         if before is None and name != NODE:
             at(_MAKE_NAMESPACE, 0, name, CreateNamespace(name, tuple(link.name for link in wanted.links if link.kind is LinkKind.PEER)))
         for operation in _namespace(name, wanted, before or Namespace(), losses):
@@ -178,15 +179,15 @@ def _lost_links(desired: State, observed: State) -> dict[str, frozenset[str]]:
         wanted = desired.get(name)
         if before is wanted:
             continue
-        links = {link.name: link for link in wanted.links} if wanted is not None else {}
-        seen = {link.name: link for link in before.links}
-        going = {s.name for s in before.links if (link := links.get(s.name)) is not s and not (link is not None and _same_link(link, s))}
+        old, new = _apart(before.links, wanted.links if wanted is not None else ())
+        links, seen = {link.name: link for link in new}, {link.name for link in old}
+        going = {s.name for s in old if (link := links.get(s.name)) is not s and not (link is not None and _same_link(link, s))}
         if going:
             lost[name] = going
             broken_peers |= {(name, link) for link in going}
-        broken_peers |= {(name, link.name) for link in links.values() if link.name not in seen and link.kind is LinkKind.PEER}
+        broken_peers |= {(name, link.name) for link in new if link.name not in seen and link.kind is LinkKind.PEER}
     for name, before in observed.items() if broken_peers else ():
-        for link in before.links:
+        for link in before.links if not before.shared else ():  # a container's has no first ends of pairs
             if link.kind is LinkKind.VETH and link.peer is not None:
                 end = link.peer
                 if (end.namespace, end.link) in broken_peers or (end.namespace, "") in broken_peers:
@@ -198,13 +199,20 @@ def _lost_links(desired: State, observed: State) -> dict[str, frozenset[str]]:
     return {name: frozenset(names) for name, names in lost.items() if names}
 
 
+def _apart(before: tuple[Link, ...], wanted: tuple[Link, ...]) -> tuple[tuple[Link, ...], tuple[Link, ...]]:
+    """What of either is not the same at both ends: of hundreds of links most are."""
+    first, last = alike(before, wanted)
+    return before[first : len(before) - last], wanted[first : len(wanted) - last]
+
+
 def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[str]) -> Iterator[Operation]:
     """The operations within one namespace, in order of making; drops of what stands on lost links are left out."""
-    seen = {link.name: link for link in before.links}
-    for link in before.links:
+    old_links, new_links = (before.links, wanted.links) if lost else _apart(before.links, wanted.links)
+    seen = {link.name: link for link in old_links}
+    for link in old_links:
         if link.name in lost and link.kind is not LinkKind.PEER:
             yield Drop(name, link)
-    for link in wanted.links:
+    for link in new_links:
         if link.name not in seen or link.name in lost:
             yield Put(name, link)
         else:

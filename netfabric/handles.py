@@ -25,18 +25,17 @@ SOCKETS_KEPT = 64
 
 
 class Lasting:
-    """What outlives a pass. The kernel makes who closes a socket right after a transaction of nftables wait until what that replaced is destroyed (15 ms);
-    the node's namespace and those of its overlays are spoken to with every container that comes or goes.
+    """What outlives a pass. The kernel makes who closes a netfilter socket right after a transaction wait until what that replaced is destroyed (15 ms);
+    the node's own namespace is spoken to with every container that comes or goes. An overlay's is not held: somebody who takes its name away ends it.
     """
 
     def __init__(self) -> None:
         self.contexts = Kept(Nftables, CONTEXTS_KEPT)
-        self.routes = Kept(NetlinkSocket, SOCKETS_KEPT)
+        self.routes = Kept(NetlinkSocket, 1)
         self.netfilter = Kept(partial(SyncNetlink, protocol=NETLINK_NETFILTER), SOCKETS_KEPT)
 
     def drop(self, namespace: str) -> None:
         self.contexts.drop(namespace)
-        self.routes.drop(namespace)
         self.netfilter.drop(namespace)
 
     def close(self) -> None:
@@ -56,7 +55,6 @@ class Handles:
         self._sockets: dict[tuple[str, int], NetlinkSocket] = {}
         self._owns_lasting = lasting is None
         self._lasting = lasting or Lasting()
-        self._new: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +78,6 @@ class Handles:
         """Makes a namespace, or names the one behind the descriptor `made`; a file that a crash left under its name, bound to nothing, goes first.
         Raises OSError.
         """
-        self._new.add(namespace)
         try:
             self._descriptors[namespace] = netns.create(self.path(namespace), made)
         except FileExistsError:
@@ -114,8 +111,8 @@ class Handles:
         return self._descriptors[namespace]
 
     def route(self, namespace: str) -> NetlinkSocket:
-        """The namespace's rtnetlink socket; one that is new is most often done with after this pass. Raises OSError."""
-        if namespace in self._new:
+        """The namespace's rtnetlink socket. Raises OSError."""
+        if namespace != NODE:
             return self._socket(namespace, NETLINK_ROUTE)
         kept = self._lasting.routes.of(namespace, self.descriptor(namespace))
         if not kept.broken:

@@ -5,11 +5,10 @@ Where a few of a thousand come or go, only theirs are looked for and made; the s
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from netfabric.alike import alike
 from netfabric.links.veth import mac_of
 from netfabric.state import Forwarding, Neighbour
 from netfabric.view import Remote
@@ -33,7 +32,7 @@ def reached(remotes: tuple[Remote, ...], before: Reach | None) -> Reach:
         return Reach(remotes, *_entries(remotes))
     if before.remotes == remotes:
         return before
-    first, last = _alike(before.remotes, remotes)
+    first, last = alike(before.remotes, remotes)
     gone, come = _entries(before.remotes[first : len(before.remotes) - last]), _entries(remotes[first : len(remotes) - last])
     return Reach(remotes, _changed(before.neighbours, gone[0], come[0]), _changed(before.forwarding, gone[1], come[1]))
 
@@ -42,18 +41,6 @@ def _changed(before: frozenset[Entry], gone: frozenset[Entry], come: frozenset[E
     """No more copies of all than it takes."""
     left = before - gone if gone else before
     return left | come if come else left
-
-
-def _alike(before: tuple[object, ...], after: tuple[object, ...]) -> tuple[int, int]:
-    """How many are the same at the beginning, and of the others at the end."""
-    most = min(len(before), len(after))
-    first = _most(most, lambda count: before[:count] == after[:count])
-    return first, _most(most - first, lambda count: before[len(before) - count :] == after[len(after) - count :])
-
-
-def _most(most: int, holds: Callable[[int], bool]) -> int:
-    """The greatest number up to `most` for which it holds, where it holds for all smaller ones and for 0."""
-    return bisect.bisect_left(range(1, most + 1), True, key=lambda count: not holds(count))
 
 
 def _entries(remotes: tuple[Remote, ...]) -> tuple[frozenset[Neighbour], frozenset[Forwarding]]:

@@ -353,6 +353,21 @@ def test_damage_is_repaired_as_soon_as_it_is_done(world: w.World, what: str) -> 
     trio.run(main)
 
 
+def test_an_overlay_whose_namespace_is_taken_away_is_made_again(world: w.World) -> None:
+    """Nothing of ours holds it: its links end, and the kernel tells."""
+
+    async def main() -> None:
+        async with world.open():
+            await world.reconcile(TASKS)
+            fabric, view = world.fabrics[1], w.view(1, TASKS)
+            netns.remove(os.path.join(world.run_dir(1), "netns", "1-mynetmynet"))
+            with trio.fail_after(20):
+                while await fabric.difference(view) != ():
+                    await trio.sleep(0.01)
+
+    trio.run(main)
+
+
 def test_what_a_container_adds_for_itself_stays(world: w.World) -> None:
     async def main() -> None:
         async with world.open(1):
