@@ -111,6 +111,7 @@ def _settle() -> None:
             os.close(doomed)
             while struct.unpack_from("=IH", heard.recv(65536))[1] != RTM_DELLINK:
                 pass
+        _run(watch, "ip link set lo up".split())  # by then whoever destroyed it has let go of the lock that all links share
     finally:
         os.close(watch)
 
