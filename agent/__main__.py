@@ -11,11 +11,12 @@ from pathlib import Path
 
 import trio
 
+from agent import generic_resources
 from agent.daemon import Settings, run_daemon
 from agent.engine.tcp import TcpSettings
 from agent.local_networks import BridgeNames
 from cluster.log import configure
-from cluster.model.errors import ClusterError
+from cluster.model.errors import ClusterError, InvalidArgument
 from cluster.version import VERSION
 from cluster.wire import versions
 from netfabric.errors import FabricError
@@ -30,6 +31,10 @@ def main() -> int:
     parser.add_argument("--run", type=Path, default=Path("/run/festoon"), help="sockets and network namespaces (default: %(default)s)")
     parser.add_argument("--balancing", choices=("auto", "ipvs", "nft"), default="auto", help="how the ingress mesh balances (default: what the kernel has)")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label of this engine")
+    parser.add_argument(
+        "--node-generic-resource", action="append", default=[], metavar="KIND=NAME|COUNT",
+        help="what services may reserve of this node: gpu=2, or gpu=UUID1 for each",
+    )
     parser.add_argument("--registry-mirror", action="append", default=[], metavar="URL", help="ask this registry first for the images of Docker Hub")
     parser.add_argument("--insecure-registry", action="append", default=[], metavar="REGISTRY", help="a registry (HOST, HOST:PORT or CIDR) without checked TLS")
     parser.add_argument(
@@ -57,12 +62,13 @@ def main() -> int:
     configure(logging.DEBUG if options.debug else logging.INFO)
     labels = tuple((key, value) for key, _, value in (entry.partition("=") for entry in options.label))
     try:
+        generic = generic_resources.parse(options.node_generic_resource)
         registries = checked(options.registry_mirror, options.insecure_registry, options.registry_certs)
-    except BadSetting as error:
+    except (BadSetting, InvalidArgument) as error:
         parser.error(str(error))
     settings = Settings(
         root=options.root, run=options.run, backend=options.balancing, ready_fd=options.ready_fd, group=options.group, stem_unit=options.stem_unit,
-        labels=labels, registries=registries, userns_remap=options.userns_remap, metrics_address=options.metrics_addr, speak=options.speak,
+        labels=labels, generic=generic, registries=registries, userns_remap=options.userns_remap, metrics_address=options.metrics_addr, speak=options.speak,
         bridges=BridgeNames(options.bridge, options.gateway_bridge),
         tcp=TcpSettings(tuple(options.host), options.tlscacert, options.tlscert, options.tlskey, options.insecure_tcp),
     )  # fmt: skip

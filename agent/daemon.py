@@ -39,7 +39,7 @@ from agent.pulls import Pulls
 from agent.tracing import Tracing
 from agent.volumes import Volumes
 from cluster.model.errors import Conflict
-from cluster.model.specs import Pairs
+from cluster.model.specs import GenericResource, Pairs
 from cluster.version import VERSION
 from cluster.wire import versions
 from netfabric.apply import open_fabric
@@ -64,6 +64,7 @@ class Settings:
     group: str = ""
     stem_unit: str = ""
     labels: Pairs = ()
+    generic: tuple[GenericResource, ...] = ()
     registries: Registries = AS_DOCKER
     userns_remap: str = ""
     metrics_address: str = ""
@@ -114,7 +115,7 @@ async def _serve(node: Node, settings: Settings, metrics_listeners: Sequence[tri
 
 @asynccontextmanager
 async def _open_node(settings: Settings) -> AsyncIterator[Node]:
-    description = machine.describe(settings.labels)
+    description = machine.describe(settings.labels, settings.generic)
     events = EventBus()
     remapping = await trio.to_thread.run_sync(user_namespaces.load, settings.root, settings.userns_remap)
     images = await trio.to_thread.run_sync(ImageStore, settings.root / "images")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster.model.objects import NodeDescription
-from cluster.model.specs import Pairs, Platform, Resources
+from cluster.model.specs import GenericResource, Pairs, Platform, Resources
 from cluster.version import VERSION
 
 PLUGINS: Final[Pairs] = (
@@ -71,11 +71,12 @@ def group_id(name: str) -> int:
         return -1
 
 
-def describe(labels: Pairs) -> NodeDescription:
+def describe(labels: Pairs, generic: tuple[GenericResource, ...] = ()) -> NodeDescription:
     """The hello's description of this node."""
     processors = len(os.sched_getaffinity(0))
     return NodeDescription(
-        hostname=socket.gethostname(), platform=Platform(os.uname().machine, "linux"), resources=Resources(processors * 1_000_000_000, memory_bytes()),
+        hostname=socket.gethostname(), platform=Platform(os.uname().machine, "linux"),
+        resources=Resources(processors * 1_000_000_000, memory_bytes(), generic=generic),
         engine_version=VERSION, engine_labels=labels, plugins=PLUGINS,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from agent import generic_resources
 from agent.log_settings import DEFAULT_DRIVER
 from agent.records import DEFAULT_SHM_BYTES, Config, DeviceMapping, HostConfig, NetworkWish, PortBinding
 from cluster.model import placeholders, reserved_labels
@@ -32,7 +33,7 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
     """What `agent/containers.py` is asked to make. Raises InvalidArgument for a template that does not fit."""
     spec = placeholders.expanded(task.spec.container, placeholders.context(task, node, node_id))
     config = Config(
-        image=spec.image, hostname=spec.hostname, user=spec.user, env=spec.env,
+        image=spec.image, hostname=spec.hostname, user=spec.user, env=(*spec.env, *generic_resources.environment(task.generic)),
         entrypoint=spec.command, cmd=spec.args, working_dir=spec.dir, labels=_labels(task, node_id), tty=spec.tty, open_stdin=spec.open_stdin,
         stop_signal=spec.stop_signal, stop_timeout_s=math.ceil(grace_s(spec)), health=spec.health,
         exposed_ports=tuple(f"{p.target_port}/{p.protocol}" for p in task.endpoint.ports) if task.endpoint else (),

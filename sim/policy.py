@@ -23,7 +23,7 @@ from cluster.model.objects import Node, Task, TaskStatus
 from cluster.model.task_state import TaskState, is_wished
 from manager.index import Index
 from manager.orchestrator import constraints
-from manager.scheduler import filters
+from manager.scheduler import filters, generic
 from sim.failure import BadProperty
 
 OnNode = tuple[Task, ...]
@@ -105,4 +105,5 @@ def _has_room(task: Task, node: Node, on_node: OnNode) -> bool:
     memory = sum(r.memory_bytes for r in reserved) + wanted.memory_bytes
     cpus = sum(r.nano_cpus for r in reserved) + wanted.nano_cpus
     have = node.description.resources
-    return memory <= have.memory_bytes and cpus <= have.nano_cpus
+    used = dict(generic.sums(one for r in reserved for one in r.generic))
+    return memory <= have.memory_bytes and cpus <= have.nano_cpus and not generic.lacking(generic.sums(wanted.generic), have.generic, used)

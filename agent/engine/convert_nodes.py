@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.engine.convert import Json, filled, mapping, meta_json
+from agent.engine.convert_generic import generic_json
 from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import ManagerStatus, Node, NodeDescription
@@ -46,7 +47,9 @@ def _description_json(description: NodeDescription, tls_info: Json) -> Json:
     return {
         "Hostname": description.hostname,
         "Platform": filled({"Architecture": platform.architecture, "OS": platform.os}),
-        "Resources": filled({"NanoCPUs": resources.nano_cpus, "MemoryBytes": resources.memory_bytes}),
+        "Resources": filled({
+            "NanoCPUs": resources.nano_cpus, "MemoryBytes": resources.memory_bytes, "GenericResources": generic_json(resources.generic),
+        }),
         "Engine": engine,
         "TLSInfo": tls_info,
     }

@@ -10,6 +10,7 @@ import base64
 
 from agent.engine.convert import Json, Present, filled, mapping
 from agent.engine.convert_dependencies import files_json, files_of
+from agent.engine.convert_generic import generic_json, generic_of
 from agent.engine.convert_mounts import mount_json, mount_of
 from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
@@ -172,9 +173,7 @@ def attachments_json(networks: tuple[NetworkAttachmentConfig, ...]) -> list[Json
 def _resources_of(fields: Fields | None) -> Resources | None:
     if fields is None:
         return None
-    if fields.objects("GenericResources"):
-        raise InvalidArgument("generic resources are not served: give the nodes labels, and the service a constraint and --replicas-max-per-node")
-    return Resources(fields.integer("NanoCPUs"), fields.integer("MemoryBytes"), fields.integer("Pids"))
+    return Resources(fields.integer("NanoCPUs"), fields.integer("MemoryBytes"), fields.integer("Pids"), generic_of(fields))
 
 
 def _restart_of(fields: Fields | None) -> RestartPolicy | None:
@@ -264,7 +263,8 @@ def container_spec_json(spec: ContainerSpec) -> Json:
 def _resources_json(resources: Resources | None) -> Json | None:
     if resources is None:
         return None
-    return Present(filled({"NanoCPUs": resources.nano_cpus, "MemoryBytes": resources.memory_bytes, "Pids": resources.pids}))
+    numbers = {"NanoCPUs": resources.nano_cpus, "MemoryBytes": resources.memory_bytes, "Pids": resources.pids}
+    return Present(filled(numbers | {"GenericResources": generic_json(resources.generic)}))
 
 
 def _restart_json(restart: RestartPolicy | None) -> Json | None:

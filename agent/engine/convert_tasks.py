@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.engine.convert import Json, filled, mapping, meta_json, time_text
+from agent.engine.convert_generic import generic_json
 from agent.engine.convert_networks import attached_network_json
 from agent.engine.convert_services import iteration_json, ports_json
 from agent.engine.convert_task_specs import task_spec_json
@@ -21,6 +22,8 @@ def task_json(task: Task, networks: Mapping[str, Network]) -> Json:
     attachments = [_attachment_json(item.network_id, item.address, networks) for item in task.networks]
     if attachments:
         out["NetworksAttachments"] = attachments
+    if task.generic:
+        out["GenericResources"] = generic_json(task.generic)
     if task.job_iteration:
         out["JobIteration"] = iteration_json(task.job_iteration)
     return out

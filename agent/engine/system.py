@@ -16,6 +16,7 @@ from agent.engine.call import Call
 from agent.engine.containers import volumes_root
 from agent.engine.convert import Json, time_text
 from agent.engine.convert_containers import summary_json
+from agent.engine.convert_generic import generic_json
 from agent.engine.convert_images import image_summary_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_volumes import volume_json
@@ -154,7 +155,7 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "NEventsListener": 0,
             "IndexServerAddress": _INDEX,
             "RegistryConfig": {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []},
-            "GenericResources": [],
+            "GenericResources": generic_json(node.description.resources.generic) or None,
             "DockerRootDir": str(node.root),
             "HttpProxy": "",
             "HttpsProxy": "",

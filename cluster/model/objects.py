@@ -11,6 +11,7 @@ from cluster.model.ids import ClusterId, ConfigId, NetworkId, NodeId, SecretId, 
 from cluster.model.specs import (
     ClusterSpec,
     DependencySpec,
+    GenericResource,
     NetworkSpec,
     NodeSpec,
     Pairs,
@@ -183,6 +184,7 @@ class Task(Value, frozen=True):
     job_iteration: int = 0  # Service.job_iteration that it belongs to; 0: not a job's
     service_labels: Pairs = ()
     released_at_ns: int = 0  # a replacement with desired READY is released (-> RUNNING) at this time
+    generic: tuple[GenericResource, ...] = ()  # of its node's, what it was given
 
 
 TASK_HISTORY_STATUSES = 16

@@ -158,10 +158,19 @@ class ContainerSpec(Value, frozen=True):
     configs: tuple[DependencyFile, ...] = ()
 
 
+class GenericResource(Value, frozen=True):
+    """So many of a kind that a node's administrator has declared; or one of them, with a name."""
+
+    kind: str
+    count: int = 1
+    name: str = ""
+
+
 class Resources(Value, frozen=True):
     nano_cpus: int = 0
     memory_bytes: int = 0
     pids: int = 0
+    generic: tuple[GenericResource, ...] = ()
 
 
 class RestartPolicy(Value, frozen=True):

@@ -106,6 +106,7 @@ def _task_spec(spec: TaskSpec) -> None:
     for resources in (spec.reservations, spec.limits):
         if resources is not None:
             _resources(resources)
+    _generic(spec)
     if spec.restart is not None:
         _restart_policy(spec.restart)
     if spec.placement is not None:
@@ -151,6 +152,13 @@ def _resources(resources: Resources) -> None:
         raise InvalidArgument(f"invalid cpu value {resources.nano_cpus / 1e9:g}: Must be at least {CPU_MINIMUM_NANO / 1e9:g}")
     if resources.memory_bytes != 0 and resources.memory_bytes < MEMORY_MINIMUM_BYTES:
         raise InvalidArgument(f"invalid memory value {resources.memory_bytes}: Must be at least 4MiB")
+
+
+def _generic(spec: TaskSpec) -> None:
+    """Only so many of a kind can be asked for, and they can't be limited: nothing but the scheduler knows them."""
+    for one in (spec.reservations or Resources()).generic:
+        if one.name or one.count < 0 or not one.kind:
+            raise InvalidArgument(f"invalid argument for resource {one.kind}")
 
 
 def _restart_policy(policy: RestartPolicy) -> None:

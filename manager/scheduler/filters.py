@@ -18,6 +18,7 @@ from cluster.model.placement_labels import NOTHING, Strategy, Wish
 from cluster.model.specs import Availability, Platform, Resources
 from manager.orchestrator import constraints
 from manager.orchestrator.constraints import Constraint
+from manager.scheduler import generic
 from manager.scheduler.usage import HostPort, NodeUse, host_ports
 
 MIB: Final = 1 << 20
@@ -38,6 +39,7 @@ class Ask(msgspec.Struct, frozen=True):
     sealed: Callable[[Node], str] | None = None  # of encrypted networks: scheduler/seals.py
     priority: int = 0
     pack: bool = False
+    generic: tuple[tuple[str, int], ...] = ()  # (kind, how many)
 
     @property
     def load(self) -> Load:
@@ -75,10 +77,11 @@ def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None, 
     node."""
     placement = task.spec.placement
     replicated = service is not None and task.slot > 0
+    reserve = task.spec.reservations or _NOTHING
     return Ask(
         task.service_id,
         task.spec_version,
-        task.spec.reservations or Resources(),
+        reserve,
         parsed,
         placement.platforms if placement else (),
         host_ports(task),
@@ -86,9 +89,11 @@ def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None, 
         placement.spread if placement else (),
         priority=wish.priority,
         pack=wish.strategy is Strategy.PACK,
+        generic=generic.sums(reserve.generic),
     )
 
 
+_NOTHING: Final = Resources()
 PORT_TAKEN: Final = "host-mode port already in use"
 
 
@@ -124,6 +129,8 @@ def fits(ask: Ask, node: Node, use: NodeUse) -> bool:
         return False
     if ask.reserve.memory_bytes and use.memory + ask.reserve.memory_bytes > have.memory_bytes:
         return False
+    if ask.generic and generic.lacking(ask.generic, have.generic, use.generic):
+        return False
     if ask.ports and any(port in use.ports for port in ask.ports):
         return False
     if ask.sealed is not None and ask.sealed(node):
@@ -150,6 +157,7 @@ def _resources(ask: Ask, node: Node, use: NodeUse) -> str:
         free = max(0, have.memory_bytes - use.memory)
         asked = ask.reserve.memory_bytes
         words.append(f"memory: {asked / MIB:.4g} MiB asked, {free / MIB:.4g} of {have.memory_bytes / MIB:.4g} MiB free")
+    words += generic.lacking(ask.generic, have.generic, use.generic)
     return f"insufficient resources ({'; '.join(words)})" if words else ""
 
 

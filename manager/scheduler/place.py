@@ -24,7 +24,7 @@ from manager.draft import Draft, Reason
 from manager.index import Index
 from manager.orchestrator import dependencies
 from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostname
-from manager.scheduler import filters, ranking
+from manager.scheduler import filters, generic, ranking
 from manager.scheduler.classes import ANY, NodeOrder, OrderBy
 from manager.scheduler.filters import Ask
 from manager.scheduler.preemption import Claims, make_room
@@ -303,6 +303,7 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
         node_id=node_id,
         networks=tuple(attachments),
         status=TaskStatus(TaskState.ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
+        generic=generic.chosen(group.ask.generic, index.nodes[node_id].description.resources.generic, index.use(node_id).names),
     )
     draft.put(assigned)
     for attachment in attachments:

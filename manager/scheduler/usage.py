@@ -7,18 +7,20 @@ stopped, whatever is wished of it; it counts for the ranking only while it is wi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from cluster.model.ids import ServiceId, TaskId
 from cluster.model.objects import Task
 from cluster.model.specs import PublishMode, Resources
 from cluster.model.task_state import TaskState, is_wished
+from manager.scheduler.generic import Name
 
 HostPort = tuple[str, int]
 """(protocol, published port)"""
 
 
 _NONE: Final = Resources()
+_Key = TypeVar("_Key")
 
 
 def holds_node(task: Task) -> bool:
@@ -40,7 +42,7 @@ def host_ports(task: Task) -> tuple[HostPort, ...]:
 class NodeUse:
     """The sums of one node."""
 
-    __slots__ = ("active", "by_service", "cpus", "memory", "ports", "tasks")
+    __slots__ = ("active", "by_service", "cpus", "generic", "memory", "names", "ports", "tasks")
 
     def __init__(self) -> None:
         self.tasks: dict[TaskId, None] = {}
@@ -49,6 +51,8 @@ class NodeUse:
         self.active = 0
         self.by_service: dict[ServiceId, int] = {}
         self.ports: dict[HostPort, int] = {}
+        self.generic: dict[str, int] = {}  # generic resources reserved, by kind
+        self.names: dict[Name, int] = {}  # those of them that have names
 
     def add(self, task: Task) -> None:
         self.tasks[task.id] = None
@@ -63,17 +67,16 @@ class NodeUse:
         self.cpus += sign * reserve.nano_cpus
         self.memory += sign * reserve.memory_bytes
         for port in ports:
-            count = self.ports.get(port, 0) + sign
-            if count:
-                self.ports[port] = count
-            else:
-                del self.ports[port]
+            _count(self.ports, port, sign)
+        for one in reserve.generic:
+            _count(self.generic, one.kind, sign * one.count)
 
     def without(self, tasks: Iterable[Task]) -> NodeUse:
         """The sums of the node if these were gone."""
         rest = NodeUse()
         rest.cpus, rest.memory, rest.active = self.cpus, self.memory, self.active
         rest.tasks, rest.by_service, rest.ports = dict(self.tasks), dict(self.by_service), dict(self.ports)
+        rest.generic, rest.names = dict(self.generic), dict(self.names)
         for task in tasks:
             rest.remove(task)
         return rest
@@ -82,10 +85,18 @@ class NodeUse:
         wanted = task.spec.reservations
         if wanted is not None or (task.endpoint is not None and task.endpoint.ports):
             self.claim(wanted or _NONE, host_ports(task), sign)
+            for one in task.generic:
+                if one.name:
+                    _count(self.names, (one.kind, one.name), sign)
         if is_wished(task.desired_state):
             self.active += sign
-            count = self.by_service.get(task.service_id, 0) + sign
-            if count:
-                self.by_service[task.service_id] = count
-            else:
-                del self.by_service[task.service_id]
+            _count(self.by_service, task.service_id, sign)
+
+
+def _count(counts: dict[_Key, int], key: _Key, change: int) -> None:
+    """What comes to nothing is left out."""
+    count = counts.get(key, 0) + change
+    if count:
+        counts[key] = count
+    else:
+        counts.pop(key, None)

@@ -19,6 +19,7 @@ from manager.orchestrator import rebalance
 from manager.orchestrator.jobs import totals
 from manager.orchestrator.slots import is_active
 from manager.orchestrator.tasks import has_completed
+from manager.scheduler.generic import sums
 from manager.scheduler.usage import holds_node
 from manager.store import Store
 from sim.failure import Broken
@@ -45,12 +46,17 @@ def _check_nodes(store: Store, tasks: Iterable[Task]) -> None:
     cpus: Counter[str] = Counter()
     ports: Counter[tuple[str, str, int]] = Counter()
     replicas: Counter[tuple[str, str]] = Counter()
+    generic: Counter[tuple[str, str]] = Counter()
+    names: Counter[tuple[str, str, str]] = Counter()
     for task in tasks:
         if not holds_node(task):
             continue
         if task.spec.reservations is not None:
             memory[task.node_id] += task.spec.reservations.memory_bytes
             cpus[task.node_id] += task.spec.reservations.nano_cpus
+            for asked in task.spec.reservations.generic:
+                generic[task.node_id, asked.kind] += asked.count
+        names.update((task.node_id, given.kind, given.name) for given in task.generic if given.name)
         ports.update((task.node_id, p.protocol, p.published_port) for p in (task.endpoint.ports if task.endpoint else ()) if p.publish_mode is PublishMode.HOST)
         most = task.spec.placement.max_replicas if task.spec.placement else 0
         if most and is_wished(task.desired_state):
@@ -64,6 +70,11 @@ def _check_nodes(store: Store, tasks: Iterable[Task]) -> None:
         have = node.description.resources
         if memory[node.id] > have.memory_bytes or cpus[node.id] > have.nano_cpus:
             raise Broken(f"node {node.id} has promised more than it has")
+        there = Counter(dict(sums(have.generic)))
+        if any(count > there[kind] for (node_id, kind), count in generic.items() if node_id == node.id):
+            raise Broken(f"node {node.id} has promised more generic resources than it has")
+    if twice := [place for place, count in names.items() if count > 1]:
+        raise Broken(f"two tasks were given the same: {twice[0]}")
 
 
 def _check_slots(tasks: Iterable[Task]) -> None:

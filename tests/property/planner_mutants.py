@@ -18,7 +18,7 @@ from manager.draft import Draft, Reason
 from manager.index import Index
 from manager.orchestrator import reaper
 from manager.orchestrator.slots import slot_key
-from manager.scheduler import filters, place, preemption
+from manager.scheduler import filters, generic, place, preemption
 from manager.scheduler.filters import Ask
 from manager.scheduler.usage import NodeUse
 from manager.store import transaction
@@ -53,6 +53,17 @@ def _marks_the_first_violator(index: Index, node_id: Any, before: object, after:
     for task_id in list(index.uses[node_id].tasks)[:1]:
         task = index.tasks[task_id]
         index.agenda.touch(task.service_id, slot_key(task))
+
+
+def _sums_nothing(resources: Any) -> tuple[tuple[str, int], ...]:
+    return tuple((one.kind, one.count) for one in resources)
+
+
+_chosen = generic.chosen
+
+
+def _gives_again(asked: Any, have: Any, _held: Any) -> Any:
+    return _chosen(asked, have, {})
 
 
 def _last_report_wins(task: Task, status: TaskStatus) -> Task:
@@ -105,5 +116,7 @@ MUTANTS: Final = {
     "only the first filter is told": Mutant(filters, "verdicts", _first_verdict),
     "nobody says why a task is still new": Mutant(place, "_wait", _says_nothing_while_new),
     "more is evicted than needed": Mutant(preemption, "_choice", _evicts_all_lower),
+    "generic resources are checked entry by entry": Mutant(generic, "sums", _sums_nothing),
+    "a name that is in use is given again": Mutant(generic, "chosen", _gives_again),
     "equals are evicted": Mutant(preemption, "_choice", _evicts_equals),
 }

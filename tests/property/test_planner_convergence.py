@@ -16,6 +16,7 @@ from cluster.model.schedule import LABEL
 from cluster.model.specs import (
     Availability,
     FailureAction,
+    GenericResource,
     Placement,
     PublishMode,
     Resources,
@@ -59,7 +60,7 @@ specs = st.fixed_dictionaries(
         "ports": st.sampled_from(
             ([port(80)], [port(80), port(81)], [port(80, publish_mode=PublishMode.HOST, published=8000)])
         ),
-        "reservations": st.sampled_from((Resources(0, 1 << 30), Resources(500_000_000, 0))),
+        "reservations": st.sampled_from((Resources(0, 1 << 30), Resources(500_000_000, 0), Resources(generic=(GenericResource("gpu", 1),)))),
         "labels": st.sampled_from(
             (
                 (("festoon.priority", "5"),),

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError
 from cluster.model.objects import Task
 from cluster.model.placement_labels import PRIORITY, wish_of
-from cluster.model.specs import Availability, IpamConfig, Placement, Resources
+from cluster.model.specs import Availability, GenericResource, IpamConfig, Placement, Resources
 from cluster.model.task_state import TaskState, is_final
 from manager.scheduler.usage import NodeUse, holds_node
+from sim.checks.soundness import check_state
 from sim.failure import Broken
 from tests.property.planner_mutants import MUTANTS, Mutant
 from tests.unit.planner.world import World, port
@@ -145,6 +147,18 @@ def evictions_are_strictly_lower_and_needed(numbers: list[int]) -> None:
         world.run()
 
 
+def generic_resources_are_summed_and_given_once(numbers: list[int]) -> None:
+    world = World(nodes=2)
+    for place, number in enumerate(numbers):
+        kind = ("gpu", "card")[number % 2]
+        asked = (GenericResource(kind), GenericResource(kind, number % 3 // 2))
+        world.service(f"s{place}", reservations=Resources(generic=asked))
+        world.run()
+        check_state(world.store)
+        if number > 8 and f"s{place - 1}" in {s.id for s in world.store.all(Kind.SERVICE)}:
+            world.remove(f"s{place - 1}")
+
+
 def _gib(task: Task) -> int:
     return task.spec.reservations.memory_bytes // GIB if task.spec.reservations else 0
 
@@ -165,6 +179,8 @@ CAUGHT_BY: dict[str, Callable[[list[int]], None]] = {
     "only the first filter is told": every_filter_is_told,
     "nobody says why a task is still new": who_waits_says_why,
     "more is evicted than needed": evictions_are_strictly_lower_and_needed,
+    "generic resources are checked entry by entry": generic_resources_are_summed_and_given_once,
+    "a name that is in use is given again": generic_resources_are_summed_and_given_once,
     "equals are evicted": evictions_are_strictly_lower_and_needed,
 }
 

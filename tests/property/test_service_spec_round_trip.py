@@ -13,6 +13,7 @@ from cluster.model.specs import (
     EndpointMode,
     EndpointSpec,
     FailureAction,
+    GenericResource,
     HealthCheck,
     Mount,
     NetworkAttachmentConfig,
@@ -56,7 +57,8 @@ CONTAINER = st.builds(
     mounts=st.lists(BINDS | VOLUMES | MEMORY, max_size=3).map(tuple), hosts=WORDS, dns_nameservers=WORDS, dns_search=WORDS, dns_options=WORDS, health=HEALTH,
     sysctls=PAIRS, cap_add=WORDS, cap_drop=WORDS, ulimits=st.lists(st.builds(Ulimit, WORD, NUMBER, NUMBER), max_size=2).map(tuple), isolation=TEXT,
 )  # fmt: skip
-RESOURCES = st.none() | st.builds(Resources, NUMBER, NUMBER, NUMBER)
+GENERIC = st.builds(GenericResource, WORD, NUMBER) | st.builds(GenericResource, WORD, st.just(1), WORD)
+RESOURCES = st.none() | st.builds(Resources, NUMBER, NUMBER, NUMBER, st.lists(GENERIC, max_size=2).map(tuple))
 NETWORKS = st.lists(st.builds(NetworkAttachmentConfig, WORD, WORDS, PAIRS), max_size=2).map(tuple)
 TASK = st.builds(
     TaskSpec, container=CONTAINER, limits=RESOURCES, reservations=RESOURCES,

@@ -86,7 +86,7 @@ test "$(sed -n s/^0:://p /proc/$pid/cgroup)" = "$group"
 cd /sys/fs/cgroup
 echo "limits: $(cat memory$group/memory.limit_in_bytes pids$group/pids.max cpu$group/cpu.cfs_quota_us | tr '\n' ' ')"
 festoon pause box >/dev/null
-echo "paused: $(cat freezer$group/freezer.state)"
+echo "paused: $(cat unified$group/cgroup.freeze) $(grep frozen unified$group/cgroup.events)"
 festoon unpause box >/dev/null
 echo "stats: $(festoon stats --no-stream --format '{{.MemUsage}} {{.PIDs}}' box | cut -d/ -f2)"
 festoon rm -f box eater >/dev/null
@@ -101,7 +101,7 @@ def test_on_a_hybrid_host_limits_are_cgroup_v1_s_and_nothing_of_them_stays() -> 
     done = vm("run", "--cgroup", "hybrid", "--", "env", f"BIN={Path(sys.executable).parent}", "bash", "-c", ON_A_HYBRID_HOST)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.strip() for line in done.stdout.splitlines()] == [
-        "eater: 137 true", f"limits: {64 << 20} 20 50000", "paused: FROZEN", "stats:  64MiB 1", "left:",
+        "eater: 137 true", f"limits: {64 << 20} 20 50000", "paused: 1 frozen 1", "stats:  64MiB 1", "left:",
     ]  # fmt: skip
 
 

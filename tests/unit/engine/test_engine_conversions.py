@@ -169,8 +169,6 @@ def test_insert_defaults_never_overrides_the_user() -> None:
         ({"TaskTemplate": {"ContainerSpec": {"Secrets": [{"SecretName": "s1", "File": {"Mode": 4096}}]}}}, "invalid mode of secret s1: 10000"),
         ({"TaskTemplate": {"ContainerSpec": {"Configs": [{"ConfigID": "c1", "Runtime": {}}]}}},
          "credential specs are for Windows containers: a config can only be a file here"),
-        ({"TaskTemplate": {"Resources": {"Reservations": {"GenericResources": [{"DiscreteResourceSpec": {"Kind": "gpu", "Value": 1}}]}}}},
-         "generic resources are not served: give the nodes labels, and the service a constraint and --replicas-max-per-node"),
         ({"TaskTemplate": {"ContainerSpec": {"Mounts": [{"Type": "npipe"}]}}}, 'invalid mount config for type "npipe": mount type unknown'),
     ],
 )

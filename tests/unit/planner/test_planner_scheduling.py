@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from cluster.model.objects import NodeDescription, NodeState
-from cluster.model.specs import Availability, Placement, Platform, PublishMode, Resources, RestartPolicy
+from cluster.model.specs import Availability, GenericResource, Placement, Platform, PublishMode, Resources, RestartPolicy
 from cluster.model.task_state import TaskState
 from tests.unit.planner.world import World, port
 
@@ -86,6 +86,23 @@ def test_reservations_are_summed_and_freed_room_is_used() -> None:
     world.node("bigger")
     world.run()
     assert len(world.running("a")) == 3
+
+
+def test_generic_resources_are_summed_and_names_are_given_once() -> None:
+    world = World(nodes=1)
+    world.service("a", replicas=3, reservations=Resources(generic=(GenericResource("gpu"), GenericResource("card"))))
+    world.run()
+    assert sorted(one.name for t in world.running() for one in t.generic if one.kind == "card") == ["a", "b"]
+    (waiting,) = [t for t in world.live() if t.status.state is TaskState.PENDING]
+    assert waiting.status.err == "no suitable node (insufficient resources on 1 node)"
+    assert world.reasons[waiting.id].nodes == (("n1", "insufficient resources (gpu: 1 asked, 0 of 2 free)"),)
+    world.service("b", reservations=Resources(generic=(GenericResource("card"), GenericResource("card"))))
+    world.settle()
+    assert [t.status.err for t in world.live("b")] == ["no suitable node (insufficient resources on 1 node)"], "two entries are two"
+    world.remove("a")
+    world.run()
+    (task,) = world.running("b")
+    assert [one.name for one in task.generic] == ["a", "b"]
 
 
 def test_room_counts_as_free_once_its_holder_has_stopped() -> None:

@@ -30,6 +30,7 @@ from cluster.model.specs import (
     ClusterSpec,
     ContainerSpec,
     EndpointSpec,
+    GenericResource,
     NetworkAttachmentConfig,
     NetworkSpec,
     NodeSpec,
@@ -48,6 +49,7 @@ from manager.store import Event, Store
 from sim.checks.soundness import check_index, check_state
 from sim.checks.tasks import check_planned
 
+GENERIC = (GenericResource("gpu", 2), *(GenericResource("card", 1, name) for name in "abc"))
 SECOND_NS = 1_000_000_000
 START_NS = 1_700_000_000 * SECOND_NS
 PLANS_AT_MOST = 200
@@ -95,7 +97,7 @@ class World:
         values: dict[str, object] = {
             "spec": NodeSpec(),
             "meta": Meta(created_at_ns=self.now_ns + self.counter),
-            "description": NodeDescription(name, Platform("x86_64", "linux"), Resources(4_000_000_000, 8 << 30)),
+            "description": NodeDescription(name, Platform("x86_64", "linux"), Resources(4_000_000_000, 8 << 30, generic=GENERIC)),
             "status": NodeStatus(NodeState.READY, "", f"192.168.200.{9 + self.counter}"),
         }
         self.commit(created(Node(NodeId(name), **{**values, **fields})))  # type: ignore[arg-type]
