@@ -29,7 +29,6 @@ def advance(draft: Draft, service: Service) -> None:
     wish = draft.index.wish(service.id)
     if wish.rebalance is Rebalance.OFF or update.is_under_way(service) or draft.full:
         return
-    _end_moves(draft, service)
     config, slots = service.spec.update or UpdateConfig(), draft.index.slots.of(service.id)
     busy = len(slots.kept.keys() - slots.running.keys()) + sum(count > 1 for count in slots.live.values())
     free = (config.parallelism or len(slots.kept)) - busy
@@ -45,18 +44,8 @@ def advance(draft: Draft, service: Service) -> None:
         draft.put(msgspec.structs.replace(service, spec=msgspec.structs.replace(service.spec, labels=labels)))
 
 
-def _end_moves(draft: Draft, service: Service) -> None:
-    """Where a moved task runs, the one that it replaces may go."""
-    slots = draft.index.slots.of(service.id)
-    for key in [key for key, count in slots.live.items() if count > 1]:
-        newest, *rest = [task for task in draft.tasks_in(service.id, key) if is_live(task)]
-        for task in rest if newest.status.state is TaskState.RUNNING else ():
-            if task.spec_version == newest.spec_version:
-                stop(draft, task, TaskState.SHUTDOWN, BECAUSE)
-
-
 def _move(draft: Draft, service: Service, config: UpdateConfig, task: Task) -> None:
-    """Another task takes the slot: before this one stops, or after it."""
+    """Another task takes the slot: before this one stops (restart.py, when the other runs), or after it."""
     start_first = config.order is UpdateOrder.START_FIRST
     if not start_first:
         stop(draft, task, TaskState.SHUTDOWN, BECAUSE)

@@ -2,20 +2,22 @@
 
 Owns the restart policy (condition, delay, attempts, window) and the release of delayed replacements. A replacement is
 made at once, with desired READY while it has to wait: for the delay, and for the task before it to stop. Unlike
-SwarmKit, a task that had run for longer than its delay is replaced without one. Source: SwarmKit's
+SwarmKit, a task that had run for longer than its delay is replaced without one; and what leaves a node that is drained stops, where the service's
+updates are start-first, when its replacement runs or finds no place. Source: SwarmKit's
 `manager/orchestrator/restart/restart.go`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import takewhile
 from typing import Final
 
 import msgspec
 
 from cluster.model.ids import TaskId
-from cluster.model.objects import Service, Task
-from cluster.model.specs import Availability, RestartCondition, RestartPolicy
+from cluster.model.objects import NodeState, Service, Task
+from cluster.model.specs import Availability, RestartCondition, RestartPolicy, UpdateOrder
 from cluster.model.task_state import TaskState, is_final
 from manager.draft import Draft
 from manager.orchestrator.agenda import SlotKey
@@ -30,6 +32,7 @@ from manager.orchestrator.tasks import (
     replaces,
     running_since_ns,
     stop,
+    why_replaced,
 )
 
 DEFAULT_DELAY_NS: Final = 5_000_000_000
@@ -103,7 +106,8 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
 
     `slot_tasks`: the newest first.
     """
-    newer = False
+    slot_tasks = _let_go(draft, service, slot_tasks)
+    newer: Task | None = None
     for task in slot_tasks:
         if not is_live(task) or has_completed(task):
             continue
@@ -113,11 +117,51 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
             draft.index.agenda.arm(task.released_at_ns, task.service_id, key)
         elif is_final(task.status.state):
             retire(draft, service, task, slot_tasks, ended_how(task), replace=not newer and not _is_stood_in_for(task, slot_tasks))
+        elif trouble and moves_start_first(draft, service, task):
+            if newer is None or is_final(newer.status.state):
+                new_task(draft, service, slot=task.slot, waits=True, released_at_ns=_next_try_ns(draft, task, slot_tasks), cause=replaces(task, trouble))
         elif trouble:
             retire(draft, service, task, slot_tasks, trouble, replace=not newer)
         elif task.desired_state < TaskState.RUNNING:
             release(draft, service, key, task, slot_tasks)
-        newer = True
+        newer = newer or task
+
+
+def _let_go(draft: Draft, service: Service, slot_tasks: list[Task]) -> list[Task]:
+    """Stop what had stayed until another of the same spec runs in its place, or because its node is drained and the other finds no place. Gives the
+    tasks as they are then."""
+    live = [task for task in slot_tasks if is_live(task)]
+    if len(live) < 2 or live[0].job_iteration:
+        return slot_tasks
+    newest, *older = live
+    for task in older:
+        if task.spec_version != newest.spec_version or is_final(task.status.state):
+            continue
+        finds_no_place = newest.status.state is TaskState.PENDING and bool(newest.status.err) and moves_start_first(draft, service, task)
+        if newest.status.state is TaskState.RUNNING or finds_no_place:
+            stop(draft, task, TaskState.SHUTDOWN, node_trouble(draft, task) or why_replaced(newest))
+    return [draft.index.tasks[task.id] for task in slot_tasks]
+
+
+def moves_start_first(draft: Draft, service: Service, task: Task) -> bool:
+    """Whether the task goes on, on a node that is drained, until another runs in its place."""
+    node, config = draft.index.nodes.get(task.node_id), service.spec.update
+    return (
+        config is not None
+        and config.order is UpdateOrder.START_FIRST
+        and task.slot > 0
+        and task.status.state is TaskState.RUNNING
+        and node is not None
+        and node.spec.availability is Availability.DRAIN
+        and node.status.state is not NodeState.DOWN
+    )
+
+
+def _next_try_ns(draft: Draft, task: Task, slot_tasks: list[Task]) -> int:
+    """When a task may stand in for this one: after its delay, if one before it failed to."""
+    newer = takewhile(lambda t: t.id != task.id, slot_tasks)
+    failed = [t.status.timestamp_ns for t in newer if is_final(t.status.state)]
+    return max(failed, default=draft.now_ns - delay_ns(task)) + delay_ns(task)
 
 
 def _is_stood_in_for(task: Task, slot_tasks: list[Task]) -> bool:

@@ -168,6 +168,11 @@ def replaces(task: Task, why: str) -> str:
     return f"replaces {task_name(task)} ({task.id}): {why}"
 
 
+def why_replaced(replacement: Task) -> str:
+    """The reason in the cause of a replacement."""
+    return replacement.cause.partition(": ")[2] or replacement.cause
+
+
 def hostname(node: Node) -> str:
     """What users call the node."""
     return node.description.hostname or node.id

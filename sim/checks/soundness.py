@@ -84,8 +84,8 @@ def _check_slots(tasks: Iterable[Task]) -> None:
         if TaskState.RUNNING <= task.desired_state <= TaskState.COMPLETE and not has_completed(task):
             live.setdefault((task.service_id, task.slot or task.node_id), []).append(task)
     for (_, key), found in live.items():
-        two_specs = len({task.spec_version for task in found}) == len(found) or any(task.cause.endswith(rebalance.BECAUSE) for task in found)
-        if len(found) > 2 or not two_specs:
+        two_specs = len({task.spec_version for task in found}) == len(found)
+        if len(found) > 2 or not (two_specs or any(task.cause.endswith((rebalance.BECAUSE, " is drained")) for task in found)):
             raise Broken(f"{len(found)} tasks are wished to run in slot {key}: " + ", ".join(task.id for task in found))
 
 
@@ -147,7 +147,7 @@ def shape(index: Index) -> dict[str, object]:
         "tasks": index.tasks,
         "networks": index.networks,
         "uses": {
-            id_: (set(u.tasks), u.cpus, u.memory, u.active, dict(u.by_service), dict(u.ports))
+            id_: (set(u.tasks), u.cpus, u.memory, u.active, dict(u.by_service), dict(u.ports), dict(u.generic), dict(u.names))
             for id_, u in index.uses.items()
         },
         "slots": {

@@ -77,6 +77,28 @@ def _containers(lab: Lab, service: str) -> int:
     return sum(row["Names"].startswith(f"{service}.") for row in rows)
 
 
+def test_a_node_is_drained_without_a_failed_request_where_the_service_starts_first(lab: Lab) -> None:
+    """Its only task goes on there until another one answers."""
+    port = 8098
+    health = ("--health-cmd", "wget -q -O /dev/null http://127.0.0.1/", "--health-interval", "200ms")
+    where = ("--constraint", "node.role==worker", "--update-order", "start-first")
+    lab.ok(MANAGER, "festoon", "service", "create", "--name", "moves", "-p", f"{port}:80", *health, *where, "busybox", "sh", "-c", SERVER)
+    assert until(lambda: "to the end" in walk.fetch(lab, WORKER1, f"http://{ADDRESS[WORKER2]}:{port}/"))
+    (before,) = lab.running("festoon", "moves")
+    try:
+        with asking(lab, MANAGER, port) as counted:
+            lab.ok(MANAGER, "festoon", "node", "update", "--availability", "drain", before["Node"])
+            assert until(lambda: [row["Node"] for row in lab.running("festoon", "moves")] == [WORKER1 if before["Node"] == WORKER2 else WORKER2])
+            assert until(lambda: _containers(lab, "moves") == 1)
+        ((served, failures),) = counted
+        assert failures == []
+        assert served > 100
+        assert f"node {before['Node']} is drained" in lab.ok(MANAGER, "festoon", "why", before["ID"])
+    finally:
+        lab.ok(MANAGER, "festoon", "node", "update", "--availability", "active", before["Node"])
+        lab.ok(MANAGER, "festoon", "service", "rm", "moves")
+
+
 @pytest.mark.slow
 def test_a_rolling_update_that_starts_first_behind_a_health_check_loses_no_request(lab: Lab) -> None:
     port = 8099
