@@ -33,7 +33,10 @@ from manager.scheduler.seals import Seal, seal_of
 from manager.scheduler.spread import Tree
 
 EXPLAINED_NODES: Final = 8
-"""Nodes whose verdict or rank a reason carries, at most."""
+"""Nodes whose rank the reason of a task that runs carries, at most: the best."""
+
+TURNED_DOWN: Final = 256
+"""Nodes whose verdict the reason of a task that waits carries, at most; the summary counts them all."""
 
 BATCH: Final = 2048
 """Tasks that had waited before, which are tried together: more than one plan holds."""
@@ -345,6 +348,6 @@ def explain(draft: Draft, ask: Ask) -> Reason:
         if not failed:
             continue
         first[failed[0][0]] = first.get(failed[0][0], 0) + 1
-        if len(words) < EXPLAINED_NODES:
+        if len(words) < TURNED_DOWN:
             words.append((hostname(node), "; ".join(text for _, text in failed)))
     return Reason(filters.summary(first), tuple(words))
