@@ -53,7 +53,7 @@ class Leader:
             task_status.started()
             events: tuple[Event, ...] = ()
             while True:
-                made = self._planning.plan(events, self._wall_ns())
+                made = self._planning.plan(events, self._wall_ns(), _steady_ns())
                 wait_s = self._until(made.deadline_ns)
                 if made.changes:
                     wait_s = inf if await self._propose(made) else RETRY_S
@@ -62,7 +62,7 @@ class Leader:
             self._watch.close()
 
     def _until(self, deadline_ns: int | None) -> float:
-        return inf if deadline_ns is None else max(0.0, (deadline_ns - self._planning.now_ns(self._wall_ns())) / 1e9)
+        return inf if deadline_ns is None else self._planning.wait_ns(deadline_ns, self._wall_ns(), _steady_ns()) / 1e9
 
     async def _propose(self, made: Plan) -> bool:
         """Whether there are events to say what came of the plan: its own, or those that it came too late for. A plan
@@ -87,3 +87,7 @@ class Leader:
                 return ()
             return tuple(event for batch in batches for event in batch.events)
         return ()
+
+
+def _steady_ns() -> int:
+    return int(trio.current_time() * 1e9)

@@ -32,6 +32,8 @@ PREPARE_NS: Final = 40 * MS
 BOOT_NS: Final = 60 * MS
 STOP_NS: Final = 50 * MS
 OLD_REPORTS: Final = 8
+WORK_NS: Final = 3000 * MS  # of a job's task, at most and a tenth
+FAILING_PERMILLE: Final = 200
 FAILED: Final = 1
 
 replace = msgspec.structs.replace
@@ -287,6 +289,17 @@ class Agent:
         container = self.containers[held.task.id]
         if container.seen is Seen.PROVING:
             container.seen = Seen.WELL
+            if held.task.job_iteration:
+                took_ns = WORK_NS // 10 + self._draws.below(WORK_NS)
+                self._cluster.world.later(took_ns, self._finish, held.task.id, container, FAILED if self._draws.chance(FAILING_PERMILLE) else 0)
+
+    def _finish(self, task_id: str, container: Container, code: int) -> None:
+        """A job's program has done its work, or failed at it, whether or not its agent sees it."""
+        if self.containers.get(task_id) is container and container.seen is Seen.WELL:
+            container.seen, container.exit_code = Seen.ENDED, code
+            self._cluster.world.note(self.name, f"the container of task {task_id} exits with {code}")
+            if (held := self._held.get(task_id)) is not None and self.process.alive:
+                self.process.later(0, self._advance, held)
 
     def _stopped(self, held: Held) -> None:
         self._stop(held)

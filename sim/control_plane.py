@@ -11,11 +11,13 @@ from cluster.model.assignments import Item, TaskItem
 from cluster.model.changes import Change, Kind, created
 from cluster.model.errors import ClusterError
 from cluster.model.ids import ClusterId, NetworkId
-from cluster.model.objects import Cluster, Meta, Network, Node, NodeState
+from cluster.model.objects import Cluster, Meta, Network, Node, NodeState, Service
 from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, ServiceModeKind
 from cluster.model.task_state import TaskState, is_final
 from cluster.wire.calls import OpenSession
 from manager.dispatcher.assignments import Board, concerns_agent
+from manager.orchestrator.jobs import totals
+from manager.orchestrator.tasks import has_completed
 from manager.raft.effects import Answer
 from manager.store import Store
 from sim.agents import Agent
@@ -129,9 +131,8 @@ class ControlPlane:
                 counts[task.service_id] = counts.get(task.service_id, 0) + 1
                 on_nodes.setdefault(task.node_id, set()).add(task.id)
         for service in store.all(Kind.SERVICE):
-            wanted = len(store.all(Kind.NODE)) if service.spec.mode.kind is ServiceModeKind.GLOBAL else service.spec.mode.replicas
-            if counts.get(service.id, 0) != wanted:
-                return f"service {service.spec.name} has {counts.get(service.id, 0)} running tasks of {wanted}"
+            if lacks := _lacks(store, service, counts.get(service.id, 0)):
+                return f"service {service.spec.name} has {lacks}"
         for agent in self.agents:
             if store.get(Kind.NODE, agent.name) is not None and set(agent.running) != on_nodes.get(agent.name, set()):
                 return f"node {agent.name} runs other tasks than the managers believe"
@@ -154,6 +155,17 @@ class ControlPlane:
             reign.check_index()
 
 
+def _lacks(store: Store, service: Service, running: int) -> str:
+    """What this service, of which so many tasks run, has that it should not have; empty when all is as it shall be. A job's tasks have done their work."""
+    kind = service.spec.mode.kind
+    if kind.is_job:
+        done = sum(has_completed(task) and task.job_iteration == service.job_iteration for task in store.tasks_of_service(service.id))
+        wanted = len(store.all(Kind.NODE)) if kind is ServiceModeKind.GLOBAL_JOB else totals(service)[1]
+        return "" if (done, running) == (wanted, 0) else f"{done} completed tasks of {wanted}, and {running} that run"
+    wanted = len(store.all(Kind.NODE)) if kind is ServiceModeKind.GLOBAL else service.spec.mode.replicas or 0
+    return "" if running == wanted else f"{running} running tasks of {wanted}"
+
+
 def _is_told(told: Item, wanted: Item) -> bool:
     """What of a task's does not concern its agent is not told again."""
     if isinstance(told, TaskItem) and isinstance(wanted, TaskItem):
@@ -162,9 +174,13 @@ def _is_told(told: Item, wanted: Item) -> bool:
 
 
 def _too_many_kept(store: Store) -> str:
-    """Of what has finished, at most so many tasks are kept for each slot."""
+    """Of what has finished, at most so many tasks are kept for each slot, beside what a job's present run has come to."""
     limit = store.all(Kind.CLUSTER)[0].spec.task_history_limit
-    kept = Counter((task.service_id, task.slot or task.node_id) for task in store.all(Kind.TASK) if is_final(task.status.state))
+    runs = {service.id: service.job_iteration for service in store.all(Kind.SERVICE)}
+    kept = Counter(
+        (task.service_id, task.slot or task.node_id) for task in store.all(Kind.TASK)
+        if is_final(task.status.state) and not (has_completed(task) and task.job_iteration == runs.get(task.service_id))
+    )  # fmt: skip
     for (service_id, slot), count in kept.items():
         if count > limit:
             return f"slot {slot} of service {service_id} keeps {count} finished tasks"

@@ -21,6 +21,7 @@ from cluster.model.specs import (
     PortConfig,
     PublishMode,
     Resources,
+    RestartCondition,
     RestartPolicy,
     ServiceMode,
     ServiceModeKind,
@@ -50,7 +51,9 @@ FEW_AGENTS: Final = 20
 
 
 def service_spec(name: str, replicas: int, variant: int, shape: Shape) -> ServiceSpec:
-    """One of many services, by number: the same number is the same spec. Every third service is global, where nodes are few."""
+    """One of many services, by number: the same number is the same spec. Every third service is global, where nodes are few. Jobs are called j1, j2, ..."""
+    if name.startswith("j"):
+        return _job_spec(name, variant, shape)
     draws = Draws(variant).fork("service")
     is_global = int(name.removeprefix("s")) % 3 == 0 and shape.agents <= FEW_AGENTS
     port = draws.choice((None, None, None, PublishMode.INGRESS, PublishMode.HOST if is_global else None))
@@ -76,6 +79,17 @@ def service_spec(name: str, replicas: int, variant: int, shape: Shape) -> Servic
     )
     mode = ServiceMode(ServiceModeKind.GLOBAL) if is_global else ServiceMode(ServiceModeKind.REPLICATED, replicas or shape.replicas)
     return ServiceSpec(name, task, mode=mode, update=update, endpoint=_endpoint(name, port))
+
+
+def _job_spec(name: str, variant: int, shape: Shape) -> ServiceSpec:
+    """Every second job is global, where nodes are few. Each change of one makes it run again."""
+    draws = Draws(variant).fork("job")
+    total = draws.between(1, 2 * shape.replicas)
+    mode = ServiceMode(ServiceModeKind.REPLICATED_JOB, total, draws.between(1, total))
+    if int(name.removeprefix("j")) % 2 == 0 and shape.agents <= FEW_AGENTS:
+        mode = ServiceMode(ServiceModeKind.GLOBAL_JOB)
+    restart = RestartPolicy(RestartCondition.ON_FAILURE, delay_ns=draws.choice((0, 200, 1000)) * MS)
+    return ServiceSpec(name, TaskSpec(ContainerSpec(f"image:{variant}"), restart=restart), mode=mode)
 
 
 def _endpoint(name: str, mode: PublishMode | None) -> EndpointSpec | None:

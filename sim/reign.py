@@ -145,15 +145,15 @@ class Reign:
             return
         events, self._events = tuple(self._events), []
         wall_ns = self.manager.wall_ns()
-        made = self._planning.plan(events, wall_ns)
+        made = self._planning.plan(events, wall_ns, self._now())
         if not self.manager.cluster.is_large:
-            check_planned(self.manager.store, _as_events(self.manager.store, made.changes), self._planning.now_ns(wall_ns))
+            check_planned(self.manager.store, _as_events(self.manager.store, made.changes), self._planning.now_ns(wall_ns, self._now()))
         changes = self.manager.cluster.parts.policy.place(self._planning.index, made.changes, wall_ns)
         if changes:
             self._planning_busy = True
             self.manager.propose(changes, self._planned)
         elif made.deadline_ns is not None:
-            self._plan_at(self._now() + max(0, made.deadline_ns - self._planning.now_ns(wall_ns)))
+            self._plan_at(self._now() + self._planning.wait_ns(made.deadline_ns, wall_ns, self._now()))
 
     def check_index(self) -> None:
         """Raises Broken."""

@@ -85,6 +85,7 @@ class Shape(msgspec.Struct, frozen=True, omit_defaults=True):
     agents: Count = 0
     services: Count = 0
     replicas: Count = 3
+    jobs: Count = 0  # services whose tasks end by themselves
     seconds: Count = 60
     clients: Count = 2
     faults: tuple[str, ...] = ("network", "crash", "disk", "clock")

@@ -17,6 +17,9 @@ QUIET_MS: Final = 2000
 KEY_CALLS: Final = 40
 """Calls to one register; then clients go on with the next."""
 
+JOBS_PERMILLE: Final = 300
+"""Of what is done to services, where there are jobs too."""
+
 Family = Callable[[Draws, Shape, int], Iterator[Step]]
 
 
@@ -51,13 +54,15 @@ def _calls(draws: Draws, shape: Shape, end_ms: int) -> list[Step]:
 
 
 def _users(draws: Draws, shape: Shape, end_ms: int) -> list[Step]:
-    """Services at the beginning, and what is done to them later on."""
+    """Services and jobs at the beginning, and what is done to them later on."""
     if not shape.agents:
         return []
     steps = [Step(1200 + 10 * n, What.SERVICE, f"s{n}", text=str(draws.below(1000))) for n in range(1, shape.services + 1)]
+    steps += [Step(1500 + 10 * n, What.SERVICE, f"j{n}", text=str(draws.below(1000))) for n in range(1, shape.jobs + 1)]
     at_ms = 4000
-    while shape.services and (at_ms := at_ms + draws.between(200, 6000)) < end_ms:
-        name = f"s{draws.between(1, shape.services)}"
+    while shape.services + shape.jobs and (at_ms := at_ms + draws.between(200, 6000)) < end_ms:
+        of_job = shape.jobs and (not shape.services or draws.chance(JOBS_PERMILLE))
+        name = f"j{draws.between(1, shape.jobs)}" if of_job else f"s{draws.between(1, shape.services)}"
         match draws.below(8):
             case 0 | 1 | 2:
                 steps.append(Step(at_ms, What.SCALE, name, draws.between(1, 2 * shape.replicas)))

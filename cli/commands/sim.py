@@ -53,6 +53,7 @@ def _world(decorated: Callable[..., Any]) -> Callable[..., Any]:
         option("--managers", help="Managers (default 3)", type=INT),
         option("--nodes", help="Nodes with agents (default 0: the managers alone)", type=INT),
         option("--services", help="Services (default 0)", type=INT),
+        option("--jobs", help="Jobs: services whose tasks do their work and end (default 0)", type=INT),
         option("--replicas", help="Replicas of a service (default 3)", type=INT),
         option("--clients", help="Clients that write and read registers (default 2)", type=INT),
         option("--minutes", help="Simulated minutes with faults (default 1)", type=INT),
@@ -73,16 +74,17 @@ def _shape(flags: dict[str, Any]) -> Shape:
     shape = cases.world_of(flags["mutant"])
     minutes = flags["minutes"]
     given = {
-        "managers": flags["managers"], "agents": flags["nodes"], "services": flags["services"], "replicas": flags["replicas"], "clients": flags["clients"],
+        "managers": flags["managers"], "agents": flags["nodes"], "services": flags["services"], "jobs": flags["jobs"],
+        "replicas": flags["replicas"], "clients": flags["clients"],
         "seconds": None if minutes is None else 60 * minutes, "policy": _path(flags["policy"]) or None, "invariants": tuple(map(_path, flags["invariant"])),
         "faults": _families(flags["faults"], shape.faults + (("agents",) if flags["nodes"] else ())),
     }  # fmt: skip
     shape = replace(shape, **{name: value for name, value in given.items() if value is not None})
-    if shape.managers < 1 or min(shape.agents, shape.services, shape.replicas, shape.clients) < 0 or shape.seconds < 1:
+    if shape.managers < 1 or min(shape.agents, shape.services, shape.jobs, shape.replicas, shape.clients) < 0 or shape.seconds < 1:
         raise CliFailure("a world has at least one manager and one minute, and of nothing less than none")
     if shape.managers > MAX_MANAGERS:
         raise CliFailure(f"a world has at most {MAX_MANAGERS} managers")
-    if shape.services and not shape.agents:
+    if shape.services + shape.jobs and not shape.agents:
         raise CliFailure("services need nodes: give --nodes too")
     return shape if shape.agents else replace(shape, faults=tuple(name for name in shape.faults if name != "agents"))
 

@@ -115,7 +115,7 @@ def _at_node(draft: Draft, service: Service, node_id: NodeId) -> None:
     why = global_service.unsuitable(draft, service, node)
     if why:
         global_service.leave(draft, [task for task in tasks if not has_completed(task)], why)
-    elif any(is_live(task) for task in tasks):
+    elif any(is_live(task) for task in _of_this_run(service, tasks)):  # what earlier runs have completed is wished as it is
         restart.check(draft, service, node_id, tasks)
     elif is_ready(node) and _takes_part(service, node) and global_service.ended_for_its_node(_of_this_run(service, tasks)):
         waits = any(may_run(draft, task) for task in tasks)
@@ -128,8 +128,13 @@ def _of_this_run(service: Service, tasks: list[Task]) -> list[Task]:
 
 
 def _takes_part(service: Service, node: Node) -> bool:
-    """A node that came later has no part in this run."""
-    return bool(service.job_iteration) and node.meta.created_at_ns <= service.job_begun_at_ns
+    """A node that came later has no part in this run. Which came first the log says, whatever the leaders' clocks said; but of a scheduled job the spec
+    may have changed since its run began."""
+    if not service.job_iteration:
+        return False
+    if schedule.of(service.spec.labels):
+        return node.meta.created_at_ns <= service.job_begun_at_ns
+    return node.meta.created <= service.spec_version
 
 
 def _begin_when_due(draft: Draft, service: Service) -> None:

@@ -48,5 +48,5 @@ def scenarios(shape: Shape) -> SearchStrategy[Scenario]:
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_choice_of_faults_breaks_a_promise(data: DataObject) -> None:
-    scenario = data.draw(scenarios(Shape(agents=2, services=2, seconds=6, faults=tuple(FAMILIES))))
+    scenario = data.draw(scenarios(Shape(agents=2, services=2, jobs=2, seconds=6, faults=tuple(FAMILIES))))
     assert run(scenario, keep=False).failure == ""

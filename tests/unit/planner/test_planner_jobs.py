@@ -196,6 +196,22 @@ def test_a_global_job_runs_once_on_each_node_that_was_there(world: World) -> Non
     assert completed(world) == {"n1", "n2", "n3", "n4"}
 
 
+def test_a_global_job_runs_again_where_it_has_completed(world: World) -> None:
+    world.service("a", mode=GLOBAL)
+    world.run()
+    world.update("a", mode=GLOBAL)
+    world.run()
+    runs = [(task.node_id, task.job_iteration) for task in world.tasks("a") if task.status.state is TaskState.COMPLETE]
+    assert sorted(runs) == [(f"n{number}", iteration) for number in (1, 2, 3) for iteration in (1, 2)]
+
+
+def test_a_global_job_that_begins_after_its_leaders_clock_was_set_back_runs_on_every_node(world: World) -> None:
+    world.now_ns -= 3600 * 1_000_000_000
+    world.service("a", mode=GLOBAL)
+    world.run()
+    assert completed(world) == {"n1", "n2", "n3"}
+
+
 def test_a_global_job_runs_on_a_paused_or_drained_node_when_that_is_active_again(world: World) -> None:
     world.set_availability("n1", Availability.DRAIN)
     world.set_availability("n2", Availability.PAUSE)
