@@ -44,7 +44,7 @@ Decision = Callable[[Store, Any, int, Draws], tuple[tuple[Change, ...], Ids]]
 
 RETRY_NS: Final = 300 * MS
 TRIES: Final = 10
-PATIENT_TRIES: Final = 100
+PATIENT_TRIES: Final = 1000
 MIB: Final = 1 << 20
 FIRST_PORT: Final = 8000
 FEW_AGENTS: Final = 20
