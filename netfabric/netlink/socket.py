@@ -184,7 +184,6 @@ class SyncNetlink:
             collected += pending
         return _answers(collected, tolerate)
 
-
     def transact(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
         """Sends all messages as one transaction between the two that frame it. Raises NetlinkError when it was refused."""
         framed = [self._exchange.prepare(some) for some in ((begin,), messages, (end,))]
