@@ -126,9 +126,11 @@ def _forwarding(bridges: Sequence[Bridge]) -> Iterable[str]:
 
 
 def _foreign_loopback(bridges: Sequence[Bridge]) -> Iterable[str]:
-    """route_localnet lets the node reach containers from 127.0.0.1; nobody may come in by it."""
-    yield f"iifname {_names(bridges)} ip daddr 127.0.0.0/8 counter drop"
-    yield f"iifname {_names(bridges)} ip saddr 127.0.0.0/8 counter drop"
+    """route_localnet lets the node reach containers from 127.0.0.1; nobody may come in by it. Every packet of the node comes by here: the address is what
+    is compared soonest.
+    """
+    yield f"ip daddr 127.0.0.0/8 iifname {_names(bridges)} counter drop"
+    yield f"ip saddr 127.0.0.0/8 iifname {_names(bridges)} counter drop"
 
 
 def task_table(link: str, address: str, ports: Sequence[PublishedPort]) -> Table:
