@@ -27,8 +27,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     report = Report(options.name)
-    importlib.import_module(f"bench.{options.name}").measure(report, options.runs)
-    print(table(report))
+    try:
+        importlib.import_module(f"bench.{options.name}").measure(report, options.runs)
+    finally:
+        print(table(report), flush=True)  # also what had been measured before a failure
     if options.json:
         options.json.write_text(json.dumps(report.as_json(), indent=2) + "\n")
     return 0
