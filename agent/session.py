@@ -82,11 +82,11 @@ class Session:
                   reporter: Reporter, handlers: Mapping[str, Handler], on_loss: Callable[[], None]) -> None:  # fmt: skip
         """Keep a session until the node was removed, with the manager that leads: whichever answers says who that is. `on_loss` is called whenever it was
         lost or could not be had."""
-        delay, turn, leader = RETRY_FIRST_S, 0, ""
+        delay, turn, leader, since = RETRY_FIRST_S, 0, "", trio.current_time()
         silent: tuple[str, float] | None = None  # the manager that fell silent in the last session, and when it was heard last
         while not self._left:
             address = leader or self._managers[turn % len(self._managers)]
-            named, leader, since = bool(leader), "", trio.current_time()
+            named, leader = bool(leader), ""
             try:
                 ended: Exception | None = None
                 with trio.CancelScope() as self._connection:
@@ -124,15 +124,17 @@ class Session:
                 log.warning("assignments out of sequence: the session starts anew", extra={"fields": {"manager": address}})
             finally:
                 self._note_peer(None)
-            if self.state is not None:
+            if was_open := self.state is not None:
                 delay, self.state, turn, since = RETRY_FIRST_S, None, 0, trio.current_time()
             turn += 1
             if leader:
                 continue
             on_loss()
-            # jitter, so that a crowd does not come back at once; what a try has taken counts: after a partition nobody waits longer than for one of them
+            if not was_open and turn % len(self._managers):
+                continue  # one that does not answer, or knows of no leader, says nothing of the others
+            # jitter, so that a crowd does not come back at once; what the round has taken counts: after a partition nobody waits longer than for one try
             await trio.sleep_until(since + delay * random.uniform(0.5, 1.0))  # noqa: S311
-            delay = min(delay * 2, RETRY_LAST_S)
+            delay, since = min(delay * 2, RETRY_LAST_S), trio.current_time()
 
     def reached_at(self, manager: str) -> str:
         """Where to dial a manager: the one of this node locally."""
