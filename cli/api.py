@@ -21,6 +21,8 @@ from cluster.wire.http_events import Headers
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from cli.ssh import Dialer
+
 API_VERSION: Final = os.environ.get("DOCKER_API_VERSION", "").removeprefix("v") or "1.51"
 DEFAULT_HOST: Final = "unix:///run/festoon/festoon.sock"
 _JSON: Final = (("Content-Type", "application/json"),)
@@ -37,7 +39,8 @@ class Api:
         self.host = host
         self.program = program
         self.context = context
-        self._client = HttpClient(host, tls)
+        self._dialer = _dialer(host)
+        self._client = HttpClient(host, tls, self._dialer.connect if self._dialer else None)
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON at a path. Raises ApiFailure, CliFailure when there is no daemon."""
@@ -106,7 +109,16 @@ class Api:
         try:
             yield
         except ConnectionFailed as e:
-            raise CliFailure(_no_daemon(self.host, e)) from e
+            why = self._dialer.failure() if self._dialer else ""
+            raise CliFailure(f"error during connect: {why}" if why else _no_daemon(self.host, e)) from e
+
+
+def _dialer(host: str) -> Dialer | None:
+    if not host.startswith("ssh://"):
+        return None
+    from cli.ssh import Dialer
+
+    return Dialer(host)
 
 
 def _encoded(body: object) -> bytes:

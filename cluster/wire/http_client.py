@@ -104,11 +104,11 @@ SOCKET_HOST: Final = "festoon"
 class HttpClient:
     """Exchanges with one server. Each opens a connection of its own; a unix socket makes that cheap."""
 
-    def __init__(self, address: str, tls: Callable[[], SSLContext] | None = None) -> None:
-        """`tls`: makes the TLS to speak with, of a tcp:// address."""
+    def __init__(self, address: str, tls: Callable[[], SSLContext] | None = None, dial: Callable[[], socket.socket] | None = None) -> None:
+        """`tls`: makes the TLS to speak with, of a tcp:// address. `dial`: makes the connections to an address of another kind."""
         self.address = address
         self._authority = rest.rstrip("/") if (rest := address.partition("://")[2]) and not address.startswith("unix:") else SOCKET_HOST
-        self._tls = tls
+        self._tls, self._dial = tls, dial
 
     def request(self, method: str, target: str, *, body: Body = b"", headers: Headers = ()) -> Whole:
         """One exchange. Raises ConnectionFailed."""
@@ -142,6 +142,8 @@ class HttpClient:
 
     def connect(self) -> socket.socket:
         """A connection on which nothing was said yet. Raises ConnectionFailed."""
+        if self._dial is not None:
+            return self._dial()
         family, where = _parse(self.address)
         made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
