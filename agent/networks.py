@@ -227,7 +227,7 @@ class Networks:
         """A swarm-scoped network that each node makes for itself, as this node has it; made now where it is wanted first. Raises as `LocalNetworks.create`."""
         if not isinstance(wanted.network, NetworkItem) or wanted.network.network.spec.driver == "overlay":
             return wanted
-        return dataclasses.replace(wanted, network=self.locals.ensure_of_swarm(wanted.network.network, time.time_ns(), addresses.routes(self._foreign)))
+        return dataclasses.replace(wanted, network=self.locals.ensure_of_swarm(wanted.network.network, time.time_ns(), self.routes()))
 
     async def publish(self, container_id: str, host_ports: tuple[view.HostPort, ...]) -> None:
         """Forward ports of the node to an attached container."""
