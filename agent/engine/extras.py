@@ -50,22 +50,27 @@ def _why_task_json(task: WhyTask) -> Json:
 
 
 async def watch(call: Call) -> Response:
-    """One line a commit, from now on: {"version", "changes": [{"op", "kind", "id", "object"}]}, the first one without changes. When another manager leads the
-    stream begins anew with such a line: what was committed between is to be read. A stream that fails ends with {"message"}."""
+    """One line a commit, from now on or after the version `since`: {"version", "changes": [{"op", "kind", "id", "object"}]}, the first one without changes.
+    When another manager leads the stream goes on. Where what came after a version is not known any more (`since`, too), such a line without changes has a later
+    one: what was committed between is to be read. A stream that fails ends with {"message"}."""
     names = [name for name in call.text("kinds").split(",") if name] or list(KINDS)
     for name in names:
         if name not in KINDS:
             raise InvalidArgument(f"unknown kind '{name}': one of {', '.join(KINDS)}")
-    request = WatchKinds(tuple(KINDS[name] for name in names))
+    kinds, since = tuple(KINDS[name] for name in names), call.integer("since", 0)
     if not call.node.swarm.is_manager:
-        await call.node.swarm.call("control.watch", request)  # raises Docker's sentence for this node before any header goes out
+        await call.node.swarm.call("control.watch", WatchKinds(kinds))  # raises Docker's sentence for this node before any header goes out
 
     async def lines() -> AsyncIterator[bytes]:
+        told, begun = since, False
         while True:
             try:
-                async with call.node.swarm.stream("control.watch", request) as commits:
+                async with call.node.swarm.stream("control.watch", WatchKinds(kinds, told)) as commits:
                     async for commit in commits:
-                        yield json_line(watched_json(commit))
+                        goes_on = begun and not commit.changes and commit.version == told
+                        begun, told = True, commit.version
+                        if not goes_on:
+                            yield json_line(watched_json(commit))
             except NotLeader:
                 continue
             except ClusterError as error:

@@ -468,7 +468,10 @@ class LogLine(Body, frozen=True):
 
 
 class WatchKinds(Body, frozen=True):
+    """`since`: the last version that is known already, of this manager or another; 0 for nothing."""
+
     kinds: tuple[Kind, ...]
+    since: int = 0
 
 
 class Watched(Body, frozen=True):

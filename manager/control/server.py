@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import trio
 
-from cluster.model.changes import Change, Op
+from cluster.model.changes import Change, Kind, Op
 from cluster.model.errors import ClusterError, NotLeader, Unavailable
 from cluster.wire.calls import Ids, NodeWrite, Objects, Query, Watched, WatchKinds
 from cluster.wire.codec import encode
@@ -22,7 +22,7 @@ from cluster.wire.peer import Caller, Handler
 from manager.control import cluster, dependencies, networks, nodes, query, services
 from manager.raft.driver import Driver
 from manager.raft.member import LOST
-from manager.store import Event, Store, WatchLagged
+from manager.store import Batch, Event, Store, WatchLagged
 
 QUEUED_WRITES: Final = 256  # requests waiting; further ones wait at their connection
 
@@ -125,24 +125,33 @@ class Control:
         return nodes.update(store, request, now_ns, self._managers())
 
     async def _watch(self, caller: Caller, request: WatchKinds) -> AsyncGenerator[Watched, None]:
-        """control.watch: first an empty message with the version from which on nothing is missed, then every commit.
+        """control.watch: first an empty message with the version from which on nothing is missed, then every commit. That is the version that is asked
+        for, where what came after it is known still, and else the present one: then everything is to be read.
 
-        Raises Unavailable when the reader falls behind; it then reads everything anew.
+        Raises NotLeader, and Unavailable when the reader falls behind; it then reads everything anew.
         """
+        if request.since:
+            await self._driver.wait_read()
+        missed = self._store.after(request.since) if request.since else None
         watch = self._store.watch()
         try:
-            yield Watched(self._store.index, ())
+            yield Watched(self._store.index if missed is None else request.since, ())
+            for batch in missed or ():
+                if changes := self._told_of(batch, request.kinds):
+                    yield Watched(batch.index, changes)
             while True:
                 try:
                     batches = await watch.next()
                 except WatchLagged as error:
                     raise Unavailable("the watch fell behind the cluster's changes") from error
                 for batch in batches:
-                    changes = tuple(_told(event, self._managers()) for event in batch.events if event.kind in request.kinds)
-                    if changes:
+                    if changes := self._told_of(batch, request.kinds):
                         yield Watched(batch.index, changes)
         finally:
             watch.close()
+
+    def _told_of(self, batch: Batch, kinds: tuple[Kind, ...]) -> tuple[tuple[int, int, str, bytes], ...]:
+        return tuple(_told(event, self._managers()) for event in batch.events if event.kind in kinds)
 
 
 def _told(event: Event, managers: query.Managers) -> tuple[int, int, str, bytes]:

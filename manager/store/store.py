@@ -137,7 +137,7 @@ class Store:
     def restore(self, data: bytes) -> None:
         """Become the store that `save` wrote. Raises BadSnapshot, then as before. Open watches get WatchLagged."""
         self._tables = tables.load(data)
-        self._watches.start_anew()
+        self._watches.start_anew(self._tables.index)
 
     def digest(self) -> str:
         """SHA-256 (hex) of the contents: equal for equal stores. For comparing replicas in tests."""
@@ -146,3 +146,7 @@ class Store:
     def watch(self, queue_batches: int = WATCH_QUEUE_BATCHES) -> Watch:
         """Hear of every batch from now on, up to `queue_batches` unread ones. Close it when done."""
         return self._watches.open(queue_batches)
+
+    def after(self, index: int) -> tuple[Batch, ...] | None:
+        """The batches after the one of this index; None when they are not all known any more. Read before the next await, `watch` goes on from there."""
+        return self._watches.after(index)

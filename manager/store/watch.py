@@ -13,6 +13,8 @@ import trio
 from manager.store.transaction import Batch
 
 WATCH_QUEUE_BATCHES: Final = 8192
+RECENT_EVENTS: Final = 8192
+"""How many events are kept for who comes back: they keep what was there before alive, half a kilobyte each."""
 
 
 class WatchLagged(Exception):
@@ -24,11 +26,13 @@ class WatchLagged(Exception):
 
 
 class Watches:
-    """The open watches of one store."""
+    """The open watches of one store, and its latest batches: all above the index `_forgotten`."""
 
     def __init__(self) -> None:
         self._open: dict[int, Watch] = {}
         self._next_key = 0
+        self._recent: deque[Batch] = deque()
+        self._recent_events = self._forgotten = 0
 
     def open(self, queue_batches: int = WATCH_QUEUE_BATCHES) -> Watch:
         self._next_key += 1
@@ -36,13 +40,32 @@ class Watches:
         self._open[self._next_key] = watch
         return watch
 
+    def after(self, index: int) -> tuple[Batch, ...] | None:
+        """What was published after the batch of this index; None when not all of that is known any more."""
+        if index < self._forgotten:
+            return None
+        missed: deque[Batch] = deque()
+        for batch in reversed(self._recent):
+            if batch.index <= index:
+                break
+            missed.appendleft(batch)
+        return tuple(missed)
+
     def publish(self, batch: Batch) -> None:
         """Give `batch` to every watch. Never blocks and never runs a watcher's code."""
         for watch in self._open.values():
             watch._put(batch)
+        self._recent.append(batch)
+        self._recent_events += len(batch.events)
+        while self._recent_events > RECENT_EVENTS:
+            oldest = self._recent.popleft()
+            self._recent_events -= len(oldest.events)
+            self._forgotten = oldest.index
 
-    def start_anew(self) -> None:
-        """Tell every watch that what it knows has no continuation (the store was restored)."""
+    def start_anew(self, index: int) -> None:
+        """Tell every watch that what it knows has no continuation (the store was restored, as it was at this index)."""
+        self._recent.clear()
+        self._recent_events, self._forgotten = 0, index
         for watch in self._open.values():
             watch._lag()
 

@@ -9,12 +9,16 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cluster.wire.http_client import Answer, HttpClient
+from lab.machines import socket_of
 from tests.cluster.writing import Writer, create
 from tests.driver import FESTOON, OCTET, OWN_SUBNET, Lab, until
 from tests.labs import standing
@@ -310,3 +314,41 @@ def test_docker_walks_the_managers_too(three: Lab, program: str) -> None:
     rows = three.ok(MANAGERS[2], program, "node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}").splitlines()
     assert sorted(row.split()[-1] for row in rows if "manager" in row) == ["Leader", "Reachable", "Reachable"]
     assert three.ok(MANAGERS[2], program, "swarm", "join-token", "-q", "manager").startswith("SWMTKN-1-")
+
+
+def test_a_stream_of_commits_goes_on_through_leaders_that_go_with_nothing_missing_or_twice(three: Lab) -> None:
+    assert all_well(three)
+    name = f"{leader_of(three)}"
+    others = tuple(node for node in MANAGERS if node != name)
+    lines: list[dict[str, Any]] = []
+    connection = HttpClient(socket_of(three.name, others[0]))
+    with connection.stream("GET", "/festoon/watch?kinds=service") as stream:
+        reading = threading.Thread(target=_read_until, args=(stream, "watched-last", lines), daemon=True)
+        reading.start()
+        assert until(lambda: bool(lines))
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            with Writer(three, (others[1],), f"watched{int(number)}-") as writer:
+                assert writer.goes_on()
+                send(three, leader_of(three, others[0]), number)
+                assert writer.goes_on()
+            assert all_well(three, others[0])
+        assert until(lambda: create(three, others[1], "watched-last"))
+        reading.join(timeout=30)
+    versions = [line["version"] for line in lines]
+    assert versions == sorted(set(versions)), "in order, and none twice"
+    assert [bool(line["changes"]) for line in lines] == [False] + [True] * (len(lines) - 1), "it never began anew"
+    seen = [change["object"]["Spec"]["Name"] for line in lines for change in line["changes"] if change["op"] == "create"]
+    assert len(seen) == len(set(seen))
+    assert {name for name in services(three, others[0]) if name.startswith("watched")} == set(seen)
+    replayed: list[dict[str, Any]] = []
+    with HttpClient(socket_of(three.name, others[1])).stream("GET", f"/festoon/watch?kinds=service&since={versions[1]}") as stream:
+        _read_until(stream, "watched-last", replayed)
+    assert replayed == [{"version": versions[1], "changes": []}, *lines[2:]]
+
+
+def _read_until(stream: Answer, name: str, lines: list[dict[str, Any]]) -> None:
+    """Every line of the stream until this service has been made."""
+    for raw in stream.lines():
+        lines.append(json.loads(raw))
+        if any(change["object"] and change["object"]["Spec"]["Name"] == name for change in lines[-1]["changes"]):
+            return

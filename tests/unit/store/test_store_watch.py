@@ -11,6 +11,8 @@ from cluster.model.ids import NetworkId
 from cluster.model.objects import Network
 from cluster.model.specs import NetworkSpec
 from manager.store import BadSnapshot, Batch, Store, Watch, WatchLagged
+from manager.store.watch import RECENT_EVENTS
+from tests.unit.store.test_store_apply import task
 
 
 def commit(store: Store, index: int) -> Batch:
@@ -130,3 +132,30 @@ def test_a_cancelled_wait_takes_nothing_and_two_waits_are_a_mistake() -> None:
             assert len(await watch.next()) == 1
 
     trio.run(main)
+
+
+def test_who_comes_back_gets_what_was_missed_and_goes_on_from_there() -> None:
+    store = Store()
+    for index in range(1, 6):
+        store.apply(index, (created(task(f"t{index}")),))
+    missed = store.after(2)
+    assert missed is not None
+    assert [(batch.index, batch.events[0].id) for batch in missed] == [(3, "t3"), (4, "t4"), (5, "t5")]
+    assert store.after(5) == store.after(9) == ()
+    watch = store.watch()
+    store.apply(6, (created(task("t6")),))
+    assert [batch.index for batch in (*missed, *watch.take())] == [3, 4, 5, 6]
+
+
+def test_what_is_not_known_any_more_is_said_to_be_so() -> None:
+    store = Store()
+    for index in range(1, RECENT_EVENTS + 3):
+        store.apply(index, (created(task(f"t{index}")),))
+    assert store.after(1) is None
+    kept = store.after(2)
+    assert kept is not None
+    assert len(kept) == RECENT_EVENTS
+    other = Store()
+    other.restore(store.save())
+    assert other.after(store.index - 1) is None
+    assert other.after(store.index) == ()
