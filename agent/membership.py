@@ -32,7 +32,7 @@ from cluster.identity.contexts import Contexts
 from cluster.identity.sealed_key import KeySealed
 from cluster.model.assignments import SessionState
 from cluster.model.changes import Kind
-from cluster.model.errors import ClusterError, InvalidArgument, Unavailable
+from cluster.model.errors import NO_LEADER, ClusterError, InvalidArgument, Unavailable
 from cluster.model.objects import Node, NodeDescription
 from cluster.model.specs import ClusterSpec, Pairs
 from cluster.wire import versions
@@ -337,7 +337,7 @@ class Membership:
         if self._identity is None:
             raise Unavailable(NOT_IN_SWARM)
         if self._session is None:
-            raise Unavailable(self.error or unlock_key.LOCKED)
+            raise Unavailable(self.error or (NO_LEADER if self.is_manager else NOT_IN_SWARM))
         return self._session
 
     # -- inside ---------------------------------------------------------------------------------------------------

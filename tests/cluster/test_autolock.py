@@ -78,3 +78,12 @@ def test_a_locked_swarm_opens_with_its_key_only(make_lab: Callable[..., Lab]) ->
     kill(pids(lab, MANAGER, "manager"))
     assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "-q").returncode == 0)
     assert KEY.search(lab.ok(MANAGER, "festoon", "swarm", "update", "--autolock"))
+
+    kill(pids(lab, MANAGER))
+    assert until(lambda: not pids(lab, MANAGER))
+    assert lab.festoon("up").returncode == 0
+    assert until(lambda: is_locked(lab))
+    assert lab.ok(MANAGER, "festoon", "swarm", "leave", "--force") == "Node left the swarm.\n"
+    assert "Swarm: inactive" in lab.ok(MANAGER, "festoon", "info")
+    lab.ok(MANAGER, "festoon", "swarm", "init")
+    assert not folder.is_sealed(where)
