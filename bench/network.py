@@ -99,8 +99,15 @@ async def _measure(report: Report, runs: int) -> None:
 
 
 def _settle() -> None:
-    """Returns when the kernel has destroyed every namespace that was let go of before: it takes them in turn, and whoever makes one meanwhile waits.
-    The last of them is known by a link that goes with it."""
+    """Returns when the kernel has destroyed every namespace that was let go of before: it takes them in turn, all that have come meanwhile together, and
+    whoever makes one or a link waits. So one that is let go of when the first is seen to go is destroyed after all others.
+    """
+    for _ in range(2):
+        _destroyed()
+
+
+def _destroyed() -> None:
+    """Until a namespace that is let go of now is seen to go: by a link that goes with it."""
     watch, doomed = netns.create_anonymous(), netns.create_anonymous()
     try:
         with netns.in_namespace(watch):
@@ -111,7 +118,6 @@ def _settle() -> None:
             os.close(doomed)
             while struct.unpack_from("=IH", heard.recv(65536))[1] != RTM_DELLINK:
                 pass
-        _run(watch, "ip link set lo up".split())  # by then whoever destroyed it has let go of the lock that all links share
     finally:
         os.close(watch)
 
