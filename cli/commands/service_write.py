@@ -12,6 +12,7 @@ from cli.commands.plan import show_plan
 from cli.commands.service import roll_back, show_warnings
 from cli.convergence import wait_converged
 from cli.failures import CliFailure
+from cli.image_pinning import credentials_of, pin
 from cli.patience import patience
 from cli.service_flags import CREATE, SHARED, UPDATE, flagged
 from cli.usage import command
@@ -33,7 +34,10 @@ def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     service_spec.network_names(spec, lambda name: _network_id(api, name))
     if flags["dry_run"]:
         return show_plan(api, [{"Spec": spec}])
-    made = api.post("/services/create", spec)
+    headers = credentials_of(arguments[0], wanted=bool(flags["with_registry_auth"]))
+    if not flags["no_resolve_image"]:
+        pin(api, spec["TaskTemplate"], headers)
+    made = api.post("/services/create", spec, headers=headers)
     show_warnings(made)
     print(made["ID"], flush=True)
     if not flags["detach"]:
@@ -57,7 +61,11 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         service_update.apply(found["Spec"], flags, lambda network: _network_id(api, network), lambda word, wanted: _identified(api, word, wanted))
         if flags["dry_run"]:
             return show_plan(api, [{"Spec": found["Spec"], "ID": found["ID"], "Version": found["Version"]["Index"]}])
-        show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=found["Version"]["Index"]))
+        image = str(found["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"])
+        headers = credentials_of(image, wanted=bool(flags["with_registry_auth"]))
+        if flags["image"] and not flags["no_resolve_image"]:
+            pin(api, found["Spec"]["TaskTemplate"], headers)
+        show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], headers=headers, version=found["Version"]["Index"]))
     print(name, flush=True)
     if not flags["detach"]:
         wait_converged(api, found["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]), patience=waiting)

@@ -19,11 +19,10 @@ from cli.commands.stack import checked_name, in_stack
 from cli.compose import specs
 from cli.compose.stack import Settings, Stack, check_images, load
 from cli.convergence import wait_converged
-from cli.credentials import header_for
-from cli.failures import ApiFailure, CliFailure
+from cli.failures import CliFailure
 from cli.flags import STRINGS, option, options, switch
+from cli.image_pinning import credentials_of, look_up, unpinned
 from cli.usage import command
-from cluster.model.reference import parse as parse_reference
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024 + 1
 """More than a Compose file, a secret or a config may have: who reads it says so."""
@@ -197,21 +196,21 @@ def _deploy_service(api: Api, spec: dict[str, Any], known: Mapping[str, Any] | N
         if wanted := container.get(f"{title}s"):
             container[f"{title}s"] = dependency_fields.identified(wanted, word, _ids(api, word, [str(one[f"{title}Name"]) for one in wanted]))
     image = str(container["Image"])
-    headers = header_for(parse_reference(image).domain) if flags["with_registry_auth"] else ()
+    headers = credentials_of(image, wanted=bool(flags["with_registry_auth"]))
     if known is None:
         print(f"Creating service {name}", flush=True)
         if flags["resolve_image"] != "never":
-            container["Image"] = _pinned(api, image) or image
+            container["Image"] = look_up(api, image, headers)[0] or image
         with _failing(f"failed to create service {name}"):
             return str(api.post("/services/create", spec, headers=headers)["ID"])
     print(f"Updating service {name} (id: {known['ID']})", flush=True)
     before = known["Spec"]
     pinned = ""
     if flags["resolve_image"] == "always" or (flags["resolve_image"] == "changed" and image != before["Labels"].get(specs.IMAGE)):
-        pinned = _pinned(api, image)
+        pinned = look_up(api, image, headers)[0]
         container["Image"] = pinned or image
         if not pinned:
-            print(_unpinned(image), file=sys.stderr)
+            print(unpinned(image), file=sys.stderr)
     elif image == before["Labels"].get(specs.IMAGE):
         container["Image"] = before["TaskTemplate"]["ContainerSpec"]["Image"]
     spec["TaskTemplate"]["ForceUpdate"] = before["TaskTemplate"].get("ForceUpdate", 0)
@@ -219,25 +218,6 @@ def _deploy_service(api: Api, spec: dict[str, Any], known: Mapping[str, Any] | N
     with _failing(f"failed to update service {name}"):
         show_warnings(api.post(f"/services/{known['ID']}/update", spec, headers=headers, **how))
     return str(known["ID"])
-
-
-def _pinned(api: Api, image: str) -> str:
-    """The image by the digest that a registry knows it by now; empty when none can be asked."""
-    named = parse_reference(image)
-    if named.digest:
-        return image
-    try:
-        found = api.get(f"/distribution/{reference(image)}/json")
-    except ApiFailure:
-        return ""
-    return f"{image if named.tag else image + ':latest'}@{found['Descriptor']['digest']}"
-
-
-def _unpinned(image: str) -> str:
-    return (
-        f"image {image} could not be accessed on a registry to record\nits digest. Each node will access {image} independently,\n"
-        "possibly leading to different nodes running different\nversions of the image.\n"
-    )
 
 
 @contextmanager

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from lab.records import gateway_folder, read_process
 from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, until
+from tests.node.registry_world import HTPASSWD, PASSWORD, USER
 
 pytestmark = pytest.mark.skipif(shutil.which("docker-registry") is None, reason="Debian's docker-registry is not installed: ./check installs it")
 HOST = f"{OWN_SUBNET}.1:5000"
@@ -68,3 +74,50 @@ def test_what_can_not_be_had_is_said_in_dockers_words(with_registry: Lab, progra
     refused = lab.on(MANAGER, program, "pull", "nosuchimage:1")
     assert refused.returncode == 1
     assert 'Error response from daemon: Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io' in refused.stderr
+
+
+@pytest.fixture
+def strict_registry(with_registry: Lab, tmp_path: Path) -> Iterator[str]:
+    """In the place of the lab's registry: one that asks for a name and a password."""
+    process = read_process(gateway_folder(with_registry.name), "registry")
+    assert process is not None
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    (tmp_path / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/data}}}}\nhttp: {{addr: {HOST}}}\n"
+        f"auth: {{htpasswd: {{realm: tests, path: {tmp_path}/htpasswd}}}}\n"
+    )
+    with open(f"/proc/{process.pid}/ns/net") as namespace, open(tmp_path / "log", "wb") as log:
+        os.kill(process.pid, signal.SIGKILL)
+        argv = ["nsenter", f"--net=/proc/self/fd/{namespace.fileno()}", "docker-registry", "serve", str(tmp_path / "config.yml")]
+        with subprocess.Popen(argv, pass_fds=(namespace.fileno(),), stdout=log, stderr=log) as serving:
+            try:
+                assert until(lambda: with_registry.on(MANAGER, "bash", "-c", ": </dev/tcp/" + HOST.replace(":", "/")).returncode == 0)
+                yield HOST
+            finally:
+                serving.kill()
+
+
+def test_nodes_pull_with_what_a_services_user_has_logged_in_with(with_registry: Lab, strict_registry: str, program: str, tmp_path: Path) -> None:
+    """The image is kept by its digest; without --with-registry-auth the nodes have no password, and nobody else is shown it."""
+    lab, name = with_registry, f"{strict_registry}/team/box:1"
+    own = ("env", f"DOCKER_CONFIG={tmp_path}/home", program)
+    refused = lab.on(MANAGER, *own, "login", "-u", USER, "-p", "wrong", strict_registry)
+    assert refused.returncode == 1
+    assert f"login attempt to http://{HOST}/v2/ failed with status: 401 Unauthorized" in refused.stderr
+    assert "Login Succeeded" in lab.ok(MANAGER, *own, "login", "-u", USER, "-p", PASSWORD, strict_registry)
+    lab.ok(MANAGER, *own, "tag", "busybox", name)
+    pushed = lab.ok(MANAGER, *own, "push", name)
+    digest = pushed.split("digest: ")[1].split()[0]
+    for node in (MANAGER, WORKER1):
+        lab.ok(node, "festoon", "rmi", "-f", *((name,) if node == MANAGER else ()), "busybox")
+
+    create = (*own, "service", "create", "-d", "--mode", "global", "--restart-condition", "none")
+    without = lab.ok(MANAGER, *create, "--name", "without", "--no-resolve-image", name, "sleep", "1000")
+    assert without
+    assert until(lambda: f"No such image: {name}" in lab.ok(MANAGER, "festoon", "service", "ps", "--no-trunc", "without"))
+    lab.ok(MANAGER, *create, "--name", "with", "--with-registry-auth", name, "sleep", "1000")
+    assert until(lambda: len(lab.running(program, "with")) == 2), lab.ok(MANAGER, program, "service", "ps", "--no-trunc", "with")
+    shown = lab.ok(MANAGER, program, "service", "inspect", "with")
+    assert f'"Image": "{name}@{digest}"' in shown
+    assert PASSWORD not in shown
+    assert "auth" not in shown.lower()
