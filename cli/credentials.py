@@ -1,7 +1,7 @@
 """Where a user's registry passwords are: Docker's client configuration, `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
 
-Owns that file's `auths` and touches nothing else in it. Passwords are as safe as Docker keeps them without a helper:
-base64 in a file of mode 0600; credential helpers are not used.
+Owns that file's `auths` and touches nothing else in it. Passwords are kept by a credential helper where the file names one (cli/credential_helpers.py),
+else as safe as Docker keeps them: base64 in a file of mode 0600.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,13 @@ def server_of(text: str) -> str:
     return HUB if not host or host in _HUB_HOSTS else host
 
 
+def helper_of(document: Mapping[str, Any], server: str) -> str:
+    """The name of the credential helper that keeps a registry's passwords; empty when they are in the file itself."""
+    own = document.get("credHelpers")
+    named = own.get(server) if isinstance(own, dict) else None
+    return str(named or document.get("credsStore") or "")
+
+
 def header_for(domain: str) -> tuple[tuple[str, str], ...]:
     """X-Registry-Auth for a reference's domain; always there, as from Docker's client."""
     document = find(server_of(domain))
@@ -35,7 +43,12 @@ def header_for(domain: str) -> tuple[tuple[str, str], ...]:
 
 def find(server: str) -> dict[str, str]:
     """The AuthConfig of a registry; empty when there is none. Raises CliFailure for a file that can't be read."""
-    entry = read_all().get("auths", {}).get(server)
+    document = read_all()
+    if helper := helper_of(document, server):
+        from cli import credential_helpers
+
+        return credential_helpers.get(helper, server)
+    entry = document.get("auths", {}).get(server)
     if not isinstance(entry, dict):
         return {}
     found = {"serveraddress": server}
@@ -48,9 +61,16 @@ def find(server: str) -> dict[str, str]:
     return found | ({"username": username, "password": password.rstrip("\0")} if username else {})
 
 
-def keep(server: str, username: str, password: str, identity_token: str = "") -> Path:
-    """Remember them; returns the file."""
+def keep(server: str, username: str, password: str, identity_token: str = "") -> Path | None:
+    """Remember them; returns the file, or None when a helper keeps them."""
     document = read_all()
+    if helper := helper_of(document, server):
+        from cli import credential_helpers
+
+        credential_helpers.store(helper, server, username, password, identity_token)
+        document.setdefault("auths", {})[server] = {}  # that there is something
+        write_all(document)
+        return None
     entry = {"auth": base64.b64encode(f"{username}:{'' if identity_token else password}".encode()).decode()}
     document.setdefault("auths", {})[server] = entry | ({"identitytoken": identity_token} if identity_token else {})
     return write_all(document)
@@ -59,6 +79,10 @@ def keep(server: str, username: str, password: str, identity_token: str = "") ->
 def forget(server: str) -> bool:
     """False when there was nothing."""
     document = read_all()
+    if helper := helper_of(document, server):
+        from cli import credential_helpers
+
+        credential_helpers.erase(helper, server)
     if document.get("auths", {}).pop(server, None) is None:
         return False
     write_all(document)

@@ -92,11 +92,12 @@ def login(api: Api, arguments: tuple[str, ...], username: str, password: str, pa
         raise CliFailure("password is required")
     answer = api.post("/auth", {"username": username, "password": password, "serveraddress": server}) or {}
     file = credentials.keep(server, username, password, answer.get("IdentityToken") or "")
-    print(
-        f"\nWARNING! Your credentials are stored unencrypted in '{file}'.\nConfigure a credential helper to remove this warning. See\n"
-        "https://docs.docker.com/go/credential-store/\n",
-        file=sys.stderr,
-    )
+    if file is not None:
+        print(
+            f"\nWARNING! Your credentials are stored unencrypted in '{file}'.\nConfigure a credential helper to remove this warning. See\n"
+            "https://docs.docker.com/go/credential-store/\n",
+            file=sys.stderr,
+        )
     print(answer.get("Status") or "Login Succeeded")
     return 0
 

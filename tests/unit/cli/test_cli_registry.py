@@ -41,6 +41,49 @@ def test_credentials_are_kept_beside_what_was_there(home: Path) -> None:
     assert [p.name for p in home.parent.iterdir()] == ["config.json"]
 
 
+HELPER = """#!/bin/sh
+echo "$1" >>"$KEPT/asked"
+case $1 in
+store) cat >"$KEPT/kept" ;;
+get) cat >"$KEPT/server"; if [ -e "$KEPT/kept" ]; then cat "$KEPT/kept"; else echo credentials not found in native keychain; exit 1; fi ;;
+erase) rm -f "$KEPT/kept" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("named", ['{"credsStore": "shelf"}', '{"credHelpers": {"r.example": "shelf"}}'])
+def test_a_helper_keeps_what_is_not_to_be_in_the_file(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    home.parent.mkdir()
+    home.write_text(named)
+    program = tmp_path / "docker-credential-shelf"
+    program.write_text(HELPER)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("KEPT", str(tmp_path))
+    assert credentials.find("r.example") == {}
+    assert credentials.keep("r.example", "alice", "se:cret") is None
+    assert "se:cret" not in home.read_text()
+    assert credentials.find("r.example") == {"serveraddress": "r.example", "username": "alice", "password": "se:cret"}
+    assert (tmp_path / "server").read_text() == "r.example"
+    credentials.keep("r.example", "alice", "se:cret", "token")
+    assert credentials.find("r.example") == {"serveraddress": "r.example", "identitytoken": "token"}
+    assert credentials.forget("r.example")
+    assert credentials.find("r.example") == {}
+
+
+def test_a_helper_that_fails_or_is_missing_is_said_in_dockers_words(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.parent.mkdir()
+    home.write_text('{"credsStore": "shelf"}')
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(CliFailure, match=r'^error getting credentials - err: exec: "docker-credential-shelf": executable file not found in \$PATH, out: ``$'):
+        credentials.find("r.example")
+    program = tmp_path / "docker-credential-shelf"
+    program.write_text("#!/bin/sh\necho locked\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(CliFailure, match=r"^error storing credentials - err: exit status 3, out: `locked`$"):
+        credentials.keep("r.example", "a", "b")
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"auths": 5}'])
 def test_a_spoilt_file_is_said_and_left_alone(home: Path, content: str) -> None:
     home.parent.mkdir()
