@@ -94,6 +94,7 @@ def service(engine: Any) -> Any:
     """A service whose tasks are further at each look: new, starting, running."""
     states = ["new", "starting", "running"]
     engine.answers |= {
+        **{("GET", f"/images/{image}/json"): {"RepoDigests": []} for image in ("busybox:latest", "busybox:1")},  # loaded: no registry is asked
         ("POST", "/services/create"): {"ID": ID},
         ("GET", f"/services/{ID}"): replicated(1, Version={"Index": 1}),
         ("GET", "/nodes"): [{"ID": "n1", "Status": {"State": "ready"}}],

@@ -68,6 +68,7 @@ def web() -> dict[str, Any]:
 @pytest.fixture
 def services(engine: Any) -> Any:
     engine.answers |= {
+        **{("GET", f"/images/{image}/json"): {"RepoDigests": []} for image in ("busybox:latest", "busybox:1")},  # loaded: no registry is asked
         ("POST", "/services/create"): {"ID": ID},
         ("GET", "/services/web"): web(),
         ("POST", f"/services/{ID}/update"): {"Warnings": None},
