@@ -28,6 +28,7 @@ class _ByFile(LoadScopeScheduling):
         return "guests" if nodeid.startswith(("tests/guest/", "tests/vm/")) else nodeid.partition("::")[0]
 
 
+@pytest.hookimpl(optionalhook=True)  # in a guest pytest has no plugins
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _ByFile(config, log)
 
