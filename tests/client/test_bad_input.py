@@ -37,7 +37,7 @@ CASES = [  # after a bar: what clients before 23.0 make of the daemon's words
 ]
 
 
-@pytest.mark.parametrize(("node", "command", "words"), CASES, ids=[" ".join(c) for _, c, _ in CASES])
+@pytest.mark.parametrize(("node", "command", "words"), CASES, ids=[" ".join(c).replace(JOIN_ADDRESS, "MANAGER") for _, c, _ in CASES])
 def test_a_mistake_gets_dockers_words(lab: Lab, program: str, node: str, command: tuple[str, ...], words: str) -> None:
     done = lab.on(node, program, *command)
     assert done.returncode != 0
