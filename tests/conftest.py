@@ -22,10 +22,13 @@ settings.load_profile("festoon")
 
 
 class _ByFile(LoadScopeScheduling):
-    """Two processes share the files of tests (`./check`): fixtures of a file are made once, and there is one guest at a time."""
+    """Two processes share the files of tests (`./check`): fixtures of a file are made once, there is one guest at a time, and one
+    container of a name in the group that the tests run in (festoon-oci has no supervisor that would tell them apart)."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "guests" if nodeid.startswith(("tests/guest/", "tests/vm/")) else nodeid.partition("::")[0]
+        if nodeid.startswith(("tests/guest/", "tests/vm/")):
+            return "guests"
+        return "oci" if nodeid.startswith("tests/node/test_oci_") else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)  # in a guest pytest has no plugins

@@ -17,6 +17,7 @@ from cluster.model.ids import NodeId
 from cluster.model.objects import Node, Task, task_name
 from cluster.model.task_state import TaskState
 from manager.draft import Draft
+from manager.orchestrator.slots import slot_key
 from manager.orchestrator.tasks import hostname, is_live, new_task, replaces, stop
 from manager.scheduler import filters
 from manager.scheduler.filters import Ask
@@ -119,13 +120,13 @@ def _choice(draft: Draft, ask: Ask, node: Node, use: NodeUse, after: NodeUse) ->
 
 
 def evict(draft: Draft, victim: Task, task: Task, ask: Ask) -> None:
-    """The victim is to stop, and another takes its slot, to wait for a node."""
+    """The victim is to stop, and another takes its slot, to wait for a node, unless one does already (of an update or a move that starts first)."""
     index = draft.index
     why = f"preempted by {task_name(task)} (priority {ask.priority})"
     stop(draft, victim, TaskState.SHUTDOWN, why)
     index.agenda.retry_pending = True  # until it is committed; then what was freed says so itself
     service = index.services.get(victim.service_id)
-    if service is not None:
+    if service is not None and not any(is_live(t) for t in draft.tasks_in(service.id, slot_key(victim))):
         new_task(
             draft, service, slot=victim.slot, node_id="" if victim.slot else victim.node_id,
             waits=True, released_at_ns=draft.now_ns, cause=replaces(victim, why),

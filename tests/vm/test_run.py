@@ -68,7 +68,7 @@ def test_cgroups_are_as_asked_for(layout: str, shown: str) -> None:
 
 ON_A_HYBRID_HOST = r"""
 set -eu
-export DIR=/tmp/hybrid PATH="$BIN:$PATH" DOCKER_HOST=unix:///tmp/hybrid/run/festoon.sock
+export DIR=/var/tmp/hybrid PATH="$BIN:$PATH" DOCKER_HOST=unix:///var/tmp/hybrid/run/festoon.sock
 mkdir "$DIR"
 ip link set lo up
 mkfifo "$DIR/ready"

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.model.errors import InvalidArgument
 from cluster.model.placement_labels import wish_of
-from cluster.model.specs import Placement, PublishMode, Resources
+from cluster.model.specs import Placement, PublishMode, Resources, UpdateConfig, UpdateOrder
 from cluster.model.task_state import TaskState
 from manager.explain import why
 from tests.unit.planner.world import World, port
@@ -170,3 +170,18 @@ def test_labels_that_mean_nothing_are_refused(name: str, value: str, words: str)
     with pytest.raises(InvalidArgument) as refused:
         wish_of(((name, value),))
     assert refused.value.message == words
+
+
+def test_who_is_evicted_while_its_successor_starts_needs_no_other() -> None:
+    """Two tasks of one spec stood in the slot (found by the planner's property)."""
+    world = World(nodes=1)
+    world.service("low", ports=[port(80, 8000, publish_mode=PublishMode.HOST)])
+    world.run()
+    world.update("low", image="new", update=UpdateConfig(order=UpdateOrder.START_FIRST))
+    world.settle()
+    assert len(world.live("low")) == 2
+    world.service("high", global_=True, ports=[port(80, 8000, publish_mode=PublishMode.HOST)], **labels(5))
+    world.settle()
+    assert [t.spec.container.image for t in world.live("low")] == ["new"]
+    world.run()
+    assert len(world.running("low")) == len(world.running("high")) == 1
