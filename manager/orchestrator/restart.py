@@ -187,6 +187,8 @@ def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], w
 
 def release(draft: Draft, service: Service, key: SlotKey, task: Task, slot_tasks: list[Task]) -> None:
     """Let a task that waited run, when its time has come and every task of its slot that is to stop has stopped."""
+    if task.status.state < TaskState.ASSIGNED and task.status.err and any(t is not task and is_live(t) for t in slot_tasks):
+        return  # it is to start first and finds no place: what runs may have to stop for it
     due_ns = _due_ns(draft, task)
     if draft.now_ns < due_ns:
         draft.index.agenda.arm(due_ns, task.service_id, key)
