@@ -369,3 +369,16 @@ def test_start_first_with_a_port_of_the_nodes_starts_first_where_a_node_has_it_f
             assert len(world.running("a")) >= 2
         world.advance(6)
     assert images(world) == ["new", "new"]
+
+
+def test_a_successor_without_a_place_is_not_released_with_the_end_of_what_runs_for_it() -> None:
+    """Found by the planner's property: both stood in one plan."""
+    world = World(nodes=1)
+    world.service("holder", ports=[port(80, 8000, publish_mode=PublishMode.HOST)])
+    world.service("a", global_=True)
+    world.run()
+    ports = [port(80, 8000, publish_mode=PublishMode.HOST)]
+    world.update("a", global_=True, ports=ports, update=UpdateConfig(order=UpdateOrder.START_FIRST))
+    world.run()
+    (waiting,) = world.live("a")
+    assert "host-mode port already in use" in waiting.status.err
