@@ -373,12 +373,18 @@ def test_start_first_with_a_port_of_the_nodes_starts_first_where_a_node_has_it_f
 
 def test_a_successor_without_a_place_is_not_released_with_the_end_of_what_runs_for_it() -> None:
     """Found by the planner's property: both stood in one plan."""
-    world = World(nodes=1)
-    world.service("holder", ports=[port(80, 8000, publish_mode=PublishMode.HOST)])
+    world, first = World(nodes=3), UpdateConfig(order=UpdateOrder.START_FIRST, parallelism=0)
+    network, ports = world.network("net1"), [port(80, 8000, publish_mode=PublishMode.HOST)]
     world.service("a", global_=True)
+    world.settle()
+    world.step_agents()
+    world.service("holder", ports=ports)
+    for _ in range(4):
+        world.settle()
+        world.step_agents()
+    world.update("a", global_=True, networks=[network], update=first)
+    world.settle()
+    world.update("a", global_=True, networks=[network], ports=ports, update=first)
     world.run()
-    ports = [port(80, 8000, publish_mode=PublishMode.HOST)]
-    world.update("a", global_=True, ports=ports, update=UpdateConfig(order=UpdateOrder.START_FIRST))
-    world.run()
-    (waiting,) = world.live("a")
+    (waiting,) = [t for t in world.live("a") if t.status.state is TaskState.PENDING]
     assert "host-mode port already in use" in waiting.status.err
