@@ -42,9 +42,13 @@ class LogFile:
         import gzip  # noqa: PLC0415  (the logs of most containers never fill a file)
 
         plain = os.open(self._folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        with open(self._opened, "rb", closefd=False) as packed, gzip.GzipFile(fileobj=packed) as stream, open(plain, "wb", closefd=False) as file:
-            while piece := stream.read(_PIECE_BYTES):
-                file.write(piece)
+        try:
+            with open(self._opened, "rb", closefd=False) as packed, gzip.GzipFile(fileobj=packed) as stream, open(plain, "wb", closefd=False) as file:
+                while piece := stream.read(_PIECE_BYTES):
+                    file.write(piece)
+        except BaseException:
+            os.close(plain)
+            raise
         return plain
 
     def close(self) -> None:

@@ -78,7 +78,7 @@ def read(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int | None = 
         source = _frames_of(files, _end_of(files), tail)
         records: Iterable[Record] = chain(_joined(source, lines), _last(lines) if unfinished else ())
         for record in records if tail is None else _ending(records, tail):
-            if record.timestamp_ns >= since_ns and (not until_ns or record.timestamp_ns <= until_ns):
+            if _is_asked(record, since_ns, until_ns):
                 yield record
     finally:
         close_all(files)
@@ -106,14 +106,11 @@ async def follow(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int |
     follower = _Follower(path)
     try:
         found = follower.begin(tail)
-        late = False
         while True:
             for batch in batches(found):
-                late = bool(until_ns) and batch[-1].timestamp_ns > until_ns
-                asked = tuple(record for record in batch if record.timestamp_ns >= since_ns and not (until_ns and record.timestamp_ns > until_ns))
-                if asked:
+                if asked := tuple(record for record in batch if _is_asked(record, since_ns, until_ns)):
                     yield asked
-                if late:
+                if until_ns and batch[-1].timestamp_ns > until_ns:
                     return
             if follower.ended:
                 return
@@ -123,6 +120,10 @@ async def follow(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int |
     finally:
         os.close(watch)
         follower.close()
+
+
+def _is_asked(record: Record, since_ns: int, until_ns: int) -> bool:
+    return record.timestamp_ns >= since_ns and (not until_ns or record.timestamp_ns <= until_ns)
 
 
 class _Follower:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final
 
@@ -26,14 +26,17 @@ async def container_logs(call: Call) -> Response:
     options, tty = log_options_of(call), record.config.tty
     log_settings.readable(record.host)
     path, running = call.node.containers.log_path(record), call.node.containers.is_running(record)
-    entries = _followed(path, options) if options.follow and running else _written(path, options, unfinished=not running)
+    since_ns, until_ns, tail = options.since_ns, options.until_ns, options.tail if options.tail >= 0 else None
+    if options.follow and running:
+        found = logs.follow(path, since_ns=since_ns, until_ns=until_ns, tail=tail)
+    else:
+        found = _written(logs.read(path, since_ns=since_ns, until_ns=until_ns, tail=tail, unfinished=not running))
     details = log_attributes.details_of(record) + b" " if options.details else b""
-    return stream_answer(_chosen(entries, options, details, tty=tty), content_type(call.version, tty=tty))
+    return stream_answer(_chosen(found, options, details, tty=tty), content_type(call.version, tty=tty))
 
 
 async def _chosen(found: AsyncGenerator[tuple[logs.Record, ...], None], options: LogOptions, details: bytes, *, tty: bool) -> AsyncGenerator[bytes, None]:
     streams = {name for name, asked in (("stdout", options.stdout), ("stderr", options.stderr)) if asked}
-
 
     def shown(entry: logs.Record) -> bytes:
         prefix = f"{log_time_text(entry.timestamp_ns)} ".encode() if options.timestamps else b""
@@ -46,17 +49,7 @@ async def _chosen(found: AsyncGenerator[tuple[logs.Record, ...], None], options:
                 yield text
 
 
-async def _written(path: str, options: LogOptions, *, unfinished: bool) -> AsyncGenerator[tuple[logs.Record, ...], None]:
-    tail = options.tail if options.tail >= 0 else None
-    batches = logs.batches(logs.read(path, since_ns=options.since_ns, until_ns=options.until_ns, tail=tail, unfinished=unfinished))
+async def _written(records: Iterator[logs.Record]) -> AsyncGenerator[tuple[logs.Record, ...], None]:
+    batches = logs.batches(records)
     while (batch := await trio.to_thread.run_sync(next, batches, None)) is not None:
         yield batch
-
-
-async def _followed(path: str, options: LogOptions) -> AsyncGenerator[tuple[logs.Record, ...], None]:
-    tail = options.tail if options.tail >= 0 else None
-    growing = logs.follow(path, since_ns=options.since_ns, until_ns=options.until_ns, tail=tail)
-    assert isinstance(growing, AsyncGenerator)
-    async with aclosing(growing) as batches:
-        async for batch in batches:
-            yield batch
