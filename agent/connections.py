@@ -6,6 +6,7 @@ Source: moby's daemon/container_operations.go and runconfig/errors.go for the ru
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -17,7 +18,7 @@ from agent.container_wiring import CONTAINER, Wiring, check_addresses
 from agent.events import Event, EventBus
 from agent.local_networks import PREDEFINED
 from agent.networks import Networks
-from agent.records import NetworkWish, Record
+from agent.records import Attachment, NetworkWish, Record
 from cluster.model.errors import Internal, NotFound, PermissionDenied
 
 SHARED: Final = "container sharing network namespace with another container or host cannot be connected to any other network"
@@ -56,9 +57,14 @@ class Connections:
                 raise PermissionDenied(f"{record.name} is already attached to network {wanted.network_name}")
             if there:
                 raise PermissionDenied(f"endpoint with name {record.name} already exists in network {wanted.network_name}")
-            attachments = await self._networks.connect(record, wish)
-            await self._changed(container_id, replace(record, attachments=attachments), attachments[-1].network_name)
-        self._tell("connect", wish.network, container_id)
+            connected = replace(record, attachments=await self._networks.connect(record, wish))
+            try:
+                connected = replace(connected, ports=self._wiring.ports(connected))
+            except BaseException:
+                await self._networks.disconnect(connected, wanted.network_id)
+                raise
+            await self._changed(container_id, connected)
+        self.say("connect", connected, connected.attachments[-1:])
 
     async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
         """Take a container off a network. Raises NotFound, PermissionDenied or Internal."""
@@ -81,25 +87,23 @@ class Connections:
                 raise PermissionDenied(f"container {record.id} is not connected to {article}network {wanted.network_name}")
             if record.state.status in LIVE and mine[0].interface:
                 attachments = await self._networks.disconnect(record, mine[0].network_id)
-                await self._changed(container_id, replace(record, attachments=attachments), "")
+                left = replace(record, attachments=attachments)
+                await self._changed(container_id, replace(left, ports=self._wiring.ports(left)))
             else:
                 self._registry.put(replace(record, attachments=tuple(a for a in record.attachments if a not in mine)))
-        self._tell("disconnect", network, container_id)
+        self.say("disconnect", record, mine)
 
-    async def _changed(self, container_id: str, record: Record, network_name: str) -> None:
+    async def _changed(self, container_id: str, record: Record) -> None:
         """The record, /etc/hosts, names and published ports follow the change, unless the container has ended meanwhile."""
         now = self._registry.get(container_id)
         if now is None or now.state.status not in LIVE:
             await self._networks.detach(record)
             return
-        record = replace(now, attachments=record.attachments)
+        record = replace(now, attachments=record.attachments, ports=record.ports)
         self._registry.put(record)
-        self._wiring.write_files(record)
+        self._wiring.change_files(record)
         self._networks.names.open(record)
-        if record.ports:
-            if container_spec.publishing(record) is None:
-                record = replace(record, ports=())
-                self._registry.put(record)
+        if record.ports or now.ports:
             await self._networks.publish(record.id, container_spec.host_ports(record))
 
     def _refuse(self, record: Record, network_name: str) -> None:
@@ -120,11 +124,9 @@ class Connections:
         self._locks = {i: lock for i, lock in self._locks.items() if lock.locked() or lock.statistics().tasks_waiting}
         return self._locks.setdefault(container_id, trio.Lock())
 
-    def _tell(self, action: str, network: str, container_id: str) -> None:
-        try:
-            found = self._networks.locals.find(network)
-        except NotFound:
-            return
-        self._events.publish(Event("network", action, found.id, (("container", container_id), ("name", found.name), ("type", found.driver))))
-
-
+    def say(self, action: str, record: Record, attachments: Iterable[Attachment]) -> None:
+        """The event of a container that comes to networks or leaves them, for each on which it has been."""
+        for one in attachments:
+            if not one.hidden:
+                about = (("container", record.id), ("name", one.network_name), ("type", self._networks.driver(one.network_id)))
+                self._events.publish(Event("network", action, one.network_id, about))

@@ -99,7 +99,7 @@ def _check_user_namespace(host: HostConfig) -> None:
 def _check_shared_network(config: Config, host: HostConfig) -> None:
     for given, what in (
         (config.hostname, "hostname"),
-        (host.dns or host.dns_search or host.dns_options, "dns"),
+        (host.dns, "dns"),
         (host.extra_hosts, "custom host-to-IP mapping"),
     ):
         if given:
@@ -144,8 +144,10 @@ def check_limits(host: HostConfig, node: NodeResources, *, updating: bool = Fals
         raise InvalidArgument(f"Range of blkio weight is from {low} to {high}")
 
 
-def check_start(host: HostConfig) -> None:
+def check_start(config: Config, host: HostConfig) -> None:
     """What Docker's runtime refuses when the container starts, and no sooner. Raises Internal."""
+    if config.domainname and host.uts_mode == "host":
+        raise Internal('sysctl "kernel.domainname" is not in a separate kernel namespace')
     refused = "error during container init: error setting cgroup config for procHooks process: "
     low, high = CPU_SHARES
     if host.cpu_shares and not low <= host.cpu_shares <= high:

@@ -44,7 +44,7 @@ class Launch:
         """Raises InvalidArgument for a user that the image does not know, and what the volumes raise."""
         passwd, group = (users.read_from_layers((str(self._store.upper(record.id)), *lower), n) for n in ("passwd", "group"))
         user, home = users.resolve(record.config.user, passwd, group, record.host.group_add)
-        container_checks.check_start(record.host)
+        container_checks.check_start(record.config, record.host)
         log_attributes.details_of(record)
         mounts = (*await self._volumes.runtime_mounts(record.mount_points), *self._dependency_mounts(record))
         return container_spec.compile_container(

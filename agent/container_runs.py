@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from agent.container_registry import Registry
 from agent.container_wiring import Wiring
 from agent.exits import Exits
 from agent.networks import Networks
-from agent.records import Health, HostConfig, Record, State
+from agent.records import Attachment, Health, HostConfig, Record, State
 from agent.volumes import Volumes
 from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound, NotModified
 from cluster.model.specs import Pairs
@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 DEFAULT_STOP_TIMEOUT_S: Final = 10
 UNKNOWN_STATUS: Final = 255
 SIGKILL: Final = 9
+START_REFUSED: Final = 128
+"""The exit status of a container that could not be started and has none of a run before."""
 LIVE: Final = frozenset({"running", "paused"})
 Publish = Callable[[str, Record, Pairs], None]
+SayNetworks = Callable[[str, Record, Iterable[Attachment]], None]
 replace = msgspec.structs.replace
 
 
@@ -47,9 +50,9 @@ class Runs:
     """State: who is being started, who is known to the supervisor before a start, who waits for an exit."""
 
     def __init__(self, registry: Registry, launch: Launch, wiring: Wiring, networks: Networks, supervisor: Supervisor, volumes: Volumes, publish: Publish,
-                 remove: Remove, bind_execs: Callable[[trio.Nursery], None]) -> None:  # fmt: skip
+                 say: SayNetworks, remove: Remove, bind_execs: Callable[[trio.Nursery], None]) -> None:  # fmt: skip
         self._registry, self._launch, self._wiring, self._networks, self._volumes = registry, launch, wiring, networks, volumes
-        self._supervisor, self._publish_event, self._remove, self._bind_execs = supervisor, publish, remove, bind_execs
+        self._supervisor, self._publish_event, self._say_networks, self._remove, self._bind_execs = supervisor, publish, say, remove, bind_execs
         self.exits = Exits()
         self.starting: set[str] = set()
         self.introduced: set[str] = set()
@@ -131,13 +134,14 @@ class Runs:
         except (ClusterError, RuntimeFault, FabricError) as failure:
             await self._start_failed(record, str(failure))
             raise
+        self._say_networks("connect", attached, attached.attachments)
         try:
             self._wiring.write_files(attached)
             spec = await self._launch.compile(attached, lower, namespaces)
             await self._supervisor.create(spec)
             pid = await self._supervisor.start(record.id)
         except (ClusterError, RuntimeFault) as failure:
-            await self._start_failed(attached, str(failure), failure.exit_status if isinstance(failure, StartFailed) else 128)
+            await self._start_failed(attached, str(failure), failure.exit_status if isinstance(failure, StartFailed) else 0)
             raise
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -165,13 +169,15 @@ class Runs:
         finally:
             os.close(network)
 
-    async def _start_failed(self, record: Record, text: str, status: int = 128) -> None:
-        """As before the start, with what went wrong."""
+    async def _start_failed(self, record: Record, text: str, status: int = 0) -> None:
+        """As before the start, with what went wrong. `status` 0: its program was never tried; what it ended with before is kept."""
+        status = status or record.state.exit_code or START_REFUSED
         await self._tear_down(record)
         self.introduced.discard(record.id)
         state = replace(record.state, status="exited" if record.state.started_at_ns else "created", pid=0, exit_code=status, error=text)
         self._registry.put(replace(self._wiring.detached(record), state=state))
         self.exits.end(record.id, status, text)
+        self._say_networks("disconnect", record, (a for a in record.attachments if a.endpoint_id))  # before it was attached it has none
 
     async def kill(self, container_id: str, signal: int) -> None:
         """Send a signal to its first process. Raises Conflict `Container X is not running` when it does not run."""
@@ -402,6 +408,7 @@ class Runs:
         self.exits.end(record.id, state.exit_code, state.error)
         self._say_turned(record.id)
         self._publish("die", record, (("exitCode", str(exited.status)),))
+        self._say_networks("disconnect", record, record.attachments)
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=False)
         if record.host.auto_remove:
             await self._remove_after(record.id)

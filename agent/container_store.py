@@ -24,6 +24,10 @@ from runtime.spec import RootFs
 from runtime.storage import overlay
 
 _RECORD: Final = re.compile(r"record\.(\d+)\.json")
+GIVEN: Final = ".given"
+"""Ending of the copy that says what was written last, beside each of the files bound into /etc."""
+ETC_FILE_MAX_BYTES: Final = 1 << 20
+"""A file in /etc that its container has made larger is its own."""
 
 
 class ContainerStore:
@@ -122,6 +126,21 @@ class ContainerStore:
             path = folder / name
             path.write_text(text)
             path.chmod(0o644)
+            (folder / f"{name}{GIVEN}").write_text(text)
+
+    def change_files(self, container_id: str, files: dict[str, str]) -> None:
+        """The same for a container that runs: lines that have been added to /etc/hosts meanwhile stay, and so does any other file that was changed."""
+        folder = self.files(container_id)
+        for name, text in files.items():
+            path, given = folder / name, folder / f"{name}{GIVEN}"
+            now, before = _beginning(path), _beginning(given)
+            if len(now) == ETC_FILE_MAX_BYTES:
+                continue
+            if name == "hosts":
+                path.write_text(edited(now, before, text), encoding="latin-1")
+            elif now in ("", before):
+                path.write_text(text)
+            given.write_text(text)
 
     def _read(self, folder: Path) -> Record | None:
         """The newest whole record."""
@@ -137,3 +156,19 @@ class ContainerStore:
             self._numbers[record.id] = numbers[0]
             return record
         return None
+
+
+def edited(now: str, before: str, after: str) -> str:
+    """A file that was given as `before` and is `now`, with what makes it `after`: lines of somebody else's stay."""
+    old, new = before.splitlines(), after.splitlines()
+    kept = [line for line in now.splitlines() if line not in old or line in new]
+    return "".join(f"{line}\n" for line in (*kept, *(line for line in new if line not in old)))
+
+
+def _beginning(path: Path) -> str:
+    """At most ETC_FILE_MAX_BYTES of it; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(ETC_FILE_MAX_BYTES).decode("latin-1")
+    except FileNotFoundError:
+        return ""

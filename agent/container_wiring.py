@@ -84,7 +84,7 @@ class Wiring:
             raise
         attached = replace(record, attachments=attachments)
         try:
-            attached = replace(attached, ports=self._allocate(attached))
+            attached = replace(attached, ports=self.ports(attached))
             if host_ports := container_spec.host_ports(attached):
                 await self._networks.publish(record.id, host_ports)
         except BaseException:
@@ -93,10 +93,11 @@ class Wiring:
         self._networks.names.open(attached)
         return attached
 
-    def _allocate(self, record: Record) -> tuple[PortBinding, ...]:
+    def ports(self, record: Record) -> tuple[PortBinding, ...]:
+        """The ports of the node that lead to it: those that it has, else newly allocated; none without a way out. Raises Internal and InvalidArgument."""
         publishing = container_spec.publishing(record)
-        if publishing is None:
-            return ()
+        if publishing is None or record.ports:
+            return record.ports if publishing is not None else ()
         default = self._networks.locals.host_address(publishing.network_id)
         bindings = port_bindings.wanted(record.host, record.config.exposed_ports, default)
         for binding in bindings:
@@ -157,9 +158,13 @@ class Wiring:
 
     def write_files(self, record: Record) -> None:
         """Nothing for a container that shares another's."""
-        if record.host.network_mode.startswith(CONTAINER):
-            return
-        self._store.write_files(record.id, {"hostname": record.config.hostname + "\n", "hosts": self._hosts(record), "resolv.conf": self._resolv(record)})
+        if not record.host.network_mode.startswith(CONTAINER):
+            self._store.write_files(record.id, {"hostname": record.config.hostname + "\n", "hosts": self._hosts(record), "resolv.conf": self._resolv(record)})
+
+    def change_files(self, record: Record) -> None:
+        """While it runs: what its programs have changed in them stays."""
+        if not record.host.network_mode.startswith(CONTAINER):
+            self._store.change_files(record.id, {"hosts": self._hosts(record), "resolv.conf": self._resolv(record)})
 
     def _hosts(self, record: Record) -> str:
         gateway = self._networks.locals.find("bridge").gateway
@@ -173,7 +178,7 @@ class Wiring:
         """Those that are linked to it find it where it is now."""
         for record in self._records():
             if record.state.status in links.LIVE and any(link.child.id == child.id for link in links.of(record, self._get)):
-                self.write_files(record)
+                self.change_files(record)
 
     def _get(self, container_id: str) -> Record | None:
         return next((record for record in self._records() if record.id == container_id), None)

@@ -59,7 +59,8 @@ class Containers:
         self.connections = Connections(self._registry, self._wiring, networks, events)
         launch = Launch(store, images, self._wiring, volumes, user_namespaces)
         self.execs = ExecSessions(supervisor, self._publish_of)
-        self.runs = runs = Runs(self._registry, launch, self._wiring, networks, supervisor, volumes, self._publish, self.remove, self.execs.bind)
+        self.runs = runs = Runs(self._registry, launch, self._wiring, networks, supervisor, volumes, self._publish, self.connections.say,
+                                self.remove, self.execs.bind)  # fmt: skip
         self.is_running, self.is_starting, self.start, self.bring_up, self.kill, self.stop, self.restart = (
             runs.is_running, runs.is_starting, runs.start, runs.bring_up, runs.kill, runs.stop, runs.restart,
         )  # fmt: skip
@@ -268,7 +269,7 @@ class Containers:
         record = replace(record, host=replace(record.host, links=kept))
         self._registry.put(record)
         if self.is_running(record):
-            self._wiring.write_files(record)
+            self._wiring.change_files(record)
 
     # -- execs ----------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,11 @@ class Event:
     time_ns: int = 0
 
 
+def pruned(kind: str, reclaimed_bytes: int = 0) -> Event:
+    """What was unused of a kind is gone."""
+    return Event(kind, "prune", "", (("reclaimed", str(reclaimed_bytes)),))
+
+
 class EventBus:
     """Publishes to every subscriber and remembers the last EVENT_HISTORY events."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from agent.local_networks import PREDEFINED, LocalNetworks
+from agent.local_networks import DEFAULT_BRIDGE, PREDEFINED, LocalNetworks
 from agent.records import Attachment, LocalNetwork, NetworkWish
 from agent.view import interface_order
 from cluster.model.assignments import NetworkItem
@@ -54,6 +54,7 @@ class Leases:
         by_id = {id_of(one.network): one for one in wanted}
         swarm = [(i, w.network.network.spec.ingress) for i, w in by_id.items() if isinstance(w.network, NetworkItem)]
         local = [(i, False) for i, w in by_id.items() if isinstance(w.network, LocalNetwork)]
+        local.sort(key=lambda one: self._locals.find(one[0]).name != DEFAULT_BRIDGE)
         gateway = self._locals.gateway_bridge() if self._needs_gateway(w.network for w in wanted) else None
         leased: list[Attachment] = []
         try:

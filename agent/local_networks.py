@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from agent import network_requests
-from agent.network_requests import HOST_BINDING, ICC, MASQUERADE, MTU, Subnets, options_of
+from agent.network_requests import DEFAULT_POOLS, HOST_BINDING, ICC, MASQUERADE, MTU, Subnets, options_of
 from agent.records import LocalNetwork
 from cluster.durable import write_atomically
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, PermissionDenied
@@ -57,6 +57,7 @@ class LocalNetworks:
         self._path, self._interfaces = path, interfaces
         self._networks: dict[str, LocalNetwork] = {}
         self._pools: dict[tuple[str, int], ipam.Pool] = {}
+        self._next_default = 0  # of the default pools, the one after the last that was taken
         if path.exists():
             for network in msgspec.json.decode(path.read_bytes(), type=tuple[LocalNetwork, ...]):
                 self._networks[network.id] = network
@@ -67,7 +68,7 @@ class LocalNetworks:
                 raise Conflict(TAKEN.format(interface))
         known = set(before)
         if DEFAULT_BRIDGE not in known:
-            subnets = network_requests.choose(NetworkSpec(DEFAULT_BRIDGE), (), routes)
+            subnets = self._choose(NetworkSpec(DEFAULT_BRIDGE), routes)
             options = (*_DEFAULT_OPTIONS, (BRIDGE_NAME, interfaces.default))
             self._add(_made(DEFAULT_BRIDGE, "bridge", now_ns, subnets, interface=interfaces.default, options=options))
         for name, interface in ((DEFAULT_BRIDGE, interfaces.default), (GATEWAY_BRIDGE, interfaces.gateway)):
@@ -128,7 +129,7 @@ class LocalNetworks:
             spec = replace(spec, ipam=taken.ipam, ipv6=taken.ipv6, internal=taken.internal, attachable=taken.attachable, driver_opts=taken.options,
                            labels=(*taken.labels, *spec.labels))  # fmt: skip
         options = options_of(spec.driver_opts)
-        subnets = Subnets() if config_only else network_requests.choose(spec, self._networks.values(), routes)
+        subnets = Subnets() if config_only else self._choose(spec, routes)
         driver, interface = ("null", "") if config_only else ("bridge", options.name)
         made = _made(spec.name, driver, now_ns, subnets, interface=interface, options=spec.driver_opts, network_id=swarm_id)
         for other in self._networks.values():
@@ -175,7 +176,7 @@ class LocalNetworks:
             if network.name == GATEWAY_BRIDGE:
                 return network
         options = ((ICC, "false"), (MASQUERADE, "true"), (BRIDGE_NAME, self._interfaces.gateway))
-        subnets = network_requests.choose(NetworkSpec(GATEWAY_BRIDGE), self._networks.values(), routes)
+        subnets = self._choose(NetworkSpec(GATEWAY_BRIDGE), routes)
         network = _made(GATEWAY_BRIDGE, "bridge", now_ns, subnets, interface=self._interfaces.gateway, options=options)
         self._add(network)
         self._save()
@@ -232,6 +233,12 @@ class LocalNetworks:
                       not options.icc, network.subnet6, gateway6, network.internal, options.mtu)  # fmt: skip
 
     # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _choose(self, spec: NetworkSpec, routes: Iterable[str]) -> Subnets:
+        chosen = network_requests.choose(spec, self._networks.values(), routes, self._next_default)
+        if chosen.subnet in DEFAULT_POOLS and not any(config.subnet == chosen.subnet for config in spec.ipam):
+            self._next_default = DEFAULT_POOLS.index(chosen.subnet) + 1
+        return chosen
 
     def _pool(self, network: LocalNetwork, family: int) -> ipam.Pool:
         pool = self._pools.get((network.id, family))

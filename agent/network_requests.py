@@ -100,8 +100,9 @@ def config_of(networks: Iterable[LocalNetwork], name: str) -> LocalNetwork:
     raise NotFound(f'configuration network "{name}" does not exist')
 
 
-def choose(spec: NetworkSpec, networks: Iterable[LocalNetwork], routes: Iterable[str]) -> Subnets:
-    """The subnets and gateways of a new bridge network. `routes`: destinations (CIDR) of the node's routes, which no default pool may hide.
+def choose(spec: NetworkSpec, networks: Iterable[LocalNetwork], routes: Iterable[str], first: int = 0) -> Subnets:
+    """The subnets and gateways of a new bridge network. `routes`: destinations (CIDR) of the node's routes, which no default pool may hide; `first`: where
+    among the default pools the search begins (Docker's goes on from the last that it has given).
 
     Raises InvalidArgument, PermissionDenied (a subnet that overlaps) or Conflict (no default pool is left) in Docker's words.
     """
@@ -116,7 +117,7 @@ def choose(spec: NetworkSpec, networks: Iterable[LocalNetwork], routes: Iterable
     own, own6 = (next(iter(by_family[family]), None) for family in (4, 6))
     if spec.ipv6 and (own6 is None or not own6.subnet):
         raise Conflict(NO_POOL.format(6))
-    subnet = _asked(own, used) if own is not None and own.subnet else _free(used, routes)
+    subnet = _asked(own, used) if own is not None and own.subnet else _free(used, routes, first)
     subnet6 = _asked(own6, used) if own6 is not None and spec.ipv6 else None
     return Subnets(str(subnet), _gateway(own, subnet), str(subnet6) if subnet6 else "", _gateway(own6, subnet6) if subnet6 else "")
 
@@ -134,9 +135,9 @@ def _inside(part: Subnet, whole: Subnet) -> bool:
     return part.version == whole.version and part.network_address in whole and part.broadcast_address in whole
 
 
-def _free(used: list[Subnet], routes: Iterable[str]) -> Subnet:
+def _free(used: list[Subnet], routes: Iterable[str], first: int) -> Subnet:
     taken = [u for u in (*used, *map(ipaddress.ip_network, routes)) if u.version == 4]
-    for candidate in map(ipaddress.ip_network, DEFAULT_POOLS):
+    for candidate in map(ipaddress.ip_network, (*DEFAULT_POOLS[first:], *DEFAULT_POOLS[:first])):
         if not any(candidate.overlaps(u) for u in taken):
             return candidate
     raise Conflict(NO_POOL.format(4))
@@ -150,6 +151,11 @@ def _gateway(config: IpamConfig | None, subnet: Subnet) -> str:
             gateway = ipaddress.ip_address(config.gateway)
             if gateway not in subnet:
                 raise InvalidArgument(f"no matching subnet for gateway {config.gateway}")
+            if subnet.version == 4 and gateway in (subnet.network_address, subnet.broadcast_address):
+                raise PermissionDenied(f"failed to allocate gateway ({config.gateway}): Address already in use")
+            for name, address in config.reserved:
+                if ipaddress.ip_address(address) == gateway:
+                    raise PermissionDenied(f"failed to allocate secondary ip address ({name}:{address}): Address already in use")
             return str(gateway)
     except ValueError as error:
         raise InvalidArgument(f"invalid address: {error}") from None

@@ -76,6 +76,13 @@ class Networks:
             return
         self._leases.check(network, wish)
 
+    def driver(self, network_id: str) -> str:
+        """Of a network that is known here; empty for another one."""
+        if (network := self.locals.get(network_id)) is not None:
+            return network.driver
+        item = self.assigned.get(network_id)
+        return item.network.spec.driver if item is not None else ""
+
     def ensure_own(self, wishes: tuple[NetworkWish, ...]) -> None:
         """This node's own of the swarm-scoped networks among them that each node makes for itself, before a container is on them. Raises as
         `LocalNetworks.create`."""

@@ -22,8 +22,9 @@ Refused = Callable[[PortBinding], str]
 
 
 def wanted(host: HostConfig, exposed: Iterable[str], default_address: str = "") -> tuple[PortBinding, ...]:
-    """What was bound by hand and, with --publish-all, every other exposed port on any port of the node; in the ports' order. `default_address`: where
-    ports are bound that name no address; empty: on every address of both families."""
+    """What was bound by hand and, with --publish-all, every other exposed port on any port of the node; in the order of the container's ports, and
+    of several ports of the node that lead to one the highest first. `default_address`: where ports are bound that name no address; empty: on every address
+    of both families."""
     bindings = list(host.port_bindings)
     if host.publish_all:
         bound = {(b.container_port, b.protocol) for b in bindings}
@@ -32,7 +33,7 @@ def wanted(host: HostConfig, exposed: Iterable[str], default_address: str = "") 
             if (int(number), protocol or "tcp") not in bound:
                 bindings.append(PortBinding(container_port=int(number), protocol=protocol or "tcp"))
     bindings = [b if b.host_ip else msgspec.structs.replace(b, host_ip=default_address) for b in bindings]
-    return tuple(sorted(bindings, key=lambda b: (b.container_port, b.protocol)))
+    return tuple(sorted(bindings, key=lambda b: (b.container_port, b.protocol, -b.host_port)))
 
 
 def check_address(binding: PortBinding) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,17 +9,19 @@ import trio
 
 from agent import links, machine
 from agent.container_spec import signal_number
-from agent.engine import limit_warnings, platforms
-from agent.engine.answers import NO_CONTENT, json_answer, unserved
-from agent.engine.call import Call, Filters, matches_labels, matches_prefix
+from agent.engine import container_filters, limit_warnings, platforms
+from agent.engine.answers import NO_CONTENT, json_answer, message_of, unserved
+from agent.engine.call import Call, matches_labels
 from agent.engine.convert import mapping
 from agent.engine.convert_containers import inspect_json, summary_json
 from agent.engine.convert_create import container_request_of
 from agent.engine.until import until_ns
+from agent.events import pruned
 from agent.records import Record
 from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound
 from cluster.wire.http import Response
-from runtime.errors import NoSuchImage
+from netfabric.errors import FabricError
+from runtime.errors import NoSuchImage, RuntimeFault
 
 if TYPE_CHECKING:
     from agent.node import Node
@@ -59,7 +60,7 @@ async def list_(call: Call) -> Response:
     limit = call.integer("limit", 0)
     everything = call.flag("all") or limit > 0 or "status" in filters or "exited" in filters
     records = sorted(call.node.containers.records(), key=lambda r: -r.created_at_ns)
-    chosen = [r for r in records if (everything or r.state.status in SHOWN) and _matches(call, r, filters)]
+    chosen = [r for r in records if (everything or r.state.status in SHOWN) and container_filters.chosen(call.node, r, filters)]
     if limit > 0:
         chosen = chosen[:limit]
     now_ns, root = time.time_ns(), volumes_root(call.node)
@@ -84,65 +85,6 @@ async def _sizes(node: Node, record: Record) -> dict[str, int]:
     except NoSuchImage:
         return {"SizeRw": own, "SizeRootFs": own}
     return {"SizeRw": own, "SizeRootFs": own + image.size_bytes}
-
-
-def _matches(call: Call, record: Record, filters: Filters) -> bool:
-    names, networks = filters.get("name", ()), filters.get("network", ())
-    status, exited = filters.get("status", ()), filters.get("exited", ())
-    attached = {a.network_name for a in record.attachments} | {a.network_id for a in record.attachments}
-    is_task = filters.get("is-task", ())
-    return (
-        matches_prefix(record.id, filters.get("id", ()))
-        and (not names or any(_is_named(record.name, wanted) for wanted in names))
-        and matches_labels(mapping(record.config.labels), filters.get("label", ()))
-        and (not status or record.state.status in status)
-        and (not exited or (record.state.status == "exited" and str(record.state.exit_code) in exited))
-        and (not networks or any(wanted in attached for wanted in networks))
-        and (not is_task or bool(record.task_id) in {word.lower() in ("true", "1") for word in is_task})
-        and all(_other_end(call, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
-        and _is_of(record, filters.get("ancestor", ()))
-        and _has_port("publish", {f"{b.host_port}/{b.protocol}" for b in (*record.ports, *record.host.port_bindings)}, filters.get("publish", ()))
-        and _has_port("expose", set(record.config.exposed_ports), filters.get("expose", ()))
-        and (not filters.get("health") or (record.state.health.status if record.state.health else "none") in filters["health"])
-        and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.mount_points))
-    )
-
-
-def _is_named(name: str, wanted: str) -> bool:
-    """A regular expression for the name, with its slash or without; one that is none is looked for as it stands."""
-    try:
-        return re.search(wanted, name) is not None or re.search(wanted, f"/{name}") is not None
-    except re.error:
-        return wanted in name
-
-
-def _other_end(call: Call, record: Record, kind: str, wanted: str) -> bool:
-    try:
-        other = call.node.containers.find(wanted)
-    except NotFound as error:
-        raise NotFound(f"no such container {wanted}") from error
-    if kind == "before":
-        return record.created_at_ns < other.created_at_ns
-    return record.created_at_ns > other.created_at_ns
-
-
-def _has_port(name: str, ports: set[str], wanted: tuple[str, ...]) -> bool:
-    """`80`, `80/udp` or `80-90/tcp` against ports like `80/tcp`; `name` of the filter."""
-    for want in wanted:
-        numbers, _, protocol = want.partition("/")
-        first, _, last = numbers.partition("-")
-        if not (first.isdigit() and (last or first).isdigit()):
-            raise InvalidArgument(f'error while looking up for {name} {want}: strconv.ParseUint: parsing "{want}": invalid syntax')
-        low, high = int(first), int(last or first)
-        if any(low <= int(p.partition("/")[0]) <= high and p.partition("/")[2] == (protocol or "tcp") for p in ports):
-            return True
-    return not wanted
-
-
-def _is_of(record: Record, ancestors: tuple[str, ...]) -> bool:
-    image = record.config.image
-    names = {image, image.removesuffix(":latest"), record.image_id}
-    return not ancestors or any(wanted in names or record.image_id.removeprefix("sha256:").startswith(wanted.removeprefix("sha256:")) for wanted in ancestors)
 
 
 async def create(call: Call) -> Response:
@@ -208,7 +150,10 @@ async def stop(call: Call) -> Response:
 
 async def restart(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
-    await call.node.containers.restart(record.id, _patience(call), _signal(call))
+    try:
+        await call.node.containers.restart(record.id, _patience(call), _signal(call))
+    except (ClusterError, RuntimeFault, FabricError) as error:
+        raise Internal(f"Cannot restart container {call.names['id']}: {message_of(error)}") from error
     return NO_CONTENT
 
 
@@ -275,6 +220,7 @@ async def prune(call: Call) -> Response:
             continue  # started or removed in between
         gone.append(record.id)
         reclaimed += size
+    call.node.events.publish(pruned("container", reclaimed))
     return json_answer({"ContainersDeleted": gone, "SpaceReclaimed": reclaimed})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from agent.container_spec import publishing
 from agent.engine.convert import SECOND_NS, Json, filled, mapping, time_text
 from agent.engine.convert_host import exposed_json, host_config_json, port_map_json
 from agent.engine.convert_mounts import mount_points_json
@@ -101,8 +102,8 @@ def _summary_port(binding: PortBinding) -> Json:
 
 
 def _networks_json(record: Record) -> dict[str, Json]:
-    names = [record.name, record.id[:12]]
-    own = (record.config.hostname,) if record.config.hostname not in ("", record.id[:12]) else ()
+    names = [record.name, record.id[:12]] if record.state.started_at_ns else []
+    own = (record.config.hostname,) if names and record.config.hostname not in ("", record.id[:12]) else ()
     return {a.network_name: endpoint_json(a, names, own) for a in record.attachments if not a.hidden}
 
 
@@ -173,8 +174,13 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
     }
 
 
+def port_map(record: Record) -> Json:
+    """What of its ports is bound, and which are only exposed: only while it runs where anything can reach it."""
+    live = record.state.status in ("running", "paused") and publishing(record) is not None
+    return port_map_json(record.ports, record.config.exposed_ports) if live else {}
+
+
 def _network_settings(record: Record, sandbox: str) -> Json:
-    running = record.state.status in ("running", "paused")
     own = bool(record.state.started_at_ns) and not record.host.network_mode.startswith("container:")  # kept when it ends, as Docker keeps it
     bridge = next((a for a in record.attachments if a.network_name == "bridge" and not a.hidden), None)
     shown = endpoint_json(bridge, []) if bridge is not None else {}
@@ -185,7 +191,7 @@ def _network_settings(record: Record, sandbox: str) -> Json:
             "Bridge": "",
             "SandboxID": record.id if own else "",
             "SandboxKey": sandbox if own else "",
-            "Ports": port_map_json(record.ports, record.config.exposed_ports) if running else {},
+            "Ports": port_map(record),
             "HairpinMode": False,
             "LinkLocalIPv6Address": "",
             "LinkLocalIPv6PrefixLen": 0,

@@ -17,7 +17,7 @@ from agent.engine.convert import SECOND_NS, mapping, time_parameter_ns
 from agent.engine.convert_images import history_json, image_json, image_summary_json
 from agent.engine.image_events import publish
 from agent.engine.until import until_ns
-from agent.events import Event
+from agent.events import pruned
 from cluster.model.errors import InvalidArgument, NotFound
 from cluster.wire.http import Response
 from runtime.errors import ImageInUse, NoSuchImage
@@ -163,7 +163,7 @@ async def prune(call: Call) -> Response:
         _publish_removal(node, image.id, gone)
         deleted += [{what: name} for what, name in gone]
     reclaimed = max(0, before - await trio.to_thread.run_sync(node.images.layers_size_bytes))
-    node.events.publish(Event("image", "prune", "", (("reclaimed", str(reclaimed)),)))
+    node.events.publish(pruned("image", reclaimed))
     return json_answer({"ImagesDeleted": deleted or None, "SpaceReclaimed": reclaimed})
 
 

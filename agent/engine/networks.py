@@ -26,7 +26,7 @@ from agent.engine.convert_networks import (
     services_json,
 )
 from agent.engine.until import until_ns
-from agent.events import Event
+from agent.events import Event, pruned
 from agent.membership import NOT_IN_SWARM
 from agent.network_requests import ONE_INSTANCE, config_of, subnet_of
 from agent.records import Attachment, LocalNetwork
@@ -290,9 +290,11 @@ async def prune(call: Call) -> Response:
                 await call.node.networks.remove(local.id)
             except PermissionDenied:
                 continue  # a configuration that others use, or taken in between
+            call.node.events.publish(Event("network", "destroy", local.id, (("name", local.name), ("type", local.driver))))
             gone.append(local.name)
     if call.node.swarm.is_manager:
         gone += await _prune_cluster(call.node, filters, before_ns)
+    call.node.events.publish(pruned("network"))
     return json_answer({"NetworksDeleted": gone})
 
 

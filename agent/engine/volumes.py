@@ -9,6 +9,7 @@ from agent.engine.answers import NO_CONTENT, json_answer
 from agent.engine.call import Call, Filters, matches_labels
 from agent.engine.convert import mapping
 from agent.engine.convert_volumes import volume_json
+from agent.events import pruned
 from agent.volumes import DRIVER
 from cluster.model.errors import InvalidArgument, NotFound, Unavailable
 from cluster.wire.http import Response
@@ -71,6 +72,7 @@ async def prune(call: Call) -> Response:
         return (named_too or volume.anonymous) and matches_labels(labels, filters.get("label", ())) and not spared
 
     gone, reclaimed = await call.node.volumes.prune(wanted)
+    call.node.events.publish(pruned("volume", reclaimed))
     return json_answer({"VolumesDeleted": list(gone) or None, "SpaceReclaimed": reclaimed})
 
 

@@ -94,9 +94,12 @@ def test_ipv6_between_containers_and_to_a_published_port(lab: Lab, program: str,
         (("-o", "com.docker.network.driver.mtu=abc", "x"), "failed to parse com.docker.network.driver.mtu value: abc"),
         (("bridge",), "operation is not permitted on predefined bridge network"),
         (("--subnet", "10.202.0.0/31", "x"), "failed to allocate gateway (): No available addresses on this pool"),
+        (("--subnet", "10.202.1.0/24", "--gateway", "10.202.1.255", "x"), "failed to allocate gateway (10.202.1.255): Address already in use"),
+        (("--subnet", "10.202.1.0/24", "--gateway", "10.202.1.1", "--aux-address", "a=10.202.1.1", "x"),
+         "failed to allocate secondary ip address (a:10.202.1.1): Address already in use"),
         (("--ipv6", "x"), "could not find an available, non-overlapping IPv6 address pool among the defaults"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_is_refused_in_dockers_words_and_leaves_nothing(lab: Lab, program: str, words: tuple[str, ...], complaint: str) -> None:
     before = lab.ok(MANAGER, program, "network", "ls", "-q")
     done = lab.on(MANAGER, program, "network", "create", *words)
@@ -115,6 +118,76 @@ def test_what_is_no_link_local_address_is_refused_and_the_node_goes_on(lab: Lab,
         assert (refused.returncode, refused.stderr) == (1, f"Error response from daemon: {words}\n")
     lab.ok(MANAGER, program, "network", "connect", "--link-local-ip", "169.254.3.4", network, box)
     assert "169.254.3.4/16" in lab.ok(MANAGER, program, "exec", box, "ip", "-o", "-4", "addr")
+
+
+def test_the_default_network_is_the_first_interface_of_the_next_start(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, box = named("net-first"), named("box")
+    lab.ok(MANAGER, program, "network", "create", "--subnet", "10.203.0.0/24", network)
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, "--network", network, "busybox", "sleep", "1000")
+    lab.ok(MANAGER, program, "network", "connect", "bridge", box)
+    assert "10.203.0." in lab.ok(MANAGER, program, "exec", box, "ip", "-o", "-4", "addr", "show", "eth0")
+    lab.ok(MANAGER, program, "restart", "-t", "0", box)
+    assert "172.17." in lab.ok(MANAGER, program, "exec", box, "ip", "-o", "-4", "addr", "show", "eth0")
+
+
+def test_ports_are_published_when_a_way_out_is_connected(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    inner, outer, box, taker = named("net-inner"), named("net-outer"), named("box"), named("taker")
+    port = "18330" if program == "docker" else "18331"
+    lab.ok(MANAGER, program, "network", "create", "--internal", inner)
+    lab.ok(MANAGER, program, "network", "create", outer)
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, "--network", inner, "-p", f"{port}:80", "busybox", "sleep", "1000")
+    assert lab.ok(MANAGER, program, "port", box) == ""
+    lab.ok(MANAGER, program, "run", "-d", "--name", taker, "-p", f"{port}:80", "busybox", "sleep", "1000")
+    refused = lab.on(MANAGER, program, "network", "connect", outer, box)
+    assert (refused.returncode, "port is already allocated" in refused.stderr) == (1, True), refused.stderr
+    assert lab.ok(MANAGER, program, "exec", box, "ls", "/sys/class/net").split() == ["eth0", "lo"]
+    lab.ok(MANAGER, program, "rm", "-f", taker)
+    lab.ok(MANAGER, program, "network", "connect", outer, box)
+    assert f"0.0.0.0:{port}" in lab.ok(MANAGER, program, "port", box)
+    lab.ok(MANAGER, program, "network", "disconnect", outer, box)
+    assert lab.ok(MANAGER, program, "port", box) == ""
+
+
+def test_a_line_of_ones_own_in_etc_hosts_outlives_a_change_of_networks(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, box = named("net-hosts"), named("box")
+    lab.ok(MANAGER, program, "network", "create", network)
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, "busybox", "sleep", "1000")
+    lab.ok(MANAGER, program, "exec", box, "sh", "-c", "echo 7.7.7.7 mine >>/etc/hosts")
+    lab.ok(MANAGER, program, "network", "connect", network, box)
+    lines = lab.ok(MANAGER, program, "exec", box, "cat", "/etc/hosts").splitlines()
+    assert "7.7.7.7 mine" in lines
+    assert sum(line.endswith(lab.ok(MANAGER, program, "exec", box, "hostname").strip()) for line in lines) == 2
+
+
+def test_events_of_networks_tell_who_comes_and_goes(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, box = named("net-told"), named("box")
+    lab.ok(MANAGER, program, "network", "create", network)
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, "--network", network, "busybox", "sleep", "1000")
+    lab.ok(MANAGER, program, "restart", "-t", "0", box)
+    lab.ok(MANAGER, program, "rm", "-f", box)
+    lab.ok(MANAGER, program, "network", "rm", network)
+    told = lab.ok(MANAGER, program, "events", "--since", "1m", "--until", "0s", "--filter", f"network={network}", "--format", "{{.Action}}")
+    assert told.split() == ["create", "connect", "disconnect", "connect", "disconnect", "destroy"]
+
+
+def test_the_next_default_subnet_is_not_the_one_just_given_back(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, subnets = named("net-again"), []
+    for _ in range(2):
+        lab.ok(MANAGER, program, "network", "create", network)
+        subnets.append(lab.ok(MANAGER, program, "network", "inspect", network, "--format", "{{range .IPAM.Config}}{{.Subnet}}{{end}}"))
+        lab.ok(MANAGER, program, "network", "rm", network)
+    assert subnets[0] != subnets[1]
+
+
+def test_a_start_that_its_networks_refuse_keeps_the_last_exit_status(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    box, taker = named("box"), named("taker")
+    port = "18340" if program == "docker" else "18341"
+    lab.on(MANAGER, program, "run", "--name", box, "-p", f"{port}:80", "busybox", "sh", "-c", "exit 7")
+    lab.ok(MANAGER, program, "run", "-d", "--name", taker, "-p", f"{port}:80", "busybox", "sleep", "1000")
+    assert lab.on(MANAGER, program, "start", box).returncode == 1
+    assert lab.ok(MANAGER, program, "inspect", box, "--format", "{{.State.ExitCode}}").strip() == "7"
+    refused = lab.on(MANAGER, program, "restart", box)
+    assert refused.stderr.startswith(f"Error response from daemon: Cannot restart container {box}: driver failed programming external connectivity")
 
 
 def test_prune_takes_what_is_old_enough_and_no_configuration(lab: Lab, program: str, named: Callable[[str], str]) -> None:

@@ -58,6 +58,17 @@ def test_a_config_that_cannot_be_is_refused(config: dict[str, Any], sentence: st
         container_checks.check(msgspec.structs.replace(Config(image="i"), **config), HostConfig(), NODE)
 
 
+def test_search_domains_go_with_another_containers_network() -> None:
+    """Its servers only are what may not be given: they are in the other one's file."""
+    container_checks.check(Config(image="i"), HostConfig(network_mode="container:x", dns_search=("a.b",), dns_options=("rotate",)), NODE)
+
+
+def test_a_domain_name_needs_a_uts_namespace_of_its_own() -> None:
+    container_checks.check_start(Config(image="i", domainname="a.b"), HostConfig())
+    with pytest.raises(ClusterError, match="is not in a separate kernel namespace"):
+        container_checks.check_start(Config(image="i", domainname="a.b"), HostConfig(uts_mode="host"))
+
+
 def test_security_options() -> None:
     found = security_options.parse(("no-new-privileges", "seccomp=unconfined", "label=disable", "apparmor=unconfined"))
     assert (found.no_new_privileges, found.seccomp) == (True, "unconfined")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.container_store import ContainerStore
+from agent.container_store import ETC_FILE_MAX_BYTES, ContainerStore
 from agent.records import Config, HostConfig, Record, State
 
 
@@ -53,3 +53,20 @@ def test_removal_leaves_nothing(tmp_path: Path) -> None:
     store.write_files(record("a").id, {"hosts": "x"})
     store.remove(record("a").id)
     assert list((tmp_path / "containers").iterdir()) == list((tmp_path / "run").iterdir()) == []
+
+
+def test_what_others_have_written_into_the_files_in_etc_stays_when_they_change(tmp_path: Path) -> None:
+    store, box = opened(tmp_path), record("a").id
+    hosts, resolv = store.files(box) / "hosts", store.files(box) / "resolv.conf"
+    store.write_files(box, {"hosts": "127.0.0.1 localhost\n10.1.0.2 a\n", "resolv.conf": "nameserver 1.1.1.1\n"})
+    with hosts.open("a") as file:
+        file.write("7.7.7.7 mine\n")
+    store.change_files(box, {"hosts": "127.0.0.1 localhost\n10.2.0.2 a\n", "resolv.conf": "nameserver 127.0.0.11\n"})
+    assert hosts.read_text() == "127.0.0.1 localhost\n7.7.7.7 mine\n10.2.0.2 a\n"
+    assert resolv.read_text() == "nameserver 127.0.0.11\n"
+    resolv.write_text("nameserver 9.9.9.9\n")
+    store.change_files(box, {"hosts": "127.0.0.1 localhost\n", "resolv.conf": "nameserver 1.1.1.1\n"})
+    assert (hosts.read_text(), resolv.read_text()) == ("127.0.0.1 localhost\n7.7.7.7 mine\n", "nameserver 9.9.9.9\n")
+    hosts.write_bytes(b"x" * ETC_FILE_MAX_BYTES)
+    store.change_files(box, {"hosts": "127.0.0.1 localhost\n"})
+    assert hosts.stat().st_size == ETC_FILE_MAX_BYTES

@@ -50,6 +50,11 @@ def test_publish_all_takes_the_exposed_ports_that_are_not_bound() -> None:
     assert [(b.container_port, b.protocol, b.host_port) for b in pb.wanted(host, ("80/tcp", "81/udp"))] == [(80, "tcp", 8080), (81, "udp", 0)]
 
 
+def test_of_the_ports_that_lead_to_one_the_highest_comes_first() -> None:
+    host = HostConfig(port_bindings=(bound(8080), bound(8081, "127.0.0.1")))
+    assert [b.host_port for b in pb.wanted(host, ())] == [8081, 8080]
+
+
 def test_addresses_are_checked() -> None:
     with pytest.raises(InvalidArgument, match="invalid IP address: x"):
         pb.check_address(bound(1, "x"))

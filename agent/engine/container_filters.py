@@ -1,0 +1,98 @@
+"""Which containers the filters of `ps` choose: never changes anything.
+
+Source: moby's daemon/list.go, go-connections' nat.ParsePortRange.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from agent.engine.call import Filters, matches_labels, matches_prefix
+from agent.engine.convert import mapping
+from agent.engine.convert_containers import port_map
+from agent.engine.convert_host import MAX_PORT
+from agent.records import Record
+from cluster.model.errors import InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from agent.node import Node
+
+
+def chosen(node: Node, record: Record, filters: Filters) -> bool:
+    """Raises InvalidArgument and NotFound for a filter that means nothing."""
+    names = filters.get("name", ())
+    status, exited = filters.get("status", ()), filters.get("exited", ())
+    is_task = filters.get("is-task", ())
+    return (
+        matches_prefix(record.id, filters.get("id", ()))
+        and (not names or any(_is_named(record.name, wanted) for wanted in names))
+        and matches_labels(mapping(record.config.labels), filters.get("label", ()))
+        and (not status or record.state.status in status)
+        and (not exited or (record.state.status == "exited" and str(record.state.exit_code) in exited))
+        and _is_on(record, filters.get("network", ()))
+        and (not is_task or bool(record.task_id) in {word.lower() in ("true", "1") for word in is_task})
+        and all(_other_end(node, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
+        and _is_of(record, filters.get("ancestor", ()))
+        and _has_port("publish", {f"{b.host_port}/{b.protocol}" for b in record.ports}, filters.get("publish", ()))
+        and _has_port("expose", set(port_map(record)), filters.get("expose", ()))
+        and (not filters.get("health") or (record.state.health.status if record.state.health else "none") in filters["health"])
+        and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.mount_points))
+    )
+
+
+def _is_named(name: str, wanted: str) -> bool:
+    """A regular expression for the name, with its slash or without; one that is none is looked for as it stands."""
+    try:
+        return re.search(wanted, name) is not None or re.search(wanted, f"/{name}") is not None
+    except re.error:
+        return wanted in name
+
+
+def _other_end(node: Node, record: Record, kind: str, wanted: str) -> bool:
+    try:
+        other = node.containers.find(wanted)
+    except NotFound as error:
+        raise NotFound(f"no such container {wanted}") from error
+    if kind == "before":
+        return record.created_at_ns < other.created_at_ns
+    return record.created_at_ns > other.created_at_ns
+
+
+def _has_port(name: str, ports: set[str], wanted: tuple[str, ...]) -> bool:
+    """`80`, `80/udp` or `80-90/tcp` against ports like `80/tcp`; `name` of the filter."""
+    for want in wanted:
+        numbers, _, protocol = want.partition("/")
+        try:
+            low, high = _port_range(numbers)
+        except ValueError as error:
+            raise InvalidArgument(f"error while looking up for {name} {want}: {error}") from error
+        if any(low <= int(p.partition("/")[0]) <= high and p.partition("/")[2] == (protocol or "tcp") for p in ports):
+            return True
+    return not wanted
+
+
+def _port_range(text: str) -> tuple[int, int]:
+    """`80` or `80-90`. Raises ValueError in the words of go-connections' ParsePortRange."""
+    if not text:
+        raise ValueError("Empty string specified for ports.")
+    first, _, last = text.partition("-")
+    for word in (first, last or first):
+        if not (word.isascii() and word.isdigit()):
+            raise ValueError(f'strconv.ParseUint: parsing "{word}": invalid syntax')
+        if int(word) > MAX_PORT:
+            raise ValueError(f'strconv.ParseUint: parsing "{word}": value out of range')
+    if int(last or first) < int(first):
+        raise ValueError(f"Invalid range specified for the Port: {text}")
+    return int(first), int(last or first)
+
+
+def _is_on(record: Record, networks: tuple[str, ...]) -> bool:
+    """By the name of a network, its id or the beginning of that."""
+    return not networks or any(a.network_name == wanted or (wanted and a.network_id.startswith(wanted)) for a in record.attachments for wanted in networks)
+
+
+def _is_of(record: Record, ancestors: tuple[str, ...]) -> bool:
+    image = record.config.image
+    names = {image, image.removesuffix(":latest"), record.image_id}
+    return not ancestors or any(wanted in names or record.image_id.removeprefix("sha256:").startswith(wanted.removeprefix("sha256:")) for wanted in ancestors)
