@@ -100,7 +100,7 @@ class Draft:
 
     def tasks_in(self, service_id: ServiceId, key: SlotKey) -> list[Task]:
         """The tasks of one slot, the newest first."""
-        tasks = [self.index.tasks[id_] for id_ in self.index.slots.of(service_id).tasks.get(key, ())]
+        tasks = [self.index.tasks[id_] for id_ in self.index.slots.of(service_id).ids(key)]
         if len(tasks) > 1:
             tasks.sort(key=_age, reverse=True)
         return tasks

@@ -102,7 +102,7 @@ def _service(draft: Draft, service_id: ServiceId, marks: ServiceMarks) -> None:
     index = draft.index
     service = index.services.get(service_id)
     if marks.every:
-        marks.slots.update(dict.fromkeys(index.slots.of(service_id).tasks))
+        marks.slots.update(dict.fromkeys(index.slots.of(service_id).keys))
         if service is not None and service.spec.mode.kind in (ServiceModeKind.GLOBAL, ServiceModeKind.GLOBAL_JOB):
             marks.slots.update(dict.fromkeys(index.nodes))
         marks.every = False

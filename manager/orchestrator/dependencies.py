@@ -75,7 +75,7 @@ def _has_begun(index: Index, service_id: ServiceId) -> bool:
 
 
 def _tasks(index: Index, service_id: ServiceId) -> Iterator[Task]:
-    return (index.tasks[task_id] for ids in index.slots.of(service_id).tasks.values() for task_id in ids)
+    return (index.tasks[task_id] for ids in index.slots.of(service_id).each() for task_id in ids)
 
 
 def _unmet(index: Index, dependency: Dependency) -> str:
@@ -83,7 +83,7 @@ def _unmet(index: Index, dependency: Dependency) -> str:
     service = index.services.get(service_id) if service_id is not None else None
     if service is None:
         return f"waits for service {dependency.name}, which does not exist"
-    done = sum(any(_meets(index.tasks[id_], service, dependency.condition) for id_ in ids) for ids in index.slots.of(service.id).tasks.values())
+    done = sum(any(_meets(index.tasks[id_], service, dependency.condition) for id_ in ids) for ids in index.slots.of(service.id).each())
     wanted = _wanted(index, service)
     if done >= wanted:
         return ""

@@ -30,7 +30,7 @@ def advance(draft: Draft, service: Service) -> None:
     if wish.rebalance is Rebalance.OFF or update.is_under_way(service) or draft.full:
         return
     config, slots = service.spec.update or UpdateConfig(), draft.index.slots.of(service.id)
-    busy = len(slots.kept.keys() - slots.running.keys()) + sum(count > 1 for count in slots.live.values())
+    busy = len(slots.idle()) + len(slots.doubled())
     free = (config.parallelism or len(slots.kept)) - busy
     moved = 0
     for _ in range(free):
@@ -61,7 +61,7 @@ def _next(draft: Draft, service: Service) -> Task | None:
     if not held:
         return None
     fullest = min(held, key=lambda node_id: (-held[node_id], node_id))
-    movable = [t for key in slots.nodes[fullest] if slots.live[key] == 1 and (t := draft.tasks_in(service.id, key)[0]).status.state is TaskState.RUNNING]
+    movable = [t for key in slots.nodes[fullest] if slots.tally(key)[1] == 1 and (t := draft.tasks_in(service.id, key)[0]).status.state is TaskState.RUNNING]
     if not movable:
         return None
     task = max(movable, key=lambda t: t.slot)
@@ -80,7 +80,7 @@ def _next(draft: Draft, service: Service) -> Task | None:
 def _leaving(draft: Draft, service: Service) -> dict[NodeId, int]:
     """Tasks by node that are to stop once those that were moved run."""
     slots, found = draft.index.slots.of(service.id), dict[NodeId, int]()
-    for key in [key for key, count in slots.live.items() if count > 1]:
+    for key in slots.doubled():
         for task in [task for task in draft.tasks_in(service.id, key) if is_live(task)][1:]:
             found[task.node_id] = found.get(task.node_id, 0) + 1
     return found

@@ -31,7 +31,7 @@ def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself
     for key in in_order(keys):
         if draft.full:
             return
-        if not restart.is_at_rest(draft, slots.tasks.get(key, ())):
+        if not restart.is_at_rest(draft, slots.only(key)):
             if key in slots.kept:
                 restart.check(draft, service, key, draft.tasks_in(service.id, key))
             reap(draft, service.id, key)
@@ -47,7 +47,7 @@ def _grow(draft: Draft, service: Service, wanted: int) -> None:
     missing = wanted - len(slots.kept)
     if missing <= 0:
         return
-    cause = f"scaled up to {wanted}" if slots.tasks else "service created"
+    cause = f"scaled up to {wanted}" if slots.keys else "service created"
     while missing > 0 and not draft.full:
         new_task(draft, service, slot=draft.index.slots.of(service.id).lowest_free(), cause=cause)
         missing -= 1
@@ -56,7 +56,7 @@ def _grow(draft: Draft, service: Service, wanted: int) -> None:
 def _shrink(draft: Draft, service: Service, surplus: int) -> None:
     """Give up this many slots."""
     slots = draft.index.slots.of(service.id)
-    victims = in_order(slots.kept.keys() - slots.running.keys())[::-1][:surplus]
+    victims = in_order(slots.idle())[::-1][:surplus]
     victims += _from_the_fullest(slots, surplus - len(victims))
     for key in victims:
         if draft.full:

@@ -9,7 +9,6 @@ updates are start-first, when its replacement runs or finds no place. Source: Sw
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from itertools import takewhile
 from typing import Final
 
@@ -92,11 +91,11 @@ def _waits_ns(draft: Draft, task: Task) -> int:
     return 0 if since is not None and until - since >= delay else delay
 
 
-def is_at_rest(draft: Draft, ids: Collection[TaskId]) -> bool:
-    """Whether these are a slot's only task, on its way to run or running where it may: the common case, in which nothing is to be done."""
-    if len(ids) != 1:
+def is_at_rest(draft: Draft, task_id: TaskId | None) -> bool:
+    """Whether this is a slot's only task (None: there are more, or none), on its way to run or running where it may: the common case, in which nothing is to
+    be done."""
+    if task_id is None:
         return False
-    (task_id,) = ids
     task = draft.index.tasks[task_id]
     return task.desired_state is TaskState.RUNNING and not is_final(task.status.state) and not node_trouble(draft, task)
 

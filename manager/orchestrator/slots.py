@@ -2,14 +2,14 @@
 
 Owns the grouping; never decides. A slot is occupied while one of its tasks is not on its way out (desired below
 REMOVE): also a slot whose last task finished for good. All of it is kept by change, so that nobody has to look at every slot to learn how many there
-are, which number is free, or whether any of them runs something old.
+are, which number is free, or whether any of them runs something old. Of a slot whose one task runs nothing is kept but that task's id: most are like that.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, KeysView
+from typing import Any, Final
 
 from cluster.model.ids import NodeId, ServiceId, TaskId
 from cluster.model.objects import Endpoint, Service, Task
@@ -19,6 +19,13 @@ from manager.orchestrator.agenda import SlotKey
 
 Make = tuple[int, Endpoint | None]
 """What tells the tasks of one service apart by what they run: spec version and endpoint."""
+
+
+Tally = tuple[int, int, int]
+"""Of a slot's tasks: how many are not on their way out, how many of those are wished to run, how many of those do so."""
+
+_USUAL: Final[Tally] = (1, 1, 1)
+_NONE: Final[Tally] = (0, 0, 0)
 
 
 def slot_key(task: Task) -> SlotKey:
@@ -57,22 +64,56 @@ class JobRun:
 
 
 class ServiceSlots:
-    """One service's tasks by slot; how many of each slot are not on their way out (`kept`), are wished to run (`live`), do so (`running`); what the live
-    ones run, and which slots run on a node."""
+    """One service's tasks by slot; which slots are kept, which of them are unlike the others; what the tasks that are wished to run are made from, and which
+    slots run on a node."""
 
-    __slots__ = ("_free", "_top", "kept", "live", "makes", "nodes", "running", "runs", "specs", "tasks")
+    __slots__ = ("_free", "_ids", "_tallies", "_top", "kept", "makes", "nodes", "runs", "specs")
 
     def __init__(self) -> None:
-        self.tasks: dict[SlotKey, tuple[TaskId, ...]] = {}  # few for each slot: the history is bounded
-        self.kept: dict[SlotKey, int] = {}
-        self.live: dict[SlotKey, int] = {}
-        self.running: dict[SlotKey, int] = {}
+        self._ids: dict[SlotKey, TaskId | tuple[TaskId, ...]] = {}  # few for each slot: the history is bounded
+        self.kept: dict[SlotKey, None] = {}
+        self._tallies: dict[SlotKey, Tally] = {}  # of the slots that are kept, but for the usual ones
         self.nodes: dict[NodeId, dict[SlotKey, int]] = {}
         self.makes: dict[Make, int] = {}  # of those wished to run
         self.specs: dict[int, TaskSpec] = {}  # by spec version, of all that `makes` counts
-        self.runs: dict[int, JobRun] = {}  # of a job, whose tasks count in `tasks`, `kept` and here only: by iteration
+        self.runs: dict[int, JobRun] = {}  # of a job, whose tasks count in their slot, `kept` and here only: by iteration
         self._top = 0  # each number up to here is kept or in _free
         self._free: list[int] = []  # a heap; what is kept again is passed over
+
+    def ids(self, key: SlotKey) -> tuple[TaskId, ...]:
+        """The tasks of this slot, none where it has none."""
+        found = self._ids.get(key, ())
+        return found if isinstance(found, tuple) else (found,)
+
+    def only(self, key: SlotKey) -> TaskId | None:
+        """The slot's task, if it is the only one."""
+        found = self._ids.get(key)
+        return None if isinstance(found, tuple) else found
+
+    @property
+    def keys(self) -> KeysView[SlotKey]:
+        """The slots that have tasks, kept or not."""
+        return self._ids.keys()
+
+    def each(self) -> Iterator[tuple[TaskId, ...]]:
+        """Slot by slot, the ids of its tasks."""
+        return (self.ids(key) for key in self._ids)
+
+    def tally(self, key: SlotKey) -> Tally:
+        """How many of the slot's tasks count."""
+        return self._tallies.get(key) or (_USUAL if key in self.kept else _NONE)
+
+    def idle(self) -> list[SlotKey]:
+        """The kept slots of which no task runs."""
+        return [key for key, (_, _, running) in self._tallies.items() if not running]
+
+    def doubled(self) -> list[SlotKey]:
+        """The slots of which several tasks are wished to run."""
+        return [key for key, (_, live, _) in self._tallies.items() if live > 1]
+
+    def has_over(self) -> bool:
+        """Whether any kept slot has no task that is wished to run."""
+        return any(not live for _, live, _ in self._tallies.values())
 
     def lowest_free(self) -> int:
         """The lowest slot number from 1 that is not kept."""
@@ -80,12 +121,24 @@ class ServiceSlots:
             heapq.heappop(self._free)
         return self._free[0] if self._free else self._top + 1
 
+    def add_id(self, key: SlotKey, id: TaskId) -> None:
+        self._ids[key] = (*self.ids(key), id) if key in self._ids else id
+
+    def remove_id(self, key: SlotKey, id: TaskId) -> None:
+        rest = tuple(other for other in self.ids(key) if other != id)
+        if rest:
+            self._ids[key] = rest if len(rest) > 1 else rest[0]
+        else:
+            del self._ids[key]
+
     def count(self, task: Task) -> None:
         """What this task is wished to be counts from now on."""
         if task.desired_state >= TaskState.REMOVE:
             return
         key = slot_key(task)
-        self.kept[key] = self.kept.get(key, 0) + 1
+        live = not task.job_iteration and task.desired_state <= TaskState.RUNNING
+        runs = live and task.status.state is TaskState.RUNNING
+        self._weigh(key, 1, live, runs)
         if task.job_iteration:
             self.runs.setdefault(task.job_iteration, JobRun()).count(key, task)
             return
@@ -93,22 +146,22 @@ class ServiceSlots:
             for number in range(self._top + 1, key):
                 heapq.heappush(self._free, number)
             self._top = key
-        if task.desired_state <= TaskState.RUNNING:
-            self.live[key] = self.live.get(key, 0) + 1
+        if live:
             make = (task.spec_version, task.endpoint)
             self.makes[make] = self.makes.get(make, 0) + 1
             self.specs[task.spec_version] = task.spec
-            if task.status.state is TaskState.RUNNING:
-                self.running[key] = self.running.get(key, 0) + 1
-                on_node = self.nodes.setdefault(task.node_id, {})
-                on_node[key] = on_node.get(key, 0) + 1
+        if runs:
+            on_node = self.nodes.setdefault(task.node_id, {})
+            on_node[key] = on_node.get(key, 0) + 1
 
     def discount(self, task: Task) -> None:
         """What this task was wished to be counts no more."""
         if task.desired_state >= TaskState.REMOVE:
             return
         key = slot_key(task)
-        _less(self.kept, key)
+        live = not task.job_iteration and task.desired_state <= TaskState.RUNNING
+        runs = live and task.status.state is TaskState.RUNNING
+        self._weigh(key, -1, -live, -runs)
         if task.job_iteration:
             run = self.runs[task.job_iteration]
             run.discount(key, task)
@@ -117,17 +170,29 @@ class ServiceSlots:
             return
         if isinstance(key, int) and key not in self.kept:
             heapq.heappush(self._free, key)
-        if task.desired_state <= TaskState.RUNNING:
-            _less(self.live, key)
+        if live:
             _less(self.makes, (task.spec_version, task.endpoint))
             if not any(version == task.spec_version for version, _ in self.makes):
                 del self.specs[task.spec_version]
-            if task.status.state is TaskState.RUNNING:
-                _less(self.running, key)
-                on_node = self.nodes[task.node_id]
-                _less(on_node, key)
-                if not on_node:
-                    del self.nodes[task.node_id]
+        if runs:
+            on_node = self.nodes[task.node_id]
+            _less(on_node, key)
+            if not on_node:
+                del self.nodes[task.node_id]
+
+    def _weigh(self, key: SlotKey, kept: int, live: int, running: int) -> None:
+        had = self.tally(key)
+        has = (had[0] + kept, had[1] + live, had[2] + running)
+        if not has[0]:
+            del self.kept[key]
+            self._tallies.pop(key, None)
+            return
+        if not had[0]:
+            self.kept[key] = None
+        if has == _USUAL:
+            self._tallies.pop(key, None)
+        else:
+            self._tallies[key] = has
 
 
 def _less(counts: dict[Any, int], key: object) -> None:
@@ -155,19 +220,14 @@ class SlotBook:
         slots = self.services.get(task.service_id)
         if slots is None:
             slots = self.services[task.service_id] = ServiceSlots()
-        key = slot_key(task)
-        slots.tasks[key] = (*slots.tasks.get(key, ()), task.id)
+        slots.add_id(slot_key(task), task.id)
         slots.count(task)
 
     def remove(self, task: Task) -> None:
         slots = self.services[task.service_id]
-        key = slot_key(task)
-        if rest := tuple(task_id for task_id in slots.tasks[key] if task_id != task.id):
-            slots.tasks[key] = rest
-        else:
-            del slots.tasks[key]
+        slots.remove_id(slot_key(task), task.id)
         slots.discount(task)
-        if not slots.tasks:
+        if not slots.keys:
             del self.services[task.service_id]
 
     def move(self, before: Task, after: Task) -> None:
