@@ -15,7 +15,7 @@ import msgspec
 from cluster.model.changes import Change, Kind, Object, created, deleted, status_of, updated
 from cluster.model.errors import InvalidArgument
 from cluster.model.ids import ID_RANDOM_BYTES, NetworkId, NodeId, ServiceId, TaskId, make_id
-from cluster.model.objects import Network, Node, Service, Task
+from cluster.model.objects import Meta, Network, Node, Service, Task
 from cluster.model.specs import TaskSpec
 from manager.index import Index
 from manager.orchestrator import constraints
@@ -78,10 +78,14 @@ class Draft:
     def new_task_id(self) -> TaskId:
         return TaskId(make_id(self.rng.randbytes(ID_RANDOM_BYTES)))
 
+    def stamped(self, meta: Meta) -> Meta:
+        """Changed now."""
+        return Meta(meta.version, meta.created_at_ns, self.now_ns, meta.created)
+
     def put(self, obj: Task | Service | Node | Network) -> None:
         """This object is to be so. Its version stays the one that was seen, its time of change becomes now."""
         if obj.meta.updated_at_ns != self.now_ns:
-            obj = msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, updated_at_ns=self.now_ns))
+            obj = msgspec.structs.replace(obj, meta=self.stamped(obj.meta))
         if obj.id not in self._counted:
             self._counted.add(obj.id)
             self._bytes += self._weight(obj)

@@ -5,14 +5,15 @@ they carry, services with their slots, addresses, ports and marks in use, tasks 
 failures, marks and deadlines. All of it can be rebuilt from the store's objects (`Index.build`) and is kept by
 change.
 
-What a plan intends is put in as well, so that later decisions of the same plan see it, and taken out again before
-the plan is handed out (`begin`, `rollback`): only what was committed stays, when it comes back as events. Pure:
-reads no clock.
+What a plan intends is put in as well, so that later decisions of the same plan see it, and taken out again (`begin`,
+`rollback`): only what was committed stays, when it comes back as events. Where it is tasks alone it stays in until then
+(`hold`), because most plans come back as they were made: the next events confirm it, or it is taken out before anybody
+looks (`settle`). Pure: reads no clock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -32,6 +33,7 @@ from manager.orchestrator.dependencies import DependencyBook
 from manager.orchestrator.slots import SlotBook, slot_key
 from manager.scheduler.classes import ClassBook
 from manager.scheduler.usage import NodeUse, holds_node
+from manager.store import Event
 
 FAILURES: Final = 5
 """Failures of one service and spec version on one node after which the node comes last (SwarmKit's maxFailures)."""
@@ -63,6 +65,14 @@ class Journal(msgspec.Struct, frozen=True):
 
     before: dict[tuple[Kind, str], Object | None]
     last_addresses: dict[NetworkId, int]
+
+
+def _confirm(held: Journal, events: Sequence[Event]) -> bool:
+    """Whether the events begin with a step of each object that is held, from what it was before."""
+    return len(events) >= len(held.before) and all(
+        event.kind is kind and event.id == id_ and event.before is before
+        for event, ((kind, id_), before) in zip(events, held.before.items(), strict=False)
+    )  # fmt: skip
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -100,6 +110,7 @@ class Index:
         self.failures: Failures = {}
         self.agenda = Agenda()
         self._journals: list[Journal] = []
+        self._held: Journal | None = None
 
     @classmethod
     def build(cls, objects: Iterable[Object]) -> Index:
@@ -143,6 +154,27 @@ class Index:
         """What has changed since the last `begin`: (kind, id, before, after), in the order of the first change."""
         journal = self._journals[-1].before
         return tuple((kind, id_, before, self.get(kind, id_)) for (kind, id_), before in journal.items())
+
+    def hold(self, changed: int) -> None:
+        """End what `begin` began as `rollback` does; but what is intended may stay in until `settle`, where it is tasks alone. `changed`: how many objects
+        the plan's changes are of."""
+        journal = self._journals[-1]
+        if len(self._journals) > 1 or len(journal.before) != changed or any(kind is not Kind.TASK for kind, _ in journal.before):
+            self.rollback()
+        else:
+            self._held = self._journals.pop()
+
+    def settle(self, events: Sequence[Event]) -> None:
+        """Before these events are put in, or the index is read: take out what is held, unless the events begin with just that."""
+        held, self._held = self._held, None
+        if held is None or _confirm(held, events):
+            return
+        self._journals.append(held)
+        self.rollback()
+
+    def held(self) -> tuple[tuple[str, Task | None], ...]:
+        """The tasks that are as the last plan intends: (id, the task)."""
+        return tuple((id_, self.tasks.get(TaskId(id_))) for _, id_ in self._held.before) if self._held is not None else ()
 
     def is_intended(self, kind: Kind, id: str) -> bool:
         """Whether this object has changed since the last `begin`."""

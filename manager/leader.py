@@ -17,7 +17,6 @@ import trio
 
 from cluster.model.errors import ClusterError, Conflict, NotFound, OutOfSequence
 from manager.draft import Reason
-from manager.index import Index
 from manager.planner import Plan
 from manager.planning import Planning
 from manager.raft.driver import Driver
@@ -41,11 +40,6 @@ class Leader:
     def reasons(self) -> Mapping[str, Reason]:
         """Why tasks are where they are, or nowhere: by task id; networks without addresses by network id."""
         return self._planning.reasons
-
-    @property
-    def index(self) -> Index:
-        """The planner's view, for reading between two plans."""
-        return self._planning.index
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Plan for ever. When cancelled, a plan under way is made or not made as a whole."""

@@ -6,7 +6,7 @@ narrow as the change: a task marks its slot, a node its own tasks' slots, a serv
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import cast
 
 from cluster.model.changes import Object
@@ -22,8 +22,9 @@ from manager.scheduler.usage import holds_node
 from manager.store import Event
 
 
-def take(index: Index, events: Iterable[Event]) -> None:
+def take(index: Index, events: Sequence[Event]) -> None:
     """Take committed events in, in the store's order, and mark what they touch."""
+    index.settle(events)
     for event in events:
         if event.after is not None:
             index.put(event.after)

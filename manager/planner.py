@@ -4,8 +4,8 @@
 time and the randomness come in, and the index is the only thing that it changes, in this way:
 
 - The events are taken in for good, and mark what they touch (services, slots, nodes, networks).
-- The plan's own changes are not: the index is as before once `plan` returns. What was committed comes back as events
-  with the next call, which is how a plan takes effect. There is nothing to confirm or to roll back.
+- The plan's own changes are not: what was committed comes back as events with the next call, which is how a plan takes
+  effect. The index is as before once the next call begins, or whoever reads it has asked for that (`Index.settle`).
 - A mark stays until a plan has looked there and had nothing to change. So a plan that the store refused, or that was
   never proposed, is made again by the next call, with whatever came in meanwhile.
 
@@ -19,6 +19,7 @@ A plan is bounded (`manager.draft.PLAN_BYTES`). What did not fit is left to the 
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from random import Random
 
 import msgspec
@@ -51,14 +52,17 @@ def plan(index: Index, batch: tuple[Event, ...], now_ns: int, rng: Random) -> Pl
     """Take `batch` in and plan. `now_ns`: Unix time, not before that of the last call. See the module."""
     marking.take(index, batch)
     index.begin()
-    try:
-        return _pass(index, now_ns, rng)
-    finally:
-        index.rollback()
+    with ExitStack() as undo:
+        undo.callback(index.rollback)
+        made = _pass(index, now_ns, rng)
+        undo.pop_all()
+    index.hold(len(made.changes))
+    return made
 
 
 def dry_run(index: Index, batch: tuple[Event, ...], now_ns: int, rng: Random) -> Plan:
     """What `plan` would say after these events; the index stays exactly as it is."""
+    index.settle(())
     marks = index.marks()
     index.begin()
     try:

@@ -41,7 +41,7 @@ class Planning:
 
     @property
     def index(self) -> Index:
-        """The planner's view, for reading between two plans."""
+        """The planner's view, for reading between two plans: of what is committed, once it is asked to settle."""
         return self._index
 
     def begin(self) -> None:

@@ -42,6 +42,7 @@ class Policy:
         """The plan, with the nodes that this policy gives."""
         if self.fits is None and self.rank is None and self.choose is None:
             return changes
+        index.settle(())
         placed: dict[NodeId, list[Task]] = {}
         made = []
         for change in changes:

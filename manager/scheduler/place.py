@@ -293,7 +293,7 @@ def _assign_next(
 def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | str:
     """The task on this node, with an address on each of its networks; or what is missing."""
     index = draft.index
-    aliases = {n.target: n.aliases for n in task.spec.networks}
+    aliases = {n.target: n.aliases for n in task.spec.networks} if group.networks else {}
     attachments: list[TaskNetwork] = []
     for network_id in group.networks:
         network = index.networks[network_id]
@@ -303,10 +303,11 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
         attachments.append(TaskNetwork(network_id, address, aliases.get(network_id, ())))
     assigned = msgspec.structs.replace(
         task,
+        meta=draft.stamped(task.meta),
         node_id=node_id,
         networks=tuple(attachments),
         status=TaskStatus(TaskState.ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
-        generic=generic.chosen(group.ask.generic, index.nodes[node_id].description.resources.generic, index.use(node_id).names),
+        generic=generic.chosen(asked, index.nodes[node_id].description.resources.generic, index.use(node_id).names) if (asked := group.ask.generic) else (),
     )
     draft.put(assigned)
     for attachment in attachments:

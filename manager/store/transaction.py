@@ -14,7 +14,7 @@ import msgspec
 
 from cluster.model.changes import KIND_TYPES, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
-from cluster.model.objects import TASK_HISTORY_STATUSES, Node, Service, Task, TaskStatus
+from cluster.model.objects import TASK_HISTORY_STATUSES, Meta, Node, Service, Task, TaskStatus
 from cluster.model.specs import Availability, TaskSpec
 from cluster.model.task_state import TaskState, is_final
 from manager.store import sharing
@@ -110,8 +110,9 @@ class Transaction:
             obj = msgspec.structs.replace(obj, spec_version=self._index)
         elif isinstance(obj, Task):
             self._check_node(None, obj)
-            obj = sharing.shared(obj, self._spec_of_service(obj))
-        self._put(kind, id, None, self._stamped(obj, self._index))
+            spec, meta = self._spec_of_service(obj), sharing.stamped(obj.meta, self._index, self._index)
+            return self._put(kind, id, None, sharing.as_shared(obj, spec, meta))
+        return self._put(kind, id, None, self._stamped(obj, self._index))
 
     def _update(self, kind: Kind, id: str, obj: Object) -> None:
         before = self._present(kind, id)
@@ -126,8 +127,8 @@ class Transaction:
         elif isinstance(obj, Task):
             assert isinstance(before, Task)
             self._check_node(before, obj)
-            obj = _planned(before, obj)
-        self._put(kind, id, before, self._stamped(obj, before.meta.created))
+            return self._put(kind, id, before, _planned(before, obj, sharing.stamped(obj.meta, self._index, before.meta.created)))
+        return self._put(kind, id, before, self._stamped(obj, before.meta.created))
 
     def _check_node(self, before: Task | None, task: Task) -> None:
         """A node that was drained or paused between a plan and its commit takes no new task. Raises OutOfSequence."""
@@ -165,7 +166,7 @@ class Transaction:
         self._events.append(Event(kind, id, before, after))
 
     def _stamped(self, obj: Object, created: int) -> Object:
-        return msgspec.structs.replace(obj, meta=msgspec.structs.replace(obj.meta, version=self._index, created=created))
+        return msgspec.structs.replace(obj, meta=sharing.stamped(obj.meta, self._index, created))
 
     def _claim_name(self, kind: Kind, obj: Object) -> None:
         if kind not in UNIQUE_NAMES:
@@ -194,13 +195,13 @@ def _whole_object(change: Change) -> Object:
     raise InvalidArgument(f"malformed change: {change.op.name.lower()} of {change.kind.name.lower()} {change.id}")
 
 
-def _planned(before: Task, after: Task) -> Task:
+def _planned(before: Task, after: Task, meta: Meta) -> Task:
     """A planner's update of a task over what agents have reported since it looked: status and history go through the
     same merge as a report.
     """
     merged = merged_status(before, after.status)
     spec = before.spec if after.spec == before.spec else after.spec
-    return sharing.shared(msgspec.structs.replace(after, status=merged.status, history=merged.history), spec)
+    return sharing.shared(after, spec, meta, merged.status, merged.history)
 
 
 def apply(tables: Tables, index: int, changes: tuple[Change, ...]) -> Batch:

@@ -165,6 +165,9 @@ def shape(index: Index) -> dict[str, object]:
 
 def check_index(store: Store, index: Index) -> None:
     """What the planner keeps by change is what it would be, made anew: addresses, ports, marks, slots and what nodes carry."""
-    kept, made = shape(index), shape(Index.build(item for kind in Kind for item in store.all(kind)))
+    anew = Index.build(item for kind in Kind for item in store.all(kind))
+    for id_, task in index.held():
+        anew.drop(Kind.TASK, id_) if task is None else anew.put(task)
+    kept, made = shape(index), shape(anew)
     if wrong := [name for name in made if kept[name] != made[name]]:
         raise Broken(f"the planner's {' and '.join(wrong)} are not what the store says")
