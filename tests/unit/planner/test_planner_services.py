@@ -13,7 +13,7 @@ from cluster.model.specs import Availability, ClusterSpec, Placement, RestartCon
 from cluster.model.task_state import TaskState
 from manager.index import Index
 from manager.planner import dry_run, plan
-from sim.checks.soundness import shape
+from sim.checks.soundness import check_index, shape
 from tests.unit.planner.world import SECOND_NS, World, service_spec
 
 
@@ -385,6 +385,28 @@ def test_a_dry_run_says_the_same_and_leaves_no_trace() -> None:
     assert (shape(world.index), world.index.agenda.services) == (before, marks)
     done = plan(world.index, events, world.now_ns, random.Random(5))
     assert said == done
+
+
+def test_what_a_plan_intends_stays_in_the_index_until_its_events_confirm_it_and_no_longer() -> None:
+    world = World(nodes=2)
+    world.checks = False  # which make every plan twice
+    world.service("web", replicas=3)
+    intended = world.plan()
+    assert len(intended.changes) == len(world.index.held()) == 3, "tasks alone wait for their events"
+    world.commit_plan(intended)
+    world.plan()
+    assert world.index.held() == (), "confirmed, and nothing new is intended"
+    check_index(world.store, world.index)
+    world.scale("web", 5)
+    refused = world.plan()
+    assert len(world.index.held()) == 2
+    world.set_availability("n1", Availability.DRAIN)  # which the plan knew nothing of
+    again = world.plan()
+    assert not {change.id for change in refused.changes} & world.index.tasks.keys(), "what was refused is out again"
+    check_index(world.store, world.index)
+    world.commit_plan(again)
+    world.settle()
+    assert {task.node_id for task in world.live("web")} == {"n2"}
 
 
 def test_a_new_leader_goes_on_from_the_store_alone() -> None:
