@@ -143,6 +143,8 @@ def _error(fault: TreeFault, path: str, reference: str) -> ClusterError:
             return NotFound(f"Could not find the file {path} in container {reference}")
         case "not-a-folder":
             return InvalidArgument(f"not a directory: {path}")
+        case "no-place":
+            return InvalidArgument(str(fault))
         case "read-only":
             return PermissionDenied(str(fault))
         case "bad":

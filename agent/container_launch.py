@@ -7,7 +7,7 @@ import os
 import msgspec
 import trio
 
-from agent import container_checks, container_spec, log_attributes, machine, users
+from agent import container_checks, container_spec, layer_folders, log_attributes, machine, users
 from agent.container_store import ContainerStore
 from agent.container_wiring import Wiring
 from agent.records import HostConfig, Record
@@ -46,7 +46,8 @@ class Launch:
         user, home = users.resolve(record.config.user, passwd, group, record.host.group_add)
         container_checks.check_start(record.config, record.host)
         log_attributes.details_of(record)
-        mounts = (*await self._volumes.runtime_mounts(record.mount_points), *self._dependency_mounts(record))
+        given = await self._volumes.runtime_mounts(record.mount_points)
+        mounts = (*await trio.to_thread.run_sync(_with_folder_modes, given, lower), *self._dependency_mounts(record))
         return container_spec.compile_container(
             record, self._store.rootfs(record.id, lower, read_only=record.host.read_only), user, home, files=self._wiring.files(record),
             log_path=self._store.log_path(record.id), namespaces=namespaces, mounts=mounts, numbers=device_numbers(record.host),
@@ -66,6 +67,17 @@ class Launch:
             host = HostConfig(log_driver=record.host.log_driver)
             plain = replace(record, config=replace(record.config, user=""), host=host, mount_points=(), dependencies=(), attachments=())
             return await self.compile(plain, lower, container_spec.Namespaces())
+
+
+def _with_folder_modes(mounts: tuple[Mount, ...], lower: tuple[str, ...]) -> tuple[Mount, ...]:
+    """A tmpfs without a mode of its own has that of the image's folder that it covers."""
+
+    def with_mode(mount: Mount) -> Mount:
+        covers = mount.kind == "tmpfs" and not any(name == "mode" for name, _ in mount.options)
+        mode = layer_folders.mode_of(lower, mount.target) if covers else None
+        return mount if mode is None else replace(mount, options=(*mount.options, ("mode", f"{mode:o}")))
+
+    return tuple(with_mode(mount) for mount in mounts)
 
 
 def device_numbers(host: HostConfig) -> dict[str, str]:

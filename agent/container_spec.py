@@ -6,6 +6,7 @@ Also the three files that Docker binds into every container: /etc/hostname, /etc
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -39,15 +40,20 @@ UNPRIVILEGED: Final[Pairs] = (("net.ipv4.ip_unprivileged_port_start", "0"), ("ne
 SIGNALS: Final[Mapping[str, int]] = {
     "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "IOT": 6, "BUS": 7, "FPE": 8, "KILL": 9, "USR1": 10, "SEGV": 11, "USR2": 12, "PIPE": 13,
     "ALRM": 14, "TERM": 15, "STKFLT": 16, "CHLD": 17, "CONT": 18, "STOP": 19, "TSTP": 20, "TTIN": 21, "TTOU": 22, "URG": 23, "XCPU": 24, "XFSZ": 25,
-    "VTALRM": 26, "PROF": 27, "WINCH": 28, "IO": 29, "POLL": 29, "PWR": 30, "SYS": 31,
+    "VTALRM": 26, "PROF": 27, "WINCH": 28, "IO": 29, "POLL": 29, "PWR": 30, "SYS": 31, "CLD": 17, "RTMIN": 34, "RTMAX": 64,
 }  # fmt: skip
+REAL_TIME: Final = re.compile(r"RTMIN\+([1-9]|1[0-5])|RTMAX-([1-9]|1[0-4])")
+"""The others of the real-time signals: systemd stops at RTMIN+3."""
 
 
 def signal_number(text: str) -> int:
     """`TERM`, `SIGTERM` or `15` -> 15. Raises InvalidArgument `Invalid signal: X`. A number may be none that the kernel has: sending it says so."""
     if text.isascii() and text.isdigit() and 0 < int(text) <= MAX_SIGNAL_NUMBER:
         return int(text)
-    number = SIGNALS.get(text.upper().removeprefix("SIG"))
+    name = text.upper().removeprefix("SIG")
+    if (match := REAL_TIME.fullmatch(name)) is not None:
+        return SIGNALS["RTMIN"] + int(match[1]) if match[1] else SIGNALS["RTMAX"] - int(match[2])
+    number = SIGNALS.get(name)
     if number is None:
         raise InvalidArgument(f"Invalid signal: {text}")
     return number

@@ -142,12 +142,12 @@ class Wiring:
             if other.host.ipc_mode not in ("shareable", "host") and not other.host.ipc_mode.startswith(CONTAINER):
                 hint = "(hint: use IpcMode:shareable for the donor container)"
                 raise Internal(f"can't join IPC of container {other.id}: non-shareable IPC {hint}")
-        return self.mode(mode)
+        return self.mode(mode, "can't join IPC of container {0}: container {0} is not running")
 
-    def mode(self, mode: str) -> str:
-        """A namespace's mode as runtime.spec has it: empty, host, none, or another container's id. Raises Conflict."""
+    def mode(self, mode: str, otherwise: str = "container {} is not running") -> str:
+        """A namespace's mode as runtime.spec has it: empty, host, none, or another container's id. Raises Conflict with `otherwise`."""
         if mode.startswith(CONTAINER):
-            return self.running(mode, "container {} is not running").id
+            return self.running(mode, otherwise).id
         return mode if mode in {"host", "none"} else ""
 
     def files(self, record: Record) -> str:

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 import trio
 
-from agent import container_checks, container_spec, links, machine, mount_points, names, users, working_folder
+from agent import container_checks, container_spec, layer_folders, links, machine, mount_points, names, users
 from agent.aftercare import Aftercare
 from agent.connections import Connections
 from agent.container_files import ContainerFiles
@@ -138,7 +138,7 @@ class Containers:
         merged = container_spec.with_image(config, image.config, container_id)
         argv = container_spec.argv_of(merged)
         if merged.working_dir not in ("", "/"):
-            working_folder.check(await trio.to_thread.run_sync(self._images.lower_dirs, image.id), merged.working_dir)
+            layer_folders.check_working_folder(await trio.to_thread.run_sync(self._images.lower_dirs, image.id), merged.working_dir)
         container_spec.capabilities(host.cap_add, host.cap_drop, privileged=host.privileged)
         if host.memory_bytes > 0 and not host.memory_swap_bytes:
             host = replace(host, memory_swap_bytes=host.memory_bytes * 2)  # Docker's default: as much swap as memory

@@ -44,11 +44,8 @@ def points(host: HostConfig, volumes: Iterable[str], mounts_of: MountsOf, name: 
         target = clean(mount.target)
         if mount.kind == "tmpfs" and not mount.target.startswith("/"):
             raise InvalidArgument(f"invalid mount path: '{mount.target}' mount path must be absolute")
-        if target == "/" and mount.kind == "tmpfs":
-            raise InvalidArgument("invalid specification: destination can't be '/'")
         if target == "/":
-            raise InvalidArgument(f"invalid volume specification: '{mount.source}:{mount.target}': invalid mount config for type "
-                                  f"\"{mount.kind}\": invalid specification: destination can't be '/'")  # fmt: skip
+            raise InvalidArgument(_at_the_root(mount))
         found[target] = _named(msgspec.structs.replace(mount, target=target), name)
     for path in volumes:
         target = clean(path)
@@ -59,6 +56,16 @@ def points(host: HostConfig, volumes: Iterable[str], mounts_of: MountsOf, name: 
     return tuple(found.values())
 
 
+def _at_the_root(mount: Mount) -> str:
+    """The refusal, by the way in which the mount was asked for."""
+    short = dict(mount.options).get(SHORT)
+    reason = "invalid specification: destination can't be '/'"
+    if short is not None and mount.kind == "tmpfs":
+        return reason
+    reason = f'invalid mount config for type "{mount.kind}": {reason}'
+    return reason if short is None else f"invalid volume specification: '{short}': {reason}"
+
+
 def clean(path: str) -> str:
     """Without dots, doubled and trailing slashes."""
     return "/" + normpath("/" + path).lstrip("/")
@@ -66,6 +73,8 @@ def clean(path: str) -> str:
 
 def _from(text: str) -> tuple[str, str]:
     reference, _, mode = text.partition(":")
+    if not text:
+        raise InvalidArgument("volumes-from specification cannot be an empty string")
     if not reference:
         raise InvalidArgument(f"invalid volumes-from specification: {text}")
     if mode not in ("", "ro", "rw", "z", "Z"):

@@ -35,7 +35,7 @@ def read_from_layers(layers: tuple[str, ...], name: str) -> str:
 def resolve(text: str, passwd: str, group: str, extra_groups: tuple[str, ...] = ()) -> tuple[User, str]:
     """`user[:group]` -> numbers, and the home folder. Raises InvalidArgument `unable to find user X: no matching entries in passwd file`."""
     user_text, _, group_text = text.partition(":")
-    for number in (user_text, group_text):
+    for number in (user_text, group_text, *extra_groups):
         if number.removeprefix("-").isdigit() and not _is_id(number):
             raise InvalidArgument(f"uids and gids must be in range 0-{MAX_ID}")
     entries = [line.split(":") for line in passwd.splitlines() if line.count(":") >= 6]

@@ -78,10 +78,10 @@ class Volumes:
         self._publish("destroy", name)
 
     async def prune(self, wanted: Callable[[Volume], bool]) -> tuple[tuple[str, ...], int]:
-        """Remove the unused ones that are wanted; their names and bytes."""
+        """Remove the unused ones that are wanted; their names and bytes. One with driver options stays, as in Docker: what it holds may be elsewhere."""
         gone, reclaimed = [], 0
         for volume in self._store.all():
-            if not wanted(volume) or self.users_of(volume.name) or volume.name in self._promised:
+            if not wanted(volume) or volume.options or self.users_of(volume.name) or volume.name in self._promised:
                 continue
             size = await trio.to_thread.run_sync(self._store.size_bytes, volume.name)
             try:

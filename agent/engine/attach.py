@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
-import trio
 
 from agent.engine.answers import stream_answer
 from agent.engine.call import Call
@@ -53,6 +52,6 @@ async def attach(call: Call) -> Response:
     containers.say_attached(record.id)
 
     async def hijack(stream: Stream) -> None:
-        await joint.join(stream, trio.lowlevel.checkpoint, call.background)
+        await joint.join(stream, None, call.background)
 
     return Response(200, (("Content-Type", content_type(call.version, tty=tty)),), hijack=hijack)

@@ -115,13 +115,16 @@ def bind_of(text: str) -> Mount:
                               f"invalid mount path: '{target}' mount path must be absolute")  # fmt: skip
     if not all(modes) or any(sum(mode in kind for mode in modes) > 1 for kind in MODES) or set(modes).difference(*MODES):
         raise InvalidArgument(f"invalid mode: {parts[2]}")
+    kind = "bind" if source.startswith("/") else "volume"
+    foreign = "BindOptions" if kind == "volume" and set(modes) & set(PROPAGATIONS) else "VolumeOptions" if kind == "bind" and "nocopy" in modes else ""
+    if foreign:
+        raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\": field {foreign} must not be specified")
     options: list[tuple[str, str]] = [(SHORT, text)]
     for mode in modes:
         if mode in PROPAGATIONS:
             options.append(("propagation", mode))
         elif mode == "nocopy":
             options.append(("volume-nocopy", "true"))
-    kind = "bind" if source.startswith("/") else "volume"
     if kind == "bind":
         options.append(("create-mountpoint", "true"))
     return Mount(kind, source, target, "ro" in modes, tuple(options))

@@ -3,7 +3,8 @@ descriptors that it is given.
 
 The client's half-close ends the program's input while output goes on; the end of all output ends the connection. A
 client that goes away, or detaches, leaves the program running: what it still writes is read and thrown away, so that it
-neither blocks nor dies of a broken pipe.
+neither blocks nor dies of a broken pipe. So do the children that outlive a program which was executed: the client
+waits for its exit status, and for them only a moment.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from runtime.client import Attached, ExecStarted
 
 EndInput = Callable[[], Awaitable[object]]
 PIECE_BYTES: Final = 32 * 1024
+LINGER_S: Final = 2.0
+"""How long what others still write after the program's end is waited for, as in Docker (`> >(tee log)` ends a little later)."""
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
@@ -75,19 +78,25 @@ class Joint:
         self._files = {fd: trio.lowlevel.FdStream(fd) for fd in numbers}
         self._unread = {fd for _, fd in wires.outputs} | set(wires.ignored)
         self._sending = trio.Lock()
+        self._over = False
+        self._waiting: dict[int, trio.CancelScope] = {}
 
-    async def join(self, client: Stream, ended: Callable[[], Awaitable[object]], background: trio.Nursery) -> None:
-        """Copy both ways until the outputs end (and `ended` has returned: the exit status is known), the user detaches, or
-        the client is gone. What is left then is discarded in `background`; so it is on cancellation."""
+    async def join(self, client: Stream, ended: Callable[[], Awaitable[object]] | None, background: trio.Nursery) -> None:
+        """Copy both ways until the outputs end (and `ended` has returned: the exit status is known) or LINGER_S after `ended`, the user detaches, or
+        the client is gone. What is left then is discarded in `background`; so it is on cancellation. None: the outputs' end is the program's."""
+        over = trio.Event()
         try:
             async with trio.open_nursery() as everything:
                 everything.start_soon(self._feed, client, everything.cancel_scope)
                 for descriptor in self._wires.ignored:
                     everything.start_soon(self._throw_away, self._files[descriptor])
+                if ended is not None:
+                    everything.start_soon(self._cut_off, ended, over)
                 async with trio.open_nursery() as outputs:
                     for number, descriptor in self._wires.outputs:
                         outputs.start_soon(self._copy, descriptor, client, number, everything.cancel_scope)
-                await ended()
+                if ended is not None:
+                    await over.wait()
                 everything.cancel_scope.cancel()
         finally:
             background.start_soon(self.discard)
@@ -112,18 +121,38 @@ class Joint:
             while await source.receive_some(PIECE_BYTES):
                 pass
 
+    async def _cut_off(self, ended: Callable[[], Awaitable[object]], over: trio.Event) -> None:
+        """A while after the program's end what is in its pipes is the last of its output."""
+        await ended()
+        over.set()
+        await trio.sleep(LINGER_S)
+        self._over = True
+        for scope in self._waiting.values():
+            scope.cancel()
+
+    async def _next(self, descriptor: int) -> bytes | None:
+        """Some output; nothing at its end; None when the program is over and no more is there."""
+        try:
+            if not self._over:
+                with trio.CancelScope() as self._waiting[descriptor]:
+                    return await self._files[descriptor].receive_some(PIECE_BYTES)
+            return os.read(descriptor, PIECE_BYTES)
+        except BlockingIOError:
+            return None
+        except _LOST:
+            return b""  # a terminal whose last user is gone answers EIO
+
     async def _copy(self, descriptor: int, client: Stream, number: int, scope: trio.CancelScope) -> None:
         while True:
-            try:
-                data = await self._files[descriptor].receive_some(PIECE_BYTES)
-            except _LOST:
-                data = b""  # a terminal whose last user is gone answers EIO
+            data = await self._next(descriptor)
+            if data is None:
+                return
             if not data:
                 self._unread.discard(descriptor)
                 return
             try:
                 async with self._sending:
-                    await client.send_all(data if self._wires.raw else frame(number, bytes(data)))
+                    await client.send_all(data if self._wires.raw else frame(number, data))
             except _LOST:
                 scope.cancel()
                 return

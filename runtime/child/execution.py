@@ -18,6 +18,7 @@ from runtime.kernel.syscalls import Call
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EXEC_STEP = "exec"
 CWD_STEP = "cwd"
+BIND_STEP = "bind of "
 MADE_CWD_STEP = "cwd, made where it is missing"
 NO_FOLDER_HINT = (
     ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type"
@@ -111,5 +112,7 @@ def explain(operations: Sequence[Operation], index: int, error: int, words: str,
     if failed.call is Call.PRLIMIT64:
         what = f"error setting rlimit type {failed.arguments[1]!r}: {reason}"
         return StartFailed(f"error during container init: error setting rlimits for ready process: {what}")
+    if failed.step.startswith(BIND_STEP) and error in (k.ENOTDIR, k.EISDIR):
+        return StartFailed(f"error during container init: error mounting: {failed.step}: not a directory{NO_FOLDER_HINT}")
     what = "an unexpected result" if error == UNEXPECTED else reason
     return StartFailed(f"{failed.step}: {describe_operation(failed)}: {what}")

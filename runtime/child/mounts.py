@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from runtime.child.execution import make_folders
+from runtime.child.execution import BIND_STEP, make_folders
 from runtime.child.faults import Refused
 from runtime.kernel import constants as k
 from runtime.kernel.operations import Argument, Register, Script
@@ -75,7 +75,7 @@ def is_shared(mount: Mount) -> bool:
 def open_bind(script: Script, mount: Mount, user: int = -1) -> Register:
     """Clones the source's tree (host paths are still visible) with its attributes and propagation set. `user`: the user namespace that shifts the
     owners of its files."""
-    script.step = f"bind of {mount.source} on {mount.target}"
+    script.step = f"{BIND_STEP}{mount.source} on {mount.target}"
     propagation, recursive = _propagation(mount)
     flags = k.OPEN_TREE_CLONE | k.O_CLOEXEC | k.AT_RECURSIVE
     tree = script.keep(Call.OPEN_TREE, k.AT_FDCWD, mount.source.encode(), flags)
@@ -101,7 +101,7 @@ def _propagation(mount: Mount) -> tuple[int, int]:
 
 def attach_bind(script: Script, mount: Mount, tree: Register, root: Register, folder: bool) -> None:
     """On a target of the same type, which is made (in the upper folder) when it is missing."""
-    script.step = f"bind of {mount.source} on {mount.target}"
+    script.step = f"{BIND_STEP}{mount.source} on {mount.target}"
     parent = mount.target if folder else mount.target.rpartition("/")[0]
     make_folders(script, parent)
     attach_at(script, tree, root, mount.target, FOLDER if folder else _FILE)

@@ -31,7 +31,16 @@ _ARCHITECTURES = {
     "SCMP_ARCH_X86_64": Architecture.X86_64, "SCMP_ARCH_X86": Architecture.I386, "SCMP_ARCH_AARCH64": Architecture.AARCH64,
     "SCMP_ARCH_ARM": Architecture.ARM,
 }  # fmt: skip
+_FOREIGN_ARCHITECTURES = frozenset(
+    "SCMP_ARCH_" + name
+    for name in "LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PARISC PARISC64 PPC PPC64 PPC64LE RISCV64 S390 S390X SHEB X32".split()
+)
 _GO_NAMES = {Architecture.X86_64: "amd64", Architecture.I386: "x86", Architecture.AARCH64: "arm64", Architecture.ARM: "arm"}
+
+
+def asks_nothing(document: object) -> bool:
+    """Neither a default action nor a rule: no filter at all, as in runc."""
+    return isinstance(document, dict) and not document.get("defaultAction") and not document.get("syscalls")
 
 
 def policy_of(
@@ -62,6 +71,8 @@ def _architectures(profile: Mapping[str, Any], native: tuple[Architecture, ...])
         mapped = _mapping(entry, "an entry of archMap")
         if _ARCHITECTURES.get(str(mapped.get("architecture"))) is native[0]:
             named |= {str(name) for name in _sequence(mapped.get("subArchitectures"), "subArchitectures")}
+    if strange := sorted(named - _FOREIGN_ARCHITECTURES - _ARCHITECTURES.keys()):
+        raise Refused(f"string {strange[0]} is not a valid arch for seccomp")
     known = {_ARCHITECTURES[name] for name in named if name in _ARCHITECTURES}
     return (native[0], *(architecture for architecture in native[1:] if architecture in known))
 

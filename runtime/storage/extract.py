@@ -32,7 +32,7 @@ def into(root: int, request: Request, read: Read) -> Done:
     except FileNotFoundError:
         raise Problem("not-found", request.path) from None
     except NotADirectoryError:
-        raise BadImage("extraction point is not a directory") from None
+        raise Problem("no-place", "extraction point is not a directory") from None
     Extraction(root, folder, keep_kinds=request.keep_kinds, owner=request.owner).run(read)
     return Done()
 

@@ -54,6 +54,21 @@ def test_the_programs_status_is_the_commands(lab: Lab, program: str, words: tupl
     assert (done.returncode, done.stdout) == (status, out), done.stderr
 
 
+def test_who_outlives_an_exec_does_not_hold_its_client(lab: Lab, program: str, names: Callable[[str], str]) -> None:
+    name = names("outlived")
+    lab.ok("swarm-manager", program, "run", "-d", "--name", name, "busybox", "sleep", "1000")
+    script = "sleep 1000 & echo started; exit 3"
+    done = lab.on("swarm-manager", "timeout", "30", program, "exec", name, "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (3, "started\n")
+    assert lab.ok("swarm-manager", program, "exec", name, "sh", "-c", "ps | grep -c '[s]leep 1000'").strip() == "2"
+
+
+def test_a_tmpfs_has_the_mode_of_the_images_folder_that_it_covers(lab: Lab, program: str) -> None:
+    show = ("busybox", "stat", "-c", "%a", "/root")
+    assert lab.ok("swarm-manager", program, "run", "--rm", "--tmpfs", "/root", *show) == "700\n"
+    assert lab.ok("swarm-manager", program, "run", "--rm", "--tmpfs", "/root:mode=751", *show) == "751\n"
+
+
 def test_input_ends_and_large_output_is_whole(lab: Lab, program: str) -> None:
     text = f"head -c 2000000 /dev/zero | {program} run --rm -i busybox sh -c 'wc -c; head -c 1000000 /dev/zero | tr \"\\0\" x' | tail -c 1000010"
     done = lab.on("swarm-manager", "sh", "-c", text)

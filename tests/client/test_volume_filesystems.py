@@ -45,6 +45,14 @@ def test_a_bound_folder_outlives_its_volume(lab: Lab, program: str, volume: str)
     lab.ok(MANAGER, "rm", "-r", folder)
 
 
+def test_a_prune_leaves_what_may_be_elsewhere(lab: Lab, program: str, volume: str) -> None:
+    options = ("--opt", "type=tmpfs", "--opt", "device=tmpfs")
+    for name, more in ((volume, options), (f"{volume}-plain", ())):
+        lab.ok(MANAGER, program, "volume", "create", "--label", volume, *more, name)
+    gone = lab.ok(MANAGER, program, "volume", "prune", "-fa", "--filter", f"label={volume}")
+    assert [line for line in gone.splitlines() if volume in line] == [f"{volume}-plain"]
+
+
 def test_what_can_not_be_mounted_is_said_when_it_is_used(lab: Lab, program: str, volume: str) -> None:
     lab.ok(MANAGER, program, "volume", "create", "--opt", "type=none", "--opt", "device=/nosuch", "--opt", "o=bind", volume)
     done = lab.on(MANAGER, program, "run", "--rm", "-v", f"{volume}:/b", "busybox", "true")

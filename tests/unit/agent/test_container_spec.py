@@ -1,5 +1,7 @@
 """Docker's defaults for a container: environment, capabilities, files, signals."""
 
+import re
+
 import pytest
 
 from agent import container_spec as cs
@@ -58,11 +60,12 @@ def test_hosts_file_has_extra_names_and_the_own_one() -> None:
     assert text.endswith("10.0.1.8\tbox\n")
 
 
-@pytest.mark.parametrize(("text", "number"), [("TERM", 15), ("SIGKILL", 9), ("2", 2), ("sigusr1", 10)])
+@pytest.mark.parametrize(("text", "number"), [("TERM", 15), ("SIGKILL", 9), ("2", 2), ("sigusr1", 10), ("SIGRTMIN+3", 37), ("rtmax-14", 50), ("RTMAX", 64)])
 def test_signals(text: str, number: int) -> None:
     assert cs.signal_number(text) == number
 
 
 def test_an_unknown_signal_is_a_users_mistake() -> None:
-    with pytest.raises(InvalidArgument, match="Invalid signal: NOPE"):
-        cs.signal_number("NOPE")
+    for text in ("NOPE", "RTMIN+16", "RTMAX-15"):
+        with pytest.raises(InvalidArgument, match=f"Invalid signal: {re.escape(text)}"):
+            cs.signal_number(text)

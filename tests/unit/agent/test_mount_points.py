@@ -29,10 +29,23 @@ def test_volumes_from_another_container_are_shared_but_not_owned() -> None:
     assert anonymous_names(found) == ()
 
 
-@pytest.mark.parametrize("host", [HostConfig(volumes_from=("c:nosuch",)), HostConfig(mounts=(Mount("volume", "v", "/"),))])
-def test_what_cannot_be_is_refused(host: HostConfig) -> None:
-    with pytest.raises(InvalidArgument):
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (HostConfig(volumes_from=("c:nosuch",)), "invalid mode: nosuch"),
+        (HostConfig(volumes_from=("",)), "volumes-from specification cannot be an empty string"),
+        (HostConfig(mounts=(Mount("tmpfs", "", "/", False, (("short", ""),)),)), "invalid specification: destination can't be '/'"),
+        (HostConfig(mounts=(Mount("bind", "/a", "/"),)), "invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),
+        (
+            HostConfig(mounts=(Mount("volume", "vv", "/", False, (("short", "vv:/"),)),)),
+            "invalid volume specification: 'vv:/': invalid mount config for type \"volume\": invalid specification: destination can't be '/'",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(host: HostConfig, words: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
         points(host, (), lambda _: (), named)
+    assert refused.value.message == words
 
 
 def test_tmpfs_options_of_both_forms() -> None:

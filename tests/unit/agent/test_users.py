@@ -32,6 +32,8 @@ def test_unknown_names_are_errors() -> None:
         resolve("who", PASSWD, GROUP)
     with pytest.raises(InvalidArgument, match="unable to find group what"):
         resolve("root:what", PASSWD, GROUP)
+    with pytest.raises(InvalidArgument, match="uids and gids must be in range 0-2147483647"):
+        resolve("root", PASSWD, GROUP, ("9999999999",))
 
 
 def test_the_topmost_layer_wins_and_links_are_not_followed(tmp_path: Path) -> None:

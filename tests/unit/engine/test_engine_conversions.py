@@ -280,7 +280,10 @@ def test_binds() -> None:
     assert convert_mounts.bind_of("v:/b").kind == "volume"
     assert convert_mounts.tmpfs_of("/t", "size=64m,mode=1770,ro") == Mount("tmpfs", "", "/t", True, (("short", "size=64m,mode=1770,ro"),))
     assert convert_mounts.bind_of("/a") == Mount("volume", "", "/a", False, (("short", "/a"),))
-    assert convert_mounts.bind_of("/a:/b:ro,Z,slave,nocopy").read_only
+    assert convert_mounts.bind_of("/a:/b:ro,Z,slave").read_only
+    for foreign, field in (("/a:/b:nocopy", "VolumeOptions"), ("vv:/b:rshared", "BindOptions")):
+        with pytest.raises(InvalidArgument, match=f"field {field} must not be specified"):
+            convert_mounts.bind_of(foreign)
     for wrong in ("", "/a:b", "/a:/b:nosuch", "/a:/b:ro,rw", "/a:/b:ro,ro", "/a:/b:z,Z", "/a:/b:slave,shared", "/a:/b:ro,"):
         with pytest.raises(InvalidArgument):
             convert_mounts.bind_of(wrong)

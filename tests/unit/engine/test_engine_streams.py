@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from agent.engine.framing import content_type, frame
-from agent.engine.streams import Joint, Wires, attach_wires, exec_wires
+from agent.engine.streams import LINGER_S, Joint, Wires, attach_wires, exec_wires
 from runtime.client import Attached, ExecStarted
 
 
@@ -77,6 +77,28 @@ def test_the_connection_ends_only_when_the_exit_status_is_known() -> None:
             assert await client.receive_some() == b""
 
     run(body)
+
+
+def test_who_outlives_the_program_does_not_hold_the_client_and_may_go_on_writing() -> None:
+    async def body() -> None:
+        (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
+        ended = trio.Event()
+        client, server = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as background:
+            background.start_soon(Joint(Wires(-1, ((1, out_read), (2, err_read)))).join, server, ended.wait, background)
+            await trio.testing.wait_all_tasks_blocked()
+            ended.set()
+            await trio.sleep(LINGER_S / 2)
+            os.write(out_write, b"late")
+            assert await client.receive_some() == frame(1, b"late")
+            assert await client.receive_some() == b""
+            os.write(err_write, b"later")  # would raise BrokenPipeError
+            for descriptor in (out_write, err_write):
+                os.close(descriptor)
+        assert not is_open(out_read)
+        assert not is_open(err_read)
+
+    trio.run(body, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def test_a_client_that_leaves_does_not_break_the_programs_pipe() -> None:

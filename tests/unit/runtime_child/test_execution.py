@@ -13,13 +13,14 @@ OPERATIONS = (
     Operation(Call.FCHDIR, (4,), "cwd"),
     Operation(Call.EXECVE, (b"/x",), "exec"),
     Operation(Call.MKDIRAT, (-100, b"/w/x"), "cwd, made where it is missing"),
+    Operation(Call.OPENAT2, (3, b"/bin", b"", 24), "bind of /a on /bin"),
 )
 
 
 @pytest.mark.parametrize(
     ("index", "error", "words", "message", "status"),
     [
-        (4, 2, "No such file or directory", 'exec: "x": executable file not found in $PATH', 127),
+        (5, 2, "No such file or directory", 'exec: "x": executable file not found in $PATH', 127),
         (2, 2, "No such file or directory", 'exec: "x": stat x: no such file or directory', 127),
         (2, 13, "Permission denied", 'exec: "x": permission denied', 126),
         (2, 8, "Exec format error", "exec x: exec format error", 126),
@@ -27,6 +28,10 @@ OPERATIONS = (
         (
             1, 20, "Not a directory", 'chdir to cwd ("/w") set in config.json failed: not a directory: Are you trying to mount a directory onto a file'
             " (or vice-versa)? Check if the specified host path exists and is the expected type", 127,
+        ),
+        (
+            4, 21, "Is a directory", "error during container init: error mounting: bind of /a on /bin: not a directory: Are you trying to mount a"
+            " directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type", 128,
         ),
         (0, 1, "Operation not permitted", "mount of /proc: fsmount(3, 1): operation not permitted", 128),
     ],

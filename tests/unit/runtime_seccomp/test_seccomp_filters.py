@@ -190,7 +190,8 @@ def test_a_profile_in_the_bundles_form_without_the_32_bit_architecture() -> None
     [
         ("{", "Decoding seccomp profile failed"),
         ("[]", "the profile must be an object"),
-        ("{}", "string None is not a valid action for seccomp"),
+        ('{"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]}', "string None is not a valid action for seccomp"),
+        ('{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_MIPS", "SCMP_ARCH_NOPE"]}', "string SCMP_ARCH_NOPE is not a valid arch for seccomp"),
         ('{"defaultAction": "SCMP_ACT_NOTIFY"}', "string SCMP_ACT_NOTIFY is not a valid action for seccomp"),
         ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": {}}', "syscalls must be a list"),
         ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_ALLOW"}]}', "names no system call"),
@@ -218,6 +219,7 @@ def test_no_filter_for_unconfined_and_privileged_unless_one_is_named() -> None:
     filters = Filters("x86_64", 40, (6, 1))
     assert filters.find("unconfined", (), False) == filters.find("default", (), True) == b""
     assert filters.find('{"defaultAction": "SCMP_ACT_ALLOW"}', (), True)
+    assert filters.find("{}", (), False) == b""  # as runc: it asks for nothing
     strange = Filters("vax", 40, (6, 1))
     strange.prepare(DEFAULT_CAPABILITIES)
     assert strange.find("unconfined", (), False) == b""

@@ -1,4 +1,4 @@
-"""A working folder that the image has a file for is refused when the container is made."""
+"""What an image has at a path: no file where a working folder should be; the mode of a folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import working_folder
+from agent import layer_folders
 from cluster.model.errors import Internal
 
 
@@ -23,10 +23,16 @@ def layers(tmp_path: Path) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("path", ["/", "/bin", "/new/deep", "/etc/new", "/link", "/etc/../etc/passwd"])
 def test_what_can_become_one_passes(layers: tuple[str, ...], path: str) -> None:
-    working_folder.check(layers, path)
+    layer_folders.check_working_folder(layers, path)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/etc/passwd/x", "//etc//passwd/"])
 def test_a_file_is_none(layers: tuple[str, ...], path: str) -> None:
     with pytest.raises(Internal, match=f"^Cannot mkdir: {path} is not a directory$"):
-        working_folder.check(layers, path)
+        layer_folders.check_working_folder(layers, path)
+
+
+def test_the_mode_of_a_folder_is_the_topmost_ones(layers: tuple[str, ...]) -> None:
+    (Path(layers[0]) / "etc").chmod(0o1777)
+    (Path(layers[1]) / "bin").chmod(0o700)
+    assert [layer_folders.mode_of(layers, path) for path in ("/etc", "/bin/", "/etc/passwd", "/link", "/none", "/")] == [0o1777, 0o700, None, None, None, None]
