@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -158,11 +158,4 @@ def _commit(call: Call, record: Record, name: str) -> str:
         created=now, created_by=" ".join(record.config.cmd), author=call.text("author"), comment=call.text("comment")
     )
     base = images.get(record.image_id)
-    changes = tuple(_lines(call.texts("changes")))
-    return commit_image(images, base, call.node.files.upper(record), config_json(record.config), changes, step, name)
-
-
-def _lines(changes: tuple[str, ...]) -> Iterator[str]:
-    """Instructions, one a line, however the client sent them."""
-    for text in changes:
-        yield from (line for line in text.split("\n") if line.strip())
+    return commit_image(images, base, call.node.files.upper(record), config_json(record.config), call.texts("changes"), step, name)

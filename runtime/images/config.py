@@ -1,15 +1,12 @@
-"""What an image is: the values read from its configuration, and a configuration made from a file system (`import`) with
-Dockerfile-like changes.
+"""What an image is: the values read from its configuration, and a configuration made from a file system (`import`) or a container (`commit`).
 
 Pure: bytes in, values out. The raw bytes are kept, because their digest is the image's id. Source: OCI image
-specification, config.md; Docker's `import --change`.
+specification, config.md. What `--change` says is changes.py's.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,15 +14,11 @@ from typing import Any
 import msgspec
 
 from runtime.errors import BadImage
+from runtime.images.changes import apply
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
 MAX_LAYERS = 127  # as Docker
 EPOCH = "0001-01-01T00:00:00Z"
-
-MAX_PORT = 65_535
-_HEALTH_TIMES = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "start-interval": "StartInterval"}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
-_UNIT_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -142,8 +135,7 @@ def imported(diff_id: str, changes: Sequence[str], message: str, created: str, a
     refuse.
     """
     config: dict[str, Any] = {}
-    for change in changes:
-        _apply(config, change)
+    apply(config, changes)
     document = {
         "architecture": architecture,
         "comment": message,
@@ -161,8 +153,10 @@ def committed(raw: bytes, diff_id: str, config: dict[str, Any], changes: Sequenc
     BadImage.
     """
     document = parse(raw)
-    for change in changes:
-        _apply(config, change)
+    command = config.get("Cmd")
+    apply(config, changes)
+    if not config.get("Entrypoint") and not config.get("Cmd"):
+        config["Cmd"] = command  # as Docker: nothing to run is no wish
     document |= {"config": config, "created": step.created, "author": step.author, "comment": step.comment}
     document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids(document), diff_id]}
     entry = {"created": step.created, "created_by": step.created_by, "author": step.author, "comment": step.comment}
@@ -230,102 +224,3 @@ def _unix_s(created: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp())
-
-
-def _apply(config: dict[str, Any], change: str) -> None:
-    instruction, _, rest = change.strip().partition(" ")
-    word, rest = instruction.upper(), rest.strip()
-    if not rest and word != "CMD":
-        raise BadImage(f"{word or 'a change'} requires at least one argument")
-    if word in ("CMD", "ENTRYPOINT"):
-        config["Cmd" if word == "CMD" else "Entrypoint"] = _exec_form(rest)
-    elif word == "ENV":
-        for key, value in _assignments(rest):
-            kept = [e for e in config.get("Env") or () if e.partition("=")[0] != key]
-            config["Env"] = [*kept, f"{key}={value}"]
-    elif word == "LABEL":
-        _add(config, "Labels", dict(_assignments(rest)))
-    elif word == "EXPOSE":
-        _add(config, "ExposedPorts", {port: {} for text in rest.split() for port in _ports(text)})
-    elif word == "VOLUME":
-        paths = _exec_form(rest) if rest.startswith("[") else rest.split()
-        _add(config, "Volumes", {path: {} for path in paths})
-    elif word in ("USER", "WORKDIR"):
-        config[{"USER": "User", "WORKDIR": "WorkingDir"}[word]] = rest
-    elif word == "HEALTHCHECK":
-        config["Healthcheck"] = _healthcheck(rest)
-    elif word == "ONBUILD":
-        config["OnBuild"] = [*(config.get("OnBuild") or ()), rest]
-    else:
-        raise BadImage(f"{instruction.lower()} is not a valid change command")
-
-
-def _add(config: dict[str, Any], key: str, more: dict[str, Any]) -> None:
-    """A container's configuration has null where an image's has nothing."""
-    config[key] = {**(config.get(key) or {}), **more}
-
-
-def _ports(text: str) -> list[str]:
-    """`80`, `80/udp` or `80-82` one by one."""
-    numbers, _, protocol = text.partition("/")
-    first, _, last = numbers.partition("-")
-    last = last or first
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) <= MAX_PORT):
-        raise BadImage(f"Invalid containerPort: {numbers}")
-    if protocol.lower() not in ("", "tcp", "udp", "sctp"):
-        raise BadImage(f"Invalid proto: {protocol}")
-    return [f"{number}/{protocol.lower() or 'tcp'}" for number in range(int(first), int(last) + 1)]
-
-
-def _healthcheck(text: str) -> dict[str, Any]:
-    """`NONE`, or options and `CMD words` in either form."""
-    found: dict[str, Any] = {}
-    while text.startswith("--"):
-        option, _, text = text.partition(" ")
-        name, _, value = option[2:].partition("=")
-        text = text.strip()
-        if name == "retries" and value.isdigit():
-            found["Retries"] = int(value)
-        elif name in _HEALTH_TIMES:
-            found[_HEALTH_TIMES[name]] = _duration_ns(value)
-        else:
-            raise BadImage(f"Unknown flag: {name}")
-    kind, _, rest = text.partition(" ")
-    if kind.upper() == "NONE" and not rest:
-        return {"Test": ["NONE"]}
-    if kind.upper() != "CMD" or not rest.strip():
-        raise BadImage(f'Unknown type "{kind}" for HEALTHCHECK (try CMD)')
-    words = _exec_form(rest.strip())
-    return found | {"Test": ["CMD", *words] if rest.strip().startswith("[") else ["CMD-SHELL", rest.strip()]}
-
-
-def _duration_ns(text: str) -> int:
-    """As Go writes it: `1m30s`. Raises BadImage."""
-    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
-        raise BadImage(f'time: invalid duration "{text}"')
-    return int(sum(float(number) * _UNIT_NS[unit] for number, unit in _DURATION.findall(text)))
-
-
-def _exec_form(text: str) -> list[str]:
-    if text.startswith("["):
-        try:
-            words = json.loads(text)
-        except ValueError:
-            words = None
-        if isinstance(words, list) and all(isinstance(w, str) for w in words):
-            return words
-    return ["/bin/sh", "-c", text] if text else []
-
-
-def _assignments(text: str) -> list[tuple[str, str]]:
-    first = text.split(None, 1)
-    if "=" not in first[0]:  # the old form: ENV KEY the rest
-        return [(first[0], first[1] if len(first) > 1 else "")]
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        raise BadImage(f"Syntax error - can't parse {text!r}") from None
-    bad = next((w for w in words if "=" not in w), None)
-    if bad is not None:
-        raise BadImage(f"Syntax error - can't find = in {bad!r}. Must be of the form: name=value")
-    return [(k, v) for k, _, v in (w.partition("=") for w in words)]

@@ -30,6 +30,9 @@ def changed(*changes: str) -> dict[str, Any]:
         ("ENV P q", "Env", ["P=q"]),
         ("ONBUILD RUN x", "OnBuild", ["RUN x"]),
         ("HEALTHCHECK --interval=1m30s --retries=2 CMD true", "Healthcheck", {"Interval": 90_000_000_000, "Retries": 2, "Test": ["CMD-SHELL", "true"]}),
+        ("WORKDIR a/../b", "WorkingDir", "/b"),
+        ("CMD", "Cmd", ["/bin/sh", "-c"]),
+        ("# a remark\n\nUSER me", "User", "me"),
         ("HEALTHCHECK NONE", "Healthcheck", {"Test": ["NONE"]}),
     ],
 )
@@ -46,10 +49,29 @@ def test_what_a_change_makes_of_nothing(change: str, key: str, value: object) ->
         ("STOPSIGNAL 9", "stopsignal is not a valid change command"),
         ("HEALTHCHECK --interval=bad CMD true", 'time: invalid duration "bad"'),
         ("HEALTHCHECK --nosuch=1 CMD true", "Unknown flag: nosuch"),
+        ("HEALTHCHECK --retries=x CMD true", 'strconv.ParseInt: parsing "x": invalid syntax'),
+        ("HEALTHCHECK --retries=0 CMD true", "--retries must be at least 1 (not 0)"),
+        ("HEALTHCHECK BAD", 'Unknown type "BAD" in HEALTHCHECK (try CMD)'),
+        ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
+        ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
         ("ENV", "ENV requires at least one argument"),
+        ("ENV A", "ENV must have two arguments"),
+        ("ENV =x", "ENV names can not be blank"),
+        ("LABEL a", "LABEL must have two arguments"),
+        ("USER", "USER requires exactly one argument"),
+        ("VOLUME []", "VOLUME requires at least one argument"),
+        ("", "file with no instructions"),
+        ("# only a remark", "file with no instructions"),
     ],
 )
 def test_refused_changes(change: str, sentence: str) -> None:
     with pytest.raises(BadImage) as caught:
         changed(change)
     assert str(caught.value) == sentence
+
+
+def test_nothing_to_run_is_no_wish() -> None:
+    configured = {"Cmd": ["touch", "/x"], "Entrypoint": None, "WorkingDir": "/w"}
+    raw = config.committed(BASE, "sha256:" + "a" * 64, configured, ("ENTRYPOINT []", "CMD []", "WORKDIR deeper"), config.HistoryEntry())
+    found = json.loads(raw)["config"]
+    assert (found["Cmd"], found["Entrypoint"], found["WorkingDir"]) == (["touch", "/x"], [], "/w/deeper")

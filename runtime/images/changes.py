@@ -1,0 +1,146 @@
+"""What `--change` of `commit` and `import` does to an image's configuration: Dockerfile's instructions, with its words for what is wrong. Pure.
+
+Source: Docker's documentation of `commit --change`; BuildKit's parser for the words.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from runtime.errors import BadImage
+
+MAX_PORT = 65_535
+_HEALTH_TIMES = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "start-interval": "StartInterval"}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
+_UNIT_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
+
+
+def apply(config: dict[str, Any], changes: Sequence[str]) -> None:
+    """One instruction each, on a configuration in the API's form. Raises BadImage; what comes before a wrong one has been applied then."""
+    lines = [line for text in changes for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
+    if changes and not lines:
+        raise BadImage("file with no instructions")
+    for line in lines:
+        _apply(config, line)
+
+
+def _apply(config: dict[str, Any], change: str) -> None:
+    instruction, _, rest = change.strip().partition(" ")
+    word, rest = instruction.upper(), rest.strip()
+    if not rest and word in ("USER", "WORKDIR"):
+        raise BadImage(f"{word} requires exactly one argument")
+    if not rest and word != "CMD":
+        raise BadImage(f"{word or 'a change'} requires at least one argument")
+    if word in ("CMD", "ENTRYPOINT"):
+        config["Cmd" if word == "CMD" else "Entrypoint"] = _exec_form(rest)
+    elif word == "ENV":
+        for key, value in _assignments(word, rest):
+            kept = [e for e in config.get("Env") or () if e.partition("=")[0] != key]
+            config["Env"] = [*kept, f"{key}={value}"]
+    elif word == "LABEL":
+        _add(config, "Labels", dict(_assignments(word, rest)))
+    elif word == "EXPOSE":
+        _add(config, "ExposedPorts", {port: {} for text in rest.split() for port in _ports(text)})
+    elif word == "VOLUME":
+        paths = _exec_form(rest) if rest.startswith("[") else rest.split()
+        if not paths:
+            raise BadImage("VOLUME requires at least one argument")
+        _add(config, "Volumes", {path: {} for path in paths})
+    elif word == "USER":
+        config["User"] = rest
+    elif word == "WORKDIR":
+        config["WorkingDir"] = posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "", rest))
+    elif word == "HEALTHCHECK":
+        config["Healthcheck"] = _healthcheck(rest)
+    elif word == "ONBUILD":
+        config["OnBuild"] = [*(config.get("OnBuild") or ()), rest]
+    else:
+        raise BadImage(f"{instruction.lower()} is not a valid change command")
+
+
+def _add(config: dict[str, Any], key: str, more: dict[str, Any]) -> None:
+    """A container's configuration has null where an image's has nothing."""
+    config[key] = {**(config.get(key) or {}), **more}
+
+
+def _ports(text: str) -> list[str]:
+    """`80`, `80/udp` or `80-82` one by one."""
+    numbers, _, protocol = text.partition("/")
+    first, _, last = numbers.partition("-")
+    last = last or first
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) <= MAX_PORT):
+        raise BadImage(f"Invalid containerPort: {numbers}")
+    if protocol.lower() not in ("", "tcp", "udp", "sctp"):
+        raise BadImage(f"Invalid proto: {protocol}")
+    return [f"{number}/{protocol.lower() or 'tcp'}" for number in range(int(first), int(last) + 1)]
+
+
+def _healthcheck(text: str) -> dict[str, Any]:
+    """`NONE`, or options and `CMD words` in either form."""
+    found: dict[str, Any] = {}
+    while text.startswith("--"):
+        option, _, text = text.partition(" ")
+        name, _, value = option[2:].partition("=")
+        text = text.strip()
+        if name == "retries":
+            if not value.removeprefix("-").isdigit():
+                raise BadImage(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+            if int(value) < 1:
+                raise BadImage(f"--retries must be at least 1 (not {value})")
+            found["Retries"] = int(value)
+        elif name in _HEALTH_TIMES:
+            found[_HEALTH_TIMES[name]] = _duration_ns(value)
+        else:
+            raise BadImage(f"Unknown flag: {name}")
+    kind, _, rest = text.partition(" ")
+    if kind.upper() == "NONE":
+        if rest:
+            raise BadImage("HEALTHCHECK NONE takes no arguments")
+        return {"Test": ["NONE"]}
+    if kind.upper() != "CMD":
+        raise BadImage(f'Unknown type "{kind}" in HEALTHCHECK (try CMD)')
+    if not rest.strip():
+        raise BadImage("Missing command after HEALTHCHECK CMD")
+    words = _exec_form(rest.strip())
+    return found | {"Test": ["CMD", *words] if rest.strip().startswith("[") else ["CMD-SHELL", rest.strip()]}
+
+
+def _duration_ns(text: str) -> int:
+    """As Go writes it: `1m30s`. Raises BadImage."""
+    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        raise BadImage(f'time: invalid duration "{text}"')
+    return int(sum(float(number) * _UNIT_NS[unit] for number, unit in _DURATION.findall(text)))
+
+
+def _exec_form(text: str) -> list[str]:
+    if text.startswith("["):
+        try:
+            words = json.loads(text)
+        except ValueError:
+            words = None
+        if isinstance(words, list) and all(isinstance(w, str) for w in words):
+            return words
+    return ["/bin/sh", "-c", text] if text else ["/bin/sh", "-c"]
+
+
+def _assignments(instruction: str, text: str) -> list[tuple[str, str]]:
+    first = text.split(None, 1)
+    if "=" not in first[0]:  # the old form: ENV KEY the rest
+        if len(first) < 2:
+            raise BadImage(f"{instruction} must have two arguments")
+        return [(first[0], first[1])]
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise BadImage(f"Syntax error - can't parse {text!r}") from None
+    bad = next((w for w in words if "=" not in w), None)
+    if bad is not None:
+        raise BadImage(f"Syntax error - can't find = in {bad!r}. Must be of the form: name=value")
+    if any(word.startswith("=") for word in words):
+        raise BadImage(f"{instruction} names can not be blank")
+    return [(k, v) for k, _, v in (w.partition("=") for w in words)]
