@@ -59,7 +59,7 @@ class Containers:
         self.connections = Connections(self._registry, self._wiring, networks, events)
         launch = Launch(store, images, self._wiring, volumes, user_namespaces)
         self.execs = ExecSessions(supervisor, self._publish_of)
-        self.runs = runs = Runs(self._registry, launch, self._wiring, networks, supervisor, volumes, self._publish, self.connections.say,
+        self.runs = runs = Runs(self._registry, launch, self._wiring, networks, supervisor, volumes, self.publish, self.connections.say,
                                 self.remove, self.execs.bind)  # fmt: skip
         self.is_running, self.is_starting, self.start, self.bring_up, self.kill, self.stop, self.restart = (
             runs.is_running, runs.is_starting, runs.start, runs.bring_up, runs.kill, runs.stop, runs.restart,
@@ -151,7 +151,7 @@ class Containers:
             task_id=task[0], node_id=task[1], service_id=task[2], mesh_ports=mesh_ports, mount_points=points, dependencies=dependencies,
         )  # fmt: skip
         await self._add(record)
-        self._publish("create", record)
+        self.publish("create", record)
         return record
 
     def _with_whole_ids(self, host: HostConfig) -> HostConfig:
@@ -230,7 +230,7 @@ class Containers:
             await self._volumes.discard(record.mount_points)
         if not self.uses_image(record.image_id):
             await trio.to_thread.run_sync(self._images.collect, self.uses_image)
-        self._publish("destroy", record)
+        self.publish("destroy", record)
         self.runs.exits.removed(record.id, record.state.exit_code, record.state.error)
 
     async def _kill_for_good(self, record: Record) -> None:
@@ -254,7 +254,7 @@ class Containers:
         self._registry.put(replace(record, name=name))
         if self.is_running(record):
             self._networks.names.open(self.find(record.id))
-        self._publish("rename", self.find(record.id), (("oldName", f"/{record.name}"),))
+        self.publish("rename", self.find(record.id), (("oldName", f"/{record.name}"),))
 
     def unlink(self, name: str) -> None:
         """Forget a link, named "parent/alias". Raises NotFound."""
@@ -308,8 +308,9 @@ class Containers:
 
     def _publish_of(self, container_id: str, action: str, more: Pairs) -> None:
         if record := self._registry.get(container_id):
-            self._publish(action, record, more)
+            self.publish(action, record, more)
 
-    def _publish(self, action: str, record: Record, more: Pairs = ()) -> None:
+    def publish(self, action: str, record: Record, more: Pairs = ()) -> None:
+        """An event of the container, with its labels."""
         about = (*record.config.labels, *more, ("image", record.config.image), ("name", record.name))
         self._events.publish(Event("container", action, record.id, about))

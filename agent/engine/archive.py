@@ -61,6 +61,7 @@ async def head(call: Call) -> Response:
 async def get(call: Call) -> Response:
     path, record = _path(call), call.node.containers.find(call.names["id"])
     found, pieces = await call.node.files.packed(record, path, call.names["id"])
+    call.node.containers.publish("archive-path", record)
     return Response(200, (stat_header(found), _TAR), stream=pieces)
 
 
@@ -69,6 +70,7 @@ async def put(call: Call) -> Response:
     owner = await trio.to_thread.run_sync(_owner, call, record) if call.flag("copyUIDGID") else None
     keep = call.flag("noOverwriteDirNonDir")
     await call.node.files.extract(record, path, call.names["id"], call.request.stream(), keep_kinds=keep, owner=owner)
+    call.node.containers.publish("extract-to-dir", record)
     return Response(200)
 
 
@@ -82,6 +84,7 @@ async def export(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
     pieces = call.node.files.export(record)
     await anext(pieces)
+    call.node.containers.publish("export", record)
     return Response(200, (("Content-Type", "application/octet-stream"),), stream=pieces)
 
 

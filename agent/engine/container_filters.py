@@ -6,6 +6,7 @@ Source: moby's daemon/list.go, go-connections' nat.ParsePortRange.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from agent.engine.call import Filters, matches_labels, matches_prefix
@@ -14,13 +15,15 @@ from agent.engine.convert_containers import port_map
 from agent.engine.convert_host import MAX_PORT
 from agent.records import Record
 from cluster.model.errors import InvalidArgument, NotFound
+from runtime.errors import NoSuchImage
 
 if TYPE_CHECKING:
     from agent.node import Node
+    from runtime.images.store import ImageStore
 
 
-def chosen(node: Node, record: Record, filters: Filters) -> bool:
-    """Raises InvalidArgument and NotFound for a filter that means nothing."""
+def chosen(node: Node, record: Record, filters: Filters, family: frozenset[str] | None) -> bool:
+    """`family`: of the filter's ancestors. Raises InvalidArgument and NotFound for a filter that means nothing."""
     names = filters.get("name", ())
     status, exited = filters.get("status", ()), filters.get("exited", ())
     is_task = filters.get("is-task", ())
@@ -33,7 +36,7 @@ def chosen(node: Node, record: Record, filters: Filters) -> bool:
         and _is_on(record, filters.get("network", ()))
         and (not is_task or bool(record.task_id) in {word.lower() in ("true", "1") for word in is_task})
         and all(_other_end(node, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
-        and _is_of(record, filters.get("ancestor", ()))
+        and (family is None or record.image_id in family)
         and _has_port("publish", {f"{b.host_port}/{b.protocol}" for b in record.ports}, filters.get("publish", ()))
         and _has_port("expose", set(port_map(record)), filters.get("expose", ()))
         and (not filters.get("health") or (record.state.health.status if record.state.health else "none") in filters["health"])
@@ -92,7 +95,23 @@ def _is_on(record: Record, networks: tuple[str, ...]) -> bool:
     return not networks or any(a.network_name == wanted or (wanted and a.network_id.startswith(wanted)) for a in record.attachments for wanted in networks)
 
 
-def _is_of(record: Record, ancestors: tuple[str, ...]) -> bool:
-    image = record.config.image
-    names = {image, image.removesuffix(":latest"), record.image_id}
-    return not ancestors or any(wanted in names or record.image_id.removeprefix("sha256:").startswith(wanted.removeprefix("sha256:")) for wanted in ancestors)
+def ids_of(images: ImageStore, names: Set[str]) -> dict[str, str]:
+    """What the names mean now; nothing where they mean no image."""
+
+    def found(name: str) -> str:
+        try:
+            return images.get(name).id
+        except (NoSuchImage, InvalidArgument):
+            return ""
+
+    return {name: found(name) for name in names}
+
+
+def family(images: ImageStore, ancestors: tuple[str, ...]) -> frozenset[str] | None:
+    """The ids of these images and of those that have all their layers below their own; None for all."""
+    if not ancestors:
+        return None
+    known = images.list()
+    roots = set(ids_of(images, set(ancestors)).values())
+    stacks = [image.diff_ids for image in known if image.id in roots and image.diff_ids]
+    return frozenset(roots - {""}) | {image.id for image in known if any(image.diff_ids[: len(s)] == s and image.diff_ids != s for s in stacks)}

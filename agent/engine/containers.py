@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 from agent import links, machine
@@ -25,6 +26,7 @@ from runtime.errors import NoSuchImage, RuntimeFault
 
 if TYPE_CHECKING:
     from agent.node import Node
+    from runtime.images.store import ImageStore
 
 FILTERS: Final = frozenset(
     {"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume"}
@@ -36,6 +38,7 @@ SHOWN: Final = ("running", "paused", "restarting")
 PORTS_DISCARDED: Final = "Published ports are discarded when using host network mode"
 KILL: Final = 9
 DNS_NAMES: Final = (1, 44)  # the first version that tells an endpoint's names
+OWN_IPC: Final = (1, 40)  # before it every container's could be shared
 ONE_ENDPOINT: Final = (1, 44)  # before it a container was made on one network
 
 
@@ -60,13 +63,24 @@ async def list_(call: Call) -> Response:
     limit = call.integer("limit", 0)
     everything = call.flag("all") or limit > 0 or "status" in filters or "exited" in filters
     records = sorted(call.node.containers.records(), key=lambda r: -r.created_at_ns)
-    chosen = [r for r in records if (everything or r.state.status in SHOWN) and container_filters.chosen(call.node, r, filters)]
+    family = await trio.to_thread.run_sync(container_filters.family, call.node.images, filters.get("ancestor", ()))
+    chosen = [r for r in records if (everything or r.state.status in SHOWN) and container_filters.chosen(call.node, r, filters, family)]
     if limit > 0:
         chosen = chosen[:limit]
     now_ns, root = time.time_ns(), volumes_root(call.node)
     sizes = [await _sizes(call.node, record) if call.flag("size") else {} for record in chosen]
     linked_as = _linked_as(call.node)
-    return json_answer([summary_json(record, now_ns, root, linked_as.get(record.id, ())) | size for record, size in zip(chosen, sizes, strict=True)])
+    moved = await trio.to_thread.run_sync(_moved, call.node.images, chosen)
+    return json_answer([
+        summary_json(record, now_ns, root, linked_as.get(record.id, ()), named=record.id not in moved) | size
+        for record, size in zip(chosen, sizes, strict=True)
+    ])
+
+
+def _moved(images: ImageStore, records: list[Record]) -> frozenset[str]:
+    """The containers whose image is no longer what they asked for by name. A digest never means another one."""
+    meant = container_filters.ids_of(images, {record.config.image for record in records if "@" not in record.config.image})
+    return frozenset(record.id for record in records if meant.get(record.config.image, record.image_id) != record.image_id)
 
 
 def _linked_as(node: Node) -> dict[str, list[str]]:
@@ -91,6 +105,8 @@ async def create(call: Call) -> Response:
     fields = await call.fields()
     wish = container_request_of(fields)
     host, warnings = limit_warnings.kept(wish.host, fields.section("HostConfig"), block_weights=wish.host.blkio_weight > 0 and machine.has_block_weights())
+    if call.version < OWN_IPC and not host.ipc_mode:
+        host = msgspec.structs.replace(host, ipc_mode="shareable")
     if not wish.config.image:
         raise InvalidArgument("no command specified" if not wish.config.cmd else "invalid reference format")
     name = call.text("name").removeprefix("/")

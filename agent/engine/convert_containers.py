@@ -65,12 +65,12 @@ def command_text(record: Record) -> str:
     return " ".join((record.path, *(f"'{arg}'" if " " in arg else arg for arg in record.args)))
 
 
-def summary_json(record: Record, now_ns: int, volumes_root: str, linked_as: Iterable[str] = ()) -> Json:
-    """`linked_as`: what others call it ("/parent/alias")."""
+def summary_json(record: Record, now_ns: int, volumes_root: str, linked_as: Iterable[str] = (), *, named: bool = True) -> Json:
+    """`linked_as`: what others call it ("/parent/alias"). `named`: the name by which it asked for its image still means that one."""
     return {
         "Id": record.id,
         "Names": [f"/{record.name}", *linked_as],
-        "Image": record.config.image,
+        "Image": record.config.image if named else record.image_id,
         "ImageID": record.image_id,
         "Command": command_text(record),
         "Created": record.created_at_ns // SECOND_NS,

@@ -12,6 +12,7 @@ from agent.engine.convert_resources import resources_json, resources_of
 from agent.engine.convert_task_specs import ulimits_of
 from agent.engine.fields import Fields
 from agent.log_settings import UNAWARE_DRIVER, driver_for
+from agent.mount_points import clean
 from agent.records import DEFAULT_SHM_BYTES, HostConfig, PortBinding
 from cluster.model.errors import InvalidArgument, NotFound
 from cluster.model.specs import Mount
@@ -74,9 +75,10 @@ def _mounts_of(fields: Fields) -> tuple[Mount, ...]:
     mounts += [tmpfs_of(target, options) for target, options in fields.pairs("Tmpfs")]
     seen: set[str] = set()
     for mount in mounts:
-        if mount.target in seen:
-            raise InvalidArgument(f"Duplicate mount point: {mount.target}")
-        seen.add(mount.target)
+        target = clean(mount.target)
+        if target in seen:
+            raise InvalidArgument(f"Duplicate mount point: {target}")
+        seen.add(target)
     return tuple(mounts)
 
 
@@ -129,8 +131,10 @@ def _capability(name: str) -> str:
     return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
 
 
-def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str]:
-    return [] if host.privileged or host.system_paths_open or "systempaths=unconfined" in host.security_options else list(paths)
+def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str] | None:
+    if host.privileged:
+        return None
+    return [] if host.system_paths_open or "systempaths=unconfined" in host.security_options else list(paths)
 
 
 def exposed_json(exposed: Iterable[str]) -> Json:

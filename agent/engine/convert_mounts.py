@@ -20,6 +20,7 @@ KINDS: Final = ("bind", "volume", "tmpfs")
 PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 MODES: Final = (("ro", "rw"), ("z", "Z"), ("nocopy",), PROPAGATIONS)
 """What may stand behind a second colon, at most one of each kind."""
+_OPTIONS_OF: Final = (("BindOptions", "bind"), ("VolumeOptions", "volume"), ("TmpfsOptions", "tmpfs"))
 _LABEL: Final = "volume-label:"
 _OPTION: Final = "volume-opt:"
 
@@ -42,6 +43,9 @@ def mount_of(fields: Fields) -> Mount:
     options += [("tmpfs-size", str(size) if size else ""), ("tmpfs-mode", f"{mode:o}" if mode else "")]
     options += [("consistency", fields.text("Consistency"))]
     kept = tuple((name, value.strip() if ":" in name else value) for name, value in options if value)
+    for name, theirs in _OPTIONS_OF:
+        if kind != theirs and fields.has(name):
+            raise InvalidArgument(f'invalid mount config for type "{kind}": field {name} must not be specified')
     return _checked(Mount(kind, fields.text("Source"), fields.text("Target"), fields.flag("ReadOnly"), kept))
 
 
@@ -109,13 +113,13 @@ def bind_of(text: str) -> Mount:
     if len(parts) not in (2, 3) or not all(parts):
         raise InvalidArgument(f"invalid volume specification: '{text}'")
     source, target = parts[0], parts[1]
+    kind = "bind" if source.startswith("/") else "volume"
     modes = parts[2].split(",") if len(parts) == 3 else []
     if not target.startswith("/"):
-        raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config for type \"bind\": "
+        raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\": "
                               f"invalid mount path: '{target}' mount path must be absolute")  # fmt: skip
     if not all(modes) or any(sum(mode in kind for mode in modes) > 1 for kind in MODES) or set(modes).difference(*MODES):
         raise InvalidArgument(f"invalid mode: {parts[2]}")
-    kind = "bind" if source.startswith("/") else "volume"
     foreign = "BindOptions" if kind == "volume" and set(modes) & set(PROPAGATIONS) else "VolumeOptions" if kind == "bind" and "nocopy" in modes else ""
     if foreign:
         raise InvalidArgument(f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\": field {foreign} must not be specified")

@@ -22,6 +22,7 @@ from cluster.wire.http import Response
 FILTERS: Final = frozenset(
     {"config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service", "task", "type", "volume"}
 )  # fmt: skip
+_FOLLOWED: Final = ("health_status", "exec_create", "exec_start")
 _NAMED: Final = ("config", "container", "daemon", "network", "node", "plugin", "secret", "service", "volume")
 
 
@@ -29,6 +30,8 @@ async def events(call: Call) -> Response:
     filters = call.filters(FILTERS)
     since_ns = time_parameter_ns(call.text("since")) if call.text("since") else None
     until_ns = whole_second(time_parameter_ns(call.text("until")), time.time_ns())
+    if since_ns and until_ns and until_ns < since_ns:
+        raise InvalidArgument(f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})")
 
     if task_events.TYPE in filters.get("type", ()):
         return await _of_tasks(call, filters, since_ns, until_ns)
@@ -80,10 +83,10 @@ def matches(event: Event, filters: Filters) -> bool:
     attributes = mapping(event.attributes)
     return (
         _one_of(event.type, filters.get("type", ()))
-        and _one_of(event.action.partition(":")[0], tuple(value.partition(":")[0] for value in filters.get("event", ())))
+        and _is_action(event.action, filters.get("event", ()))
         and _one_of(event.scope, filters.get("scope", ()))
         and matches_labels(attributes, filters.get("label", ()))
-        and all(_is_actor(event, attributes, kind, filters[kind]) for kind in _NAMED if kind in filters)
+        and all(_is_actor(event, attributes, filters[kind]) for kind in _NAMED if kind in filters)
         and _is_image(event, attributes, filters.get("image", ()))
     )
 
@@ -92,11 +95,20 @@ def _one_of(value: str, wanted: tuple[str, ...]) -> bool:
     return not wanted or value in wanted
 
 
-def _is_actor(event: Event, attributes: Mapping[str, str], kind: str, wanted: tuple[str, ...]) -> bool:
+def _is_action(action: str, wanted: tuple[str, ...]) -> bool:
+    """As a whole, but for those that are followed by something else: of them the first word is enough."""
+    return not wanted or any(action == w or (w in _FOLLOWED and action.startswith(w)) for w in wanted)
+
+
+def _is_actor(event: Event, attributes: Mapping[str, str], wanted: tuple[str, ...]) -> bool:
+    """By the beginning of its id or name, whatever it is: Docker's rule."""
     name = attributes.get("name", "")
-    return event.type == kind and any(w.removeprefix("/") in (event.actor_id, name) or event.actor_id.startswith(w) for w in wanted)
+    return any(actor.startswith(w.removeprefix("/")) for w in wanted for actor in (event.actor_id, name))
 
 
 def _is_image(event: Event, attributes: Mapping[str, str], wanted: tuple[str, ...]) -> bool:
-    names = {event.actor_id, attributes.get("image", ""), attributes.get("name", "") if event.type == "image" else ""}
-    return not wanted or bool(names & {form for w in wanted for form in (w, f"{w}:latest")})
+    """By id, or by name with or without its tag."""
+    name = attributes.get("name" if event.type == "image" else "image", "")
+    repository, _, tag = name.rpartition(":")
+    names = {event.actor_id, name, repository if repository and "/" not in tag else name}
+    return not wanted or bool(names & set(wanted))

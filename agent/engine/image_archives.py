@@ -22,7 +22,7 @@ from cluster.model.errors import InvalidArgument, NotFound
 from cluster.wire.http import Request, Response
 from runtime.errors import BadImage, NoSuchImage
 from runtime.images.commit import commit as commit_image
-from runtime.images.config import HistoryEntry
+from runtime.images.config import HistoryEntry, Image
 from runtime.images.save import Chosen, Part, choose, parts
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def save(call: Call) -> Response:
             raise NotFound("reference does not exist" if tagged else f"No such image: {name}") from error
     merged = await trio.to_thread.run_sync(choose, node.images, names)
     for one in merged:
-        publish(node, "save", one.image.id, one.names[0].familiar if one.names else one.image.id)
+        publish(node, "save", one.image)
     return Response(200, _TAR, stream=_archive(node, merged))
 
 
@@ -82,11 +82,9 @@ async def load(call: Call) -> Response:
             loaded = await trio.to_thread.run_sync(call.node.images.load, file)
         except BadImage as error:
             return Response(200, JSON_LINES, error_line(error))
-    for line in loaded:
-        name = line.partition(": ")[2]
-        if line.startswith("Loaded image"):
-            image = await trio.to_thread.run_sync(call.node.images.get, name)
-            publish(call.node, "load", image.id, name)
+    names = [line.partition(": ")[2] for line in loaded if line.startswith("Loaded image")]
+    for image in {image.id: image for image in [await trio.to_thread.run_sync(call.node.images.get, name) for name in names]}.values():
+        publish(call.node, "load", image)
     return Response(200, JSON_LINES, b"".join(json_line({"stream": f"{line}\n"}) for line in loaded))
 
 
@@ -113,12 +111,12 @@ async def import_(call: Call) -> Response:
     with _spool(call.node) as file:
         await _receive(call.request, file)
 
-        def work() -> str:
-            return call.node.images.import_(file, name, call.texts("changes"), call.text("message"))
+        def work() -> Image:
+            return call.node.images.get(call.node.images.import_(file, name, call.texts("changes"), call.text("message")))
 
-        image_id = await trio.to_thread.run_sync(work)
-    publish(call.node, "import", image_id, name or image_id)
-    return Response(200, JSON_LINES, json_line({"status": image_id}))
+        image = await trio.to_thread.run_sync(work)
+    publish(call.node, "import", image)
+    return Response(200, JSON_LINES, json_line({"status": image.id}))
 
 
 def _name(call: Call) -> str:
@@ -147,7 +145,7 @@ async def commit(call: Call) -> Response:
     about = (("comment", call.text("comment")), ("image", record.config.image), ("imageID", image_id), ("imageRef", name), ("name", record.name))
     node.events.publish(Event("container", "commit", record.id, about))
     if name:
-        publish(node, "tag", image_id, name)
+        publish(node, "tag", await trio.to_thread.run_sync(node.images.get, image_id), name)
     return json_answer({"Id": image_id}, 201)
 
 

@@ -1,4 +1,4 @@
-"""What `docker events` says of images: an image's actions, with its name and labels."""
+"""What `docker events` says of images: an image's actions, with its labels and a name, which is that of a tag or else the id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from agent.events import Event
 
 if TYPE_CHECKING:
     from agent.node import Node
+    from runtime.images.config import Image
 
 
-def publish(node: Node, action: str, image_id: str, name: str) -> None:
-    node.events.publish(Event("image", action, image_id, (("name", name),)))
+def publish(node: Node, action: str, image: Image, name: str = "") -> None:
+    node.events.publish(Event("image", action, image.id, (*image.config.labels, ("name", name or image.id))))

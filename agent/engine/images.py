@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -13,12 +14,12 @@ import trio
 from agent.engine import image_archives, registry
 from agent.engine.answers import json_answer, unserved
 from agent.engine.call import Call, Filters, matches_labels
-from agent.engine.convert import SECOND_NS, mapping, time_parameter_ns
+from agent.engine.convert import SECOND_NS, mapping
 from agent.engine.convert_images import history_json, image_json, image_summary_json
 from agent.engine.image_events import publish
 from agent.engine.until import until_ns
 from agent.events import pruned
-from cluster.model.errors import InvalidArgument, NotFound
+from cluster.model.errors import Internal, InvalidArgument, NotFound
 from cluster.wire.http import Response
 from runtime.errors import ImageInUse, NoSuchImage
 from runtime.images.config import Image
@@ -35,6 +36,7 @@ async def list_(call: Call) -> Response:
     filters = call.filters(FILTERS)
     images = await trio.to_thread.run_sync(call.node.images.list)
     bounds = await _bounds(call, filters)
+    _check_patterns(filters.get("reference", ()))
     dangling = call.truth(filters, "dangling")
     return json_answer([image_summary_json(i, NOT_COUNTED) for i in _selected(images, filters, dangling, bounds)])
 
@@ -49,8 +51,16 @@ async def _bounds(call: Call, filters: Filters) -> Bounds:
     for name in ("since", "before"):
         images = [await trio.to_thread.run_sync(call.node.images.get, wanted) for wanted in filters.get(name, ())]
         found[name] = tuple(image.created_unix_s for image in images)
-    until = tuple(time_parameter_ns(text) // SECOND_NS for text in filters.get("until", ()))
-    return found["since"], found["before"] + until
+    until = until_ns(filters, time.time_ns())
+    return found["since"], found["before"] + (() if until is None else (until // SECOND_NS,))
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> None:
+    """Go's path.Match knows when a bracket stays open or a backslash has nothing behind it."""
+    for pattern in patterns:
+        rest = re.sub(r"\\.|\[\^?[^\]]+\]", "", pattern, flags=re.DOTALL)
+        if "[" in rest or rest.endswith("\\"):
+            raise Internal("syntax error in pattern")
 
 
 def _selected(images: tuple[Image, ...], filters: Filters, dangling: bool | None, bounds: Bounds) -> list[Image]:
@@ -101,28 +111,28 @@ async def tag(call: Call) -> Response:
     repository, label = call.text("repo"), call.text("tag")
     target = f"{repository}:{label}" if label else repository
     await trio.to_thread.run_sync(call.node.images.tag, call.names["name"], target)
-    publish(call.node, "tag", (await _get(call)).id, target)
+    publish(call.node, "tag", await _get(call), target)
     return Response(201)
 
 
 async def remove(call: Call) -> Response:
     node, reference, force = call.node, call.names["name"], call.flag("force")
 
-    def work() -> tuple[str, list[tuple[str, str]]]:
-        image_id = node.images.get(reference).id
-        return image_id, node.images.remove(reference, force=force, used_by=node.containers.uses_image, running_in=_running_in(node))
+    def work() -> tuple[Image, list[tuple[str, str]]]:
+        image = node.images.get(reference)
+        return image, node.images.remove(reference, force=force, used_by=node.containers.uses_image, running_in=_running_in(node))
 
-    image_id, gone = await trio.to_thread.run_sync(work)
-    _publish_removal(node, image_id, gone)
+    image, gone = await trio.to_thread.run_sync(work)
+    _publish_removal(node, image, gone)
     return json_answer([{what: name} for what, name in gone])
 
 
-def _publish_removal(node: Node, image_id: str, gone: list[tuple[str, str]]) -> None:
+def _publish_removal(node: Node, image: Image, gone: list[tuple[str, str]]) -> None:
     for what, name in gone:
         if what == "Untagged":
-            publish(node, "untag", image_id, name)
-        elif name == image_id:
-            publish(node, "delete", image_id, image_id)
+            publish(node, "untag", image)
+        elif name == image.id:
+            publish(node, "delete", image)
 
 
 def _running_in(node: Node) -> Callable[[str], str]:
@@ -160,7 +170,7 @@ async def prune(call: Call) -> Response:
             gone = await trio.to_thread.run_sync(_remove_all, node, image)
         except (NoSuchImage, ImageInUse):
             continue  # somebody else was faster
-        _publish_removal(node, image.id, gone)
+        _publish_removal(node, image, gone)
         deleted += [{what: name} for what, name in gone]
     reclaimed = max(0, before - await trio.to_thread.run_sync(node.images.layers_size_bytes))
     node.events.publish(pruned("image", reclaimed))

@@ -20,6 +20,7 @@ from agent.engine.convert_generic import generic_json
 from agent.engine.convert_images import image_summary_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_volumes import volume_json
+from agent.events import pruned
 from agent.log_settings import DEFAULT_DRIVER
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, NotFound
@@ -230,7 +231,9 @@ async def build(_call: Call) -> Response:
     return unserved("building images is not served: build with buildah, podman or docker and load the archive (docker load -i)")
 
 
-async def build_prune(_call: Call) -> Response:
+async def build_prune(call: Call) -> Response:
+    """There is no cache of builds."""
+    call.node.events.publish(pruned("builder"))
     return json_answer({"CachesDeleted": [], "SpaceReclaimed": 0})
 
 

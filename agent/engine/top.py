@@ -35,6 +35,7 @@ async def top(call: Call) -> Response:
     if listed.returncode:
         reason = listed.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise Internal(f"ps: {reason or f'exit status {listed.returncode}'}")
+    containers.publish("top", record)
     titles, rows = select(listed.stdout.decode(errors="replace"), pids)
     return json_answer({"Titles": titles, "Processes": rows})
 

@@ -128,6 +128,8 @@ class ImageStore:
         name = reference.parse(target)
         if name.digest:
             raise BadImage("refusing to create a tag with a digest reference")
+        if name.familiar_repository == "sha256":
+            raise BadImage("refusing to create an ambiguous tag using digest algorithm as name")
         with self._mutex, self._folders.locked():
             image_id, _ = self._find(source)
             with self._database.transaction():

@@ -91,13 +91,13 @@ class VolumeStore:
         overlay.remove(doomed)
 
     def size_bytes(self, name: str) -> int:
-        """The content of its regular files; one with several names counts once."""
+        """The content of its files and the text of its links; one with several names counts once."""
         seen: set[tuple[int, int]] = set()
         total = 0
-        for folder, _, names in os.walk(self.data(name)):
-            for entry in names:
+        for folder, folders, names in os.walk(self.data(name)):
+            for entry in (*names, *folders):
                 found = os.lstat(os.path.join(folder, entry))
-                if stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
+                if not stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) not in seen:
                     seen.add((found.st_dev, found.st_ino))
                     total += found.st_size
         return total

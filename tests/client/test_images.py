@@ -38,6 +38,36 @@ def test_import_tag_run_and_remove(lab: Lab, program: str, tmp_path: Path) -> No
     assert f"No such image: {name}:1" in gone.stderr
 
 
+def test_a_container_is_listed_by_its_image_whatever_that_is_called(lab: Lab, program: str) -> None:
+    name = f"moving-{program}"
+    base = lab.ok(MANAGER, "docker", "image", "inspect", "--format", "{{.Id}}", "busybox").strip()
+    lab.ok(MANAGER, program, "tag", "busybox", f"{name}:1")
+    try:
+        lab.ok(MANAGER, program, "create", "--name", name, f"{name}:1", "touch", "/written")
+        lab.ok(MANAGER, program, "start", "-a", name)
+        lab.ok(MANAGER, program, "commit", name, f"{name}:child")
+        lab.ok(MANAGER, program, "create", "--name", f"{name}-child", f"{name}:child")
+        for ancestor, found in (("busybox", {name, f"{name}-child"}), (base, {name, f"{name}-child"}), (f"{name}:child", {f"{name}-child"}), ("nosuch", set())):
+            listed = lab.ok(MANAGER, program, "ps", "-a", "--filter", f"ancestor={ancestor}", "--filter", f"name={name}", "--format", "{{.Names}}")
+            assert set(listed.split()) == found, ancestor
+        lab.ok(MANAGER, program, "tag", f"{name}:child", f"{name}:1")
+        shown = lab.ok(MANAGER, program, "ps", "-a", "--no-trunc", "--filter", f"name=^{name}$", "--format", "{{.Image}}")
+        assert shown.strip().removeprefix("sha256:") == base.removeprefix("sha256:")
+    finally:
+        lab.on(MANAGER, program, "rm", "-f", name, f"{name}-child")
+        lab.on(MANAGER, program, "rmi", "-f", f"{name}:1", f"{name}:child")
+
+
+def test_names_and_patterns_that_can_not_be(lab: Lab, program: str) -> None:
+    for words, sentence in (
+        (("tag", "busybox", "sha256:x"), "refusing to create an ambiguous tag using digest algorithm as name"),
+        (("images", "--filter", "reference=["), "syntax error in pattern"),
+    ):
+        done = lab.on(MANAGER, program, *words)
+        assert (done.returncode, sentence in done.stderr) == (1, True), done.stderr
+    assert lab.ok(MANAGER, program, "images", "-q", "--filter", "until=1h", "--filter", "reference=busybox").strip()
+
+
 def test_an_image_in_use_stays(lab: Lab, program: str) -> None:
     lab.ok(MANAGER, "docker", "run", "-d", "--name", "user", "busybox", "sleep", "1000")
     try:

@@ -289,6 +289,18 @@ def test_binds() -> None:
             convert_mounts.bind_of(wrong)
 
 
+def test_a_mount_of_the_long_form_has_no_options_of_another_kind() -> None:
+    for kind, theirs in (("bind", "VolumeOptions"), ("volume", "TmpfsOptions"), ("tmpfs", "BindOptions")):
+        asked = Fields({"Type": kind, "Source": "" if kind == "tmpfs" else "/tmp", "Target": "/x", theirs: {}})
+        with pytest.raises(InvalidArgument, match=f'^invalid mount config for type "{kind}": field {theirs} must not be specified$'):
+            convert_mounts.mount_of(asked)
+
+
+def test_two_mounts_at_one_place_are_refused_however_it_is_written() -> None:
+    with pytest.raises(InvalidArgument, match=r"^Duplicate mount point: /d$"):
+        convert_host.host_config_of(Fields({"Binds": ["/a:/d/", "vol:/x/../d"]}))
+
+
 def test_a_create_request_names_ports_networks_and_mounts() -> None:
     request = convert_create.container_request_of(
         Fields(

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 import trio
@@ -307,6 +308,24 @@ def test_events_are_lines_that_filters_choose(tmp_path: Path) -> None:
         assert status == 200
         shown = [json.loads(line) for line in text.splitlines()]
         assert [(e["Type"], e["Action"], e["Actor"]["ID"], e["status"]) for e in shown] == [("container", "start", "c1", "start")]
+
+    with_engine(tmp_path, body)
+
+
+def test_events_are_chosen_by_beginnings_whole_actions_and_images(tmp_path: Path) -> None:
+    async def body(node: Any, ask: Ask) -> None:
+        node.events.publish(Event("container", "health_status: healthy", "c1", (("image", "busybox:1"), ("name", "web")), time_ns=5))
+        node.events.publish(Event("container", "die", "c2", (("image", "a.b:5/busybox"), ("name", "db")), time_ns=6))
+        node.events.publish(Event("network", "create", "n1", (("name", "web_net"),), time_ns=7))
+        for filters, shown in (
+            ({"container": ["we"]}, ["c1", "n1"]), ({"container": ["/db"]}, ["c2"]), ({"event": ["health_status"]}, ["c1"]), ({"event": ["di"]}, []),
+            ({"event": ["health_status: healthy", "die"]}, ["c1", "c2"]), ({"event": ["health_status: unhealthy"]}, []), ({"image": ["busybox"]}, ["c1"]),
+            ({"image": ["a.b:5/busybox"]}, ["c2"]),
+        ):  # fmt: skip
+            _, _, text = await ask("GET", f"/events?since=0&until=1&filters={quote(json.dumps(filters))}")
+            assert [json.loads(line)["Actor"]["ID"] for line in text.splitlines()] == shown, filters
+        status, sentence = message(await ask("GET", "/events?since=2&until=1"))
+        assert (status, sentence) == (400, "`since` time (2) cannot be after `until` time (1)")
 
     with_engine(tmp_path, body)
 
