@@ -90,7 +90,6 @@ class Volumes:
                 continue  # taken into use, or removed by somebody else, in between
             gone.append(volume.name)
             reclaimed += size
-        self._events.publish(Event("volume", "prune", "", (("reclaimed", str(reclaimed)),)))
         return tuple(gone), reclaimed
 
     async def size_bytes(self, name: str) -> int:

@@ -145,7 +145,7 @@ async def commit(call: Call) -> Response:
     about = (("comment", call.text("comment")), ("image", record.config.image), ("imageID", image_id), ("imageRef", name), ("name", record.name))
     node.events.publish(Event("container", "commit", record.id, about))
     if name:
-        publish(node, "tag", await trio.to_thread.run_sync(node.images.get, image_id), name)
+        publish(node, "tag", await trio.to_thread.run_sync(node.images.get, image_id), reference.parse(name).with_default_tag().familiar)
     return json_answer({"Id": image_id}, 201)
 
 

@@ -19,6 +19,7 @@ from agent.engine.convert_images import history_json, image_json, image_summary_
 from agent.engine.image_events import publish
 from agent.engine.until import until_ns
 from agent.events import pruned
+from cluster.model import reference
 from cluster.model.errors import Internal, InvalidArgument, NotFound
 from cluster.wire.http import Response
 from runtime.errors import ImageInUse, NoSuchImage
@@ -111,7 +112,7 @@ async def tag(call: Call) -> Response:
     repository, label = call.text("repo"), call.text("tag")
     target = f"{repository}:{label}" if label else repository
     await trio.to_thread.run_sync(call.node.images.tag, call.names["name"], target)
-    publish(call.node, "tag", await _get(call), target)
+    publish(call.node, "tag", await _get(call), reference.parse(target).with_default_tag().familiar)
     return Response(201)
 
 

@@ -40,6 +40,9 @@ MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 DRAINED_BYTES: Final = 256 * 1024
 """As much of a body that nobody read is read away to keep the connection; with more it is closed."""
 
+LINGER_S: Final = 2.0
+"""How long a client of a hijacked connection may take to see its end, before it is closed whatever the client still sends."""
+
 RECEIVE_BYTES: Final = 64 * 1024
 BACKLOG: Final = 128
 SOCKET_MODE: Final = 0o660
@@ -228,8 +231,10 @@ class _Exchange:
         if upgrade:
             headers += [("Connection", "Upgrade"), ("Upgrade", upgrade)]
         await self._send(upgrade_head(101 if upgrade else 200, headers))
+        stream = _RawStream(self.wire, self.side.leftover())
         with suppress(*_LOST):
-            await hijack(_RawStream(self.wire, self.side.leftover()))
+            await hijack(stream)
+            await _see_off(stream)
 
     async def _drain(self) -> bool:
         left = DRAINED_BYTES
@@ -284,6 +289,14 @@ class _RawStream(Stream):
 
     async def aclose(self) -> None:
         await self._wire.aclose()
+
+
+async def _see_off(stream: Stream) -> None:
+    """What the client still sends (somebody types on) is read until it has seen the end: closed with something unread, its own reads would fail."""
+    await stream.send_eof()
+    with trio.move_on_after(LINGER_S):
+        while await stream.receive_some(RECEIVE_BYTES):
+            pass
 
 
 async def _until_read(connection: trio.socket.SocketType) -> None:

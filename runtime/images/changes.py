@@ -54,7 +54,7 @@ def _apply(config: dict[str, Any], change: str) -> None:
     elif word == "USER":
         config["User"] = rest
     elif word == "WORKDIR":
-        config["WorkingDir"] = posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "", rest))
+        config["WorkingDir"] = rest if rest.startswith("/") else posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "", rest))
     elif word == "HEALTHCHECK":
         config["Healthcheck"] = _healthcheck(rest)
     elif word == "ONBUILD":

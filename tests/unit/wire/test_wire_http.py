@@ -180,6 +180,31 @@ def test_hijacking_answers_101_with_upgrade_and_200_without(served: tuple[str, E
     assert by_hand(served[0], plain + b"\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+def test_a_client_that_writes_on_reads_the_end_of_a_hijacked_connection(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.sock")
+
+    async def hijack(stream: http.Stream) -> None:
+        await stream.send_all(b"over")
+
+    async def brief(request: Request) -> Response:
+        return Response(hijack=hijack)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_unix, path, brief))
+            stream = await trio.open_unix_socket(path)
+            await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nUpgrade: tcp\r\n\r\n")
+            received = await stream.receive_some(4096)
+            await stream.send_all(b"typed on")
+            while piece := await stream.receive_some(4096):  # a connection that is reset raises
+                received += piece
+            assert received.endswith(b"over")
+            await stream.aclose()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
 def test_nothing_comes_along_with_the_head_of_a_hijacked_connection(tmp_path: Path) -> None:
     """docker-py reads the head through a buffer, and past it afterwards."""
     path = str(tmp_path / "s.sock")
