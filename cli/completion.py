@@ -5,27 +5,14 @@ Owns which noun a command's operands are of; never fails aloud: a shell that wai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
+from cli import object_names
 from cli.api import Api
 from cli.failures import CliFailure
 from cli.usage import Command, Group
 
-_Source = tuple[str, Callable[[Any], Iterable[str]]]
-_CONTAINERS: Final[_Source] = ("/containers/json?all=1", lambda one: [name.lstrip("/") for name in one["Names"]])
-_IMAGES: Final[_Source] = ("/images/json", lambda one: one.get("RepoTags") or ())
-_NAMED: Final[dict[str, _Source]] = {
-    "service": ("/services", lambda one: [one["Spec"]["Name"]]),
-    "secret": ("/secrets", lambda one: [one["Spec"]["Name"]]),
-    "config": ("/configs", lambda one: [one["Spec"]["Name"]]),
-    "node": ("/nodes", lambda one: [one["Description"]["Hostname"]]),
-    "network": ("/networks", lambda one: [one["Name"]]),
-    "volume": ("/volumes", lambda one: [one["Name"]]),
-    "stack": ("/services", lambda one: [label] if (label := (one["Spec"].get("Labels") or {}).get("com.docker.stack.namespace")) else []),
-    "container": _CONTAINERS,
-    "image": _IMAGES,
-}
 _OF_CONTAINERS: Final = frozenset(
     {
         "attach", "commit", "cp", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port", "rename", "restart", "rm", "start", "stats", "stop",
@@ -78,10 +65,5 @@ def _objects(path: tuple[str, ...], daemon: Callable[[], Api]) -> Iterator[str]:
 
         yield from (str(one["Name"]) for one in contexts.every())
         yield contexts.DEFAULT
-    if noun not in _NAMED:
-        return
-    where, names_of = _NAMED[noun]
-    target, _, query = where.partition("?")
-    found: Any = daemon().get(target, **({"all": True} if query else {}))
-    for one in (found["Volumes"] if noun == "volume" else found) or ():
-        yield from names_of(one)
+    if noun in object_names.KINDS:
+        yield from object_names.names(daemon(), noun)

@@ -82,9 +82,11 @@ class Command:
             print(self.help_of(path), end="")
             return 0
         except Refused as e:
-            raise CliFailure(f"{_top(path)}: {e.message}\n\nRun '{path} --help' for more information", e.status) from e
+            raise CliFailure(f"{_top(path)}: {_with_proposals(e.message, api)}\n\nRun '{path} --help' for more information", e.status) from e
         except BadOperand as e:
             raise CliFailure(f"{e.message}.\nSee '{path} --help'.\n\n{self.usage_of(path)}\n\n{self._summary}") from e
+        except CliFailure as e:
+            raise CliFailure(_with_proposals(e.message, api), e.status) from e
 
     def _complaint(self, count: int) -> str:
         least, most = self._least, self._most
@@ -223,6 +225,12 @@ def _help_wanted(found: Words) -> bool:
     if found.help_by_letter:
         print(DEPRECATED_LETTER, file=sys.stderr)
     return found.help
+
+
+def _with_proposals(message: str, api: Any) -> str:
+    from cli.nearest import with_proposals  # for mistakes alone
+
+    return with_proposals(message, api)
 
 
 def _top(path: str) -> str:

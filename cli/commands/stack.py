@@ -84,6 +84,12 @@ def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
+def _say_nothing_found(api: Api, name: str) -> None:
+    from cli.nearest import with_proposals  # for mistakes alone
+
+    print(with_proposals(f"Nothing found in stack: {name}", api), file=sys.stderr)
+
+
 @command("services", "STACK", summary="List the services in the stack", least=1, most=1)
 @options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
 @option("--format", help=LIST_FORMAT_HELP, default="")
@@ -92,7 +98,7 @@ def services(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], form
     name = checked_name(arguments[0])
     found = api.get("/services", status=True, filters=in_stack(name, filter)) or []
     if not found:
-        print(f"Nothing found in stack: {name}", file=sys.stderr)
+        _say_nothing_found(api, name)
         return 0
     found.sort(key=lambda s: natural(s["Spec"]["Name"]))
     print(SERVICES.render([service_row(s) for s in found], format, quiet=bool(quiet)), end="")
@@ -106,7 +112,7 @@ def rm(api: Api, arguments: tuple[str, ...], detach: bool | None) -> int:
     for name in map(checked_name, arguments):
         found = {kind: api.get(f"/{kind}s", filters=in_stack(name)) or [] for kind in ("service", "secret", "config", "network")}
         if not any(found.values()):
-            print(f"Nothing found in stack: {name}", file=sys.stderr)
+            _say_nothing_found(api, name)
             continue
         found["service"].sort(key=_name)
         failed = [one for kind, items in found.items() for one in items if not _removed(api, kind, one)]
