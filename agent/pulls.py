@@ -7,7 +7,7 @@ where it stands. What speaks HTTP is loaded at the first use: a node that never 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runtime.images.manifest import Platform
     from runtime.images.puller import Found, Pulled, Puller
     from runtime.images.pusher import Pushed, Pusher
+    from runtime.images.search import Found as IndexEntry
 
 log = logging.getLogger("festoon.pulls")
 NODES_TRIED = 3
@@ -178,6 +179,11 @@ class Pulls:
         puller, _ = await self._loaded()
         await puller.log_in(server, credentials)
 
+    async def search(self, term: str, limit: int, credentials: Credentials) -> tuple[IndexEntry, ...]:
+        """What an index of images has of a term. Raises RegistryFailed."""
+        find = await trio.to_thread.run_sync(_load_search)
+        return await find(term, limit, credentials, self.registries)
+
     async def _loaded(self) -> tuple[Puller, Pusher]:
         if self._programs is None:
             make = await trio.to_thread.run_sync(_load)
@@ -191,6 +197,12 @@ def _load() -> Callable[[ImageStore, Path, Registries], tuple[Puller, Pusher]]:
     from runtime.images.pusher import Pusher
 
     return lambda images, partial, registries: (Puller(images, partial, registries), Pusher(images, registries))
+
+
+def _load_search() -> Callable[[str, int, Credentials, Registries], Awaitable[tuple[IndexEntry, ...]]]:
+    from runtime.images.search import search
+
+    return search
 
 
 def _unheard(_: Progress) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from agent.engine import image_archives, registry
-from agent.engine.answers import json_answer, unserved
+from agent.engine.answers import json_answer
 from agent.engine.call import Call, Filters, matches_labels
 from agent.engine.convert import SECOND_NS, mapping
 from agent.engine.convert_images import history_json, image_json, image_summary_json
@@ -180,7 +180,3 @@ async def prune(call: Call) -> Response:
 
 def _remove_all(node: Node, image: Image) -> list[tuple[str, str]]:
     return node.images.remove(image.id, force=True, used_by=node.containers.uses_image)
-
-
-async def search(_call: Call) -> Response:
-    return unserved("searching a registry is not served")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 
-from agent.engine import containers, images, system
+from agent.engine import containers, system
 from agent.engine.routes import ROUTES, Handler
 from cluster.version import API_VERSION, MIN_API_VERSION
 
-REFUSED = frozenset({system.build, system.plugin_install, images.search, containers.websocket})
+REFUSED = frozenset({system.build, system.plugin_install, containers.websocket})
 """Handlers that answer 501 with one sentence, whatever is asked."""
 
 OWN = ("/festoon/", "/metrics")

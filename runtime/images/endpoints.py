@@ -15,6 +15,9 @@ from cluster.model.reference import DEFAULT_DOMAIN, LEGACY_DOMAIN
 from runtime.errors import RuntimeFault
 
 DOCKER_HUB = "registry-1.docker.io"
+INDEX_HOST = "index.docker.io"
+"""Where Docker Hub is searched."""
+
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
@@ -76,6 +79,11 @@ def endpoints(domain: str, registries: Registries) -> tuple[Endpoint, ...]:
     """Where to ask, in this order. `domain` is a reference's."""
     found = _endpoints(domain, registries)
     return tuple(replace(one, certificates=f"{registries.certificates}/{one.host}") for one in found) if registries.certificates else found
+
+
+def index_endpoints(domain: str, registries: Registries) -> tuple[Endpoint, ...]:
+    """Where images are searched, in this order: Docker Hub's index has no mirrors."""
+    return (Endpoint(f"https://{INDEX_HOST}"),) if domain in (DEFAULT_DOMAIN, LEGACY_DOMAIN) else endpoints(domain, registries)
 
 
 def _endpoints(domain: str, registries: Registries) -> tuple[Endpoint, ...]:

@@ -27,8 +27,8 @@ import trio
 from cluster.version import VERSION
 from runtime.errors import BadImage, RegistryRefused, RegistryUnreachable
 from runtime.images import auth
-from runtime.images.auth import Challenge, Credentials
-from runtime.images.endpoints import Endpoint, host_of
+from runtime.images.auth import ANONYMOUS, Challenge, Credentials
+from runtime.images.endpoints import INDEX_HOST, Endpoint, host_of
 from runtime.images.manifest import ACCEPTED, MAX_MANIFEST_BYTES
 from runtime.images.source import Blob
 
@@ -45,6 +45,7 @@ MAX_MESSAGE_CHARACTERS: Final = 2048
 MAX_TAGS: Final = 10_000
 TAGS_PER_PAGE: Final = 1000
 MAX_TAGS_PAGE_BYTES: Final = 1024 * 1024
+MAX_FOUND_BYTES: Final = 1024 * 1024
 _NEXT: Final = re.compile(r'<([^>]*)>;\s*rel="?next"?')
 _TLS_PORT, _PLAIN_PORT = 443, 80
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -60,9 +61,35 @@ async def connect(endpoint: Endpoint, repository: str, credentials: Credentials,
     """The repository at an endpoint that answers, with the user's rights for `scopes` (`repository:NAME:pull`). Raises
     RegistryUnreachable when nothing answers, RegistryRefused.
     """
+    async with _opened(endpoint, f"{endpoint.url}/v2/") as client:
+        registry = Registry(client, endpoint, repository, credentials, scopes)
+        await registry.ping()
+        yield registry
+
+
+async def find(endpoint: Endpoint, query: str, credentials: Credentials) -> bytes:
+    """What an index of the first protocol answers to a search (`q=TERM&n=LIMIT`). One that is not Docker's is greeted before. Raises
+    RegistryUnreachable when nothing answers, RegistryRefused for any status but 200, BadImage for an answer that is too long."""
+    url = f"{endpoint.url}/v1/search?{query}"
+    greeting = "" if endpoint.host == INDEX_HOST else f"{endpoint.url}/v1/_ping"
+    headers = {"X-Docker-Token": "true"} | ({"Authorization": credentials.basic} if credentials.username else {})
+    async with _opened(endpoint, greeting or url) as client:
+        registry = Registry(client, endpoint, "", ANONYMOUS, ())
+        if greeting:
+            async with registry.exchange("GET", greeting, unauthorized=True):
+                pass
+        async with registry.exchange("GET", url, headers, unauthorized=True) as response:
+            if response.status_code != HTTPStatus.OK:
+                raise RegistryRefused(f"Unexpected status code {response.status_code}")
+            return await _whole(response, MAX_FOUND_BYTES, "an index's answer")
+
+
+@asynccontextmanager
+async def _opened(endpoint: Endpoint, first: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A client for the endpoint, of which `first` will be asked. Raises RegistryUnreachable where its name means nothing."""
     proxied = _is_proxied(endpoint)
     if not proxied:
-        await _look_up(endpoint)
+        await _look_up(endpoint, first)
     async with httpx.AsyncClient(
         verify=_tls(endpoint),
         timeout=httpx.Timeout(STALL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S, pool=None),
@@ -70,9 +97,7 @@ async def connect(endpoint: Endpoint, repository: str, credentials: Credentials,
         headers=_AGENT,
         trust_env=proxied,
     ) as client:
-        registry = Registry(client, endpoint, repository, credentials, scopes)
-        await registry.ping()
-        yield registry
+        yield client
 
 
 class Registry:
@@ -87,7 +112,7 @@ class Registry:
 
     async def ping(self) -> None:
         """Ask whether there is a registry; a challenge is answered at once."""
-        async with self._exchange("GET", f"{self._endpoint.url}/v2/", unauthorized=True) as response:
+        async with self.exchange("GET", f"{self._endpoint.url}/v2/", unauthorized=True) as response:
             if response.status_code == HTTPStatus.UNAUTHORIZED:
                 challenge = _best(response)
                 if challenge is not None and (challenge.scheme == "bearer" or self._credentials.username):
@@ -96,7 +121,7 @@ class Registry:
     async def login(self) -> None:
         """Raises RegistryRefused (401) when the registry does not know these credentials."""
         url = f"{self._endpoint.url}/v2/"
-        async with self._exchange("GET", url, unauthorized=True) as response:
+        async with self.exchange("GET", url, unauthorized=True) as response:
             if response.status_code >= HTTPStatus.BAD_REQUEST:
                 status = f"{response.status_code} {response.reason_phrase}".rstrip()
                 raise RegistryRefused(f"login attempt to {url} failed with status: {status}", "UNAUTHORIZED", 401)
@@ -104,7 +129,7 @@ class Registry:
     async def manifest(self, reference: str) -> tuple[str, bytes]:
         """(content type, bytes) of a tag's or digest's manifest. Raises RegistryRefused, BadImage when it is too long."""
         accept = {"Accept": ", ".join(ACCEPTED)}
-        async with self._exchange("GET", f"{self._base}/manifests/{reference}", accept) as response:
+        async with self.exchange("GET", f"{self._base}/manifests/{reference}", accept) as response:
             return response.headers.get("content-type", ""), await _whole(response, MAX_MANIFEST_BYTES, "a manifest")
 
     async def tags(self) -> tuple[str, ...]:
@@ -112,7 +137,7 @@ class Registry:
         url = f"{self._base}/tags/list?n={TAGS_PER_PAGE}"
         found: list[str] = []
         while url:
-            async with self._exchange("GET", url) as response:
+            async with self.exchange("GET", url) as response:
                 page = await _whole(response, MAX_TAGS_PAGE_BYTES, "a list of tags")
                 try:
                     found += msgspec.json.decode(page, type=_Tags).tags or ()
@@ -125,7 +150,7 @@ class Registry:
         return tuple(found)
 
     async def small_blob(self, digest: str, limit_bytes: int) -> bytes:
-        async with self._exchange("GET", f"{self._base}/blobs/{digest}") as response:
+        async with self.exchange("GET", f"{self._base}/blobs/{digest}") as response:
             return await _whole(response, limit_bytes, f"blob {digest}")
 
     @asynccontextmanager
@@ -133,7 +158,7 @@ class Registry:
         """The blob from `offset` on, or from its beginning where the registry can't do that."""
         wanted = {"Range": f"bytes={offset}-"} if offset else {}
         url = f"{self._base}/blobs/{digest}"
-        async with self._exchange("GET", url, wanted, also=frozenset({HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})) as response:
+        async with self.exchange("GET", url, wanted, also=frozenset({HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE})) as response:
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise RegistryRefused(f"the registry has no byte {offset} of {digest}", "RANGE_INVALID")
             start = _range_start(response.headers.get("content-range", "")) if response.status_code == HTTPStatus.PARTIAL_CONTENT else 0
@@ -141,43 +166,43 @@ class Registry:
                 yield Blob(start, pieces)
 
     async def has_blob(self, digest: str) -> bool:
-        async with self._exchange("HEAD", f"{self._base}/blobs/{digest}", also=frozenset({HTTPStatus.NOT_FOUND})) as response:
+        async with self.exchange("HEAD", f"{self._base}/blobs/{digest}", also=frozenset({HTTPStatus.NOT_FOUND})) as response:
             return response.status_code == HTTPStatus.OK
 
     async def begin_upload(self, *, mount: str = "", source: str = "") -> str:
         """Where to send a blob; empty when the registry took it over from repository `source` by its digest `mount`."""
         query = f"?{httpx.QueryParams({'mount': mount, 'from': source})}" if mount else ""
-        async with self._exchange("POST", f"{self._base}/blobs/uploads/{query}", {"Content-Length": "0"}) as response:
+        async with self.exchange("POST", f"{self._base}/blobs/uploads/{query}", {"Content-Length": "0"}) as response:
             return "" if response.status_code == HTTPStatus.CREATED else self._location(response)
 
     async def send(self, location: str, offset: int, data: bytes) -> str:
         """One piece of a blob; returns where the next goes."""
         where = {"Content-Range": f"{offset}-{offset + len(data) - 1}", "Content-Type": "application/octet-stream"}
-        async with self._exchange("PATCH", location, where, data) as response:
+        async with self.exchange("PATCH", location, where, data) as response:
             return self._location(response)
 
     async def sent(self, location: str) -> tuple[str, int]:
         """After an interruption: where to go on, and how many bytes the registry has."""
-        async with self._exchange("GET", location) as response:
+        async with self.exchange("GET", location) as response:
             last = response.headers.get("range", "").removeprefix("bytes=").partition("-")[2]
             return self._location(response), int(last) + 1 if last.isascii() and last.isdigit() and len(last) < 20 and last != "0" else 0
 
     async def end_upload(self, location: str, digest: str) -> None:
         url = httpx.URL(location).copy_add_param("digest", digest)
-        async with self._exchange("PUT", str(url), {"Content-Length": "0"}) as response:
+        async with self.exchange("PUT", str(url), {"Content-Length": "0"}) as response:
             said = response.headers.get("docker-content-digest", digest)
             if said != digest:
                 raise RegistryRefused(f"the registry stored {said} in place of {digest}", "DIGEST_INVALID")
 
     async def put_manifest(self, tag: str, media_type: str, raw: bytes, digest: str) -> None:
-        async with self._exchange("PUT", f"{self._base}/manifests/{tag}", {"Content-Type": media_type}, raw) as response:
+        async with self.exchange("PUT", f"{self._base}/manifests/{tag}", {"Content-Type": media_type}, raw) as response:
             said = response.headers.get("docker-content-digest", digest)
             if said != digest:
                 raise RegistryRefused(f"the registry stored {said} in place of {digest}", "DIGEST_INVALID")
 
     # --- one exchange
     @asynccontextmanager
-    async def _exchange(
+    async def exchange(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, content: bytes | None = None, *,
         also: frozenset[int] = frozenset(), unauthorized: bool = False,
     ) -> AsyncIterator[httpx.Response]:  # fmt: skip
@@ -369,7 +394,7 @@ def _is_proxied(endpoint: Endpoint) -> bool:
     return endpoint.verified and scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
 
 
-async def _look_up(endpoint: Endpoint) -> None:
+async def _look_up(endpoint: Endpoint, first: str) -> None:
     """Ask for the host's address before anything connects: a resolver that does not answer costs LOOKUP_TIMEOUT_S."""
     host = host_of(endpoint.host)
     why = ""
@@ -383,7 +408,7 @@ async def _look_up(endpoint: Endpoint) -> None:
     if scope.cancelled_caught:
         why = "i/o timeout"
     if why:
-        raise RegistryUnreachable(f'Get "{endpoint.url}/v2/": dial tcp: lookup {host}: {why}')
+        raise RegistryUnreachable(f'Get "{first}": dial tcp: lookup {host}: {why}')
 
 
 def _said(method: str, url: str) -> str:
