@@ -66,6 +66,10 @@ class BodyTooLong(InvalidArgument):
     status = 413
 
 
+class MalformedBody(InvalidArgument):
+    """The body is framed as no body may be. What came after it can't be read either."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """What to answer: `body`, or `stream` (each item sent at once; the head before the first), or `hijack`, which
@@ -106,7 +110,7 @@ class Request:
         return self.query.get(name, [default])[0]
 
     async def body(self, limit: int = MAX_JSON_BYTES) -> bytes:
-        """The whole body. Raises BodyTooLong beyond `limit` bytes, Disconnected when the client goes away."""
+        """The whole body. Raises BodyTooLong beyond `limit` bytes, MalformedBody, Disconnected when the client goes away."""
         pieces = bytearray()
         while (piece := await self._exchange.read_body()) is not None:
             pieces += piece
@@ -116,7 +120,7 @@ class Request:
 
     def stream(self) -> AsyncIterator[bytes]:
         """The body in pieces as they come, each at most RECEIVE_BYTES; ends with it, also when it has been read before.
-        Needs no closing. Raises Disconnected."""
+        Needs no closing. Raises MalformedBody, Disconnected."""
         return _Body(self._exchange)
 
 
@@ -138,6 +142,7 @@ class _Exchange:
         self.wire = stream
         self.side = side
         self.body_read = False
+        self.body_broken = False
 
     async def read_head(self) -> RequestHead | None:
         """The next request; None when the client has closed the connection between requests. Raises HttpError."""
@@ -164,7 +169,8 @@ class _Exchange:
                     return None
                 await self._receive()
             except HttpError as e:
-                raise Disconnected(str(e)) from e
+                self.body_read = self.body_broken = True
+                raise MalformedBody(str(e)) from e
 
     async def respond(self, request: Request, response: Response) -> bool:
         """Send the answer; whether the connection can be kept. Raises Disconnected."""
@@ -238,8 +244,11 @@ class _Exchange:
 
     async def _drain(self) -> bool:
         left = DRAINED_BYTES
-        while left > 0:
-            piece = await self.read_body()
+        while left > 0 and not self.body_broken:
+            try:
+                piece = await self.read_body()
+            except MalformedBody:
+                return False
             if piece is None:
                 return self.side.next_exchange()
             left -= len(piece)
@@ -337,7 +346,7 @@ async def serve_connection(stream: Wire, application: Application) -> None:
                     return
                 request = Request(head, exchange)
                 if not _expects_body(request):
-                    await exchange.read_body()
+                    await exchange.read_body()  # its end, which is here already
                 response = await _answered(application, request)
                 try:
                     kept = await exchange.respond(request, response)
@@ -353,6 +362,8 @@ async def _answered(application: Application, request: Request) -> Response:
         return await application(request)
     except ClusterError as e:
         return json_response({"message": e.message}, e.status)
+    except Disconnected:
+        raise  # nobody is there to be answered
     except Exception as e:  # noqa: BLE001  the boundary: our own bug in one request must not end every other one
         log.exception("a request failed by a bug", extra={"fields": {"path": request.path}})
         return json_response({"message": f"internal error: {type(e).__name__}"}, 500)

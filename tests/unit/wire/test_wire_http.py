@@ -260,6 +260,16 @@ def test_what_is_not_http_gets_400_and_the_door(served: tuple[str, Events], data
     assert b"Connection: close" in said
 
 
+def test_a_body_framed_as_none_may_be_gets_400_and_one_that_ends_early_is_no_bug(served: tuple[str, Events], caplog: pytest.LogCaptureFixture) -> None:
+    chunked = b"HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for path in (b"/echo", b"/count", b"/unread"):
+        said = by_hand(served[0], b"POST " + path + b" " + chunked + b"no length\r\n")
+        assert said.startswith(b"HTTP/1.1 409" if path == b"/unread" else b"HTTP/1.1 400")
+        assert said.count(b"HTTP/1.1") == 1
+        by_hand(served[0], b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
+    assert "by a bug" not in caplog.text
+
+
 def test_the_socket_is_for_root_and_its_group(served: tuple[str, Events]) -> None:
     assert stat.S_IMODE(os.stat(served[0]).st_mode) == 0o660
 
