@@ -13,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from cluster.model.decimals import is_natural
 from cluster.model.errors import InvalidArgument
 
 SIOCGIFADDR: Final = 0x8915
@@ -69,7 +70,7 @@ def split_port(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         return text, 0
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not is_natural(port) or not 0 < int(port) < 65536:
         raise InvalidArgument(f"invalid port in address {text!r}")
     return host, int(port)
 

@@ -11,6 +11,7 @@ from agent import log_settings, security_options
 from agent.container_spec import signal_number
 from agent.machine import NodeResources
 from agent.records import Config, HostConfig
+from cluster.model.decimals import is_natural
 from cluster.model.errors import Internal, InvalidArgument
 from cluster.model.specs import HealthCheck
 
@@ -185,7 +186,7 @@ def numbers_of(text: str) -> frozenset[int]:
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) < int(first) or int(last or first) > 8192:
+        if not is_natural(first) or (dash and not is_natural(last)) or int(last or first) < int(first) or int(last or first) > 8192:
             raise ValueError(text)
         found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from cluster.model.decimals import is_integer, is_natural
 from cluster.model.errors import InvalidArgument
 from runtime.spec import User
 
@@ -36,11 +37,11 @@ def resolve(text: str, passwd: str, group: str, extra_groups: tuple[str, ...] = 
     """`user[:group]` -> numbers, and the home folder. Raises InvalidArgument `unable to find user X: no matching entries in passwd file`."""
     user_text, _, group_text = text.partition(":")
     for number in (user_text, group_text, *extra_groups):
-        if number.removeprefix("-").isdigit() and not _is_id(number):
+        if is_integer(number) and not _is_id(number):
             raise InvalidArgument(f"uids and gids must be in range 0-{MAX_ID}")
     entries = [line.split(":") for line in passwd.splitlines() if line.count(":") >= 6]
     entry = next((e for e in entries if user_text in {e[0], e[2]}), None) if user_text else next((e for e in entries if e[2] == "0"), None)
-    if entry is not None and entry[2].isdigit() and entry[3].isdigit():
+    if entry is not None and is_natural(entry[2]) and is_natural(entry[3]):
         name, uid, gid, home = entry[0], int(entry[2]), int(entry[3]), entry[5]
     elif not user_text or _is_id(user_text):
         name, uid, gid, home = "", int(user_text or "0"), 0, "/"
@@ -51,7 +52,7 @@ def resolve(text: str, passwd: str, group: str, extra_groups: tuple[str, ...] = 
         gid = _group(group_text, lines)
         groups: tuple[int, ...] = ()
     else:
-        groups = tuple(int(g[2]) for g in lines if g[2].isdigit() and name and name in g[3].split(","))
+        groups = tuple(int(g[2]) for g in lines if is_natural(g[2]) and name and name in g[3].split(","))
     try:
         groups += tuple(_group(g, lines) for g in extra_groups)
     except InvalidArgument as error:
@@ -60,12 +61,12 @@ def resolve(text: str, passwd: str, group: str, extra_groups: tuple[str, ...] = 
 
 
 def _is_id(text: str) -> bool:
-    return text.isdigit() and int(text) <= MAX_ID
+    return is_natural(text) and int(text) <= MAX_ID
 
 
 def _group(text: str, lines: list[list[str]]) -> int:
     for line in lines:
-        if line[2].isdigit() and text in {line[0], line[2]}:
+        if is_natural(line[2]) and text in {line[0], line[2]}:
             return int(line[2])
     if _is_id(text):
         return int(text)

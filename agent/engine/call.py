@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from agent.engine.fields import Fields
+from cluster.model.decimals import is_integer
 from cluster.model.errors import InvalidArgument
 from cluster.wire.http import Request
 
@@ -56,8 +57,7 @@ class Call:
         text = self.text(name)
         if not text:
             return default
-        digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+        if not is_integer(text):
             raise InvalidArgument(f'strconv.Atoi: parsing "{text}": invalid syntax')
         return int(text)
 

@@ -19,6 +19,7 @@ from agent.engine.convert_create import container_request_of
 from agent.engine.until import until_ns
 from agent.events import pruned
 from agent.records import Record
+from cluster.model.decimals import is_integer
 from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound
 from cluster.wire.http import Response
 from netfabric.errors import FabricError
@@ -52,7 +53,7 @@ async def list_(call: Call) -> Response:
         if status not in STATUSES:
             raise call.bad_filter("status", status)
     for code in filters.get("exited", ()):
-        if not code.removeprefix("-").isdigit():
+        if not is_integer(code):
             raise InvalidArgument(f'strconv.Atoi: parsing "{code}": invalid syntax')
     for word in filters.get("is-task", ()):
         if word.lower() not in ("true", "false", "1", "0"):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from cluster.model.decimals import is_integer, is_natural
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Meta
 from cluster.model.specs import Pairs
@@ -40,7 +41,7 @@ def time_parameter_ns(text: str) -> int:
     if not text:
         return 0
     whole, _, fraction = text.partition(".")
-    if whole.removeprefix("-").isdigit() and (not fraction or fraction.isdigit()):
+    if is_integer(whole) and (not fraction or is_natural(fraction)):
         sign = -1 if whole.startswith("-") else 1
         return int(whole) * SECOND_NS + sign * int((fraction + "000000000")[:9])
     try:

@@ -14,6 +14,7 @@ from agent.engine.convert_host import exposed_json, host_config_json, port_map_j
 from agent.engine.convert_mounts import mount_points_json
 from agent.engine.convert_task_specs import health_json
 from agent.records import Attachment, Config, ExecRecord, Health, PortBinding, Record, State
+from cluster.model.decimals import is_natural
 
 _HEALTH: Final = {"starting": "health: starting"}
 _MINUTE: Final = 60
@@ -78,7 +79,7 @@ def summary_json(record: Record, now_ns: int, volumes_root: str, linked_as: Iter
         "Labels": mapping(record.config.labels),
         "State": record.state.status,
         "Status": status_text(record.state, now_ns),
-        "HostConfig": {"NetworkMode": record.host.network_mode},
+        "HostConfig": {"NetworkMode": record.host.network_mode} | filled({"Annotations": mapping(record.host.annotations)}),
         "NetworkSettings": {"Networks": _networks_json(record)},
         "Mounts": [m for m in mount_points_json(record.mount_points, volumes_root) if m["Type"] != "tmpfs"],
     }
@@ -91,7 +92,7 @@ def _summary_ports(record: Record) -> list[Json]:
     numbers = {(binding.container_port, binding.protocol) for binding in record.ports}
     for exposed in record.config.exposed_ports:
         port, _, protocol = exposed.partition("/")
-        if port.isdigit() and (int(port), protocol or "tcp") not in numbers:
+        if is_natural(port) and (int(port), protocol or "tcp") not in numbers:
             bound.append({"PrivatePort": int(port), "Type": protocol or "tcp"})
     return bound
 

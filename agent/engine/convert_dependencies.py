@@ -6,7 +6,6 @@ Source: the Engine API's SecretSpec, ConfigSpec and ContainerSpec, version 1.51.
 from __future__ import annotations
 
 import base64
-import binascii
 
 from agent.engine.convert import Json, filled, mapping, meta_json
 from agent.engine.fields import Fields
@@ -19,12 +18,13 @@ ALL_MODES = 0o7777
 
 def spec_of(fields: Fields) -> DependencySpec:
     """Raises InvalidArgument, NotFound for a driver: they are plugins."""
+    fields.section("Driver").pairs("Options")
     if driver := fields.section("Driver").text("Name"):
         raise NotFound(f'plugin "{driver}" not found')
     templating = fields.section("Templating")
     try:
         data = base64.b64decode(fields.text("Data"), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InvalidArgument(f"invalid JSON: Data must be base64: {error}") from error
     return DependencySpec(fields.text("Name"), fields.pairs("Labels"), data, templating.text("Name"), templating.pairs("Options"))
 

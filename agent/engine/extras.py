@@ -16,6 +16,7 @@ from agent.engine.convert_services import service_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_tasks import task_json
 from cluster.model.changes import KIND_TYPES, Kind, Object, Op
+from cluster.model.decimals import is_natural
 from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound, NotLeader
 from cluster.model.objects import Cluster, Config, Network, Node, Secret, Service
 from cluster.wire.calls import Capture, TraceAnswer, Watched, WatchKinds, Why, WhyAnswer, WhyTask
@@ -107,7 +108,7 @@ def object_json(value: Object) -> Json:
 
 async def network_path(call: Call) -> Response:
     port = call.names["port"]
-    if not (port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT):
+    if not (is_natural(port) and 0 < int(port) <= MAX_PORT):
         raise InvalidArgument(f"invalid port {port}")
     hops = await call.node.fabric_path(int(port))
     if not hops:

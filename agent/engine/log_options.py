@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agent.engine.call import Call
 from agent.engine.convert import time_parameter_ns
+from cluster.model.decimals import is_natural
 from cluster.model.errors import InvalidArgument
 
 
@@ -31,7 +32,7 @@ def log_options_of(call: Call) -> LogOptions:
     tail = call.text("tail")
     return LogOptions(
         follow=call.flag("follow"),
-        tail=int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 18 else -1,
+        tail=int(tail) if is_natural(tail) else -1,
         since_ns=max(0, time_parameter_ns(call.text("since"))),
         until_ns=max(0, time_parameter_ns(call.text("until"))),
         stdout=stdout,

@@ -8,6 +8,7 @@ from typing import Final
 
 from agent.engine.answers import json_answer
 from agent.engine.call import Call
+from cluster.model.decimals import is_integer
 from cluster.model.errors import InvalidArgument
 from cluster.wire.http import Response
 from runtime.images import auth
@@ -52,7 +53,6 @@ def _limit(call: Call) -> int:
 
 
 def _stars(call: Call, text: str) -> int:
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 20):
+    if not is_integer(text):
         raise InvalidArgument(f'{call.bad_filter("stars", text).message}: strconv.Atoi: parsing "{text}": invalid syntax')
     return int(text)

@@ -16,6 +16,7 @@ from agent.engine.convert import mapping
 from agent.engine.convert_services import Counts, service_json, service_spec_of
 from agent.engine.swarm_logs import logs_answer
 from cluster.model.changes import Kind
+from cluster.model.decimals import is_natural
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Service, Task
 from cluster.model.specs import ServiceModeKind, ServiceSpec
@@ -121,6 +122,6 @@ async def logs(call: Call) -> Response:
 def version_of(call: Call, kind: str) -> int:
     """The `version` that every update of a cluster object must name."""
     text = call.text("version")
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
+    if not is_natural(text):
         raise InvalidArgument(f"invalid {kind} version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax")
     return int(text)

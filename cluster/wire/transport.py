@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from cluster.model.decimals import is_natural
 from cluster.model.errors import InvalidArgument, PermissionDenied, Unavailable
 from cluster.wire import client_hello
 from cluster.wire.tls_stream import TlsStream
@@ -108,7 +109,7 @@ async def _shaken(connected: trio.SocketStream, who: str, over: Callable[[trio.S
 def split_address(address: str) -> tuple[str, int]:
     """The host and port in `host:port` or `[v6]:port`. Raises InvalidArgument."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not host or not is_natural(port) or not 0 < int(port) < 65536:
         raise InvalidArgument(f"invalid address {address!r}: host:port is needed")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

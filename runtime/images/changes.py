@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from cluster.model.decimals import is_integer, is_natural
 from runtime.errors import BadImage
 
 MAX_PORT = 65_535
@@ -73,7 +74,7 @@ def _ports(text: str) -> list[str]:
     numbers, _, protocol = text.partition("/")
     first, _, last = numbers.partition("-")
     last = last or first
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last) <= MAX_PORT):
+    if not (is_natural(first) and is_natural(last) and int(first) <= int(last) <= MAX_PORT):
         raise BadImage(f"Invalid containerPort: {numbers}")
     if protocol.lower() not in ("", "tcp", "udp", "sctp"):
         raise BadImage(f"Invalid proto: {protocol}")
@@ -88,7 +89,7 @@ def _healthcheck(text: str) -> dict[str, Any]:
         name, _, value = option[2:].partition("=")
         text = text.strip()
         if name == "retries":
-            if not value.removeprefix("-").isdigit():
+            if not is_integer(value):
                 raise BadImage(f'strconv.ParseInt: parsing "{value}": invalid syntax')
             if int(value) < 1:
                 raise BadImage(f"--retries must be at least 1 (not {value})")

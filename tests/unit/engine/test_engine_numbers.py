@@ -1,0 +1,48 @@
+"""Texts of requests that look like numbers and are none: refused in Docker's words, found by fuzzing."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent import users
+from agent.engine.convert import time_parameter_ns
+from agent.engine.convert_dependencies import spec_of
+from agent.engine.convert_host import parse_port
+from agent.engine.fields import Fields
+from agent.engine.until import until_ns
+from cluster.model.decimals import is_integer, is_natural
+from cluster.model.errors import InvalidArgument
+
+DIGITS = "9" * 5000
+"""More than `int` reads."""
+
+
+def test_a_number_is_ascii_and_of_few_digits() -> None:
+    assert [is_natural(text) for text in ("0", "12", "9" * 19, "-1", "", "²", "٣", "9" * 20, DIGITS)] == [True, True, True, *[False] * 6]
+    assert [is_integer(text) for text in ("-1", "1", "--1", "-", "-²")] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("text", ["²", DIGITS, "²/tcp"])
+def test_a_port_that_is_none(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="invalid port specification"):
+        parse_port(text)
+
+
+@pytest.mark.parametrize("text", ["²", DIGITS, f"1.{DIGITS}", "nonsense"])
+def test_a_time_that_is_none(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="failed to parse value as time or duration"):
+        time_parameter_ns(text)
+    with pytest.raises(InvalidArgument, match="failed to parse value as time or duration"):
+        until_ns({"until": (f"{DIGITS}h",)}, 0)
+
+
+def test_data_that_is_no_base64() -> None:
+    for text in ("\x80", "a", "%"):
+        with pytest.raises(InvalidArgument, match="Data must be base64"):
+            spec_of(Fields({"Name": "a", "Data": text}))
+
+
+def test_a_user_that_is_no_number() -> None:
+    for text in ("²", f"0:{DIGITS}"):
+        with pytest.raises(InvalidArgument, match=r"unable to find (user|group)"):
+            users.resolve(text, "", "")
