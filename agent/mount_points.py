@@ -119,7 +119,7 @@ def tmpfs_options(mount: Mount) -> tuple[tuple[str, str], ...]:
     options = dict(mount.options)
     if SHORT not in options:
         named = (("size", options.get("tmpfs-size", "")), ("mode", options.get("tmpfs-mode", "")))
-        return tuple((key, value) for key, value in named if value)
+        return tuple((key, value) for key, value in named if value) + ((("exec", ""),) if options.get("tmpfs-exec") == "exec" else ())
     return short_tmpfs_options(options[SHORT])
 
 

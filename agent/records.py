@@ -109,6 +109,7 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     volume_driver: str = ""  # as the user named it; there is only local
     volumes_from: tuple[str, ...] = ()  # container[:ro|rw]
     links: tuple[tuple[str, str], ...] = ()  # (container's id, alias), on the default bridge: agent/links.py
+    annotations: Pairs = ()  # for runtimes that know them, which ours does not: shown as they were given
 
 
 class NetworkWish(Kept, frozen=True, kw_only=True):

@@ -148,6 +148,8 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
         host["StorageOpt"] = pairs(flags["storage_opt"])
     if flags["sysctl"]:
         host["Sysctls"] = pairs(flags["sysctl"])
+    if flags["annotation"]:
+        host["Annotations"] = pairs(flags["annotation"])
     if flags["tmpfs"]:
         host["Tmpfs"] = {target: words for target, _, words in (text.partition(":") for text in flags["tmpfs"])}
     kept = [o for o in options if o != "systempaths=unconfined"]

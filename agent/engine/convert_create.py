@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from agent.engine import unread_fields
 from agent.engine.convert_host import bindings_of, host_config_of, parse_port
 from agent.engine.convert_task_specs import health_of
 from agent.engine.fields import Fields
@@ -27,6 +28,8 @@ class ContainerRequest:
 def container_request_of(fields: Fields) -> ContainerRequest:
     """Raises InvalidArgument. What the image gives is merged in by agent.containers."""
     host = fields.section("HostConfig")
+    unread_fields.checked(fields, unread_fields.CONTAINER)
+    unread_fields.checked(host, unread_fields.HOST)
     return ContainerRequest(config_of(fields), host_config_of(host), _networks_of(fields, host))
 
 
@@ -74,6 +77,7 @@ def _networks_of(fields: Fields, host: Fields) -> tuple[NetworkWish, ...]:
 def wish_of(network: str, endpoint: Fields) -> NetworkWish:
     """An EndpointSettings, as `docker run` and `docker network connect` send it. Raises InvalidArgument for a MAC address that is none."""
     ipam = endpoint.section("IPAMConfig")
+    unread_fields.checked(endpoint, unread_fields.ENDPOINT)
     return NetworkWish(
         network="bridge" if network == "default" else network,
         aliases=endpoint.strings("Aliases"),
@@ -94,6 +98,7 @@ def _mac_of(text: str) -> str:
 
 
 def exec_config_of(fields: Fields, container_id: str) -> ExecConfig:
+    unread_fields.checked(fields, unread_fields.EXEC)
     return ExecConfig(
         container_id=container_id,
         cmd=fields.strings_or_text("Cmd"),

@@ -14,6 +14,7 @@ from agent.engine.fields import Fields
 from agent.log_settings import UNAWARE_DRIVER, driver_for
 from agent.mount_points import clean
 from agent.records import DEFAULT_SHM_BYTES, HostConfig, PortBinding
+from cluster.model.decimals import is_natural
 from cluster.model.errors import InvalidArgument, NotFound
 from cluster.model.specs import Mount
 
@@ -65,6 +66,7 @@ def host_config_of(fields: Fields) -> HostConfig:
         cgroup_mode=fields.text("CgroupnsMode") or "private",
         userns_mode=fields.text("UsernsMode"),
         system_paths_open=fields.has("MaskedPaths") and not fields.strings("MaskedPaths"),
+        annotations=fields.pairs("Annotations"),
         **resources_of(fields),
     )
 
@@ -90,7 +92,7 @@ def bindings_of(fields: Fields) -> tuple[PortBinding, ...]:
         for host in hosts:
             text = host.text("HostPort") or "0"
             first, _, last = text.partition("-")
-            if not all(word.isdigit() and int(word) <= MAX_PORT for word in (first, last or first)) or int(last or first) < int(first):
+            if not all(is_natural(word) and int(word) <= MAX_PORT for word in (first, last or first)) or int(last or first) < int(first):
                 raise InvalidArgument(f"invalid hostPort: {text}")
             binding = PortBinding(
                 container_port=number, protocol=protocol, host_port=int(first), host_ip=host.text("HostIp"), host_port_last=int(last or "0")
@@ -102,7 +104,7 @@ def bindings_of(fields: Fields) -> tuple[PortBinding, ...]:
 def parse_port(text: str, *, bound: bool = True) -> tuple[int, str]:
     """`80/tcp` -> (80, "tcp"). Raises InvalidArgument; a port that is only exposed may name any protocol."""
     number, _, protocol = text.partition("/")
-    if not number.isascii() or not number.isdigit() or not int(number) <= MAX_PORT:
+    if not is_natural(number) or not int(number) <= MAX_PORT:
         raise InvalidArgument(f'invalid port specification: "{text}"')
     if bound and (protocol or "tcp") not in PROTOCOLS:
         raise InvalidArgument(f"invalid proto: {protocol}")
@@ -196,5 +198,13 @@ def host_config_json(host: HostConfig) -> Json:
             "ReadonlyPaths": _paths(host, _READ_ONLY),
         }
         | resources_json(host)
-        | filled({"Mounts": long_form(host.mounts), "Tmpfs": tmpfs_json(host.mounts), "Sysctls": mapping(host.sysctls), "Init": host.init})
+        | filled(
+            {
+                "Mounts": long_form(host.mounts),
+                "Tmpfs": tmpfs_json(host.mounts),
+                "Sysctls": mapping(host.sysctls),
+                "Init": host.init,
+                "Annotations": mapping(host.annotations),
+            }
+        )
     )

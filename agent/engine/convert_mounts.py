@@ -1,7 +1,8 @@
 """Mounts between the API's JSON and our values: the long form (Mounts) both ways, the short forms (Binds, Tmpfs) inwards. Pure.
 
 A Mount's `options` carry what the API spreads over BindOptions, VolumeOptions and TmpfsOptions: `propagation`, `nonrecursive`, `create-mountpoint`,
-`volume-nocopy`, `volume-driver`, `volume-subpath`, `volume-label:NAME`, `volume-opt:NAME`, `tmpfs-size` (bytes), `tmpfs-mode` (octal), `consistency`.
+`volume-nocopy`, `volume-driver`, `volume-subpath`, `volume-label:NAME`, `volume-opt:NAME`, `tmpfs-size` (bytes), `tmpfs-mode` (octal), `tmpfs-exec` (exec or
+noexec), `consistency`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from agent import propagation
+from agent.engine import unread_fields
 from agent.engine.convert import Json, filled
 from agent.engine.fields import Fields
 from agent.mount_points import ANONYMOUS, SHORT, short_tmpfs_options
@@ -17,6 +19,7 @@ from cluster.model.errors import InvalidArgument
 from cluster.model.specs import Mount, Pairs
 
 KINDS: Final = ("bind", "volume", "tmpfs")
+TMPFS_FLAGS: Final = ("exec", "noexec")
 PROPAGATIONS: Final = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 MODES: Final = (("ro", "rw"), ("z", "Z"), ("nocopy",), PROPAGATIONS)
 """What may stand behind a second colon, at most one of each kind."""
@@ -33,6 +36,8 @@ def mount_of(fields: Fields) -> Mount:
     options: list[tuple[str, str]] = []
     bind, volume, tmpfs = fields.section("BindOptions"), fields.section("VolumeOptions"), fields.section("TmpfsOptions")
     driver = volume.section("DriverConfig")
+    unread_fields.checked(bind, unread_fields.BIND)
+    unread_fields.checked(fields.section("ImageOptions"), unread_fields.IMAGE_MOUNT)
     options += [("propagation", bind.text("Propagation")), ("nonrecursive", _true(bind.flag("NonRecursive")))]
     options += [("create-mountpoint", _true(bind.flag("CreateMountpoint")))]
     options += [("volume-nocopy", _true(volume.flag("NoCopy"))), ("volume-subpath", volume.text("Subpath"))]
@@ -41,7 +46,7 @@ def mount_of(fields: Fields) -> Mount:
     options += [(_OPTION + name, value or " ") for name, value in driver.pairs("Options")]
     size, mode = tmpfs.natural("SizeBytes"), tmpfs.natural("Mode")
     options += [("tmpfs-size", str(size) if size else ""), ("tmpfs-mode", f"{mode:o}" if mode else "")]
-    options += [("consistency", fields.text("Consistency"))]
+    options += [("tmpfs-exec", _tmpfs_flag(tmpfs.text_lists("Options"))), ("consistency", fields.text("Consistency"))]
     kept = tuple((name, value.strip() if ":" in name else value) for name, value in options if value)
     for name, theirs in _OPTIONS_OF:
         if kind != theirs and fields.has(name):
@@ -68,6 +73,16 @@ def _checked(mount: Mount) -> Mount:
     return mount
 
 
+def _tmpfs_flag(given: tuple[tuple[str, ...], ...]) -> str:
+    """Docker takes two options of a tmpfs, of which the last one counts. Raises InvalidArgument."""
+    for option in given:
+        if not 1 <= len(option) <= 2:
+            raise InvalidArgument("invalid option array length")
+        if option[0] not in TMPFS_FLAGS:
+            raise InvalidArgument(f"invalid option: {option[0]}")
+    return given[-1][0] if given else ""
+
+
 def _true(flag: bool) -> str:
     return "true" if flag else ""
 
@@ -86,7 +101,8 @@ def mount_json(mount: Mount) -> Json:
         "Subpath": options.get("volume-subpath"),
         "DriverConfig": filled(driver),
     }
-    tmpfs = {"SizeBytes": int(options.get("tmpfs-size", "0")), "Mode": int(options.get("tmpfs-mode", "0"), 8)}
+    tmpfs: Json = {"SizeBytes": int(options.get("tmpfs-size", "0")), "Mode": int(options.get("tmpfs-mode", "0"), 8)}
+    tmpfs |= {"Options": [[options["tmpfs-exec"]]]} if "tmpfs-exec" in options else {}
     return filled(
         {
             "Type": mount.kind,

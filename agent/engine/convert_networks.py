@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from agent.engine import unread_fields
 from agent.engine.convert import Json, filled, mapping, meta_json, time_text
 from agent.engine.fields import Fields
 from agent.records import Attachment, LocalNetwork, Record
@@ -41,6 +42,7 @@ class NetworkRequest:
 def network_request_of(fields: Fields) -> NetworkRequest:
     ipam = fields.section("IPAM")
     driver = fields.text("Driver")
+    unread_fields.checked(fields, unread_fields.NETWORK)
     spec = NetworkSpec(
         name=fields.text("Name"),
         labels=fields.pairs("Labels"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from agent.engine import unread_fields
 from agent.engine.convert import Json
 from agent.engine.convert_task_specs import ulimits_json
 from agent.engine.fields import Fields
@@ -30,6 +31,7 @@ def resources_of(fields: Fields) -> dict[str, Any]:
     for name, sentence in _REFUSED:
         if fields.truthy(name):
             raise InvalidArgument(sentence)
+    unread_fields.checked(fields, unread_fields.RESOURCES)
     memory, swap = fields.integer("Memory"), fields.integer("MemorySwap")
     swappiness = fields.optional_integer("MemorySwappiness")
     return {

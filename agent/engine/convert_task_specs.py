@@ -91,6 +91,7 @@ def _privileges_of(fields: Fields | None) -> Privileges | None:
     if fields.truthy("CredentialSpec"):
         raise InvalidArgument("credential specs are for Windows containers: they can't be kept here")
     selinux = fields.section("SELinuxContext")
+    selinux.flag("Disable")  # is what there is
     if any(selinux.truthy(name) for name in ("User", "Role", "Type", "Level")):
         raise InvalidArgument("SELinux labels are not served: only a disabled SELinuxContext")
     seccomp, apparmor = fields.section("Seccomp"), fields.section("AppArmor")
@@ -115,13 +116,8 @@ def _privileges_json(privileges: Privileges | None) -> Json | None:
     if privileges is None:
         return None
     profile = base64.b64encode(privileges.seccomp_profile.encode()).decode()
-    return {
-        "CredentialSpec": None,
-        "SELinuxContext": None,
-        "Seccomp": filled({"Mode": privileges.seccomp, "Profile": profile}) or None,
-        "AppArmor": filled({"Mode": privileges.apparmor}) or None,
-        "NoNewPrivileges": privileges.no_new_privileges,
-    }
+    rules = filled({"Seccomp": filled({"Mode": privileges.seccomp, "Profile": profile}), "AppArmor": filled({"Mode": privileges.apparmor})})
+    return {"CredentialSpec": None, "SELinuxContext": None, **rules, "NoNewPrivileges": privileges.no_new_privileges}
 
 
 def health_of(fields: Fields | None) -> HealthCheck | None:

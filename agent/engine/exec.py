@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent.engine import unread_fields
 from agent.engine.answers import json_answer
 from agent.engine.call import Call
 from agent.engine.convert_containers import exec_json
@@ -38,10 +39,11 @@ async def inspect(call: Call) -> Response:
 
 
 async def resize(call: Call) -> Response:
+    height, width = call.integer("h", 0), call.integer("w", 0)
     record = call.node.containers.exec_find(call.names["id"])
     if not record.running:
         raise Conflict(f"exec {record.id} is not running")
-    await call.node.containers.exec_resize(record.id, call.integer("h", 0), call.integer("w", 0))
+    await call.node.containers.exec_resize(record.id, height, width)
     return Response(200)
 
 
@@ -68,6 +70,7 @@ async def start(call: Call) -> Response:
     config, detach = record.config, fields.flag("Detach")
     keys = keys_of(config.detach_keys) if config.tty else b""
     size = fields.integers("ConsoleSize")
+    unread_fields.checked(fields, unread_fields.EXEC_START)
     try:
         started = await containers.exec_start(record.id)
     except (StartFailed, InvalidArgument) as error:

@@ -92,6 +92,13 @@ class Fields:
             raise _wrong(self._path(name), "a list of strings")
         return tuple(value)
 
+    def text_lists(self, name: str) -> tuple[tuple[str, ...], ...]:
+        """A list of lists of strings."""
+        value = self._values.get(name.lower(), ())
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, list) and all(isinstance(text, str) for text in item) for item in value):
+            raise _wrong(self._path(name), "a list of lists of strings")
+        return tuple(tuple(item) for item in value)
+
     def strings_or_text(self, name: str) -> tuple[str, ...]:
         """A list of strings, or one string (Cmd, Entrypoint and Test take both)."""
         value = self._values.get(name.lower())

@@ -54,8 +54,8 @@ async def inspect(call: Call) -> Response:
 
 
 async def update(call: Call) -> Response:
-    spec = node_spec_of(await call.fields())
-    version = version_of(call, "node")
+    fields = await call.fields()
+    version, spec = version_of(call, "node"), node_spec_of(fields)
     node = await lookup.member(call.node, call.names["id"])
     await call.node.swarm.call("control.node_update", NodeWrite(node.id, version, spec))
     return Response(200)

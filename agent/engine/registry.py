@@ -66,6 +66,7 @@ async def auth(call: Call) -> Response:
     """`docker login`: ask the registry whether it knows the user."""
     fields = await call.fields()
     who = Credentials(*(fields.text(name) for name in ("username", "password", "identitytoken", "registrytoken", "serveraddress")))
+    fields.text("email")  # what Docker's daemon reads, too
     server = who.server.partition("://")[2] or who.server
     host = server.partition("/")[0]
     try:

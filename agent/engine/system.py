@@ -24,9 +24,11 @@ from agent.events import pruned
 from agent.log_settings import DEFAULT_DRIVER
 from cluster.model.changes import Kind
 from cluster.model.errors import ClusterError, NotFound
+from cluster.model.reference import DEFAULT_DOMAIN
 from cluster.version import API_VERSION, MIN_API_VERSION
 from cluster.wire.calls import Query
 from cluster.wire.http import Response
+from runtime.images.endpoints import LOOPBACK, Registries
 from runtime.images.store import architecture
 from runtime.storage.volumes import Volume
 
@@ -155,7 +157,7 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "LoggingDriver": DEFAULT_DRIVER,
             "NEventsListener": 0,
             "IndexServerAddress": _INDEX,
-            "RegistryConfig": {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []},
+            "RegistryConfig": registries_json(node.pulls.registries),
             "GenericResources": generic_json(node.description.resources.generic) or None,
             "DockerRootDir": str(node.root),
             "HttpProxy": "",
@@ -179,6 +181,15 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
         }
         | facts
     )
+
+
+def registries_json(registries: Registries) -> Json:
+    """Docker Hub and those that are insecure, by the settings of the node. Pure."""
+    addresses = [name for name in registries.insecure if "/" in name]
+    names = [name for name in registries.insecure if "/" not in name]
+    hub = {"Name": DEFAULT_DOMAIN, "Mirrors": [f"{url}/" for url in registries.mirrors], "Secure": True, "Official": True}
+    known = {DEFAULT_DOMAIN: hub} | {name: {"Name": name, "Mirrors": [], "Secure": False, "Official": False} for name in names}
+    return {"InsecureRegistryCIDRs": [*map(str, LOOPBACK), *addresses], "IndexConfigs": known, "Mirrors": hub["Mirrors"]}
 
 
 async def swarm_info(node: Node) -> Json:

@@ -9,7 +9,7 @@ import msgspec
 
 from agent import machine
 from agent.container_checks import RESTARTS, check_limits
-from agent.engine import limit_warnings
+from agent.engine import limit_warnings, unread_fields
 from agent.engine.answers import json_answer
 from agent.engine.call import Call
 from agent.engine.convert_resources import resources_of
@@ -29,6 +29,7 @@ async def update(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
     fields = await call.fields()
     asked = HostConfig(**resources_of(fields))
+    unread_fields.checked(fields, unread_fields.FIXED)
     asked, warnings = limit_warnings.kept(asked, fields, block_weights=asked.blkio_weight > 0 and machine.has_block_weights())
     restart = _restart_of(fields)
     check_limits(asked, machine.resources(), updating=True)

@@ -9,6 +9,7 @@ from agent.engine.answers import NO_CONTENT, json_answer
 from agent.engine.call import Call, Filters, matches_labels
 from agent.engine.convert import mapping
 from agent.engine.convert_volumes import volume_json
+from agent.engine.services import version_of
 from agent.events import pruned
 from agent.volumes import DRIVER
 from cluster.model.errors import InvalidArgument, NotFound, Unavailable
@@ -44,6 +45,8 @@ async def inspect(call: Call) -> Response:
 
 async def create(call: Call) -> Response:
     fields = await call.fields()
+    if fields.has("ClusterVolumeSpec"):
+        raise InvalidArgument("volumes of the cluster are not served: they need CSI drivers")
     volumes, name = call.node.volumes, fields.text("Name")
     volume = await volumes.create(
         name or os.urandom(32).hex(),
@@ -78,6 +81,7 @@ async def prune(call: Call) -> Response:
 
 async def update(call: Call) -> Response:
     """Only the cluster's own volumes (CSI) can be updated, of which there are none here: Docker's answers for every other one."""
+    version_of(call, "volume")
     if not call.node.swarm.is_manager:
         raise Unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
     raise NotFound(f"volume {call.names['name']} not found")

@@ -103,6 +103,13 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
     if i.get("Labels"):
         yield "Labels:"
         yield from (f" {label}" for label in i["Labels"])
+    registries = i.get("RegistryConfig") or {}
+    insecure = [name for name, known in (registries.get("IndexConfigs") or {}).items() if not known.get("Secure")]
+    yield "Insecure Registries:"
+    yield from (f" {one}" for one in (*insecure, *(registries.get("InsecureRegistryCIDRs") or ())))
+    if registries.get("Mirrors"):
+        yield "Registry Mirrors:"
+        yield from (f" {url}" for url in registries["Mirrors"])
     yield f"Live Restore Enabled: {str(bool(i.get('LiveRestoreEnabled'))).lower()}"
 
 

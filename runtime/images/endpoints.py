@@ -18,7 +18,7 @@ DOCKER_HUB = "registry-1.docker.io"
 INDEX_HOST = "index.docker.io"
 """Where Docker Hub is searched."""
 
-_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
 class BadSetting(RuntimeFault, ValueError):
@@ -104,7 +104,7 @@ def is_insecure(host: str, registries: Registries) -> bool:
     if bare == "localhost":
         return True
     address = _address(bare)
-    if address is not None and any(address in network for network in _LOOPBACK):
+    if address is not None and any(address in network for network in LOOPBACK):
         return True
     for known in registries.insecure:
         if known in (host, bare):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from pathlib import Path
 
-import pytest
-
 from agent.engine import reference
 from agent.engine.routes import ROUTES, compile_routes, find
+from tests import description
 
 TOP = Path(__file__).parents[3]
-DESCRIPTION = TOP.parent / "shared" / "data" / "engine-api-1.51.json"
-METHODS = ("get", "head", "post", "put", "delete")
 
 
 def test_the_page_is_the_table() -> None:
@@ -26,9 +22,9 @@ def test_those_that_refuse_are_named() -> None:
     assert refusing == reference.REFUSED
 
 
-@pytest.mark.skipif(not DESCRIPTION.exists(), reason="the Engine API's description is not beside this checkout")
+@description.NEEDED
 def test_every_route_of_the_description_is_served() -> None:
     table = compile_routes()
-    described = [(method.upper(), path) for path, methods in json.loads(DESCRIPTION.read_text())["paths"].items() for method in methods if method in METHODS]
+    described = description.operations()
     assert len(described) > 90
-    assert [(method, path) for method, path in described if find(table, method, re.sub(r"\{\w+\}", "x", path)) is None] == []
+    assert [str(one) for one in described if find(table, one.method, re.sub(r"\{\w+\}", "x", one.path)) is None] == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,47 +71,27 @@ from cluster.model.task_state import TaskState
 from cluster.wire.calls import Watched
 from cluster.wire.codec import encode
 from runtime.images.config import HistoryEntry, Image, ImageConfig
+from tests import description
 
-DESCRIPTION = Path(__file__).parents[3].parent / "shared" / "data" / "engine-api-1.51.json"
 NOW = 1_700_000_000_123_456_789
 META = Meta(12, NOW, NOW)
 NETWORK = NetworkId("n" * 25)
 ADDRESS = "10.0.1.8/24"
 
 
-@cache
-def definitions() -> dict[str, Any]:
-    if not DESCRIPTION.exists():
-        pytest.skip(f"the API's description is not there: {DESCRIPTION}")
-    found = json.loads(DESCRIPTION.read_text())["definitions"]
-    return {name: _json_schema(schema) for name, schema in found.items()}
-
-
-def _json_schema(schema: Any) -> Any:
-    """Swagger 2.0 to JSON schema: `x-nullable` becomes a choice with null; so do lists and maps, which Docker's daemon sends as null when they are
-    empty, whatever the description says."""
-    if isinstance(schema, list):
-        return [_json_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    out = {key: _json_schema(value) for key, value in schema.items() if key not in ("x-nullable", "format")}
-    nullable = schema.get("x-nullable") is True or schema.get("type") == "array" or "additionalProperties" in schema
-    return {"anyOf": [out, {"type": "null"}]} if nullable else out
-
-
 def validate(value: object, name: str) -> None:
     plain = json.loads(json.dumps(value))
-    jsonschema.validate(plain, {"$ref": f"#/definitions/{name}", "definitions": definitions()})
+    jsonschema.validate(plain, {"$ref": f"#/definitions/{name}", "definitions": description.strict()})
     _no_unknown_names(plain, name)
 
 
 def _no_unknown_names(value: dict[str, Any], name: str) -> None:
     """The names of the top level are the description's, but for those that daemons really send."""
-    schema = definitions()[name]
+    schema = description.strict()[name]
     parts = schema.get("allOf", [schema])
     known: set[str] = set()
     for part in parts:
-        target = definitions()[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+        target = description.strict()[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
         for choice in target.get("anyOf", [target]):
             known |= set(choice.get("properties", {}))
     extra = {"VirtualSize", "PreviousSpec", "status", "id", "from", "message"}
@@ -260,6 +239,7 @@ ANSWERS: dict[str, tuple[str, Callable[[], Any]]] = {
 }
 
 
+@description.NEEDED
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_an_answer_has_the_descriptions_names_and_types(answer: str) -> None:
     name, make = ANSWERS[answer]
