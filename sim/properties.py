@@ -15,6 +15,7 @@ import runpy
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,11 +40,19 @@ class View:
 
     def on(self, node_id: str) -> tuple[Task, ...]:
         """The tasks that are assigned to this node and have not finished."""
-        return tuple(task for task in self.tasks if task.node_id == node_id and task.status.state <= RUNNING)
+        return tuple(self._by_node.get(node_id, ()))
 
     def of(self, service: str) -> tuple[Task, ...]:
         """The tasks of the service with this name."""
         return tuple(task for task in self.tasks if task.service_name == service)
+
+    @cached_property
+    def _by_node(self) -> dict[str, list[Task]]:
+        found: dict[str, list[Task]] = {}
+        for task in self.tasks:
+            if task.status.state <= RUNNING:
+                found.setdefault(task.node_id, []).append(task)
+        return found
 
     def lines(self) -> tuple[str, ...]:
         """The state in words."""

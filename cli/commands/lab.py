@@ -141,7 +141,8 @@ def _explain(plan: Layout, seconds: float) -> None:
     record = records.read(plan.name)
     named = "" if plan.name == layout.DEFAULT_NAME else f" --name {plan.name}"
     outside = "leads to the real outside (NAT by this host)" if record.uplink else f"answers for {layout.OUTSIDE}, a stand-in for the outside"
-    print(f"\n{len(plan.machines)} machines on {plan.subnet} in {seconds:.1f} s. The way out is {plan.gateway}, which {outside}.", flush=True)
+    number = len(plan.machines)
+    print(f"\n{number} machine{'s' * (number > 1)} on {plan.subnet} in {seconds:.1f} s. The way out is {plan.gateway}, which {outside}.", flush=True)
     if record.registry:
         print(f"Its registry is {registry.address(plan)}.", flush=True)
     print(f"This host is {plan.host}. On a machine: festoon lab exec{named} {first} -- festoon info", flush=True)

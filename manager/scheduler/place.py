@@ -232,22 +232,18 @@ def _pour_spread(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
     """Place as many of the group's tasks as fit, evenly over the branches that its spread preferences make."""
     index, ask = draft.index, group.ask
     nodes = [index.nodes[id_] for id_ in index.classes.of(ask.static).nodes]
-    tree = Tree(ask.spread, nodes, {n.id: index.uses[n.id].by_service.get(ask.service_id, 0) for n in nodes})
-    suitable = {
-        n.id: ranking.rank(index, ask, n.id, draft.now_ns)[:4]
-        for n in nodes
-        if filters.fits(ask, n, index.uses[n.id])
-    }
+    suitable = {n.id: ranking.rank(index, ask, n.id, draft.now_ns)[:4] for n in nodes if filters.fits(ask, n, index.uses[n.id])}
+    tree = Tree(ask.spread, nodes, {n.id: index.uses[n.id].by_service.get(ask.service_id, 0) for n in nodes}, suitable)
     if draft.may_explain():
-        group.considered = _considered(draft, ask, sorted(suitable, key=lambda n: (suitable[n], n))[:EXPLAINED_NODES])
+        group.considered = _considered(draft, ask, heapq.nsmallest(EXPLAINED_NODES, suitable, key=lambda n: (suitable[n], n)))
     placed: list[tuple[Task, NodeId]] = []
-    while not _over(draft, group) and (node_id := tree.root.choose(suitable)) is not None:
-        _assign_next(draft, group, node_id, (*suitable[node_id], node_id), placed)
-        tree.add(node_id, 1)
-        if filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
-            suitable[node_id] = ranking.rank(index, ask, node_id, draft.now_ns)[:4]
-        else:
-            del suitable[node_id]
+    while not _over(draft, group) and (found := tree.root.choose()) is not None:
+        ranked, node_id = found
+        _assign_next(draft, group, node_id, (*ranked, node_id), placed)
+        if group.blocked:
+            break
+        fits = filters.fits(ask, index.nodes[node_id], index.uses[node_id])
+        tree.placed(node_id, ranking.rank(index, ask, node_id, draft.now_ns)[:4] if fits else None)
     return placed
 
 

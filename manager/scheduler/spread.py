@@ -6,28 +6,32 @@ taken first; a node that lacks the label belongs to the branch "". Source: Swarm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
 
 from cluster.model.ids import NodeId
 from cluster.model.objects import Node
 from manager.orchestrator.constraints import value_of
 
+Key = tuple[int, int, int, int]
+"""A suitable node's place among those of its branch, the lowest first: its rank without the node id (scheduler/ranking.py)."""
+
 
 class Branch:
-    """A part of the nodes: either further branches, or nodes."""
+    """A part of the nodes: either further branches, or a heap of suitable nodes."""
 
     def __init__(self) -> None:
         self.tasks = 0  # of the service, on all nodes of the branch
         self.branches: dict[str, Branch] = {}
-        self.nodes: list[NodeId] = []
+        self.nodes: list[tuple[Key, NodeId]] = []
 
-    def choose(self, suitable: Mapping[NodeId, tuple[int, ...]]) -> NodeId | None:
-        """The best suitable node of the least filled branch that has one. `suitable`: node -> key, lowest first."""
+    def choose(self) -> tuple[Key, NodeId] | None:
+        """The best suitable node of the least filled branch that has one."""
         for _, branch in sorted(self.branches.items(), key=lambda item: (item[1].tasks, item[0])):
-            found = branch.choose(suitable)
+            found = branch.choose()
             if found is not None:
                 return found
-        return min((n for n in self.nodes if n in suitable), key=lambda n: (suitable[n], n), default=None)
+        return self.nodes[0] if self.nodes else None
 
 
 def _path(descriptors: Iterable[str], node: Node) -> tuple[str, ...]:
@@ -37,23 +41,28 @@ def _path(descriptors: Iterable[str], node: Node) -> tuple[str, ...]:
 class Tree:
     """The nodes by the values of the spread descriptors, with the number of the service's tasks on each branch."""
 
-    def __init__(self, descriptors: tuple[str, ...], nodes: Iterable[Node], counts: Mapping[NodeId, int]) -> None:
+    def __init__(self, descriptors: tuple[str, ...], nodes: Iterable[Node], counts: Mapping[NodeId, int], suitable: Mapping[NodeId, Key]) -> None:
+        """`counts`: the service's tasks by node; `suitable`: the nodes that may get one more, with their place."""
         self.root = Branch()
         self._paths = {node.id: _path(descriptors, node) for node in nodes}
-        for node_id, path in self._paths.items():
-            self._branch(path).nodes.append(node_id)
-            self.add(node_id, counts.get(node_id, 0))
+        for node_id in self._paths:
+            for branch in self._way(node_id):
+                branch.tasks += counts.get(node_id, 0)
+            if node_id in suitable:
+                heapq.heappush(branch.nodes, (suitable[node_id], node_id))
 
-    def _branch(self, path: tuple[str, ...]) -> Branch:
+    def _way(self, node_id: NodeId) -> Iterator[Branch]:
         branch = self.root
-        for value in path:
-            branch = branch.branches.setdefault(value, Branch())
-        return branch
-
-    def add(self, node_id: NodeId, tasks: int) -> None:
-        """The service has this many more tasks on the node."""
-        branch = self.root
-        branch.tasks += tasks
+        yield branch
         for value in self._paths[node_id]:
-            branch = branch.branches[value]
-            branch.tasks += tasks
+            branch = branch.branches.setdefault(value, Branch())
+            yield branch
+
+    def placed(self, node_id: NodeId, after: Key | None) -> None:
+        """The service has one more task on the node that `choose` gave, which stands there from now on (None: it takes no more)."""
+        for branch in self._way(node_id):
+            branch.tasks += 1
+        if after is None:
+            heapq.heappop(branch.nodes)
+        else:
+            heapq.heapreplace(branch.nodes, (after, node_id))
