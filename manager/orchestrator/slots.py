@@ -67,12 +67,13 @@ class ServiceSlots:
     """One service's tasks by slot; which slots are kept, which of them are unlike the others; what the tasks that are wished to run are made from, and which
     slots run on a node."""
 
-    __slots__ = ("_free", "_ids", "_tallies", "_top", "kept", "makes", "nodes", "runs", "specs")
+    __slots__ = ("_free", "_ids", "_tallies", "_top", "kept", "makes", "nodes", "over", "runs", "specs")
 
     def __init__(self) -> None:
         self._ids: dict[SlotKey, TaskId | tuple[TaskId, ...]] = {}  # few for each slot: the history is bounded
         self.kept: dict[SlotKey, None] = {}
         self._tallies: dict[SlotKey, Tally] = {}  # of the slots that are kept, but for the usual ones
+        self.over = 0  # kept slots without a task that is wished to run
         self.nodes: dict[NodeId, dict[SlotKey, int]] = {}
         self.makes: dict[Make, int] = {}  # of those wished to run
         self.specs: dict[int, TaskSpec] = {}  # by spec version, of all that `makes` counts
@@ -110,10 +111,6 @@ class ServiceSlots:
     def doubled(self) -> list[SlotKey]:
         """The slots of which several tasks are wished to run."""
         return [key for key, (_, live, _) in self._tallies.items() if live > 1]
-
-    def has_over(self) -> bool:
-        """Whether any kept slot has no task that is wished to run."""
-        return any(not live for _, live, _ in self._tallies.values())
 
     def lowest_free(self) -> int:
         """The lowest slot number from 1 that is not kept."""
@@ -183,6 +180,7 @@ class ServiceSlots:
     def _weigh(self, key: SlotKey, kept: int, live: int, running: int) -> None:
         had = self.tally(key)
         has = (had[0] + kept, had[1] + live, had[2] + running)
+        self.over += (has[0] > 0 and not has[1]) - (had[0] > 0 and not had[1])
         if not has[0]:
             del self.kept[key]
             self._tallies.pop(key, None)

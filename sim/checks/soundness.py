@@ -151,7 +151,7 @@ def shape(index: Index) -> dict[str, object]:
             for id_, u in index.uses.items()
         },
         "slots": {
-            id_: ({k: set(s.ids(k)) for k in s.keys}, {k: s.tally(k) for k in s.kept}) for id_, s in index.slots.services.items()
+            id_: ({k: set(s.ids(k)) for k in s.keys}, {k: s.tally(k) for k in s.kept}, s.over) for id_, s in index.slots.services.items()
         },
         "addresses": index.addresses.used,
         "ports": {k: set(v) for k, v in index.ports.ports.items()},
