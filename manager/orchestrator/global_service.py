@@ -17,7 +17,7 @@ from manager.orchestrator import constraints, restart, update
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.reaper import reap
 from manager.orchestrator.slots import in_order
-from manager.orchestrator.tasks import hostname, is_live, new_task, stop, task_spec_of
+from manager.orchestrator.tasks import has_completed, hostname, is_live, new_task, stop, task_spec_of
 from manager.scheduler.filters import is_ready
 
 
@@ -49,22 +49,30 @@ def unsuitable(draft: Draft, service: Service, node: Node) -> str:
 
 def _at_node(draft: Draft, service: Service, node_id: NodeId) -> None:
     tasks = draft.tasks_in(service.id, node_id)
-    node = draft.index.nodes.get(node_id)
+    node = suitable(draft, service, node_id, tasks)
     if node is None:
-        for task in tasks:
-            stop(draft, task, TaskState.REMOVE, f"node {node_id} was removed")
         return
-    why = unsuitable(draft, service, node)
-    if why:
-        leave(draft, tasks, why)
-    elif any(is_live(task) for task in tasks):
+    if any(is_live(task) for task in tasks):
         restart.check(draft, service, node_id, tasks)
     elif is_ready(node) and ended_for_its_node(tasks):
         new_task(draft, service, node_id=node_id, cause=f"node {hostname(node)} is to run this global service")
 
 
-def leave(draft: Draft, tasks: list[Task], why: str) -> None:
-    """End what is wished to run on a node that is not suitable. `tasks`: all of the service there, the newest first."""
+def suitable(draft: Draft, service: Service, node_id: NodeId, tasks: list[Task]) -> Node | None:
+    """The node, if the service belongs there; else None, and its tasks there are ended. `tasks`: all of the service there, the newest first."""
+    node = draft.index.nodes.get(node_id)
+    if node is None:
+        for task in tasks:
+            stop(draft, task, TaskState.REMOVE, f"node {node_id} was removed")
+        return None
+    why = unsuitable(draft, service, node)
+    if why:
+        _leave(draft, [task for task in tasks if not has_completed(task)], why)
+    return None if why else node
+
+
+def _leave(draft: Draft, tasks: list[Task], why: str) -> None:
+    """End what is wished to run on a node that is not suitable."""
     for task in tasks:
         if is_live(task):  # one that has ended and was to be replaced is not for that reason alone
             by_itself = is_final(task.status.state) and not restart.is_wanted(draft, task, tasks)

@@ -107,15 +107,10 @@ def _cause(service: Service) -> str:
 
 def _at_node(draft: Draft, service: Service, node_id: NodeId) -> None:
     tasks = draft.tasks_in(service.id, node_id)
-    node = draft.index.nodes.get(node_id)
+    node = global_service.suitable(draft, service, node_id, tasks)
     if node is None:
-        for task in tasks:
-            stop(draft, task, TaskState.REMOVE, f"node {node_id} was removed")
         return
-    why = global_service.unsuitable(draft, service, node)
-    if why:
-        global_service.leave(draft, [task for task in tasks if not has_completed(task)], why)
-    elif any(is_live(task) for task in _of_this_run(service, tasks)):  # what earlier runs have completed is wished as it is
+    if any(is_live(task) for task in _of_this_run(service, tasks)):  # what earlier runs have completed is wished as it is
         restart.check(draft, service, node_id, tasks)
     elif is_ready(node) and _takes_part(service, node) and global_service.ended_for_its_node(_of_this_run(service, tasks)):
         waits = any(may_run(draft, task) for task in tasks)
