@@ -46,3 +46,9 @@ def test_packing_fills_a_node_and_rebalancing_spreads_what_runs(make_lab: Callab
     lab.ok(MANAGER, "festoon", "service", "rebalance", "lopsided")
     assert until(lambda: sorted(Counter(t["Node"] for t in lab.running("festoon", "lopsided")).values()) == [2, 2])
     assert until(lambda: "rebalance" not in lab.ok(MANAGER, "festoon", "service", "inspect", "lopsided"))
+    lab.ok(MANAGER, "festoon", "node", "update", "--availability", "drain", WORKER1)
+    lab.ok(MANAGER, *create, "--name", "even", "--rebalance", "auto", "busybox", "sleep", "100000")
+    assert until(lambda: len(lab.running("festoon", "even")) == 4)
+    lab.ok(MANAGER, "festoon", "node", "update", "--availability", "active", WORKER1)
+    assert until(lambda: sorted(Counter(t["Node"] for t in lab.running("festoon", "even")).values()) == [2, 2]), "by itself, when a node comes"
+    assert Counter(t["Node"] for t in lab.running("festoon", "lopsided"))[WORKER1] == 0, "what did not ask for it stays"
