@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from cluster.identity.contexts import Contexts
 from cluster.identity.sealed_key import KeySealed
 from cluster.model.assignments import SessionState
 from cluster.model.changes import Kind
-from cluster.model.errors import NO_LEADER, ClusterError, InvalidArgument, Unavailable
+from cluster.model.errors import NO_LEADER, ClusterError, InvalidArgument, NoManager, Unavailable
 from cluster.model.objects import Node, NodeDescription
 from cluster.model.specs import ClusterSpec, Pairs
 from cluster.wire import versions
@@ -60,6 +60,17 @@ NOT_A_MANAGER: Final = (
 REMOVED: Final = 'This node was removed from the swarm. Use "docker swarm leave" to leave it and "docker swarm join" to join it anew.'
 LOCKED_LEAVE: Final = "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message."
 NOT_IN_SWARM: Final = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
+
+
+@contextmanager
+def _demoted() -> Iterator[None]:
+    """What the managers say to a node that has not heard yet that it is none of them any more, in Docker's words."""
+    try:
+        yield
+    except NoManager as demoted:
+        raise Unavailable(NOT_A_MANAGER) from demoted
+
+
 @dataclass(frozen=True, slots=True)
 class InitOptions:
     listen_address: str = "0.0.0.0:2377"  # noqa: S104  Docker's default
@@ -276,7 +287,8 @@ class Membership:
 
     async def call(self, name: str, request: object = Nothing()) -> Any:  # noqa: B008  an immutable value
         """A control call. Raises Unavailable in Docker's words on a node that is no manager, or when no manager answers."""
-        return await self._manager_session().call(name, request)
+        with _demoted():
+            return await self._manager_session().call(name, request)
 
     async def call_own_manager(self, name: str, request: object = Nothing()) -> Any:  # noqa: B008  an immutable value
         """A call that this node's own manager answers for itself. Raises Unavailable as `call`, or when it does not answer."""
@@ -319,8 +331,9 @@ class Membership:
 
     @asynccontextmanager
     async def stream(self, name: str, request: object) -> AsyncIterator[AsyncIterator[Any]]:
-        async with self._manager_session().stream(name, request) as items:
-            yield items
+        with _demoted():
+            async with self._manager_session().stream(name, request) as items:
+                yield items
 
     def _manager_session(self) -> Session:
         if self._identity is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from cluster.model.changes import Kind
-from cluster.model.errors import ClusterError, NodeRemoved, NotLeader, PermissionDenied
+from cluster.model.errors import ClusterError, NodeRemoved, NoManager, NotLeader
 from cluster.model.objects import Node
 from cluster.model.specs import Role
 from cluster.wire import calls
@@ -24,7 +24,7 @@ and Raft's own fence of removed members have to do (manager/peers.py)."""
 
 def admit(store: Store, leader: str | None, caller: Caller, contract: calls.Call) -> None:
     """Return when the caller may make the call, as far as the store tells. `leader`: None when this manager leads, else the
-    leader's host:port (empty: not known): who is not known here yet is judged there. Raises NodeRemoved, PermissionDenied, NotLeader."""
+    leader's host:port (empty: not known): who is not known here yet is judged there. Raises NodeRemoved, NoManager, NotLeader."""
     if contract.caller is calls.Caller.ANYONE or not (refusal := _refusal(store, caller, contract)):
         return
     if leader is None:
@@ -38,5 +38,5 @@ def _refusal(store: Store, caller: Caller, contract: calls.Call) -> ClusterError
     if not isinstance(node, Node):
         return NodeRemoved(f"node {caller.node_id} is not of this swarm")
     if contract.caller is calls.Caller.MANAGER and Role.MANAGER not in (node.role, node.spec.role):
-        return PermissionDenied(f"{contract.name}: node {caller.node_id} is no manager any more")
+        return NoManager(f"{contract.name}: node {caller.node_id} is no manager any more")
     return None

@@ -35,6 +35,12 @@ class NodeRemoved(PermissionDenied):
     code = "node_removed"
 
 
+class NoManager(PermissionDenied):
+    """The node that calls is to be a worker, whatever its certificate says."""
+
+    code = "no_manager"
+
+
 class NotFound(ClusterError):
     code = "not_found"
     status = 404
@@ -94,8 +100,11 @@ class Internal(ClusterError):
 
 
 BY_CODE: dict[str, type[ClusterError]] = {
-    c.code: c for c in (InvalidArgument, PermissionDenied, NodeRemoved, NotFound, Conflict, Unavailable, FailedPrecondition, NotModified, NotLeader, Internal)
-}
+    c.code: c
+    for c in (
+        InvalidArgument, PermissionDenied, NodeRemoved, NoManager, NotFound, Conflict, Unavailable, FailedPrecondition, NotModified, NotLeader, Internal,
+    )
+}  # fmt: skip
 
 
 def from_wire(code: str, message: str) -> ClusterError:
