@@ -18,6 +18,7 @@ from agent.container_launch import Launch, device_numbers
 from agent.container_registry import Registry
 from agent.container_wiring import Wiring
 from agent.exits import Exits
+from agent.health import unwatched
 from agent.networks import Networks
 from agent.records import Attachment, Health, HostConfig, Record, State
 from agent.volumes import Volumes
@@ -114,6 +115,7 @@ class Runs:
             raise
         finally:
             self.starting.discard(container_id)
+            self._say_turned(container_id)
             early = self._early_exits.pop(container_id, None)
         if early is not None:
             await self._exited(container_id, early)
@@ -146,12 +148,12 @@ class Runs:
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._tear_down(attached)
-                self._registry.put(self._wiring.detached(attached))
+                self._put_run(self._wiring.detached(attached))
             raise
         self.introduced.discard(record.id)
         self.exits.begin(record.id)
         health = Health() if self.aftercare.watches(attached) else None
-        self._registry.put(replace(attached, state=State(status="running", pid=pid, started_at_ns=time.time_ns(), health=health)))
+        attached = self._put_run(replace(attached, state=State(status="running", pid=pid, started_at_ns=time.time_ns(), health=health)))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=True)
         self._wiring.tell_parents(attached)
         self._publish("start", attached)
@@ -175,9 +177,18 @@ class Runs:
         await self._tear_down(record)
         self.introduced.discard(record.id)
         state = replace(record.state, status="exited" if record.state.started_at_ns else "created", pid=0, exit_code=status, error=text)
-        self._registry.put(replace(self._wiring.detached(record), state=state))
+        self._put_run(replace(self._wiring.detached(record), state=state))
         self.exits.end(record.id, status, text)
         self._say_networks("disconnect", record, (a for a in record.attachments if a.endpoint_id))  # before it was attached it has none
+
+    def _put_run(self, run: Record) -> Record:
+        """What a start has made of the record as it found it; renamed or updated in the meantime, it stays so."""
+        now = self._registry.get(run.id) or run
+        merged = replace(run, name=now.name, host=now.host, stopped_by_user=now.stopped_by_user)
+        self._registry.put(merged)
+        if merged.name != run.name and self.is_running(merged):
+            self._networks.names.open(merged)
+        return merged
 
     async def kill(self, container_id: str, signal: int) -> None:
         """Send a signal to its first process. Raises Conflict `Container X is not running` when it does not run."""
@@ -223,8 +234,11 @@ class Runs:
         self._publish("stop", record)
 
     async def restart(self, container_id: str, timeout_s: int | None = None, signal: int = 0) -> None:
+        """Also of one that its policy starts this very moment."""
         record = self._registry.find(container_id)
-        if self.is_running(record):
+        while record.id in self.starting:
+            await self.turned(record.id).wait()
+        if self.is_running(self._registry.find(record.id)):
             await self.stop(record.id, timeout_s, signal)
         await self.start(record.id)
         self._publish("restart", record)
@@ -274,7 +288,7 @@ class Runs:
             self._say_turned(record.id)
 
     def turned(self, container_id: str) -> trio.Event:
-        """Set when it has been started, its program has ended, or its probes say something else than now."""
+        """Set when it has been started or could not be, its program has ended, or its probes say something else than now."""
         return self._turned.setdefault(container_id, trio.Event())
 
     def _say_turned(self, container_id: str) -> None:
@@ -397,6 +411,7 @@ class Runs:
         state = replace(
             record.state, status="exited", pid=0, exit_code=exited.status, oom_killed=exited.oom_killed,
             finished_at_ns=exited.finished_at_ns or time.time_ns(), error="" if exited.known else "the exit status was lost with the supervisor",
+            health=unwatched(record.state.health),
         )  # fmt: skip
         self._registry.put(replace(self._wiring.detached(record), state=state))
         self.exits.begin_ending(record.id)

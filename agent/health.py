@@ -44,6 +44,11 @@ def interval_ns(check: HealthCheck, health: Health, since_start_ns: int) -> int:
     return usual_ns
 
 
+def unwatched(health: Health | None) -> Health | None:
+    """Of a container that has ended: nobody looks any more, which Docker calls unhealthy."""
+    return None if health is None else msgspec.structs.replace(health, status=UNHEALTHY)
+
+
 def after(health: Health, result: HealthResult, check: HealthCheck, started_at_ns: int) -> Health:
     """Its health with one more probe."""
     log = (*health.log, result)[-LOG_RESULTS:]

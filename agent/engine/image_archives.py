@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import trio
 
+from agent.engine import platforms
 from agent.engine.answers import JSON_LINES, error_line, json_answer, json_line, unserved
 from agent.engine.call import Call
 from agent.engine.convert_containers import config_json
@@ -107,7 +108,9 @@ async def import_(call: Call) -> Response:
     """`docker import`: an image of one file system's tar, which is the body."""
     if call.text("fromSrc") != "-":
         return unserved("importing from a URL is not served: fetch it and import it from standard input (fromSrc=-)")
-    name = _name(call)
+    name, platform = _name(call), platforms.platform_of(call.text("platform"))
+    if platform is not None and platform.os != "linux":
+        raise InvalidArgument("operating system is not supported")
     with _spool(call.node) as file:
         await _receive(call.request, file)
 

@@ -10,6 +10,7 @@ from cluster.model.errors import InvalidArgument, NotFound
 from runtime.images.config import Image
 from runtime.images.manifest import Platform
 
+MAX_PARTS: Final = 3  # system, architecture, variant
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _SYSTEMS: Final = ("linux", "windows", "darwin", "freebsd")
 
@@ -25,7 +26,9 @@ def platform_of(text: str) -> Platform | None:
             raise InvalidArgument(f"invalid platform: {error}") from error
         return Platform(wanted.get("os", "linux"), wanted.get("architecture", ""), wanted.get("variant", ""))
     parts = text.lower().split("/")
-    if not 1 <= len(parts) <= 3 or not all(parts):
+    if len(parts) > MAX_PARTS:
+        raise InvalidArgument(f'"{text}": cannot parse platform specifier: invalid argument')
+    if not all(parts):
         raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
     if len(parts) == 1 and parts[0] in _SYSTEMS:
         return Platform(parts[0], "")

@@ -62,6 +62,7 @@ def test_names_and_patterns_that_can_not_be(lab: Lab, program: str) -> None:
     for words, sentence in (
         (("tag", "busybox", "sha256:x"), "refusing to create an ambiguous tag using digest algorithm as name"),
         (("images", "--filter", "reference=["), "syntax error in pattern"),
+        (("import", "--platform", "windows", "-"), "operating system is not supported"),
     ):
         done = lab.on(MANAGER, program, *words)
         assert (done.returncode, sentence in done.stderr) == (1, True), done.stderr

@@ -102,6 +102,14 @@ def test_a_failing_container_is_restarted_as_often_as_asked(lab: Lab, program: s
     assert (found["RestartCount"], found["State"]["Status"], found["State"]["ExitCode"]) == (2, "exited", 5)
 
 
+def test_what_is_asked_of_a_container_while_its_policy_starts_it_stays(lab: Lab, program: str, names: Callable[[str], str]) -> None:
+    name = names("renamed")
+    once = f"{program} rename {name} {name}-x && {program} rename {name}-x {name} && {program} restart -t 0 {name} >/dev/null || exit 1"
+    script = f"for i in 1 2 3 4; do {program} run -d --name {name} --restart always busybox false >/dev/null; for j in 1 2 3; do {once}; done; {program} rm -f {name}; done"
+    done = lab.on("swarm-manager", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, f"{name}\n" * 4), done.stderr
+
+
 def test_probes_say_how_it_is(lab: Lab, program: str, names: Callable[[str], str]) -> None:
     name = names("health")
     flags = ("--health-cmd", "test -e /well", "--health-interval", "100ms", "--health-retries", "2")
@@ -109,6 +117,8 @@ def test_probes_say_how_it_is(lab: Lab, program: str, names: Callable[[str], str
     assert until(lab, name, lambda c: c["State"]["Health"]["Status"] == "unhealthy")["State"]["Health"]["FailingStreak"] >= 2
     lab.on("swarm-manager", program, "exec", name, "touch", "/well")
     assert until(lab, name, lambda c: c["State"]["Health"]["Status"] == "healthy")["State"]["Health"]["FailingStreak"] == 0
+    lab.ok("swarm-manager", program, "stop", "-t", "0", name)
+    assert shown(lab, name)["State"]["Health"]["Status"] == "unhealthy"
 
 
 def test_limits_can_be_changed_and_are_measured(lab: Lab, program: str, names: Callable[[str], str]) -> None:
