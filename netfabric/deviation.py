@@ -8,6 +8,7 @@ means that there was somebody else's. Sources: rtnetlink(7), linux/netconf.h, li
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ from netfabric.netlink.messages import NETLINK_NETFILTER, attributes
 from netfabric.state import Forwarding, Link, LinkKind, Namespace, Neighbour, State
 
 RTM_NEWRULE, RTM_DELRULE = 32, 33
-_NETCONF_INDEX, _NETCONF_FORWARDING = 1, 2
+_NETCONF_INDEX, _NETCONF_FORWARDING, _NETCONF_RP_FILTER = 1, 2, 3
 _NFT_SUBSYSTEM: Final = 10
 _NFT_NEWGEN: Final = 15
 _NFT_TABLE: Final = 1
@@ -123,6 +124,9 @@ def _judged(wanted: Namespace, links: Mapping[int, Link], word: Word, *, ours: b
             key = "net.ipv6.conf.all.forwarding" if payload[0] == socket.AF_INET6 else "net.ipv4.ip_forward"
             value = str(int.from_bytes(found[_NETCONF_FORWARDING], "little"))
             yield ("forwarding", payload[0]), any(s.key == key and s.value != value for s in wanted.sysctls)
+        if index == messages.ALL_LINKS and payload[0] == socket.AF_INET and _NETCONF_RP_FILTER in found:
+            value = str(int.from_bytes(found[_NETCONF_RP_FILTER], "little"))
+            yield ("filter",), any(s.key == "net.ipv4.conf.all.rp_filter" and s.value != value for s in wanted.sysctls)
 
 
 def _as_wanted(link: Link, payload: bytes, links: Mapping[int, Link]) -> bool:
@@ -150,7 +154,12 @@ def _route(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, gone
     _, prefix, _, _, table, protocol, _, _, _ = struct.unpack_from("=BBBBBBBBI", payload)
     found = dict(attributes(payload, 12))
     index = int.from_bytes(found.get(messages.RTA_OIF, b""), "little")
-    if protocol != messages.RTPROT_STATIC or index not in links:
+    if protocol not in (messages.RTPROT_STATIC, messages.RTPROT_KERNEL) or index not in links:
+        return
+    if protocol == messages.RTPROT_KERNEL:  # it is heard of only when it is gone
+        network = f"{_ip(found.get(messages.RTA_DST, b''))}/{prefix}"
+        if any(a.link == links[index].name and str(ipaddress.ip_interface(a.cidr).network) == network for a in wanted.addresses):
+            yield ("connected", index, network), gone
         return
     gateway = _ip(found.get(messages.RTA_GATEWAY, b""))
     name = links[index].name
@@ -172,7 +181,9 @@ def _neighbour(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, 
     address = _ip(found.get(NDA_DST, b""))
     if family == socket.AF_BRIDGE:
         if Forwarding(link.name, mac, address) in wanted.forwarding:
-            yield ("forwarding", index, mac, address), gone
+            yield ("forwarding", index, mac, bool(address)), gone
+        elif not gone and address and any((f.link, f.mac) == (link.name, mac) and f.vtep for f in wanted.forwarding):
+            yield ("forwarding", index, mac, True), True
         return
     if not gone and state & NUD_PERMANENT and Neighbour(link.name, address, mac) in wanted.neighbours:
         yield ("neighbour", index, address), False

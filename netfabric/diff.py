@@ -18,6 +18,7 @@ from netfabric.state import (
     NODE,
     Address,
     Association,
+    Connected,
     Forwarding,
     Guard,
     HeldPort,
@@ -40,7 +41,7 @@ from netfabric.state import (
 
 Entry = TypeVar("Entry", Neighbour, Forwarding)
 Item = (
-    Link | Address | Route | ReturnPath | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | Timeouts | Target
+    Link | Address | Connected | Route | ReturnPath | Neighbour | Forwarding | Sysctl | VirtualService | RealServer | Timeouts | Target
     | HeldPort | Association | Policy | Guard
 )
 
@@ -100,7 +101,7 @@ Operations = tuple[Operation, ...]
 
 _MAKE_NAMESPACE, _MAKE_SYSCTL, _MAKE_RULES, _DROP, _DROP_LINK, _MAKE_LINK, _CONFIGURE, _LATE, _REMOVE_NAMESPACE = range(9)
 _LINK_RANK = {LinkKind.BRIDGE: 0, LinkKind.VXLAN: 1, LinkKind.VETH: 2}
-_CONFIGURED = (Link, Address, Route, ReturnPath, Neighbour, Forwarding, Sysctl)
+_CONFIGURED = (Link, Address, Connected, Route, ReturnPath, Neighbour, Forwarding, Sysctl)
 _LATE_RANK: dict[type, int] = {Timeouts: 0, VirtualService: 1, RealServer: 2, HeldPort: 3}
 
 
@@ -220,6 +221,7 @@ def _namespace(name: str, wanted: Namespace, before: Namespace, lost: frozenset[
             if old is not link and old != link:
                 yield Change(name, old, link)
     yield from _standing(name, wanted.addresses, tuple(a for a in before.addresses if a.link not in lost) if lost else before.addresses)
+    yield from (Put(name, one) for one in before.severed if one.link not in lost)
     yield from _standing(name, wanted.routes, tuple(r for r in before.routes if r.link not in lost) if lost else before.routes)
     yield from (Drop(name, path) for path in sorted(before.returns - wanted.returns, key=repr))  # its rule outlives its link
     kept_returns = {path for path in before.returns if path.link not in lost}

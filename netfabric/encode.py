@@ -16,6 +16,7 @@ from netfabric.netlink.messages import Message
 from netfabric.state import (
     FABRIC_GROUP,
     Address,
+    Connected,
     Forwarding,
     Link,
     LinkKind,
@@ -43,6 +44,8 @@ def configuring(indexes: Indexes, descriptor: Descriptor, operation: Operation) 
         case Address(link=link, cidr=cidr):
             act = messages.delete_address if isinstance(operation, Drop) else messages.add_address
             yield act(indexes.of(namespace, link), cidr)
+        case Connected(link=link, cidr=cidr):
+            yield messages.put_connected(indexes.of(namespace, link), cidr)
         case Route(link=link, destination=destination, gateway=gateway):
             index = indexes.of(namespace, link)
             if isinstance(operation, Drop):

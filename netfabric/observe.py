@@ -35,6 +35,7 @@ from netfabric.state import (
     NODE,
     Address,
     Association,
+    Connected,
     End,
     Forwarding,
     Guard,
@@ -89,6 +90,7 @@ async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: I
             state[name] = Namespace(
                 links=tuple(ours[name].values()),
                 addresses=tuple(a for a in _addresses(one.addresses, ours[name]) if not wanted.shared or a in wanted.addresses),
+                severed=tuple(_severed(one, ours[name], wanted.addresses)),
                 routes=tuple(r for r in _routes(one.routes, ours[name]) if not wanted.shared or r in wanted.routes),
                 returns=await _returns(handles, name, ours[name]) if name != NODE else frozenset(),
                 neighbours=frozenset(_neighbours(one.neighbours, ours[name])),
@@ -190,6 +192,22 @@ def _routes(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Route]:
             destination = f"{messages.address_text(found[messages.RTA_DST])}/{prefix}" if prefix else "default"
             gateway = messages.address_text(found[messages.RTA_GATEWAY]) if messages.RTA_GATEWAY in found else ""
             yield Route(ours[index].name, destination, gateway)
+
+
+def _severed(seen: Seen, ours: Mapping[int, Link], wanted: Iterable[Address]) -> Iterable[Connected]:
+    """The routes that wanted addresses had made, and that are gone."""
+    there = set(_addresses(seen.addresses, ours))
+    found = set()
+    for _, payload in seen.routes:
+        prefix, table = payload[1], payload[4]
+        values = dict(attributes(payload, 12))
+        index = number(values.get(messages.RTA_OIF, b""))
+        if table == messages.RT_TABLE_MAIN and index in ours and messages.RTA_DST in values:
+            found.add((ours[index].name, f"{messages.address_text(values[messages.RTA_DST])}/{prefix}"))
+    for one in wanted:
+        network = ipaddress.ip_interface(one.cidr).network
+        if one in there and network.prefixlen < network.max_prefixlen and (one.link, str(network)) not in found:
+            yield Connected(one.link, one.cidr)
 
 
 def _neighbours(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Neighbour]:

@@ -76,6 +76,14 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Connected:
+    """The route to an address's own subnet, which the kernel makes for it: nobody wants one, but one that is gone is missed."""
+
+    link: str
+    cidr: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReturnPath:
     """Answers to what came in from `gateway` leave by it again, whatever the other routes say: packets that carry its
     mark do. `whole` is False for one that was seen in part.
@@ -209,6 +217,8 @@ class Namespace:
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
+    severed: tuple[Connected, ...] = ()
+    """Of an observed namespace only: what its wanted addresses have lost."""
     routes: tuple[Route, ...] = ()
     returns: frozenset[ReturnPath] = frozenset()
     neighbours: frozenset[Neighbour] = frozenset()

@@ -7,6 +7,7 @@ linux/if_link.h, linux/rtnetlink.h.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 from collections.abc import Container, Iterator
@@ -34,12 +35,13 @@ IFLA_GROUP, IFLA_NET_NS_FD, IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 27, 28, 31,
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_DATA = 1, 2, 5
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
-RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
+IPV6_CONNECTED_METRIC = 256
 IFF_UP = 0x1
 LOOPBACK_INDEX = 1
 
 RT_TABLE_MAIN = 254
-RTPROT_STATIC = 4
+RTPROT_KERNEL, RTPROT_STATIC = 2, 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTN_UNICAST = 1
 
@@ -266,6 +268,17 @@ def add_route(destination: str, *, gateway: str = "", index: int = 0) -> Message
     given.
     """
     return Message(RTM_NEWROUTE, NEW, _route_body(destination, gateway, index), f"add route {destination} via {gateway or index}")
+
+
+def put_connected(index: int, cidr: str) -> Message:
+    """The route to the subnet of an address of the link, as the kernel makes it itself."""
+    interface = ipaddress.ip_interface(cidr)
+    family, scope = (socket.AF_INET, RT_SCOPE_LINK) if interface.version == 4 else (socket.AF_INET6, RT_SCOPE_UNIVERSE)
+    network = interface.network
+    body = struct.pack("=BBBBBBBBI", family, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_KERNEL, scope, RTN_UNICAST, 0)
+    body += attribute(RTA_DST, network.network_address.packed) + u32(RTA_OIF, index)
+    body += attribute(RTA_PREFSRC, interface.ip.packed) if interface.version == 4 else u32(RTA_PRIORITY, IPV6_CONNECTED_METRIC)
+    return Message(RTM_NEWROUTE, PUT, body, f"add route {network} of {cidr}")
 
 
 def delete_route(destination: str, *, gateway: str = "", index: int = 0) -> Message:

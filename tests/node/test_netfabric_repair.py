@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -335,20 +336,69 @@ DAMAGE_AT_ONCE = DAMAGE | {
     "rule of a way back": ("aaaaaaaaaaaa", "ip rule del {rule}"),
     "way back": ("aaaaaaaaaaaa", "ip route flush table {table}"),
     "address of a bridge": ("", "ip addr flush dev docker_gwbridge"),
+    "route of a bridge": ("", "ip route del 172.18.0.0/16 dev docker_gwbridge"),
+    "gateway bridge down": ("", "ip link set docker_gwbridge down"),
+    "address of the gateway bridge's hardware": ("", "ip link set docker_gwbridge address 02:00:00:00:00:99"),
+    "isolation of a port": ("", "bridge link set dev {port} isolated off"),
+    "port of a task on the node": ("", "ip link del {port}"),
+    "table of the node": ("", "nft delete table ip festoon"),
+    "one rule of the node": ("", "nft insert rule ip festoon FORWARD accept"),
+    "forwarding of the node": ("", "sysctl -qw net.ipv4.ip_forward=0"),
+    "route of an overlay": ("1-mynetmynet", "ip route del 10.0.1.0/24 dev br0"),
+    "address of an overlay": ("1-mynetmynet", "ip addr del 10.0.1.1/24 dev br0"),
+    "tunnel down": ("1-mynetmynet", "ip link set vxlan0 down"),
+    "tunnel's size": ("1-mynetmynet", "ip link set vxlan0 mtu 1300"),
+    "forwarding entry elsewhere": ("1-mynetmynet", "bridge fdb replace 02:42:0a:00:01:0c dev vxlan0 dst 192.0.2.3 self permanent"),
+    "all neighbours": ("1-mynetmynet", "ip neigh flush nud permanent dev vxlan0"),
+    "learning of the tunnel's port": ("1-mynetmynet", "bridge link set dev vxlan0 learning on"),
+    "virtual address": ("ingress_sbox", "ip addr del 10.0.0.5/32 dev eth0"),
+    "route of a balancer's overlay": ("ingress_sbox", "ip route del 10.0.0.0/24 dev eth0"),
+    "all routes of a balancer": ("ingress_sbox", "ip route flush table main"),
+    "link of a balancer down": ("ingress_sbox", "ip link set eth0 down"),
+    "loopback down": ("ingress_sbox", "ip link set lo down"),
+    "table of a balancer": ("ingress_sbox", "nft delete table ip festoon"),
+    "route of a task's overlay": ("aaaaaaaaaaaa", "ip route del 10.0.1.0/24 dev eth2"),
+    "default route of a task": ("aaaaaaaaaaaa", "ip route del default"),
+    "all routes of a task": ("aaaaaaaaaaaa", "ip route flush table main"),
+    "address of a task": ("aaaaaaaaaaaa", "ip addr flush dev eth2"),
+    "hardware address of a task": ("aaaaaaaaaaaa", "ip link set eth0 address 02:00:00:00:00:99"),
+    "loopback of a task down": ("aaaaaaaaaaaa", "ip link set lo down"),
+    "one chain of a task": ("aaaaaaaaaaaa", "nft flush chain ip festoon INPUT"),
+    "filter of ways back": ("aaaaaaaaaaaa", "sysctl -qw net.ipv4.conf.all.rp_filter=1"),
 }
+
+
+SHOWN = ("ip -o addr", "ip -4 route", "ip -6 route", "ip rule", "nft -s list ruleset", "bridge fdb", "ip neigh show nud permanent", "bridge -d link")
+VARYING = r"^\d+: |@[^\s:]+|link-netns\S* \S+| state \S+|valid_lft.*|expires \S+"
+"""Numbers, lifetimes, the kernel's own state."""
+
+
+async def looks(world: w.World, namespace: str) -> list[str]:
+    """Everything in a namespace of the first node that somebody could have changed."""
+    with contextlib.ExitStack() as stack:
+        inside = stack.enter_context(world.sandbox(1, namespace)) if namespace else world.nodes[1]
+        lines = [line for command in SHOWN for line in (await w.output(inside, *command.split())).splitlines()]
+    own = re.compile(r"^[0-9a-f:]{17} dev (?!.* dst )")  # the bridge's: hardware addresses that the kernel invents
+    return sorted(re.sub(VARYING, "", line) for line in lines if not own.match(line) and "fe80:" not in line)
 
 
 @pytest.mark.parametrize("what", DAMAGE_AT_ONCE)
 def test_damage_is_repaired_as_soon_as_it_is_done(world: w.World, what: str) -> None:
     """Nobody asks: the kernel tells."""
+
     async def main() -> None:
         async with world.open():
             await world.reconcile(TASKS)
             fabric, view = world.fabrics[1], w.view(1, TASKS)
+            before = await looks(world, DAMAGE_AT_ONCE[what][0])
             await damage(world, *DAMAGE_AT_ONCE[what])
-            with trio.fail_after(20):
-                while await fabric.difference(view) != ():
+            now: list[str] = []
+            with trio.move_on_after(20):
+                while await fabric.difference(view) != () or now != before:
                     await trio.sleep(0.01)
+                    now = await looks(world, DAMAGE_AT_ONCE[what][0])
+            assert await fabric.difference(view) == ()
+            assert sorted({*now} - {*before}) == sorted({*before} - {*now}) == []
 
     trio.run(main)
 
