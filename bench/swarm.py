@@ -120,14 +120,18 @@ def _festoon() -> Iterator[Swarm]:
 
 @contextlib.contextmanager
 def _docker() -> Iterator[Swarm]:
-    """Two daemons in network namespaces on a bridge of this one's."""
+    """Two daemons in network namespaces on a bridge in another, which this one has a link to: as in a lab, so that no packet has a shorter way."""
     root = Path(tempfile.mkdtemp(prefix="bench-docker-", dir="/var/tmp"))  # noqa: S108  in a guest /tmp may be the host's
     # What a daemon switches on where it runs its balancers inherit from the first namespace, where these two daemons are not: without it no answer comes back.
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     try:
         with contextlib.ExitStack() as stack:
-            run("ip", "link", "add", BRIDGE, "type", "bridge")
-            stack.callback(run, "ip", "link", "del", BRIDGE)
+            run("ip", "netns", "add", BRIDGE)
+            stack.callback(run, "ip", "netns", "del", BRIDGE)
+            run("ip", "-n", BRIDGE, "link", "add", "br0", "type", "bridge")
+            run("ip", "-n", BRIDGE, "link", "set", "br0", "up")
+            run("ip", "link", "add", BRIDGE, "type", "veth", "peer", "name", "host", "netns", BRIDGE)
+            run("ip", "-n", BRIDGE, "link", "set", "host", "master", "br0", "up")
             run("ip", "addr", "add", f"{DOCKER}254/24", "dev", BRIDGE)
             run("ip", "link", "set", BRIDGE, "up")
             engines = [stack.enter_context(_daemon(root / str(number), number)) for number in (1, 2)]
@@ -150,8 +154,8 @@ def _daemon(root: Path, number: int) -> Iterator[Engine]:
     name = f"{BRIDGE}{number}"
     run("ip", "netns", "add", name)
     try:
-        run("ip", "link", "add", f"{BRIDGE[:10]}-{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
-        run("ip", "link", "set", f"{BRIDGE[:10]}-{number}", "master", BRIDGE, "up")
+        run("ip", "-n", BRIDGE, "link", "add", f"node{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
+        run("ip", "-n", BRIDGE, "link", "set", f"node{number}", "master", "br0", "up")
         # No default route: a daemon asks the registry for each task's image before it takes its own, and waits out the resolver where there seems to be a way.
         for words in ("link set lo up", f"addr add {DOCKER}{number}/24 dev eth0", "link set eth0 up"):
             run("ip", "-n", name, *words.split())

@@ -65,6 +65,8 @@ UNPRIVILEGED = (
 
 FORWARDING = (Sysctl("net.ipv4.ip_forward", "1"),)
 FORWARDING6 = (Sysctl("net.ipv6.conf.all.forwarding", "1", optional=True),)
+RETURNING = (Sysctl("net.ipv4.tcp_fwmark_accept", "1", optional=True),)
+"""An accepted connection's packets carry the mark of the one that opened it."""
 NO_REDIRECTS = (Sysctl("net.ipv4.conf.all.send_redirects", "0"), Sysctl("net.ipv4.conf.default.send_redirects", "0"))
 
 
@@ -425,7 +427,7 @@ def _task(
         chains = (*task_table(on_ingress.name, plain(on_ingress.address), sandbox.ingress_ports).chains, *chains)
         base = dataclasses.replace(
             base,
-            sysctls=(*base.sysctls, *(Sysctl(f"net.ipv4.conf.{link}.rp_filter", "0") for link in ("all", on_ingress.name))),
+            sysctls=(*base.sysctls, *RETURNING, *(Sysctl(f"net.ipv4.conf.{link}.rp_filter", "0") for link in ("all", on_ingress.name))),
             returns=frozenset(ReturnPath(on_ingress.name, address) for address in ways_back),
         )
     own = (Sysctl(key, value) for key, value in sandbox.sysctls if key.startswith("net."))

@@ -136,7 +136,8 @@ def _foreign_loopback(bridges: Sequence[Bridge]) -> Iterable[str]:
 def task_table(link: str, address: str, ports: Sequence[PublishedPort]) -> Table:
     """The table of a task on the ingress network: `address` (plain) takes published ports, hands them to their
     targets and accepts nothing else. What comes in on `link` is answered by the sandbox that sent it: the last four
-    bytes of its MAC, which are its address, are the connection's mark, and marks have routes (state.ReturnPath).
+    bytes of its MAC, which are its address, are the connection's mark, and marks have routes (state.ReturnPath). A TCP server's socket takes the mark over
+    from the packet that opens the connection (sysctl tcp_fwmark_accept), so that its packets need no second look for their way.
     """
     redirects = tuple(f"ip daddr {address} {p.protocol} dport {p.published} counter redirect to :{p.target}" for p in ports)
     targets = sorted({(p.protocol, p.target) for p in ports})
@@ -146,7 +147,7 @@ def task_table(link: str, address: str, ports: Sequence[PublishedPort]) -> Table
     return Table(
         TABLE,
         (
-            Chain("ARRIVAL", (f'iifname "{link}" ct direction original ct mark set {SOURCE_MAC_TAIL}',), ARRIVAL),
+            Chain("ARRIVAL", (f'iifname "{link}" ct state new ct mark set {SOURCE_MAC_TAIL} meta mark set ct mark',), ARRIVAL),
             Chain("RETURN", ("ct direction reply ct mark != 0 meta mark set ct mark",), "type route hook output priority mangle; policy accept;"),
             Chain("PREROUTING", redirects, PREROUTING),
             Chain("INPUT", (*accepted, f"ip daddr {address} {rest}"), "type filter hook input priority filter; policy accept;"),

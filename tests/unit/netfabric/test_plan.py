@@ -162,7 +162,7 @@ def test_a_task_answers_by_the_sandbox_of_the_node_that_sent_it_the_client() -> 
     assert {path.table for path in task.returns} == {0x0A000002, 0x0A000003}
     assert Sysctl("net.ipv4.conf.eth0.rp_filter", "0") in task.sysctls
     rules = {chain.name: chain.rules for chain in task.tables[0].chains}
-    assert rules["ARRIVAL"] == ('iifname "eth0" ct direction original ct mark set @ll,64,32',)
+    assert rules["ARRIVAL"] == ('iifname "eth0" ct state new ct mark set @ll,64,32 meta mark set ct mark',)
     assert rules["RETURN"] == ("ct direction reply ct mark != 0 meta mark set ct mark",)
 
 
