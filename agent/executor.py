@@ -148,7 +148,11 @@ class Executor:
         return True
 
     def _confirm(self, running: Record) -> None:
-        ports = tuple(p for p in self._task.endpoint.ports if p.publish_mode is PublishMode.HOST) if self._task.endpoint else ()
+        bound = {(b.container_port, b.protocol): b.host_port for b in reversed(running.ports)}
+        ports = tuple(
+            replace(p, published_port=p.published_port or bound.get((p.target_port, p.protocol), 0))
+            for p in (self._task.endpoint.ports if self._task.endpoint else ()) if p.publish_mode is PublishMode.HOST
+        )  # fmt: skip
         self._report(TaskState.RUNNING, "started", running, host_ports=ports)
 
     async def _until_news(self) -> None:

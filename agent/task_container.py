@@ -32,13 +32,13 @@ class TaskContainer:
 def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskContainer:
     """What `agent/containers.py` is asked to make. Raises InvalidArgument for a template that does not fit."""
     spec = placeholders.expanded(task.spec.container, placeholders.context(task, node, node_id))
+    ports = task.endpoint.ports if task.endpoint else ()
     config = Config(
         image=spec.image, hostname=spec.hostname, user=spec.user, env=(*spec.env, *generic_resources.environment(task.generic)),
         entrypoint=spec.command, cmd=spec.args, working_dir=spec.dir, labels=_labels(task, node_id), tty=spec.tty, open_stdin=spec.open_stdin,
         stop_signal=spec.stop_signal, stop_timeout_s=math.ceil(grace_s(spec)), health=spec.health,
-        exposed_ports=tuple(f"{p.target_port}/{p.protocol}" for p in task.endpoint.ports) if task.endpoint else (),
+        exposed_ports=tuple(f"{p.target_port}/{p.protocol}" for p in ports if p.publish_mode is PublishMode.HOST),
     )  # fmt: skip
-    ports = task.endpoint.ports if task.endpoint else ()
     bound = {mode: tuple(_binding(p) for p in ports if p.publish_mode is mode) for mode in PublishMode}
     own = {n.target for n in task.spec.networks if n.target in NODE_NETWORKS}
     if "host" in own:  # its ports are the node's already

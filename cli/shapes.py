@@ -44,7 +44,7 @@ SERVICE: Final = Shape({
     "Mounts": [], "Secrets": [], "Configs": [], "Healthcheck": None, "Hosts": [], "DNSConfig": None, "User": "", "Dir": "", "Groups": [], "Init": None,
     "StopSignal": "", "StopGracePeriod": None, "Privileges": None, "TTY": False, "OpenStdin": False, "ReadOnly": False, "Sysctls": {}, "Ulimits": [],
     "CapabilityAdd": [], "CapabilityDrop": [], "Ports": [], "VirtualIPs": [], "Constraints": [], "Preferences": [], "MaxReplicas": 0, "Platforms": [],
-    "ForceUpdate": 0, "Runtime": "",
+    "ForceUpdate": 0, "Runtime": "", "Addr": "", "Aliases": [], "DriverOpts": {}, "Name": "", "PublishedPort": 0, "TargetPort": 0,
 }, "can't evaluate field {} in type swarm.Service")  # fmt: skip
 VOLUME: Final = Shape({"ClusterVolume": None, "CreatedAt": "", "Status": {}, "UsageData": None}, "can't evaluate field {} in type volume.Volume")
 INFO: Final = Shape({

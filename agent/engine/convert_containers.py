@@ -13,7 +13,7 @@ from agent.engine.convert import SECOND_NS, Json, filled, mapping, time_text
 from agent.engine.convert_host import exposed_json, host_config_json, port_map_json
 from agent.engine.convert_mounts import mount_points_json
 from agent.engine.convert_task_specs import health_json
-from agent.records import Attachment, Config, ExecRecord, Health, PortBinding, Record, State
+from agent.records import Attachment, Config, ExecRecord, Health, HostConfig, PortBinding, Record, State
 from cluster.model.decimals import is_natural
 
 _HEALTH: Final = {"starting": "health: starting"}
@@ -167,12 +167,17 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(exec_ids) or None,
-        "HostConfig": host_config_json(record.host) | {"Links": list(linked) or None},
+        "HostConfig": host_config_json(record.host) | {"Links": list(linked) or None} | (_unasked_dns(record.host) if record.task_id else {}),
         "GraphDriver": {"Name": "overlay2", "Data": driver},
         "Mounts": mount_points_json(record.mount_points, volumes_root),
         "Config": config_json(record.config),
         "NetworkSettings": _network_settings(record, sandbox),
     }
+
+
+def _unasked_dns(host: HostConfig) -> Json:
+    """A task whose spec says nothing of these has none, where a person's client sends empty lists."""
+    return {name: None for name, given in (("Dns", host.dns), ("DnsOptions", host.dns_options), ("DnsSearch", host.dns_search)) if not given}
 
 
 def port_map(record: Record) -> Json:

@@ -16,6 +16,7 @@ from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Endpoint, Network, Service, UpdateStatus, VirtualIp
 from cluster.model.specs import (
+    NODE_NETWORKS,
     EndpointMode,
     EndpointSpec,
     FailureAction,
@@ -207,7 +208,7 @@ def service_json(service: Service, networks: Mapping[str, Network] = NO_NETWORKS
     if service.previous_spec is not None:
         previous = service_spec_json(service.previous_spec)
         out["PreviousSpec"] = with_defaults(previous) if insert_defaults else previous
-    out["Endpoint"] = _endpoint_json(service.spec.endpoint, service.endpoint, networks)
+    out["Endpoint"] = _endpoint_json(service.spec, service.endpoint, networks)
     if service.update_status is not None:
         out["UpdateStatus"] = _update_status_json(service.update_status)
     if counts is not None:
@@ -222,11 +223,15 @@ def iteration_json(iteration: int) -> Json:
     return filled({"Index": max(iteration - 1, 0)})
 
 
-def _endpoint_json(spec: EndpointSpec | None, endpoint: Endpoint | None, networks: Mapping[str, Network]) -> Json:
+def _endpoint_json(service: ServiceSpec, endpoint: Endpoint | None, networks: Mapping[str, Network]) -> Json:
+    """The nodes' own networks among the service's are told without an address."""
+    spec = service.endpoint
     out: Json = {"Spec": Present(endpoint_spec_json(spec) or {})}
     if endpoint is not None:
-        virtual = endpoint.virtual_ips if spec is None or spec.mode is EndpointMode.VIP else ()
+        balanced = spec is None or spec.mode is EndpointMode.VIP
+        virtual = endpoint.virtual_ips if balanced else ()
         addresses = [filled({"NetworkID": vip.network_id, "Addr": address}) for vip in virtual for address in _both(vip, networks)]
+        addresses += [{"NetworkID": n.target} for n in (*service.task.networks, *service.networks) if balanced and n.target in NODE_NETWORKS]
         out |= filled({"Ports": ports_json(endpoint.ports), "VirtualIPs": addresses})
     return out
 

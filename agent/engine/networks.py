@@ -64,6 +64,8 @@ async def list_(call: Call) -> Response:
     ]
     for network in await cluster_networks(call.node):
         spec = network.spec
+        if filters.get("name") and spec.name not in filters["name"]:
+            continue  # Docker's managers are asked for whole names
         if _matches(filters, network.id, spec.name, spec.driver, "swarm", mapping(spec.labels), network.id in users):
             found.append(network_json(network, own=call.node.networks.locals.get(network.id)))
     return json_answer([_as_of(call, shown) for shown in found])
@@ -231,7 +233,7 @@ async def create(call: Call) -> Response:
 
 
 async def _create_in_cluster(call: Call, request: NetworkRequest) -> Response:
-    if request.scope not in ("", "swarm"):
+    if request.scope not in ("", "swarm", "global"):
         raise Unavailable(NOT_IN_SWARM)
     if request.scope == "swarm" and not call.node.swarm.node_id:
         raise InvalidArgument("cannot create a swarm scoped network when swarm is not active")

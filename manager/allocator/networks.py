@@ -80,6 +80,12 @@ def _leaving(draft: Draft) -> list[ipaddress.IPv4Network]:
     return sorted({ipaddress.IPv4Interface(text).network for text in texts})
 
 
+def _first(subnet: ipaddress.IPv4Network, ip_range: str) -> ipaddress.IPv4Address:
+    """The first address that may be given out: of the range where there is one. Raises ValueError."""
+    part = ipaddress.IPv4Network(ip_range, strict=False) if ip_range else subnet
+    return max(part[0], subnet[1])
+
+
 def _subnet(draft: Draft, network: Network, leaving: list[ipaddress.IPv4Network]) -> tuple[ipaddress.IPv4Network, str] | str:
     """The subnet and gateway that this network gets, or the reason why it gets none."""
     taken = [ipaddress.IPv4Network(n.subnet) for n in draft.index.networks.values() if n.subnet]
@@ -97,7 +103,7 @@ def _subnet(draft: Draft, network: Network, leaving: list[ipaddress.IPv4Network]
             subnet = free
         if subnet.num_addresses < 4:
             return f"invalid pool request: subnet {subnet} is too small"
-        gateway = ipaddress.IPv4Address(given.gateway) if given is not None and given.gateway else subnet[1]
+        gateway = ipaddress.IPv4Address(given.gateway) if given is not None and given.gateway else _first(subnet, given.ip_range if given is not None else "")
     except ValueError as error:
         return f"invalid network configuration: {error}"
     if gateway not in subnet:

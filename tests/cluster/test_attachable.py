@@ -71,6 +71,21 @@ def test_a_verbose_look_shows_services_and_their_tasks_on_all_nodes(lab: Lab, ne
         lab.ok(MANAGER, "docker", "service", "rm", "seen")
 
 
+def test_names_of_the_cluster_s_networks_are_found_whole(lab: Lab, network: str) -> None:
+    """As Docker's managers do, where a node's own are found by a part of their name."""
+    named = lab.ok(MANAGER, "festoon", "network", "ls", "--filter", f"name={network}", "--format", "{{.Name}}")
+    assert named.split() == [network]
+    assert lab.ok(MANAGER, "festoon", "network", "ls", "--filter", f"name={network[:-1]}", "--format", "{{.Name}}") == ""
+
+
+def test_a_global_scope_is_the_cluster_s(lab: Lab) -> None:
+    lab.ok(MANAGER, "festoon", "network", "create", "-d", "overlay", "--scope", "global", "everywhere")
+    try:
+        assert lab.ok(MANAGER, "festoon", "network", "inspect", "everywhere", "--format", "{{.Scope}}").strip() == "swarm"
+    finally:
+        lab.ok(MANAGER, "festoon", "network", "rm", "everywhere")
+
+
 def test_only_attachable_networks_and_free_addresses_are_given(lab: Lab, network: str) -> None:
     lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "closed")
     try:

@@ -30,6 +30,10 @@ def test_a_service_on_the_bridge_beside_an_overlay_is_on_both(lab: Lab) -> None:
         task = f"{row['Name']}.{row['ID']}"
         shown = lab.ok(row["Node"], "festoon", "inspect", "-f", "{{range $name, $it := .NetworkSettings.Networks}}{{$name}} {{end}}", task)
         assert shown.split() == ["beside", "bridge"]
+        template = "{{range .Endpoint.VirtualIPs}}{{with .Addr}}address{{else}}none{{end}} {{end}}"
+        addresses = lab.ok(MANAGER, "festoon", "service", "inspect", "-f", template, "onboth")
+        assert addresses.split() == ["address", "none"]
+        assert lab.ok(row["Node"], "festoon", "inspect", "-f", "{{json .HostConfig.Dns}}", task).strip() == "null"
     finally:
         lab.on(MANAGER, "festoon", "service", "rm", "onboth")
         assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "beside").returncode == 0)

@@ -116,7 +116,9 @@ def test_given_subnets_are_honoured_and_stepped_over() -> None:
     world.network("given", ipam=(IpamConfig("10.0.0.0/23", gateway="10.0.1.254"),))
     world.settle()
     world.network("chosen")
+    world.network("ranged", ipam=(IpamConfig("10.9.0.0/24", ip_range="10.9.0.64/26"),))
     world.settle()
+    assert world.get_network("ranged").gateway == "10.9.0.64"
     assert (world.get_network("given").subnet, world.get_network("given").gateway) == ("10.0.0.0/23", "10.0.1.254")
     assert world.get_network("chosen").subnet == "10.0.2.0/24"
 
