@@ -19,6 +19,7 @@ from netfabric.indexes import LOOPBACK_INDEX, Indexes
 from netfabric.links.bridge import IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING, IFLA_BRPORT_MODE
 from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
 from netfabric.links.seen import number
+from netfabric.links.veth import mac_of
 from netfabric.netlink import messages
 from netfabric.netlink.messages import NETLINK_NETFILTER, attributes
 from netfabric.state import Forwarding, Link, LinkKind, Namespace, Neighbour, State
@@ -188,6 +189,8 @@ def _neighbour(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, 
     if not gone and state & NUD_PERMANENT and Neighbour(link.name, address, mac) in wanted.neighbours:
         yield ("neighbour", index, address), False
         return
+    if not address or (":" not in address and Neighbour(link.name, address, mac_of(address)) not in wanted.neighbours):
+        return  # one in a thousand that is gone because nobody wants it: its hardware address follows from its own
     for neighbour in wanted.neighbours:
         if neighbour.address == address and neighbour.link == link.name:
             yield ("neighbour", index, address), gone or not state & NUD_PERMANENT or mac != neighbour.mac
