@@ -204,11 +204,11 @@ class _Reading:
         elif flag is None:
             raise Misuse(f"unknown flag: {name}")
         elif equals:
-            self._take(flag, value)
+            self._take(flag, value, name)
         elif flag.type is None:
             self.values[flag.key] = True
         elif waiting:
-            self._take(flag, waiting.pop())
+            self._take(flag, waiting.pop(), name)
         else:
             raise Misuse(f"flag needs an argument: {name}")
 
@@ -234,11 +234,12 @@ class _Reading:
             self._take(flag, rest or waiting.pop())
             return
 
-    def _take(self, flag: Flag, text: str) -> None:
+    def _take(self, flag: Flag, text: str, given: str = "") -> None:
+        """`given`: the long name by which it was given."""
         try:
             value: Any = _boolean(text) if flag.type is None else flag.type.parse(text)
         except ValueError as e:
-            names = ", ".join(sorted(flag.names, key=len))
+            names = ", ".join((*(name for name in flag.names if not name.startswith("--")), given or flag.long))
             raise Misuse(f'invalid argument "{text}" for "{names}" flag: {e}') from e
         if flag.many:
             assert flag.type is not None

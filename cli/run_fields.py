@@ -56,7 +56,10 @@ def _short_form(text: str) -> str:
 
 def _split(text: str) -> tuple[str, str, str]:
     if text.startswith("["):
-        address, _, rest = text[1:].partition("]:")
+        address, end, rest = text[1:].partition("]:")
+        if not end:
+            given = text.rpartition(":")[0].rpartition(":")[0]
+            raise ValueError(f"invalid IP address {given}: address {given}:: missing ']' in address")
         host, _, container = rest.rpartition(":")
         return address, host, container
     left, _, container = text.rpartition(":")

@@ -16,6 +16,7 @@ Network = dict[str, Any]
 _LONG_FORM: Final = re.compile(r"\w+=\w+(,\w+=\w+)*")
 _ONE: Final = {"ip": "ip", "ip6": "ip6", "mac-address": "mac_address"}
 _MANY: Final = {"alias": "network_alias", "link-local-ip": "link_local_ip", "driver-opt": "driver_opt"}
+MAC_OF_NETWORK: Final = (1, 44)
 _MODES: Final = ("default", "bridge", "host", "none")
 _MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _TWICE: Final = (
@@ -40,6 +41,8 @@ def parse_network(text: str) -> Network:
         elif key == "gw-priority":
             continue  # who leads out is not the user's choice here
         elif key in _MANY:
+            if key == "driver-opt" and "=" not in value:
+                raise ValueError("invalid key value pair format in driver options")
             found.setdefault(_MANY[key], []).append(value)
         else:
             raise ValueError(f"invalid field key {key}")
@@ -53,9 +56,12 @@ def mode(flags: Flags) -> str:
     return flags["network"][0]["name"] if flags["network"] else "default"
 
 
-def endpoints(flags: Flags) -> Network:
-    """Raises CliFailure for contradictions."""
+def endpoints(flags: Flags, api_version: str) -> Network:
+    """Raises CliFailure for contradictions, and for what this version of the API can't say."""
     networks = [dict(network) for network in flags["network"] or ({"name": "default"},)]
+    if tuple(map(int, re.findall(r"\d+", api_version))) < MAC_OF_NETWORK and any(network.get("mac_address") for network in networks):
+        needed = ".".join(map(str, MAC_OF_NETWORK))
+        raise CliFailure(f'"specify mac-address per network" requires API version {needed}, but the Docker daemon API version is {api_version}', MISUSED)
     _take_flags(networks[0], flags)
     if len({_is_users(network["name"]) for network in networks}) > 1:
         raise CliFailure("conflicting options: cannot attach both user-defined and non-user-defined network-modes", MISUSED)

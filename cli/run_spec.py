@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cli import run_fields as fields
 from cli import run_networks
+from cli.api import API_VERSION
 from cli.failures import MISUSED, CliFailure
 from cli.service_fields import pairs
 
@@ -70,7 +71,7 @@ def build(image: str, arguments: Sequence[str], flags: Flags, environment: Seque
     if health := _health(flags):
         body["Healthcheck"] = health
     body["HostConfig"] = _host(flags, bindings, binds, options)
-    body["NetworkingConfig"] = {"EndpointsConfig": run_networks.endpoints(flags)}
+    body["NetworkingConfig"] = {"EndpointsConfig": run_networks.endpoints(flags, API_VERSION)}
     return body
 
 

@@ -42,6 +42,13 @@ def null(name: str) -> NilList | NilMap | None:
     return NilList() if name in _LISTS else NilMap() if name in _MAPS else None
 
 
+def unset(name: str, empty: Any) -> Any:
+    """What a field is that an answer leaves out: an empty list or map is nil in Go."""
+    if empty == []:
+        return NilList()
+    return NilMap() if empty == {} and name in _MAPS else empty
+
+
 class Nil(NamedTuple):
     """A pointer of that Go type that points at nothing."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cluster.model.template_functions import FREE, FUNCTIONS, Nil, go_text, null, truth
+from cluster.model.template_functions import FREE, FUNCTIONS, Nil, go_text, null, truth, unset
 
 _ACTION: Final = re.compile(r"\{\{(-(?=\s))?(.*?)((?<=\s)-)?\}\}", re.DOTALL)
 _TOKEN: Final = re.compile(
@@ -290,7 +290,7 @@ class _Run:
             elif isinstance(value, Mapping) and parent in self._free:
                 value = _NO_VALUE
             elif isinstance(value, Mapping) and name in self._absent:
-                value = self._absent[name]
+                value = unset(name, self._absent[name])
                 if isinstance(value, Nil) and name != path.rpartition(".")[2]:
                     after = path.removeprefix(".").split(".")
                     raise TemplateError(self._at(path) + f"nil pointer evaluating {value.type}.{after[after.index(name) + 1]}")

@@ -11,7 +11,7 @@ from cli.commands.container import ports_text
 from cli.failures import CliFailure
 from cli.listing import UNREADABLE, Listing, check_template, inspected, label_of
 from cli.output import aligned, ellipsis, natural, short_id
-from cli.shapes import NODE, Shape
+from cli.shapes import ANY, NODE, SERVICE, Shape
 from cluster.model.templates import Template, TemplateError
 
 VALUE: dict[str, Any] = {"Links": None, "Labels": None, "ID": "abc", "A": {"B": [1, 2, {"C": "x"}], "m": {"k": "v", "a": True}}, "E": [], "N": None}
@@ -121,3 +121,14 @@ def test_ports_are_shown_as_docker_shows_them() -> None:
     assert ports_text(both) == "0.0.0.0:18160->80/tcp, 0.0.0.0:18161->80/tcp, [::]:18160->80/tcp, [::]:18161->80/tcp"
     assert ports_text([port(n, IP="::", PublicPort=n) for n in (8080, 8081)]) == "[::]:8080-8081->8080-8081/tcp"
     assert ports_text([]) == ""
+
+
+def test_a_list_or_map_that_an_answer_leaves_out_is_null_in_json() -> None:
+    """Docker's client fills Go's types, where they are nil."""
+    for template, value, shape, text in (
+        ("{{json .Config.ExposedPorts}}", {"Config": {}}, ANY, "null"),
+        ("{{len .Config.ExposedPorts}}", {"Config": {}}, ANY, "0"),
+        ("{{json .Endpoint.VirtualIPs}} {{.Endpoint.VirtualIPs}}", {"Endpoint": {}}, SERVICE, "null []"),
+        ("{{range .Endpoint.VirtualIPs}}<{{.Addr}}>{{end}}", {"Endpoint": {"VirtualIPs": [{"NetworkID": "n"}]}}, SERVICE, "<>"),
+    ):
+        assert Template(template).render(value, strict=shape.words, absent=shape.absent) == text

@@ -14,7 +14,7 @@ NONE: dict[str, Any] = {"network_alias": (), "ip": "", "ip6": "", "link_local_ip
 
 
 def made(*networks: str, **flags: Any) -> dict[str, Any]:
-    return endpoints({**NONE, "network": [parse_network(text) for text in networks], **flags})
+    return endpoints({**NONE, "network": [parse_network(text) for text in networks], **flags}, "1.44")
 
 
 def test_the_long_form_says_what_the_flags_of_the_first_network_say() -> None:
@@ -65,3 +65,16 @@ def test_search_domains_are_domains_or_none() -> None:
     for text in ("bad domain", "123", "-a", "a..b", ""):
         with pytest.raises(ValueError, match="is not a valid domain"):
             parse_domain(text)
+
+
+def test_an_older_api_has_no_hardware_address_of_one_network() -> None:
+    networks = [parse_network("name=n,mac-address=02:42:aa:bb:cc:dd")]
+    assert endpoints({**NONE, "network": networks}, "1.44") == {"n": {"MacAddress": "02:42:aa:bb:cc:dd"}}
+    with pytest.raises(CliFailure) as refused:
+        endpoints({**NONE, "network": networks}, "1.41")
+    assert str(refused.value) == '"specify mac-address per network" requires API version 1.44, but the Docker daemon API version is 1.41'
+
+
+def test_an_option_of_the_driver_has_a_value() -> None:
+    with pytest.raises(ValueError, match="invalid key value pair format in driver options"):
+        parse_network("name=n,driver-opt=a")
