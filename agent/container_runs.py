@@ -215,8 +215,10 @@ class Runs:
     async def stop(self, container_id: str, timeout_s: float | None = None, signal: int = 0) -> None:
         """Stop signal, grace period (its own, or DEFAULT_STOP_TIMEOUT_S), SIGKILL. Raises NotModified when it does not run."""
         record = self._registry.find(container_id)
+        await self._until_settled(record.id)
+        record = self._registry.find(record.id)
         if not self.is_running(record):
-            if not self.aftercare.restarting(record.id):
+            if not self.aftercare.restarting(record.id) and not self.exits.is_ending(record.id):
                 raise NotModified("container already stopped")
             self.aftercare.cancel_restart(record.id)
             self._registry.put(replace(self._registry.find(record.id), stopped_by_user=True))
@@ -233,11 +235,14 @@ class Runs:
             await self.until_stopped(record.id)
         self._publish("stop", record)
 
+    async def _until_settled(self, container_id: str) -> None:
+        """Until nobody starts it: its policy may be doing so this very moment."""
+        while container_id in self.starting:
+            await self.turned(container_id).wait()
+
     async def restart(self, container_id: str, timeout_s: int | None = None, signal: int = 0) -> None:
-        """Also of one that its policy starts this very moment."""
         record = self._registry.find(container_id)
-        while record.id in self.starting:
-            await self.turned(record.id).wait()
+        await self._until_settled(record.id)
         if self.is_running(self._registry.find(record.id)):
             await self.stop(record.id, timeout_s, signal)
         await self.start(record.id)

@@ -87,7 +87,9 @@ def port_number(text: str) -> int:
 def parse_device(text: str) -> dict[str, str]:
     """`/dev/x[:/dev/y][:rwm]`. Raises ValueError."""
     parts = text.split(":")
-    if len(parts) > 3 or not parts[0]:
+    if len(parts) > 3:
+        raise ValueError(f"bad format for path: {text}")
+    if not parts[0]:
         raise ValueError(f"invalid device specification: {text}")
     target, permissions = parts[0], "rwm"
     if len(parts) == 3:
@@ -157,7 +159,20 @@ def parse_throttle(text: str) -> dict[str, Any]:
     try:
         return {"Path": path, "Rate": parse_size(rate)}
     except ValueError:
-        raise ValueError(f"invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]") from None
+        form = "<device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb"
+        raise ValueError(f"invalid rate for device: {text}. The correct format is {form}") from None
+
+
+def parse_operations(text: str) -> dict[str, Any]:
+    """`/dev/x:100`: operations a second. Raises ValueError."""
+    path, between, rate = text.rpartition(":")
+    if not between or not path:
+        raise ValueError(f"bad format: {text}")
+    if not path.startswith("/dev/"):
+        raise ValueError(f"bad format for device path: {text}")
+    if not (rate.isascii() and rate.isdigit()):
+        raise ValueError(f"invalid rate for device: {text}. The correct format is <device-path>:<number>. Number must be a positive integer")
+    return {"Path": path, "Rate": int(rate)}
 
 
 def parse_swap(text: str) -> int:

@@ -13,11 +13,11 @@ from cli.run_networks import parse_network
 
 DEVICE_RULE: Final = FlagType("list", fields.parse_device_rule)
 THROTTLE: Final = FlagType("list", fields.parse_throttle)
+OPERATIONS: Final = FlagType("list", fields.parse_operations)
 SWAP: Final = FlagType("bytes", fields.parse_swap)
 HOST: Final = FlagType("list", fields.parse_extra_host)
 ENVIRONMENT: Final = FlagType("list", service_fields.parse_environment)
 LABEL: Final = FlagType("list", service_fields.parse_label)
-RESTART: Final = FlagType("string", fields.parse_restart)
 SYSCTL: Final = FlagType("map", fields.parse_sysctl)
 DOMAIN: Final = FlagType("list", fields.parse_domain)
 LINK: Final = FlagType("list", fields.parse_link)
@@ -53,9 +53,9 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--device", help="Add a host device to the container"),
     options("--device-cgroup-rule", help="Add a rule to the cgroup allowed devices list", type=DEVICE_RULE),
     options("--device-read-bps", help="Limit read rate (bytes per second) from a device", type=THROTTLE),
-    options("--device-read-iops", help="Limit read rate (IO per second) from a device", type=THROTTLE),
+    options("--device-read-iops", help="Limit read rate (IO per second) from a device", type=OPERATIONS),
     options("--device-write-bps", help="Limit write rate (bytes per second) to a device", type=THROTTLE),
-    options("--device-write-iops", help="Limit write rate (IO per second) to a device", type=THROTTLE),
+    options("--device-write-iops", help="Limit write rate (IO per second) to a device", type=OPERATIONS),
     switch("--disable-content-trust", help="Skip image verification"),
     options("--dns", help="Set custom DNS servers", type=ADDRESS),
     options("--dns-option", "--dns-opt", help="Set DNS options"),
@@ -110,7 +110,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--pull", help='Pull image before running ("always", "missing", "never")', default="missing"),
     switch("--quiet", "-q", help="Suppress the pull output"),
     switch("--read-only", help="Mount the container's root filesystem as read only"),
-    option("--restart", help="Restart policy to apply when a container exits", type=RESTART),
+    option("--restart", help="Restart policy to apply when a container exits"),
     switch("--rm", help="Automatically remove the container and its associated anonymous volumes when it exits"),
     option("--runtime", help="Runtime to use for this container", default=""),
     options("--security-opt", help="Security Options"),

@@ -5,6 +5,7 @@ Source: docker/cli's cli/command/container/opts.go.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -83,13 +84,13 @@ _MODES = (
 def _check(flags: Flags) -> None:
     if flags["attach"] and flags["detach"]:
         raise CliFailure("conflicting options: cannot specify both --attach and --detach")
-    if flags["rm"] and (flags["restart"] or {}).get("Name", "no") not in ("", "no"):
+    if flags["rm"] and _restart(flags["restart"]).get("Name", "no") not in ("", "no"):
         raise CliFailure("conflicting options: cannot specify both --restart and --rm", MISUSED)
     swappiness = flags["memory_swappiness"]
     if swappiness is not None and not -1 <= swappiness <= 100:
         raise CliFailure(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100", MISUSED)
     for name, valid, what in _MODES:
-        if flags[name] not in ("", *valid) and not (name == "pid" and flags[name].startswith("container:")):
+        if flags[name] not in ("", *valid) and not (name == "pid" and flags[name].partition("container:")[2]):
             raise CliFailure(f"--{name}: invalid {what} mode", MISUSED)
     if flags["use_api_socket"]:
         raise CliFailure("--use-api-socket is not supported: mount the daemon's socket by -v, and know that it is as good as root", MISUSED)
@@ -113,7 +114,16 @@ def _volumes(texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Without a colon an anonymous volume, else a bind or a named one."""
     if "" in texts:
         raise CliFailure("invalid empty volume spec", MISUSED)
-    return {t: {} for t in texts if ":" not in t}, list(dict.fromkeys(t for t in texts if ":" in t))
+    for text in texts:
+        if ":" in text and not all(text.split(":")):
+            raise CliFailure(f"invalid spec: {text}: empty section between colons", MISUSED)
+    return {t: {} for t in texts if ":" not in t}, list(dict.fromkeys(_from_here(t) for t in texts if ":" in t))
+
+
+def _from_here(bind: str) -> str:
+    """`./folder:/target` is meant from the working folder."""
+    source, _, rest = bind.partition(":")
+    return f"{os.path.abspath(source)}:{rest}" if source.startswith(".") else bind
 
 
 def _health(flags: Flags) -> Body:
@@ -122,19 +132,22 @@ def _health(flags: Flags) -> Body:
         if flags["health_cmd"] is not None or given:
             raise CliFailure("--no-healthcheck conflicts with --health-* options", MISUSED)
         return {"Test": ["NONE"]}
-    if (flags["health_retries"] or 0) < 0:
-        raise CliFailure("--health-retries cannot be negative", MISUSED)
+    for flag, _ in _HEALTH:
+        if (flags[flag] or 0) < 0:
+            raise CliFailure(f"--{flag.replace('_', '-')} cannot be negative", MISUSED)
     return ({"Test": ["CMD-SHELL", flags["health_cmd"]]} if flags["health_cmd"] else {}) | given
 
 
 def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: Sequence[str]) -> Body:
     host: Body = {"Binds": binds or None, "NetworkMode": run_networks.mode(flags), "PortBindings": bindings}
-    host["RestartPolicy"] = flags["restart"] or {"Name": "no", "MaximumRetryCount": 0}
+    host["RestartPolicy"] = _restart(flags["restart"]) or {"Name": "no", "MaximumRetryCount": 0}
     host["LogConfig"] = {"Type": flags["log_driver"], "Config": pairs(flags["log_opt"])}
     host |= {name: flags[flag] for flag, name in _NUMBERS if flags[flag] is not None}
     host |= {name: flags[flag] for flag, name in _TEXTS if flags[flag]}
     host |= {name: list(flags[flag]) for flag, name in _LISTS if flags[flag]}
     host |= {name: bool(flags[flag]) for flag, name in _SWITCHES}
+    if flags["ulimit"]:
+        host["Ulimits"] = list({limit["Name"]: limit for limit in flags["ulimit"]}.values())  # the last of a name counts
     if flags["device"]:
         host["Devices"] = [_device(text) for text in flags["device"]]
     if flags["pids_limit"] is not None:
@@ -159,6 +172,13 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
     if kept:
         host["SecurityOpt"] = kept
     return host
+
+
+def _restart(text: str | None) -> Body:
+    try:
+        return fields.parse_restart(text) if text else {}
+    except ValueError as error:
+        raise CliFailure(str(error), MISUSED) from error
 
 
 def _device(text: str) -> Body:

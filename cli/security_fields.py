@@ -15,6 +15,8 @@ def container_option(text: str) -> str:
     key, _, value = text.partition("=")
     if "=" not in text and ":" not in text and text != "no-new-privileges":
         raise CliFailure(f'Invalid --security-opt: "{text}"', MISUSED)
+    if key == "seccomp" and not value:
+        raise CliFailure(f'Invalid --security-opt: "{text}"', MISUSED)
     if key != "seccomp" or value in ("unconfined", "builtin"):
         return text
     return f"seccomp={read_seccomp(value)}"
@@ -47,4 +49,6 @@ def read_seccomp(path: str) -> str:
         reason = (e.strerror or "").lower()
         raise CliFailure(f"opening seccomp profile ({path}) failed: open {path}: {reason}", MISUSED) from e
     except ValueError as e:
-        raise CliFailure(f"compacting json for seccomp profile ({path}) failed: {e}", MISUSED) from e
+        cut_short = isinstance(e, json.JSONDecodeError) and not e.doc[e.pos :].strip()
+        reason = "unexpected end of JSON input" if cut_short else str(e)
+        raise CliFailure(f"compacting json for seccomp profile ({path}) failed: {reason}", MISUSED) from e

@@ -265,6 +265,8 @@ def parse_ulimit(text: str) -> dict[str, Any]:
         raise ValueError(f"invalid ulimit argument: {text}")
     if name not in _ULIMITS:
         raise ValueError(f"invalid ulimit type: {name}")
+    if ":" in hard:
+        raise ValueError(f"too many limit value arguments - {values}, can only have up to two, `soft[:hard]`")
     try:
         low = int(soft)
         high = int(hard) if colon else low

@@ -27,8 +27,9 @@ _OF_IMAGES: Final[dict[str, Any]] = {
     "DockerVersion": "", "OsVersion": "", "Parent": "", "Variant": "", "VirtualSize": 0,
 }  # fmt: skip
 ANY: Final = Shape(_OF_IMAGES | {
-    "Annotations": {}, "AuxiliaryAddresses": {}, "BlkioWeightDevice": [], "Gateway": "", "Health": None, "IPRange": "", "ImageManifestDescriptor": None,
-    "Init": None, "Mounts": [], "Node": None, "Peers": None, "Services": None, "SizeRootFs": None, "SizeRw": None, "Status": {}, "StorageOpt": {},
+    "Annotations": {}, "AuxiliaryAddresses": {}, "BlkioWeightDevice": [], "Driver": "", "Gateway": "", "Health": None, "IPRange": "",
+    "ImageManifestDescriptor": None,
+    "Init": None, "Mounts": [], "Name": "", "Node": None, "Peers": None, "Services": None, "SizeRootFs": None, "SizeRw": None, "Status": {}, "StorageOpt": {},
     "Sysctls": {}, "Tmpfs": {}, "UsageData": None,
 })  # fmt: skip
 """Whatever `inspect` finds: containers, images, networks, secrets, configs."""

@@ -89,12 +89,13 @@ LISTING: Final = Listing(
 @switch("--quiet", "-q", help="Only display container IDs")
 @switch("--size", "-s", help="Display total file sizes")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    last = 1 if flags["latest"] else flags["last"]
+    last = 1 if flags["latest"] and flags["last"] == -1 else flags["last"]
+    whole = flags["format"] in ("json", "{{json .}}")  # which has the sizes too
     found = api.get(
         "/containers/json",
         all=bool(flags["all"]),
         limit=last if last > 0 else None,
-        size=bool(flags["size"]),
+        size=bool(flags["size"]) or whole or ".Size" in flags["format"],
         filters=filters_of(flags["filter"]),
     )
     rows = [container_row(c, trunc=not flags["no_trunc"], now=time.time()) for c in found or ()]

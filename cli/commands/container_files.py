@@ -77,7 +77,7 @@ def _out(api: Api, container: str, source: str, target: str, *, follow: bool, ar
 def _destination(target: str, *, is_folder: bool, contents: bool) -> tuple[str, str | None]:
     """(folder to unpack in, what takes the place of the archive's first name; None: it keeps its own)."""
     if os.path.isdir(target):
-        return target, "" if contents and is_folder else None
+        return target, None
     if os.path.lexists(target) and is_folder:
         raise CliFailure("cannot copy directory")
     parent, name = os.path.split(os.path.abspath(target))
@@ -85,6 +85,9 @@ def _destination(target: str, *, is_folder: bool, contents: bool) -> tuple[str, 
         raise CliFailure("no such directory")
     if not os.path.isdir(parent):
         raise CliFailure(f'invalid output path: directory "{parent}" does not exist')
+    if contents and is_folder:  # whose names begin with a dot
+        os.mkdir(target)
+        return target, None
     return parent, name
 
 

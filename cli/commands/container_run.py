@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 
 from cli import run_flags, run_spec, security_fields
 from cli.api import Api, reference
-from cli.env_files import env_lines
+from cli.env_files import env_lines, label_lines
 from cli.failures import MISUSED, ApiFailure, CliFailure
 from cli.flags import option, switch
 from cli.service_fields import environment
@@ -248,7 +248,7 @@ def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any
     except InvalidReference as e:
         raise Refused(f"{e}") from e
     try:
-        files, labels = env_lines(flags["env_file"]), env_lines(flags["label_file"])
+        files, labels = env_lines(flags["env_file"]), label_lines(flags["label_file"])
     except CliFailure as e:
         raise Refused(e.message) from e
     found = {name: value for name, _, value in (text.partition("=") for text in (*labels, *flags["label"]))}

@@ -13,7 +13,8 @@ from cli.failures import CliFailure
 from cli.flags import BYTES, DECIMAL, INT, option, switch
 from cli.listing import Listing
 from cli.output import short_id
-from cli.run_flags import RESTART, SWAP
+from cli.run_fields import parse_restart
+from cli.run_flags import SWAP
 from cli.units import binary_size, human_size
 from cli.usage import command
 
@@ -96,17 +97,20 @@ def memory(found: Mapping[str, Any]) -> tuple[int, int]:
 @option("--memory-reservation", help="Memory soft limit", type=BYTES)
 @option("--memory-swap", help="Swap limit equal to memory plus swap: -1 to enable unlimited swap", type=SWAP)
 @option("--pids-limit", help="Tune container pids limit (set -1 for unlimited)", type=INT)
-@option("--restart", help="Restart policy to apply when a container exits", type=RESTART)
+@option("--restart", help="Restart policy to apply when a container exits")
 def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     body: dict[str, Any] = {name: flags[flag] for flag, name in _LIMITS if flags[flag] is not None}
-    if flags["restart"]:
-        body["RestartPolicy"] = flags["restart"]
+    try:
+        if flags["restart"]:
+            body["RestartPolicy"] = parse_restart(flags["restart"])
+    except ValueError as e:
+        raise CliFailure(str(e)) from e
     if not body:
         raise CliFailure("you must provide one or more flags when using this command")
 
     def act(name: str) -> None:
         for warning in (api.post(f"/containers/{reference(name)}/update", body) or {}).get("Warnings") or ():
-            print(warning, file=sys.stderr)
+            print(warning)
 
     return named(arguments, act)
 

@@ -34,6 +34,7 @@ _KINDS: Final = {
     "service": "/services/{}",
     "task": "/tasks/{}",
     "node": "/nodes/{}",
+    "plugin": "/plugins/{}/json",
     "secret": "/secrets/{}",
     "config": "/configs/{}",
 }
@@ -225,18 +226,23 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
         known = ", ".join(f'"{kind}"' for kind in sorted(_KINDS))
         raise CliFailure(f'unknown type: "{type}": must be one of {known}')
     if type:
-        return inspect_all(arguments, lambda name: api.get(_KINDS[type].format(reference(name))), format)
+        sized = bool(size) if type == "container" else None
+        return inspect_all(arguments, lambda name: api.get(_KINDS[type].format(reference(name)), size=sized), format)
     return inspect_all(arguments, lambda name: _any(api, name, size=bool(size)), format)
 
 
 def _any(api: Api, name: str, *, size: bool) -> Any:
     for kind, path in _KINDS.items():
         try:
-            return api.get(path.format(reference(name)), size=size if kind == "container" else None)
+            found = api.get(path.format(reference(name)), size=size if kind == "container" else None)
         except ApiFailure as e:
             missing = e.http_status in {404, 501} or (e.http_status == 503 and kind in _SWARM_KINDS)
             if not missing:
                 raise
+        else:
+            if size and kind != "container":
+                print(f"WARNING: --size ignored for {kind}", file=sys.stderr)
+            return found
     raise CliFailure(f"Error: No such object: {name}")
 
 

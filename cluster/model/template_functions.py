@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote_plus
 
 
 class NilList(tuple[Any, ...]):
@@ -121,6 +122,8 @@ def _pad(text: str, before: int, after: int) -> str:
     return " " * before + text + " " * after if text else ""
 
 
+_HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "\0": "\N{REPLACEMENT CHARACTER}"})
+
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "json": as_json,
     "lower": lambda text: go_text(text).lower(),
@@ -145,4 +148,6 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "and": _and,
     "or": _or,
     "not": lambda value: not truth(value),
+    "html": lambda *values: "".join(go_text(v) for v in values).translate(_HTML),
+    "urlquery": lambda *values: quote_plus("".join(go_text(v) for v in values)),
 }

@@ -22,6 +22,9 @@ MAX_OUTPUT: Final = 16 * 1024 * 1024
 """Characters that one template may make."""
 
 MAX_DEPTH: Final = 64
+_FIRST_WORD: Final = re.compile(r"\{\{(?:-\s)?\s*([A-Za-z_]\w*)")
+_KEYWORDS: Final = frozenset({"if", "range", "with", "else", "end", "json", "define", "template", "block", "break", "continue"})
+"""With `json`, which whoever renders may bring."""
 _CONSTANTS: Final = {"true": True, "false": False, "nil": None}
 
 
@@ -101,6 +104,9 @@ def _parse(text: str) -> _Block:
         _place(match[2].strip(), stack)
     rest = text[position:].lstrip() if trim else text[position:]
     if "{{" in rest:
+        word = _FIRST_WORD.match(rest, rest.index("{{"))
+        if word is not None and word[1] not in {*FUNCTIONS, *_CONSTANTS, *_KEYWORDS}:
+            raise TemplateError(f'template: :1: function "{word[1]}" not defined')
         raise TemplateError("template: :1: unclosed action")
     if len(stack) > 1:
         raise TemplateError("template: :1: unexpected EOF")

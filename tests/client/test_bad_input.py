@@ -63,14 +63,45 @@ def test_a_missing_image_is_said_in_the_tasks_list(lab: Lab, program: str) -> No
 def test_files_that_can_not_be_and_what_is_gone_already(lab: Lab, program: str, tmp_path: Path) -> None:
     """The id's file is made before the container: nothing is left of one that can't be."""
     (tmp_path / "bad").write_text("a key=1\n")
+    (tmp_path / "latin").write_bytes(b"A=1\nB=\xff\n")
+    (tmp_path / "seccomp").write_text("{")
     for arguments, status, words in (
         (("run", "--rm", "--cidfile", f"{tmp_path}/none/cid", "busybox", "true"), 127, f"failed to create the container ID file: open {tmp_path}/none/cid"),
         (("run", "--rm", "--cidfile", f"{tmp_path}/cid", "-w", "relative", "busybox", "true"), 125, "needs to be an absolute path"),
         (("run", "--rm", "--env-file", f"{tmp_path}/bad", "busybox", "true"), 125, "variable 'a key' contains whitespaces"),
+        (("run", "--rm", "--env-file", f"{tmp_path}/latin", "busybox", "true"), 125, "/latin): invalid utf8 bytes at line 2: [66 61 255]"),
+        (("run", "--rm", "--env-file", f"{tmp_path}", "busybox", "true"), 125, f"invalid env file ({tmp_path}): read {tmp_path}: is a directory"),
+        (("run", "--rm", "--security-opt", f"seccomp={tmp_path}/seccomp", "busybox", "true"), 125, "seccomp) failed: unexpected end of JSON input"),
+        (("run", "--rm", "--security-opt", "seccomp=", "busybox", "true"), 125, 'Invalid --security-opt: "seccomp="'),
         (("run", "--rm", "-v", "", "busybox", "true"), 125, "invalid empty volume spec"),
+        (("run", "--rm", "-v", ":/x", "busybox", "true"), 125, "invalid spec: :/x: empty section between colons"),
+        (("run", "--rm", "--device", "/dev/null:/dev/x:rwm:y", "busybox", "true"), 125, "bad format for path: /dev/null:/dev/x:rwm:y"),
+        (("run", "--rm", "--device-read-iops", "/dev/null:x", "busybox", "true"), 125, "<device-path>:<number>. Number must be a positive integer"),
+        (("run", "--rm", "--ulimit", "nofile=1:2:3", "busybox", "true"), 125, "too many limit value arguments - 1:2:3"),
+        (("run", "--rm", "--health-timeout", "-1s", "busybox", "true"), 125, "--health-timeout cannot be negative"),
+        (("run", "--rm", "--restart", "on-failure:x", "busybox", "true"), 125, "maximum retry count must be an integer"),
+        (("inspect", "--type", "plugin", "nosuch"), 1, 'plugin "nosuch" not found'),
+        (("inspect", "--size", "--format", "{{.Os}}", "busybox"), 0, "WARNING: --size ignored for image"),
         (("logs", "--until", "bad", "nosuch"), 1, "No such container: nosuch"),
         (("rmi", "-f", "nosuch-image"), 0, "No such image: nosuch-image"),
     ):
         done = lab.on(MANAGER, program, *arguments)
         assert (done.returncode, words in done.stderr) == (status, True), done
     assert not (tmp_path / "cid").exists()
+
+
+def test_files_of_labels_and_variables_and_what_stands_twice(lab: Lab, program: str, tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"\xef\xbb\xbfA=bom\r\n# remark\n")
+    (tmp_path / "labels").write_text("l=1\nwithout-value\n")
+    (tmp_path / "made").mkdir()
+    name = f"twice-{program}"
+    files = ("--env-file", f"{tmp_path}/env", "--label-file", f"{tmp_path}/labels", "--ulimit", "core=0", "--ulimit", "core=5")
+    done = lab.on(MANAGER, "sh", "-c", f"cd {tmp_path} && {program} run --name {name} {' '.join(files)} -v ./made:/m busybox sh -c 'echo $A; touch /m/x'")
+    try:
+        assert (done.returncode, done.stdout) == (0, "bom\n"), done.stderr
+        assert (tmp_path / "made/x").exists()
+        shown = lab.ok(MANAGER, program, "inspect", "--size", "--type", "container", name, "--format",
+                       "{{json .Config.Labels}} {{range .Mounts}}{{.Type}} {{.Name}}{{.Driver}}{{end}} {{.SizeRw}}")  # fmt: skip
+        assert shown == '{"l":"1"} bind  0\n'
+    finally:
+        lab.on(MANAGER, program, "rm", "-f", name)

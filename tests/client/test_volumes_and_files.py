@@ -60,6 +60,9 @@ def test_files_go_in_and_out(lab: Lab, program: str, box: str, tmp_path: Path, s
     lab.ok(MANAGER, program, "cp", f"{box}:/d", str(tmp_path / "copy"))
     assert (tmp_path / "copy" / "one").read_text() == "one\n"
     assert (tmp_path / "copy" / "link").readlink() == Path("one")
+    for target in ("contents", "contents"):  # made, then there
+        lab.ok(MANAGER, program, "cp", f"{box}:/d/.", str(tmp_path / target))
+        assert {path.name for path in (tmp_path / target).iterdir()} == {path.name for path in (tmp_path / "copy").iterdir()}
     lab.ok(MANAGER, program, "cp", "-L", f"{box}:/d/link", str(tmp_path / "followed"))
     assert (tmp_path / "followed").read_text() == "one\n"
     (tmp_path / "in").write_text("in\n")

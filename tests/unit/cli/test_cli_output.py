@@ -64,6 +64,7 @@ def test_a_list_as_table_json_lines_template_or_ids() -> None:
         ("{{/* nothing */}}{{$x := .ID}}{{$x}}", "abc"),
         ("{{slice .ID 1 3}} {{slice .ID 1}} {{slice .A.B 0 1}}", "bc bc [1]"),
         ("{{.Links}} {{.Labels}} {{json .Links}} {{len .Labels}}{{range .Links}}x{{end}}{{if .Labels}}y{{end}}", "[] map[] null 0"),
+        ('{{html "<a&b>"}} {{urlquery "a b&"}}', "&lt;a&amp;b&gt; a+b%26"),
         ("no actions", "no actions"),
     ],
 )
@@ -77,6 +78,12 @@ def test_templates_print_as_gos(template: str, text: str) -> None:
 def test_templates_that_do_not_hold_say_so(template: str) -> None:
     with pytest.raises(TemplateError, match="template: "):
         Template(template).render(VALUE)
+
+
+def test_an_unknown_word_is_told_before_what_is_not_closed() -> None:
+    for template, words in (("x {{bad", 'function "bad" not defined'), ("{{if .ID", "unclosed action"), ("{{json", "unclosed action")):
+        with pytest.raises(TemplateError, match=words):
+            Template(template)
 
 
 def test_inspect_prints_indented_json_or_a_template_per_object() -> None:
