@@ -5,6 +5,7 @@ Owns the choice of where, and this node's part when a manager asks. Reading pack
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -80,8 +81,8 @@ def _hear(containers: Containers, networks: Networks, reference: str) -> socket.
             return capture.open_socket(*networks.where(reference))
         if not containers.is_running(record):
             raise Conflict(f"container {record.id} is not running")
-        if not record.attachments:
-            raise Conflict(f"container {record.id} has no network of its own")
-        return capture.open_socket(networks.namespace(record.id), "")
+        return capture.open_socket(f"/proc/{record.state.pid}/ns/net", "")  # its own, another container's, the node's
     except OSError as error:
+        if error.errno == errno.ENODEV:
+            raise Conflict(f"no container is on network {reference} on this node") from error
         raise Internal(f"nothing can be captured there: {error.strerror}") from error

@@ -24,7 +24,7 @@ from agent.name_service import NameService
 from agent.records import Attachment, LocalNetwork, NetworkWish, Record
 from agent.sandboxes import Sandboxes
 from cluster.model.assignments import Item, NetworkItem
-from cluster.model.errors import Internal, NotFound, PermissionDenied
+from cluster.model.errors import Conflict, Internal, NotFound, PermissionDenied
 from cluster.model.objects import NetworkKey
 from cluster.model.specs import NetworkSpec
 from netfabric import view
@@ -276,12 +276,12 @@ class Networks:
     # -- the fabric ------------------------------------------------------------------------------------------------
 
     def where(self, reference: str) -> tuple[str, str]:
-        """(path of the namespace or "" for the node's, link) where a network's packets pass on this node. Raises NotFound."""
+        """(path of the namespace or "" for the node's, link or "" for all) where a network's packets pass on this node. Raises NotFound, Conflict."""
         item = self.assigned.find_or_none(reference)
         if item is None or item.network.spec.driver != "overlay":
             network = self.locals.find(item.network.id if item is not None else reference)
-            if not network.interface:
-                raise NotFound(f"network {network.name} has no packets of its own")
+            if network.driver == "null":
+                raise Conflict(f"network {network.name} has no packets")
             return "", network.interface
         return self._fabric.sandbox_path(overlay_namespace(item.network.id)), OVERLAY_BRIDGE
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import struct
+from collections.abc import Callable
+
+import pytest
 
 from tests.cluster.test_survival import pids
 from tests.driver import MANAGER, WORKER1, WORKER2, Lab, until
@@ -52,6 +55,28 @@ def captured(lab: Lab, path: str) -> list[int]:
         lengths.append(length)
         offset += 16 + kept
     return lengths
+
+
+@pytest.mark.parametrize("network", ["host", "none"])
+def test_a_capture_has_the_packets_of_a_container_without_a_network_of_ours(lab: Lab, network: str) -> None:
+    """On the node's own, on none, and in another container's."""
+    try:
+        lab.ok(MANAGER, "festoon", "run", "-d", "--name", "apart", "--network", network, "busybox", "ping", "-q", "-i", "0.1", "127.0.0.1")
+        lab.ok(MANAGER, "festoon", "run", "-d", "--name", "joined", "--network", "container:apart", "busybox", "sleep", "1000")
+        for reference in ("apart", "joined"):
+            lab.ok(MANAGER, "festoon", "network", "capture", reference, "-c", "2", "--duration", "30s", "-o", "/tmp/apart.pcap")
+            assert len(captured(lab, "/tmp/apart.pcap")) == 2, reference
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "joined", "apart")
+
+
+def test_a_capture_of_a_network_says_why_there_is_nothing_to_hear(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("quiet", "--nodes", "1")
+    for network, words in (("none", "network none has no packets"), ("bridge", "no container is on network bridge on this node")):
+        refused = lab.on(MANAGER, "festoon", "network", "capture", network, "-c", "1")
+        assert (refused.returncode, refused.stderr.strip()) == (1, f"Error response from daemon: {words}")
+    lab.ok(MANAGER, "sh", "-c", "ping -q -i 0.1 127.0.0.1 >/dev/null & festoon network capture host -c 2 --duration 30s -o /tmp/host.pcap; kill $!")
+    assert len(captured(lab, "/tmp/host.pcap")) == 2
 
 
 def test_a_capture_has_the_packets_of_a_task_and_a_network_of_another_node(lab: Lab) -> None:
