@@ -22,18 +22,18 @@ def parse_publish(text: str) -> list[tuple[str, dict[str, str]]]:
     Raises ValueError."""
     if "=" in text:
         text = _short_form(text)
-    ports, _, protocol = text.partition("/")
+    ports, protocol, *_ = *text.split("/"), ""
     protocol = (protocol or "tcp").lower()
     if protocol not in PROTOCOLS:
         raise ValueError(f"invalid proto: {protocol}")
     address, host, container = _split(ports)
-    if not container:
-        raise ValueError(f"no port specified: {text}<empty>")
     if address:
         try:
             canonical_address(address)
         except ValueError:
             raise ValueError(f"invalid IP address: {address}") from None
+    if not container:
+        raise ValueError(f"no port specified: {text}<empty>")
     targets = _range(container, "containerPort")
     hosts = _range(host, "hostPort") if host else []
     if hosts and len(hosts) != len(targets):

@@ -27,7 +27,7 @@ _OF_IMAGES: Final[dict[str, Any]] = {
     "DockerVersion": "", "OsVersion": "", "Parent": "", "Variant": "", "VirtualSize": 0,
 }  # fmt: skip
 ANY: Final = Shape(_OF_IMAGES | {
-    "Annotations": {}, "AuxiliaryAddresses": {}, "BlkioWeightDevice": [], "Driver": "", "Gateway": "", "Health": None, "IPRange": "",
+    "Annotations": {}, "AuxiliaryAddresses": {}, "BlkioWeightDevice": [], "Driver": "", "DNSNames": [], "Gateway": "", "Health": None, "IPRange": "",
     "ImageManifestDescriptor": None,
     "Init": None, "Mounts": [], "Name": "", "Node": None, "Peers": None, "Services": None, "SizeRootFs": None, "SizeRw": None, "Status": {}, "StorageOpt": {},
     "Sysctls": {}, "Tmpfs": {}, "UsageData": None,

@@ -11,9 +11,10 @@ from cli import service_fields as fields
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure
-from cli.flags import FILTER, INT, MAP, STRINGS, option, options, switch
+from cli.flags import FILTER, INT, MAP, STRINGS, FlagType, option, options, switch
 from cli.listing import Listing, label_of
 from cli.output import natural, short_id
+from cli.run_fields import parse_link
 from cli.service_flags import LABEL
 from cli.units import go_time
 from cli.usage import Group, command
@@ -223,7 +224,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | N
 @option("--gw-priority", help="Highest gw-priority provides the default gateway. Accepts positive and negative values.", default=0, type=INT)
 @option("--ip", help='IPv4 address (e.g., "172.30.100.104")', default="")
 @option("--ip6", help='IPv6 address (e.g., "2001:db8::33")', default="")
-@options("--link", help="Add link to another container")
+@options("--link", help="Add link to another container", type=FlagType("list", parse_link))
 @options("--link-local-ip", help="Add a link-local address for the container", type=STRINGS)
 def connect(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if any(not key or not equals for key, equals, _ in (text.partition("=") for text in flags["driver_opt"])):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cli.failures import CliFailure
-from cli.run_fields import parse_domain
+from cli.run_fields import parse_domain, parse_publish
 from cli.run_networks import endpoints, mode, parse_network
 
 NONE: dict[str, Any] = {"network_alias": (), "ip": "", "ip6": "", "link_local_ip": (), "mac_address": "", "link": ()}
@@ -78,3 +78,22 @@ def test_an_older_api_has_no_hardware_address_of_one_network() -> None:
 def test_an_option_of_the_driver_has_a_value() -> None:
     with pytest.raises(ValueError, match="invalid key value pair format in driver options"):
         parse_network("name=n,driver-opt=a")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[::1:18410:80", "invalid IP address [::1: address [::1:: missing ']' in address"),
+        ("18412:80:", "invalid IP address: 18412"),
+        ("127.0.0.1:80:", "no port specified: 127.0.0.1:80:<empty>"),
+        ("80/x/udp", "invalid proto: x"),
+    ],
+)
+def test_a_port_that_cannot_be_is_refused_in_the_client_s_words(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011  the sentence is what counts
+        parse_publish(text)
+    assert str(refused.value) == sentence
+
+
+def test_what_follows_a_port_s_protocol_means_nothing() -> None:
+    assert parse_publish("80/tcp/udp") == [("80/tcp", {"HostIp": "", "HostPort": ""})]
