@@ -148,7 +148,7 @@ def task_table(link: str, address: str, ports: Sequence[PublishedPort]) -> Table
         TABLE,
         (
             Chain("ARRIVAL", (f'iifname "{link}" ct state new ct mark set {SOURCE_MAC_TAIL} meta mark set ct mark',), ARRIVAL),
-            Chain("RETURN", ("ct direction reply ct mark != 0 meta mark set ct mark",), "type route hook output priority mangle; policy accept;"),
+            Chain("RETURN", ("meta mark 0 ct direction reply ct mark != 0 meta mark set ct mark",), "type route hook output priority mangle; policy accept;"),
             Chain("PREROUTING", redirects, PREROUTING),
             Chain("INPUT", (*accepted, f"ip daddr {address} {rest}"), "type filter hook input priority filter; policy accept;"),
             Chain("OUTPUT", (*answered, f"ip saddr {address} {rest}"), "type filter hook output priority filter; policy accept;"),

@@ -163,7 +163,7 @@ def test_a_task_answers_by_the_sandbox_of_the_node_that_sent_it_the_client() -> 
     assert Sysctl("net.ipv4.conf.eth0.rp_filter", "0") in task.sysctls
     rules = {chain.name: chain.rules for chain in task.tables[0].chains}
     assert rules["ARRIVAL"] == ('iifname "eth0" ct state new ct mark set @ll,64,32 meta mark set ct mark',)
-    assert rules["RETURN"] == ("ct direction reply ct mark != 0 meta mark set ct mark",)
+    assert rules["RETURN"] == ("meta mark 0 ct direction reply ct mark != 0 meta mark set ct mark",)
 
 
 def test_with_ipvs_services_and_servers_replace_the_picking_chains() -> None:
