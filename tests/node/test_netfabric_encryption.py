@@ -22,6 +22,8 @@ OVERLAY = "secretsecretsecretsecrets"
 VNI = 4098
 KEYS = (Key(1, bytes(range(16))), Key(2, bytes(range(16, 32))), Key(3, bytes(range(32, 48))))
 ETH_P_ALL = 3
+PORTS = (4789, 5789)
+"""Docker's own, and one as `swarm init --data-path-port` chooses it: CVE-2023-28840 was of the second."""
 WAIT_S = 5.0
 UDP, ESP = 17, 50
 
@@ -30,12 +32,12 @@ def address(node: int) -> str:
     return f"10.0.9.{10 + node}"
 
 
-def view(node: int, keys: tuple[Key, ...] = KEYS[:1], *, encrypted: bool = True) -> View:
+def view(node: int, keys: tuple[Key, ...] = KEYS[:1], *, encrypted: bool = True, port: int = PORTS[0]) -> View:
     """One container per node, on one overlay."""
     remotes = tuple(Remote(address(other), w.vtep(other)) for other in w.NODES if other != node)
     overlay = Overlay(OVERLAY, "secret", VNI, "10.0.9.0/24", "10.0.9.1", f"10.0.9.{100 + node}/24", remotes=remotes, encrypted=encrypted)
     sandbox = Sandbox(f"container{node:03}", (Interface("eth0", OVERLAY, f"{address(node)}/24"),))
-    return View(vtep=w.vtep(node), gateway_bridge=w.GATEWAY_BRIDGE, overlays=(overlay,), sandboxes=(sandbox,), keys=keys)
+    return View(vtep=w.vtep(node), gateway_bridge=w.GATEWAY_BRIDGE, overlays=(overlay,), sandboxes=(sandbox,), keys=keys, vxlan_port=port)
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ def vxlan_frame(source: int, destination: int) -> bytes:
     return struct.pack("!BBBBI", 8, 0, 0, 0, VNI << 8) + macs + b"\x08\x00" + header + udp
 
 
-async def forged_arrives(world: w.World, source: int, destination: int, wait_s: float) -> bool:
+async def forged_arrives(world: w.World, source: int, destination: int, wait_s: float, port: int) -> bool:
     """Whether a cleartext frame, sent to the other node's VXLAN port from outside, reaches the container there."""
     with world.sandbox(destination, f"container{destination:03}") as there:
         with netns.in_namespace(there):
@@ -106,34 +108,36 @@ async def forged_arrives(world: w.World, source: int, destination: int, wait_s: 
             attacker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with server, attacker:
             await server.bind((address(destination), 5000))
-            attacker.sendto(vxlan_frame(source, destination), (w.vtep(destination), 4789))
+            attacker.sendto(vxlan_frame(source, destination), (w.vtep(destination), port))
             with trio.move_on_after(wait_s):
                 return await server.recv(100) == b"forged"
     return False
 
 
-async def reconcile(world: w.World, keys: tuple[Key, ...] = KEYS[:1], *, encrypted: bool = True) -> None:
+async def reconcile(world: w.World, keys: tuple[Key, ...] = KEYS[:1], *, encrypted: bool = True, port: int = PORTS[0]) -> None:
     for node, fabric in world.fabrics.items():
-        await fabric.reconcile(view(node, keys, encrypted=encrypted))
+        await fabric.reconcile(view(node, keys, encrypted=encrypted, port=port))
 
 
-def test_the_forged_frame_is_one_that_an_open_overlay_takes(world: w.World) -> None:
+@pytest.mark.parametrize("port", PORTS)
+def test_the_forged_frame_is_one_that_an_open_overlay_takes(world: w.World, port: int) -> None:
     async def main() -> None:
         async with world.open():
-            await reconcile(world, encrypted=False)
+            await reconcile(world, encrypted=False, port=port)
             assert await ask(world, 1, 2) == "hello"
-            assert await forged_arrives(world, 1, 2, WAIT_S)
+            assert await forged_arrives(world, 1, 2, WAIT_S, port)
 
     trio.run(main)
 
 
-def test_nothing_of_an_encrypted_overlay_crosses_the_underlay_in_the_clear(world: w.World) -> None:
+@pytest.mark.parametrize("port", PORTS)
+def test_nothing_of_an_encrypted_overlay_crosses_the_underlay_in_the_clear(world: w.World, port: int) -> None:
     async def main() -> None:
         async with world.open():
-            await reconcile(world)
+            await reconcile(world, port=port)
             with listener(world.underlay) as seen:
                 answer = await ask(world, 1, 2)
-                assert not await forged_arrives(world, 1, 2, 1.0)
+                assert not await forged_arrives(world, 1, 2, 1.0, port)
                 crossed = protocols(seen, w.vtep(1), w.vtep(2))
             if world.fabrics[1].encrypts:
                 assert answer == "hello"
