@@ -1,6 +1,6 @@
 """Our swarm's network beside Docker's own (Debian's docker.io), two nodes of each on one kernel, in turn: requests through the mesh, an overlay's throughput.
 
-Docker's swarm needs IPVS: run it where the kernel has that, for instance in a guest, `python -m vm run --memory 3072 --cpus 2 -- .venv/bin/python -m
+Docker's swarm needs IPVS: run it where the kernel has that, for instance in a guest, `python -m vm run --memory 3072 --counted -- .venv/bin/python -m
 bench swarm`. Needs wrk and iperf3. What serves and what asks is the same for both, and so is the way: the client is beside the nodes, asks the second, and
 either task may answer.
 """

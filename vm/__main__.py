@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True)
     run = verbs.add_parser("run", help="run a command in a guest of its own: vm run [OPTIONS] -- COMMAND...")
     _machine_options(run)
+    run.add_argument("--counted", action="store_true", help="its clock counts instructions, so that figures do not depend on what else this host does")
     run.set_defaults(act=_run)
 
     cluster = verbs.add_parser("cluster", help="machines that stay, on a private network").add_subparsers(required=True)
@@ -71,7 +72,7 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, command: list[str]) -> int:
-    settings = Settings(memory_mib=options.memory, cpus=options.cpus, cgroup=options.cgroup)
+    settings = Settings(memory_mib=options.memory, cpus=options.cpus, counted=options.counted, cgroup=options.cgroup)
     with machine.start(settings) as guest:
         ready = channel.wait_ready(guest)
         return channel.run(ready, _needed(command), cwd=os.getcwd(), env=channel.environment(), stdin=0, output=_print)

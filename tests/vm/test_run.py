@@ -55,6 +55,14 @@ def test_the_guest_writes_nothing_on_the_host() -> None:
     assert not target.exists()
 
 
+def test_a_counted_clock_gives_the_same_work_the_same_time() -> None:
+    work = "import time\nfor _ in range(3): a = time.perf_counter(); sum(range(300000)); print(time.perf_counter() - a)"
+    done = vm("run", "--counted", "--", "python3", "-c", work)
+    first, *others = map(float, done.stdout.split())
+    assert len(others) == 2, done.stderr
+    assert all(abs(one / first - 1) < 0.05 for one in others), done.stdout
+
+
 @pytest.mark.parametrize(("layout", "shown"), [
     ("v2", "cgroup2 /sys/fs/cgroup"),
     ("v1", "cgroup /sys/fs/cgroup/memory"),
