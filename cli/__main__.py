@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+INTERRUPTED = 130
+
 
 def main() -> int:
     """Run the command in sys.argv; the exit status."""
@@ -19,8 +21,10 @@ def main() -> int:
         from lab.enter import main as lab_exec
 
         return lab_exec(arguments[2:])
-    from cli.root import run
-
+    try:
+        from cli.root import run
+    except KeyboardInterrupt:  # while it is still being loaded
+        return INTERRUPTED
     return run(sys.argv[0], arguments)
 
 

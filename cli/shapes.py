@@ -21,6 +21,16 @@ class Shape(NamedTuple):
     words: str = NO_ENTRY
 
 
+_IMAGE_CONFIG: Final = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "ArgsEscaped", "Healthcheck",
+                        "OnBuild", "Shell")  # fmt: skip
+
+
+def typed_image(found: Mapping[str, Any]) -> dict[str, Any]:
+    """An image as a template sees it: what is empty is left out of its configuration, whose fields have their own order."""
+    config = found.get("Config") or {}
+    return {**found, "Config": {name: config[name] for name in _IMAGE_CONFIG if config.get(name)}}
+
+
 _OF_IMAGES: Final[dict[str, Any]] = {
     "ArgsEscaped": False, "ExposedPorts": {}, "Healthcheck": None, "MacAddress": "", "NetworkDisabled": False, "OnBuild": [], "Shell": [],
     "StopSignal": "", "StopTimeout": None, "Volumes": {}, "Author": "", "Comment": "", "Container": "", "ContainerConfig": None, "Created": "",

@@ -52,7 +52,8 @@ def time_parameter_ns(text: str) -> int:
 
 
 def mapping(pairs: Pairs) -> dict[str, str]:
-    return dict(pairs)
+    """In the order of names, as Go writes every map."""
+    return dict(sorted(pairs))
 
 
 def filled(fields: Mapping[str, Any]) -> Json:

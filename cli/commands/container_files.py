@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from cli.api import Api, reference
-from cli.commands.image_archive import refuse_terminal, write_out
+from cli.commands.image import target
+from cli.commands.image_archive import check_output, refuse_terminal, write_out
 from cli.failures import ApiFailure, CliFailure
 from cli.flags import option, options, switch
 from cli.usage import command
+from cluster.model.reference import InvalidReference
 
 PIECE_BYTES: Final = 1024 * 1024
 _TAR: Final = (("Content-Type", "application/x-tar"),)
@@ -46,9 +48,9 @@ def cp(api: Api, arguments: tuple[str, ...], archive: bool | None, follow_link: 
     if not source_container and not target_container:
         raise CliFailure("must specify at least one container source")
     if source_container:
-        _out(api, source_container, source or "/", target, follow=bool(follow_link), archive=bool(archive))
+        _out(api, source_container, source, target, follow=bool(follow_link), archive=bool(archive))
     else:
-        _in(api, source, target_container, target or "/", follow=bool(follow_link), archive=bool(archive))
+        _in(api, source, target_container, target, follow=bool(follow_link), archive=bool(archive))
     return 0
 
 
@@ -70,7 +72,7 @@ def _out(api: Api, container: str, source: str, target: str, *, follow: bool, ar
             write_out(answer, "")
             return
         found = json.loads(base64.b64decode(answer.header("x-docker-container-path-stat")))
-        folder, top = _destination(target, is_folder=bool(found["mode"] & _GO_DIR), contents=source.endswith("/."))
+        folder, top = _destination(target, is_folder=bool(found["mode"] & _GO_DIR), contents=source.endswith("/.") or not source.strip("/"))
         _unpack(_reader(answer.pieces()), folder, top, archive=archive)
 
 
@@ -78,6 +80,12 @@ def _destination(target: str, *, is_folder: bool, contents: bool) -> tuple[str, 
     """(folder to unpack in, what takes the place of the archive's first name; None: it keeps its own)."""
     if os.path.isdir(target):
         return target, None
+    try:
+        os.lstat(target)
+    except NotADirectoryError as e:
+        raise CliFailure(f"stat {target}: not a directory") from e
+    except OSError:
+        pass  # what is missing is made
     if os.path.lexists(target) and is_folder:
         raise CliFailure("cannot copy directory")
     parent, name = os.path.split(os.path.abspath(target))
@@ -124,13 +132,15 @@ def _reader(pieces: Iterator[bytes]) -> Any:
 
 
 def _in(api: Api, source: str, container: str, target: str, *, follow: bool, archive: bool) -> None:
+    if not target:
+        raise CliFailure("no such directory")
     found = _found(api, container, target)
     if found is not None and found["mode"] & _GO_LINK:
         target = found["linkTarget"]
         found = _found(api, container, target)
     is_folder = found is not None and bool(found["mode"] & _GO_DIR)
     if source == "-":
-        if found is not None and not is_folder:
+        if not is_folder:
             raise CliFailure(f'destination "{container}:{target}" must be a directory')
         _send(api, container, target, sys.stdin.buffer, archive=archive)
         return
@@ -154,12 +164,11 @@ def _in(api: Api, source: str, container: str, target: str, *, follow: bool, arc
 
 
 def _found(api: Api, container: str, path: str) -> dict[str, Any] | None:
+    """What stands there; whatever is wrong shows when it is written to."""
     try:
         return _stat(api, container, path)
-    except ApiFailure as e:
-        if e.http_status == 404 and not e.reason.startswith("No such container"):
-            return None
-        raise
+    except ApiFailure:
+        return None
 
 
 def _pack(path: str, shown: str, file: BinaryIO) -> None:
@@ -195,6 +204,7 @@ def diff(api: Api, arguments: tuple[str, ...]) -> int:
 @option("--output", "-o", help="Write to a file, instead of STDOUT", default="")
 def export(api: Api, arguments: tuple[str, ...], output: str) -> int:
     refuse_terminal(output)
+    check_output(output, "failed to export container: ")
     with api.stream("GET", f"/containers/{reference(arguments[0])}/export") as answer:
         write_out(answer, output)
     return 0
@@ -207,10 +217,12 @@ def export(api: Api, arguments: tuple[str, ...], output: str) -> int:
 @option("--message", "-m", help="Commit message", default="")
 @switch("--pause", "-p", help="Pause container during commit (default true)")
 def commit(api: Api, arguments: tuple[str, ...], author: str, change: tuple[str, ...], message: str, pause: bool | None) -> int:
-    repository, colon, label = (arguments[1] if len(arguments) > 1 else "").rpartition(":")
-    if not colon or "/" in label:
-        repository, label = arguments[1] if len(arguments) > 1 else "", ""
-    query: dict[str, Any] = {"container": arguments[0], "repo": repository, "tag": label, "author": author, "comment": message}
+    try:
+        name = target(arguments[1]) if len(arguments) > 1 and arguments[1] else None
+    except InvalidReference as e:
+        raise CliFailure(str(e)) from e
+    named = {"repo": name.familiar_repository, "tag": name.tag} if name is not None else {}
+    query: dict[str, Any] = {"container": arguments[0], **named, "author": author, "comment": message}
     query |= {"changes": list(change), "pause": "0" if pause is False else "1"}
     print(api.post("/commit", {}, **query)["Id"])
     return 0

@@ -15,8 +15,10 @@ from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import short_id
 from cli.platforms import PLATFORM, PLATFORMS, Platform, platform_query, require
+from cli.shapes import typed_image
 from cli.units import human_duration, human_size
 from cli.usage import Group, command
+from cluster.model.reference import InvalidReference, Reference, parse
 from cluster.wire.http_client import Answer
 
 PIECE_BYTES: Final = 1024 * 1024
@@ -116,7 +118,8 @@ def _rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> It
 def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platform | None) -> int:
     def get(name: str) -> Any:
         require(api, [name], platform)
-        return api.get(f"/images/{reference(name)}/json")
+        found = api.get(f"/images/{reference(name)}/json")
+        return typed_image(found) if format else found
 
     return inspect_all(arguments, get, format)
 
@@ -138,7 +141,7 @@ def load(api: Api, arguments: tuple[str, ...], input: str, platform: Platform | 
     "file|URL|- [REPOSITORY[:TAG]]",
     summary="Import the contents from a tarball to create a filesystem image",
     least=1,
-    most=2,
+    most=None,
     aliases=["image import", "import"],
 )
 @options("--change", "-c", help="Apply Dockerfile instruction to the created image")
@@ -150,8 +153,12 @@ def import_(
     source = arguments[0]
     remote = source.startswith(("http://", "https://"))
     query: dict[str, Any] = {"fromSrc": source if remote else "-", "message": message, "platform": platform}
-    if len(arguments) > 1:
-        query["repo"] = arguments[1]
+    try:
+        if len(arguments) > 1:
+            parse(arguments[1])
+            query["repo"] = arguments[1]
+    except InvalidReference as e:
+        raise CliFailure(str(e)) from e
     if change:
         query["changes"] = list(change)
     if remote:
@@ -191,19 +198,23 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool 
     least=2,
     most=2,
     aliases=["image tag", "tag"],
+    interspersed=False,
 )
 def tag(api: Api, arguments: tuple[str, ...]) -> int:
-    repository, colon, label = arguments[1].rpartition(":")
-    if not colon or "/" in label:
-        repository, label = arguments[1], ""
     try:
-        api.post(f"/images/{reference(arguments[0])}/tag", repo=repository, tag=label)
-    except ApiFailure as e:
-        if not e.reason.startswith("invalid reference format"):
-            raise
-        said = f'Error parsing reference: "{arguments[1]}" is not a valid repository/tag'
-        raise CliFailure(f"{said}: {e.reason}") from e
+        name = target(arguments[1])
+    except InvalidReference as e:
+        raise CliFailure(f'Error parsing reference: "{arguments[1]}" is not a valid repository/tag: {e}') from e
+    api.post(f"/images/{reference(arguments[0])}/tag", repo=name.familiar_repository, tag=name.tag)
     return 0
+
+
+def target(text: str) -> Reference:
+    """The name that an image is to get. Raises InvalidReference, CliFailure for one with a digest."""
+    name = parse(text)
+    if name.digest:
+        raise CliFailure("refusing to create a tag with a digest reference")
+    return name.with_default_tag()
 
 
 def _opened(path: str) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, Final
@@ -40,6 +41,15 @@ def write_out(answer: Answer, output: str) -> None:
         file.writelines(answer.pieces())
 
 
+def check_output(output: str, preface: str) -> None:
+    """Before anything is asked for. Raises CliFailure for a path where no file can be."""
+    folder = os.path.dirname(output)
+    if folder and not os.path.isdir(folder):
+        raise CliFailure(f"{preface}invalid output path: stat {folder}: no such file or directory")
+    if os.path.isdir(output):
+        raise CliFailure(f"{preface}cannot write to a directory")
+
+
 def refuse_terminal(output: str) -> None:
     if not output and sys.stdout.isatty():
         raise CliFailure("cowardly refusing to save to a terminal. Use the -o flag or redirect")
@@ -51,6 +61,7 @@ def refuse_terminal(output: str) -> None:
 @option("--platform", help="Save only the given platform variant", type=PLATFORM)
 def save(api: Api, arguments: tuple[str, ...], output: str, platform: Platform | None) -> int:
     refuse_terminal(output)
+    check_output(output, "failed to save image: ")
     require(api, arguments, platform)
     with api.stream("GET", "/images/get", names=list(arguments)) as answer:
         write_out(answer, output)

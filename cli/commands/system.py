@@ -11,7 +11,7 @@ from cli.failures import FAILED, ApiFailure, CliFailure
 from cli.flags import FILTER, option, options, switch
 from cli.listing import check_template, inspected
 from cli.output import aligned
-from cli.shapes import ANY, EVENT, INFO, VERSIONS, Shape
+from cli.shapes import ANY, EVENT, INFO, VERSIONS, Shape, typed_image
 from cli.units import binary_size, human_duration, parse_since
 from cli.usage import command
 from cluster.version import VERSION
@@ -228,10 +228,10 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
     if type:
         sized = bool(size) if type == "container" else None
         return inspect_all(arguments, lambda name: api.get(_KINDS[type].format(reference(name)), size=sized), format)
-    return inspect_all(arguments, lambda name: _any(api, name, size=bool(size)), format)
+    return inspect_all(arguments, lambda name: _any(api, name, size=bool(size), typed=bool(format)), format)
 
 
-def _any(api: Api, name: str, *, size: bool) -> Any:
+def _any(api: Api, name: str, *, size: bool, typed: bool) -> Any:
     for kind, path in _KINDS.items():
         try:
             found = api.get(path.format(reference(name)), size=size if kind == "container" else None)
@@ -242,7 +242,7 @@ def _any(api: Api, name: str, *, size: bool) -> Any:
         else:
             if size and kind != "container":
                 print(f"WARNING: --size ignored for {kind}", file=sys.stderr)
-            return found
+            return typed_image(found) if typed and kind == "image" else found
     raise CliFailure(f"Error: No such object: {name}")
 
 

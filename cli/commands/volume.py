@@ -78,7 +78,7 @@ def create(api: Api, arguments: tuple[str, ...], driver: str, label: tuple[str, 
     if any(cluster.values()):
         raise CliFailure(NO_CLUSTER_VOLUMES)
     if arguments and name:
-        raise CliFailure("conflicting options: cannot specify a volume name through both --name and as a positional arg")
+        raise CliFailure("conflicting options: cannot specify a volume-name through both --name and as a positional arg")
     body = {"Name": arguments[0] if arguments else name, "Driver": driver, "DriverOpts": pairs(opt), "Labels": pairs(label)}
     print(api.post("/volumes/create", body)["Name"])
     return 0

@@ -29,6 +29,7 @@ def test_import_tag_run_and_remove(lab: Lab, program: str, tmp_path: Path) -> No
     rows = {(r["Repository"], r["Tag"]) for r in lab.rows(MANAGER, program, "image", "ls")}
     assert {(name, "1"), (name, "2"), ("busybox", "latest")} <= rows
     assert lab.ok(MANAGER, program, "image", "inspect", "--format", "{{.Os}} {{index .RepoTags 0}}", f"{name}:1") == f"linux {name}:1\n"
+    assert lab.ok(MANAGER, program, "inspect", "--format", "{{json .Config}}", f"{name}:1") == '{"Cmd":["/bin/busybox","sleep","1000"]}\n'
     assert lab.ok(MANAGER, program, "image", "rm", f"{name}:2") == f"Untagged: {name}:2\n"
     removed = lab.ok(MANAGER, program, "image", "rm", f"{name}:1")
     assert f"Untagged: {name}:1" in removed

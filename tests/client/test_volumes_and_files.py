@@ -63,6 +63,17 @@ def test_files_go_in_and_out(lab: Lab, program: str, box: str, tmp_path: Path, s
     for target in ("contents", "contents"):  # made, then there
         lab.ok(MANAGER, program, "cp", f"{box}:/d/.", str(tmp_path / target))
         assert {path.name for path in (tmp_path / target).iterdir()} == {path.name for path in (tmp_path / "copy").iterdir()}
+    lab.ok(MANAGER, program, "cp", f"{box}:/", str(tmp_path / "whole"))
+    assert (tmp_path / "whole/d/one").read_text() == "one\n"
+    for words, sentence in (
+        ((f"{box}:/d/one", f"{tmp_path}/copy/one/x"), f"stat {tmp_path}/copy/one/x: not a directory"),
+        ((f"{box}:", f"{tmp_path}/none"), "pathcannot be empty"),
+        ((f"{tmp_path}/copy/one", f"{box}:"), "no such directory"),
+        ((f"{tmp_path}/copy/one", f"{box}:/d/one/"), "no such directory"),
+        ((f"{tmp_path}/copy/one", f"{box}:/d/one/x"), "extraction point is not a directory"),
+    ):
+        refused = lab.on(MANAGER, program, "cp", *words)
+        assert (refused.returncode, sentence in refused.stderr) == (1, True), refused
     lab.ok(MANAGER, program, "cp", "-L", f"{box}:/d/link", str(tmp_path / "followed"))
     assert (tmp_path / "followed").read_text() == "one\n"
     (tmp_path / "in").write_text("in\n")
