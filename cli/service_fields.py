@@ -15,6 +15,7 @@ from cluster.model import port_labels
 
 SETTINGS: Final = "festoon settings"
 MAX_PORTS_IN_RANGE: Final = 65535
+RemovedPort = tuple[int, str, int, str]
 _RANGE: Final = re.compile(r"(\d+)(?:-(\d+))?")
 _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 _PUBLISH_MODES: Final = frozenset({"ingress", "host"})
@@ -61,7 +62,7 @@ def _long_port(text: str) -> dict[str, Any]:
                 raise ValueError(f"invalid publish mode value ({value}): must be either 'ingress' or 'host'")
             mode = value
         elif key in {"target", "published"}:
-            number = _port_number(value, f"invalid {key} port ({value}): value must be an integer")
+            number = _port_number(value, f"invalid {key} port ({value}): value must be an integer: ")
             target, published = (number, published) if key == "target" else (target, number)
         elif key in port_labels.VALUES:
             port_labels.refuse(key, value)
@@ -69,7 +70,7 @@ def _long_port(text: str) -> dict[str, Any]:
         else:
             raise ValueError(f"invalid field key: {key}")
     if not target:
-        raise ValueError('missing mandatory field "target"')
+        raise ValueError("missing mandatory field 'target'")
     made = _port(protocol, target, published, mode)
     if settings and mode == "host":
         raise ValueError(f"invalid field: {next(iter(settings))}: only ports in ingress mode are balanced")
@@ -106,9 +107,19 @@ def _ports(text: str, what: str) -> list[int]:
 
 
 def _port_number(text: str, complaint: str) -> int:
-    if not text.isdigit() or int(text) > MAX_PORTS_IN_RANGE:
-        raise ValueError(complaint)
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{complaint}invalid syntax")
+    if int(text) > MAX_PORTS_IN_RANGE:
+        raise ValueError(f"{complaint}value out of range")
     return int(text)
+
+
+def parse_removed_port(text: str) -> list[RemovedPort]:
+    """(target, protocol, published, mode) of `80`, `80/udp`, `8080:80`, `90-91:90-91`; empty parts match anything. Raises ValueError."""
+    if text.isdigit():
+        return [(int(text), "", 0, "")]
+    named = "/" in text or "protocol=" in text
+    return [(p["TargetPort"], p["Protocol"] if named else "", p.get("PublishedPort", 0), p.get("PublishMode", "ingress")) for p in parse_port(text)]
 
 
 def parse_mount(text: str) -> dict[str, Any]:

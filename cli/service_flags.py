@@ -14,6 +14,7 @@ from cli import service_fields as fields
 from cli.flags import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, FlagType, option, options, switch
 
 PORT: Final = FlagType("port", fields.parse_port)
+REMOVED_PORT: Final = FlagType("port", fields.parse_removed_port)
 MOUNT: Final = FlagType("mount", fields.parse_mount)
 NETWORK: Final = FlagType("network", fields.parse_network)
 ENVIRONMENT: Final = FlagType("list", fields.parse_environment)
@@ -160,7 +161,7 @@ UPDATE: Final[tuple[Decorator, ...]] = (
     options("--placement-pref-add", help="Add a placement preference", type=PREFERENCE),
     options("--placement-pref-rm", help="Remove a placement preference", type=PREFERENCE),
     options("--publish-add", help="Add or update a published port", type=PORT),
-    options("--publish-rm", help="Remove a published port by its target port"),
+    options("--publish-rm", help="Remove a published port by its target port", type=REMOVED_PORT),
     switch("--rollback", help="Rollback to previous specification"),
     options("--secret-add", help="Add or update a secret on a service", type=SECRET),
     options("--secret-rm", help="Remove a secret"),

@@ -177,7 +177,7 @@ def _endpoint(spec: Spec, flags: Flags) -> None:
         spec["EndpointSpec"] = endpoint
     if not flags["publish_add"] and not flags["publish_rm"]:
         return
-    removed = [one for text in flags["publish_rm"] for one in _removed_ports(text)]
+    removed = [one for parsed in flags["publish_rm"] for one in parsed]
     had = endpoint.get("Ports") or ()
     ports = [p for p in had if not any(_port_matches(p, r) for r in removed)]
     added, settings = fields.split_settings(port for parsed in flags["publish_add"] for port in parsed)
@@ -198,19 +198,7 @@ def _port_settings(spec: Spec, gone: Sequence[Mapping[str, Any]], added: Mapping
         spec["Labels"] = {key: value for key, value in labels.items() if key not in over} | dict(added)
 
 
-def _removed_ports(text: str) -> list[tuple[int, str, int, str]]:
-    """(target, protocol, published, mode) of `80`, `80/udp`, `8080:80`, `90-91:90-91`; empty parts match anything."""
-    if text.isdigit():
-        return [(int(text), "", 0, "")]
-    try:
-        parsed = fields.parse_port(text)
-    except ValueError as e:
-        raise CliFailure(str(e)) from e
-    named = "/" in text or "protocol=" in text
-    return [(port["TargetPort"], port["Protocol"] if named else "", port.get("PublishedPort", 0), port.get("PublishMode", "ingress")) for port in parsed]
-
-
-def _port_matches(port: Mapping[str, Any], removed: tuple[int, str, int, str]) -> bool:
+def _port_matches(port: Mapping[str, Any], removed: fields.RemovedPort) -> bool:
     target, protocol, published, mode = removed
     return (
         port.get("TargetPort") == target

@@ -227,13 +227,11 @@ def _endpoint_json(service: ServiceSpec, endpoint: Endpoint | None, networks: Ma
     """The nodes' own networks among the service's are told without an address."""
     spec = service.endpoint
     out: Json = {"Spec": Present(endpoint_spec_json(spec) or {})}
-    if endpoint is not None:
-        balanced = spec is None or spec.mode is EndpointMode.VIP
-        virtual = endpoint.virtual_ips if balanced else ()
-        addresses = [filled({"NetworkID": vip.network_id, "Addr": address}) for vip in virtual for address in _both(vip, networks)]
-        addresses += [{"NetworkID": n.target} for n in (*service.task.networks, *service.networks) if balanced and n.target in NODE_NETWORKS]
-        out |= filled({"Ports": ports_json(endpoint.ports), "VirtualIPs": addresses})
-    return out
+    balanced = spec is None or spec.mode is EndpointMode.VIP
+    virtual = endpoint.virtual_ips if endpoint is not None and balanced else ()
+    addresses = [filled({"NetworkID": vip.network_id, "Addr": address}) for vip in virtual for address in _both(vip, networks)]
+    addresses += [{"NetworkID": n.target} for n in (*service.task.networks, *service.networks) if balanced and n.target in NODE_NETWORKS]
+    return out | filled({"Ports": ports_json(endpoint.ports) if endpoint is not None else (), "VirtualIPs": addresses})
 
 
 def _both(vip: VirtualIp, networks: Mapping[str, Network]) -> tuple[str, ...]:

@@ -82,6 +82,10 @@ def test_networks_hosts_and_ulimits() -> None:
     ("parse", "text", "complaint"),
     [
         (fields.parse_port, "x", "invalid containerPort: x"),
+        (fields.parse_removed_port, "x", "invalid containerPort: x"),
+        (fields.parse_port, "target=80,published=x", "invalid published port (x): value must be an integer: invalid syntax"),
+        (fields.parse_port, "target=99999", "invalid target port (99999): value must be an integer: value out of range"),
+        (fields.parse_port, "published=80", "missing mandatory field 'target'"),
         (fields.parse_port, "99999:80", "invalid hostPort: 99999"),
         (fields.parse_port, "mode=nosuch,target=80", "invalid publish mode value (nosuch): must be either 'ingress' or 'host'"),
         (fields.parse_port, "target=80,published=80,affinity=x", "invalid affinity value 'x': it is one of client-ip, none"),
