@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cli.units import parse_size
 from cluster.model import port_labels
+from cluster.model.decimals import is_natural
 
 SETTINGS: Final = "festoon settings"
 MAX_PORTS_IN_RANGE: Final = 65535
@@ -107,7 +108,7 @@ def _ports(text: str, what: str) -> list[int]:
 
 
 def _port_number(text: str, complaint: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not is_natural(text):
         raise ValueError(f"{complaint}invalid syntax")
     if int(text) > MAX_PORTS_IN_RANGE:
         raise ValueError(f"{complaint}value out of range")
@@ -116,7 +117,7 @@ def _port_number(text: str, complaint: str) -> int:
 
 def parse_removed_port(text: str) -> list[RemovedPort]:
     """(target, protocol, published, mode) of `80`, `80/udp`, `8080:80`, `90-91:90-91`; empty parts match anything. Raises ValueError."""
-    if text.isdigit():
+    if is_natural(text):
         return [(int(text), "", 0, "")]
     named = "/" in text or "protocol=" in text
     return [(p["TargetPort"], p["Protocol"] if named else "", p.get("PublishedPort", 0), p.get("PublishMode", "ingress")) for p in parse_port(text)]

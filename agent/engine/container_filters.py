@@ -14,6 +14,7 @@ from agent.engine.convert import mapping
 from agent.engine.convert_containers import port_map
 from agent.engine.convert_host import MAX_PORT
 from agent.records import Record
+from cluster.model.decimals import is_natural
 from cluster.model.errors import InvalidArgument, NotFound
 from runtime.errors import NoSuchImage
 
@@ -37,8 +38,8 @@ def chosen(node: Node, record: Record, filters: Filters, family: frozenset[str] 
         and (not is_task or bool(record.task_id) in {word.lower() in ("true", "1") for word in is_task})
         and all(_other_end(node, record, kind, wanted) for kind in ("before", "since") for wanted in filters.get(kind, ()))
         and (family is None or record.image_id in family)
-        and _has_port("publish", {f"{b.host_port}/{b.protocol}" for b in record.ports}, filters.get("publish", ()))
-        and _has_port("expose", set(port_map(record)), filters.get("expose", ()))
+        and has_port("publish", {f"{b.host_port}/{b.protocol}" for b in record.ports}, filters.get("publish", ()))
+        and has_port("expose", set(port_map(record)), filters.get("expose", ()))
         and (not filters.get("health") or (record.state.health.status if record.state.health else "none") in filters["health"])
         and (not filters.get("volume") or any(m.target in filters["volume"] or m.source in filters["volume"] for m in record.mount_points))
     )
@@ -62,7 +63,7 @@ def _other_end(node: Node, record: Record, kind: str, wanted: str) -> bool:
     return record.created_at_ns > other.created_at_ns
 
 
-def _has_port(name: str, ports: set[str], wanted: tuple[str, ...]) -> bool:
+def has_port(name: str, ports: set[str], wanted: tuple[str, ...]) -> bool:
     """`80`, `80/udp` or `80-90/tcp` against ports like `80/tcp`; `name` of the filter."""
     for want in wanted:
         numbers, _, protocol = want.partition("/")
@@ -81,7 +82,7 @@ def _port_range(text: str) -> tuple[int, int]:
         raise ValueError("Empty string specified for ports.")
     first, _, last = text.partition("-")
     for word in (first, last or first):
-        if not (word.isascii() and word.isdigit()):
+        if not is_natural(word):
             raise ValueError(f'strconv.ParseUint: parsing "{word}": invalid syntax')
         if int(word) > MAX_PORT:
             raise ValueError(f'strconv.ParseUint: parsing "{word}": value out of range')

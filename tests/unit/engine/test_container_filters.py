@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.engine.container_filters import _has_port
+from agent.engine.container_filters import has_port
 from cluster.model.errors import InvalidArgument
 
 
@@ -13,7 +13,7 @@ from cluster.model.errors import InvalidArgument
     [("80", True), ("80/tcp", True), ("80/udp", False), ("70-90", True), ("81-90/tcp", False), ("53/udp", True)],
 )
 def test_a_port_is_found_by_number_range_and_protocol(wanted: str, found: bool) -> None:
-    assert _has_port("publish", {"80/tcp", "53/udp"}, (wanted,)) is found
+    assert has_port("publish", {"80/tcp", "53/udp"}, (wanted,)) is found
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ def test_a_port_is_found_by_number_range_and_protocol(wanted: str, found: bool) 
 )
 def test_what_is_no_port_is_refused(wanted: str, sentence: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        _has_port("publish", {"80/tcp"}, (wanted,))
+        has_port("publish", {"80/tcp"}, (wanted,))
     assert refused.value.message == sentence
