@@ -26,19 +26,24 @@ def apply(config: dict[str, Any], changes: Sequence[str]) -> None:
     lines = [line for text in changes for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
     if changes and not lines:
         raise BadImage("file with no instructions")
+    commanded = False
     for line in lines:
-        _apply(config, line)
+        word = _apply(config, line)
+        commanded |= word == "CMD"
+        if word == "ENTRYPOINT" and not commanded:
+            config["Cmd"] = None  # the command was for the other program
 
 
-def _apply(config: dict[str, Any], change: str) -> None:
+def _apply(config: dict[str, Any], change: str) -> str:
+    """The instruction."""
     instruction, _, rest = change.strip().partition(" ")
     word, rest = instruction.upper(), rest.strip()
     if not rest and word in ("USER", "WORKDIR"):
         raise BadImage(f"{word} requires exactly one argument")
-    if not rest and word != "CMD":
+    if not rest and word not in ("CMD", "ENTRYPOINT"):
         raise BadImage(f"{word or 'a change'} requires at least one argument")
     if word in ("CMD", "ENTRYPOINT"):
-        config["Cmd" if word == "CMD" else "Entrypoint"] = _exec_form(rest)
+        config["Cmd" if word == "CMD" else "Entrypoint"] = _exec_form(rest) if rest or word == "CMD" else None
     elif word == "ENV":
         for key, value in _assignments(word, rest):
             kept = [e for e in config.get("Env") or () if e.partition("=")[0] != key]
@@ -51,6 +56,8 @@ def _apply(config: dict[str, Any], change: str) -> None:
         paths = _exec_form(rest) if rest.startswith("[") else rest.split()
         if not paths:
             raise BadImage("VOLUME requires at least one argument")
+        if "" in paths:
+            raise BadImage("VOLUME specified can not be an empty string")
         _add(config, "Volumes", {path: {} for path in paths})
     elif word == "USER":
         config["User"] = rest
@@ -62,6 +69,7 @@ def _apply(config: dict[str, Any], change: str) -> None:
         config["OnBuild"] = [*(config.get("OnBuild") or ()), rest]
     else:
         raise BadImage(f"{instruction.lower()} is not a valid change command")
+    return word
 
 
 def _add(config: dict[str, Any], key: str, more: dict[str, Any]) -> None:

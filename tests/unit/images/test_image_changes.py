@@ -59,6 +59,7 @@ def test_what_a_change_makes_of_nothing(change: str, key: str, value: object) ->
         ("ENV =x", "ENV names can not be blank"),
         ("LABEL a", "LABEL must have two arguments"),
         ("USER", "USER requires exactly one argument"),
+        ('VOLUME [""]', "VOLUME specified can not be an empty string"),
         ("VOLUME []", "VOLUME requires at least one argument"),
         ("", "file with no instructions"),
         ("# only a remark", "file with no instructions"),
@@ -75,3 +76,18 @@ def test_nothing_to_run_is_no_wish() -> None:
     raw = config.committed(BASE, "sha256:" + "a" * 64, configured, ("ENTRYPOINT []", "CMD []", "WORKDIR deeper"), config.HistoryEntry())
     found = json.loads(raw)["config"]
     assert (found["Cmd"], found["Entrypoint"], found["WorkingDir"]) == (["touch", "/x"], [], "/w/deeper")
+
+
+@pytest.mark.parametrize(
+    ("changes", "entrypoint", "command"),
+    [
+        (('ENTRYPOINT ["a"]',), ["a"], None),
+        (('CMD ["b"]', 'ENTRYPOINT ["a"]'), ["a"], ["b"]),
+        (('ENTRYPOINT ["a"]', 'CMD ["b"]'), ["a"], ["b"]),
+        (("ENTRYPOINT",), None, ["touch", "/x"]),
+    ],
+)
+def test_another_program_does_not_take_the_command_over(changes: tuple[str, ...], entrypoint: object, command: object) -> None:
+    raw = config.committed(BASE, "sha256:" + "a" * 64, {"Cmd": ["touch", "/x"], "Entrypoint": ["old"]}, changes, config.HistoryEntry())
+    found = json.loads(raw)["config"]
+    assert (found["Entrypoint"], found["Cmd"]) == (entrypoint, command)
