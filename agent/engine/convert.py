@@ -19,6 +19,7 @@ Json = dict[str, Any]
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 SECOND_NS: Final = 1_000_000_000
+SECONDS_END: Final = len("2001-02-03T04:05:06")
 
 
 def time_text(time_ns: int) -> str:
@@ -26,8 +27,8 @@ def time_text(time_ns: int) -> str:
     if time_ns <= 0:
         return NEVER
     seconds, nanoseconds = divmod(time_ns, SECOND_NS)
-    fraction = f".{nanoseconds:09d}".rstrip("0").rstrip(".")
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    fraction = f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:SECONDS_END]}{fraction}Z"  # strftime takes three times as long
 
 
 def log_time_text(time_ns: int) -> str:

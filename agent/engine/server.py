@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -46,7 +45,7 @@ def make_application(node: Node, background: trio.Nursery) -> Application:
 
     async def application(request: Request) -> Response:
         answer = await answer_to(node, table, request, background)
-        return replace(answer, headers=(*answer.headers, *HEADERS))
+        return Response(answer.status, (*answer.headers, *HEADERS), answer.body, answer.stream, answer.hijack)
 
     return application
 

@@ -9,7 +9,7 @@ from msgspec import structs
 from agent.engine import lookup
 from agent.engine.answers import json_answer
 from agent.engine.call import CAPITAL_UNTIL, Call, Filters, matches_labels, matches_prefix
-from agent.engine.convert_tasks import task_json, task_labels
+from agent.engine.convert_tasks import task_json, task_labels, tasks_json
 from agent.engine.swarm_logs import logs_answer
 from cluster.model.changes import Kind
 from cluster.model.errors import InvalidArgument
@@ -35,14 +35,16 @@ async def list_(call: Call) -> Response:
         own = call.node.swarm.node_id if reference == "self" else reference
         nodes.append((await lookup.member(call.node, own)).id)
     request = Query(Kind.TASK, services=tuple(service.id for service in services), nodes=tuple(nodes))
-    tasks = [task for task in (await lookup.query(call.node, request)).tasks if _matches(task, filters)]
+    tasks = list((await lookup.query(call.node, request)).tasks)
+    if filters:
+        tasks = [task for task in tasks if _matches(task, filters)]
     if (fresh := call.truth(filters, "_up-to-date")) is not None and tasks:
         if not services:
             services = list((await lookup.query(call.node, Query(Kind.SERVICE))).services)
         by_id = {service.id: service for service in services}
         tasks = [task for task in tasks if _up_to_date(task, by_id.get(task.service_id)) is fresh]
     networks = await lookup.networks_of(call.node, tasks)
-    return json_answer([task_json(task, networks) for task in tasks])
+    return json_answer(tasks_json(tasks, networks))
 
 
 def _up_to_date(task: Task, service: Service | None) -> bool:

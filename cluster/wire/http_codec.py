@@ -1,7 +1,7 @@
 """The server's half of HTTP/1.1 without IO (RFC 9112): bytes in, events out. The only module that imports h11; the client's
 half is http_answer.py.
 
-Owns nothing but h11's state; never touches a socket.
+Owns nothing but h11's state, and the present exchange where it is one that does without (http_plain.py); never touches a socket.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Final
 import h11
 
 from cluster.wire.http_events import MAX_HEADER_BYTES, Event, Headers, HttpError, RequestHead, Signal
+from cluster.wire.http_plain import Plain
+from cluster.wire.http_plain import read as read_plain
 
 
 class ServerSide:
@@ -19,9 +21,19 @@ class ServerSide:
 
     def __init__(self) -> None:
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._untouched = True  # h11 has no byte of the next request
+        self._plain: Plain | None = None
+        self._early: list[bytes] = []  # what came in the middle of a plain exchange
 
     def receive(self, data: bytes) -> None:
         """Bytes from the peer; empty when it has closed its half. Raises HttpError when they come after that."""
+        if self._plain is not None:
+            self._early.append(data)
+            return
+        if self._untouched and (head := read_plain(data)) is not None:
+            self._plain = Plain(head)
+            return
+        self._untouched = False
         try:
             self._h11.receive_data(data)
         except (h11.RemoteProtocolError, RuntimeError) as e:
@@ -29,6 +41,10 @@ class ServerSide:
 
     def next(self) -> Event:
         """The next event, a piece of a body as bytes. Raises HttpError."""
+        if self._plain is not None:
+            return self._plain.next()
+        if self._untouched:
+            return Signal.NEED_DATA
         try:
             event = self._h11.next_event()
         except h11.RemoteProtocolError as e:
@@ -52,20 +68,26 @@ class ServerSide:
 
     def data(self, piece: bytes) -> bytes:
         """A piece of the body, framed."""
-        return self._send(h11.Data(data=piece))
+        return self._plain.data(piece) if self._plain is not None else self._send(h11.Data(data=piece))
 
     def end(self) -> bytes:
-        return self._send(h11.EndOfMessage())
+        return self._plain.end() if self._plain is not None else self._send(h11.EndOfMessage())
 
     def leftover(self) -> bytes:
         """Bytes that came after this exchange's last."""
-        return bytes(self._h11.trailing_data[0])
+        return b"".join(self._early) if self._plain is not None else bytes(self._h11.trailing_data[0])
 
     def next_exchange(self) -> bool:
         """Make ready for another exchange on the connection; False when it must be closed."""
+        if self._plain is not None:
+            early, self._early, self._plain = self._early, [], None
+            for data in early:
+                self.receive(data)
+            return True
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
             return False
         self._h11.start_next_cycle()
+        self._untouched = self._h11.trailing_data == (b"", False)
         return True
 
     def _send(self, event: h11.Event) -> bytes:
@@ -74,12 +96,12 @@ class ServerSide:
     @property
     def client_waits(self) -> bool:
         """Whether the client holds its body back until it gets 100 Continue."""
-        return self._h11.they_are_waiting_for_100_continue
+        return self._plain is None and self._h11.they_are_waiting_for_100_continue
 
     @property
     def may_respond(self) -> bool:
         """Whether a response can still be sent: none has begun."""
-        return self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}
+        return not self._plain.responded if self._plain is not None else self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}
 
     def proceed(self) -> bytes:
         """100 Continue."""
@@ -88,6 +110,8 @@ class ServerSide:
     def respond(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
         """The head of the answer. Without Content-Length the body is chunked, or ends with the connection for
         HTTP/1.0."""
+        if self._plain is not None:
+            return self._plain.respond(status, _reason(status).decode(), headers)
         return self._send(h11.Response(status_code=status, headers=_bytes(headers), reason=_reason(status)))
 
 
