@@ -3,7 +3,7 @@ no file's content.
 
 A record is one line (with its newline) of one stream, dated by its first byte; a line over LINE_MAX_BYTES, or one
 without a newline at the end, is a record marked `partial`. Both formats are read (runtime/supervisor/logformat.py).
-Following is by inotify(7); nothing is polled.
+Following waits for runtime/log_watch.py; nothing is polled.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
-import trio
-
-from runtime.kernel import constants as k
-from runtime.kernel.inotify import open_watch, read_changes
+from runtime import log_watch
 from runtime.log_files import LogFile, close_all, open_all
 from runtime.supervisor.frames import BEGIN, END, STDERR, STDOUT, Frame
 from runtime.supervisor.logformat import frames, frames_backwards, whole_size
@@ -102,7 +99,7 @@ async def follow(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int |
     """As `read`, in batches, then new lines as they come, until the container's run has ended or a line is later than
     `until_ns`. Waits for a log that does not exist yet, in a folder that does (else FileNotFoundError). To stop
     early, cancel, or close the iterator (contextlib.aclosing)."""
-    watch = open_watch(os.path.dirname(path), k.IN_MODIFY | k.IN_CREATE | k.IN_MOVED_TO)
+    growth = log_watch.watch(path)
     follower = _Follower(path)
     try:
         found = follower.begin(tail)
@@ -114,11 +111,10 @@ async def follow(path: str, *, since_ns: int = 0, until_ns: int = 0, tail: int |
                     return
             if follower.ended:
                 return
-            await trio.lowlevel.wait_readable(watch)
-            names = {change.name for change in read_changes(watch)}
-            found = follower.more() if os.path.basename(path) in names else iter(())
+            await growth.wait()
+            found = follower.more()
     finally:
-        os.close(watch)
+        growth.close()
         follower.close()
 
 

@@ -46,6 +46,7 @@ class Call(IntEnum):
     SETDOMAINNAME = _on(171, 162)
     KEYCTL = _on(250, 219)
     INOTIFY_ADD_WATCH = _on(254, 27)
+    INOTIFY_RM_WATCH = _on(255, 28)
     OPENAT = _on(257, 56)
     MKDIRAT = _on(258, 34)
     MKNODAT = _on(259, 33)

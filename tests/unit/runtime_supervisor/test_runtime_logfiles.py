@@ -212,3 +212,47 @@ def test_following_an_ended_log_ends(tmp_path: Path) -> None:
             return [record.data async for batch in logs.follow(str(path), tail=1) for record in batch]
 
     assert trio.run(main) == [b"b\n"]
+
+
+def test_as_many_follow_as_want_to_with_one_descriptor_of_inotify(tmp_path: Path) -> None:
+    """A user has 128 of them by default."""
+    paths = [tmp_path / name / "log" for name in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        write(path, [(STDOUT, 1, b"before\n")])
+    ended: list[bytes] = []
+    followers = 150
+
+    async def follow(path: Path, started: trio.MemorySendChannel[None]) -> None:
+        heard = b""
+        async with contextlib.aclosing(logs.follow(str(path))) as batches:
+            async for batch in batches:
+                heard += b"".join(record.data for record in batch)
+                if heard == b"before\n":
+                    await started.send(None)
+        ended.append(heard)
+
+    def watches() -> int:
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        return sum(os.readlink(link) == "anon_inode:inotify" for link in links if os.path.lexists(link))
+
+    async def main() -> None:
+        send, receive = trio.open_memory_channel[None](0)
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for number in range(followers):
+                    nursery.start_soon(follow, paths[number % 2], send)
+                for _ in range(followers):
+                    await receive.receive()
+                assert watches() == 1
+                nursery.start_soon(follow, paths[0], send)
+                await receive.receive()
+                for path in paths:
+                    write(path, [(STDOUT, 2, b"after\n"), (END, 3, b"")])
+            assert watches() == 0
+            with pytest.raises(FileNotFoundError):
+                await anext(logs.follow(str(tmp_path / "gone" / "log")))
+            assert watches() == 0
+
+    trio.run(main)
+    assert ended == [b"before\nafter\n"] * (followers + 1)
