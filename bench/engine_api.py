@@ -120,7 +120,8 @@ def _wait_for_tasks(engine: Engine) -> None:
 
 def _followers_mb(daemon: Daemon) -> float:
     """What the daemon's processes take more while so many clients wait for the next line of one container."""
-    daemon.engine.request("POST", "/containers/create?name=silent", {"Image": "busybox:latest", "Cmd": ["sh", "-c", "/bin/busybox echo one; exec sleep 100000"]})
+    command = ["sh", "-c", "/bin/busybox echo one; exec sleep 100000"]
+    daemon.engine.request("POST", "/containers/create?name=silent", {"Image": "busybox:latest", "Cmd": command})
     daemon.engine.request("POST", "/containers/silent/start")
     before = pss_bytes(daemon)
     with ExitStack() as stack:

@@ -7,8 +7,7 @@ headers and the default table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cli.failures import CliFailure
 from cli.output import aligned
@@ -21,8 +20,7 @@ UNREADABLE: Final = 64
 """Exit status of `inspect` for a template that can't be read, as Docker's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of `ps`
     """`headers`: every field and its header. `columns`: the fields of the default table. `quiet`: the field that
     `-q` prints. `cells`: fields whose text in the default table is another field's (which is in no header): {"ID":
     "_id_with_star"}. `kind`: what Docker calls a row's type when a template asks for a field that it has not. A row's value that

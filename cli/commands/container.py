@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
@@ -101,7 +100,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     rows = [container_row(c, trunc=not flags["no_trunc"], now=time.time()) for c in found or ()]
     listing = LISTING
     if flags["size"]:
-        listing = replace(LISTING, columns=(*LISTING.columns, "Size"))
+        listing = LISTING._replace(columns=(*LISTING.columns, "Size"))
     print(listing.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
     return 0
 
