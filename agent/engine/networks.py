@@ -286,7 +286,8 @@ async def prune(call: Call) -> Response:
     users = _users(call.node)
     gone: list[str] = []
     for local in call.node.networks.locals.all():
-        kept = local.name in (*PREDEFINED, GATEWAY_BRIDGE) or local.config_only or local.swarm
+        in_use = local.name == GATEWAY_BRIDGE and call.node.swarm.node_id  # by the ingress sandbox; outside a swarm by nobody
+        kept = local.name in PREDEFINED or in_use or local.config_only or local.swarm
         if not kept and local.id not in users and _prunable(mapping(local.labels), local.created_at_ns, filters, before_ns):
             try:
                 await call.node.networks.remove(local.id)

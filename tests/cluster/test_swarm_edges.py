@@ -56,3 +56,12 @@ def test_a_manager_that_does_not_answer_is_said_so_within_five_seconds(make_lab:
     for pid in pids(lab, MANAGER, "manager"):
         os.kill(pid, signal.SIGCONT)
     assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls").returncode == 0)
+
+
+def test_the_gateway_s_bridge_is_pruned_when_no_swarm_needs_it(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("bridge", "--nodes", "1", "--swarm")
+    assert lab.ok(MANAGER, "docker", "network", "prune", "-f") == ""
+    lab.ok(MANAGER, "docker", "swarm", "leave", "--force")
+    assert lab.ok(MANAGER, "docker", "network", "prune", "-f").split()[-1] == "docker_gwbridge"
+    lab.ok(MANAGER, "docker", "swarm", "init")
+    assert "docker_gwbridge" in lab.ok(MANAGER, "docker", "network", "ls", "--format", "{{.Name}}").split()
