@@ -87,3 +87,25 @@ def test_a_locked_swarm_opens_with_its_key_only(make_lab: Callable[..., Lab]) ->
     assert "Swarm: inactive" in lab.ok(MANAGER, "festoon", "info")
     lab.ok(MANAGER, "festoon", "swarm", "init")
     assert not folder.is_sealed(where)
+
+
+def test_who_is_demoted_in_a_locked_swarm_comes_back_without_a_key_and_who_is_promoted_again_does_not(make_lab: Callable[..., Lab]) -> None:
+    lab, second = make_lab("lockdown", "--nodes", "3", "--managers", "3", "--swarm"), "swarm-manager2"
+    (key,) = KEY.findall(lab.ok(MANAGER, "festoon", "swarm", "update", "--autolock"))
+    where = state(lab, second) / "node"
+    assert until(lambda: folder.is_sealed(where))
+    lab.ok(MANAGER, "festoon", "node", "demote", second)
+    assert until(lambda: not pids(lab, second, "manager"))
+    assert until(lambda: not folder.is_sealed(where)), "no manager process opens it any more"
+    kill(pids(lab, second))
+    assert lab.festoon("up", "--managers", "3").returncode == 0
+    assert until(lambda: "Is Manager: false" in lab.on(second, "festoon", "info").stdout)
+    lab.ok(MANAGER, "festoon", "node", "promote", second)
+    assert until(lambda: lab.on(second, "festoon", "node", "ls").returncode == 0)
+    assert until(lambda: folder.is_sealed(where))
+    kill(pids(lab, second))
+    assert until(lambda: not pids(lab, second))
+    assert lab.festoon("up", "--managers", "3").returncode == 0
+    assert until(lambda: "Swarm: locked" in lab.on(second, "festoon", "info").stdout)
+    assert lab.on(second, "festoon", "swarm", "unlock", stdin=key + "\n").returncode == 0
+    assert until(lambda: lab.on(second, "festoon", "node", "ls").returncode == 0)
