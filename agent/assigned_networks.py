@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import trio
 
+from agent.events import Event, EventBus
 from agent.view import EMPTY_TABLES, NOTHING_SERVED, ClusterTables, fold, serve
 from cluster.durable import write_atomically
 from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
@@ -31,7 +32,8 @@ _SETTINGS = msgspec.msgpack.Decoder(tuple[int, tuple[NetworkKey, ...]])
 class AssignedNetworks:
     """State: the tables with what they mean for the fabric, and the overlays' settings. Changed by its own methods only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, events: EventBus) -> None:
+        self._events = events
         self._tables_path, self._settings_path = folder / "tables", folder / "network-keys"
         self._doomed: set[NetworkId] = set()
         self._changed = trio.Event()
@@ -96,7 +98,7 @@ class AssignedNetworks:
                 items = _ITEMS.decode(self._tables_path.read_bytes())
             except msgspec.DecodeError:
                 items = ()  # half-written by a power loss
-            self._use(fold(EMPTY_TABLES, items, (), complete=True))
+            self._set(fold(EMPTY_TABLES, items, (), complete=True))
 
     def take(self, upserts: tuple[Item, ...], removals: tuple[str, ...], used: Set[str], *, complete: bool) -> bool:
         """Take one message of the session in; whether it says anything new. A network that the managers no longer assign stays while it is `used` by a
@@ -138,6 +140,14 @@ class AssignedNetworks:
         return ClusterTables(networks, self.tables.endpoints, self.tables.balancers)
 
     def _use(self, tables: ClusterTables) -> None:
+        """As `_set`, and tell which networks come and go here."""
+        had, has = self.tables.networks, tables.networks
+        for action, items in (("destroy", [had[n] for n in had if n not in has]), ("create", [has[n] for n in has if n not in had])):
+            for item in items:
+                self._events.publish(Event("network", action, item.network.id, (("name", item.network.spec.name), ("type", item.network.spec.driver))))
+        self._set(tables)
+
+    def _set(self, tables: ClusterTables) -> None:
         self.tables = tables
         self._served = serve(tables, self.node_id, self._served)
         self._changed.set()

@@ -25,7 +25,7 @@ from agent.captures import serve_captures
 from agent.container_files import ContainerFiles
 from agent.container_store import ContainerStore
 from agent.containers import Containers
-from agent.engine import tcp
+from agent.engine import cluster_events, tcp
 from agent.engine.metrics import listen, run_metrics
 from agent.engine.server import run_engine
 from agent.engine.tcp import TcpSettings
@@ -103,6 +103,7 @@ async def _serve(node: Node, settings: Settings, metrics_listeners: Sequence[tri
                 nursery.start_soon(run_metrics, node, metrics_listeners)
             if also is not None:
                 nursery.start_soon(also)
+            nursery.start_soon(cluster_events.run, node)
             _say_ready(settings.ready_fd)
             service_manager.say("READY=1")
             log.info("serving", extra={"fields": {"socket": str(settings.run / "festoon.sock"), "balancing": node.backend}})
@@ -123,7 +124,7 @@ async def _open_node(settings: Settings) -> AsyncIterator[Node]:
     volumes = Volumes(await trio.to_thread.run_sync(VolumeStore, settings.root / "volumes"), events)
     async with open_supervisor(settings.run, settings.root / "runtime", unit=settings.stem_unit) as supervisor:
         async with _ended_when_refused(supervisor), open_fabric(str(settings.run), backend=settings.backend) as fabric:
-            networks = Networks(settings.root, fabric, supervisor, settings.bridges)
+            networks = Networks(settings.root, fabric, supervisor, settings.bridges, events)
             description = msgspec.structs.replace(description, routes=networks.routes(), encrypts=fabric.encrypts)
             if (identity := membership_files.load(settings.root / "node")) is not None:
                 networks.restore(identity.node_id, identity.data_path_address or identity.advertise_address, identity.data_path_port)

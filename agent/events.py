@@ -16,7 +16,7 @@ import trio
 
 from cluster.model.specs import Pairs
 
-EVENT_HISTORY: Final = 256  # events, as many as Docker remembers
+EVENT_HISTORY: Final = 1000  # events; Docker remembers 256
 EVENT_QUEUE: Final = 1000  # events per subscriber
 
 

@@ -283,6 +283,16 @@ class Membership:
                 await self._awake.wait()
             await self._session.wait_open()
 
+    async def wait_managing(self) -> None:
+        """Until this node is a manager that the one who leads has answered."""
+        while not (self.is_manager and self.state == "active"):
+            await self._awake.wait()
+
+    def _note_change(self) -> None:
+        """Wake who waits for a session, or for this node to be a manager."""
+        self._awake.set()
+        self._awake = trio.Event()
+
     # -- calls to the managers ------------------------------------------------------------------------------------
 
     async def call(self, name: str, request: object = Nothing()) -> Any:  # noqa: B008  an immutable value
@@ -390,8 +400,7 @@ class Membership:
         session = Session(contexts, identity.managers, self._description, advertise, local=_local(identity), speak=self._speak)
         renewal = Renewal(self._key, contexts, lambda: [session.reached_at(address) for address in session.managers], self._renewed)
         self._session, self._renewal = session, renewal
-        self._awake.set()
-        self._awake = trio.Event()
+        self._note_change()
         await self._nursery.start(self._live, identity, session, worker, reporter, renewal, running)
 
     async def _wait_for_key(self, identity: Identity, worker: Worker, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -426,6 +435,7 @@ class Membership:
             if state.managers and set(state.managers) != set(self._identity.managers):  # who leads is not kept: it changes, and the disk is slow
                 self._keep(replace(self._identity, managers=state.managers))
             self._heed_role()
+            self._note_change()
 
         async def take_part(life: trio.CancelScope) -> None:
             await session.run(on_state, worker.apply, reporter, handlers, renewal.after_loss)
@@ -483,6 +493,7 @@ class Membership:
         self._session.reopen(_local(self._identity))
         if self.is_manager:
             self._background.start_soon(self._manager.run, self._identity, self._renewal.reread)
+        self._note_change()
         log.info("this node has another role", extra={"fields": {"role": role}})
 
 

@@ -18,6 +18,7 @@ import trio
 from agent import addresses
 from agent.assigned_networks import AssignedNetworks
 from agent.attachments import Attachments
+from agent.events import EventBus
 from agent.leases import Leases, Wanted
 from agent.local_networks import DEFAULT_BRIDGE, DOCKERS_NAMES, GATEWAY_BRIDGE, INGRESS_SANDBOX_HOST, BridgeNames, LocalNetworks
 from agent.name_service import NameService
@@ -52,11 +53,11 @@ def own_names(record: Record) -> tuple[str, ...]:
 class Networks:
     """State: the node's VTEP; its parts have theirs: `locals`, `assigned` (the cluster's), `sandboxes`, `attachments`, `names`."""
 
-    def __init__(self, root: Path, fabric: Fabric, supervisor: Supervisor, interfaces: BridgeNames) -> None:
+    def __init__(self, root: Path, fabric: Fabric, supervisor: Supervisor, interfaces: BridgeNames, events: EventBus) -> None:
         """Raises Conflict when an interface of that name is another program's."""
         self._foreign = frozenset(DOCKERS_NAMES) - frozenset(interfaces)
         self.locals = LocalNetworks(root / "networks.json", time.time_ns(), interfaces, _interfaces(), addresses.routes(interfaces, self._foreign))
-        self.assigned = AssignedNetworks(root / "node")
+        self.assigned = AssignedNetworks(root / "node", events)
         self.attachments = Attachments(self.locals, self.assigned)
         self.names = NameService(supervisor, self.locals, self.namespace)
         self._fabric = fabric

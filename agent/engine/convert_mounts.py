@@ -28,11 +28,11 @@ _LABEL: Final = "volume-label:"
 _OPTION: Final = "volume-opt:"
 
 
-def mount_of(fields: Fields) -> Mount:
-    """One item of Mounts. Raises InvalidArgument for a kind that is not served."""
+def mount_of(fields: Fields, unknown: str = 'invalid mount config for type "{}": mount type unknown') -> Mount:
+    """One item of Mounts. Raises InvalidArgument, for a kind that is not served with the sentence `unknown`."""
     kind = fields.text("Type").lower()
     if kind not in KINDS:
-        raise InvalidArgument(f'invalid mount config for type "{kind}": mount type unknown')
+        raise InvalidArgument(unknown.format(kind))
     options: list[tuple[str, str]] = []
     bind, volume, tmpfs = fields.section("BindOptions"), fields.section("VolumeOptions"), fields.section("TmpfsOptions")
     driver = volume.section("DriverConfig")

@@ -67,7 +67,7 @@ def container_spec_of(fields: Fields) -> ContainerSpec:
         init=fields.optional_flag("Init"),
         stop_signal=fields.text("StopSignal"),
         stop_grace_ns=fields.optional_integer("StopGracePeriod"),
-        mounts=tuple(mount_of(item) for item in fields.objects("Mounts")),
+        mounts=tuple(mount_of(item, 'invalid MountType: "{}"') for item in fields.objects("Mounts")),
         hosts=fields.strings("Hosts"),
         dns_nameservers=dns.strings("Nameservers"),
         dns_search=dns.strings("Search"),

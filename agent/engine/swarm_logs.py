@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Final
 
 from agent.engine.answers import stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import log_time_text
 from agent.engine.framing import STDERR, STDOUT, content_type, frame
 from agent.engine.log_options import log_options_of
-from cluster.model.errors import ClusterError
+from cluster.model.decimals import is_natural
+from cluster.model.errors import ClusterError, InvalidArgument
 from cluster.wire.calls import LogLine, LogsOf
 from cluster.wire.http import Response
+
+BAD_TAIL: Final = 'tail value must be a positive integer or "all"'
+NEGATIVE_TAIL: Final = "negative tail values not supported"
 
 
 def logs_answer(call: Call, *, tty: bool, services: tuple[str, ...] = (), tasks: tuple[str, ...] = ()) -> Response:
     """Raises InvalidArgument for options that can't be."""
     options = log_options_of(call)
+    _check_tail(call.text("tail"))
     request = LogsOf(
         services=services,
         tasks=tasks,
@@ -40,6 +46,13 @@ def logs_answer(call: Call, *, tty: bool, services: tuple[str, ...] = (), tasks:
             yield text if tty else frame(STDERR, text)
 
     return stream_answer(lines(), content_type(call.version, tty=tty))
+
+
+def _check_tail(text: str) -> None:
+    """Of a container's logs whatever is no number means all, of a service's it is refused."""
+    if text in ("", "all") or is_natural(text):
+        return
+    raise InvalidArgument(NEGATIVE_TAIL if is_natural(text.removeprefix("-")) else BAD_TAIL)
 
 
 def line_text(line: LogLine, *, timestamps: bool, details: bool) -> bytes:

@@ -287,7 +287,8 @@ def events(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format
             if format:
                 event = json.loads(line)
                 form = "{{json .}}" if format == "json" else format
-                shown = event if "json" in form else event | {"Scope": event.get("scope"), "Time": event.get("time"), "TimeNano": event.get("timeNano")}
+                as_fields = {"Scope": event.get("scope"), "Time": event.get("time"), "TimeNano": event.get("timeNano")}
+                shown = event if "json .}}" in form.replace(" }}", "}}") else event | as_fields
                 print(inspected([shown], form, EVENT, preface="Error parsing format: "), end="", flush=True)
             else:
                 print(_event_line(json.loads(line)), flush=True)

@@ -20,6 +20,7 @@ CASES = [  # after a bar: what clients before 23.0 make of the daemon's words
     (MANAGER, ("service", "create", "-d", "--name", "x", "--env", "A={{.Node.Bad}}", "busybox"), "can't evaluate field Bad in type struct { ID string;"),
     (MANAGER, ("service", "create", "-d", "--name", "x", "Busy Box"), '"Busy Box" is not a valid repository/tag'),
     (MANAGER, ("service", "create", "-d", "--name", "x", "--network", "nosuch", "busybox"), "network nosuch not found|No such network: nosuch"),
+    (MANAGER, ("service", "create", "-d", "--name", "x", "--mount", "type=bad,target=/x", "busybox"), 'invalid MountType: "bad"'),
     (MANAGER, ("network", "rm", "nosuch"), "network nosuch not found|No such network: nosuch"),
     (MANAGER, ("network", "create", "-d", "overlay", "ingress"), "already exists"),
     (MANAGER, ("swarm", "init"), "This node is already part of a swarm"),
@@ -45,11 +46,14 @@ def test_a_mistake_gets_dockers_words(lab: Lab, program: str, node: str, command
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_name_is_taken_once(lab: Lab, program: str) -> None:
+def test_a_name_is_taken_once_and_logs_have_a_number_of_lines(lab: Lab, program: str) -> None:
     lab.ok(MANAGER, program, "service", "create", "-d", "--name", "once", "--replicas", "0", "busybox")
     again = lab.on(MANAGER, program, "service", "create", "-d", "--name", "once", "busybox")
     assert again.returncode == 1
     assert "name conflicts with an existing object: service once already exists" in again.stderr
+    for tail, words in (("x", 'tail value must be a positive integer or "all"'), ("-5", "negative tail values not supported")):
+        refused = lab.on(MANAGER, program, "service", "logs", "--tail", tail, "once")
+        assert (refused.returncode, refused.stderr) == (1, f"Error response from daemon: {words}\n")
     lab.ok(MANAGER, program, "service", "rm", "once")
 
 

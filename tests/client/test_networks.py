@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.driver import Lab
-
-MANAGER = "swarm-manager"
+from tests.driver import MANAGER, WORKER1, Lab, until
 
 
 @pytest.fixture
@@ -216,3 +214,24 @@ def test_behind_systemd_resolveds_stub_containers_get_the_servers_that_it_asks(l
     finally:
         lab.ok(MANAGER, "umount", "/etc/resolv.conf")
         lab.ok(MANAGER, "rm", "-r", "/run/systemd", "/run/stub.conf")
+
+
+def test_events_of_the_cluster_are_told_by_every_manager_with_what_changed(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, service = named("told"), f"teller-{program}"
+    lab.ok(MANAGER, program, "network", "create", "-d", "overlay", network)
+    create = ("service", "create", "-d", "--no-resolve-image", "--name", service, "--replicas", "0", "--network", network)
+    lab.ok(MANAGER, program, *create, "busybox", "sleep", "1000")
+    try:
+        lab.ok(MANAGER, program, "service", "scale", "-d", f"{service}=1")
+        assert until(lambda: len(lab.running(program, service)) == 1)
+        lab.ok(MANAGER, program, "node", "update", "--label-add", f"told={program}", WORKER1)
+    finally:
+        lab.ok(MANAGER, program, "service", "rm", service)
+    words = ("events", "--since", "1m", "--until", "0s", "--format", "{{.Type}} {{.Action}} {{.Scope}} {{json .Actor.Attributes}}")
+    told = lab.ok(MANAGER, program, *words, "--filter", f"service={service}").splitlines()
+    assert told[0] == f'service create swarm {{"name":"{service}"}}'
+    assert f'service update swarm {{"name":"{service}","replicas.new":"1","replicas.old":"0"}}' in told
+    assert until(lambda: lab.ok(MANAGER, program, *words, "--filter", f"service={service}").splitlines()[-1] == f'service remove swarm {{"name":"{service}"}}')
+    assert f'network create swarm {{"name":"{network}"}}' in lab.ok(MANAGER, program, *words, "--filter", f"network={network}").splitlines()
+    assert f'node update swarm {{"name":"{WORKER1}"}}' in lab.ok(MANAGER, program, *words, "--filter", "type=node").splitlines()
+    assert "swarm" not in lab.ok(WORKER1, program, *words, "--filter", "type=service"), "a worker is not told"
