@@ -6,7 +6,7 @@ parseSingleShortArg) for syntax and wording.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from cli import units
@@ -35,6 +35,7 @@ class Flag(NamedTuple):
     type: FlagType | None
     many: bool = False
     default: Any = None
+    since: str = ""  # the first version of the API that has it, where that is above the lowest that people use (1.41)
 
     @property
     def long(self) -> str:
@@ -130,27 +131,39 @@ BYTES: Final = FlagType("bytes", units.parse_size)
 DECIMAL: Final = FlagType("decimal", units.parse_cpus)
 
 
-def option(*names: str, help: str, type: FlagType = STRING, default: Any = None) -> Decorator:
+def option(*names: str, help: str, type: FlagType = STRING, default: Any = None, since: str = "") -> Decorator:
     """A flag with a value; given twice, the last one counts. None when it isn't given, unless there is a default."""
-    return _flag(names, help, type, many=False, default=default)
+    return _flag(names, help, type, many=False, default=default, since=since)
 
 
-def options(*names: str, help: str, type: FlagType = LIST) -> Decorator:
+def options(*names: str, help: str, type: FlagType = LIST, since: str = "") -> Decorator:
     """A flag that may be given many times: a tuple."""
-    return _flag(names, help, type, many=True, default=())
+    return _flag(names, help, type, many=True, default=(), since=since)
 
 
-def switch(*names: str, help: str) -> Decorator:
+def switch(*names: str, help: str, since: str = "") -> Decorator:
     """A boolean flag (`--x`, `--x=false`): None when it isn't given."""
-    return _flag(names, help, None, many=False, default=None)
+    return _flag(names, help, None, many=False, default=None, since=since)
 
 
-def _flag(names: tuple[str, ...], help: str, type: FlagType | None, *, many: bool, default: Any) -> Decorator:
+def too_new(flags: Sequence[Flag], values: Mapping[str, Any], version: str) -> str:
+    """What is wrong with the flags that were given, for this version of the API; empty where it knows them all."""
+    for flag in flags:
+        if flag.since and values[flag.key] != flag.default and _parts(version) < _parts(flag.since):
+            return f'"{flag.long}" requires API version {flag.since}, but the Docker daemon API version is {version}'
+    return ""
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _flag(names: tuple[str, ...], help: str, type: FlagType | None, *, many: bool, default: Any, since: str) -> Decorator:
     """`names`: with their dashes; one without is the key, which is else the first long name's."""
     shown = tuple(name for name in names if name.startswith("-"))
     first = next((name for name in shown if name.startswith("--")), shown[0])
     key = next((name for name in names if not name.startswith("-")), first.lstrip("-").replace("-", "_"))
-    flag = Flag(key, shown, help, type, many, default)
+    flag = Flag(key, shown, help, type, many, default, since)
 
     def decorate(function: Function) -> Function:
         function.__dict__.setdefault("flags", []).append(flag)

@@ -78,14 +78,14 @@ def _row_json(row: Row) -> Callable[[Any], str]:
     return encode
 
 
-def check_template(form: str) -> None:
+def check_template(form: str, status: int = UNREADABLE) -> None:
     """Raises CliFailure for a template of `inspect` that can't be read."""
     from cluster.model.templates import Template, TemplateError
 
     try:
         Template(form)
     except TemplateError as e:
-        raise CliFailure(f"template parsing error: {e}", UNREADABLE) from e
+        raise CliFailure(f"template parsing error: {e}", status) from e
 
 
 def label_of(labels: Mapping[str, str] | None) -> Callable[[str], str]:

@@ -31,7 +31,7 @@ ULIMIT: Final = FlagType("ulimit", service_fields.parse_ulimit)
 
 SHARED: Final[tuple[Decorator, ...]] = (
     options("--add-host", help="Add a custom host-to-IP mapping (host:ip)", type=HOST),
-    options("--annotation", help="Add an annotation to the container (passed through to the OCI runtime)"),
+    options("--annotation", help="Add an annotation to the container (passed through to the OCI runtime)", since="1.43"),
     options("--attach", "-a", help="Attach to STDIN, STDOUT or STDERR", type=STREAM),
     options("--blkio-weight-device", help="Block IO weight (relative device weight)", type=WEIGHT),
     option("--blkio-weight", help="Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)", type=INT),
@@ -70,7 +70,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--health-cmd", help="Command to run to check health"),
     option("--health-interval", help="Time between running the check (ms|s|m|h) (default 0s)", type=DURATION),
     option("--health-retries", help="Consecutive failures needed to report unhealthy", type=INT),
-    option("--health-start-interval", help="Time between running the check during the start period (ms|s|m|h) (default 0s)", type=DURATION),
+    option("--health-start-interval", help="Time between running the check during the start period (ms|s|m|h) (default 0s)", type=DURATION, since="1.44"),
     option("--health-start-period", help="Start period before counting retries (ms|s|m|h) (default 0s)", type=DURATION),
     option("--health-timeout", help="Maximum time to allow one check to run (ms|s|m|h) (default 0s)", type=DURATION),
     option("--hostname", "-h", help="Container host name", default=""),

@@ -7,16 +7,19 @@ Owns the grammars and their error texts; pure. Source: docker/cli's opts package
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+from cli.failures import CliFailure
 from cli.units import parse_size
 from cluster.model import port_labels
 from cluster.model.decimals import is_natural
 
 SETTINGS: Final = "festoon settings"
 MAX_PORTS_IN_RANGE: Final = 65535
-RemovedPort = tuple[int, str, int, str]
+PortPlace = tuple[int, str, str]
+"""(target, protocol, mode): what tells a service's ports apart when one is removed."""
+
 _RANGE: Final = re.compile(r"(\d+)(?:-(\d+))?")
 _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 _PUBLISH_MODES: Final = frozenset({"ingress", "host"})
@@ -36,7 +39,8 @@ def parse_port(text: str) -> list[dict[str, Any]]:
     protocol = (protocol or "tcp").lower()
     published, _, target = ports.rpartition(":")
     if ":" in published:
-        raise ValueError("hostip is not supported")
+        host = published.rpartition(":")[0]
+        raise ValueError("hostip is not supported" if _is_address(host) else f"invalid IP address: {host}")
     if protocol not in _PROTOCOLS:
         raise ValueError(f"invalid proto: {protocol}")
     targets = _ports(target, "containerPort")
@@ -107,6 +111,16 @@ def _ports(text: str, what: str) -> list[int]:
     return list(range(first, last + 1))
 
 
+def _is_address(text: str) -> bool:
+    from ipaddress import ip_address  # for what is refused anyway
+
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _port_number(text: str, complaint: str) -> int:
     if not is_natural(text):
         raise ValueError(f"{complaint}invalid syntax")
@@ -115,12 +129,13 @@ def _port_number(text: str, complaint: str) -> int:
     return int(text)
 
 
-def parse_removed_port(text: str) -> list[RemovedPort]:
-    """(target, protocol, published, mode) of `80`, `80/udp`, `8080:80`, `90-91:90-91`; empty parts match anything. Raises ValueError."""
-    if is_natural(text):
-        return [(int(text), "", 0, "")]
-    named = "/" in text or "protocol=" in text
-    return [(p["TargetPort"], p["Protocol"] if named else "", p.get("PublishedPort", 0), p.get("PublishMode", "ingress")) for p in parse_port(text)]
+def parse_removed_port(text: str) -> list[PortPlace]:
+    """Of `80`, `80/udp`, `8080:80`, `90-91:90-91`, `mode=host,target=80`: where it is published does not matter. Raises ValueError."""
+    return [port_place(port) for port in parse_port(text)]
+
+
+def port_place(port: Mapping[str, Any]) -> PortPlace:
+    return port.get("TargetPort", 0), port.get("Protocol", "tcp"), port.get("PublishMode", "ingress")
 
 
 def parse_mount(text: str) -> dict[str, Any]:
@@ -333,15 +348,18 @@ def capability(text: str) -> str:
 def parse_generic_resource(text: str) -> dict[str, Any]:
     """`gpu=2`: a GenericResource. Raises ValueError."""
     kind, equals, value = text.partition("=")
-    if not equals or not kind or not value:
-        raise ValueError(f"invalid generic-resource request `{text}`, expected 'kind=value'")
+    if not equals or not kind:
+        raise ValueError(f"invalid generic-resource format `{text}` expected `name=value`")
     if not (value.isascii() and value.isdigit()):
-        raise ValueError(f"invalid generic-resource request `{text}`, Named Generic Resources is not supported for service create or update")
+        return {"NamedResourceSpec": {"Kind": kind, "Value": value}}
     return {"DiscreteResourceSpec": {"Kind": kind, "Value": int(value)}}
 
 
-def generic_resources(present: Iterable[dict[str, Any]], added: Iterable[dict[str, Any]], removed: Iterable[str]) -> list[dict[str, Any]]:
-    """By kind: without the removed ones; an added one replaces what there was."""
+def generic_resources(present: Iterable[dict[str, Any]], added: Collection[dict[str, Any]], removed: Iterable[str]) -> list[dict[str, Any]]:
+    """By kind: without the removed ones; an added one replaces what there was. Raises CliFailure for one with a name."""
+    if named := next((one["NamedResourceSpec"] for one in added if "NamedResourceSpec" in one), None):
+        text = f"{named['Kind']}={named['Value']}"
+        raise CliFailure(f"invalid generic-resource request `{text}`, Named Generic Resources is not supported for service create or update")
     by_kind = {(one.get("DiscreteResourceSpec") or one.get("NamedResourceSpec") or {}).get("Kind", ""): one for one in present}
     for kind in removed:
         by_kind.pop(kind, None)

@@ -179,7 +179,7 @@ def _endpoint(spec: Spec, flags: Flags) -> None:
         return
     removed = [one for parsed in flags["publish_rm"] for one in parsed]
     had = endpoint.get("Ports") or ()
-    ports = [p for p in had if not any(_port_matches(p, r) for r in removed)]
+    ports = [p for p in had if fields.port_place(p) not in removed]
     added, settings = fields.split_settings(port for parsed in flags["publish_add"] for port in parsed)
     _port_settings(spec, [p for p in had if p not in ports], settings)
     for port in added:
@@ -196,16 +196,6 @@ def _port_settings(spec: Spec, gone: Sequence[Mapping[str, Any]], added: Mapping
     over = {port_labels.key(p.get("PublishedPort", 0), p.get("Protocol", "tcp"), name) for p in gone for name in port_labels.VALUES}
     if added or over & labels.keys():
         spec["Labels"] = {key: value for key, value in labels.items() if key not in over} | dict(added)
-
-
-def _port_matches(port: Mapping[str, Any], removed: fields.RemovedPort) -> bool:
-    target, protocol, published, mode = removed
-    return (
-        port.get("TargetPort") == target
-        and protocol in {"", port.get("Protocol", "tcp")}
-        and published in {0, port.get("PublishedPort", 0)}
-        and mode in {"", port.get("PublishMode", "ingress")}
-    )
 
 
 def _port_key(port: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from cli.failures import MISUSED, CliFailure
-from cli.flags import Flag, Function, Misuse, Words, flags_of, read
+from cli.flags import Flag, Function, Misuse, Words, flags_of, read, too_new
 
 HELP_WIDTH: Final = 79
 SLOP: Final = 5
@@ -76,6 +76,8 @@ class Command:
         if complaint:
             verb = "See" if "at least" in complaint and "at most" not in complaint else "Run"
             raise CliFailure(f"{_top(path)}: '{path}' {complaint}\n\n{self.usage_of(path)}\n\n{verb} '{path} --help' for more information")
+        if any(flag.since for flag in self.flags) and (refused := too_new(self.flags, found.values, _api_version())):
+            raise CliFailure(refused)
         try:
             return self.run(api, arguments=found.operands, **found.values)
         except HelpWanted:
@@ -113,6 +115,12 @@ class Command:
         if self._examples:
             text += "\nExamples:\n" + "".join(f"  # {what}\n  {f'{path} {words}'.rstrip()}\n" for words, what in self._examples)
         return text + ("\nOptions:\n" + _flag_lines(self.flags) if self.flags else "")
+
+
+def _api_version() -> str:
+    from cli.api import API_VERSION  # which whoever has a daemon has loaded
+
+    return API_VERSION
 
 
 def command(

@@ -5,7 +5,7 @@ Source: the Engine API's description, version 1.51, and Go's `omitempty` where r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -64,6 +64,11 @@ def filled(fields: Mapping[str, Any]) -> Json:
 
 class Present(dict[str, Any]):
     """A JSON object that `filled` keeps although it has no fields."""
+
+
+def ordered(fields: Json, names: Sequence[str]) -> Json:
+    """The fields that are there, in the order in which Docker's types have them."""
+    return {name: fields[name] for name in names if name in fields}
 
 
 def meta_json(meta: Meta) -> Json:

@@ -5,13 +5,13 @@ Source: the Engine API's Service, version 1.51; swarmkit/api/defaults/service.go
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from agent.engine.convert import Json, Present, filled, mapping, meta_json, time_text
-from agent.engine.convert_task_specs import attachments_json, attachments_of, task_spec_json, task_spec_of
+from agent.engine.convert import Json, Present, filled, mapping, meta_json, ordered, time_text
+from agent.engine.convert_task_specs import CONTAINER_ORDER, attachments_json, attachments_of, task_spec_json, task_spec_of
 from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Endpoint, Network, Service, UpdateStatus, VirtualIp
@@ -169,15 +169,11 @@ UPDATE_ORDER: Final = ("Parallelism", "Delay", "FailureAction", "Monitor", "MaxF
 RESTART_ORDER: Final = ("Condition", "Delay", "MaxAttempts", "Window")
 
 
-def ordered(fields: Json, names: Sequence[str]) -> Json:
-    """The fields that are there, in the order in which Docker's types have them."""
-    return {name: fields[name] for name in names if name in fields}
-
-
 def with_defaults(spec: Json) -> Json:
     """A spec's JSON with what the user left out filled in, for `insertDefaults=true`."""
     task = dict(spec["TaskTemplate"])
-    task["ContainerSpec"] = {"StopGracePeriod": STOP_GRACE_NS, "DNSConfig": {}, "Isolation": "default"} | task["ContainerSpec"]
+    container = {"StopGracePeriod": STOP_GRACE_NS, "DNSConfig": {}, "Isolation": "default"} | task["ContainerSpec"]
+    task["ContainerSpec"] = ordered(container, CONTAINER_ORDER)
     task["Resources"] = {"Limits": {}, "Reservations": {}} | task.get("Resources", {})
     restart: Json = {"Condition": "any"}
     if "RestartPolicy" not in task or "Delay" not in task["RestartPolicy"]:

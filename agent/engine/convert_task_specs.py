@@ -7,8 +7,9 @@ Source: the Engine API's TaskSpec, version 1.51; sentences of moby's daemon/clus
 from __future__ import annotations
 
 import base64
+from typing import Final
 
-from agent.engine.convert import Json, Present, filled, mapping
+from agent.engine.convert import Json, Present, filled, mapping, ordered
 from agent.engine.convert_dependencies import files_json, files_of
 from agent.engine.convert_generic import generic_json, generic_of
 from agent.engine.convert_mounts import mount_json, mount_of
@@ -216,6 +217,13 @@ def task_spec_json(spec: TaskSpec) -> Json:
     ) | {"ForceUpdate": spec.force_update, "Runtime": spec.runtime}
 
 
+CONTAINER_ORDER: Final = (
+    "Image", "Labels", "Command", "Args", "Hostname", "Env", "Dir", "User", "Groups", "Privileges", "Init", "StopSignal", "TTY", "OpenStdin", "ReadOnly",
+    "Mounts", "StopGracePeriod", "Healthcheck", "Hosts", "DNSConfig", "Secrets", "Configs", "Isolation", "Sysctls", "CapabilityAdd", "CapabilityDrop",
+    "Ulimits", "OomScoreAdj",
+)  # fmt: skip
+
+
 def container_spec_json(spec: ContainerSpec) -> Json:
     dns = {"Nameservers": list(spec.dns_nameservers), "Search": list(spec.dns_search), "Options": list(spec.dns_options)}
     health = health_json(spec.health)
@@ -253,7 +261,7 @@ def container_spec_json(spec: ContainerSpec) -> Json:
         out["Init"] = spec.init
     if spec.stop_grace_ns is not None:
         out["StopGracePeriod"] = spec.stop_grace_ns
-    return out
+    return ordered(out, CONTAINER_ORDER)
 
 
 def _resources_json(resources: Resources | None) -> Json | None:

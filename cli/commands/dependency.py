@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
-from cli.failures import CliFailure, each
+from cli.failures import FAILED, CliFailure, each
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural
@@ -132,7 +132,7 @@ def _inspect(noun: Noun) -> Command:
             return api.get(f"/{word}s/{reference(name)}")
 
         if not pretty:
-            return inspect_all(arguments, get, format)
+            return inspect_all(arguments, get, format, unreadable=FAILED)
         print("\n".join(_pretty(noun, get(name)) for name in arguments), end="")
         return 0
 

@@ -69,7 +69,7 @@ _WITH_DIGESTS: Final = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Si
 @option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--no-trunc", help="Don't truncate output")
 @switch("--quiet", "-q", help="Only show image IDs")
-@switch("--tree", help="List multi-platform images as a tree (EXPERIMENTAL)")
+@switch("--tree", help="List multi-platform images as a tree (EXPERIMENTAL)", since="1.47")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if flags["tree"]:
         raise CliFailure("--tree is not supported: an image has one platform here")
@@ -114,7 +114,7 @@ def _rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> It
     "inspect", "IMAGE [IMAGE...]", summary="Display detailed information on one or more images", least=1, most=None
 )
 @option("--format", "-f", help=FORMAT_HELP, default="")
-@option("--platform", help="Inspect a specific platform of the multi-platform image", type=PLATFORM)
+@option("--platform", help="Inspect a specific platform of the multi-platform image", type=PLATFORM, since="1.49")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platform | None) -> int:
     def get(name: str) -> Any:
         require(api, [name], platform)
@@ -126,7 +126,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platfor
 
 @command("load", summary="Load an image from a tar archive or STDIN", aliases=["image load", "load"])
 @option("--input", "-i", help="Read from tar archive file, instead of STDIN", default="")
-@option("--platform", help="Load only the given platform variant", type=PLATFORM)
+@option("--platform", help="Load only the given platform variant", type=PLATFORM, since="1.48")
 @switch("--quiet", "-q", help="Suppress the load output")
 def load(api: Api, arguments: tuple[str, ...], input: str, platform: Platform | None, quiet: bool | None) -> int:
     if not input and sys.stdin.isatty():
@@ -174,7 +174,7 @@ def import_(
 @command("rm", "IMAGE [IMAGE...]", summary="Remove one or more images", least=1, most=None, aliases=["image rm", "image remove", "rmi"])
 @switch("--force", "-f", help="Force removal of the image")
 @switch("--no-prune", help="Do not delete untagged parents")
-@options("--platform", help="Remove only the given platform variant", type=PLATFORMS)
+@options("--platform", help="Remove only the given platform variant", type=PLATFORMS, since="1.50")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None, platform: tuple[Platform, ...]) -> int:
     def remove(name: str) -> None:
         require(api, [name], *platform)

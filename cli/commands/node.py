@@ -9,7 +9,7 @@ from typing import Any, Final
 from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
-from cli.failures import CliFailure, each
+from cli.failures import FAILED, CliFailure, each
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural
@@ -104,7 +104,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
         return api.get(f"/nodes/{reference(_reference(api, name))}")
 
     if not pretty:
-        return inspect_all(arguments, get, format, NODE)
+        return inspect_all(arguments, get, format, NODE, unreadable=FAILED)
     print("\n".join("".join(f"{line}\n" for line in _pretty(get(name))) for name in arguments), end="")
     return 0
 

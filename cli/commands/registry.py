@@ -39,7 +39,7 @@ def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @command("push", "NAME[:TAG]", summary="Upload an image to a registry", least=1, most=1, aliases=["image push", "push"])
 @switch("--all-tags", "-a", help="Push all tags of an image to the repository")
 @switch("--disable-content-trust", help="Skip image signing")
-@option("--platform", help="Push a platform-specific manifest as a single-platform image to the registry", type=PLATFORM)
+@option("--platform", help="Push a platform-specific manifest as a single-platform image to the registry", type=PLATFORM, since="1.46")
 @switch("--quiet", "-q", help="Suppress verbose output")
 def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     wanted = _parsed(arguments[0])

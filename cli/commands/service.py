@@ -144,8 +144,9 @@ def scale(api: Api, arguments: tuple[str, ...], detach: bool | None, verify: int
     waiting = patience(wait, timeout, detach=detach)
     wanted = [_scale_of(text) for text in arguments]
     failures, changed = [], []
-    for name, replicas in wanted:
+    for name, number in wanted:
         try:
+            replicas = _replicas_of(number)
             found = api.get(f"/services/{reference(name)}", insertDefaults="false")
             _scaled(found["Spec"], replicas)
             show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=found["Version"]["Index"]))
@@ -164,13 +165,17 @@ def scale(api: Api, arguments: tuple[str, ...], detach: bool | None, verify: int
 scale.optional = False
 
 
-def _scale_of(text: str) -> tuple[str, int]:
+def _scale_of(text: str) -> tuple[str, str]:
     name, equals, number = text.partition("=")
     if not equals or not name:
         raise BadOperand(f"invalid scale specifier '{text}'")
-    if not number.isdigit():
-        raise CliFailure(f'{name}: invalid replicas value {number}: strconv.ParseUint: parsing "{number}": invalid syntax')
-    return name, int(number)
+    return name, number
+
+
+def _replicas_of(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise CliFailure(f'invalid replicas value {text}: strconv.ParseUint: parsing "{text}": invalid syntax')
+    return int(text)
 
 
 def _scaled(spec: dict[str, Any], replicas: int) -> None:

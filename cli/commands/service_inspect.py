@@ -7,7 +7,7 @@ from typing import Any
 
 from cli.api import Api, reference
 from cli.commands.system import FORMAT_HELP, inspect_all
-from cli.failures import ApiFailure, CliFailure
+from cli.failures import FAILED, ApiFailure, CliFailure
 from cli.flags import option, switch
 from cli.shapes import SERVICE
 from cli.units import binary_size, human_age, show_duration
@@ -27,9 +27,9 @@ Values = Mapping[str, Any]
 @option("--format", "-f", help=FORMAT_HELP, default="")
 @switch("--pretty", help="Print the information in a human friendly format")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | None) -> int:
-    pretty = pretty or format == "pretty"
-    if not pretty and format.startswith("pretty"):
+    if (pretty and format) or (format.startswith("pretty") and format != "pretty"):
         raise CliFailure("--format is incompatible with human friendly format")
+    pretty = pretty or format == "pretty"
 
     def get(name: str) -> Any:
         try:
@@ -40,7 +40,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
             raise
 
     if not pretty:
-        return inspect_all(arguments, get, format, SERVICE)
+        return inspect_all(arguments, get, format, SERVICE, unreadable=FAILED)
     import time
 
     texts = []
@@ -89,6 +89,7 @@ def _lines(s: Values, networks: Sequence[str], now: float) -> Iterator[str]:
     if networks:
         yield f"Networks: {' '.join(networks)} "
     yield from _endpoint(s)
+    yield from _healthcheck((task.get("ContainerSpec") or {}).get("Healthcheck"))
 
 
 def _dependencies(container: Values) -> Iterator[str]:
@@ -104,7 +105,7 @@ def _mode(mode: Values) -> Iterator[str]:
         yield "Service Mode:\tGlobal"
     elif mode.get("Replicated") is not None:
         yield "Service Mode:\tReplicated"
-        if mode["Replicated"].get("Replicas"):
+        if mode["Replicated"].get("Replicas") is not None:
             yield f" Replicas:\t{mode['Replicated']['Replicas']}"
     elif mode.get("ReplicatedJob") is not None:
         yield "Service Mode:\tReplicated Job"
@@ -152,7 +153,7 @@ def _container(c: Values) -> Iterator[str]:
     if c.get("Init") is not None:
         yield f" Init:\t\t{go_text(c['Init'])}"
     if c.get("User"):
-        yield f" User:\t\t{c['User']}"
+        yield f" User: {c['User']}"
     if c.get("CapabilityAdd") or c.get("CapabilityDrop"):
         yield "Capabilities:"
         if c.get("CapabilityAdd"):
@@ -196,6 +197,19 @@ def _endpoint(s: Values) -> Iterator[str]:
         yield f"  Protocol = {port.get('Protocol', 'tcp')}"
         yield f"  TargetPort = {port.get('TargetPort', 0)}"
         yield f"  PublishMode = {port.get('PublishMode', 'ingress')}"
+
+
+def _healthcheck(health: Values | None) -> Iterator[str]:
+    if health is None:
+        return
+    yield "Healthcheck:"
+    yield f" Interval = {show_duration(health.get('Interval', 0))}"
+    yield f" Retries = {health.get('Retries', 0)}"
+    yield f" StartPeriod =\t{show_duration(health.get('StartPeriod', 0))}"
+    yield f" Timeout =\t{show_duration(health.get('Timeout', 0))}"
+    if tests := health.get("Test"):
+        yield " Tests:"
+        yield from (f"\t Test = {test}{' ' * (number == len(tests))}" for number, test in enumerate(tests, 1))
 
 
 def _options(options: Mapping[str, str]) -> str:

@@ -39,7 +39,7 @@ def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     try:
         since = parse_since(flags["since"], time.time()) if flags["since"] else None
     except ValueError as e:
-        raise CliFailure(str(e)) from e
+        raise CliFailure(f'invalid value for "since": {e}') from e
     query = {
         "stdout": True,
         "stderr": True,

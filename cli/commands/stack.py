@@ -22,7 +22,7 @@ from cli.usage import Group, command
 NAMESPACE: Final = "com.docker.stack.namespace"
 _QUOTES: Final = "'\""
 _FINAL: Final = frozenset({"complete", "shutdown", "failed", "rejected", "orphaned", "remove"})
-_LISTING: Final = Listing({"Name": "NAME", "Services": "SERVICES"}, ("Name", "Services"))
+_LISTING: Final = Listing({"Name": "NAME", "Services": "SERVICES"}, ("Name", "Services"), kind="*formatter.stackContext")
 
 stack = Group(
     "stack",

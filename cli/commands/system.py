@@ -9,7 +9,7 @@ from typing import Any, Final
 from cli.api import API_VERSION, Api, filters_of, reference
 from cli.failures import FAILED, ApiFailure, CliFailure
 from cli.flags import FILTER, option, options, switch
-from cli.listing import check_template, inspected
+from cli.listing import UNREADABLE, check_template, inspected
 from cli.output import aligned
 from cli.shapes import ANY, EVENT, INFO, VERSIONS, Shape, typed_image
 from cli.units import binary_size, human_duration, parse_since
@@ -246,9 +246,9 @@ def _any(api: Api, name: str, *, size: bool, typed: bool) -> Any:
     raise CliFailure(f"Error: No such object: {name}")
 
 
-def inspect_all(names: tuple[str, ...], get: Any, form: str, shape: Shape = ANY) -> int:
-    """Print what was found, then what was not."""
-    check_template(form)
+def inspect_all(names: tuple[str, ...], get: Any, form: str, shape: Shape = ANY, *, unreadable: int = UNREADABLE) -> int:
+    """Print what was found, then what was not. `unreadable`: the exit status for a template that can't be read."""
+    check_template(form, unreadable)
     found, failures = [], []
     for name in names:
         try:

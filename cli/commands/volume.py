@@ -112,7 +112,7 @@ def _row(v: dict[str, Any]) -> dict[str, Any]:
 
 
 @command("prune", summary="Remove unused local volumes")
-@switch("--all", "-a", help="Remove all unused volumes, not just anonymous ones")
+@switch("--all", "-a", help="Remove all unused volumes, not just anonymous ones", since="1.42")
 @options("--filter", help='Provide filter values (e.g. "label=<label>")', type=FILTER)
 @switch("--force", "-f", help="Do not prompt for confirmation")
 def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[str, ...], force: bool | None) -> int:

@@ -183,9 +183,12 @@ def test_rollback_asks_for_the_previous_spec_and_takes_no_other_flag(services: A
 
 
 def test_scale_changes_the_number_of_tasks_only(services: Any, festoon: Callable[..., Any]) -> None:
-    result = festoon("service", "scale", "-d", "web=5", "nosuch=1")
+    result = festoon("service", "scale", "-d", "web=5", "nosuch=1", "web=x")
     assert (result.status, result.out) == (1, "web scaled to 5\n")
-    assert result.err == "nosuch: Error response from daemon: no such thing: /services/nosuch\n"
+    assert result.err.splitlines() == [
+        "nosuch: Error response from daemon: no such thing: /services/nosuch",
+        'web: invalid replicas value x: strconv.ParseUint: parsing "x": invalid syntax',
+    ]
     posted = json.loads(services.bodies("POST", f"/services/{ID}/update")[0])
     assert posted == {**web()["Spec"], "Mode": {"Replicated": {"Replicas": 5}}}
 
@@ -216,10 +219,20 @@ def test_a_port_is_removed_in_its_own_mode_only(services: Any, festoon: Callable
     before = web()
     before["Spec"]["EndpointSpec"]["Ports"] = [{"Protocol": "tcp", "TargetPort": 90, "PublishedPort": 9090, "PublishMode": "host"}]
     services.answers["GET", "/services/web"] = before
-    assert festoon("service", "update", "-d", "--publish-rm", "9090:90", "web").status == 0
-    assert festoon("service", "update", "-d", "--publish-rm", "mode=host,published=9090,target=90", "web").status == 0
-    kept, removed = (json.loads(body)["EndpointSpec"]["Ports"] for body in services.bodies("POST", f"/services/{ID}/update"))
-    assert ([p["PublishedPort"] for p in kept], removed) == ([9090], [])
+    for one in ("9090:90", "90", "90/udp", "mode=host,target=91", "mode=host,target=90"):
+        assert festoon("service", "update", "-d", "--publish-rm", one, "web").status == 0
+    *kept, removed = (json.loads(body)["EndpointSpec"]["Ports"] for body in services.bodies("POST", f"/services/{ID}/update"))
+    assert ([[p["PublishedPort"] for p in ports] for ports in kept], removed) == ([[9090]] * 4, [])
+
+
+def test_flags_that_the_chosen_version_of_the_api_lacks_are_refused(services: Any, festoon: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.api.API_VERSION", "1.41")
+    for words in ("service create --health-start-interval 1s busybox", "run --health-start-interval 1s busybox"):
+        refused = festoon(*words.split())
+        assert (refused.status, refused.err) == (1, '"--health-start-interval" requires API version 1.44, but the Docker daemon API version is 1.41\n')
+    assert "--all" in festoon("volume", "prune", "-af").err
+    monkeypatch.setattr("cli.api.API_VERSION", "1.51")
+    assert "requires API version" not in festoon("volume", "prune", "-af").err
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_insert_defaults_never_overrides_the_user() -> None:
         ({"TaskTemplate": {"ContainerSpec": {"Secrets": [{"SecretName": "s1", "File": {"Mode": 4096}}]}}}, "invalid mode of secret s1: 10000"),
         ({"TaskTemplate": {"ContainerSpec": {"Configs": [{"ConfigID": "c1", "Runtime": {}}]}}},
          "credential specs are for Windows containers: a config can only be a file here"),
-        ({"TaskTemplate": {"ContainerSpec": {"Mounts": [{"Type": "npipe"}]}}}, 'invalid mount config for type "npipe": mount type unknown'),
+        ({"TaskTemplate": {"ContainerSpec": {"Mounts": [{"Type": "npipe"}]}}}, 'invalid MountType: "npipe"'),
     ],
 )
 def test_a_spec_that_cannot_be_gets_one_sentence(body: dict[str, Any], sentence: str) -> None:
