@@ -166,9 +166,9 @@ async def stop(call: Call) -> Response:
 
 
 async def restart(call: Call) -> Response:
-    record = call.node.containers.find(call.names["id"])
+    record, patience = call.node.containers.find(call.names["id"]), _patience(call)
     try:
-        await call.node.containers.restart(record.id, _patience(call), _signal(call))
+        await call.node.containers.restart(record.id, patience, _signal(call))
     except (ClusterError, RuntimeFault, FabricError) as error:
         raise Internal(f"Cannot restart container {call.names['id']}: {message_of(error)}") from error
     return NO_CONTENT
