@@ -10,13 +10,14 @@ import logging
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
 import trio
 
 from agent.reporter import Reporter
+from agent.spares import Spares
 from cluster.identity.contexts import Contexts
 from cluster.model.assignments import Assignments, SessionState
 from cluster.model.errors import NO_LEADER, ClusterError, Conflict, FailedPrecondition, NodeRemoved, NotLeader, PermissionDenied, Unavailable
@@ -53,6 +54,8 @@ class Session:
         self._peer: Peer | None = None
         self._changed = trio.Event()
         self._connection = trio.CancelScope()
+        self._handlers: Mapping[str, Handler] = {}
+        self._spares = Spares(self._dial)
         self._left = False
         self._stream, self._version = "", 0  # what has been taken in, of which stream; "" for nothing that could be gone on with
         self.state: SessionState | None = None
@@ -71,6 +74,7 @@ class Session:
     def reopen(self, local: tuple[str, str]) -> None:
         """Come back at once, as what the present certificate says; `local` as above."""
         self._local = local
+        self._spares.renew()
         self._connection.cancel()
 
     async def wait_open(self) -> None:
@@ -82,6 +86,15 @@ class Session:
                   reporter: Reporter, handlers: Mapping[str, Handler], on_loss: Callable[[], None]) -> None:  # fmt: skip
         """Keep a session until the node was removed, with the manager that leads: whichever answers says who that is. `on_loss` is called whenever it was
         lost or could not be had."""
+        self._handlers = handlers
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._spares.run)
+            await self._keep(on_state, on_assignments, reporter, on_loss)
+            nursery.cancel_scope.cancel()
+
+    async def _keep(self, on_state: Callable[[SessionState], Awaitable[None]], on_assignments: Callable[[Assignments], Awaitable[None]],
+                    reporter: Reporter, on_loss: Callable[[], None]) -> None:  # fmt: skip
+        """One session after the other."""
         delay, turn, leader, since = RETRY_FIRST_S, 0, "", trio.current_time()
         silent: tuple[str, float] | None = None  # the manager that fell silent in the last session, and when it was heard last
         while not self._left:
@@ -90,11 +103,10 @@ class Session:
             try:
                 ended: Exception | None = None
                 with trio.CancelScope() as self._connection:
-                    where, context = self.reached_at(address), self._contexts.client
-                    async with connect(where, context, handlers, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S) as peer:
+                    async with self._spares.line(address) as peer:
                         if silent is not None and silent[0] == address:  # it was only slow
                             peer.forgive(trio.current_time() - silent[1])
-                        ended = await self._serve(peer, on_state, on_assignments, reporter)
+                        ended = await self._serve(peer, address, on_state, on_assignments, reporter)
                         silent = (address, trio.current_time() - peer.silent_s) if peer.silent_s else None
                 if self._connection.cancelled_caught:
                     leader = address
@@ -135,6 +147,10 @@ class Session:
             # jitter, so that a crowd does not come back at once; what the round has taken counts: after a partition nobody waits longer than for one try
             await trio.sleep_until(since + delay * random.uniform(0.5, 1.0))  # noqa: S311
             delay, since = min(delay * 2, RETRY_LAST_S), trio.current_time()
+
+    def _dial(self, manager: str) -> AbstractAsyncContextManager[Peer]:
+        where, context = self.reached_at(manager), self._contexts.client
+        return connect(where, context, self._handlers, keepalive_s=KEEPALIVE_S, dial_timeout_s=DIAL_TIMEOUT_S)
 
     def reached_at(self, manager: str) -> str:
         """Where to dial a manager: the one of this node locally."""
@@ -196,7 +212,7 @@ class Session:
             raise Unavailable(NO_LEADER)
         return self._peer
 
-    async def _serve(self, peer: Peer, on_state: Callable[[SessionState], Awaitable[None]],
+    async def _serve(self, peer: Peer, address: str, on_state: Callable[[SessionState], Awaitable[None]],
                      on_assignments: Callable[[Assignments], Awaitable[None]], reporter: Reporter) -> Exception | None:  # fmt: skip
         """Until the stream ends; returns what ended it (raised here, it would leave the nurseries around it in a group)."""
         begun = False
@@ -218,6 +234,7 @@ class Session:
             if isinstance(message, SessionState):
                 self.state, self._managers, self.problem, self.refusal = message, message.managers or self._managers, "", ""
                 self._note_peer(peer)
+                self._spares.want(other for other in self._managers if other != address and self._local[0])
                 await on_state(message)
                 return
             if not message.complete and (not (begun or self._stream) or message.applies_to != self._version):
