@@ -57,6 +57,7 @@ SERVICE: Final = Shape({
     "CapabilityAdd": [], "CapabilityDrop": [], "Ports": [], "VirtualIPs": [], "Constraints": [], "Preferences": [], "MaxReplicas": 0, "Platforms": [],
     "ForceUpdate": 0, "Runtime": "", "Addr": "", "Aliases": [], "DriverOpts": {}, "Name": "", "PublishedPort": 0, "TargetPort": 0,
 }, "can't evaluate field {} in type swarm.Service")  # fmt: skip
+DEPENDENCY: Final = Shape({"Templating": None, "Driver": None, "Labels": {}}, "can't evaluate field {} in type swarm.Secret")
 VOLUME: Final = Shape({"ClusterVolume": None, "CreatedAt": "", "Status": {}, "UsageData": None}, "can't evaluate field {} in type volume.Volume")
 INFO: Final = Shape({
     "DefaultAddressPools": [], "FirewallBackend": None, "CDISpecDirs": [], "DiscoveredDevices": [], "Containerd": None, "NodeAddr": "", "Cluster": None,

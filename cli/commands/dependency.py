@@ -17,6 +17,7 @@ from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural
 from cli.service_flags import LABEL
+from cli.shapes import DEPENDENCY
 from cli.units import go_time, human_age
 from cli.usage import Command, Group, command
 
@@ -78,7 +79,7 @@ def _create(noun: Noun) -> Command:
         body: dict[str, Any] = {"Name": arguments[0], "Labels": dict(text.partition("=")[::2] for text in label)}
         if driver:
             if len(arguments) > 1:
-                raise CliFailure("when using secret driver secret data must be empty")
+                raise CliFailure("When using secret driver secret data must be empty")
             body["Driver"] = {"Name": driver}
         elif len(arguments) < 2:
             raise CliFailure(f"{word} file is required")
@@ -132,7 +133,7 @@ def _inspect(noun: Noun) -> Command:
             return api.get(f"/{word}s/{reference(name)}")
 
         if not pretty:
-            return inspect_all(arguments, get, format, unreadable=FAILED)
+            return inspect_all(arguments, get, format, DEPENDENCY, unreadable=FAILED)
         print("\n".join(_pretty(noun, get(name)) for name in arguments), end="")
         return 0
 
