@@ -33,6 +33,7 @@ KEPT_MAX = 16_384
 """Descriptors kept for the supervisor."""
 LISTEN_BACKLOG = 128
 MESSAGE_BYTES = 4096
+WORD_BYTES = 1024  # of a supervisor's last words
 JOURNAL_MAX_BYTES = 1024 * 1024
 
 READY, KEEP, DROP, FOUND, END = b"R", b"K", b"D", b"F", b"."
@@ -154,10 +155,19 @@ class Stem:
             return False
         self._failures = 0 if self._was_ready else self._failures + 1
         if self._failures >= FAILURES_MAX:
-            self._tell(b"the supervisor ended with status %d before it was ready; see %b" % (status, os.fsencode(self._places.journal)))
+            words = b"the supervisor ended with status %d before it was ready; see %b" % (status, os.fsencode(self._places.journal))
+            self._tell(words + _last_line(self._places.journal))
             return False
         self._spawn()
         return True
+
+
+def _last_line(journal: str) -> bytes:
+    """What the supervisor said last, as what follows a sentence; nothing when it said nothing."""
+    with open(journal, "rb") as file:
+        file.seek(max(0, os.path.getsize(journal) - WORD_BYTES))
+        lines = file.read().strip().splitlines()
+    return b": " + lines[-1] if lines else b""
 
 
 def write_exit(folder: str, pid: int, started: int, status: int) -> None:
