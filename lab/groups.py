@@ -15,6 +15,7 @@ from lab import processes
 
 PARENT = "festoon-lab"
 KILL_TIMEOUT_S = 20.0
+MAKE_TRIES = 5
 ROUND_S = 1.0  # a round of killing ends with the death of all that was there when it began, or after this time
 
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
@@ -76,12 +77,29 @@ def remove(lab: str, machine: str = "") -> None:
         root = Path(mount, PARENT, lab, machine)
         for folder in reversed(_walk(root)):
             folder.rmdir()
-        parent = Path(mount, PARENT)
-        if not machine and parent.is_dir() and not _children(parent):
-            parent.rmdir()
+        if not machine:
+            _remove_unless_used(Path(mount, PARENT))
+
+
+def _remove_unless_used(parent: Path) -> None:
+    """Another lab may come, or be the last to go, at the same moment."""
+    try:
+        parent.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
+            raise
 
 
 def _make(mount: Path, parts: tuple[str, ...]) -> str:
+    for _ in range(MAKE_TRIES):
+        try:
+            return _make_all(mount, parts)
+        except FileNotFoundError:  # the last lab before this one has just removed the parent that both use
+            continue
+    return _make_all(mount, parts)
+
+
+def _make_all(mount: Path, parts: tuple[str, ...]) -> str:
     folder = mount
     for part in parts:
         _hand_down(folder)
@@ -110,10 +128,6 @@ def _hand_down(folder: Path) -> None:
 def _walk(root: Path) -> list[Path]:
     """The group and all below, parents first."""
     return [Path(folder) for folder, _, _ in os.walk(root)]
-
-
-def _children(folder: Path) -> list[Path]:
-    return [entry for entry in folder.iterdir() if entry.is_dir()]
 
 
 def _procs(folder: Path) -> set[int]:
