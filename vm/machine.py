@@ -41,7 +41,7 @@ COMMAND_LINE = (
 
 SHARE_OPTIONS = ("-o", "source=/", "-o", "cache=always", "-o", "sandbox=chroot", "-o", "xattr")
 DISK_COMMAND_LINE = f"{COMMAND_LINE} systemd.wants=guest-agent.service net.ifnames=0"
-FRESH = ("/var/lib/festoon", "/var/lib/festoon-lab", "/var/tmp")  # noqa: S108 (the guest's)
+FRESH = ("/var/lib/festoon", "/var/lib/festoon-lab", "/var/tmp", "/tmp")  # noqa: S108 (the guest's)
 
 _GUEST = Path(__file__).parent / "guest"
 
@@ -210,10 +210,9 @@ def _own_files(settings: Settings, chosen: Kernel) -> bytes:
 
 
 def _fresh() -> list[str]:
-    """Folders that are tmpfs of the guest's own; /tmp only when neither the checkout nor this Python is in it."""
+    """Folders that are tmpfs of the guest's own, but for one that the checkout or this Python is in."""
     needed = (os.path.realpath(Path(__file__).parent), os.path.realpath(sys.prefix))
-    inside = any(path.startswith("/tmp/") for path in needed)  # noqa: S108
-    return [*FRESH, *([] if inside else ["/tmp"])]  # noqa: S108
+    return [folder for folder in FRESH if not any(path.startswith(f"{folder}/") for path in needed)]
 
 
 def _qemu(settings: Settings, chosen: Kernel, initrd: int, port: int, console: int) -> list[str]:

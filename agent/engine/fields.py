@@ -111,11 +111,11 @@ class Fields:
         return tuple(value)
 
     def pairs(self, name: str) -> Pairs:
-        """A map from text to text, in the order given."""
+        """A map from text to text, in the order of its keys: clients send maps back in that order, and a spec that says the same is to be equal."""
         value = self._values.get(name.lower(), {})
         if not isinstance(value, Mapping) or not all(item is None or isinstance(item, str) for item in value.values()):
             raise _wrong(self._path(name), "a map of strings")
-        return tuple((str(key), item or "") for key, item in value.items())
+        return tuple(sorted((str(key), item or "") for key, item in value.items()))
 
     def keys(self, name: str) -> tuple[str, ...]:
         """The keys of a map whose values carry nothing (`{"80/tcp": {}}`)."""

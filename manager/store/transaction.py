@@ -126,6 +126,8 @@ class Transaction:
             obj = msgspec.structs.replace(obj, spec_version=before.spec_version if unchanged else self._index)
         elif isinstance(obj, Task):
             assert isinstance(before, Task)
+            if obj.service_id != before.service_id:
+                raise InvalidArgument(f"malformed change: task {id} is of another service")
             self._check_node(before, obj)
             return self._put(kind, id, before, _planned(before, obj, sharing.stamped(obj.meta, self._index, before.meta.created)))
         return self._put(kind, id, before, self._stamped(obj, before.meta.created))

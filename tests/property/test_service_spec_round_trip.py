@@ -36,7 +36,7 @@ from cluster.model.specs import (
 TEXT = st.text(max_size=8)
 WORD = st.text(st.characters(categories=("Ll", "Nd")), min_size=1, max_size=8)
 WORDS = st.lists(TEXT, max_size=3).map(tuple)
-PAIRS = st.dictionaries(WORD, TEXT, max_size=3).map(lambda d: tuple(d.items()))
+PAIRS = st.dictionaries(WORD, TEXT, max_size=3).map(lambda d: tuple(sorted(d.items())))
 NUMBER = st.integers(0, 2**62)
 MAYBE = st.none() | NUMBER
 

@@ -69,7 +69,7 @@ def test_a_profile_of_the_user_is_loaded_and_a_wrong_one_refused(machine: Any) -
         spec = machine.spec("sh", "-c", "mkdir /tmp/x 2>&1; touch /tmp/y && echo fine", seccomp=profile)
         await machine.ran(supervisor, spec)
         assert machine.output(spec).split("\n")[:2] == ["mkdir: can't create directory '/tmp/x': No space left on device", "fine"]
-        wrong = machine.spec("true", seccomp="{}")
+        wrong = machine.spec("true", seccomp='{"defaultAction": "SCMP_ACT_NOSUCH"}')
         await supervisor.create(wrong)
         with pytest.raises(StartFailed, match="is not a valid action for seccomp"):
             await supervisor.start(wrong.id)
