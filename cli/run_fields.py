@@ -112,13 +112,19 @@ def _mode(text: str) -> bool:
     return bool(text) and set(text) <= set("rwm") and len(set(text)) == len(text)
 
 
-def parse_weight(text: str) -> dict[str, Any]:
-    """`/dev/sda:200`. Raises ValueError."""
-    path, colon, weight = text.rpartition(":")
+def _of_device(text: str) -> tuple[str, str]:
+    """(path, what is said of it). Raises ValueError."""
+    path, colon, said = text.rpartition(":")
     if not colon or not path:
         raise ValueError(f"bad format: {text}")
     if not path.startswith("/dev/"):
         raise ValueError(f"bad format for device path: {text}")
+    return path, said
+
+
+def parse_weight(text: str) -> dict[str, Any]:
+    """`/dev/sda:200`. Raises ValueError."""
+    path, weight = _of_device(text)
     if not weight.isdigit() or (int(weight) and not 10 <= int(weight) <= 1000):
         raise ValueError(f"invalid weight for device: {text}")
     return {"Path": path, "Weight": int(weight)}
@@ -151,11 +157,7 @@ def parse_gpus(text: str) -> dict[str, Any]:
 
 def parse_throttle(text: str) -> dict[str, Any]:
     """`/dev/x:1mb`, `/dev/x:100`. Raises ValueError."""
-    path, between, rate = text.rpartition(":")
-    if not between or not path:
-        raise ValueError(f"bad format: {text}")
-    if not path.startswith("/dev/"):
-        raise ValueError(f"bad format for device path: {text}")
+    path, rate = _of_device(text)
     try:
         return {"Path": path, "Rate": parse_size(rate)}
     except ValueError:
@@ -165,11 +167,7 @@ def parse_throttle(text: str) -> dict[str, Any]:
 
 def parse_operations(text: str) -> dict[str, Any]:
     """`/dev/x:100`: operations a second. Raises ValueError."""
-    path, between, rate = text.rpartition(":")
-    if not between or not path:
-        raise ValueError(f"bad format: {text}")
-    if not path.startswith("/dev/"):
-        raise ValueError(f"bad format for device path: {text}")
+    path, rate = _of_device(text)
     if not (rate.isascii() and rate.isdigit()):
         raise ValueError(f"invalid rate for device: {text}. The correct format is <device-path>:<number>. Number must be a positive integer")
     return {"Path": path, "Rate": int(rate)}

@@ -133,14 +133,14 @@ async def run(node: ThisNode) -> None:
 
 async def _of(node: ThisNode, known: Known, commit: Watched) -> list[Event]:
     """What this commit is to its readers. One without changes says from where on nothing is missed."""
-    anew = not commit.changes and commit.version != known.version
-    known.version = commit.version
-    if anew:
+    if not commit.changes and commit.version != known.version:
         objects: list[Object] = []
         for kind in KINDS:
             found = await lookup.query(node, Query(kind))
             objects += (*found.nodes, *found.services, *found.networks, *found.secrets, *found.configs)
+        known.version = commit.version  # now that it is read: a manager that is lost in between leaves it to be read again
         return known.everything(objects)
+    known.version = commit.version
     told: list[Event] = []
     for _, number, identifier, encoded in commit.changes:
         told += known.change(Kind(number), identifier, decode(encoded, KIND_TYPES[Kind(number)]) if encoded else None)
