@@ -23,8 +23,17 @@ if TYPE_CHECKING:
     from runtime.images.store import ImageStore
 
 
+def check(node: Node, filters: Filters) -> None:
+    """Raises InvalidArgument and NotFound for a filter that means nothing, also where there is no container to hold it against."""
+    for name in ("publish", "expose"):
+        has_port(name, set(), filters.get(name, ()))
+    for kind in ("before", "since"):
+        for wanted in filters.get(kind, ()):
+            _other(node, wanted)
+
+
 def chosen(node: Node, record: Record, filters: Filters, family: frozenset[str] | None) -> bool:
-    """`family`: of the filter's ancestors. Raises InvalidArgument and NotFound for a filter that means nothing."""
+    """`family`: of the filter's ancestors. The filters have been checked."""
     names = filters.get("name", ())
     status, exited = filters.get("status", ()), filters.get("exited", ())
     is_task = filters.get("is-task", ())
@@ -53,11 +62,15 @@ def _is_named(name: str, wanted: str) -> bool:
         return wanted in name
 
 
-def _other_end(node: Node, record: Record, kind: str, wanted: str) -> bool:
+def _other(node: Node, wanted: str) -> Record:
     try:
-        other = node.containers.find(wanted)
+        return node.containers.find(wanted)
     except NotFound as error:
         raise NotFound(f"no such container {wanted}") from error
+
+
+def _other_end(node: Node, record: Record, kind: str, wanted: str) -> bool:
+    other = _other(node, wanted)
     if kind == "before":
         return record.created_at_ns < other.created_at_ns
     return record.created_at_ns > other.created_at_ns

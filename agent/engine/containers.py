@@ -61,6 +61,7 @@ async def list_(call: Call) -> Response:
     for health in filters.get("health", ()):
         if health not in HEALTHS:
             raise InvalidArgument(f"Unrecognised filter value for health: {health}")
+    container_filters.check(call.node, filters)
     limit = call.integer("limit", 0)
     everything = call.flag("all") or limit > 0 or "status" in filters or "exited" in filters
     records = sorted(call.node.containers.records(), key=lambda r: -r.created_at_ns)

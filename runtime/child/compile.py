@@ -16,13 +16,19 @@ from runtime.kernel.operations import Filter, Operation, Register, Script
 from runtime.kernel.syscalls import Call
 from runtime.spec import ContainerSpec, ExecSpec, Mount
 
+INIT = ("/sbin/docker-init", "--")
+"""What Docker's --init calls itself, before the program's own arguments."""
+
+TITLE_MAX_BYTES = 1024
+
 
 class Compiled(NamedTuple):
     """`fork_at`: with spec.init the process forks before this operation; the parent stays as the reaping pid 1. -1:
-    never."""
+    never. `title`: that parent's command line, as lists of processes show it."""
 
     operations: tuple[Operation, ...]
     fork_at: int = -1
+    title: bytes = b""
 
 
 def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compiled:
@@ -56,9 +62,9 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     if spec.no_new_privileges:
         identity.allow_no_new_privileges(script)
         load_seccomp(script, opened.filter)
-    fork_at = len(script.operations) if spec.init else -1
+    fork_at, title = (len(script.operations), _title(spec.argv)) if spec.init else (-1, b"")
     _leave_to(script, spec.argv, spec.env)
-    return Compiled(tuple(script.operations), fork_at)
+    return Compiled(tuple(script.operations), fork_at, title)
 
 
 def compile_exec(exec_spec: ExecSpec, spec: ContainerSpec, host: Host, joined: Joined) -> Compiled:
@@ -163,6 +169,10 @@ def _wait_at_gate(script: Script, gate: int) -> None:
     """Until the supervisor has written the state to disk. Its death closes the gate, and then nothing is executed."""
     script.step = "gate"
     script.call(Call.READ, gate, bytes(1), 1, expect=1)
+
+
+def _title(argv: tuple[str, ...]) -> bytes:
+    return "\0".join((*INIT, *argv)).encode(errors="surrogateescape")[:TITLE_MAX_BYTES]
 
 
 def _leave_to(script: Script, argv: tuple[str, ...], env: tuple[str, ...]) -> None:

@@ -30,14 +30,14 @@ ARGUMENTS_START = 45
 NOT_FOUND_ERRNO = 2
 
 
-def become(steps: list[Step], registers: list[int], fork_at: int, errors: int) -> NoReturn:
+def become(steps: list[Step], registers: list[int], fork_at: int, title: bytes, errors: int) -> NoReturn:
     """In the child: runs the list, reports a failure, never returns."""
     try:
         gc.disable()
         if fork_at >= 0:
             failed = run(steps, 0, fork_at, registers)
             if failed is None:
-                _look_like_init()
+                _look_like_init(title)
                 child = os.fork()
                 if child:
                     _reap_as_pid_1(child)
@@ -50,9 +50,9 @@ def become(steps: list[Step], registers: list[int], fork_at: int, errors: int) -
         os._exit(FAILED_STATUS)
 
 
-def _look_like_init() -> None:
-    """What the container's lists of processes show of pid 1: not the node's command line. The program's own exec names it. Source:
-    proc(5), cmdline: the memory where a process's arguments lie."""
+def _look_like_init(title: bytes) -> None:
+    """What the container's lists of processes show of pid 1: not the node's command line, in whose place `title` is cut off. The program's
+    own exec names it. Source: proc(5), cmdline: the memory where a process's arguments lie."""
     call(Call.PRCTL, k.PR_SET_NAME, b"docker-init")
     try:
         with open("/proc/self/stat", "rb") as file:
@@ -60,7 +60,7 @@ def _look_like_init() -> None:
     except OSError:  # an image without /proc has nobody to show it to
         return
     start, end = int(fields[ARGUMENTS_START]), int(fields[ARGUMENTS_START + 1])
-    title = b"/sbin/docker-init"[: end - start - 1].ljust(end - start, b"\0")
+    title = title[: end - start - 1].ljust(end - start, b"\0")
     reader, writer = os.pipe()
     os.write(writer, title)
     call(Call.READ, reader, start, len(title))

@@ -164,10 +164,10 @@ class Births:
             os.waitid(os.P_PIDFD, self._nursery.pidfd, os.WEXITED)
 
 
-def pack_list(operations: Sequence[Operation], base: int, *, fork_at: int = -1, last: bool = True) -> bytes:
+def pack_list(operations: Sequence[Operation], base: int, *, fork_at: int = -1, title: bytes = b"", last: bool = True) -> bytes:
     """A list as a child reads it, whose room is at `base`. Raises TooLarge."""
     program = Program(operations, base)
-    steps = marshal.dumps((program.steps, program.new_registers(), fork_at))
+    steps = marshal.dumps((program.steps, program.new_registers(), fork_at, title))
     data = b"".join((program.memory, steps, TAIL.pack(base, len(program.memory), len(steps), last)))
     if len(data) > LIST_MAX_BYTES:
         raise TooLarge(f"a list of {len(data)} bytes")

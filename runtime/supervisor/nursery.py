@@ -110,12 +110,12 @@ def _live(channel: int, room: mmap.mmap) -> NoReturn:
             if base != place:
                 call(Call.CLOSE_RANGE, FIRST, 0xFFFF_FFFF, 0)
                 continue
-            lowered, registers, fork_at = marshal.loads(room[strings : strings + steps])  # noqa: S302  (from the supervisor, over a socket that only it has)
+            lowered, registers, fork_at, title = marshal.loads(room[strings : strings + steps])  # noqa: S302  (from the supervisor, over a socket that only it has)
             if descriptors != list(range(FIRST, FIRST + len(descriptors))):
                 os.write(descriptors[-1], REPORT.pack(0, _EBADF))
                 os._exit(1)
             if last:
-                become(lowered, registers, fork_at, descriptors[-1])
+                become(lowered, registers, fork_at, title, descriptors[-1])
             if run(lowered, 0, len(lowered), registers) is not None:
                 os._exit(1)
             call(Call.CLOSE_RANGE, FIRST, 0xFFFF_FFFF, 0)

@@ -37,7 +37,7 @@ class Prepared:
         """Sends the list and its descriptors, the error pipe last; the child runs it at once. False when the list is
         too large, or the child has ended."""
         try:
-            data = pack_list(compiled.operations, self.room, fork_at=compiled.fork_at)
+            data = pack_list(compiled.operations, self.room, fork_at=compiled.fork_at, title=compiled.title)
         except TooLarge:
             return False
         if not send_list(self.channel, data, descriptors):

@@ -28,7 +28,7 @@ def spawn(compiled: Compiled, errors: int, *, home: int, enter: int = -1, group:
             pid = fork(group)
             if pid == 0:
                 close_all(drop)
-                become(program.steps, program.new_registers(), compiled.fork_at, errors)
+                become(program.steps, program.new_registers(), compiled.fork_at, compiled.title, errors)
         finally:
             children_in(home)
     finally:

@@ -288,10 +288,10 @@ def test_joins_a_network_namespace_by_path(machine: Any, tmp_path: Path) -> None
 
 def test_init_reaps_orphans(machine: Any) -> None:
     async def body(supervisor: Supervisor) -> None:
-        script = "(sleep 0 &) ; (sleep 0 & ) ; sleep 1; ps | grep -c '\\[sleep\\]'; cat /proc/1/comm"
+        script = "(sleep 0 &) ; (sleep 0 & ) ; sleep 1; ps | grep -c '\\[sleep\\]'; cat /proc/1/comm; tr '\\0' ' ' < /proc/1/cmdline | cut -c1-25"
         spec = machine.spec("sh", "-c", script, init=True)
         await machine.ran(supervisor, spec)
-        assert machine.output(spec).splitlines() == ["0", "docker-init"]
+        assert machine.output(spec).splitlines() == ["0", "docker-init", "/sbin/docker-init -- sh -"]
 
     machine.run(body)
 

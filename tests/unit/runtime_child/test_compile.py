@@ -127,9 +127,10 @@ def test_the_filter_is_loaded_last_with_no_new_privileges_and_before_the_capabil
 
 
 def test_an_init_forks_after_the_user_has_changed() -> None:
-    operations, fork_at = compiled(init=True)
+    operations, fork_at, title = compiled(init=True, argv=("sleep", "9"))
     assert index(operations, Call.CAPSET) < fork_at < index(operations, Call.EXECVE)
-    assert compiled().fork_at == -1
+    assert title == b"/sbin/docker-init\0--\0sleep\x009"
+    assert compiled()[1:] == (-1, b"")
 
 
 def test_a_user_other_than_root_keeps_no_capability() -> None:
