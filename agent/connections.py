@@ -1,4 +1,4 @@
-"""A container's networks changed after it was made: connect and disconnect, while it runs or not.
+"""A container's networks changed after it was made: connect and disconnect, while it runs or not, one change at a time.
 
 Beside agent/containers.py and agent/container_runs.py the only module that changes a Record. Decides nothing about the kernel (agent/networks.py does).
 Source: moby's daemon/container_operations.go and runconfig/errors.go for the rules and their sentences.
@@ -29,17 +29,18 @@ replace = msgspec.structs.replace
 
 
 class Connections:
-    """State: one change at a time for each container."""
+    """State: whose turn it is with each container's networks. Its start and what clears up after its end take turns with the changes here, so that none
+    of them works on a record that another is about to replace."""
 
     def __init__(self, registry: Registry, wiring: Wiring, networks: Networks, events: EventBus) -> None:
         self._registry, self._wiring, self._networks, self._events = registry, wiring, networks, events
-        self._locks: dict[str, trio.Lock] = {}
+        self._turns: dict[str, trio.Lock] = {}
 
     async def connect(self, reference: str, wish: NetworkWish) -> None:
         """Put a container on a network. Raises NotFound, PermissionDenied, InvalidArgument, Conflict or FabricError; it is as before then."""
         check_addresses(wish, "Invalid", ")")
         container_id = self._registry.find(reference).id
-        async with self._lock(container_id):
+        async with self.turn(container_id):
             record = self._registry.find(container_id)
             wanted = self._wiring.wished(wish)
             if not wanted.network_id and not self._networks.assigned.node_id and record.state.status in LIVE:
@@ -76,7 +77,7 @@ class Connections:
             if force:
                 raise Internal(f"endpoint {reference} not found") from None
             raise
-        async with self._lock(container_id):
+        async with self.turn(container_id):
             record = self._registry.find(container_id)
             wanted = self._wiring.wished(NetworkWish(network=network))
             mine = [a for a in record.attachments if not a.hidden and wanted.network_name == a.network_name]
@@ -94,10 +95,12 @@ class Connections:
         self.say("disconnect", record, mine)
 
     async def _changed(self, container_id: str, record: Record) -> None:
-        """The record, /etc/hosts, names and published ports follow the change, unless the container has ended meanwhile."""
+        """The record, /etc/hosts, names and published ports follow the change; of a container that has ended meanwhile only the record."""
         now = self._registry.get(container_id)
         if now is None or now.state.status not in LIVE:
             await self._networks.detach(record)
+            if (ended := self._registry.get(container_id)) is not None:
+                self._registry.put(replace(ended, attachments=self._wiring.detached(record).attachments))
             return
         record = replace(now, attachments=record.attachments, ports=record.ports)
         self._registry.put(record)
@@ -120,9 +123,10 @@ class Connections:
         if self._networks.assigned.find_or_none(network) is None:
             self._networks.locals.find(network)
 
-    def _lock(self, container_id: str) -> trio.Lock:
-        self._locks = {i: lock for i, lock in self._locks.items() if lock.locked() or lock.statistics().tasks_waiting}
-        return self._locks.setdefault(container_id, trio.Lock())
+    def turn(self, container_id: str) -> trio.Lock:
+        """Held by who changes the container's networks."""
+        self._turns = {i: lock for i, lock in self._turns.items() if lock.locked() or lock.statistics().tasks_waiting}
+        return self._turns.setdefault(container_id, trio.Lock())
 
     def say(self, action: str, record: Record, attachments: Iterable[Attachment]) -> None:
         """The event of a container that comes to networks or leaves them, for each on which it has been."""

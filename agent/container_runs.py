@@ -51,9 +51,10 @@ class Runs:
     """State: who is being started, who is known to the supervisor before a start, who waits for an exit."""
 
     def __init__(self, registry: Registry, launch: Launch, wiring: Wiring, networks: Networks, supervisor: Supervisor, volumes: Volumes, publish: Publish,
-                 say: SayNetworks, remove: Remove, bind_execs: Callable[[trio.Nursery], None]) -> None:  # fmt: skip
+                 say: SayNetworks, turn: Callable[[str], trio.Lock], remove: Remove, bind_execs: Callable[[trio.Nursery], None]) -> None:  # fmt: skip
         self._registry, self._launch, self._wiring, self._networks, self._volumes = registry, launch, wiring, networks, volumes
         self._supervisor, self._publish_event, self._say_networks, self._remove, self._bind_execs = supervisor, publish, say, remove, bind_execs
+        self._turn = turn
         self.exits = Exits()
         self.starting: set[str] = set()
         self.introduced: set[str] = set()
@@ -104,8 +105,9 @@ class Runs:
         self.starting.add(container_id)
         try:
             await self._until_given_back(self._registry.find(container_id))
-            record = replace(self._registry.find(container_id), restart_count=restarts)
-            await self._start(record)
+            async with self._turn(container_id):
+                record = replace(self._registry.find(container_id), restart_count=restarts)
+                await self._start(record)
         except (ClusterError, RuntimeFault, FabricError):
             self.starting.discard(container_id)
             if (failed := self._registry.get(container_id)) is not None:
@@ -422,7 +424,8 @@ class Runs:
         self.exits.begin_ending(record.id)
         self._say_turned(record.id)  # a task's end is reported now: what its names and balancers wait for is no clean-up
         try:
-            await self._tear_down(record)
+            async with self._turn(record.id):
+                await self._tear_down(record)
         finally:
             self.exits.finish_ending(record.id)
         self.exits.end(record.id, state.exit_code, state.error)

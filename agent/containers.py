@@ -60,7 +60,7 @@ class Containers:
         launch = Launch(store, images, self._wiring, volumes, user_namespaces)
         self.execs = ExecSessions(supervisor, self._publish_of)
         self.runs = runs = Runs(self._registry, launch, self._wiring, networks, supervisor, volumes, self.publish, self.connections.say,
-                                self.remove, self.execs.bind)  # fmt: skip
+                                self.connections.turn, self.remove, self.execs.bind)  # fmt: skip
         self.is_running, self.is_starting, self.start, self.bring_up, self.kill, self.stop, self.restart = (
             runs.is_running, runs.is_starting, runs.start, runs.bring_up, runs.kill, runs.stop, runs.restart,
         )  # fmt: skip

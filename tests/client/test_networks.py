@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.driver import MANAGER, WORKER1, Lab, until
+from tests.cluster.test_survival import pids
+from tests.driver import FESTOON, MANAGER, WORKER1, Lab, until
 
 
 @pytest.fixture
@@ -42,6 +47,36 @@ def test_a_running_container_is_connected_and_disconnected(lab: Lab, program: st
     lab.ok(MANAGER, program, "network", "disconnect", first, box)
     lab.ok(MANAGER, program, "network", "connect", first, box)
     assert lab.ok(MANAGER, program, "exec", box, "ls", "/sys/class/net").split() == ["eth2", "lo"]
+
+
+@pytest.mark.parametrize("action", ["connect", "disconnect"])
+def test_networks_that_change_while_a_container_is_started_are_changed(lab: Lab, program: str, named: Callable[[str], str], action: str) -> None:
+    """The start stands still after it has wired the networks that it knew of."""
+    first, second, box = named("net-first"), named("net-second"), named("box")
+    for network in (first, second):
+        lab.ok(MANAGER, program, "network", "create", network)
+    made = lab.ok(MANAGER, program, "create", "--name", box, "--network", first, "busybox", "sleep", "1000").strip()
+    if action == "disconnect":
+        lab.ok(MANAGER, program, "network", "connect", second, box)
+    supervisors = pids(lab, MANAGER, "supervisor")
+    with contextlib.ExitStack() as stack:
+        for pid in supervisors:
+            os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, pid, signal.SIGCONT)
+        start = [FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", program, "start", box]
+        change = [*start[:-2], "network", action, second, box]
+        starting = stack.enter_context(subprocess.Popen(start))
+        assert until(lambda: lab.on(MANAGER, "test", "-e", f"/run/festoon/netns/{made[:12]}").returncode == 0)
+        changing = stack.enter_context(subprocess.Popen(change))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            changing.wait(2)  # what does not wait for the start is done with by then
+        for pid in supervisors:
+            os.kill(pid, signal.SIGCONT)
+        assert (starting.wait(30), changing.wait(30)) == (0, 0)
+    links = ["eth0", "eth1", "lo"] if action == "connect" else ["eth0", "lo"]
+    assert lab.ok(MANAGER, program, "exec", box, "ls", "/sys/class/net").split() == links
+    networks = lab.ok(MANAGER, program, "inspect", "-f", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}", box).split()
+    assert networks == sorted([first, second] if action == "connect" else [first])
 
 
 def test_a_container_without_any_network_gets_one_while_it_runs(lab: Lab, program: str, named: Callable[[str], str]) -> None:
