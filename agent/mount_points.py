@@ -107,7 +107,9 @@ def _runtime_mount(mount: Mount, volume: Callable[[Mount], RuntimeMount]) -> Run
         return volume(mount)
     if mount.kind == "tmpfs":
         return RuntimeMount("tmpfs", mount.target, "", mount.read_only, tmpfs_options(mount))
-    return RuntimeMount("bind", mount.target, mount.source, mount.read_only, propagation(mount))
+    asked = dict(mount.options)
+    below = {"alone": "nonrecursive" in asked, "writable_below": "writable-below" in asked}
+    return RuntimeMount("bind", mount.target, mount.source, mount.read_only, propagation(mount), **below)
 
 
 def propagation(mount: Mount) -> tuple[tuple[str, str], ...]:

@@ -253,8 +253,13 @@ class _Reading:
             value: Any = _boolean(text) if flag.type is None else flag.type.parse(text)
         except ValueError as e:
             names = ", ".join((*(name for name in flag.names if not name.startswith("--")), given or flag.long))
-            raise Misuse(f'invalid argument "{text}" for "{names}" flag: {e}') from e
+            raise Misuse(f'invalid argument {_quoted(text)} for "{names}" flag: {e}') from e
         if flag.many:
             assert flag.type is not None
             value = (*self.values[flag.key], *(value if flag.type.several else (value,)))
         self.values[flag.key] = value
+
+
+def _quoted(text: str) -> str:
+    """As Go's %q, for what a command line holds."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'

@@ -26,6 +26,8 @@ _PUBLISH_MODES: Final = frozenset({"ingress", "host"})
 _ULIMITS: Final = frozenset(
     {"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
 )
+_BELOW: Final = {"enabled": (), "disabled": ("NonRecursive",), "writable": ("ReadOnlyNonRecursive",), "readonly": ("ReadOnlyForceRecursive",)}
+"""Of bind-recursive=: the fields of BindOptions that are set."""
 _MOUNT_TYPES: Final = frozenset({"bind", "volume", "tmpfs", "npipe", "cluster", "image"})
 
 
@@ -142,7 +144,7 @@ def parse_mount(text: str) -> dict[str, Any]:
     """`type=volume,source=v,target=/a,readonly`: a Mount. Raises ValueError."""
     mount: dict[str, Any] = {"Type": "volume"}
     extra: dict[str, dict[str, Any]] = {"BindOptions": {}, "VolumeOptions": {}, "TmpfsOptions": {}}
-    for field in text.split(","):
+    for field in _comma_separated(text):
         key, equals, value = field.partition("=")
         _mount_field(mount, extra, key.strip().lower(), value, field, given=bool(equals))
     kind = mount["Type"]
@@ -156,6 +158,7 @@ def parse_mount(text: str) -> dict[str, Any]:
             raise ValueError(f"cannot mix '{wrong}' options with mount type '{kind}'")
         if extra[name]:
             mount[name] = extra[name]
+    _check_below(mount)
     order = ("Type", "Source", "Target", "ReadOnly", "Consistency", "BindOptions", "VolumeOptions", "TmpfsOptions")
     return {name: mount[name] for name in order if name in mount}
 
@@ -180,6 +183,10 @@ def _mount_field(
         bind["Propagation"] = value.lower()
     elif key == "bind-nonrecursive":
         bind["NonRecursive"] = _boolean(key, value, given=given)
+    elif key == "bind-recursive":
+        if value not in _BELOW:
+            raise ValueError(f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")')
+        bind.update(dict.fromkeys(_BELOW[value], True))
     elif key == "volume-subpath":
         volume["Subpath"] = value
     elif key == "volume-nocopy":
@@ -204,6 +211,30 @@ def _mount_field(
             raise ValueError(f"invalid value for {key}: {value}") from e
     else:
         raise ValueError(f"unexpected key '{key}' in '{field}'")
+
+
+def _comma_separated(text: str) -> list[str]:
+    """Fields, which may stand in quotation marks. Source: RFC 4180. Raises ValueError."""
+    if not text:
+        raise ValueError("EOF")
+    if '"' not in text:
+        return text.split(",")
+    import csv
+
+    try:
+        return next(csv.reader([text], strict=True))
+    except csv.Error as e:
+        raise ValueError(f'parse error on line 1, column {len(text) + 1}: extraneous or missing " in quoted-field') from e
+
+
+def _check_below(mount: dict[str, Any]) -> None:
+    """What a bind says of the mounts below it has to fit the rest. Raises ValueError."""
+    bind, read_only = mount.get("BindOptions") or {}, mount.get("ReadOnly")
+    for value in ("writable", "readonly"):
+        if bind.get(_BELOW[value][0]) and not read_only:
+            raise ValueError(f"option 'bind-recursive={value}' requires 'readonly' to be specified in conjunction")
+    if bind.get("ReadOnlyForceRecursive") and bind.get("Propagation") != "rprivate":
+        raise ValueError("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction")
 
 
 def _boolean(key: str, value: str, *, given: bool) -> bool:

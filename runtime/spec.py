@@ -28,6 +28,8 @@ class Mount(Spec, frozen=True):
     read_only: bool = False
     options: tuple[tuple[str, str], ...] = ()  # tmpfs: size, mode; bind: propagation
     shifted: bool = False  # bind: in a user namespace the owners of its files are meant as the container sees them (ContainerSpec.ids)
+    alone: bool = False  # bind: without what is mounted below its source
+    writable_below: bool = False  # bind: `read_only` does not reach what is mounted below its source
 
 
 class RootFs(Spec, frozen=True):

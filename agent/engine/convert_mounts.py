@@ -1,6 +1,7 @@
 """Mounts between the API's JSON and our values: the long form (Mounts) both ways, the short forms (Binds, Tmpfs) inwards. Pure.
 
-A Mount's `options` carry what the API spreads over BindOptions, VolumeOptions and TmpfsOptions: `propagation`, `nonrecursive`, `create-mountpoint`,
+A Mount's `options` carry what the API spreads over BindOptions, VolumeOptions and TmpfsOptions: `propagation`, `nonrecursive`, `writable-below`,
+`read-only-below`, `create-mountpoint`,
 `volume-nocopy`, `volume-driver`, `volume-subpath`, `volume-label:NAME`, `volume-opt:NAME`, `tmpfs-size` (bytes), `tmpfs-mode` (octal), `tmpfs-exec` (exec or
 noexec), `consistency`.
 """
@@ -36,9 +37,9 @@ def mount_of(fields: Fields, unknown: str = 'invalid mount config for type "{}":
     options: list[tuple[str, str]] = []
     bind, volume, tmpfs = fields.section("BindOptions"), fields.section("VolumeOptions"), fields.section("TmpfsOptions")
     driver = volume.section("DriverConfig")
-    unread_fields.checked(bind, unread_fields.BIND)
     unread_fields.checked(fields.section("ImageOptions"), unread_fields.IMAGE_MOUNT)
     options += [("propagation", bind.text("Propagation")), ("nonrecursive", _true(bind.flag("NonRecursive")))]
+    options += [("writable-below", _true(bind.flag("ReadOnlyNonRecursive"))), ("read-only-below", _true(bind.flag("ReadOnlyForceRecursive")))]
     options += [("create-mountpoint", _true(bind.flag("CreateMountpoint")))]
     options += [("volume-nocopy", _true(volume.flag("NoCopy"))), ("volume-subpath", volume.text("Subpath"))]
     options += [(_LABEL + name, value or " ") for name, value in volume.pairs("Labels")]
@@ -92,6 +93,8 @@ def mount_json(mount: Mount) -> Json:
     bind = {
         "Propagation": options.get("propagation"),
         "NonRecursive": "nonrecursive" in options,
+        "ReadOnlyNonRecursive": "writable-below" in options,
+        "ReadOnlyForceRecursive": "read-only-below" in options,
         "CreateMountpoint": "create-mountpoint" in options,
     }
     driver = {"Name": options.get("volume-driver"), "Options": _prefixed(mount.options, _OPTION)}

@@ -30,7 +30,6 @@ ENDPOINT: Final[Mapping[str, Reader]] = {
     "IPPrefixLen": Fields.integer, "IPv6Gateway": Fields.text, "GlobalIPv6Address": Fields.text, "GlobalIPv6PrefixLen": Fields.integer,
     "DNSNames": Fields.strings,
 }  # fmt: skip
-BIND: Final[Mapping[str, Reader]] = {"ReadOnlyNonRecursive": Fields.flag, "ReadOnlyForceRecursive": Fields.flag}
 NETWORK: Final[Mapping[str, Reader]] = {"EnableIPv4": Fields.flag}  # every network has IPv4
 IMAGE_MOUNT: Final[Mapping[str, Reader]] = {"Subpath": Fields.text}
 

@@ -43,7 +43,9 @@ def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     body = _body(arguments, flags)
     try:
         container_id = _created(api, body, flags)
-    except ApiFailure as e:
+    except Refused:
+        raise
+    except CliFailure as e:
         raise Refused(e.message) from e
     if flags["detach"]:
         try:

@@ -77,13 +77,14 @@ def open_bind(script: Script, mount: Mount, user: int = -1) -> Register:
     owners of its files."""
     script.step = f"{BIND_STEP}{mount.source} on {mount.target}"
     propagation, recursive = _propagation(mount)
-    flags = k.OPEN_TREE_CLONE | k.O_CLOEXEC | k.AT_RECURSIVE
+    flags = k.OPEN_TREE_CLONE | k.O_CLOEXEC | (0 if mount.alone else k.AT_RECURSIVE)
     tree = script.keep(Call.OPEN_TREE, k.AT_FDCWD, mount.source.encode(), flags)
     if user >= 0:
         script.call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH, struct.pack("=4Q", k.MOUNT_ATTR_IDMAP, 0, 0, user), k.MOUNT_ATTR_SIZE_BYTES)
     attributes = struct.pack("=4Q", k.MOUNT_ATTR_RDONLY if mount.read_only else 0, 0, 0, 0)
     if mount.read_only:
-        script.call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH | k.AT_RECURSIVE, attributes, k.MOUNT_ATTR_SIZE_BYTES)
+        reach = 0 if mount.writable_below else k.AT_RECURSIVE
+        script.call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH | reach, attributes, k.MOUNT_ATTR_SIZE_BYTES)
     how = k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0)
     script.call(Call.MOUNT_SETATTR, tree, b"", how, struct.pack("=4Q", 0, 0, propagation, 0), k.MOUNT_ATTR_SIZE_BYTES)
     return tree

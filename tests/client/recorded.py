@@ -241,6 +241,8 @@ FULL_TASK = {
         "Mounts": [
             {"Type": "bind", "Source": "/tmp", "Target": "/bound", "ReadOnly": True,
              "BindOptions": {"Propagation": "rprivate", "NonRecursive": True, "CreateMountpoint": True, "ReadOnlyNonRecursive": True}},
+            {"Type": "bind", "Source": "/tmp", "Target": "/bound2", "ReadOnly": True,
+             "BindOptions": {"Propagation": "rprivate", "ReadOnlyForceRecursive": True}},
             {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o700, "Options": [["exec"]]}},
             {"Type": "volume", "Source": "kept", "Target": "/v", "Consistency": "default", "VolumeOptions": {
                 "NoCopy": True, "Labels": {"a": "b"}, "Subpath": "", "DriverConfig": {"Name": "local", "Options": {"type": "tmpfs", "device": "tmpfs"}}}},

@@ -82,7 +82,6 @@ NEVER = {
     "Task.AssignedGenericResources": "Docker calls it GenericResources; the lab's nodes have none",
     "GenericResources[[][]].NamedResourceSpec*": "of nodes: the lab's have none",
     "HostConfig.StorageOpt": "needs XFS with project quotas: refused",
-    "Mount.BindOptions.ReadOnly*": "read-only binds are so with all below them",
     "Mount.ImageOptions*": "images are not mounted",
     "OCIDescriptor.*": "Docker's daemon says no more than type, digest and size",
     "OCIPlatform.os.*": _WINDOWS,

@@ -187,6 +187,28 @@ def test_binds_of_files_folders_and_tmpfs(machine: Any, tmp_path: Path) -> None:
     machine.run(body)
 
 
+def test_what_is_mounted_below_the_source_of_a_bind(machine: Any, tmp_path: Path) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        mounts = (
+            Mount("bind", "/alike", str(tmp_path), read_only=True),
+            Mount("bind", "/writable", str(tmp_path), read_only=True, writable_below=True),
+            Mount("bind", "/alone", str(tmp_path), alone=True),
+        )
+        spec = machine.spec("sh", "-c", "for f in alike writable alone; do touch /$f/below/$f /$f/$f; ls /$f/below; done 2>/dev/null", mounts=mounts)
+        await machine.ran(supervisor, spec)
+        assert machine.output(spec).splitlines() == ["writable", "alone"]
+        assert sorted(path.name for path in (tmp_path / "below").iterdir()) == ["writable"]
+
+    below = tmp_path / "below"
+    below.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "below", below], check=True)
+    try:
+        machine.run(body)
+    finally:
+        subprocess.run(["umount", below], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "below"]
+
+
 def test_a_link_in_the_image_does_not_lead_out_of_the_root(machine: Any, tmp_path: Path) -> None:
     async def body(supervisor: Supervisor) -> None:
         (tmp_path / "outside").mkdir()

@@ -274,7 +274,8 @@ def test_what_a_command_imports_is_little() -> None:
         "sys.exit(' '.join({'h11', 'inspect', 'dataclasses', 'pathlib', 'urllib.parse', 'tempfile', 'fractions', 'threading'} & set(sys.modules) - had) or 0)"
     )
     result = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False, timeout=30)
-    assert (result.returncode, result.stderr) == (0, "Cannot connect to the Festoon daemon at unix:///nosuch. Is the festoon daemon running?\n")
+    said = "festoon: Cannot connect to the Festoon daemon at unix:///nosuch. Is the festoon daemon running?\n\nRun 'festoon run --help' for more information\n"
+    assert (result.returncode, result.stderr) == (0, said)
 
 
 def test_no_command_needs_trio_or_cryptography() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,33 @@ def test_mounts() -> None:
         "Target": "/t",
         "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o700},
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("bind-recursive=enabled", {}),
+        ("bind-recursive=disabled", {"NonRecursive": True}),
+        ("readonly,bind-recursive=writable", {"ReadOnlyNonRecursive": True}),
+        ("ro,bind-propagation=rprivate,bind-recursive=readonly", {"Propagation": "rprivate", "ReadOnlyForceRecursive": True}),
+    ],
+)
+def test_what_is_mounted_below_a_bind(text: str, options: dict[str, Any]) -> None:
+    assert fields.parse_mount(f'type=bind,"src=/x,y",dst=/y,{text}').get("BindOptions", {}) == options
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("bind-recursive", "invalid field 'bind-recursive' must be a key=value pair"),
+        ("bind-recursive=x", 'invalid value for bind-recursive: x (must be "enabled", "disabled", "writable", or "readonly")'),
+        ("bind-recursive=writable", "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction"),
+        ("ro,bind-recursive=readonly", "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"),
+    ],
+)
+def test_what_can_not_be_asked_of_a_bind(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        fields.parse_mount(f"type=bind,src=/x,dst=/y,{text}")
 
 
 def test_networks_hosts_and_ulimits() -> None:

@@ -107,7 +107,7 @@ CONTAINER = ContainerSpec(
     stop_grace_ns=0,
     health=HealthCheck(("CMD", "true"), 1, 2, 3, 4),
     mounts=(
-        Mount("bind", "/a", "/b", True, (("propagation", "rslave"),)),
+        Mount("bind", "/a", "/b", True, (("propagation", "rslave"), ("writable-below", "true"))),
         Mount("tmpfs", "", "/t", False, (("tmpfs-size", "64"), ("tmpfs-mode", "700"))),
         Mount("volume", "v", "/v", False, (("volume-driver", "local"), ("volume-opt:o", "p"), ("volume-label:l", "1"))),
     ),
