@@ -114,5 +114,7 @@ def explain(operations: Sequence[Operation], index: int, error: int, words: str,
         return StartFailed(f"error during container init: error setting rlimits for ready process: {what}")
     if failed.step.startswith(BIND_STEP) and error in (k.ENOTDIR, k.EISDIR):
         return StartFailed(f"error during container init: error mounting: {failed.step}: not a directory{NO_FOLDER_HINT}")
+    if failed.call is Call.MKDIRAT and isinstance(name := failed.arguments[1], bytes):
+        return StartFailed(f"error during container init: {failed.step}: mkdir {name.decode(errors='replace')}: {reason}")
     what = "an unexpected result" if error == UNEXPECTED else reason
     return StartFailed(f"{failed.step}: {describe_operation(failed)}: {what}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.child.execution import candidates, explain
-from runtime.kernel.operations import Operation
+from runtime.kernel.operations import Operation, Register
 from runtime.kernel.syscalls import Call
 
 OPERATIONS = (
@@ -14,13 +14,14 @@ OPERATIONS = (
     Operation(Call.EXECVE, (b"/x",), "exec"),
     Operation(Call.MKDIRAT, (-100, b"/w/x"), "cwd, made where it is missing"),
     Operation(Call.OPENAT2, (3, b"/bin", b"", 24), "bind of /a on /bin"),
+    Operation(Call.MKDIRAT, (Register(46), b"x", 0o755), "bind of /a on /sys/x"),
 )
 
 
 @pytest.mark.parametrize(
     ("index", "error", "words", "message", "status"),
     [
-        (5, 2, "No such file or directory", 'exec: "x": executable file not found in $PATH', 127),
+        (6, 2, "No such file or directory", 'exec: "x": executable file not found in $PATH', 127),
         (2, 2, "No such file or directory", 'exec: "x": stat x: no such file or directory', 127),
         (2, 13, "Permission denied", 'exec: "x": permission denied', 126),
         (2, 8, "Exec format error", "exec x: exec format error", 126),
@@ -33,6 +34,7 @@ OPERATIONS = (
             4, 21, "Is a directory", "error during container init: error mounting: bind of /a on /bin: not a directory: Are you trying to mount a"
             " directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type", 128,
         ),
+        (5, 30, "Read-only file system", "error during container init: bind of /a on /sys/x: mkdir x: read-only file system", 128),
         (0, 1, "Operation not permitted", "mount of /proc: fsmount(3, 1): operation not permitted", 128),
     ],
 )
