@@ -20,7 +20,7 @@ from agent.assigned_networks import AssignedNetworks
 from agent.attachments import Attachments
 from agent.events import EventBus
 from agent.leases import Leases, Wanted
-from agent.local_networks import DEFAULT_BRIDGE, DOCKERS_NAMES, GATEWAY_BRIDGE, INGRESS_SANDBOX_HOST, BridgeNames, LocalNetworks
+from agent.local_networks import DEFAULT_BRIDGE, DOCKERS_NAMES, GATEWAY_BRIDGE, INGRESS_SANDBOX_HOST, TAKEN, BridgeNames, LocalNetworks
 from agent.name_service import NameService
 from agent.records import Attachment, LocalNetwork, NetworkWish, Record
 from agent.sandboxes import Sandboxes
@@ -30,6 +30,7 @@ from cluster.model.objects import NetworkKey
 from cluster.model.specs import NetworkSpec
 from netfabric import view
 from netfabric.errors import FabricError
+from netfabric.indexes import is_foreign
 from netfabric.netlink.nftables import NftablesError
 from netfabric.plan import OVERLAY_BRIDGE, overlay_namespace
 
@@ -182,6 +183,8 @@ class Networks:
             self._sandboxes.note_made(attachments)
         except BaseException:
             self._uninstall(container_id, attachments)
+            with trio.CancelScope(shield=True):
+                await self.reconcile()
             self.attachments.give_up(one.task_id for one in wanted)
             raise
         return attachments
@@ -294,7 +297,8 @@ class Networks:
         await self._reconcile("")
 
     async def _reconcile(self, container_id: str) -> None:
-        """Raises FabricError when this container's own sandbox (or a shared part of the node) could not be made."""
+        """Raises FabricError when this container's own sandbox (or a shared part of the node) could not be made; Conflict when that is because
+        another program has taken its bridge."""
         try:
             await self._fabric.reconcile(self.desired())
             if self.assigned.overlays and not self._looked_for_obstacles:
@@ -304,7 +308,14 @@ class Networks:
             log.warning("part of the network could not be made", extra={"fields": {"error": str(error)}})
             own = tuple(f for f in error.failures if f.namespace == container_id[:12])
             if container_id and own:
+                self._check_bridges(container_id)
                 raise FabricError(own) from error
+
+    def _check_bridges(self, container_id: str) -> None:
+        sandbox = self._sandboxes.get(container_id)
+        for interface in sandbox.interfaces if sandbox is not None else ():
+            if interface.network in self.locals.bridges() and is_foreign(interface.network):
+                raise Conflict(TAKEN.format(interface.network)) from None
 
     def routes(self) -> tuple[str, ...]:
         """Where this node's own routes lead (CIDR), its bridges' left out."""

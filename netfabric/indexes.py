@@ -7,6 +7,7 @@ kernel.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 
 from netfabric.state import NODE
@@ -14,6 +15,14 @@ from netfabric.state import NODE
 NODE_FIRST_INDEX = 1_000_000
 FIRST_INDEX = 2
 LOOPBACK_INDEX = 1
+
+
+def is_foreign(link: str) -> bool:
+    """Whether the node's link of that name is somebody else's."""
+    try:
+        return socket.if_nametoindex(link) < NODE_FIRST_INDEX
+    except OSError:
+        return False
 
 
 class Indexes:

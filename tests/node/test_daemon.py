@@ -93,6 +93,12 @@ read -r line <"$DIR/ready"
 tar -C / -c bin/busybox | festoon import - bb:1 >/dev/null
 festoon run --rm bb:1 /bin/busybox ip -4 -o addr show eth0 | grep -o "172[^ ]*" | head -1
 festoon network inspect bridge --format '{{index .Options "com.docker.network.bridge.name"}}'
+ip link delete own0
+ip link add own0 type bridge
+wrong=0; festoon run --rm bb:1 /bin/busybox true 2>"$DIR/wrong" || wrong=$?
+echo "$wrong $(head -1 "$DIR/wrong") $(festoon ps -aq | wc -l) $(ls "$DIR/run/netns" | wc -l)"
+ip link delete own0
+festoon run --rm bb:1 /bin/busybox echo again
 ip link add docker_gwbridge type bridge
 wrong=0; festoon swarm init --advertise-addr 127.0.0.1 2>"$DIR/wrong" || wrong=$?
 echo "$wrong $(cat "$DIR/wrong") $(festoon info --format '{{.Swarm.LocalNodeState}}')"
@@ -113,6 +119,7 @@ def test_an_interface_of_another_program_is_left_alone(tmp_path: Path) -> None:
     words = "is there already and is not Festoon's: remove it, or choose other names with festoond's --bridge and --gateway-bridge"
     assert done.stdout.splitlines() == [
         f"1 festoond: the interface docker0 {words}", "172.18.0.2/16", "own0",
+        f"125 festoon: Error response from daemon: the interface own0 {words} 0 0", "again",
         f"1 Error response from daemon: the interface docker_gwbridge {words} inactive", "Node left the swarm.", "untouched",
     ]  # fmt: skip
 
