@@ -371,7 +371,9 @@ async def serve_connection(stream: Wire, application: Application) -> None:
                 if head is None:
                     return
                 request = Request(head, exchange)
-                if not _expects_body(request):
+                if side.is_plain:
+                    exchange.body_read = True
+                elif not _expects_body(request):
                     await exchange.read_body()  # its end, which is here already
                 response = await _answered(application, request)
                 try:

@@ -94,6 +94,11 @@ class ServerSide:
         return self._h11.send(event) or b""
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the present exchange is one of http_plain.py: its request has no body, and is here whole."""
+        return self._plain is not None
+
+    @property
     def client_waits(self) -> bool:
         """Whether the client holds its body back until it gets 100 Continue."""
         return self._plain is None and self._h11.they_are_waiting_for_100_continue

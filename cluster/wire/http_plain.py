@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from cluster.wire.http_events import MAX_HEADER_BYTES, RequestHead, Signal
@@ -15,6 +16,8 @@ _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST: Final = re.compile(rb"(GET|HEAD) ([!-~]+) HTTP/1\.1\r\n((?:" + _TOKEN + rb":[\t -~]*\r\n){1,64})\r\n")
 _UNUSUAL: Final = frozenset({"content-length", "transfer-encoding", "expect", "upgrade", "te", "trailer"})
 _WITHOUT_BODY: Final = frozenset({204, 304})
+HEADS_KEPT: Final = 128
+"""Heads of answers: most are equal to one that was given a moment ago."""
 
 
 def read(data: bytes) -> RequestHead | None:
@@ -51,16 +54,9 @@ class Plain:
     def respond(self, status: int, reason: str, headers: Iterable[tuple[str, str]]) -> bytes:
         """The head of the answer; without a length the body is chunked."""
         self.responded = True
-        lines = [f"HTTP/1.1 {status} {reason}"]
-        sized = status in _WITHOUT_BODY
-        for name, value in headers:
-            sized = sized or name == "Content-Length"
-            lines.append(f"{name}: {value}")
-        assert "".join(lines).isprintable(), "a header with control characters"
-        if not sized:
-            lines.append("Transfer-Encoding: chunked")
-            self._chunked = not self._is_head
-        return "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
+        head, sized = _head(status, reason, tuple(headers))
+        self._chunked = not sized and not self._is_head
+        return head
 
     def data(self, piece: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked and piece else piece
@@ -69,3 +65,15 @@ class Plain:
         return b"0\r\n\r\n" if self._chunked else b""
 
 
+@lru_cache(maxsize=HEADS_KEPT)
+def _head(status: int, reason: str, headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bool]:
+    """Its bytes, and whether they say how long the body is."""
+    lines = [f"HTTP/1.1 {status} {reason}"]
+    sized = status in _WITHOUT_BODY
+    for name, value in headers:
+        sized = sized or name == "Content-Length"
+        lines.append(f"{name}: {value}")
+    assert "".join(lines).isprintable(), "a header with control characters"
+    if not sized:
+        lines.append("Transfer-Encoding: chunked")
+    return "\r\n".join((*lines, "", "")).encode("latin-1", "replace"), sized
