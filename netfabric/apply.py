@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from netfabric import modules, trace
+from netfabric.audit import AUDIT_S, audited, with_servers
 from netfabric.diff import Operations, Put, diff
 from netfabric.errors import BackendUnavailable, FabricError, Failure
 from netfabric.firewall import foreign
@@ -172,12 +173,16 @@ class Fabric:
 
     async def run(self) -> None:
         """Applies what is wanted, one view at a time, until it is cancelled. Nobody waits for it any longer than it lives, not even shielded."""
+        audit_at = trio.current_time() + AUDIT_S
         try:
             while True:
-                await self._wake.wait()
+                with trio.move_on_at(audit_at):
+                    await self._wake.wait()
                 self._wake = trio.Event()
+                if due := trio.current_time() >= audit_at:
+                    audit_at = trio.current_time() + AUDIT_S
                 asked, wanted = self._asked, self._wanted
-                if wanted is None or (asked == self._finished and not await self._deviates(wanted.state)):
+                if wanted is None or (asked == self._finished and not (await self._deviates(wanted.state) or (due and await self._deviates_silently()))):
                     continue
                 self._failures = await self._apply(wanted.state)
                 self._finished = asked
@@ -195,6 +200,24 @@ class Fabric:
             self._applied = None
             await self._watch.pause(self._viewed)
         return bool(changed)
+
+    async def _deviates_silently(self) -> bool:
+        """Whether others have changed something of which the kernel tells nobody."""
+        applied = self._applied
+        if applied is None:
+            return False
+        try:
+            with Handles(self._node, self._folder, self._kernel.lasting) as handles:
+                now = await audited(handles, applied, self._kernel.ipvs_family)
+        except OSError as error:  # a namespace went meanwhile
+            log.debug("not all can be audited: %s", error)
+            return False
+        if now is applied or self._applied is not applied:
+            return False
+        self._applied = now
+        changed = [name or "the node" for name, namespace in now.items() if namespace is not applied[name]]
+        log.warning("settings or balancing of %s were changed by others and are repaired", ", ".join(sorted(changed)))
+        return True
 
     async def repair(self) -> None:
         """Compare with the kernel itself and make good what deviates, also what the kernel tells nobody of. Raises FabricError."""
@@ -226,7 +249,11 @@ class Fabric:
                 with Handles(self._node, self._folder, self._kernel.lasting) as handles:
                     if before is None:
                         before = await self._observe(handles, self._kernel, desired)
-                    operations = diff(desired, before)
+                        operations = diff(desired, before)
+                    else:
+                        operations = diff(desired, before)
+                        there = await with_servers(handles, before, operations, self._kernel.ipvs_family)
+                        operations = diff(desired, there) if there is not before else operations
                     failed = await perform(self._kernel, handles, operations)
                     if await self._watch.follow(handles, operations, desired):
                         self._wake.set()

@@ -25,7 +25,6 @@ from netfabric.netlink.messages import NETLINK_NETFILTER, attributes
 from netfabric.state import Forwarding, Link, LinkKind, Namespace, Neighbour, State
 
 RTM_NEWRULE, RTM_DELRULE = 32, 33
-_NETCONF_INDEX, _NETCONF_FORWARDING, _NETCONF_RP_FILTER = 1, 2, 3
 _NFT_SUBSYSTEM: Final = 10
 _NFT_NEWGEN: Final = 15
 _NFT_TABLE: Final = 1
@@ -119,15 +118,20 @@ def _judged(wanted: Namespace, links: Mapping[int, Link], word: Word, *, ours: b
     elif kind == RTM_DELRULE and wanted.returns and not ours:
         yield ("rule",), True
     elif kind == messages.RTM_NEWNETCONF:
-        found = dict(attributes(payload, 4))
-        (index,) = struct.unpack("=i", found.get(_NETCONF_INDEX, b"\0\0\0\0"))
-        if index == messages.ALL_LINKS and _NETCONF_FORWARDING in found:
-            key = "net.ipv6.conf.all.forwarding" if payload[0] == socket.AF_INET6 else "net.ipv4.ip_forward"
-            value = str(int.from_bytes(found[_NETCONF_FORWARDING], "little"))
-            yield ("forwarding", payload[0]), any(s.key == key and s.value != value for s in wanted.sysctls)
-        if index == messages.ALL_LINKS and payload[0] == socket.AF_INET and _NETCONF_RP_FILTER in found:
-            value = str(int.from_bytes(found[_NETCONF_RP_FILTER], "little"))
-            yield ("filter",), any(s.key == "net.ipv4.conf.all.rp_filter" and s.value != value for s in wanted.sysctls)
+        yield from _setting(wanted, links, payload)
+
+
+def _setting(wanted: Namespace, links: Mapping[int, Link], payload: bytes) -> Iterator[tuple[Hashable, bool]]:
+    found = dict(attributes(payload, 4))
+    (index,) = struct.unpack("=i", found.get(messages.NETCONF_INDEX, b"\0\0\0\0"))
+    if index == messages.ALL_LINKS and messages.NETCONF_FORWARDING in found:
+        key = "net.ipv6.conf.all.forwarding" if payload[0] == socket.AF_INET6 else "net.ipv4.ip_forward"
+        value = str(int.from_bytes(found[messages.NETCONF_FORWARDING], "little"))
+        yield ("forwarding", payload[0]), any(s.key == key and s.value != value for s in wanted.sysctls)
+    name = "all" if index == messages.ALL_LINKS else links[index].name if index in links else ""
+    if name and payload[0] == socket.AF_INET and messages.NETCONF_RP_FILTER in found:
+        value = str(int.from_bytes(found[messages.NETCONF_RP_FILTER], "little"))
+        yield ("filter", index), any(s.key == f"net.ipv4.conf.{name}.rp_filter" and s.value != value for s in wanted.sysctls)
 
 
 def _as_wanted(link: Link, payload: bytes, links: Mapping[int, Link]) -> bool:

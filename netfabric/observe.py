@@ -86,7 +86,7 @@ async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: I
             taken = [link.index for link in one.links if name != NODE or link.group == FABRIC_GROUP]
             indexes.learn(name, numbers, max(taken, default=0))
             wanted = desired.get(name, Namespace())
-            services, servers, timeouts = await _services(handles, name, wanted, ipvs_family)
+            services, servers, timeouts = await seen_services(handles, name, wanted, ipvs_family)
             state[name] = Namespace(
                 links=tuple(ours[name].values()),
                 addresses=tuple(a for a in _addresses(one.addresses, ours[name]) if not wanted.shared or a in wanted.addresses),
@@ -95,7 +95,7 @@ async def observe(handles: Handles, indexes: Indexes, desired: State, *, held: I
                 returns=await _returns(handles, name, ours[name]) if name != NODE else frozenset(),
                 neighbours=frozenset(_neighbours(one.neighbours, ours[name])),
                 forwarding=frozenset(_forwarding(one.forwarding, ours[name])),
-                sysctls=_sysctls(handles.descriptor(name), wanted.sysctls),
+                sysctls=seen_sysctls(handles.descriptor(name), wanted.sysctls),
                 tables=_tables(handles.nftables(name), wanted.tables, scratch),
                 services=services,
                 servers=servers,
@@ -240,7 +240,8 @@ def _forwarding(answer: Answer, ours: Mapping[int, Link]) -> Iterable[Forwarding
             yield Forwarding(ours[index].name, mac, vtep)
 
 
-def _sysctls(namespace: int, wanted: Iterable[Sysctl]) -> tuple[Sysctl, ...]:
+def seen_sysctls(namespace: int, wanted: Iterable[Sysctl]) -> tuple[Sysctl, ...]:
+    """The wanted ones with the values that they have; those that are not there are missing, but for optional ones."""
     found = []
     with netns.in_namespace(namespace):
         for sysctl in wanted:
@@ -340,18 +341,24 @@ async def _secrets(handles: Handles) -> _Ipsec:
     return {"associations": frozenset(xfrm.associations_of(associations)), "policies": frozenset(xfrm.policies_of(policies))}
 
 
-async def _services(
+async def seen_services(
     handles: Handles, name: str, wanted: Namespace, family: int
 ) -> tuple[tuple[VirtualService, ...], frozenset[RealServer], Timeouts | None]:
+    """What IPVS has in a balancer's sandbox; nothing of another namespace, or without IPVS (`family` 0). Raises OSError."""
     if not family or wanted.timeouts is None:  # no balancer's sandbox
         return (), frozenset(), None
     generic = handles.generic(name)
     answer, configured = await generic.request(ipvs.dump_services(family), ipvs.get_timeouts(family))
     idle = ipvs.timeouts_of(configured)
     services = ipvs.services_of(answer)
-    servers = set()
+    servers: frozenset[RealServer] = frozenset()
     for service in services:
-        (answer,) = await generic.request(ipvs.dump_servers(family, service.mark, ipv6=service.ipv6))
-        servers |= {RealServer(service.mark, one.address, one.weight) for one in ipvs.servers_of(answer)}
+        servers |= await seen_servers(handles, name, service.mark, ipv6=service.ipv6, family=family)
     timeouts = Timeouts(*idle) if idle is not None else None
-    return tuple(VirtualService(one.mark, one.scheduler, one.ipv6) for one in services), frozenset(servers), timeouts
+    return tuple(VirtualService(one.mark, one.scheduler, one.ipv6) for one in services), servers, timeouts
+
+
+async def seen_servers(handles: Handles, name: str, mark: int, *, ipv6: bool, family: int) -> frozenset[RealServer]:
+    """Of one of IPVS's services; none where there is no such service. Raises OSError."""
+    (answer,) = await handles.generic(name).request(ipvs.dump_servers(family, mark, ipv6=ipv6))
+    return frozenset(RealServer(mark, one.address, one.weight) for one in ipvs.servers_of(answer))

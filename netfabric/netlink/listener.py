@@ -1,8 +1,8 @@
 """What the kernel tells of changes in all namespaces of a node, through one socket per family: links, addresses, routes, neighbours, nftables.
 
 A namespace is heard when it has a number in the node's namespace, which `follow` gives it. Owns the two sockets; what the words mean is
-netfabric/deviation.py's. What nobody here ever asks for (routes as the kernel makes them itself, single links' settings, link-local addresses) the kernel keeps
-for itself; that a route of its own to a subnet is gone it tells. Sources: netlink(7) NETLINK_LISTEN_ALL_NSID,
+netfabric/deviation.py's. What nobody here ever asks for (routes as the kernel makes them itself, single links' settings but rp_filter, link-local
+addresses) the kernel keeps for itself; that a route of its own to a subnet is gone it tells. Sources: netlink(7) NETLINK_LISTEN_ALL_NSID,
 linux/net_namespace.h, linux/rtnetlink.h RTNLGRP_*.
 """
 
@@ -20,6 +20,7 @@ import trio
 from netfabric.netlink.messages import (
     ALL_LINKS,
     CHANGE,
+    NETCONF_RP_FILTER,
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
     RT_SCOPE_LINK,
@@ -51,25 +52,28 @@ WORDS_MAX: Final = 20_000
 
 _KIND: Final = 4 if sys.byteorder == "little" else 5  # where the low byte of a message's kind is
 _ROUTE_TABLE, _ROUTE_PROTOCOL, _ROUTE_TYPE, _NETCONF_LINK, _ADDRESS_FAMILY, _ADDRESS_SCOPE = 20, 21, 23, 24, 16, 19
+_NETCONF_SETTING: Final = 30 if sys.byteorder == "little" else 31  # the low byte of what the attribute after the link says; of a new link not rp_filter
 WORTH_HEARING: Final[tuple[Instruction, ...]] = (
     (LD_BYTE, 0, 0, _KIND),
     (EQUAL, 5, 0, RTM_NEWROUTE),
     (EQUAL, 6, 0, RTM_DELROUTE),
     (EQUAL, 12, 0, RTM_NEWNETCONF),
-    (EQUAL, 13, 0, RTM_NEWADDR),
-    (EQUAL, 12, 0, RTM_DELADDR),
+    (EQUAL, 15, 0, RTM_NEWADDR),
+    (EQUAL, 14, 0, RTM_DELADDR),
     (RETURN, 0, 0, EVERYTHING),
     (LD_BYTE, 0, 0, _ROUTE_PROTOCOL),
-    (EQUAL, 14, 13, RTPROT_STATIC),
+    (EQUAL, 16, 15, RTPROT_STATIC),
     (LD_BYTE, 0, 0, _ROUTE_PROTOCOL),
-    (EQUAL, 12, 0, RTPROT_STATIC),
-    (EQUAL, 0, 10, RTPROT_KERNEL),
+    (EQUAL, 14, 0, RTPROT_STATIC),
+    (EQUAL, 0, 12, RTPROT_KERNEL),
     (LD_BYTE, 0, 0, _ROUTE_TABLE),
-    (EQUAL, 0, 8, RT_TABLE_MAIN),
+    (EQUAL, 0, 10, RT_TABLE_MAIN),
     (LD_BYTE, 0, 0, _ROUTE_TYPE),
-    (EQUAL, 7, 6, RTN_UNICAST),
+    (EQUAL, 9, 8, RTN_UNICAST),
     (LD_WORD, 0, 0, _NETCONF_LINK),
-    (EQUAL, 5, 4, ALL_LINKS & 0xFFFFFFFF),
+    (EQUAL, 7, 0, ALL_LINKS & 0xFFFFFFFF),
+    (LD_BYTE, 0, 0, _NETCONF_SETTING),
+    (EQUAL, 5, 4, NETCONF_RP_FILTER),
     (LD_BYTE, 0, 0, _ADDRESS_FAMILY),
     (EQUAL, 0, 3, socket.AF_INET6),
     (LD_BYTE, 0, 0, _ADDRESS_SCOPE),

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
+from netfabric.audit import AUDIT_S
 from netfabric.netlink import netns
 from tests.node import netfabric_world as w
 
@@ -122,6 +124,47 @@ def test_a_drained_task_keeps_its_connections_and_gets_no_new_one(world: w.World
             assert await who(held) == A.id
             await world.reconcile(TASKS)
             assert set(await names(world, 3, 4)) == {A.id, B.id}
+
+    serve_and(world, story)
+
+
+BY_HAND = {
+    "a server goes": f"-d -f 256 -r {A.on_ingress}:0",
+    "a weight": f"-e -f 256 -r {A.on_ingress}:0 -m -w 0",
+    "a server comes": "-a -f 256 -r 10.0.0.99:0 -m",
+    "the service": "-D -f 256",
+    "how it chooses": "-E -f 256 -s sh",
+    "the timeouts": "--set 900 120 300",
+}
+
+
+@pytest.mark.parametrize("what", BY_HAND)
+def test_what_is_changed_by_hand_is_repaired_in_time(world: w.World, what: str) -> None:
+    """The kernel tells nobody: it is looked for every AUDIT_S."""
+
+    async def main() -> None:
+        async with world.open(1, backend="ipvs"):
+            fabric, view = world.fabrics[1], w.view(1, TASKS)
+            await fabric.reconcile(view)
+            with world.sandbox(1, "ingress_sbox") as sandbox:
+                await w.output(sandbox, "ipvsadm", *BY_HAND[what].split())
+            assert await fabric.difference(view) != ()
+            clock.jump(AUDIT_S)
+            await trio.testing.wait_all_tasks_blocked(0.2)
+            assert await fabric.difference(view) == ()
+
+    clock = trio.testing.MockClock(rate=1.0)
+    trio.run(main, clock=clock)
+
+
+def test_the_servers_of_a_service_are_right_after_its_next_change(world: w.World) -> None:
+    async def story() -> None:
+        with world.sandbox(1, "ingress_sbox") as sandbox:
+            for command in ("a server comes", "a weight"):
+                await w.output(sandbox, "ipvsadm", *BY_HAND[command].split())
+        await world.reconcile(TASKS, draining=(B.id,))
+        shown = {line.split()[1]: line.split()[3] for line in (await ipvsadm(world, 1)).splitlines() if ":0 " in line}
+        assert shown == {f"{A.on_ingress}:0": "1", f"{B.on_ingress}:0": "0"}
 
     serve_and(world, story)
 

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 
+from netfabric.audit import AUDIT_S
 from netfabric.diff import diff
 from netfabric.errors import BackendUnavailable, FabricError
 from netfabric.handles import Handles
@@ -365,6 +366,7 @@ DAMAGE_AT_ONCE = DAMAGE | {
     "loopback of a task down": ("aaaaaaaaaaaa", "ip link set lo down"),
     "one chain of a task": ("aaaaaaaaaaaa", "nft flush chain ip festoon INPUT"),
     "filter of ways back": ("aaaaaaaaaaaa", "sysctl -qw net.ipv4.conf.all.rp_filter=1"),
+    "filter of one link": ("aaaaaaaaaaaa", "sysctl -qw net.ipv4.conf.eth0.rp_filter=1"),
 }
 
 
@@ -401,6 +403,46 @@ def test_damage_is_repaired_as_soon_as_it_is_done(world: w.World, what: str) -> 
             assert sorted({*now} - {*before}) == sorted({*before} - {*now}) == []
 
     trio.run(main)
+
+
+SILENT_DAMAGE = {
+    "the way of local packets on a bridge": ("", "sysctl -qw net.ipv4.conf.docker_gwbridge.route_localnet=0"),
+    "redirects of a balancer": ("ingress_sbox", "sysctl -qw net.ipv4.conf.all.send_redirects=1"),
+    "IPv6 of an overlay": ("1-mynetmynet", "sysctl -qw net.ipv6.conf.all.disable_ipv6=0"),
+    "marks of accepted connections": ("aaaaaaaaaaaa", "sysctl -qw net.ipv4.tcp_fwmark_accept=0"),
+}
+
+
+@pytest.mark.parametrize("what", SILENT_DAMAGE)
+def test_damage_of_which_the_kernel_tells_nobody_is_repaired_in_time(world: w.World, what: str) -> None:
+    async def main() -> None:
+        async with world.open(1):
+            fabric, view = world.fabrics[1], w.view(1, TASKS)
+            await fabric.reconcile(view)
+            await damage(world, *SILENT_DAMAGE[what])
+            assert await fabric.difference(view) != ()
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            assert await fabric.difference(view) != (), "somebody has been told"
+            clock.jump(AUDIT_S)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            assert await fabric.difference(view) == ()
+
+    clock = trio.testing.MockClock(rate=1.0)
+    trio.run(main, clock=clock)
+
+
+def test_what_a_container_sets_for_itself_is_its_own(world: w.World) -> None:
+    async def main() -> None:
+        async with world.open(1):
+            await world.reconcile(TASKS)
+            with world.sandbox(1, A.id) as sandbox:
+                await w.output(sandbox, "sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=100")
+                clock.jump(AUDIT_S)
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                assert "= 100" in await w.output(sandbox, "sysctl", "net.ipv4.ip_unprivileged_port_start")
+
+    clock = trio.testing.MockClock(rate=1.0)
+    trio.run(main, clock=clock)
 
 
 def test_an_overlay_whose_namespace_is_taken_away_is_made_again(world: w.World) -> None:
