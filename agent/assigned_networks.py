@@ -15,9 +15,10 @@ import msgspec
 import trio
 
 from agent.events import Event, EventBus
+from agent.kept_tables import KeptTables
 from agent.view import EMPTY_TABLES, NOTHING_SERVED, ClusterTables, fold, serve
 from cluster.durable import write_atomically
-from cluster.model.assignments import BalancerItem, EndpointItem, Item, NetworkItem, TaskItem
+from cluster.model.assignments import Item, NetworkItem
 from cluster.model.errors import NotFound
 from cluster.model.ids import NetworkId
 from cluster.model.objects import NetworkKey
@@ -25,7 +26,6 @@ from netfabric import view
 
 VXLAN_PORT: Final = 4789  # where a swarm does not say otherwise
 log = logging.getLogger("festoon.networks")
-_ITEMS = msgspec.msgpack.Decoder(tuple[TaskItem | NetworkItem | EndpointItem | BalancerItem, ...])
 _SETTINGS = msgspec.msgpack.Decoder(tuple[int, tuple[NetworkKey, ...]])
 
 
@@ -34,7 +34,7 @@ class AssignedNetworks:
 
     def __init__(self, folder: Path, events: EventBus) -> None:
         self._events = events
-        self._tables_path, self._settings_path = folder / "tables", folder / "network-keys"
+        self._kept, self._settings_path = KeptTables(folder / "tables"), folder / "network-keys"
         self._doomed: set[NetworkId] = set()
         self._changed = trio.Event()
         self._served = NOTHING_SERVED
@@ -93,12 +93,7 @@ class AssignedNetworks:
             pass
         except msgspec.DecodeError:
             log.warning("the kept keys can't be read: the next session brings them")
-        if self._tables_path.exists():
-            try:
-                items = _ITEMS.decode(self._tables_path.read_bytes())
-            except msgspec.DecodeError:
-                items = ()  # half-written by a power loss
-            self._set(fold(EMPTY_TABLES, items, (), complete=True))
+        self._set(self._kept.load())
 
     def take(self, upserts: tuple[Item, ...], removals: tuple[str, ...], used: Set[str], *, complete: bool) -> bool:
         """Take one message of the session in; whether it says anything new. A network that the managers no longer assign stays while it is `used` by a
@@ -113,11 +108,8 @@ class AssignedNetworks:
         return True
 
     def save(self) -> None:
-        items = (*self.tables.networks.values(), *self.tables.endpoints.values(), *self.tables.balancers.values())
-        self._tables_path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._tables_path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.msgpack.encode(items))
-        temporary.replace(self._tables_path)
+        """Raises OSError."""
+        self._kept.save(self.tables)
 
     def drop_unused(self, used: Set[str]) -> bool:
         """Let go of the networks that only containers here have kept; whether there was one."""
@@ -132,7 +124,7 @@ class AssignedNetworks:
         self.node_id, self.keys = "", ()
         self._doomed.clear()
         self._use(EMPTY_TABLES)
-        self._tables_path.unlink(missing_ok=True)
+        self._kept.forget()
         self._settings_path.unlink(missing_ok=True)
 
     def _without(self, gone: Set[NetworkId]) -> ClusterTables:

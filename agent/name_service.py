@@ -78,20 +78,16 @@ class NameService:
     def _changes(self, tables: ClusterTables) -> Iterator[tuple[str, str, Contribution]]:
         """(network, source, what it gives now) of all that is not as it was."""
         before = self._tables
-        for key, endpoint in before.endpoints.items():
-            if key not in tables.endpoints:
-                yield endpoint.network_id, key, NOTHING
-        for key, endpoint in tables.endpoints.items():
-            old = before.endpoints.get(key)
-            if old is not endpoint and old != endpoint:  # most are the same object
+        for key, was, endpoint in tables.endpoints.since(before.endpoints):
+            if endpoint is not None:
                 yield endpoint.network_id, key, naming.of_endpoint(endpoint, _network(tables, endpoint.network_id))
-        for key, balancer in before.balancers.items():
-            if key not in tables.balancers:
-                yield balancer.network_id, key, NOTHING
-        for key, balancer in tables.balancers.items():
-            known = before.balancers.get(key)
-            if known is not balancer and known != balancer:
+            elif was is not None:
+                yield was.network_id, key, NOTHING
+        for key, known, balancer in tables.balancers.since(before.balancers):
+            if balancer is not None:
                 yield balancer.network_id, key, naming.of_service(balancer, _network(tables, balancer.network_id))
+            elif known is not None:
+                yield known.network_id, key, NOTHING
 
     # -- containers -----------------------------------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from operator import attrgetter
 
 from cluster.model.assignments import BalancerItem, ConfigItem, EndpointItem, Item, NetworkItem, PortSettings, SecretItem, TaskItem
 from cluster.model.ids import NetworkId
 from cluster.model.specs import PortConfig, PublishMode
 from cluster.model.twins import twin
 from netfabric import view
+from netfabric.parts import PartedMap, PartedSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,39 +23,35 @@ class ClusterTables:
     """The cluster's side of the node's networks, by key; replaced, never changed."""
 
     networks: dict[NetworkId, NetworkItem]
-    endpoints: dict[str, EndpointItem]
-    balancers: dict[str, BalancerItem]
+    endpoints: PartedMap[EndpointItem]
+    balancers: PartedMap[BalancerItem]
 
 
 AFFINITY_MARKS = 0x10000  # added to a service's mark (16 bits, manager/allocator/ports.py) for its second balancer
-EMPTY_TABLES = ClusterTables({}, {}, {})
-Kept = TypeVar("Kept", EndpointItem, BalancerItem)
-Made = TypeVar("Made", view.Remote | None, tuple[view.Balancer, ...])
+EMPTY_TABLES = ClusterTables({}, PartedMap({}), PartedMap({}))
+NO_REMOTES: PartedSet[view.Remote] = PartedSet()
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The overlays of some tables, and what was made of each item: a change of one task among a thousand makes one thing anew."""
+    """The overlays of some tables, and what was made of their items: of one task among a thousand that changes only its own is made anew."""
 
     overlays: tuple[view.Overlay, ...]
     tables: ClusterTables
     node_id: str
-    remotes: dict[NetworkId, tuple[view.Remote, ...]]
-    by_endpoint: dict[str, tuple[EndpointItem, view.Remote | None]]
-    by_balancer: dict[str, tuple[BalancerItem, tuple[view.Balancer, ...]]]
+    remotes: dict[NetworkId, PartedSet[view.Remote]]
+    balancers: dict[NetworkId, tuple[view.Balancer, ...]]
 
 
-NOTHING_SERVED = Served((), EMPTY_TABLES, "", {}, {}, {})
+NOTHING_SERVED = Served((), EMPTY_TABLES, "", {}, {})
 
 
 def fold(tables: ClusterTables, upserts: Iterable[Item], removals: Iterable[str], *, complete: bool) -> ClusterTables:
-    """The tables after one message; `complete` starts from nothing. Tasks are not kept here."""
+    """The tables after one message; `complete` says all that there is. What has not changed is the same object. Tasks are not kept here."""
     networks = {} if complete else dict(tables.networks)
-    endpoints = {} if complete else dict(tables.endpoints)
-    balancers = {} if complete else dict(tables.balancers)
+    endpoints: dict[str, EndpointItem | None] = dict.fromkeys(tables.endpoints if complete else removals)
+    balancers: dict[str, BalancerItem | None] = dict.fromkeys(tables.balancers if complete else removals)
     for key in removals:
-        endpoints.pop(key, None)
-        balancers.pop(key, None)
         if key.startswith("network/"):
             networks.pop(NetworkId(key.removeprefix("network/")), None)
     for item in upserts:
@@ -67,7 +64,7 @@ def fold(tables: ClusterTables, upserts: Iterable[Item], removals: Iterable[str]
                 balancers[item.key] = item
             case TaskItem() | SecretItem() | ConfigItem():
                 pass
-    return ClusterTables(networks, endpoints, balancers)
+    return ClusterTables(networks, tables.endpoints.changed(endpoints.items()), tables.balancers.changed(balancers.items()))
 
 
 def published(ports: Iterable[PortConfig]) -> tuple[view.PublishedPort, ...]:
@@ -79,30 +76,44 @@ def serve(tables: ClusterTables, node_id: str, before: Served) -> Served:
     """Every overlay that the node takes part in and that has been allocated. What has not changed since `before` is the same object."""
     if tables.networks != before.tables.networks or node_id != before.node_id:
         before = NOTHING_SERVED
-    if tables.endpoints == before.tables.endpoints:
-        remotes, by_endpoint = before.remotes, before.by_endpoint
-    else:
-        by_endpoint = {key: _kept(before.by_endpoint.get(key), item) or (item, _remote(tables, item, node_id)) for key, item in tables.endpoints.items()}
-        found: dict[NetworkId, list[view.Remote]] = {}
-        for endpoint, remote in by_endpoint.values():
-            if remote is not None:
-                found.setdefault(endpoint.network_id, []).append(remote)
-        remotes = {network_id: tuple(sorted(some, key=lambda r: r.address)) for network_id, some in found.items()}
-    balanced = {key: item for key, item in tables.balancers.items() if item.mark}  # without one it is for names only (dnsrr)
-    by_balancer = {key: _kept(before.by_balancer.get(key), item) or (item, tuple(_balancers(tables, item))) for key, item in balanced.items()}
-    balancers: dict[NetworkId, list[view.Balancer]] = {}
-    for item, made in by_balancer.values():
-        balancers.setdefault(item.network_id, []).extend(made)
+    remotes, balancers = _remotes(tables, node_id, before), _all_balancers(tables, before)
     overlays = tuple(
-        _overlay(item, remotes.get(network_id, ()), tuple(sorted(balancers.get(network_id, ()), key=lambda b: b.mark)))
+        _overlay(item, remotes.get(network_id, NO_REMOTES), balancers.get(network_id, ()))
         for network_id, item in sorted(tables.networks.items())
         if item.network.subnet and item.lb_address
     )
-    return Served(overlays, tables, node_id, remotes, by_endpoint, by_balancer)
+    return Served(overlays, tables, node_id, remotes, balancers)
 
 
-def _kept(before: tuple[Kept, Made] | None, item: Kept) -> tuple[Kept, Made] | None:
-    return before if before is not None and before[0] is item else None
+def _remotes(tables: ClusterTables, node_id: str, before: Served) -> dict[NetworkId, PartedSet[view.Remote]]:
+    gone: dict[NetworkId, set[view.Remote]] = {}
+    come: dict[NetworkId, set[view.Remote]] = {}
+    for _, was, now in tables.endpoints.since(before.tables.endpoints):
+        for item, some in ((was, gone), (now, come)):
+            if item is not None and (remote := _remote(tables, item, node_id)) is not None:
+                some.setdefault(item.network_id, set()).add(remote)
+    found = dict(before.remotes)
+    for network_id in gone.keys() | come.keys():
+        old, new = gone.get(network_id, set()), come.get(network_id, set())
+        found[network_id] = found.get(network_id, NO_REMOTES).changed(old - new, new - old)
+    return found
+
+
+def _all_balancers(tables: ClusterTables, before: Served) -> dict[NetworkId, tuple[view.Balancer, ...]]:
+    """Of each network, in the order of their marks; a service without one is for names only (dnsrr)."""
+    gone: dict[NetworkId, set[int]] = {}
+    come: dict[NetworkId, list[view.Balancer]] = {}
+    for _, was, now in tables.balancers.since(before.tables.balancers):
+        if was is not None:
+            gone.setdefault(was.network_id, set()).update((was.mark, was.mark + AFFINITY_MARKS))
+        if now is not None and now.mark:
+            come.setdefault(now.network_id, []).extend(_balancers(tables, now))
+    found = dict(before.balancers)
+    for network_id in gone.keys() | come.keys():
+        marks = gone.get(network_id, set())
+        kept = (one for one in found.get(network_id, ()) if one.mark not in marks)
+        found[network_id] = tuple(sorted((*kept, *come.get(network_id, ())), key=attrgetter("mark")))
+    return found
 
 
 def _remote(tables: ClusterTables, item: EndpointItem, node_id: str) -> view.Remote | None:
@@ -113,7 +124,7 @@ def _remote(tables: ClusterTables, item: EndpointItem, node_id: str) -> view.Rem
     return view.Remote(address, item.node_address, _twin(tables, item.network_id, address), balancer=not item.task_id)
 
 
-def _overlay(item: NetworkItem, remotes: tuple[view.Remote, ...], balancers: tuple[view.Balancer, ...]) -> view.Overlay:
+def _overlay(item: NetworkItem, remotes: PartedSet[view.Remote], balancers: tuple[view.Balancer, ...]) -> view.Overlay:
     network = item.network
     options = dict(network.spec.driver_opts)
     return view.Overlay(

@@ -24,6 +24,7 @@ import trio
 from bench.engine import Engine
 from bench.peers import FESTOON, LAB, SUBNET, members, run
 from bench.report import Report
+from netfabric.parts import PartedSet
 from netfabric.view import Backend, Balancer, PublishedPort, Remote, View
 from tests.node import netfabric_world as w
 
@@ -179,14 +180,18 @@ def _view(services: int, *, gone: int) -> View:
     some = w.view(1, ())
     *others, last = _balancers(services)
     balancers = (*others, dataclasses.replace(last, backends=last.backends[: PER_SERVICE - gone]))
-    remotes = _remotes(services)[: services * PER_SERVICE - gone]
+    remotes = _remotes(services).changed([_remote(backend) for backend in last.backends[PER_SERVICE - gone :]], ())
     wide = dataclasses.replace(some.overlays[0], subnet="10.0.0.0/16", lb_address="10.0.0.2/16", balancers=balancers, remotes=remotes)
     return dataclasses.replace(some, overlays=(wide,))
 
 
 @cache
-def _remotes(services: int) -> tuple[Remote, ...]:
-    return tuple(Remote(backend.address, w.vtep(2)) for balancer in _balancers(services) for backend in balancer.backends)
+def _remotes(services: int) -> PartedSet[Remote]:
+    return PartedSet(_remote(backend) for balancer in _balancers(services) for backend in balancer.backends)
+
+
+def _remote(backend: Backend) -> Remote:
+    return Remote(backend.address, w.vtep(2))
 
 
 @cache

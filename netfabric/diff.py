@@ -8,7 +8,7 @@ does (tests/property). A sysctl that is no longer wanted keeps its value: nobody
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -202,6 +202,8 @@ def _lost_links(desired: State, observed: State) -> dict[str, frozenset[str]]:
 
 def _apart(before: tuple[Link, ...], wanted: tuple[Link, ...]) -> tuple[tuple[Link, ...], tuple[Link, ...]]:
     """What of either is not the same at both ends: of hundreds of links most are."""
+    if before is wanted:
+        return (), ()
     first, last = alike(before, wanted)
     return before[first : len(before) - last], wanted[first : len(wanted) - last]
 
@@ -275,7 +277,7 @@ def _standing(name: str, wanted: Sequence[Item], before: Sequence[Item]) -> Iter
     yield from (Put(name, item) for item in wanted if item not in there)
 
 
-def _entries(name: str, wanted: frozenset[Entry], before: frozenset[Entry], lost: frozenset[str]) -> Iterator[Operation]:
+def _entries(name: str, wanted: Set[Entry], before: Set[Entry], lost: frozenset[str]) -> Iterator[Operation]:
     """Neighbours and forwarding entries: putting one replaces what is there for the same key, without a gap."""
     if wanted is before and not lost:
         return
@@ -295,21 +297,19 @@ def _entry_key(entry: Entry) -> tuple[str, str, bool]:
 
 def _balanced(name: str, wanted: Namespace, before: Namespace) -> Iterator[Operation]:
     """IPVS: services before their servers; servers go with their service."""
+    come, gone = ({(s.mark, s.address): s for s in sorted(some, key=repr)} for some in (wanted.servers - before.servers, before.servers - wanted.servers))
+    if wanted.services is before.services and not come and not gone:
+        return
     services, old_services = ({(s.mark, s.ipv6): s for s in some.services} for some in (wanted, before))
     for which, service in services.items():
         if which not in old_services:
             yield Put(name, service)
         elif old_services[which] != service:
             yield Change(name, old_services[which], service)
-    servers = {(s.mark, s.address): s for s in sorted(wanted.servers, key=repr)}
-    old_servers = {(s.mark, s.address): s for s in sorted(before.servers, key=repr)}
-    for key, server in servers.items():
-        if key not in old_servers:
-            yield Put(name, server)
-        elif old_servers[key] != server:
-            yield Change(name, old_servers[key], server)
-    for key, server in old_servers.items():
-        if key not in servers and (server.mark, ":" in server.address) in services:
+    for key, server in come.items():
+        yield Change(name, gone[key], server) if key in gone else Put(name, server)
+    for key, server in gone.items():
+        if key not in come and (server.mark, ":" in server.address) in services:
             yield Drop(name, server)
     yield from (Drop(name, service) for which, service in old_services.items() if which not in services)
 

@@ -14,14 +14,18 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
+from typing import Any
 
 from netfabric import encryption
 from netfabric.firewall import resolver
 from netfabric.firewall.nftables import Table
 from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
 from netfabric.ingress import ipvs, nft
-from netfabric.ingress.vips import SERVICES_KEPT, on_ipv6, source_chain
+from netfabric.ingress.rebalancing import rebalanced
+from netfabric.ingress.vips import SERVICES_KEPT, on_ipv6, source_chain, targets
 from netfabric.links.veth import ADDRESSES_KEPT, mac_of
+from netfabric.parts import PartedSet
 from netfabric.reach import OVERLAY_TUNNEL, Reach, reached
 from netfabric.state import (
     NODE,
@@ -93,6 +97,8 @@ class _Attachment:
     mac: str
 
 
+Adapt = Callable[[Namespace, tuple[Any, ...], tuple[Any, ...]], Namespace | None]
+"""(what was made, of what, what it is to be made of now) -> what it becomes; None: it has to be made anew."""
 _Attached = Mapping[str, tuple[Sandbox, tuple[_Attachment, ...]]]
 
 
@@ -153,11 +159,11 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
     sizes |= {name: bridge.mtu or BRIDGE_MTU_BYTES for name, bridge in bridges.items()}
     attachments = _by_network(attached, sizes)
     ingress = next((overlay for overlay in view.overlays if overlay.ingress), None)
-    ways_back = _ways_back(ingress) if ingress else ()
+    reaches = _reaches(view, previous.reaches if previous is not None else {}, esp=esp)
+    ways_back = _ways_back(ingress, reaches[overlay_namespace(ingress.id)]) if ingress else ()
     build = _Builder(previous, attached, (sizes, ingress.id if ingress else "", ways_back))
-    reaches: dict[str, Reach] = {}
 
-    ingress_ports = tuple(port for b in ingress.balancers for port in b.ports) if ingress else ()
+    ingress_ports = tuple(itertools.chain.from_iterable(map(attrgetter("ports"), ingress.balancers))) if ingress else ()
     ingress_address = plain(view.ingress_sandbox_address) if ingress and view.gateway_bridge else ""
     on_bridges = tuple((bridge, tuple(attachments[bridge.name])) for bridge in bridges.values())
     build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address, bridge_netfilter, _secrets(view, esp=esp))
@@ -165,13 +171,11 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
         name = overlay_namespace(overlay.id)
         size = (sizes[overlay.id], view.vxlan_port, overlay.vni)
         gateways = (with_prefix(overlay.gateway, overlay.subnet), with_prefix(overlay.gateway6, overlay.subnet6))
-        remotes = overlay.remotes if encryption.reachable(view, overlay, esp=esp) else ()
-        reaches[name] = reached(remotes, previous.reaches.get(name) if previous is not None else None)
-        build(name, _overlay, size, gateways, reaches[name], tuple(attachments[overlay.id]))
+        build(name, _overlay, size, gateways, tuple(attachments[overlay.id]), reaches[name], adapt=_reached_otherwise)
     for overlay, sandbox in balancers:
         kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
         local = _local_sources(view) if overlay.ingress else ()
-        build(sandbox.id, _balancer, kinds, (overlay.subnet, overlay.subnet6), overlay.balancers, balancing, local)
+        build(sandbox.id, _balancer, kinds, (overlay.subnet, overlay.subnet6), balancing, local, overlay.balancers, adapt=_balanced_otherwise)
     for sandbox in view.sandboxes:
         if not build.kept(sandbox):
             kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
@@ -220,12 +224,18 @@ class _Builder:
         self._inputs: dict[str, tuple[object, ...]] = {}
         self._surrounded_as_before = previous is not None and previous.surroundings == surroundings
 
-    def __call__(self, name: str, make: Callable[..., Namespace], *arguments: object) -> None:
+    def __call__(self, name: str, make: Callable[..., Namespace], *arguments: Any, adapt: Adapt | None = None) -> None:
+        """`adapt` makes it from what it was when nothing but the last argument is another one."""
         inputs = (make, *arguments)
-        if self._previous is not None and self._previous.inputs.get(name) == inputs:
-            self._state[name] = self._previous.state[name]
-        else:
-            self._state[name] = make(name, *arguments)
+        before = self._previous.inputs.get(name) if self._previous is not None else None
+        made = None
+        if self._previous is not None and before is not None:
+            known = self._previous.state[name]
+            if before == inputs:
+                made = known
+            elif adapt is not None and before[:-1] == inputs[:-1]:
+                made = adapt(known, before[1:], arguments)
+        self._state[name] = made if made is not None else make(name, *arguments)
         self._inputs[name] = inputs
 
     def kept(self, sandbox: Sandbox) -> bool:
@@ -250,10 +260,18 @@ def _local_sources(view: View) -> tuple[str, ...]:
     return tuple(sorted({*bridges, *(overlay.subnet for overlay in view.overlays)}))
 
 
-def _ways_back(ingress: Overlay) -> tuple[str, ...]:
+def _reaches(view: View, before: Mapping[str, Reach], *, esp: bool) -> Mapping[str, Reach]:
+    """How the endpoints of each overlay are reached, by its namespace."""
+    found = {}
+    for overlay in view.overlays:
+        name = overlay_namespace(overlay.id)
+        found[name] = reached(overlay.remotes if encryption.reachable(view, overlay, esp=esp) else (), before.get(name))
+    return found
+
+
+def _ways_back(ingress: Overlay, reach: Reach) -> tuple[str, ...]:
     """The balancers' addresses on the ingress network, this node's and the others'."""
-    remotes = (remote.address for remote in ingress.remotes if remote.balancer)
-    return tuple(sorted({plain(ingress.lb_address), *remotes} - {""}))
+    return tuple(sorted({plain(ingress.lb_address), *reach.balancers} - {""}))
 
 
 def _balancer_sandboxes(view: View) -> list[tuple[Overlay, Sandbox]]:
@@ -351,8 +369,8 @@ def _overlay(
     _name: str,
     size: tuple[int, int, int],
     gateways: tuple[str, str],
-    reach: Reach,
     attached: tuple[_Attachment, ...],
+    reach: Reach,
 ) -> Namespace:
     mtu, port, vni = size
     bridge = Link(OVERLAY_BRIDGE, LinkKind.BRIDGE, mac=mac_of(plain(gateways[0])))
@@ -364,6 +382,11 @@ def _overlay(
         forwarding=reach.forwarding,
         sysctls=IPV6 if gateways[1] else NO_IPV6,
     )
+
+
+def _reached_otherwise(namespace: Namespace, _: tuple[Any, ...], now: tuple[Any, ...]) -> Namespace:
+    reach: Reach = now[-1]
+    return dataclasses.replace(namespace, neighbours=reach.neighbours, forwarding=reach.forwarding)
 
 
 def _sandbox(kinds: tuple[tuple[Interface, int], ...]) -> Namespace:
@@ -380,9 +403,9 @@ def _balancer(
     _name: str,
     kinds: tuple[tuple[Interface, int], ...],
     subnets: tuple[str, str],
-    balancers: tuple[Balancer, ...],
     balancing: Balancing,
     local_sources: tuple[str, ...],
+    balancers: tuple[Balancer, ...],
 ) -> Namespace:
     """`local_sources` is empty where no client keeps its address: on every network but the ingress."""
     base = _sandbox(kinds)
@@ -400,10 +423,14 @@ def _balancer(
         sysctls=(*base.sysctls, *FORWARDING, *(FORWARDING6 if own6 else ()), *NO_REDIRECTS, *(ipvs.SYSCTLS if by_ipvs else ())),
         tables=tuple(tables),
         services=ipvs.services(balancers) if by_ipvs else (),
-        servers=ipvs.servers(balancers) if by_ipvs else frozenset(),
+        servers=PartedSet(ipvs.servers(balancers) if by_ipvs else ()),
         timeouts=ipvs.TIMEOUTS if by_ipvs else None,
-        targets=frozenset().union(*map(_targets, balancers)),
+        targets=PartedSet(targets(balancers)),
     )
+
+
+def _balanced_otherwise(namespace: Namespace, before: tuple[Any, ...], now: tuple[Any, ...]) -> Namespace | None:
+    return rebalanced(namespace, before[-1], now[-1], by_ipvs=now[2] is Balancing.IPVS)
 
 
 @lru_cache(maxsize=SERVICES_KEPT)
@@ -411,11 +438,6 @@ def _aliases(balancer: Balancer) -> tuple[Address, ...]:
     """What the sandbox's eth0 has besides its own addresses."""
     own = (f"{balancer.virtual_ip}/32",) if balancer.virtual_ip else ()
     return tuple(Address("eth0", cidr) for cidr in (*own, *((f"{balancer.virtual_ip6}/128",) if balancer.virtual_ip6 else ())))
-
-
-@lru_cache(maxsize=SERVICES_KEPT)
-def _targets(balancer: Balancer) -> frozenset[Target]:
-    return frozenset(Target(address) for server in balancer.backends for address in (server.address, server.address6) if address)
 
 
 def _task(

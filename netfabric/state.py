@@ -12,7 +12,7 @@ import enum
 import socket
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from netfabric.firewall.nftables import Table
@@ -158,11 +158,12 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address to which this namespace translates connections. When it goes, those that are tracked go too; there
-    is nothing to make.
+    """An address to which this namespace translates connections, for the service of this mark (0: none). When it goes, those that are tracked go too;
+    there is nothing to make.
     """
 
     address: str
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class HeldPort:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace's network. Tuples are in the order of making."""
+    """One namespace's network. Tuples are in the order of making. Sets that may be large are in parts (netfabric/parts.py) where a plan made them."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
@@ -221,14 +222,14 @@ class Namespace:
     """Of an observed namespace only: what its wanted addresses have lost."""
     routes: tuple[Route, ...] = ()
     returns: frozenset[ReturnPath] = frozenset()
-    neighbours: frozenset[Neighbour] = frozenset()
-    forwarding: frozenset[Forwarding] = frozenset()
+    neighbours: Set[Neighbour] = frozenset()
+    forwarding: Set[Forwarding] = frozenset()
     sysctls: tuple[Sysctl, ...] = ()
     tables: tuple[Table, ...] = ()
     services: tuple[VirtualService, ...] = ()
-    servers: frozenset[RealServer] = frozenset()
+    servers: Set[RealServer] = frozenset()
     timeouts: Timeouts | None = None
-    targets: frozenset[Target] = frozenset()
+    targets: Set[Target] = frozenset()
     shared: bool = False  # a container lives here: addresses and routes that it adds are its own business
     ports: frozenset[HeldPort] = frozenset()
     associations: frozenset[Association] = frozenset()

@@ -7,6 +7,7 @@ All addresses of interfaces are CIDR ("10.0.1.8/24"), gateways and VTEPs plain. 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 
@@ -68,7 +69,7 @@ class Overlay:
     lb_address: str  # CIDR: this node's own balancer address (on ingress: eth0 of ingress_sbox)
     ingress: bool = False
     internal: bool = False
-    remotes: tuple[Remote, ...] = ()
+    remotes: Collection[Remote] = ()  # a set in parts (netfabric/parts.py) where there may be many
     balancers: tuple[Balancer, ...] = ()
     subnet6: str = ""  # CIDR; empty: no IPv6 on it
     gateway6: str = ""  # plain

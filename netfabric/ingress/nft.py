@@ -32,16 +32,16 @@ WEIGHT_SLOTS = 1024
 
 def balancer_table(balancers: Sequence[Balancer], sources: Chain, family: str = "ip") -> Table:
     """The table of a balancer's sandbox; `sources` is vips.source_chain's, `family` that of all addresses."""
-    served = [one for one in map(_served, balancers) if one is not None]
+    there = [one for one in map(served, balancers) if one is not None]
     marking = marking_chain(balancers, first=("ct state established,related accept",))
     dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
     forward = Chain("FORWARD", ("ct state established,related accept", "meta mark != 0 accept"), ONLY_BALANCED)
-    services = Map(SERVICES, "type mark : verdict;", frozenset(element for _, element in served))
-    return Table(TABLE, (*(chain for chain, _ in served), marking, dispatch, sources, forward), (services,), family)
+    services = Map(SERVICES, "type mark : verdict;", frozenset(element for _, element in there))
+    return Table(TABLE, (*(chain for chain, _ in there), marking, dispatch, sources, forward), (services,), family)
 
 
 @lru_cache(maxsize=SERVICES_KEPT)
-def _served(balancer: Balancer) -> tuple[Chain, tuple[str, str]] | None:
+def served(balancer: Balancer) -> tuple[Chain, tuple[str, str]] | None:
     """A service's own chain, and the map's element that leads there; None when there is no server to pick."""
     picked = ring(balancer.backends) if balancer.affinity else wheel(balancer.backends)
     if not picked:

@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Final
 
 from netfabric.firewall.nftables import Chain
+from netfabric.state import Target
 from netfabric.view import Backend, Balancer
 
 SERVICES_KEPT: Final = 4096
@@ -33,6 +34,16 @@ def on_ipv6(balancers: Iterable[Balancer]) -> tuple[Balancer, ...]:
 def _on_ipv6(balancer: Balancer) -> Balancer:
     backends = tuple(Backend(s.address6, s.weight) for s in balancer.backends if s.address6)
     return replace(balancer, virtual_ip=balancer.virtual_ip6, backends=backends, ports=())
+
+
+def targets(balancers: Iterable[Balancer]) -> frozenset[Target]:
+    """To whom their connections are led."""
+    return frozenset().union(*map(_targets, balancers))
+
+
+@lru_cache(maxsize=SERVICES_KEPT)
+def _targets(balancer: Balancer) -> frozenset[Target]:
+    return frozenset(Target(address, balancer.mark) for server in balancer.backends for address in (server.address, server.address6) if address)
 
 
 def family_of(address: str) -> str:

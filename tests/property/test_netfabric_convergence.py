@@ -105,6 +105,43 @@ def test_views_one_after_another_end_where_the_last_one_alone_does(sequence: lis
     assert diff(before, kernel.state()) == ()
 
 
+@st.composite
+def with_other_servers(draw: st.DrawFn, view: View) -> View:
+    """The same services by other servers, and other remote endpoints: the changes that come often, and are made from what there was."""
+
+    def backends(number: str) -> tuple[Backend, ...]:
+        weights = draw(st.dictionaries(st.integers(10, 13), st.integers(0, 2), max_size=3))
+        return tuple(Backend(f"10.0.{number}.{host}", weight, draw(st.sampled_from(["", f"fd00::{host}"]))) for host, weight in weights.items())
+
+    def overlay(one: Overlay) -> Overlay:
+        balancers = tuple(dataclasses.replace(b, backends=backends(one.id[0])) if draw(st.booleans()) else b for b in one.balancers)
+        hosts = draw(st.sets(st.integers(30, 33), max_size=3))
+        remotes = tuple(Remote(f"10.0.{one.id[0]}.{host}", "192.0.2.2", balancer=host > 31) for host in hosts)
+        return dataclasses.replace(one, balancers=balancers, remotes=remotes)
+
+    return dataclasses.replace(view, overlays=tuple(map(overlay, view.overlays)))
+
+
+def with_ipv6(view: View) -> View:
+    def overlay(one: Overlay) -> Overlay:
+        balancers = tuple(dataclasses.replace(b, virtual_ip6=f"fd00::{b.mark}", affinity=b.mark == 257) for b in one.balancers)
+        own = "fd00::2/64" if one.lb_address else ""
+        return dataclasses.replace(one, subnet6="fd00::/64", gateway6="fd00::1", lb_address6=own, balancers=balancers)
+
+    return dataclasses.replace(view, overlays=tuple(map(overlay, view.overlays)))
+
+
+@given(st.data(), views().flatmap(lambda view: st.sampled_from([view, with_ipv6(view)])), st.sampled_from(Balancing))
+def test_other_servers_are_made_from_what_there_was_as_from_nothing(data: st.DataObject, view: View, balancing: Balancing) -> None:
+    made = plan(view, balancing)
+    for _ in range(3):
+        view = data.draw(with_other_servers(view))
+        before, made = made.state, plan(view, balancing, made)
+        fresh = plan(view, balancing).state
+        assert made.state == fresh
+        assert sorted(map(repr, diff(made.state, before))) == sorted(map(repr, diff(fresh, before)))
+
+
 @given(views(), views(), st.sampled_from(Balancing), st.randoms(use_true_random=False))
 def test_damage_is_found_and_mended(old: View, new: View, balancing: Balancing, random: Random) -> None:
     kernel = ModelKernel()

@@ -116,7 +116,7 @@ def test_connections_to_a_server_that_is_gone_are_forgotten_last() -> None:
     before = plan(served("10.0.0.6", "10.0.0.7"), Balancing.NFT).state
     transaction, forgotten = diff(plan(served("10.0.0.6"), Balancing.NFT).state, before)
     assert isinstance(transaction, Transact)
-    assert forgotten == Drop("ingress_sbox", Target("10.0.0.7"))
+    assert forgotten == Drop("ingress_sbox", Target("10.0.0.7", 256))
 
 
 def test_a_guard_goes_with_the_last_encrypted_overlay_and_never_leaves_a_gap() -> None:
