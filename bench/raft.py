@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -105,23 +106,32 @@ async def _festoon(folder: Path) -> AsyncIterator[Put]:
 
 
 async def _unix_client(path: Path) -> Put:
-    """One connection: the answers are all alike, but one request is in flight for each caller, so any of them may be taken for whose turn it is."""
+    """One connection: the answers are all alike, but one request is in flight for each caller, so any of them may be taken for whose turn it is.
+    What is asked for in one turn of the loop leaves in one call, as gRPC's own client has it."""
     reader, writer = await asyncio.open_unix_connection(str(path))
-    waiting: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    waiting: deque[asyncio.Future[None]] = deque()
+    unsent: list[bytes] = []
     request = LENGTH.pack(PAYLOAD_BYTES) + b"x" * PAYLOAD_BYTES
 
     async def read() -> None:
         while answers := await reader.read(65536):
             for _ in answers:
-                waiting.get_nowait().set_result(None)
+                waiting.popleft().set_result(None)
+
+    def send() -> None:
+        writer.write(b"".join(unsent))
+        unsent.clear()
 
     task = asyncio.create_task(read())
 
     async def put(number: int) -> None:
         assert not task.done(), "the member has gone"
-        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting.put_nowait(answered)
-        writer.write(request)
+        answered: asyncio.Future[None] = loop.create_future()
+        waiting.append(answered)
+        if not unsent:
+            loop.call_soon(send)
+        unsent.append(request)
         await answered
 
     return put

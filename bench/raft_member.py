@@ -24,6 +24,7 @@ from cluster.model.objects import Network
 from cluster.model.specs import NetworkSpec
 from cluster.wire.calls import JoinManagers
 from cluster.wire.peer import connect, serve
+from manager import collector
 from manager.peers import Peers
 from manager.raft.driver import FOUNDER, Driver, open_driver
 from manager.raft.effects import Answer
@@ -50,6 +51,7 @@ async def main(folder: Path, number: int, port: int, path: Path, leader_port: in
             await driver.wait_leader()
             await driver.change_membership(partial(_founded, address=address))
             nursery.start_soon(_promote, driver)
+        collector.calm()  # as the manager's daemon does
         listener = trio.socket.socket(trio.socket.AF_UNIX)
         await listener.bind(str(path))
         listener.listen()

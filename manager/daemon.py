@@ -8,7 +8,6 @@ bound: whatever a bootstrap left that was interrupted or failed before that is t
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -25,7 +24,7 @@ from cluster.model.changes import Kind
 from cluster.model.errors import FailedPrecondition, NotLeader, Unavailable
 from cluster.wire.calls import CALLS, Call, Nothing, Text
 from cluster.wire.peer import Caller, Handler, serve, split_address
-from manager import admission, bootstrap, entrance, identity_files, member_file, metrics, restoring, seal_server
+from manager import admission, bootstrap, collector, entrance, identity_files, member_file, metrics, restoring, seal_server
 from manager.autolock import Autolock
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.entrance import Entrance
@@ -79,8 +78,7 @@ async def run(options: Options) -> None:
             _check_state(options, identity, store)
             own = OwnIdentity(options.identity, store, identity.node_id, credentials, time_ns, autolock.sealing)
             manager = _Manager(store, driver, options, own, autolock, seat, Member(seat.raft_id, identity.node_id, options.advertise))
-            gc.collect()
-            gc.freeze()  # what has been read in stays: collections need not look at it again
+            collector.calm()
             async with trio.open_nursery() as nursery:
                 await manager.start(nursery)
                 if how is Entrance.FOUND:

@@ -33,8 +33,10 @@ class Index:
             self._add(after, id)
 
     def _add(self, key: str, id: str) -> None:
-        bucket = self._buckets.get(key, ())
-        if isinstance(bucket, dict):
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            self._buckets[key] = (id,)
+        elif isinstance(bucket, dict):
             bucket[id] = None
         elif len(bucket) < SMALL_BUCKET_IDS:
             self._buckets[key] = (*bucket, id)

@@ -20,6 +20,7 @@ from manager.store import freezing, sharing
 from manager.store.indexes import Index
 
 SAVED_KINDS: Final = (Kind.CLUSTER, Kind.NODE, Kind.SERVICE, Kind.TASK, Kind.NETWORK, Kind.SECRET, Kind.CONFIG)  # the columns of Saved
+_TASK: Final = Kind.TASK  # once: see manager/store/transaction.py
 NAMED_KINDS: Final = (Kind.SERVICE, Kind.NETWORK, Kind.NODE, Kind.SECRET, Kind.CONFIG)
 
 
@@ -43,13 +44,9 @@ class Saved(msgspec.Struct, array_like=True, frozen=True):
 
 def name_of(obj: Object) -> str:
     """The name that users call the object by; empty where it has none. A node's is its hostname, as in Docker."""
-    match obj:
-        case Service() | Network() | Secret() | Config():
-            return obj.spec.name
-        case Node():
-            return obj.description.hostname or obj.spec.name
-        case _:
-            return ""
+    if type(obj) is Service or type(obj) is Network or type(obj) is Secret or type(obj) is Config:
+        return obj.spec.name
+    return obj.description.hostname or obj.spec.name if type(obj) is Node else ""
 
 
 def name_key(name: str) -> str:
@@ -80,14 +77,15 @@ class Tables:
         self._reindex(kind, id, before, after)
 
     def _reindex(self, kind: Kind, id: str, before: Object | None, after: Object | None) -> None:
-        if kind is Kind.TASK:
+        if kind is _TASK:
             was, now = cast("Task | None", before), cast("Task | None", after)
             if was is None or now is None:  # a task never changes its service
                 self.tasks_by_service.move(id, was.service_id if was else "", now.service_id if now else "")
             self.tasks_by_node.move(id, was.node_id if was else "", now.node_id if now else "")
         elif kind in self.names:
-            old, new = name_of(before) if before else "", name_of(after) if after else ""
-            self.names[kind].move(id, name_key(old), name_key(new))
+            old, new = name_of(before) if before is not None else "", name_of(after) if after is not None else ""
+            if old != new:
+                self.names[kind].move(id, name_key(old), name_key(new))
 
     def freeze(self) -> Callable[[], tuple[bytes, ...]]:
         """Everything as it is now, as what makes bytes of it whenever and wherever that is called; `load` is the inverse."""

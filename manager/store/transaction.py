@@ -28,6 +28,10 @@ UNIQUE_NAMES: Final = {
 }
 """Kinds whose names are taken once only, and Docker's sentence for a second one."""
 
+_CREATE, _UPDATE, _STATUS = Op.CREATE, Op.UPDATE, Op.STATUS
+"""Once: to look a member up in its enumeration takes longer than to judge a change by it."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One object's step. `before` is None for a new object, `after` for one that went away."""
 
@@ -68,6 +72,8 @@ def merged_status(task: Task, status: TaskStatus) -> Task:
 class Transaction:
     """Changes staged over `tables`, which stay untouched until `commit`."""
 
+    __slots__ = ("_events", "_index", "_names", "_rows", "_tables")
+
     def __init__(self, tables: Tables, index: int) -> None:
         assert index > tables.index, f"entry {index} was applied before (at {tables.index})"
         self._tables = tables
@@ -78,22 +84,28 @@ class Transaction:
 
     def get(self, kind: Kind, id: str) -> Object | None:
         """The object as the staged changes leave it."""
-        key = (kind, id)
-        return self._rows[key] if key in self._rows else self._tables.rows[kind].get(id)
+        if self._rows and (key := (kind, id)) in self._rows:
+            return self._rows[key]
+        return self._tables.rows[kind].get(id)
 
-    def stage(self, change: Change) -> None:
-        """Judge one change and stage it. Raises Conflict, OutOfSequence, NotFound, or InvalidArgument for a change
+    def judge(self, change: Change) -> Event | None:
+        """What the change does; None for nothing. Raises Conflict, OutOfSequence, NotFound, or InvalidArgument for a change
         that is malformed.
         """
         op = change.op
-        if op is Op.UPDATE:
-            self._update(change.kind, change.id, _whole_object(change))
-        elif op is Op.CREATE:
-            self._create(change.kind, change.id, _whole_object(change))
-        elif op is Op.STATUS:
-            self._report(change)
-        else:
-            self._put(change.kind, change.id, self._present(change.kind, change.id), None)
+        if op is _UPDATE:
+            return self._update(change.kind, change.id, _whole_object(change))
+        if op is _CREATE:
+            return self._create(change.kind, change.id, _whole_object(change))
+        if op is _STATUS:
+            return self._report(change)
+        return Event(change.kind, change.id, self._present(change.kind, change.id), None)
+
+    def stage(self, change: Change) -> None:
+        """Judge one change, and have those after it see what it does. Raises as `judge`."""
+        if (event := self.judge(change)) is not None:
+            self._rows[event.kind, event.id] = event.after
+            self._events.append(event)
 
     def commit(self) -> Batch:
         """Write what was staged into the tables and move them to this transaction's index."""
@@ -102,19 +114,20 @@ class Transaction:
         self._tables.index = self._index
         return Batch(self._index, tuple(self._events))
 
-    def _create(self, kind: Kind, id: str, obj: Object) -> None:
+    def _create(self, kind: Kind, id: str, obj: Object) -> Event:
         if self.get(kind, id) is not None:
             raise Conflict(f"{kind.name.lower()} {id} already exists")
-        self._claim_name(kind, obj)
-        if isinstance(obj, Service):
-            obj = msgspec.structs.replace(obj, spec_version=self._index)
-        elif isinstance(obj, Task):
+        if type(obj) is Task:
             self._check_node(None, obj)
             spec, meta = self._spec_of_service(obj), sharing.stamped(obj.meta, self._index, self._index)
-            return self._put(kind, id, None, sharing.as_shared(obj, spec, meta))
-        return self._put(kind, id, None, self._stamped(obj, self._index))
+            return Event(kind, id, None, sharing.as_shared(obj, spec, meta))
+        if kind in UNIQUE_NAMES:
+            self._claim_name(kind, obj)
+        if type(obj) is Service:
+            obj = msgspec.structs.replace(obj, spec_version=self._index)
+        return Event(kind, id, None, self._stamped(obj, self._index))
 
-    def _update(self, kind: Kind, id: str, obj: Object) -> None:
+    def _update(self, kind: Kind, id: str, obj: Object) -> Event:
         before = self._present(kind, id)
         if obj.meta.version != before.meta.version:
             raise OutOfSequence
@@ -129,8 +142,8 @@ class Transaction:
             if obj.service_id != before.service_id:
                 raise InvalidArgument(f"malformed change: task {id} is of another service")
             self._check_node(before, obj)
-            return self._put(kind, id, before, _planned(before, obj, sharing.stamped(obj.meta, self._index, before.meta.created)))
-        return self._put(kind, id, before, self._stamped(obj, before.meta.created))
+            return Event(kind, id, before, _planned(before, obj, sharing.stamped(obj.meta, self._index, before.meta.created)))
+        return Event(kind, id, before, self._stamped(obj, before.meta.created))
 
     def _check_node(self, before: Task | None, task: Task) -> None:
         """A node that was drained or paused between a plan and its commit takes no new task. Raises OutOfSequence."""
@@ -140,7 +153,7 @@ class Transaction:
         if isinstance(node, Node) and node.spec.availability is not Availability.ACTIVE:
             raise OutOfSequence
 
-    def _report(self, change: Change) -> None:
+    def _report(self, change: Change) -> Event | None:
         """Merge a task's status. A report for a task that is gone came late and says nothing to anyone any more.
 
         The version stays: a report touches nothing that a plan decides, so a plan that was made before it still holds.
@@ -149,13 +162,14 @@ class Transaction:
             raise InvalidArgument(f"malformed change: status of {change.kind.name.lower()} {change.id}")
         task = self.get(Kind.TASK, change.id)
         if task is None:
-            return
+            return None
         assert isinstance(task, Task)
         after = merged_status(task, change.after)
-        if after is not task:
-            updated_at_ns = max(after.meta.updated_at_ns, change.after.timestamp_ns)
-            meta = msgspec.structs.replace(after.meta, updated_at_ns=updated_at_ns)
-            self._put(Kind.TASK, change.id, task, msgspec.structs.replace(after, meta=meta))
+        if after is task:
+            return None
+        updated_at_ns = max(after.meta.updated_at_ns, change.after.timestamp_ns)
+        meta = msgspec.structs.replace(after.meta, updated_at_ns=updated_at_ns)
+        return Event(Kind.TASK, change.id, task, msgspec.structs.replace(after, meta=meta))
 
     def _present(self, kind: Kind, id: str) -> Object:
         obj = self.get(kind, id)
@@ -163,19 +177,16 @@ class Transaction:
             raise NotFound(f"{kind.name.lower()} {id} not found")
         return obj
 
-    def _put(self, kind: Kind, id: str, before: Object | None, after: Object | None) -> None:
-        self._rows[kind, id] = after
-        self._events.append(Event(kind, id, before, after))
-
     def _stamped(self, obj: Object, created: int) -> Object:
         return msgspec.structs.replace(obj, meta=sharing.stamped(obj.meta, self._index, created))
 
     def _claim_name(self, kind: Kind, obj: Object) -> None:
-        if kind not in UNIQUE_NAMES:
-            return
+        """For a kind of UNIQUE_NAMES."""
         key = name_key(name_of(obj))
-        staged = self._names.get((kind, key))
-        for holder_id in (*self._tables.names[kind].ids(key), *((staged,) if staged else ())):
+        holders = self._tables.names[kind].ids(key)
+        if (staged := self._names.get((kind, key))) is not None:
+            holders = (*holders, staged)
+        for holder_id in holders:
             holder = self.get(kind, holder_id)
             if holder is not None and holder_id != obj.id and name_key(name_of(holder)) == key:
                 raise Conflict(UNIQUE_NAMES[kind].format(name_of(obj)))
@@ -209,6 +220,13 @@ def _planned(before: Task, after: Task, meta: Meta) -> Task:
 def apply(tables: Tables, index: int, changes: tuple[Change, ...]) -> Batch:
     """Apply one log entry to `tables`: all of it, or (ClusterError) nothing of it."""
     transaction = Transaction(tables, index)
+    if len(changes) == 1:  # most are so, and there is nobody to see what it does before it is done
+        event = transaction.judge(changes[0])
+        tables.index = index
+        if event is None:
+            return Batch(index, ())
+        tables.write(event.kind, event.id, event.after)
+        return Batch(index, (event,))
     for change in changes:
         transaction.stage(change)
     return transaction.commit()
