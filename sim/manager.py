@@ -276,8 +276,9 @@ class Manager:
             if isinstance(effect, Send):
                 self._send(effect.message)
             elif isinstance(effect, Resolve):
-                if (answered := self._waiting.pop(effect.ticket, None)) is not None:
-                    answered(effect.answer)
+                for ticket, answer in effect.answers:
+                    if (answered := self._waiting.pop(ticket, None)) is not None:
+                        answered(answer)
             else:
                 self._begin(effect)
         self.cluster.checks.stepped(self)

@@ -25,10 +25,9 @@ class Send(NamedTuple):
 
 
 class Resolve(NamedTuple):
-    """Whoever holds the ticket has its answer."""
+    """Who hold these tickets have their answers, one after the other."""
 
-    ticket: int
-    answer: Answer
+    answers: list[tuple[int, Answer]]
 
 
 class Write(NamedTuple):

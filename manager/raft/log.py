@@ -93,7 +93,7 @@ class Log:
         """Entries `first` to `last`, at most `limit_bytes` of data but at least one."""
         assert first > self.offset
         entries = self._entries[first - self.offset - 1 : last - self.offset]
-        if limit_bytes is None:
+        if limit_bytes is None or sum([len(entry.data) for entry in entries]) <= limit_bytes:
             return tuple(entries)
         size = 0
         for count, entry in enumerate(entries):

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Final, NamedTuple
+
+import msgspec
 
 from cluster.model.changes import Change
 from cluster.model.errors import ClusterError, InvalidArgument, NotLeader, Unavailable
@@ -40,23 +42,32 @@ MAX_ENTRY_BYTES: Final = 1536 * 1024
 MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
 """Data of the entries that become one write."""
 
+_MEMBERSHIP: Final = EntryKind.MEMBERSHIP  # once, for every entry is asked whether it is one
+
 LOST: Final = "the leadership was lost; whether the change was made is not known"
 STOPPING: Final = "the manager is stopping"
 
 
-class Proposal(NamedTuple):
+class Proposal(msgspec.Struct, frozen=True, gc=False):
     """Changes that fit into one entry, as objects and as bytes."""
 
     changes: tuple[Change, ...]
     data: bytes
 
 
-class _Asked(NamedTuple):
+class _Asked(msgspec.Struct, frozen=True, gc=False):
     """A proposal or a change of the membership that is in the log: whose entry has this term is its own."""
 
     ticket: int
     term: int
     changes: tuple[Change, ...] = ()
+
+
+class _Group(NamedTuple):
+    """A Ready that waits for the disk, and what its entries take there."""
+
+    ready: Ready
+    size_bytes: int
 
 
 def prepare(changes: tuple[Change, ...]) -> Proposal:
@@ -82,12 +93,12 @@ class RaftMember:
         self._ticked = False
         self._queue: deque[tuple[int, Proposal]] = deque()
         self._logged: dict[int, _Asked] = {}  # by index of their entry
-        self._unwritten: deque[Ready] = deque()
+        self._unwritten: deque[_Group] = deque()
         self._unwritten_bytes = 0
         self._room_bytes = room_bytes
         self._group_bytes = group_bytes
         self._busy = False  # a Write or Reserve is under way
-        self._writing: Sequence[Ready] = ()
+        self._writing: Sequence[_Group] = ()
         self._unsettled: list[tuple[Ready, Snapshot | None]] = []  # each with the snapshot that came with it
         self._received: dict[int, Snapshot] = {}
         self._leads = False
@@ -307,21 +318,23 @@ class RaftMember:
                 self._busy = True
                 self._effects.append(Reserve(needed))
             return
-        taken = [self._queue[place] for place in range(number)]
+        taken = list(islice(self._queue, number))
         try:
             first = self._raft.propose([proposal.data for _, proposal in taken])
         except NotLeader:
             return  # it is being handed over: they wait for what comes of it
+        term = self._raft.term
         for index, (ticket, proposal) in enumerate(taken, first):
-            self._logged[index] = _Asked(ticket, self._raft.term, proposal.changes)
+            self._logged[index] = _Asked(ticket, term, proposal.changes)
             self._queue.popleft()
 
     def _do(self, ready: Ready) -> None:
         """What one Ready asks for, but for the write, which waits for its turn, and the store."""
         self._effects.extend(map(Send, ready.messages))
         if ready.must_write or ready.messages_after:
-            self._unwritten.append(ready)
-            self._unwritten_bytes += record_bytes(ready.entries)
+            size = record_bytes(ready.entries)
+            self._unwritten.append(_Group(ready, size))
+            self._unwritten_bytes += size
         self._effects.extend(map(SendSnapshot, ready.snapshots_wanted))
         if ready.snapshot is not None or ready.committed or ready.reads:
             self._unsettled.append((ready, self._received[ready.snapshot.index] if ready.snapshot else None))
@@ -330,19 +343,20 @@ class RaftMember:
         if snapshot is not None:
             self._store.restore(snapshot.data)
             self._snapshotting.restored(snapshot.index)
-        for entry in ready.committed:
-            self._apply(entry)
+        if ready.committed:
+            self._snapshotting.applied(sum([len(entry.data) for entry in ready.committed]))
+            for entry in ready.committed:
+                self._apply(entry)
         for ticket, index in ready.reads:
             self._reads_due.append((index, ticket))
         self._answer_reads()
 
     def _apply(self, entry: Entry) -> None:
-        self._snapshotting.applied(len(entry.data))
         asked = self._logged.pop(entry.index, None)
         if asked is not None and asked.term != entry.term:
             self._resolve(asked.ticket, Unavailable(LOST))
             asked = None
-        if entry.kind is EntryKind.MEMBERSHIP:
+        if entry.kind is _MEMBERSHIP:
             self._effects.append(Changed())
             if asked is not None:
                 self._resolve(asked.ticket, None)
@@ -390,38 +404,41 @@ class RaftMember:
         """
         if self._busy or not self._unwritten:
             return False
-        group = [self._unwritten.popleft()]
-        size = record_bytes(group[0].entries)
-        while self._unwritten and self._unwritten[0].snapshot is None:
-            size += record_bytes(self._unwritten[0].entries)
+        groups = [self._unwritten.popleft()]
+        size = groups[0].size_bytes
+        while self._unwritten and self._unwritten[0].ready.snapshot is None:
+            size += self._unwritten[0].size_bytes
             if size > self._group_bytes:
                 break
-            group.append(self._unwritten.popleft())
-        if not any(ready.must_write for ready in group):
-            self._persisted(group)
+            groups.append(self._unwritten.popleft())
+        readys = [group.ready for group in groups]
+        if not any(ready.must_write for ready in readys):
+            self._persisted(groups)
             return True
-        last = group[-1]
-        snapshot = self._received.pop(group[0].snapshot.index) if group[0].snapshot else None
-        entries = tuple(entry for ready in group for entry in ready.entries)
+        snapshot = self._received.pop(readys[0].snapshot.index) if readys[0].snapshot else None
+        entries = readys[0].entries if len(readys) == 1 else tuple([entry for ready in readys for entry in ready.entries])
         restored = snapshot.index if snapshot else 0
-        states = [ready.hard_state for ready in group if ready.hard_state is not None]
+        states = [ready.hard_state for ready in readys if ready.hard_state is not None]
         if states:
             self._state = states[-1]
         self._busy = True
-        self._writing = group
-        self._effects.append(Write(Record(self._state.term, self._state.vote, last.commit, entries, restored), snapshot))
+        self._writing = groups
+        self._effects.append(Write(Record(self._state.term, self._state.vote, readys[-1].commit, entries, restored), snapshot))
         return False
 
-    def _persisted(self, group: Sequence[Ready]) -> None:
-        self._raft.persisted(group[-1].number)
-        for ready in group:
-            self._unwritten_bytes -= record_bytes(ready.entries)
+    def _persisted(self, groups: Sequence[_Group]) -> None:
+        self._raft.persisted(groups[-1].ready.number)
+        for ready, size in groups:
+            self._unwritten_bytes -= size
             self._effects.extend(map(Send, ready.messages_after))
 
     # -- answers
 
     def _resolve(self, ticket: int, answer: Answer) -> None:
-        self._effects.append(Resolve(ticket, answer))
+        if not self._effects or type(last := self._effects[-1]) is not Resolve:
+            last = Resolve([])
+            self._effects.append(last)
+        last.answers.append((ticket, answer))
 
     def _refuse_queued(self, error: ClusterError) -> None:
         while self._queue:

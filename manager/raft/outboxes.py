@@ -34,7 +34,7 @@ class Outbox:
 
     def __init__(self, push: Callable[[], None]) -> None:
         self._push = push
-        self._messages: deque[Message] = deque()
+        self._messages: deque[tuple[Message, int]] = deque()  # each with its size
         self._bytes = 0
         self._snapshot: SnapshotToSend | None = None
         self._left = trio.Event()
@@ -54,11 +54,13 @@ class Outbox:
         taken: list[Message] = []
         size = 0
         while self._messages:
-            size += _size(self._messages[0])
+            message, message_bytes = self._messages[0]
+            size += message_bytes
             if taken and size > limit_bytes:
                 break
-            taken.append(self._messages.popleft())
-            self._bytes -= _size(taken[-1])
+            self._messages.popleft()
+            taken.append(message)
+            self._bytes -= message_bytes
         return tuple(taken)
 
     def take_snapshot(self) -> SnapshotToSend | None:
@@ -71,7 +73,7 @@ class Outbox:
         if self._bytes + size > MAX_QUEUED_BYTES:
             return
         self._bytes += size
-        self._messages.append(message)
+        self._messages.append((message, size))
 
     def put_snapshot(self, snapshot: SnapshotToSend) -> None:
         self._snapshot = snapshot
@@ -121,4 +123,4 @@ class Outboxes:
 
 
 def _size(message: Message) -> int:
-    return MESSAGE_OVERHEAD_BYTES + sum(len(entry.data) for entry in message.entries)
+    return MESSAGE_OVERHEAD_BYTES + sum([len(entry.data) for entry in message.entries])

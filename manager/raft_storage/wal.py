@@ -163,7 +163,8 @@ class Wal:
         self._chain = chain
         self._sequence += 1
         self._offset += len(frame)
-        self._last_index = max(self._last_index, *(entry.index for entry in record.entries), 0)
+        if record.entries:
+            self._last_index = max(self._last_index, *[entry.index for entry in record.entries])
         self._state = Record(record.term, record.vote, record.commit)
 
     def _sync(self, descriptor: int, path: Path) -> None:
