@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import trio
@@ -36,7 +36,7 @@ from cluster.model.errors import NO_LEADER, ClusterError, InvalidArgument, NoMan
 from cluster.model.objects import Node, NodeDescription
 from cluster.model.specs import ClusterSpec, Pairs
 from cluster.wire import versions
-from cluster.wire.calls import Attach, Attached, Describe, KeepAttachments, Nothing, Objects, Query, Text
+from cluster.wire.calls import UNKNOWN_CALL, Attach, Attached, Describe, KeepAttachments, Nothing, Objects, Query, Text, joined
 from cluster.wire.peer import Caller, Handler
 
 if TYPE_CHECKING:
@@ -300,6 +300,18 @@ class Membership:
         with _demoted():
             return await self._manager_session().call(name, request)
 
+    async def query(self, request: Query) -> Objects:
+        """Objects of the cluster as they all were at one moment, however many. Raises as `call`."""
+        with _demoted():
+            session = self._manager_session()
+            try:
+                pieces: list[Objects] = await session.read("control.list", request)
+            except InvalidArgument as error:
+                if error.message != UNKNOWN_CALL.format("control.list"):
+                    raise
+                return cast("Objects", await session.call("control.query", request))  # the leader has not been upgraded yet
+        return joined(pieces)
+
     async def call_own_manager(self, name: str, request: object = Nothing()) -> Any:  # noqa: B008  an immutable value
         """A call that this node's own manager answers for itself. Raises Unavailable as `call`, or when it does not answer."""
         return await self._manager_session().call_own(name, request)
@@ -373,10 +385,9 @@ class Membership:
     async def _nodes(self) -> tuple[Node, ...] | None:
         """All nodes of the cluster; None when nobody leads it."""
         try:
-            found: Objects = await self.call("control.query", Query(Kind.NODE))
+            return (await self.query(Query(Kind.NODE))).nodes
         except ClusterError:
             return None
-        return found.nodes
 
     def _keep(self, identity: Identity) -> None:
         """This is who the node is, durably. Rare, and without an await: two tasks never write it at once."""

@@ -12,7 +12,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import trio
 
@@ -160,17 +160,30 @@ class Session:
     async def call(self, name: str, request: object) -> Any:
         """One call over the session. What a manager that leads no longer did not do, and what only reads, is asked again of the next one. Raises Unavailable
         when none answers within CALL_WAIT_S."""
+        return await self._ask(lambda peer: peer.call(name, request), again=name in READS)
+
+    async def read(self, name: str, request: object) -> list[Any]:
+        """All items of a stream that only reads. As `call`."""
+
+        async def all_items(peer: Peer) -> list[Any]:
+            async with peer.stream(name, request) as items:
+                return [item async for item in items]
+
+        return cast("list[Any]", await self._ask(all_items, again=True))
+
+    async def _ask(self, ask: Callable[[Peer], Awaitable[Any]], *, again: bool) -> Any:
+        """`again`: also when it may have been done already."""
         until, tried = trio.current_time() + CALL_WAIT_S, None
         while True:
             peer = tried = await self._wait_peer(until, tried)
             try:
-                return await peer.call(name, request)
+                return await ask(peer)
             except NotLeader:
                 continue
             except Unavailable as error:
                 if not peer.closed.is_set():
                     raise
-                if name not in READS:
+                if not again:
                     raise Unavailable(NO_LEADER) from error  # it fell silent in the middle
 
     async def call_own(self, name: str, request: object) -> Any:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 async def query(node: ThisNode, request: Query) -> Objects:
     """Raises Unavailable where no manager answers or this node is none."""
-    answer = await node.swarm.call("control.query", request)
-    assert isinstance(answer, Objects)
-    return answer
+    return await node.swarm.query(request)
 
 
 async def _referenced(node: ThisNode, kind: Kind, reference: str) -> Objects:

@@ -65,4 +65,7 @@ def is_wished(desired: TaskState) -> bool:
 
 def title(state: TaskState) -> str:
     """Docker's word for the state, as in the API's Task.Status.State: lower case."""
-    return state.name.lower()
+    return _TITLES[state]
+
+
+_TITLES: Final = {state: state.name.lower() for state in TaskState}

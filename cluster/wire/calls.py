@@ -8,6 +8,8 @@ A connection is symmetric: calls marked `to_agent` are made by the manager over 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -17,6 +19,9 @@ from cluster.model.changes import Kind
 from cluster.model.objects import Cluster, Config, Network, Node, NodeDescription, Secret, Service, Task, TaskStatus
 from cluster.model.specs import ClusterSpec, DependencySpec, NetworkSpec, NodeSpec, Pairs, ServiceSpec
 from cluster.wire import versions
+
+UNKNOWN_CALL: Final = "unknown call {}"
+"""What the other side says, as InvalidArgument, when its version has no such call."""
 
 
 class Body(msgspec.Struct, array_like=True, frozen=True):
@@ -228,7 +233,7 @@ class Query(Body, frozen=True):
 
 
 class Objects(Body, frozen=True):
-    """Only the field of the asked kind is filled; the objects come in no particular order."""
+    """Only the field of the asked kind is filled; the objects come in no particular order. A stream of them says `leader` in its first."""
 
     clusters: tuple[Cluster, ...] = ()
     nodes: tuple[Node, ...] = ()
@@ -238,6 +243,12 @@ class Objects(Body, frozen=True):
     leader: str = ""
     secrets: tuple[Secret, ...] = ()
     configs: tuple[Config, ...] = ()
+
+
+def joined(pieces: Sequence[Objects]) -> Objects:
+    """One answer of the parts of a stream."""
+    lists = {name: tuple(chain.from_iterable(getattr(piece, name) for piece in pieces)) for name in Objects.__struct_fields__ if name != "leader"}
+    return Objects(**lists, leader=next((piece.leader for piece in pieces), ""))
 
 
 class ServiceWrite(Body, frozen=True):
@@ -521,6 +532,7 @@ CALLS: Final[dict[str, Call]] = {
         Call("control.capture", Capture, CapturePiece, _C.MANAGER, stream=True),
         Call("control.trace", Trace, TraceAnswer, _C.MANAGER),
         Call("control.query", Query, Objects, _C.MANAGER),
+        Call("control.list", Query, Objects, _C.MANAGER, stream=True),
         Call("control.service_create", ServiceWrite, Ids, _C.MANAGER),
         Call("control.service_update", ServiceWrite, Ids, _C.MANAGER),
         Call("control.service_remove", Remove, Ids, _C.MANAGER),

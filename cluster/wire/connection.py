@@ -361,7 +361,7 @@ class Peer:
     async def _answer(self, request: rpc.Requested, serving: _Serving) -> None:
         contract, handler = calls.CALLS.get(request.name), self._handlers.get(request.name)
         if contract is None or handler is None or contract.stream is not request.stream:
-            raise InvalidArgument(f"unknown call {request.name}")
+            raise InvalidArgument(calls.UNKNOWN_CALL.format(request.name))
         permissions.authorize(contract, self.caller.role, late=self.caller.late)
         if self._admit is not None:
             self._admit(self.caller, contract)

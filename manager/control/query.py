@@ -6,7 +6,8 @@ Never answers with the root CA's key or with a secret's data: nobody who asks ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -14,7 +15,11 @@ from cluster.model.changes import Kind, Object
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Cluster, Config, ManagerStatus, Network, Node, Secret, Service, Task
 from cluster.wire.calls import Objects, Query
+from cluster.wire.codec import encode
 from manager.store import Store
+
+PIECE_BYTES: Final = 256 * 1024
+"""Of one part of a long answer: an object's own size at most more, which one message has room for."""
 
 Managers = Mapping[str, ManagerStatus]
 """What the leader knows of the managers now, by node: who leads and who is heard is in no log."""
@@ -22,7 +27,23 @@ Managers = Mapping[str, ManagerStatus]
 
 def query(store: Store, request: Query, managers: Managers) -> Objects:
     """The objects that `request` selects. Raises NotFound or InvalidArgument (ambiguous) for `reference`."""
-    found = [shown(item, managers) for item in _selected(store, request)]
+    return _objects([shown(item, managers) for item in _selected(store, request)], managers)
+
+
+def pieces(store: Store, request: Query, managers: Managers) -> Iterator[Objects]:
+    """The same as they are now, in parts of about PIECE_BYTES, at least one; what changes meanwhile is in none. Raises as `query`, before the first."""
+    piece: list[Object] = []
+    size = 0
+    for item in _selected(store, request):
+        if size >= PIECE_BYTES:
+            yield _objects(piece, managers)
+            piece, size = [], 0
+        piece.append(shown(item, managers))
+        size += len(encode(piece[-1]))
+    yield _objects(piece, managers)
+
+
+def _objects(found: Sequence[Object], managers: Managers) -> Objects:
     return Objects(
         clusters=tuple(o for o in found if isinstance(o, Cluster)),
         nodes=tuple(o for o in found if isinstance(o, Node)),

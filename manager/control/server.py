@@ -7,7 +7,7 @@ Never decides; what is refused, the pure functions and the store refuse.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -73,7 +73,7 @@ class Control:
         """Every call that this room serves, by name."""
         writes: dict[str, Handler] = {name: partial(self._write, decide) for name, decide in WRITES.items()}
         writes["control.node_update"] = partial(self._write, self._node_update)
-        return {**writes, "control.query": self._query, "control.watch": self._watch}
+        return {**writes, "control.query": self._query, "control.list": self._list, "control.watch": self._watch}
 
     async def run(self) -> None:
         """Judge and propose what is queued, until cancelled; what waits then was not done, and whoever leads next may be asked."""
@@ -121,6 +121,12 @@ class Control:
         await self._driver.wait_read()
         return query.query(self._store, request, self._managers())
 
+    async def _list(self, caller: Caller, request: Query) -> AsyncGenerator[Objects, None]:
+        """control.list: the same, however much it is."""
+        await self._driver.wait_read()
+        for piece in query.pieces(self._store, request, self._managers()):
+            yield piece
+
     def _node_update(self, store: Store, request: NodeWrite, now_ns: int, rng: Random) -> tuple[tuple[Change, ...], Ids]:
         return nodes.update(store, request, now_ns, self._managers())
 
@@ -137,21 +143,34 @@ class Control:
         try:
             yield Watched(self._store.index if missed is None else request.since, ())
             for batch in missed or ():
-                if changes := self._told_of(batch, request.kinds):
-                    yield Watched(batch.index, changes)
+                for part in self._told_of(batch, request.kinds):
+                    yield part
             while True:
                 try:
                     batches = await watch.next()
                 except WatchLagged as error:
                     raise Unavailable("the watch fell behind the cluster's changes") from error
                 for batch in batches:
-                    if changes := self._told_of(batch, request.kinds):
-                        yield Watched(batch.index, changes)
+                    for part in self._told_of(batch, request.kinds):
+                        yield part
         finally:
             watch.close()
 
-    def _told_of(self, batch: Batch, kinds: tuple[Kind, ...]) -> tuple[tuple[int, int, str, bytes], ...]:
-        return tuple(_told(event, self._managers()) for event in batch.events if event.kind in kinds)
+    def _told_of(self, batch: Batch, kinds: tuple[Kind, ...]) -> Iterator[Watched]:
+        """What a commit changed of these kinds, in parts of about PIECE_BYTES: all but the last bear the version before it, so that who is
+        cut off between them is told all of it again."""
+        told: list[tuple[int, int, str, bytes]] = []
+        size = 0
+        for event in batch.events:
+            if event.kind not in kinds:
+                continue
+            if size >= query.PIECE_BYTES:
+                yield Watched(batch.index - 1, tuple(told))
+                told, size = [], 0
+            told.append(_told(event, self._managers()))
+            size += len(told[-1][-1])
+        if told:
+            yield Watched(batch.index, tuple(told))
 
 
 def _told(event: Event, managers: query.Managers) -> tuple[int, int, str, bytes]:

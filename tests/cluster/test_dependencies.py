@@ -49,3 +49,14 @@ def test_a_new_version_rolls_the_services_that_use_it_and_no_other(make_lab: Cal
     assert {row["Name"] for row in lab.rows(MANAGER, "festoon", "secret", "ls")} == {"key", "key.2"}
     missing = lab.on(MANAGER, "festoon", "secret", "update", "nosuch", "-", stdin="x")
     assert (missing.returncode, missing.stderr) == (1, "secret not found: nosuch\n")
+
+
+def test_more_than_one_message_holds_is_listed_whole(make_lab: Callable[..., Lab], program: str) -> None:
+    lab = make_lab("secret", "--nodes", "1", "--swarm")
+    for number in range(5):
+        assert lab.on(MANAGER, "festoon", "config", "create", f"large{number}", "-", stdin="x" * 950_000).returncode == 0
+    assert len(lab.rows(MANAGER, program, "config", "ls")) == 5
+    lab.ok(MANAGER, program, "service", "create", "-d", "-q", "--name", "many", "--replicas", "12000", "--constraint", "node.labels.no==1", "busybox")
+    assert until(lambda: len(lab.ok(MANAGER, "festoon", "service", "ps", "-q", "many").split()) == 12_000)
+    (row,) = lab.rows(MANAGER, program, "service", "ls")
+    assert row["Replicas"] == "0/12000"

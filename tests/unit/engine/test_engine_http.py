@@ -61,6 +61,11 @@ class RecordingSwarm:
             return Objects(networks=(Network(NetworkId("o1"), NetworkSpec("mynet")),))
         return Objects(clusters=(Cluster(ClusterId("c")),))
 
+    async def query(self, request: Query) -> Objects:
+        found = await self.call("control.list", request)
+        assert isinstance(found, Objects)
+        return found
+
     @asynccontextmanager
     async def stream(self, name: str, request: Any) -> AsyncIterator[AsyncIterator[Any]]:
         self.calls.append((name, request))
