@@ -1,8 +1,8 @@
 """Three managers' log against Debian's etcd 3.4: proposals per second and their latency at 1, 16 and 256 callers, in turn in one run.
 
 Every member is a process with its log on this machine's disk, over loopback and TLS (etcd without TLS). One client process asks the
-leader: ours by a unix socket, etcd by its own protocol (gRPC, where the package grpcio is installed in the environment; without it only ours is
-measured). A caller sends its next request of 300 bytes when the last is answered.
+leader: ours by a unix socket, etcd by its own protocol (grpc_calls.py); both clients take about as little of the processors that the members share with
+them. A caller sends its next request of 300 bytes when the last is answered.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from bench import grpc_calls
 from bench.report import Report
 from cluster.identity import certificates, keys
 from cluster.model.specs import Role
@@ -42,8 +43,8 @@ async def _measure(report: Report, runs: int) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack:
             peers = {"festoon": await stack.enter_async_context(_festoon(folder))}
-            if shutil.which("etcd") and (etcd := _grpc()) is not None:
-                peers["etcd"] = await stack.enter_async_context(_etcd(folder, etcd))
+            if shutil.which("etcd"):
+                peers["etcd"] = await stack.enter_async_context(_etcd(folder))
             for run in range(runs + 1):  # the first is a warm-up
                 for callers in CALLERS:
                     for peer, put in peers.items():
@@ -140,17 +141,8 @@ async def _unix_client(path: Path) -> Put:
 # -- etcd's
 
 
-def _grpc() -> Any:
-    try:
-        import grpc.aio  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    except ImportError:
-        print("etcd is not measured: the package grpcio is not in this environment", file=sys.stderr)
-        return None
-    return grpc
-
-
 @contextlib.asynccontextmanager
-async def _etcd(folder: Path, grpc: Any) -> AsyncIterator[Put]:
+async def _etcd(folder: Path) -> AsyncIterator[Put]:
     ports = _ports(6)
     cluster = ",".join(f"e{n}=http://127.0.0.1:{ports[n]}" for n in range(3))
     members = []
@@ -161,30 +153,31 @@ async def _etcd(folder: Path, grpc: Any) -> AsyncIterator[Put]:
                     "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--listen-client-urls", client,
                     "--advertise-client-urls", client, "--log-level", "error"]  # fmt: skip
             members.append(subprocess.Popen(argv, stderr=subprocess.DEVNULL))
-        leader = await _etcd_leader(grpc, ports[3:])
-        channel = grpc.aio.insecure_channel(f"127.0.0.1:{leader}")
-        call = channel.unary_unary("/etcdserverpb.KV/Put")
+        channel = await grpc_calls.connect("127.0.0.1", await _etcd_leader(ports[3:]))
         value = _field(2, b"x" * PAYLOAD_BYTES)
         turn = iter(range(1 << 60))
 
         async def put(number: int) -> None:
-            await call(_field(1, b"n%d" % next(turn)) + value)
+            await channel.call("/etcdserverpb.KV/Put", _field(1, b"n%d" % next(turn)) + value)
 
         yield put
-        await channel.close()
+        channel.close()
     finally:
         _end(members)
 
 
-async def _etcd_leader(grpc: Any, ports: list[int]) -> int:
+async def _etcd_leader(ports: list[int]) -> int:
     """The client port of the member that says it leads (StatusResponse: its own id in the header, the leader's in field 4)."""
     for _ in range(100):
         for port in ports:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                with contextlib.suppress(grpc.aio.AioRpcError):
-                    answer = _fields(await channel.unary_unary("/etcdserverpb.Maintenance/Status")(b"", timeout=1))
-                    if answer.get(4) and answer[4] == _fields(answer[1]).get(2):
-                        return port
+            with contextlib.suppress(OSError, TimeoutError):
+                channel = await grpc_calls.connect("127.0.0.1", port)
+                try:
+                    answer = _fields(await asyncio.wait_for(channel.call("/etcdserverpb.Maintenance/Status", b""), 1))
+                finally:
+                    channel.close()
+                if answer.get(4) and answer[4] == _fields(answer[1]).get(2):
+                    return port
         await asyncio.sleep(0.1)
     raise RuntimeError("etcd has no leader")
 

@@ -38,7 +38,7 @@ KIND_TYPES: dict[Kind, type[Object]] = {
 KIND_OF: dict[type[Object], Kind] = {t: k for k, t in KIND_TYPES.items()}
 
 
-class Change(msgspec.Struct, frozen=True):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """`after` is the whole object for CREATE and UPDATE, a TaskStatus for STATUS, None for DELETE.
 
     An UPDATE's `after.meta.version` is the version that its proposer saw: the store refuses it (update out of sequence) when the object has moved on,

@@ -50,18 +50,32 @@ class TlsStream:
         waited = self._drained
         if waited:
             await trio.lowlevel.wait_readable(self._socket)
-        data, had_to_wait = await self._when_ready(partial(self._received, max_bytes))
-        waited = waited or had_to_wait
-        self._drained = False
-        while data and len(data) < max_bytes and self._socket.pending():  # the rest of what OpenSSL has decrypted already
-            try:
-                data += self._socket.recv(max_bytes - len(data))
-            except OSError:
-                return data  # the next call says what it is
-        self._drained = len(data) < min(max_bytes, RECORD_BYTES) and not self._socket.pending()
-        if not waited:
+        data, had_to_wait = await self._when_ready(partial(self._received, min(max_bytes, RECORD_BYTES)))
+        if data:
+            data = self._with_more(data, max_bytes)
+        if not waited and not had_to_wait:
             await trio.lowlevel.cancel_shielded_checkpoint()  # a peer that never pauses does not keep the loop for itself
         return data
+
+    def _with_more(self, data: bytes, max_bytes: int) -> bytes:
+        """With what follows at once: a message of many records takes one turn of the loop."""
+        parts, size = [data], len(data)
+        self._drained = False
+        while size < max_bytes:
+            if len(parts[-1]) < RECORD_BYTES and not self._socket.pending():
+                self._drained = True
+                break
+            try:
+                parts.append(self._socket.recv(min(max_bytes - size, RECORD_BYTES)))
+            except ssl.SSLWantReadError:
+                self._drained = True
+                break
+            except OSError:
+                break  # the next call says what it is
+            size += len(parts[-1])
+            if not parts[-1]:
+                break
+        return b"".join(parts) if len(parts) > 1 else data
 
     def _received(self, max_bytes: int) -> bytes:
         try:

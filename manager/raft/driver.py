@@ -172,8 +172,14 @@ class Driver:
         """
         began_s = perf_counter()
         proposal = prepare(changes)
-        async with self._capacity:
+        try:
+            self._capacity.acquire_nowait()  # waiting for it is a switch of tasks even where there is room
+        except trio.WouldBlock:
+            await self._capacity.acquire()
+        try:
             batch = await self._answer(self._member.propose(proposal))
+        finally:
+            self._capacity.release()
         assert batch is not None
         self.transaction_times.observe(perf_counter() - began_s)
         return batch
@@ -344,6 +350,7 @@ class Driver:
         """What is rare, or takes its time."""
         match effect:
             case Write():
+                self.outboxes.flush()  # the others begin before the writer's thread wants the interpreter
                 self._write(effect)
             case Reserve():
                 self._reserve(effect.size_bytes)
