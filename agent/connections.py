@@ -6,7 +6,7 @@ Source: moby's daemon/container_operations.go and runconfig/errors.go for the ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Final
 
 import msgspec
@@ -62,7 +62,7 @@ class Connections:
             try:
                 connected = replace(connected, ports=self._wiring.ports(connected))
             except BaseException:
-                await self._networks.disconnect(connected, wanted.network_id)
+                await self._networks.disconnect(connected, {wanted.network_id})
                 raise
             await self._changed(container_id, connected)
         self.say("connect", connected, connected.attachments[-1:])
@@ -87,12 +87,26 @@ class Connections:
                 article = "" if record.state.status in LIVE and wanted.network_id else "the "
                 raise PermissionDenied(f"container {record.id} is not connected to {article}network {wanted.network_name}")
             if record.state.status in LIVE and mine[0].interface:
-                attachments = await self._networks.disconnect(record, mine[0].network_id)
-                left = replace(record, attachments=attachments)
-                await self._changed(container_id, replace(left, ports=self._wiring.ports(left)))
+                await self._take_off(record, {mine[0].network_id})
             else:
                 self._registry.put(replace(record, attachments=tuple(a for a in record.attachments if a not in mine)))
         self.say("disconnect", record, mine)
+
+    async def leave_cluster(self) -> None:
+        """Take every running container off the cluster's networks: its node leaves the swarm, and they end here. It goes on with what it has left."""
+        for container_id in [record.id for record in self._registry.all()]:
+            async with self._lock(container_id):
+                record = self._registry.get(container_id)
+                if record is None or record.state.status not in LIVE:
+                    continue
+                theirs = [a for a in record.attachments if a.interface and not self._networks.locals.own(a.network_id)]
+                if theirs:
+                    await self._take_off(record, {a.network_id for a in theirs})
+            self.say("disconnect", record, theirs)
+
+    async def _take_off(self, record: Record, network_ids: Set[str]) -> None:
+        left = replace(record, attachments=await self._networks.disconnect(record, network_ids))
+        await self._changed(record.id, replace(left, ports=self._wiring.ports(left)))
 
     async def _changed(self, container_id: str, record: Record) -> None:
         """The record, /etc/hosts, names and published ports follow the change; of a container that has ended meanwhile only the record."""

@@ -99,6 +99,11 @@ class LocalNetworks:
     def get(self, network_id: str) -> LocalNetwork | None:
         return self._networks.get(network_id)
 
+    def own(self, network_id: str) -> bool:
+        """Whether that network is this node's alone, and none of a cluster's."""
+        network = self._networks.get(network_id)
+        return network is not None and not network.swarm
+
     def find(self, reference: str) -> LocalNetwork:
         """By full id, name, or unique id prefix; one of the cluster's by its id only. Raises NotFound, or InvalidArgument when the prefix is ambiguous."""
         if reference == "default":

@@ -173,6 +173,9 @@ class Membership:
             self._nursery = nursery
             if (kept := membership_files.load(self._root / "node")) is not None:
                 await self._become_member(kept)
+            elif membership_files.was_leaving(self._root / "node"):
+                await self._manager.let_go()
+                await self._leave_nothing()
             task_status.started()
             await trio.sleep_forever()
 
@@ -264,9 +267,18 @@ class Membership:
         self._keep(replace(self._identity, left=True))
         if worker is not None:
             await worker.abandon()
+        await self._containers.connections.leave_cluster()
         await self._end_life()
         await self._manager.let_go(patience_s=LEAVE_WAIT_S if self.is_manager and others else 0)
         self._identity, self._refused = None, ""
+        await self._leave_nothing()
+
+    async def _leave_nothing(self) -> None:
+        """The end of leaving, also by the next start of a node that was killed before it came here."""
+        for record in self._containers.records():
+            if record.task_id:
+                await self._containers.remove(record.id, force=True)
+        await self._containers.connections.leave_cluster()
         await self._networks.leave_swarm()
         await trio.to_thread.run_sync(membership_files.forget, self._root)
 

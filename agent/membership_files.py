@@ -35,12 +35,22 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(folder: Path) -> Identity | None:
     """Who the node is, or None when it is in no swarm."""
+    identity = _read(folder)
+    whole = all((folder / name).exists() for name in (identity_folder.KEY, identity_folder.CERTIFICATE, identity_folder.ROOT))
+    return identity if identity is not None and whole and not identity.left else None
+
+
+def was_leaving(folder: Path) -> bool:
+    """Whether the node was killed while it left its swarm."""
+    identity = _read(folder)
+    return identity is not None and identity.left
+
+
+def _read(folder: Path) -> Identity | None:
     try:
-        identity = msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
+        return msgspec.json.decode((folder / IDENTITY).read_bytes(), type=Identity)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    whole = all((folder / name).exists() for name in (identity_folder.KEY, identity_folder.CERTIFICATE, identity_folder.ROOT))
-    return identity if whole and not identity.left else None
 
 
 def save(folder: Path, identity: Identity, credentials: Credentials | None = None) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -136,7 +137,7 @@ class Networks:
             await self.reconcile()
 
     async def leave_swarm(self) -> None:
-        """Drop every overlay. The caller has removed the tasks' containers."""
+        """Drop every overlay. The caller has removed the tasks' containers, and taken those of people off."""
         self.vtep = ""
         self.assigned.forget()
         self.locals.drop_of_swarm(self._sandboxes.uses)
@@ -213,11 +214,11 @@ class Networks:
             raise
         return attachments
 
-    async def disconnect(self, record: Record, network_id: str) -> tuple[Attachment, ...]:
-        """Take a running container off a network. Returns the attachments that it has left."""
+    async def disconnect(self, record: Record, network_ids: Set[str]) -> tuple[Attachment, ...]:
+        """Take a running container off these networks. Returns the attachments that it has left."""
         self._sandboxes.note_interfaces(record)
-        gone = tuple(a for a in record.attachments if a.network_id == network_id)
-        attachments = self._settled(record, tuple(a for a in record.attachments if a.network_id != network_id))
+        gone = tuple(a for a in record.attachments if a.network_id in network_ids)
+        attachments = self._settled(record, tuple(a for a in record.attachments if a.network_id not in network_ids))
         self._leases.give_back(gone)
         if (before := self._sandboxes.get(record.id)) is not None:
             self._sandboxes.rewire(record.id, attachments, before)
@@ -252,8 +253,9 @@ class Networks:
                 self._leases.again(attachment)
             if attachment.task_id:
                 self.attachments.hold(attachment.task_id)
-        if record.attachments or os.path.exists(self.namespace(record.id)):
-            self._sandboxes.put(record.id, record.attachments, ingress_ports, host_ports, record.host.sysctls)
+        known = tuple(a for a in record.attachments if self.locals.gives(a.network_id) or self.assigned.get(a.network_id) is not None)
+        if record.attachments or os.path.exists(self.namespace(record.id)):  # on others it is no more: the node was killed while it left its swarm
+            self._sandboxes.put(record.id, known, ingress_ports, host_ports, record.host.sysctls)
 
     async def detach(self, record: Record) -> None:
         """Take the container's names away, its namespace down, and give its addresses back."""

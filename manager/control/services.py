@@ -30,6 +30,7 @@ def create(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tup
     dependencies.check_present(store, request.spec)
     spec = _with_network_ids(store, request.spec)
     _refuse_taken_ports(store, spec, service_id="")
+    _refuse_without_ingress(store, spec)
     if store.by_name(Kind.SERVICE, spec.name) is not None:
         raise Conflict(f"name conflicts with an existing object: service {spec.name} already exists")
     service = Service(
@@ -59,6 +60,7 @@ def update(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tup
     else:
         spec, status = _replacement(store, service, request.spec), None
     _refuse_taken_ports(store, spec, service_id=service.id)
+    _refuse_without_ingress(store, spec)
     after = msgspec.structs.replace(
         service,
         spec=spec,
@@ -143,6 +145,13 @@ def _refuse_taken_ports(store: Store, spec: ServiceSpec, service_id: str) -> Non
                 continue
             kind = "an ingress port" if port.publish_mode is PublishMode.INGRESS else "a host-published port"
             raise InvalidArgument(f"port '{port.published_port}' is already in use by service '{other.spec.name}' ({other.id}) as {kind}")
+
+
+def _refuse_without_ingress(store: Store, spec: ServiceSpec) -> None:
+    """FailedPrecondition when ports are to be published through the mesh, whose network somebody has removed."""
+    meshed = any(p.publish_mode is PublishMode.INGRESS for p in (spec.endpoint.ports if spec.endpoint else ()))
+    if meshed and not any(network.spec.ingress for network in store.all(Kind.NETWORK)):
+        raise FailedPrecondition("service needs ingress network, but no ingress network is present")
 
 
 def _published(service: Service) -> Iterator[PortConfig]:

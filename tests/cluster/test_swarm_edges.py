@@ -65,3 +65,53 @@ def test_the_gateway_s_bridge_is_pruned_when_no_swarm_needs_it(make_lab: Callabl
     assert lab.ok(MANAGER, "docker", "network", "prune", "-f").split()[-1] == "docker_gwbridge"
     lab.ok(MANAGER, "docker", "swarm", "init")
     assert "docker_gwbridge" in lab.ok(MANAGER, "docker", "network", "ls", "--format", "{{.Name}}").split()
+
+
+def test_who_leaves_takes_its_containers_off_the_swarm_s_networks(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("left", "--nodes", "1", "--swarm")
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--attachable", "over")
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--attachable", "over2")
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "bridge", "--scope", "swarm", "--attachable", "each")
+    lab.ok(MANAGER, "docker", "network", "create", "own")
+    sleep = ("busybox", "sleep", "1000")
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "alone", "--network", "over", *sleep)
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "both", "--network", "over", *sleep)
+    lab.ok(MANAGER, "docker", "network", "connect", "over2", "both")
+    lab.ok(MANAGER, "docker", "network", "connect", "own", "both")
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "bridged", "--network", "each", *sleep)
+    lab.ok(MANAGER, "docker", "service", "create", "-d", "--name", "task", "--network", "over", *sleep)
+    assert until(lambda: lab.running("docker", "task"))
+    assert lab.ok(MANAGER, "docker", "swarm", "leave", "--force") == "Node left the swarm.\n"
+    assert set(lab.ok(MANAGER, "docker", "ps", "-a", "--format", "{{.Names}} {{.State}}").splitlines()) == {
+        "alone running", "both running", "bridged running",
+    }
+    links = ("ls", "/sys/class/net")
+    assert lab.ok(MANAGER, "docker", "exec", "alone", *links).split() == lab.ok(MANAGER, "docker", "exec", "bridged", *links).split() == ["lo"]
+    assert len(lab.ok(MANAGER, "docker", "exec", "both", *links).split()) == 2
+    assert lab.ok(MANAGER, "docker", "inspect", "-f", "{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{end}}", "both") == "own \n"
+    assert lab.ok(MANAGER, "festoon", "network", "diff") == ""
+    assert set(lab.ok(MANAGER, "docker", "network", "ls", "--format", "{{.Name}}").split()) == {"bridge", "docker_gwbridge", "host", "none", "own"}
+    lab.ok(MANAGER, "docker", "swarm", "init")
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--attachable", "over")
+    lab.ok(MANAGER, "docker", "network", "connect", "over", "alone")
+
+
+def test_who_is_killed_while_it_leaves_has_left_after_its_next_start(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab("torn", "--nodes", "1", "--swarm")
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--attachable", "over")
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "alone", "--network", "over", "busybox", "sleep", "1000")
+    lab.ok(MANAGER, "docker", "service", "create", "-d", "--name", "task", "--network", "over", "busybox", "sleep", "1000")
+    assert until(lambda: lab.running("docker", "task"))
+    identity = "/var/lib/festoon/node/identity.json"
+    for pid in pids(lab, MANAGER, "node"):
+        os.kill(pid, signal.SIGKILL)
+    left = "import json,sys; p=sys.argv[1]; d=json.load(open(p)); d['left']=True; json.dump(d, open(p, 'w'))"  # what is written first
+    lab.ok(MANAGER, "python3", "-I", "-c", left, identity)
+    assert lab.festoon("up").returncode == 0
+    assert until(lambda: lab.on(MANAGER, "festoon", "info").returncode == 0)
+    assert not pids(lab, MANAGER, "manager")
+    assert lab.ok(MANAGER, "docker", "ps", "-a", "--format", "{{.Names}}").split() == ["alone"]
+    assert lab.ok(MANAGER, "docker", "exec", "alone", "ls", "/sys/class/net").split() == ["lo"]
+    assert lab.ok(MANAGER, "festoon", "network", "diff") == ""
+    assert lab.ok(MANAGER, "sh", "-c", "ls /var/lib/festoon/node /var/lib/festoon/raft 2>/dev/null || true") == ""
+    lab.ok(MANAGER, "docker", "swarm", "init")

@@ -7,7 +7,7 @@ from random import Random
 import msgspec
 import pytest
 
-from cluster.model.changes import Kind, Op, created
+from cluster.model.changes import Kind, Op, created, deleted
 from cluster.model.errors import ClusterError, Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfSequence
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network, Service, UpdateState
@@ -55,6 +55,7 @@ class World:
     def __init__(self) -> None:
         self.store = Store()
         self.rng = Random(1)
+        self.ingress = self.network("ingress", ingress=True)
 
     def create(self, wanted: ServiceSpec) -> Service:
         changes, answer = services.create(self.store, ServiceWrite(wanted), NOW, self.rng)
@@ -177,8 +178,17 @@ def test_an_unknown_network_is_named(world: World) -> None:
         world.create(spec(networks=(NetworkAttachmentConfig("nosuch"),)))
 
 
+def test_the_mesh_needs_its_network(world: World) -> None:
+    plain = world.create(spec())
+    world.store.apply(world.store.index + 1, (deleted(world.ingress),))
+    words = "service needs ingress network, but no ingress network is present"
+    for ask in (lambda: world.create(spec("other", endpoint=published(port(81)))), lambda: world.update(plain, spec(endpoint=published(port(81))))):
+        with pytest.raises(FailedPrecondition, match=words):
+            ask()
+    world.create(spec("on-nodes", endpoint=published(port(81, PublishMode.HOST))))
+
+
 def test_nobody_attaches_to_the_ingress_network(world: World) -> None:
-    world.network("ingress", ingress=True)
     with pytest.raises(InvalidArgument, match='Service cannot be explicitly attached to the ingress network "ingress"'):
         world.create(spec(networks=(NetworkAttachmentConfig("ingress"),)))
 
