@@ -6,6 +6,7 @@ Decides nothing about the kernel (netfabric/plan.py does): it keeps the parts of
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import logging
 import os
 import socket
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from runtime.client import Supervisor
 
 _MADE_WHEN_USED: Final = (DEFAULT_BRIDGE, GATEWAY_BRIDGE)  # names that another program on the node may own
+_NO_ESP: Final = "encrypted network {} does not leave this node: its kernel has no ESP with rfc4106(gcm(aes)) (modules esp4, xfrm_user)"
 log = logging.getLogger("festoon.networks")
 
 
@@ -332,12 +334,21 @@ class Networks:
     def obstacles(self) -> tuple[str, ...]:
         """Where the host's own firewall drops what is served here, and what its kernel can't encrypt, a sentence each; none when it can't be asked."""
         sealed = () if self._fabric.encrypts else tuple(o.name for o in self.assigned.overlays if o.encrypted)
-        text = "encrypted network {} does not leave this node: its kernel has no ESP with rfc4106(gcm(aes)) (modules esp4, xfrm_user)"
         try:
-            return (*(text.format(name) for name in sealed), *self._fabric.obstacles(self.desired()))
+            return (*(_NO_ESP.format(name) for name in sealed), *self._fabric.obstacles(self.desired()))
         except (OSError, NftablesError) as error:
             log.warning("the host's firewall can't be looked at", extra={"fields": {"error": str(error)}})
             return ()
+
+    def unreachable(self, address: str) -> str:
+        """Why a container's address on an overlay can't be reached from here, as far as that is known; empty where nothing is known of it."""
+        one = ipaddress.ip_address(address)
+        if any(address in (i.address.partition("/")[0], i.address6.partition("/")[0]) for s in self._sandboxes.all() for i in s.interfaces):
+            return ""
+        for overlay in self.assigned.overlays if not self._fabric.encrypts else ():
+            if overlay.encrypted and any(one in ipaddress.ip_network(subnet) for subnet in (overlay.subnet, overlay.subnet6) if subnet):
+                return _NO_ESP.format(overlay.name)
+        return ""
 
     def desired(self) -> view.View:
         """What the fabric has to serve now."""

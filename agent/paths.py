@@ -47,6 +47,15 @@ async def to_port(node: Node, port: int) -> TraceAnswer:
     return TraceAnswer(answer.title, answer.outcome, answer.hops, ("the other nodes: only a manager can ask them",))
 
 
+async def to_forwarded(node: Node, port: int) -> TraceAnswer | None:
+    """A connection from this node to a TCP port that is forwarded to a container of its own; None when it is not."""
+    found = next((p for p in node.networks.desired().host_ports if (p.protocol, p.published) == ("tcp", port)), None)
+    if found is None:
+        return None
+    address = found.host_address if found.host_address not in ("", "::") else node.networks.vtep
+    return await node.tracing.here(f"port {port}", TraceSend(_identifier(), "", address, port), (port, found.target))
+
+
 def _identifier() -> str:
     return make_id(os.urandom(ID_RANDOM_BYTES))
 

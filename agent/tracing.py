@@ -84,6 +84,8 @@ class Tracing:
                 connected = await connect(descriptor, request.address or LOOPBACK, request.port)
                 return TraceSent(watcher.key_of(namespace, connected.port), connected.microseconds, connected.problem)
             echoed = await echo(descriptor, request.address, request.key)
+            if echoed.problem and (why := self._networks.unreachable(request.address)):
+                return TraceSent(request.key, 0, f"{echoed.problem}: {why}")
         except OSError as error:
             return TraceSent(request.key, 0, f"it can't be sent: {error.strerror or error}")
         return TraceSent(request.key, echoed.microseconds, echoed.problem)

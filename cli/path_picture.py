@@ -5,26 +5,30 @@ Source: SVG 1.1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-WIDTH: Final = 900
+WIDTH_MIN: Final = 900
+CHARACTER: Final = 7.3  # how wide one is drawn, in the units of the picture
 MARGIN: Final = 16
 LINE: Final = 16
 GAP: Final = 22
 DETAIL_LINES_MAX: Final = 8
-DETAIL_CHARACTERS_MAX: Final = 118
+DETAIL_CHARACTERS_MAX: Final = 240
 
 
 def svg(title: str, hops: Sequence[Mapping[str, Any]]) -> str:
     """`hops` as the node tells them: where, what, detail, packets."""
-    body = list(_body(hops))
+    longest = max((len(line) for hop in hops for line in _lines(hop)), default=0)
+    width = max(WIDTH_MIN, math.ceil(longest * CHARACTER) + MARGIN * 4)
+    body = list(_body(hops, width))
     height = MARGIN * 4 + sum(_height(hop) + GAP for hop in hops)
     return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="monospace" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="monospace" font-size="12">',
         '<defs><marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto"><path d="M0 0 L8 4 L0 8 z"/></marker></defs>',
-        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
         f'<text x="{MARGIN}" y="{MARGIN + LINE}" font-size="14" font-weight="bold">{escape(title)}</text>',
         *body,
         "</svg>",
@@ -43,14 +47,14 @@ def _height(hop: Mapping[str, Any]) -> int:
     return LINE * (2 + len(_lines(hop)))
 
 
-def _body(hops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _body(hops: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
     top = MARGIN * 3
     for number, hop in enumerate(hops, 1):
         height = _height(hop)
         if number > 1:
-            yield f'<line x1="{WIDTH // 2}" y1="{top - GAP}" x2="{WIDTH // 2}" y2="{top}" stroke="black" marker-end="url(#tip)"/>'
+            yield f'<line x1="{width // 2}" y1="{top - GAP}" x2="{width // 2}" y2="{top}" stroke="black" marker-end="url(#tip)"/>'
         missing = str(hop.get("detail", "")).startswith("missing")
-        yield f'<rect x="{MARGIN}" y="{top}" width="{WIDTH - 2 * MARGIN}" height="{height}" rx="4" fill="{"#fdd" if missing else "#eef"}" stroke="#446"/>'
+        yield f'<rect x="{MARGIN}" y="{top}" width="{width - 2 * MARGIN}" height="{height}" rx="4" fill="{"#fdd" if missing else "#eef"}" stroke="#446"/>'
         packets = hop.get("packets")
         counted = "" if packets in (None, -1) else f"  [{packets}]"
         head = f"{number}. {hop.get('where', '')}: {hop.get('what', '')}{counted}"

@@ -16,6 +16,7 @@ from cluster.model.ids import NetworkId, NodeId
 from cluster.model.objects import Service, Task, VirtualIp, container_name
 from cluster.model.specs import PublishMode
 from cluster.model.task_state import TaskState, is_wished
+from cluster.model.twins import twin
 from manager.store import Store
 
 ID_PREFIX_MIN: Final = 4  # characters of a container's id by which a user may mean it
@@ -50,8 +51,20 @@ def between(store: Store, source: str, target: str) -> Way:
         address = str(ip_address(target))
     except ValueError:
         return _to_named(store, start, target)
-    holders = (place.node_id for place in _places(store) if any(one == address for _, one in place.addresses))
-    return Way(f"{start.name} to {address}", start.node_id, start.container_id, address, _nodes(start.node_id, holders))
+    return Way(f"{start.name} to {address}", start.node_id, start.container_id, address, _nodes(start.node_id, _holders(store, address)))
+
+
+def _holders(store: Store, address: str) -> Iterator[NodeId]:
+    """The nodes of the containers with that address, of either family, or behind it where it is a service's virtual one."""
+
+    def has(network_id: NetworkId, one: str) -> bool:
+        network = store.get(Kind.NETWORK, network_id)
+        return address == one or (network is not None and address == twin(network, one))
+
+    yield from (place.node_id for place in _places(store) if any(has(*one) for one in place.addresses))
+    for service in store.all(Kind.SERVICE):
+        if any(has(v.network_id, v.address.partition("/")[0]) for v in (service.endpoint.virtual_ips if service.endpoint is not None else ())):
+            yield from (task.node_id for task in _running(store, service))
 
 
 def _to_named(store: Store, start: Place, target: str) -> Way:

@@ -112,7 +112,9 @@ async def network_path(call: Call) -> Response:
         raise InvalidArgument(f"invalid port {port}")
     hops = await call.node.fabric_path(int(port))
     if not hops:
-        raise NotFound(f"no service publishes port {port} through the mesh on this node")
+        if (forwarded := await paths.to_forwarded(call.node, int(port))) is not None:
+            return json_answer({"hops": [], "packet": trace_json(forwarded)})
+        raise NotFound(f"no service publishes port {port} through the mesh on this node, and no container publishes it here")
     shown: Json = {"hops": [hop_json(hop, call.node.hostname) for hop in hops]}
     try:
         shown["packet"] = trace_json(await paths.to_port(call.node, int(port)))

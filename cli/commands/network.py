@@ -314,9 +314,9 @@ def path(api: Api, arguments: tuple[str, ...], format: str, svg: str) -> int:
         found = api.get(f"/festoon/network/path/{port}")
         packet = found.get("packet") or {}
         title = f"A packet to port {port} of this node"
-        parts = [(f"{title}, hop by hop, as the kernel has it:", found.get("hops") or ())]
+        parts = [(f"{title}, hop by hop, as the kernel has it:", hops)] if (hops := found.get("hops")) else []
     if packet:
-        parts.append((f"{title}, as it went:" if len(arguments) == 2 else "One connection, as it went:", packet.get("hops") or ()))
+        parts.append(("One connection, as it went:" if parts else f"{title}, as it went:", packet.get("hops") or ()))
     if svg:
         from cli.path_picture import svg as picture
 

@@ -30,6 +30,9 @@ TABLE: Final = "festoon-trace-"
 NAMESPACES_MAX: Final = 512
 PASSAGES_MAX: Final = 4096
 """Of all namespaces, for one probe."""
+_TRACED: Final = "meta nftrace set 1"
+_INNER: Final = 8 + 8 + 14
+"""Octets from a UDP header to the network header of the frame inside VXLAN: the headers of UDP, VXLAN and Ethernet."""
 _ETH_P_ALL, _OUTGOING = 0x0003, 4
 _SO_TIMESTAMPNS = 35
 _HANDLE: Final = re.compile(r"^\t\t(.*) # handle (\d+)$")
@@ -44,12 +47,19 @@ class Probe:
     key: int = 0
     ports: tuple[int, ...] = ()
 
-    def rules(self) -> Iterator[str]:
+    def rules(self, vxlan_port: int = 0) -> Iterator[str]:
+        """nftables' rules that mark it for tracing; with the port also inside VXLAN, which only the node's own namespace sees."""
+        ports = f"{{ {', '.join(map(str, sorted(set(self.ports))))} }}"
         if self.ports:
-            yield f"tcp flags & (syn | ack) == syn tcp dport {{ {', '.join(map(str, sorted(set(self.ports))))} }} meta nftrace set 1"
+            yield f"tcp flags & (syn | ack) == syn tcp dport {ports} {_TRACED}"
         else:
-            yield f"icmp type echo-request @th,64,64 {self.key:#x} meta nftrace set 1"
-            yield f"icmpv6 type echo-request @th,64,64 {self.key:#x} meta nftrace set 1"
+            yield f"icmp type echo-request @th,64,64 {self.key:#x} {_TRACED}"
+            yield f"icmpv6 type echo-request @th,64,64 {self.key:#x} {_TRACED}"
+        for protocol_at, protocol, header in ((_INNER + 9, 6, _INNER + 20), (_INNER + 6, 6, _INNER + 40)) if vxlan_port and self.ports else ():
+            inner = f"@th,{8 * protocol_at},8 {protocol} @th,{8 * (header + 13)},8 & 0x12 == 0x2 @th,{8 * (header + 2)},16 {ports}"
+            yield f"udp dport {vxlan_port} {inner} {_TRACED}"
+        for header in (_INNER + 20, _INNER + 40) if vxlan_port and not self.ports else ():
+            yield f"udp dport {vxlan_port} @th,{8 * (header + 8)},64 {self.key:#x} {_TRACED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,7 @@ class Watcher:
         try:
             for name in (NODE, *handles.names())[:NAMESPACES_MAX]:
                 if handles.there(name):
-                    self._ears[name] = _listen(handles.descriptor(name), probe, vxlan_port)
+                    self._ears[name] = _listen(handles.descriptor(name), probe.rules(vxlan_port if name == NODE else 0), vxlan_port)
         except OSError:
             self.close()
             raise
@@ -129,7 +139,15 @@ class Watcher:
             lines = [*map(_line, arrived), *self._rules(namespace, rules), *map(_line, left)]
             lines += [line for s in (left or arrived)[-1:] for line in await self._where_to(namespace, s, ipvs_family)]
             found.append(SeenHop(group[0].time_ns, namespace, tuple(dict.fromkeys(lines))))
-        return tuple(found)
+        unseen = {namespace: packets for namespace, packets in told.items() if namespace not in last}
+        return (*found, *self._dropped(unseen, mine[-1].time_ns if mine else 0))
+
+    def _dropped(self, told: Mapping[str, Sequence[Sequence[Step]]], time_ns: int) -> Iterator[SeenHop]:
+        """Where no link has seen the probe, since a rule had dropped it before."""
+        for namespace, packets in told.items():
+            for steps in packets:
+                if any(step.verdict == "drop" for step in steps):
+                    yield SeenHop(time_ns, namespace, tuple(self._rules(namespace, steps)))
 
     def _look(self) -> None:
         for name, ear in self._ears.items():
@@ -187,7 +205,7 @@ class Watcher:
         return lines
 
 
-def _listen(namespace: int, probe: Probe, vxlan_port: int) -> _Ear:
+def _listen(namespace: int, tracing: Iterator[str], vxlan_port: int) -> _Ear:
     with netns.in_namespace(namespace):
         packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.htons(_ETH_P_ALL))
     tracer, nftables = None, None
@@ -196,7 +214,7 @@ def _listen(namespace: int, probe: Probe, vxlan_port: int) -> _Ear:
         attach(packets.setsockopt, socket_filter(vxlan_port))
         with contextlib.suppress(OSError, NftablesError):  # a kernel that can't trace still shows its packets
             tracer, nftables = Tracer(namespace), Nftables(namespace)
-            rules = "\n".join(probe.rules())
+            rules = "\n".join(tracing)
             chains = "".join(f"chain {hook} {{ type filter hook {hook} priority -500;\n{rules}\n}}\n" for hook in ("prerouting", "output"))
             nftables.run(f"table inet {TABLE}{os.urandom(4).hex()} {{\nflags owner\n{chains}}}\n")
     except OSError:

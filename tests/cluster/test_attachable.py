@@ -125,6 +125,8 @@ def test_an_encrypted_network_works_within_a_node_and_leaves_it_only_encrypted(l
         assert told is not crosses
         if told:  # with ESP the hook sees a packet before it is encrypted
             assert "counter packets 0 " in lab.ok(WORKER1, "nft", "list", "table", "inet", "seen")
+            path = lab.on(MANAGER, "festoon", "network", "path", "sec-one", "sec-three").stdout
+            assert "no answer within 3 s: encrypted network secret does not leave this node: its kernel has no ESP" in path
     finally:
         lab.on(WORKER1, "nft", "delete", "table", "inet", "seen")
         for node in (WORKER1, WORKER2):

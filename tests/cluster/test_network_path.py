@@ -59,6 +59,39 @@ def test_to_a_service_the_rules_of_its_balancer_are_told_and_where_a_packet_is_l
     assert (lost.returncode, "no answer within" in lost.stdout) == (1, True)
     assert "container way-web.1." not in lost.stdout
     assert lost.stdout.count(WORKER2) == 1  # it came as far as the node
+    assert "rule ip lost input: udp dport 4789 drop -> drop" in lost.stdout
+    lab.ok(WORKER1, "nft", "add table ip lost; add chain ip lost output { type filter hook output priority 0; }; add rule ip lost output udp dport 4789 drop")
+    try:
+        unsent = lab.on(MANAGER, "festoon", "network", "path", "way-one", "way-web").stdout
+    finally:
+        lab.ok(WORKER1, "nft", "delete table ip lost")
+    assert "rule ip lost output: udp dport 4789 drop -> drop" in unsent  # no link has seen it
+
+
+def test_an_ipv6_address_is_followed_to_its_node(lab: Lab) -> None:
+    lab.ok(MANAGER, "festoon", "network", "create", "-d", "overlay", "--attachable", "--ipv6", "way6")
+    try:
+        lab.ok(WORKER1, "festoon", "run", "-d", "--name", "way-one", "--network", "way6", "busybox", "sleep", "1000")
+        lab.ok(WORKER2, "festoon", "run", "-d", "--name", "way-two", "--network", "way6", "busybox", "sleep", "1000")
+        there = lab.ok(WORKER2, "festoon", "inspect", "-f", "{{.NetworkSettings.Networks.way6.GlobalIPv6Address}}", "way-two").strip()
+        assert until(lambda: "container way-two" in lab.on(MANAGER, "festoon", "network", "path", "way-one", there).stdout)
+        lab.ok(WORKER2, "nft", "add table ip lost; add chain ip lost input { type filter hook input priority 0; }; add rule ip lost input udp dport 4789 drop")
+        try:
+            assert "rule ip lost input: udp dport 4789 drop -> drop" in lab.on(MANAGER, "festoon", "network", "path", "way-one", there).stdout
+        finally:
+            lab.ok(WORKER2, "nft", "delete table ip lost")
+    finally:
+        for node in (WORKER1, WORKER2):
+            lab.on(node, "festoon", "rm", "-f", "way-one", "way-two")
+        assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "way6").returncode == 0)
+
+
+def test_a_port_of_a_container_on_a_bridge_is_followed_into_it(lab: Lab, network: str) -> None:
+    lab.ok(WORKER1, "festoon", "run", "-d", "--name", "way-one", "-p", "8197:80", "busybox", "sh", "-c", WEB)
+    assert until(lambda: lab.on(WORKER1, "festoon", "network", "path", "8197").returncode == 0)
+    shown = lab.ok(WORKER1, "festoon", "network", "path", "8197")
+    assert re.findall(r"^  \d+\. (.*)$", shown, re.MULTILINE) == ["node", "container way-one"]
+    assert re.search(r"rule ip festoon DOCKER: tcp dport 8197 dnat to \S+:80 -> accept", shown)
 
 
 def test_to_a_published_port_a_connection_is_followed_to_the_task(lab: Lab, network: str) -> None:

@@ -24,6 +24,13 @@ def test_every_hop_is_a_box_in_its_order() -> None:
     assert len([r for r in root.iter("{http://www.w3.org/2000/svg}rect") if r.get("fill") == "#fdd"]) == 1
 
 
+def test_a_long_rule_is_whole_and_the_picture_as_wide() -> None:
+    rule = "rule ip festoon POSTROUTING: " + "x" * 160
+    root = ElementTree.fromstring(svg("x", ({"where": "node1", "what": "node", "detail": rule},)))
+    assert rule in [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert int(root.get("width") or 0) > 7 * len(rule)
+
+
 def test_boxes_do_not_overlap() -> None:
     root = ElementTree.fromstring(svg("x", HOPS))
     boxes = [(int(r.get("y") or 0), int(r.get("height") or 0)) for r in root.iter("{http://www.w3.org/2000/svg}rect") if r.get("rx")]

@@ -7,8 +7,8 @@ import pytest
 from cluster.model.changes import created
 from cluster.model.errors import InvalidArgument, NotFound
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.objects import ContainerAttachment, Endpoint, Node, NodeStatus, Service, Task, TaskNetwork, TaskStatus, VirtualIp
-from cluster.model.specs import ContainerSpec, NodeSpec, PortConfig, PublishMode, ServiceSpec, TaskSpec
+from cluster.model.objects import ContainerAttachment, Endpoint, Network, Node, NodeStatus, Service, Task, TaskNetwork, TaskStatus, VirtualIp
+from cluster.model.specs import ContainerSpec, NetworkSpec, NodeSpec, PortConfig, PublishMode, ServiceSpec, TaskSpec
 from cluster.model.task_state import TaskState
 from manager import ways
 from manager.store import Store
@@ -39,6 +39,15 @@ def store() -> Store:
     objects = (*nodes, service, task(3, "n2"), task(4, "n3"), task(5, "n3", TaskState.FAILED))
     made.apply(1, tuple(created(one) for one in objects))
     return made
+
+
+def test_an_address_of_either_family_is_watched_where_it_is(store: Store) -> None:
+    network = Network(NET, NetworkSpec("net", ipv6=True), subnet="10.0.1.0/24", subnet6="fd00:1::/64")
+    store.apply(2, (created(network),))
+    for address in ("10.0.1.4", "fd00:1::4"):
+        assert ways.between(store, "web.3", address).nodes == (NodeId("n2"), NodeId("n3"))
+    for virtual in ("10.0.1.2", "fd00:1::2"):
+        assert ways.between(store, "mine", virtual).nodes == (NodeId("n1"), NodeId("n2"), NodeId("n3"))
 
 
 def test_a_service_is_reached_by_its_virtual_address_and_watched_on_all_its_nodes(store: Store) -> None:
