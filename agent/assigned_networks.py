@@ -73,8 +73,10 @@ class AssignedNetworks:
             return None
 
     async def wait(self, network_id: str) -> NetworkItem:
-        """The network, as soon as it is told of; without a limit of its own."""
+        """The network, as soon as it is told of; without a limit of its own. Raises NotFound when the node leaves its swarm."""
         while (item := self.get(network_id)) is None:
+            if not self.node_id:
+                raise NotFound(f"network {network_id} not found")
             await self._changed.wait()
         return item
 
@@ -119,8 +121,14 @@ class AssignedNetworks:
             self._use(self._without(gone))
         return bool(gone)
 
+    def expect_nothing(self) -> None:
+        """The managers tell no more."""
+        self.node_id = ""
+        self._changed.set()
+        self._changed = trio.Event()
+
     def forget(self) -> None:
-        """The node leaves its swarm."""
+        """The node has left its swarm."""
         self.node_id, self.keys = "", ()
         self._doomed.clear()
         self._use(EMPTY_TABLES)

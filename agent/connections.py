@@ -95,7 +95,7 @@ class Connections:
     async def leave_cluster(self) -> None:
         """Take every running container off the cluster's networks: its node leaves the swarm, and they end here. It goes on with what it has left."""
         for container_id in [record.id for record in self._registry.all()]:
-            async with self._lock(container_id):
+            async with self.turn(container_id):
                 record = self._registry.get(container_id)
                 if record is None or record.state.status not in LIVE:
                     continue

@@ -267,7 +267,6 @@ class Membership:
         self._keep(replace(self._identity, left=True))
         if worker is not None:
             await worker.abandon()
-        await self._containers.connections.leave_cluster()
         await self._end_life()
         await self._manager.let_go(patience_s=LEAVE_WAIT_S if self.is_manager and others else 0)
         self._identity, self._refused = None, ""
@@ -278,6 +277,7 @@ class Membership:
         for record in self._containers.records():
             if record.task_id:
                 await self._containers.remove(record.id, force=True)
+        self._networks.assigned.expect_nothing()
         await self._containers.connections.leave_cluster()
         await self._networks.leave_swarm()
         await trio.to_thread.run_sync(membership_files.forget, self._root)
