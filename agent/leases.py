@@ -139,7 +139,7 @@ class Leases:
 
 
 def with_way_out(attachments: Sequence[Attachment]) -> tuple[Attachment, ...]:
-    """One of them has the default route: the gateway bridge last, a network with both families first, then by name."""
+    """One of them has the default route: the highest priority first; of equals the gateway bridge last, a network with both families first, then by name."""
     candidates = [a for a in attachments if a.gateway]
-    best = min(candidates, key=lambda a: (a.hidden, not a.gateway6, a.network_name), default=None)
+    best = min(candidates, key=lambda a: (-a.asked.gateway_priority if a.asked else 0, a.hidden, not a.gateway6, a.network_name), default=None)
     return tuple(replace(a, default_route=a is best) for a in attachments)

@@ -122,8 +122,9 @@ class LocalNetworks:
         return matches[0]
 
     def create(self, spec: NetworkSpec, now_ns: int, routes: Iterable[str], *, config_only: bool = False, config_from: str = "",
-               swarm_id: str = "") -> LocalNetwork:  # fmt: skip
-        """A user's bridge network, or this node's own of the cluster's `swarm_id`. `routes`: destinations of the node's routes, which no default pool may hide.
+               swarm_id: str = "", default6: bool = False) -> LocalNetwork:  # fmt: skip
+        """A user's bridge network, or this node's own of the cluster's `swarm_id`. `routes`: destinations of the node's routes, which no default pool may hide;
+        `default6`: IPv6 has a default pool, too.
 
         Raises Conflict for a taken name, PermissionDenied for a subnet or bridge that others have, InvalidArgument for what can't be.
         """
@@ -134,7 +135,8 @@ class LocalNetworks:
             spec = replace(spec, ipam=taken.ipam, ipv6=taken.ipv6, internal=taken.internal, attachable=taken.attachable, driver_opts=taken.options,
                            labels=(*taken.labels, *spec.labels))  # fmt: skip
         options = options_of(spec.driver_opts)
-        subnets = Subnets() if config_only else self._choose(spec, routes)
+        network_requests.check_internal(spec)
+        subnets = Subnets() if config_only else self._choose(spec, routes, default6=default6)
         driver, interface = ("null", "") if config_only else ("bridge", options.name)
         made = _made(spec.name, driver, now_ns, subnets, interface=interface, options=spec.driver_opts, network_id=swarm_id)
         for other in self._networks.values():
@@ -235,15 +237,20 @@ class LocalNetworks:
         options = options_of(network.options)
         gateway6 = _with_prefix(network.gateway6, network.subnet6)
         return Bridge(network.interface, network.subnet, _with_prefix(network.gateway, network.subnet), options.masquerade and not network.internal,
-                      not options.icc, network.subnet6, gateway6, network.internal, options.mtu)  # fmt: skip
+                      not options.icc, network.subnet6, gateway6, network.internal, options.mtu, options.addressed, options.addressed6)  # fmt: skip
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
-    def _choose(self, spec: NetworkSpec, routes: Iterable[str]) -> Subnets:
-        chosen = network_requests.choose(spec, self._networks.values(), routes, self._next_default)
+    def _choose(self, spec: NetworkSpec, routes: Iterable[str], *, default6: bool = False) -> Subnets:
+        chosen = network_requests.choose(spec, self._networks.values(), routes, self._next_default, self._pool6() if default6 else "")
         if chosen.subnet in DEFAULT_POOLS and not any(config.subnet == chosen.subnet for config in spec.ipam):
             self._next_default = DEFAULT_POOLS.index(chosen.subnet) + 1
         return chosen
+
+    def _pool6(self) -> str:
+        """This node's own /48 of unique local addresses (RFC 4193): its 40 random bits are of an id that no other node has."""
+        bridge = self.find(DEFAULT_BRIDGE)
+        return str(ipaddress.IPv6Network((0xFD << 120 | int(bridge.id[:10], 16) << 80, 48)))
 
     def _pool(self, network: LocalNetwork, family: int) -> ipam.Pool:
         pool = self._pools.get((network.id, family))

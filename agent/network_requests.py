@@ -19,6 +19,8 @@ ICC: Final = "com.docker.network.bridge.enable_icc"
 MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
 HOST_BINDING: Final = "com.docker.network.bridge.host_binding_ipv4"
 MTU: Final = "com.docker.network.driver.mtu"
+INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
+GATEWAY_MODES: Final = ("com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6")
 DEFAULT_POOLS: Final = tuple(f"172.{n}.0.0/16" for n in range(17, 32)) + tuple(f"192.168.{n}.0/20" for n in range(0, 256, 16))
 NO_POOL: Final = "could not find an available, non-overlapping IPv{} address pool among the defaults to assign to the network"
 OVERLAP: Final = "Pool overlaps with other one on this address space"
@@ -49,6 +51,8 @@ class BridgeOptions:
     masquerade: bool = True
     host_address: str = ""  # where ports are published that name no address
     mtu: int = 0
+    addressed: bool = True  # whether the bridge has the gateway's address itself
+    addressed6: bool = True
 
 
 def options_of(options: Iterable[tuple[str, str]]) -> BridgeOptions:
@@ -65,20 +69,33 @@ def options_of(options: Iterable[tuple[str, str]]) -> BridgeOptions:
         raise Internal("failed to check bridge interface existence: numerical result out of range")
     if "/" in name or name in {".", ".."} or any(c.isspace() for c in name):
         raise InvalidArgument(f"invalid bridge name {name!r}: a name of at most {LINK_NAME_BYTES} bytes without spaces and slashes")
-    return BridgeOptions(name, _flag(found, ICC), _flag(found, MASQUERADE), "" if address == "0.0.0.0" else address, _number(found, MTU))  # noqa: S104
+    isolated, isolated6 = (_isolated(found.get(key, "")) for key in GATEWAY_MODES)
+    return BridgeOptions(name, _flag(found, ICC), _flag(found, MASQUERADE), "" if address == "0.0.0.0" else address, _mtu(found),  # noqa: S104
+                         not _flag(found, INHIBIT, "false") and not isolated, not isolated6)  # fmt: skip
 
 
-def _flag(options: dict[str, str], key: str) -> bool:
-    text = options.get(key, "true")
+def _flag(options: dict[str, str], key: str, otherwise: str = "true") -> bool:
+    text = options.get(key, otherwise)
     if text not in _TRUE | _FALSE:
         raise InvalidArgument(f'failed to parse {key} value: {text} (strconv.ParseBool: parsing "{text}": invalid syntax)')
     return text in _TRUE
 
 
-def _number(options: dict[str, str], key: str) -> int:
-    text = options.get(key, "0")
+def _isolated(mode: str) -> bool:
+    """A gateway mode: whether the bridge is no address of its network's."""
+    if mode not in ("", "nat", "isolated", "routed", "nat-unprotected"):
+        raise InvalidArgument(f"unknown gateway mode {mode}")
+    if mode in ("routed", "nat-unprotected"):
+        raise InvalidArgument(f"gateway mode {mode} is not served: it is nat or isolated")
+    return mode == "isolated"
+
+
+def _mtu(options: dict[str, str]) -> int:
+    text = options.get(MTU, "0")
+    if text.startswith("-") and text[1:].isdecimal():
+        raise InvalidArgument(f"invalid MTU number: {text}")
     if not text.isascii() or not text.isdigit() or len(text) > 5:
-        raise InvalidArgument(f'failed to parse {key} value: {text} (strconv.Atoi: parsing "{text}": invalid syntax)')
+        raise InvalidArgument(f'failed to parse {MTU} value: {text} (strconv.Atoi: parsing "{text}": invalid syntax)')
     return int(text)
 
 
@@ -100,9 +117,16 @@ def config_of(networks: Iterable[LocalNetwork], name: str) -> LocalNetwork:
     raise NotFound(f'configuration network "{name}" does not exist')
 
 
-def choose(spec: NetworkSpec, networks: Iterable[LocalNetwork], routes: Iterable[str], first: int = 0) -> Subnets:
+def check_internal(spec: NetworkSpec) -> None:
+    """Raises InvalidArgument in Docker's words for a mode that has no sense where containers are to reach the outside."""
+    if not spec.internal and any(value == "isolated" for key, value in spec.driver_opts if key in GATEWAY_MODES):
+        raise InvalidArgument("gateway mode 'isolated' can only be used for an internal network")
+
+
+def choose(spec: NetworkSpec, networks: Iterable[LocalNetwork], routes: Iterable[str], first: int = 0, pool6: str = "") -> Subnets:
     """The subnets and gateways of a new bridge network. `routes`: destinations (CIDR) of the node's routes, which no default pool may hide; `first`: where
-    among the default pools the search begins (Docker's goes on from the last that it has given).
+    among the default pools the search begins (Docker's goes on from the last that it has given); `pool6`: what IPv6's default subnets are taken from
+    (CIDR); empty: there are none.
 
     Raises InvalidArgument, PermissionDenied (a subnet that overlaps) or Conflict (no default pool is left) in Docker's words.
     """
@@ -115,10 +139,10 @@ def choose(spec: NetworkSpec, networks: Iterable[LocalNetwork], routes: Iterable
         if len(configs) > 1:
             raise PermissionDenied("bridge driver doesn't support multiple subnets")
     own, own6 = (next(iter(by_family[family]), None) for family in (4, 6))
-    if spec.ipv6 and (own6 is None or not own6.subnet):
+    if spec.ipv6 and (own6 is None or not own6.subnet) and not pool6:
         raise Conflict(NO_POOL.format(6))
     subnet = _asked(own, used) if own is not None and own.subnet else _free(used, routes, first)
-    subnet6 = _asked(own6, used) if own6 is not None and spec.ipv6 else None
+    subnet6 = (_asked(own6, used) if own6 is not None and own6.subnet else _free6(used, pool6)) if spec.ipv6 else None
     return Subnets(str(subnet), _gateway(own, subnet), str(subnet6) if subnet6 else "", _gateway(own6, subnet6) if subnet6 else "")
 
 
@@ -141,6 +165,14 @@ def _free(used: list[Subnet], routes: Iterable[str], first: int) -> Subnet:
         if not any(candidate.overlaps(u) for u in taken):
             return candidate
     raise Conflict(NO_POOL.format(4))
+
+
+def _free6(used: list[Subnet], pool: str) -> Subnet:
+    taken = {u for u in used if u.version == 6}
+    for candidate in ipaddress.IPv6Network(pool).subnets(new_prefix=64):
+        if not any(candidate.overlaps(u) for u in taken):
+            return candidate
+    raise Conflict(NO_POOL.format(6))
 
 
 def _gateway(config: IpamConfig | None, subnet: Subnet) -> str:

@@ -22,7 +22,16 @@ from agent.assigned_networks import AssignedNetworks
 from agent.attachments import Attachments
 from agent.events import EventBus
 from agent.leases import Leases, Wanted
-from agent.local_networks import DEFAULT_BRIDGE, DOCKERS_NAMES, GATEWAY_BRIDGE, INGRESS_SANDBOX_HOST, TAKEN, BridgeNames, LocalNetworks
+from agent.local_networks import (
+    BRIDGE_NAME,
+    DEFAULT_BRIDGE,
+    DOCKERS_NAMES,
+    GATEWAY_BRIDGE,
+    INGRESS_SANDBOX_HOST,
+    TAKEN,
+    BridgeNames,
+    LocalNetworks,
+)
 from agent.name_service import NameService
 from agent.records import Attachment, LocalNetwork, NetworkWish, Record
 from agent.sandboxes import Sandboxes
@@ -95,9 +104,11 @@ class Networks:
             if (item := self.assigned.get(wish.network)) is not None:
                 self._own(Wanted(wish, item))
 
-    async def create(self, spec: NetworkSpec, *, config_only: bool = False, config_from: str = "") -> LocalNetwork:
-        """A user's local network, with its bridge. Raises Conflict, PermissionDenied, InvalidArgument, or Internal when the kernel refuses; nothing stays."""
-        network = self.locals.create(spec, time.time_ns(), self.routes(), config_only=config_only, config_from=config_from)
+    async def create(self, spec: NetworkSpec, *, config_only: bool = False, config_from: str = "", default6: bool = False) -> LocalNetwork:
+        """A user's local network, with its bridge. `default6`: IPv6 has a default pool. Raises Conflict, PermissionDenied, InvalidArgument, or Internal when
+        the kernel refuses; nothing stays."""
+        self._refuse_taken_link(dict(spec.driver_opts).get(BRIDGE_NAME, ""))
+        network = self.locals.create(spec, time.time_ns(), self.routes(), config_only=config_only, config_from=config_from, default6=default6)
         try:
             await self._fabric.reconcile(self.desired())
         except FabricError as error:
@@ -107,6 +118,12 @@ class Networks:
                 await self.reconcile()
                 raise Internal(f"Failed to create network {spec.name}: {concerning[0]}") from error
         return network
+
+    def _refuse_taken_link(self, link: str) -> None:
+        """Raises PermissionDenied for a bridge's name that somebody else's interface has."""
+        if link and link not in self.locals.bridges() and is_foreign(link):
+            bridge = os.path.isdir(f"/sys/class/net/{link}/bridge")
+            raise PermissionDenied(f"the bridge {link} is there already and is not Festoon's" if bridge else f"existing interface {link} is not a bridge")
 
     async def remove(self, network_id: str) -> None:
         """Forget a user's local network and take its bridge down. Raises PermissionDenied while containers use it."""

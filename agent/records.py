@@ -124,6 +124,7 @@ class NetworkWish(Kept, frozen=True, kw_only=True):
     links: tuple[str, ...] = ()  # container:alias
     link_local: tuple[str, ...] = ()
     driver_opts: Pairs | None = None
+    gateway_priority: int = 0  # of all its networks the container's way out is by the one with the highest
     assigned: bool = False  # by the cluster, to a task: no more is to be asked
     has_ipam: bool = False  # whether its user has said anything of addresses, be it nothing: shown as it was asked
 

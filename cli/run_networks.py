@@ -39,7 +39,7 @@ def parse_network(text: str) -> Network:
         elif key in _ONE:
             found[_ONE[key]] = value
         elif key == "gw-priority":
-            continue  # who leads out is not the user's choice here
+            found["gw_priority"] = _priority(value)
         elif key in _MANY:
             if key == "driver-opt" and "=" not in value:
                 raise ValueError("invalid key value pair format in driver options")
@@ -49,6 +49,12 @@ def parse_network(text: str) -> Network:
     if not found["name"]:
         raise ValueError("network name/id is not specified")
     return found
+
+
+def _priority(text: str) -> int:
+    if not re.fullmatch(r"[+-]?\d{1,9}", text, re.ASCII):
+        raise ValueError(f"invalid gw-priority ({text}): {'value out of range' if re.fullmatch(r'[+-]?[0-9]+', text) else 'invalid syntax'}")
+    return int(text)
 
 
 def mode(flags: Flags) -> str:
@@ -101,6 +107,8 @@ def _endpoint(network: Network) -> Network:
         endpoint["IPAMConfig"] = ipam
     if network.get("links"):
         endpoint["Links"] = list(network["links"])
+    if network.get("gw_priority"):
+        endpoint["GwPriority"] = network["gw_priority"]
     if network.get("driver_opt"):
         endpoint["DriverOpts"] = dict(text.partition("=")[::2] for text in network["driver_opt"])
     if mac := network.get("mac_address"):

@@ -161,7 +161,8 @@ class Fabric:
         bridges = tuple(bridge.name for bridge in (view.gateway_bridge, *view.bridges) if bridge is not None)
         with Handles(self._node, self._folder) as handles:
             ruleset = handles.nftables(NODE).run_json("list ruleset")
-        found = foreign.drops(ruleset, bridges, view.vxlan_port if view.overlays else 0)
+        encrypted = self.encrypts and any(overlay.encrypted for overlay in view.overlays)
+        found = foreign.drops(ruleset, bridges, view.vxlan_port if view.overlays else 0, esp=encrypted)
         for sentence in found:
             if sentence not in self._obstacles:
                 log.warning("%s", sentence)

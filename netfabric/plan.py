@@ -340,7 +340,7 @@ def _node(
         tables.append(node_table6(bridges6, tuple(port for port in host_ports if ":" in port.address)))
     return Namespace(
         links=(*own, *ports),
-        addresses=(*(Address(b.name, b.gateway) for b in bridges), *(Address(b.name, b.gateway6) for b in bridges6)),
+        addresses=(*(Address(b.name, b.gateway) for b in bridges if b.addressed), *(Address(b.name, b.gateway6) for b in bridges6 if b.addressed6)),
         sysctls=tuple(sysctls),
         tables=tuple(tables),
         targets=frozenset(Target(port.address) for port in host_ports if ":" not in port.address),

@@ -117,6 +117,8 @@ class Bridge:
     gateway6: str = ""  # CIDR
     internal: bool = False  # nothing from outside comes in, nothing goes out
     mtu: int = 0  # of its containers' interfaces; 0: Ethernet's
+    addressed: bool = True  # False: the gateway's address is somebody else's on the link, or nobody's
+    addressed6: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ def wish_of(network: str, endpoint: Fields) -> NetworkWish:
         links=endpoint.strings("Links"),
         link_local=ipam.strings("LinkLocalIPs"),
         driver_opts=endpoint.pairs("DriverOpts") if endpoint.has("DriverOpts") else None,
+        gateway_priority=endpoint.integer("GwPriority"),
         has_ipam=endpoint.has("IPAMConfig"),
     )
 

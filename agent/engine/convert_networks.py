@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.engine import unread_fields
 from agent.engine.convert import Json, filled, mapping, meta_json, time_text
 from agent.engine.fields import Fields
 from agent.records import Attachment, LocalNetwork, Record
 from cluster.model.assignments import BalancerItem, EndpointItem
-from cluster.model.errors import PermissionDenied
+from cluster.model.errors import InvalidArgument, PermissionDenied
 from cluster.model.objects import Network
 from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
 
@@ -42,7 +41,8 @@ class NetworkRequest:
 def network_request_of(fields: Fields) -> NetworkRequest:
     ipam = fields.section("IPAM")
     driver = fields.text("Driver")
-    unread_fields.checked(fields, unread_fields.NETWORK)
+    if fields.optional_flag("EnableIPv4") is False:
+        raise InvalidArgument("IPv4 can't be switched off: every network here has it")
     spec = NetworkSpec(
         name=fields.text("Name"),
         labels=fields.pairs("Labels"),
@@ -163,6 +163,8 @@ def _local_ipam(network: LocalNetwork) -> list[Json]:
     asked = [_ipam_json(config) for config in sorted(network.ipam, key=lambda config: ":" in config.subnet)]
     if network.subnet and not any(config.subnet and ":" not in config.subnet for config in network.ipam):
         asked.insert(0, {"Subnet": network.subnet, "Gateway": network.gateway})
+    if network.subnet6 and not any(":" in config.subnet for config in network.ipam):
+        asked.append({"Subnet": network.subnet6, "Gateway": network.gateway6})
     return [config for config in asked if config]
 
 

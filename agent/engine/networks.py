@@ -47,6 +47,7 @@ PRUNE_FILTERS: Final = frozenset({"label", "label!", "until"})
 TYPES: Final = ("builtin", "custom")
 PEER_NAME_LENGTH: Final = 12  # as Docker's
 IPV4_TOLD: Final = (1, 47)  # the first version that has EnableIPv4
+DEFAULT_IPV6: Final = (1, 46)  # the first version whose daemons have default pools of IPv6
 _TRUTHS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -206,7 +207,7 @@ async def create(call: Call) -> Response:
     local_names = {network.name for network in call.node.networks.locals.all() if not network.swarm}
     if request.driver == "overlay" and request.scope == "local":
         raise PermissionDenied("cannot downgrade network scope for overlay networks")
-    swarm = request.driver == "overlay" or request.scope not in ("", "local")
+    swarm = (request.driver == "overlay" and not request.config_only) or request.scope not in ("", "local")
     if swarm and spec.name == "none":
         raise PermissionDenied(f"operation is not permitted on predefined {spec.name} network ")
     if not spec.name or (spec.name in local_names and (swarm or spec.name not in PREDEFINED)):
@@ -217,19 +218,28 @@ async def create(call: Call) -> Response:
         raise PermissionDenied(f"operation is not permitted on predefined {spec.name} network ")
     if spec.ingress:
         raise PermissionDenied("Ingress network can only be global scope network")
-    if request.driver in ("host", "null"):
-        raise PermissionDenied(ONE_INSTANCE.format(request.driver))
-    if spec.ipam_driver == "null":
-        raise InvalidArgument("ipv4 pool is empty")
-    for plugin in (request.driver if request.driver != "bridge" else "", spec.ipam_driver if spec.ipam_driver != "default" else ""):
-        if plugin:
-            raise NotFound(f'plugin "{plugin}" not found')
+    if not spec.name.strip():
+        raise InvalidArgument(f"invalid name: {spec.name}")
+    if not request.config_only:
+        _check_drivers(request)
     if await _cluster_has(call.node, spec.name):
         raise Conflict(f"network with name {spec.name} already exists")
     check_configuration(request)
-    network = await call.node.networks.create(spec, config_only=request.config_only, config_from=request.config_from)
+    default6 = call.version >= DEFAULT_IPV6
+    network = await call.node.networks.create(spec, config_only=request.config_only, config_from=request.config_from, default6=default6)
     call.node.events.publish(Event("network", "create", network.id, (("name", network.name), ("type", network.driver))))
     return json_answer({"Id": network.id, "Warning": ""}, 201)
+
+
+def _check_drivers(request: NetworkRequest) -> None:
+    """Of a network that is made now; a configuration's are not looked at. Raises PermissionDenied, InvalidArgument, NotFound."""
+    if request.driver in ("host", "null"):
+        raise PermissionDenied(ONE_INSTANCE.format(request.driver))
+    if request.spec.ipam_driver == "null":
+        raise InvalidArgument("ipv4 pool is empty")
+    for plugin, own in ((request.driver, "bridge"), (request.spec.ipam_driver, "default")):
+        if plugin != own:
+            raise NotFound(f'plugin "{plugin}" not found')
 
 
 async def _create_in_cluster(call: Call, request: NetworkRequest) -> Response:

@@ -26,11 +26,10 @@ FIXED: Final[Mapping[str, Reader]] = {"Init": Fields.flag, "Ulimits": lambda fie
 """Of a container that is there already: neither can be changed any more."""
 
 ENDPOINT: Final[Mapping[str, Reader]] = {
-    "GwPriority": Fields.integer, "NetworkID": Fields.text, "EndpointID": Fields.text, "Gateway": Fields.text, "IPAddress": Fields.text,
+    "NetworkID": Fields.text, "EndpointID": Fields.text, "Gateway": Fields.text, "IPAddress": Fields.text,
     "IPPrefixLen": Fields.integer, "IPv6Gateway": Fields.text, "GlobalIPv6Address": Fields.text, "GlobalIPv6PrefixLen": Fields.integer,
     "DNSNames": Fields.strings,
 }  # fmt: skip
-NETWORK: Final[Mapping[str, Reader]] = {"EnableIPv4": Fields.flag}  # every network has IPv4
 IMAGE_MOUNT: Final[Mapping[str, Reader]] = {"Subpath": Fields.text}
 
 

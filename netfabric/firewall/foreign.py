@@ -14,11 +14,13 @@ from netfabric.firewall.rules import TABLE
 
 _FAMILIES: Final = frozenset({"ip", "inet"})
 _HARMLESS: Final = frozenset({"counter", "log", "limit", "xt"})
+_ESP: Final = 50  # the number of the protocol
 Objects = Sequence[Mapping[str, Any]]
 
 
-def drops(ruleset: Objects, bridges: Sequence[str], vxlan_port: int) -> tuple[str, ...]:
-    """One sentence for each chain that drops packets to or from the bridges, or (port not 0) the tunnels' packets. `ruleset` is `nft -j list ruleset`'s."""
+def drops(ruleset: Objects, bridges: Sequence[str], vxlan_port: int, *, esp: bool = False) -> tuple[str, ...]:
+    """One sentence for each chain that drops packets to or from the bridges, (port not 0) the tunnels' packets, or encrypted ones. `ruleset` is
+    `nft -j list ruleset`'s."""
     found = []
     for chain in (one["chain"] for one in ruleset if "chain" in one):
         if chain.get("family") not in _FAMILIES or chain.get("type") != "filter" or chain["table"] == TABLE:
@@ -37,6 +39,11 @@ def drops(ruleset: Objects, bridges: Sequence[str], vxlan_port: int) -> tuple[st
             found.append(
                 f"the firewall chain '{name}' drops incoming packets, and nothing of ours can override it: "
                 f"overlay networks end at this node until it accepts them (nft insert rule {name} udp dport {vxlan_port} accept)"
+            )
+        if chain.get("hook") == "input" and esp and not any(_accepts(rule, ("esp", _ESP)) for rule in rules):
+            found.append(
+                f"the firewall chain '{name}' drops incoming packets of IPsec, and nothing of ours can override it: "
+                f"encrypted networks end at this node until it accepts them (nft insert rule {name} meta l4proto esp accept)"
             )
     return tuple(found)
 

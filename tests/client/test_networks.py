@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -118,9 +119,66 @@ def test_ipv6_between_containers_and_to_a_published_port(lab: Lab, program: str,
         assert lab.ok(MANAGER, "python3", "-c", fetch, url) == "body\n", url
 
 
+def test_the_way_out_is_by_the_network_with_the_highest_priority(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    first, second, third, box = named("net-a"), named("net-b"), named("net-c"), named("box")
+    for network in (first, second, third):
+        lab.ok(MANAGER, program, "network", "create", network)
+
+    def way_out(name: str) -> str:
+        return re.findall(r"^default via \S+ dev (\S+)", lab.ok(MANAGER, program, "exec", name, "ip", "route"), re.MULTILINE)[0]
+
+    wished = ("--network", f"name={first},gw-priority=-1", "--network", f"name={second}")
+    lab.ok(MANAGER, program, "run", "-d", "--name", box, *wished, "busybox", "sleep", "1000")
+    assert way_out(box) == "eth1"
+    lab.ok(MANAGER, program, "network", "connect", "--gw-priority", "7", third, box)
+    assert way_out(box) == "eth2"
+    shown = lab.ok(MANAGER, program, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.GwPriority}} {{end}}", box).split()
+    assert shown == ["-1", "0", "7"]
+    lab.ok(MANAGER, program, "network", "disconnect", third, box)
+    assert way_out(box) == "eth1"
+
+
+def test_ipv6_has_a_default_subnet_on_a_bridge(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    networks = named("net-six-a"), named("net-six-b")
+    shown = []
+    for network in networks:
+        lab.ok(MANAGER, program, "network", "create", "--ipv6", network)
+        shown += lab.ok(MANAGER, program, "network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", network).split()[1:]
+    assert len(set(shown)) == 2
+    assert all(subnet.startswith("fd") and subnet.endswith("/64") for subnet in shown)
+    assert f"inet6 {shown[0][:4]}" in lab.ok(MANAGER, program, "run", "--rm", "--network", networks[0], "busybox", "ip", "addr")
+    old = ("env", "DOCKER_API_VERSION=1.41", program, "network", "create", "--ipv6", "net-six-c")
+    assert "could not find an available, non-overlapping IPv6 address pool among the defaults" in lab.on(MANAGER, *old).stderr
+
+
+def test_a_bridge_may_be_without_the_gateway_s_address(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, link = named("net-bare"), f"bare-{program}"
+    subnet = "10.203.1" if program == "docker" else "10.203.2"
+    bare = ("-o", "com.docker.network.bridge.inhibit_ipv4=true", "-o", f"com.docker.network.bridge.name={link}")
+    lab.ok(MANAGER, program, "network", "create", "--subnet", f"{subnet}.0/24", *bare, network)
+    assert "inet " not in lab.ok(MANAGER, "ip", "addr", "show", link)
+    assert f"default via {subnet}.1" in lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "ip", "route")
+    lab.ok(MANAGER, "ip", "addr", "add", f"{subnet}.1/24", "dev", link)  # of somebody else's
+    lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "ping", "-c", "1", "-W", "2", f"{subnet}.1")
+
+
+def test_a_configuration_says_nothing_of_drivers(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network = named("net-words")
+    lab.ok(MANAGER, program, "network", "create", "--config-only", "-d", "nosuch", network)
+    assert lab.ok(MANAGER, program, "network", "inspect", "-f", "{{.Driver}} {{.Scope}}", network) == "null local\n"
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        ((" ",), "invalid name:"),
+        (("--ipv4=false", "x"), "IPv4 can't be switched off: every network here has it"),
+        (("-o", "com.docker.network.driver.mtu=-5", "x"), "invalid MTU number: -5"),
+        (("-o", "com.docker.network.bridge.inhibit_ipv4=x", "x"), 'failed to parse com.docker.network.bridge.inhibit_ipv4 value: x (strconv.ParseBool'),
+        (("-o", "com.docker.network.bridge.name=lo", "x"), "existing interface lo is not a bridge"),
+        (("-o", "com.docker.network.bridge.gateway_mode_ipv4=x", "x"), "unknown gateway mode x"),
+        (("-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "x"), "gateway mode routed is not served: it is nat or isolated"),
+        (("-o", "com.docker.network.bridge.gateway_mode_ipv6=isolated", "x"), "gateway mode 'isolated' can only be used for an internal network"),
         (("--subnet", "nonsense", "x"), "Invalid subnet nonsense : invalid CIDR address: nonsense"),
         (("--subnet", "172.17.5.0/24", "x"), "Pool overlaps with other one on this address space"),
         (("-d", "nosuch", "x"), 'plugin "nosuch" not found'),
@@ -130,7 +188,6 @@ def test_ipv6_between_containers_and_to_a_published_port(lab: Lab, program: str,
         (("--subnet", "10.202.1.0/24", "--gateway", "10.202.1.255", "x"), "failed to allocate gateway (10.202.1.255): Address already in use"),
         (("--subnet", "10.202.1.0/24", "--gateway", "10.202.1.1", "--aux-address", "a=10.202.1.1", "x"),
          "failed to allocate secondary ip address (a:10.202.1.1): Address already in use"),
-        (("--ipv6", "x"), "could not find an available, non-overlapping IPv6 address pool among the defaults"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_dockers_words_and_leaves_nothing(lab: Lab, program: str, words: tuple[str, ...], complaint: str) -> None:

@@ -32,6 +32,7 @@ def test_networks_without_anything_to_say_are_named_only_where_there_are_several
     assert made("u1", "u2") == {"u1": {}, "u2": {}}
     assert made(link=("db",)) == {}  # on the default bridge a link is not the endpoint's
     assert made("name=u1,driver-opt=a=b") == {"u1": {"DriverOpts": {"a": "b"}}}
+    assert made("name=u1,gw-priority=-5") == {"u1": {"GwPriority": -5}}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,11 @@ def test_contradictions(networks: tuple[str, ...], flags: dict[str, Any], words:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("name=u1,nosuch=q", "invalid field key nosuch"), ("alias=a", "network name/id is not specified"), ("name=u1,alias", "invalid field alias")],
+    [
+        ("name=u1,nosuch=q", "invalid field key nosuch"), ("alias=a", "network name/id is not specified"), ("name=u1,alias", "invalid field alias"),
+        ("name=u1,gw-priority=z", r"invalid gw-priority \(z\): invalid syntax"),
+        ("name=u1,gw-priority=9" + "9" * 20, r"invalid gw-priority \(9+\): value out of range"),
+    ],
 )
 def test_fields_that_are_none(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):

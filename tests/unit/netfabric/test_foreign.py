@@ -55,3 +55,11 @@ def test_a_last_rule_that_rejects_everything_is_named() -> None:
     (sentence,) = drops([chain("input"), rule("input", match(PORT, 53), ACCEPT), last], (), 4789)
     assert "udp dport 4789 accept" in sentence
     assert drops([chain("input"), last], (), 0) == ()
+
+
+def test_what_drops_the_packets_of_ipsec_is_named_where_networks_are_encrypted() -> None:
+    open_port = [chain("input", "drop"), rule("input", match(PORT, 4789), ACCEPT)]
+    (sentence,) = drops(open_port, (), 4789, esp=True)
+    assert "(nft insert rule ip filter INPUT meta l4proto esp accept)" in sentence
+    for said in ("esp", 50):
+        assert drops([*open_port, rule("input", match({"payload": {"protocol": "ip", "field": "protocol"}}, said), ACCEPT)], (), 4789, esp=True) == ()
