@@ -111,16 +111,15 @@ async def network_path(call: Call) -> Response:
     if not (is_natural(port) and 0 < int(port) <= MAX_PORT):
         raise InvalidArgument(f"invalid port {port}")
     hops = await call.node.fabric_path(int(port))
-    if not hops:
-        if (forwarded := await paths.to_forwarded(call.node, int(port))) is not None:
-            return json_answer({"hops": [], "packet": trace_json(forwarded)})
-        raise NotFound(f"no service publishes port {port} through the mesh on this node, and no container publishes it here")
-    shown: Json = {"hops": [hop_json(hop, call.node.hostname) for hop in hops]}
     try:
-        shown["packet"] = trace_json(await paths.to_port(call.node, int(port)))
+        packet = await (paths.to_port if hops else paths.to_forwarded)(call.node, int(port))
     except ClusterError as error:
-        shown["packet"] = {"title": f"port {port}", "outcome": error.message, "hops": [], "missing": []}
-    return json_answer(shown)
+        packet = TraceAnswer(f"port {port}", error.message)
+    if packet is None:
+        raise NotFound(f"no service publishes port {port} through the mesh on this node, and no container publishes it here")
+    # the node's own connection passes no FORWARD chain: what drops other people's there is found by looking at the rules
+    warnings = list(call.node.networks.obstacles())
+    return json_answer({"hops": [hop_json(hop, call.node.hostname) for hop in hops], "packet": trace_json(packet), "warnings": warnings})
 
 
 async def network_way(call: Call) -> Response:

@@ -102,6 +102,12 @@ def test_to_a_published_port_a_connection_is_followed_to_the_task(lab: Lab, netw
     assert "rule ip festoon DOCKER-INGRESS: tcp dport 8199 dnat" in shown
     assert "container way-web.1." in shown
     assert "redirect to :80" in shown
+    lab.ok(WORKER1, "nft", "add table ip lost; add chain ip lost fw { type filter hook forward priority 0; policy drop; }")
+    try:  # its own connection is not forwarded: other people's are
+        warned = lab.ok(WORKER1, "festoon", "network", "path", "8199")
+    finally:
+        lab.ok(WORKER1, "nft", "delete table ip lost")
+    assert "warning: the firewall chain 'ip lost fw' drops forwarded packets" in warned
     on_worker = lab.ok(WORKER1, "festoon", "network", "path", "8199")
     assert "not asked: the other nodes: only a manager can ask them" in on_worker
 
