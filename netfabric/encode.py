@@ -15,6 +15,7 @@ from netfabric.netlink import ipvs, messages, policy
 from netfabric.netlink.messages import Message
 from netfabric.state import (
     FABRIC_GROUP,
+    NODE,
     Address,
     Connected,
     Forwarding,
@@ -91,9 +92,16 @@ def _made(indexes: Indexes, descriptor: Descriptor, namespace: str, link: Link) 
         )
         if link.isolated or link.hairpin or not link.learning:
             yield set_port(index, learning=link.learning, isolated=link.isolated, hairpin=link.hairpin)
+        yield from _known(namespace, link, index)
     else:  # lo, and the end that the other one has made
         index = LOOPBACK_INDEX if link.kind is LinkKind.LOOPBACK else indexes.of(namespace, link.name)
         yield messages.set_link(index, up=True)
+
+
+def _known(namespace: str, link: Link, index: int) -> Iterator[Message]:
+    """An overlay's bridge is told who is behind a port: it has not heard of who is silent, or asked from afar, and would send what is theirs to all ports."""
+    if namespace != NODE and link.peer is not None:
+        yield neighbours.put_bridge_entry(index, link.peer.mac)
 
 
 def changed(indexes: Indexes, namespace: str, link: Link) -> Iterator[Message]:
@@ -104,6 +112,7 @@ def changed(indexes: Indexes, namespace: str, link: Link) -> Iterator[Message]:
     yield messages.set_link(index, up=True, mtu=link.mtu, master=master, mac=link.mac, group=group)
     if link.master:
         yield set_port(index, learning=link.learning, isolated=link.isolated, hairpin=link.hairpin)
+        yield from _known(namespace, link, index)
 
 
 def balancing(family: int, operation: Operation) -> Message:
