@@ -25,6 +25,7 @@ from bench.peers import FESTOON, LAB, SUBNET, members, run
 from bench.report import Report
 
 PAUSE_S = 0.01  # three that ask more often take much of two processors
+LOOK_S = 0.1  # between two looks at what the managers know: when a name came or went is the resolvers' to say, and each look is work for a node that is measured
 PARTITION_S = 30
 CHANGES = 10
 PARTITIONS = 2
@@ -149,7 +150,7 @@ def _right(watches: list[Watch], manager: Engine) -> float:
         if all(moment is not None for moment in moments):
             return max(moment for moment in moments if moment is not None)
         assert time.monotonic() < end, (live, [watch.answers[-1:] for watch in watches])
-        time.sleep(0.01)
+        time.sleep(LOOK_S)
 
 
 def _without(watches: list[Watch], address: str, since: float) -> float:
@@ -162,7 +163,7 @@ def _without(watches: list[Watch], address: str, since: float) -> float:
         if all(moment is not None for moment in moments):
             return max(moment for moment in moments if moment is not None)
         assert time.monotonic() < end, "it is still named"
-        time.sleep(0.01)
+        time.sleep(LOOK_S)
 
 
 def _tasks(manager: Engine) -> list[dict[str, Any]]:
@@ -179,7 +180,7 @@ def _settled(manager: Engine, replicas: int) -> None:
     end = time.monotonic() + PATIENCE_S
     while len(_tasks(manager)) != replicas:
         assert time.monotonic() < end, f"{len(_tasks(manager))} tasks run, not {replicas}"
-        time.sleep(0.01)
+        time.sleep(LOOK_S)
 
 
 def _started(engine: Engine) -> float:
