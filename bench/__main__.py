@@ -16,7 +16,7 @@ from bench.report import Report, table
 
 NAMES = (
     "services", "memory", "lab_up", "runtime", "run", "mesh", "names", "network", "swarm", "unpack", "pull", "raft", "restart", "sessions", "failover",
-    "simulation", "scheduler", "planner", "engine_api",
+    "simulation", "scheduler", "planner", "engine_api", "tables",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from bench.peers import FESTOON, LAB, SUBNET, members, run
 from bench.report import Report
 
 PAUSE_S = 0.01  # three that ask more often take much of two processors
-LOOK_S = 0.1  # between two looks at what the managers know: when a name came or went is the resolvers' to say, and each look is work for a node that is measured
+LOOK_S = 0.1  # between two looks at what the managers know, which are work for a node that is measured; when a name came or went the resolvers say
 PARTITION_S = 30
 CHANGES = 10
 PARTITIONS = 2
