@@ -3,7 +3,7 @@
 Word of our own doing comes too, by the same way. It is told apart by its outcome: what the last word about a thing says is compared with what is wanted
 of that thing, so that what we made as wanted is no deviation, whoever else saw it being made. Only what is missing or changed counts, not what others
 have added (a container with the capability may have its own addresses). Of nftables the kernel says how many transactions there were: more than ours
-means that there was somebody else's. Sources: rtnetlink(7), linux/netconf.h, linux/netfilter/nf_tables.h.
+means that there was somebody else's. Sources: rtnetlink(7), linux/netconf.h, linux/xfrm.h, linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import struct
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from netfabric import encryption
 from netfabric.firewall.rules import TABLE
 from netfabric.indexes import LOOPBACK_INDEX, Indexes
 from netfabric.links.bridge import IFLA_BRPORT_ISOLATED, IFLA_BRPORT_LEARNING, IFLA_BRPORT_MODE
 from netfabric.links.neighbours import NDA_DST, NDA_LLADDR, NUD_PERMANENT, RTM_DELNEIGH, RTM_NEWNEIGH
 from netfabric.links.seen import number
 from netfabric.links.veth import mac_of
-from netfabric.netlink import messages
-from netfabric.netlink.messages import NETLINK_NETFILTER, attributes
+from netfabric.netlink import messages, xfrm
+from netfabric.netlink.messages import NETLINK_NETFILTER, NETLINK_XFRM, attributes
 from netfabric.state import Forwarding, Link, LinkKind, Namespace, Neighbour, State
 
 RTM_NEWRULE, RTM_DELRULE = 32, 33
 _NFT_SUBSYSTEM: Final = 10
 _NFT_NEWGEN: Final = 15
+_TABLES: Final = frozenset({TABLE, encryption.TABLE})
 _NFT_TABLE: Final = 1
 """The attribute with the table's name, the same number in every message that speaks of one."""
 
@@ -63,8 +65,11 @@ def deviating(desired: State, indexes: Indexes, words: Iterable[Word], own: Mapp
         if word.protocol == NETLINK_NETFILTER:
             if word.kind == _NFT_SUBSYSTEM << 8 | _NFT_NEWGEN:
                 transactions[word.namespace] = transactions.get(word.namespace, 0) + touched.pop(word.namespace, False)
-            elif word.kind >> 8 == _NFT_SUBSYSTEM and wanted.tables:
-                touched[word.namespace] = touched.get(word.namespace, False) or _table(word.payload) == TABLE
+            elif word.kind >> 8 == _NFT_SUBSYSTEM and (wanted.tables or wanted.guard):
+                touched[word.namespace] = touched.get(word.namespace, False) or _table(word.payload) in _TABLES
+        elif word.protocol == NETLINK_XFRM:
+            for key, wrong in _sealed(wanted, word):
+                last[word.namespace, key] = word.namespace, wrong
         elif word.kind in (messages.RTM_NEWLINK, messages.RTM_DELLINK):
             links[word.namespace, word.payload[0] == socket.AF_BRIDGE, word.payload[_INDEX]] = word
         else:
@@ -132,6 +137,24 @@ def _setting(wanted: Namespace, links: Mapping[int, Link], payload: bytes) -> It
     if name and payload[0] == socket.AF_INET and messages.NETCONF_RP_FILTER in found:
         value = str(int.from_bytes(found[messages.NETCONF_RP_FILTER], "little"))
         yield ("filter", index), any(s.key == f"net.ipv4.conf.{name}.rp_filter" and s.value != value for s in wanted.sysctls)
+
+
+def _sealed(wanted: Namespace, word: Word) -> Iterator[tuple[Hashable, bool]]:
+    """Of IPsec. Who flushes associations or policies takes ours along."""
+    kind, payload = word.kind, word.payload
+    if kind in (xfrm.FLUSHSA, xfrm.FLUSHPOLICY):
+        yield ("flushed", kind), bool(wanted.associations if kind == xfrm.FLUSHSA else wanted.policies)
+    elif kind == xfrm.DELSA:
+        destination, spi = xfrm.association_gone(payload)
+        if any((one.destination, one.spi) == (destination, spi) for one in wanted.associations):
+            yield ("association", destination, spi), True
+    elif kind in (xfrm.NEWSA, xfrm.UPDSA):
+        for one in xfrm.associations_of(((kind, payload),)):
+            yield ("association", one.destination, one.spi), any((a.destination, a.spi) == (one.destination, one.spi) and a != one for a in wanted.associations)
+    elif kind in (xfrm.NEWPOLICY, xfrm.UPDPOLICY, xfrm.DELPOLICY):
+        source, destination = xfrm.ends_of_policy(payload)
+        if any((one.source, one.destination) == (source, destination) for one in wanted.policies):
+            yield ("policy", source, destination), kind == xfrm.DELPOLICY or not wanted.policies.issuperset(xfrm.policies_of(((kind, payload),)))
 
 
 def _as_wanted(link: Link, payload: bytes, links: Mapping[int, Link]) -> bool:

@@ -14,11 +14,11 @@ from typing import Final
 import trio
 
 from netfabric.deviation import Word, deviating
-from netfabric.diff import CreateNamespace, Operations, RemoveNamespace, Transact
+from netfabric.diff import Change, CreateNamespace, Drop, Operation, Operations, Put, RemoveNamespace, Transact
 from netfabric.handles import Handles
 from netfabric.indexes import Indexes
 from netfabric.netlink.listener import Listener, Missed
-from netfabric.state import NODE, State
+from netfabric.state import NODE, Guard, State
 
 PAUSE_FIRST_S: Final = 0.05
 PAUSE_LAST_S: Final = 1.0
@@ -52,7 +52,7 @@ class Watch:
         for name in desired.keys() - self._listener.names() - {NODE}:
             if handles.there(name):
                 await self._listener.follow(handles.route(NODE), name, handles.descriptor(name))
-        self._suspect = self.heard(desired, Counter(o.namespace for o in operations if isinstance(o, Transact)))
+        self._suspect = self.heard(desired, Counter(o.namespace for o in operations if _is_transaction(o)))
         return bool(self._suspect)
 
     async def pause(self, urgent: trio.Event) -> None:
@@ -63,3 +63,8 @@ class Watch:
             await urgent.wait()
         self._free_at = trio.current_time() + self._pause_s
         self._pause_s = min(2 * self._pause_s, PAUSE_LAST_S)
+
+
+def _is_transaction(operation: Operation) -> bool:
+    """Whether it is one of nftables."""
+    return isinstance(operation, Transact) or (isinstance(operation, Put | Change | Drop) and isinstance(operation.item, Guard))

@@ -1,6 +1,6 @@
-"""What the kernel tells of changes in all namespaces of a node, through one socket per family: links, addresses, routes, neighbours, nftables.
+"""What the kernel tells of changes in all namespaces of a node, through one socket per family: links, addresses, routes, neighbours, nftables, IPsec.
 
-A namespace is heard when it has a number in the node's namespace, which `follow` gives it. Owns the two sockets; what the words mean is
+A namespace is heard when it has a number in the node's namespace, which `follow` gives it. Owns the sockets; what the words mean is
 netfabric/deviation.py's. What nobody here ever asks for (routes as the kernel makes them itself, single links' settings but rp_filter, link-local
 addresses) the kernel keeps for itself; that a route of its own to a subnet is gone it tells. Sources: netlink(7) NETLINK_LISTEN_ALL_NSID,
 linux/net_namespace.h, linux/rtnetlink.h RTNLGRP_*.
@@ -8,6 +8,7 @@ linux/net_namespace.h, linux/rtnetlink.h RTNLGRP_*.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
@@ -23,6 +24,7 @@ from netfabric.netlink.messages import (
     NETCONF_RP_FILTER,
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
+    NETLINK_XFRM,
     RT_SCOPE_LINK,
     RT_TABLE_MAIN,
     RTM_DELADDR,
@@ -46,6 +48,7 @@ _NSID, _NSID_FD = 1, 3
 _LINK, _NEIGHBOURS, _ADDRESSES, _ROUTES, _RULES, _ADDRESSES6, _ROUTES6, _NETCONF, _NETCONF6 = 1, 3, 5, 7, 8, 9, 11, 24, 25
 _ROUTE_GROUPS: Final = (_LINK, _NEIGHBOURS, _ADDRESSES, _ROUTES, _RULES, _ADDRESSES6, _ROUTES6, _NETCONF, _NETCONF6)
 _NFTABLES_GROUPS: Final = (7,)
+_IPSEC_GROUPS: Final = (3, 4)  # XFRMNLGRP_SA, XFRMNLGRP_POLICY
 WORDS_MAX: Final = 20_000
 """Messages that are taken at once; with more nothing is known, and everything has to be looked at."""
 
@@ -99,6 +102,8 @@ class Listener:
         self._sockets = {NETLINK_ROUTE: subscribe(node, NETLINK_ROUTE, _ROUTE_GROUPS)}
         try:
             self._sockets[NETLINK_NETFILTER] = subscribe(node, NETLINK_NETFILTER, _NFTABLES_GROUPS)
+            with contextlib.suppress(OSError):  # a kernel without IPsec, where nothing is encrypted
+                self._sockets[NETLINK_XFRM] = subscribe(node, NETLINK_XFRM, _IPSEC_GROUPS)
             for one in self._sockets.values():
                 one.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
             attach(self._sockets[NETLINK_ROUTE].setsockopt, assembled(WORTH_HEARING))

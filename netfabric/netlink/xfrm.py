@@ -15,8 +15,8 @@ from netfabric.netlink.exchange import Answer
 from netfabric.netlink.messages import CHANGE, NEW, NLM_F_DUMP, NLM_F_REQUEST, Message, attribute, attributes
 from netfabric.state import Association, Policy
 
-NEWSA, DELSA, GETSA = 0x10, 0x11, 0x12
-NEWPOLICY, DELPOLICY, GETPOLICY, UPDPOLICY = 0x13, 0x14, 0x15, 0x19
+NEWSA, DELSA, GETSA, UPDSA, FLUSHSA = 0x10, 0x11, 0x12, 0x1A, 0x1C
+NEWPOLICY, DELPOLICY, GETPOLICY, UPDPOLICY, FLUSHPOLICY = 0x13, 0x14, 0x15, 0x19, 0x1D
 _AEAD, _TEMPLATE, _SOURCE, _MARK = 18, 5, 13, 21
 _ESP, _UDP = 50, 17
 _ICV_BITS = 64
@@ -94,3 +94,14 @@ def policies_of(answer: Answer) -> Iterator[Policy]:
         if found.get(_MARK, b"")[:4] == struct.pack("=I", MARK) and _TEMPLATE in found:
             (spi,), (port,) = struct.unpack_from(">I", found[_TEMPLATE], 16), struct.unpack_from(">H", payload, 32)
             yield Policy(_plain(payload[16:20]), _plain(payload), spi, port)
+
+
+def association_gone(payload: bytes) -> tuple[str, int]:
+    """(destination, index) of the word that one is gone."""
+    (spi,) = struct.unpack_from(">I", payload, 16)
+    return _plain(payload), spi
+
+
+def ends_of_policy(payload: bytes) -> tuple[str, str]:
+    """(source, destination) of any word of a policy."""
+    return _plain(payload[16:20]), _plain(payload)

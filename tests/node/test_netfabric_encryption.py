@@ -192,6 +192,34 @@ def test_what_is_there_is_known_again_and_the_rest_repaired(world: w.World) -> N
     trio.run(main)
 
 
+BY_HAND = {
+    "the guard": "nft delete table ip festoon-encryption",
+    "a rule of the guard": "nft flush chain ip festoon-encryption INPUT",
+    "the policies": "ip xfrm policy flush",
+    "the associations": "ip xfrm state flush",
+    "one policy": f"ip xfrm policy delete src {w.vtep(1)}/32 dst {w.vtep(2)}/32 proto udp dport 4789 dir out mark 0xd0c4e3 mask 0xffffffff",
+    "one association": f"ip xfrm state delete src {w.vtep(1)} dst {w.vtep(2)} proto esp spi {spi(w.vtep(1), w.vtep(2), 1):#x}",
+}
+
+
+@pytest.mark.parametrize("what", BY_HAND)
+def test_what_somebody_takes_away_of_it_is_back_at_once(world: w.World, what: str) -> None:
+    """Nobody asks: the kernel tells."""
+
+    async def main() -> None:
+        async with world.open(1):
+            fabric = world.fabrics[1]
+            if "xfrm" in BY_HAND[what] and not fabric.encrypts:
+                pytest.skip("this kernel has no ESP: python -m vm run runs these tests on one that has")
+            await fabric.reconcile(view(1))
+            await w.output(world.nodes[1], *BY_HAND[what].split())
+            with trio.fail_after(20):
+                while await fabric.difference(view(1)) != ():
+                    await trio.sleep(0.01)
+
+    trio.run(main)
+
+
 def test_indexes_are_of_one_direction_and_key() -> None:
     found = {spi(a, b, tag) for a, b in (("192.0.2.1", "192.0.2.2"), ("192.0.2.2", "192.0.2.1")) for tag in (1, 2)}
     assert len(found) == 4
