@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 
 from netfabric.encryption import spi
 from netfabric.links.veth import mac_of
@@ -218,6 +219,20 @@ def test_what_somebody_takes_away_of_it_is_back_at_once(world: w.World, what: st
                     await trio.sleep(0.01)
 
     trio.run(main)
+
+
+def test_our_own_changes_of_it_are_no_deviation(world: w.World, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with world.open(1):
+            for keys, encrypted in ((KEYS[:1], True), (KEYS[:2], True), (KEYS, True), (KEYS, False), (KEYS[1:], True)):
+                await world.fabrics[1].reconcile(view(1, keys, encrypted=encrypted))
+                await trio.testing.wait_all_tasks_blocked(0.02)
+            await world.fabrics[1].reconcile(View())
+            await trio.testing.wait_all_tasks_blocked(0.02)
+
+    with caplog.at_level("WARNING", "netfabric"):
+        trio.run(main)
+    assert [r.getMessage() for r in caplog.records if "changed by others" in r.getMessage()] == []
 
 
 def test_indexes_are_of_one_direction_and_key() -> None:
