@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import trio
 from msgspec import structs
 
 from agent.engine import lookup
@@ -18,6 +19,8 @@ from cluster.model.task_state import TaskState, title
 from cluster.wire.calls import Query
 from cluster.wire.http import Response
 
+MANY: Final = 2000
+"""Tasks whose conversion takes longer than others should wait."""
 FILTERS: Final = frozenset({"id", "label", "name", "node", "service", "desired-state", "_up-to-date", "runtime"})
 DESIRED: Final = {title(state): state for state in TaskState}
 
@@ -44,7 +47,9 @@ async def list_(call: Call) -> Response:
         by_id = {service.id: service for service in services}
         tasks = [task for task in tasks if _up_to_date(task, by_id.get(task.service_id)) is fresh]
     networks = await lookup.networks_of(call.node, tasks)
-    return json_answer(tasks_json(tasks, networks))
+    if len(tasks) < MANY:
+        return json_answer(tasks_json(tasks, networks))
+    return await trio.to_thread.run_sync(lambda: json_answer(tasks_json(tasks, networks)))  # the loop serves others meanwhile
 
 
 def _up_to_date(task: Task, service: Service | None) -> bool:
