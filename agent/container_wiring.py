@@ -61,6 +61,12 @@ class Wiring:
         network_id, name = found or (wish.network if address else "", wish.network)
         return Attachment(network_id=network_id, network_name=name, interface="", address=address, aliases=wish.aliases, asked=wish)
 
+    def _wish(self, attachment: Attachment) -> NetworkWish:
+        """How an attachment is asked for at a start: on the network that it had, by its id; one of a swarm that the node has left by its name."""
+        asked = attachment.asked or NetworkWish(network=attachment.network_id, aliases=attachment.aliases)
+        lost = not self._networks.assigned.node_id and not self._networks.locals.gives(attachment.network_id)
+        return replace(asked, network=(not lost and attachment.network_id) or attachment.network_name, address=attachment.address or asked.address)
+
     async def attach(self, record: Record, namespace: int = -1) -> Record:
         """The record with its addresses and ports, once its namespace is wired (`namespace`: a descriptor of one that has been made for it). Raises
         Conflict, Internal, FabricError; nothing stays leased then."""
@@ -72,7 +78,7 @@ class Wiring:
         record = replace(record, link_env=links.environment(linked))
         if not container_spec.wired(record):
             return replace(record, attachments=tuple(replace(a, endpoint_id=os.urandom(32).hex()) for a in record.attachments))
-        wanted = tuple(_wish(a) for a in record.attachments if not a.hidden)
+        wanted = tuple(self._wish(a) for a in record.attachments if not a.hidden)
         sysctls = tuple((k, v) for k, v in record.host.sysctls if k.startswith("net."))
         try:
             attachments = await self._networks.attach(record.id, wanted, ingress_ports=container_spec.mesh_ports(record), sysctls=sysctls,
@@ -236,12 +242,6 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
-
-
-def _wish(attachment: Attachment) -> NetworkWish:
-    """How an attachment is asked for at a start: on the network that it had, by its id as long as that is there."""
-    asked = attachment.asked or NetworkWish(network=attachment.network_id, aliases=attachment.aliases)
-    return replace(asked, network=attachment.network_id or asked.network, address=attachment.address or asked.address)
 
 
 def _text(path: Path) -> str:

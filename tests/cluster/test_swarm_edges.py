@@ -75,6 +75,7 @@ def test_who_leaves_takes_its_containers_off_the_swarm_s_networks(make_lab: Call
     lab.ok(MANAGER, "docker", "network", "create", "own")
     sleep = ("busybox", "sleep", "1000")
     lab.ok(MANAGER, "docker", "run", "-d", "--name", "alone", "--network", "over", *sleep)
+    lab.ok(MANAGER, "docker", "create", "--name", "later", "--network", "over", *sleep)
     lab.ok(MANAGER, "docker", "run", "-d", "--name", "both", "--network", "over", *sleep)
     lab.ok(MANAGER, "docker", "network", "connect", "over2", "both")
     lab.ok(MANAGER, "docker", "network", "connect", "own", "both")
@@ -83,8 +84,9 @@ def test_who_leaves_takes_its_containers_off_the_swarm_s_networks(make_lab: Call
     assert until(lambda: lab.running("docker", "task"))
     assert lab.ok(MANAGER, "docker", "swarm", "leave", "--force") == "Node left the swarm.\n"
     assert set(lab.ok(MANAGER, "docker", "ps", "-a", "--format", "{{.Names}} {{.State}}").splitlines()) == {
-        "alone running", "both running", "bridged running",
+        "alone running", "both running", "bridged running", "later created",
     }
+    assert "network over not found" in lab.on(MANAGER, "docker", "start", "later").stderr
     links = ("ls", "/sys/class/net")
     assert lab.ok(MANAGER, "docker", "exec", "alone", *links).split() == lab.ok(MANAGER, "docker", "exec", "bridged", *links).split() == ["lo"]
     assert len(lab.ok(MANAGER, "docker", "exec", "both", *links).split()) == 2
