@@ -29,7 +29,7 @@ from manager.raft_storage.faults import Damaged
 MAGIC: Final = b"FESTSNP2"
 FIRST_MAGIC: Final = b"FESTSNP1"
 MAX_STORE_BYTES: Final = 4 * 1024**3
-COMPRESSION_LEVEL: Final = 3
+COMPRESSION_LEVEL: Final = 1
 PIECE_BYTES: Final = 4 * 1024 * 1024
 _HEADER: Final = struct.Struct("<8sQQQ32s")
 _LENGTH: Final = struct.Struct("<I")
