@@ -16,6 +16,7 @@ import trio
 
 from agent.events import Event, EventBus
 from agent.kept_tables import KeptTables
+from agent.local_networks import SHORT_ID_LENGTH
 from agent.view import EMPTY_TABLES, NOTHING_SERVED, ClusterTables, fold, serve
 from cluster.durable import write_atomically
 from cluster.model.assignments import Item, NetworkItem
@@ -71,6 +72,12 @@ class AssignedNetworks:
             return self.find(reference)
         except NotFound:
             return None
+
+    def find_whole(self, reference: str) -> NetworkItem | None:
+        """The same, but not by a part of an id that could be the name of a network that is not known here."""
+        item = self.find_or_none(reference)
+        named = item is not None and (reference in (item.network.id, item.network.spec.name) or len(reference) >= SHORT_ID_LENGTH)
+        return item if named else None
 
     async def wait(self, network_id: str) -> NetworkItem:
         """The network, as soon as it is told of; without a limit of its own. Raises NotFound when the node leaves its swarm."""

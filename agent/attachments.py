@@ -60,7 +60,7 @@ class Attachments:
         if wish.assigned:  # it is gone, and its task is about to go
             raise NotFound(f"network {wish.network} not found")
         try:
-            local = self._locals.find(wish.network)
+            local = self._locals.find(wish.network, whole=bool(self._assigned.node_id))
         except NotFound:
             if self.cluster is None or not self._assigned.node_id:
                 raise
@@ -78,6 +78,9 @@ class Attachments:
             asked = Attach(attachment_id, container_id, wish.network, wish.address.partition("/")[0], aliases, wish.address6)
             given = await self.cluster.attach(asked)
             item = await self._assigned.wait(given.network_id)
+        except NotFound:
+            self.give_up((attachment_id,))
+            return Wanted(wish, self._locals.find(wish.network))  # no name: a part of an id of this node's own
         except BaseException:
             self.give_up((attachment_id,))
             raise

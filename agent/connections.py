@@ -19,7 +19,7 @@ from agent.events import Event, EventBus
 from agent.local_networks import PREDEFINED
 from agent.networks import Networks
 from agent.records import Attachment, NetworkWish, Record
-from cluster.model.errors import Internal, NotFound, PermissionDenied
+from cluster.model.errors import ClusterError, Internal, NotFound, PermissionDenied
 
 SHARED: Final = "container sharing network namespace with another container or host cannot be connected to any other network"
 HOST: Final = "container cannot be disconnected from host network or connected to host network"
@@ -79,7 +79,7 @@ class Connections:
             raise
         async with self.turn(container_id):
             record = self._registry.find(container_id)
-            wanted = self._wiring.wished(NetworkWish(network=network))
+            wanted = self._wiring.wished(NetworkWish(network=self._whole_id(network)))
             mine = [a for a in record.attachments if not a.hidden and wanted.network_name == a.network_name]
             if record.state.status in LIVE and record.host.network_mode == "host" and wanted.network_name == "host":
                 raise PermissionDenied(HOST)
@@ -132,6 +132,15 @@ class Connections:
             raise PermissionDenied(HOST)
         if (network_name == "none" and attached - {"none"}) or ("none" in attached and network_name != "none"):
             raise PermissionDenied(NONE)
+
+    def _whole_id(self, network: str) -> str:
+        """Of one that is known here, also by a part of its id; any other as it is."""
+        if (item := self._networks.assigned.find_or_none(network)) is not None:
+            return item.network.id
+        try:
+            return self._networks.locals.find(network).id
+        except ClusterError:
+            return network
 
     def _must_be_known(self, network: str) -> None:
         if self._networks.assigned.find_or_none(network) is None:

@@ -51,11 +51,11 @@ class Wiring:
 
     def wished(self, wish: NetworkWish) -> Attachment:
         """One of them, not leased yet."""
-        cluster = self._networks.assigned.find_or_none(wish.network)
+        cluster = self._networks.assigned.find_whole(wish.network)
         found: tuple[str, str] | None = (cluster.network.id, cluster.network.spec.name) if cluster is not None else None
         if "/" not in wish.address:  # else a task's overlay: the cluster gave the address
             with contextlib.suppress(NotFound):
-                local = self._networks.locals.find(wish.network)
+                local = self._networks.locals.find(wish.network, whole=bool(self._networks.assigned.node_id))
                 found = (local.id, local.name)
         address = wish.address if "/" in wish.address else ""
         network_id, name = found or (wish.network if address else "", wish.network)

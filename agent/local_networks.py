@@ -29,6 +29,7 @@ DEFAULT_BRIDGE: Final = "bridge"
 PREDEFINED: Final = ("bridge", "host", "none")
 INGRESS_SANDBOX_HOST: Final = 2  # ingress_sbox is always the second address of docker_gwbridge: 172.18.0.2
 BRIDGE_NAME: Final = "com.docker.network.bridge.name"
+SHORT_ID_LENGTH: Final = 12  # of an id as lists show it
 ID_LENGTH: Final = 64  # hex digits of the id of a network of this node's own; the cluster's are shorter
 TAKEN: Final = "the interface {} is there already and is not Festoon's: remove it, or choose other names with festoond's --bridge and --gateway-bridge"
 _DEFAULT_OPTIONS: Final = (
@@ -104,8 +105,9 @@ class LocalNetworks:
         network = self._networks.get(network_id)
         return network is not None and not network.swarm
 
-    def find(self, reference: str) -> LocalNetwork:
-        """By full id, name, or unique id prefix; one of the cluster's by its id only. Raises NotFound, or InvalidArgument when the prefix is ambiguous."""
+    def find(self, reference: str, *, whole: bool = False) -> LocalNetwork:
+        """By full id, name, or unique id prefix; one of the cluster's by its id only. `whole`: not by a prefix that could be a name as well, since the
+        cluster may have a network of that name. Raises NotFound, or InvalidArgument when the prefix is ambiguous."""
         if reference == "default":
             reference = DEFAULT_BRIDGE
         if found := self._networks.get(reference):
@@ -114,7 +116,7 @@ class LocalNetworks:
         for network in own:
             if network.name == reference:
                 return network
-        matches = [n for n in own if reference and n.id.startswith(reference)]
+        matches = [n for n in own if reference and n.id.startswith(reference)] if not whole or len(reference) >= SHORT_ID_LENGTH else []
         if len(matches) > 1:
             raise InvalidArgument(f"network {reference} is ambiguous ({len(matches)} matches found based on ID prefix)")
         if not matches:

@@ -40,6 +40,30 @@ def test_a_network_in_use_stays_and_goes_when_the_last_container_has_left(lab: L
     lab.ok(WORKER1, "docker", "rm", "-f", "att-one")
 
 
+def test_a_name_that_is_a_part_of_another_network_s_id_is_a_name(lab: Lab) -> None:
+    lab.ok(WORKER1, "docker", "network", "create", "att-own")
+    part = lab.ok(WORKER1, "docker", "network", "inspect", "-f", "{{.Id}}", "att-own")[:4]
+    ingress = lab.ok(MANAGER, "docker", "network", "inspect", "-f", "{{.Id}}", "ingress")[:4]
+    try:
+        assert "att-own" in _networks_of(lab, part)  # as long as nothing is called so
+        for name in (part, ingress):
+            lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--attachable", name)
+            assert _networks_of(lab, name) == name
+    finally:
+        lab.ok(WORKER1, "docker", "network", "rm", "att-own")
+        for name in (part, ingress):
+            assert until(lambda n=name: lab.on(MANAGER, "docker", "network", "rm", n).returncode == 0)  # type: ignore[misc]
+
+
+def _networks_of(lab: Lab, reference: str) -> str:
+    """The networks of a container that is run there."""
+    lab.ok(WORKER1, "docker", "run", "-d", "--name", "att-one", "--network", reference, "busybox", "sleep", "1000")
+    try:
+        return lab.ok(WORKER1, "docker", "inspect", "-f", "{{range $k, $v := .NetworkSettings.Networks}}{{$k}}{{end}}", "att-one").strip()
+    finally:
+        lab.ok(WORKER1, "docker", "rm", "-f", "att-one")
+
+
 def test_pruning_leaves_a_network_that_a_container_is_on(lab: Lab, network: str) -> None:
     lab.ok(WORKER1, "docker", "run", "-d", "--name", "att-one", "--network", network, "busybox", "sleep", "1000")
     lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "idle")
