@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from netfabric.state import Association, Guard, Policy
 from netfabric.view import Key, Overlay, View
@@ -40,36 +41,46 @@ def sending(keys: tuple[Key, ...]) -> Key:
     return ring[-2] if len(ring) > 1 else ring[-1]
 
 
-def associations(view: View) -> frozenset[Association]:
-    """Both directions of every key, for every node behind which there is something on an encrypted overlay."""
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What keeps a node's encrypted overlays sealed, and what it follows from."""
+
+    inputs: tuple[object, ...] = field(repr=False)
+    associations: frozenset[Association] = frozenset()
+    policies: frozenset[Policy] = frozenset()
+    guard: Guard | None = None
+
+
+def sealing(view: View, vteps: frozenset[str], before: Sealing | None, *, esp: bool) -> Sealing:
+    """`vteps`: of the nodes behind which there is something on an encrypted overlay. The same object as `before` where it follows from the same."""
+    identifiers = frozenset(overlay.vni for overlay in view.overlays if overlay.encrypted)
+    inputs = (view.vtep, vteps, view.keys, view.vxlan_port, identifiers, esp)
+    if before is not None and before.inputs == inputs:
+        return before
+    guard = Guard(view.vxlan_port, esp, identifiers) if identifiers else None  # keeps cleartext of encrypted overlays out and in
+    return Sealing(inputs, _associations(view, vteps), _policies(view, vteps), guard) if esp else Sealing(inputs, guard=guard)
+
+
+def _associations(view: View, vteps: Iterable[str]) -> frozenset[Association]:
+    """Both directions of every key, for every node."""
     found = set()
-    for remote in _remotes(view):
+    for remote in vteps:
         for key in view.keys:
             for source, destination in ((view.vtep, remote), (remote, view.vtep)):
                 found.add(Association(source, destination, spi(source, destination, key.tag), key.secret))
     return frozenset(found)
 
 
-def policies(view: View) -> frozenset[Policy]:
+def _policies(view: View, vteps: Iterable[str]) -> frozenset[Policy]:
     if not view.keys:
         return frozenset()
     tag = sending(view.keys).tag
-    return frozenset(Policy(view.vtep, remote, spi(view.vtep, remote, tag), view.vxlan_port) for remote in _remotes(view))
-
-
-def guard(view: View, *, esp: bool) -> Guard | None:
-    """What keeps cleartext of encrypted overlays out and in. None: there are none."""
-    identifiers = frozenset(overlay.vni for overlay in view.overlays if overlay.encrypted)
-    return Guard(view.vxlan_port, esp, identifiers) if identifiers else None
+    return frozenset(Policy(view.vtep, remote, spi(view.vtep, remote, tag), view.vxlan_port) for remote in vteps)
 
 
 def reachable(view: View, overlay: Overlay, *, esp: bool) -> bool:
     """Whether anything of the overlay may go to another node."""
     return not overlay.encrypted or (esp and bool(view.keys))
-
-
-def _remotes(view: View) -> Iterable[str]:
-    return {remote.vtep for overlay in view.overlays if overlay.encrypted for remote in overlay.remotes}
 
 
 def commands(wanted: Guard | None) -> str:

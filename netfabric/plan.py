@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import Any
 
 from netfabric import encryption
+from netfabric.encryption import Sealing
 from netfabric.firewall import resolver
 from netfabric.firewall.nftables import Table
 from netfabric.firewall.rules import TABLE, node_table, node_table6, task_table
@@ -30,14 +31,11 @@ from netfabric.reach import OVERLAY_TUNNEL, Reach, reached
 from netfabric.state import (
     NODE,
     Address,
-    Association,
     End,
-    Guard,
     HeldPort,
     Link,
     LinkKind,
     Namespace,
-    Policy,
     ReturnPath,
     Route,
     State,
@@ -81,7 +79,6 @@ class Balancing(enum.StrEnum):
     NFT = "nft"
 
 
-_Secrets = tuple[frozenset[Association], frozenset[Policy], Guard | None]
 
 
 class UnknownNetwork(ValueError):
@@ -104,8 +101,8 @@ _Attached = Mapping[str, tuple[Sandbox, tuple[_Attachment, ...]]]
 
 @dataclass(frozen=True)
 class Plan:
-    """A desired state and what it was made from, namespace by namespace; the attachments of each sandbox, what all tasks' sandboxes depend on, and how an
-    overlay's remote endpoints are reached.
+    """A desired state and what it was made from, namespace by namespace; the attachments of each sandbox, what all tasks' sandboxes depend on, how an
+    overlay's remote endpoints are reached, and what seals encrypted ones.
     """
 
     state: State
@@ -113,6 +110,7 @@ class Plan:
     attached: _Attached = field(repr=False)
     surroundings: tuple[object, ...] = field(repr=False)
     reaches: Mapping[str, Reach] = field(repr=False)
+    sealing: Sealing = field(repr=False)
 
 
 def overlay_namespace(overlay_id: str) -> str:
@@ -161,12 +159,14 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
     ingress = next((overlay for overlay in view.overlays if overlay.ingress), None)
     reaches = _reaches(view, previous.reaches if previous is not None else {}, esp=esp)
     ways_back = _ways_back(ingress, reaches[overlay_namespace(ingress.id)]) if ingress else ()
+    vteps = frozenset().union(*(reaches[overlay_namespace(overlay.id)].vteps for overlay in view.overlays if overlay.encrypted))
+    sealed = encryption.sealing(view, vteps, previous.sealing if previous is not None else None, esp=esp)
     build = _Builder(previous, attached, (sizes, ingress.id if ingress else "", ways_back))
 
     ingress_ports = tuple(itertools.chain.from_iterable(map(attrgetter("ports"), ingress.balancers))) if ingress else ()
     ingress_address = plain(view.ingress_sandbox_address) if ingress and view.gateway_bridge else ""
     on_bridges = tuple((bridge, tuple(attachments[bridge.name])) for bridge in bridges.values())
-    build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address, bridge_netfilter, _secrets(view, esp=esp))
+    build(NODE, _node, on_bridges, view.gateway_bridge, view.host_ports, ingress_ports, ingress_address, bridge_netfilter, sealed)
     for overlay in view.overlays:
         name = overlay_namespace(overlay.id)
         size = (sizes[overlay.id], view.vxlan_port, overlay.vni)
@@ -181,7 +181,7 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
             kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
             on_ingress = next((i for i in sandbox.interfaces if ingress and i.network == ingress.id), None)
             build(sandbox.id, _task, sandbox, kinds, on_ingress, ways_back if on_ingress else ())
-    return build.plan(reaches)
+    return build.plan(reaches, sealed)
 
 
 def _attached(sandboxes: Sequence[Sandbox], previous: Plan | None) -> _Attached:
@@ -205,12 +205,6 @@ def _by_network(attached: _Attached, known: Container[str]) -> Mapping[str, Sequ
         if network not in known:
             raise UnknownNetwork(f"interface {one.interface.name} of {one.sandbox} is on network {network}, which is not known")
     return found
-
-
-def _secrets(view: View, *, esp: bool) -> _Secrets:
-    if not esp:
-        return frozenset(), frozenset(), encryption.guard(view, esp=False)
-    return encryption.associations(view), encryption.policies(view), encryption.guard(view, esp=True)
 
 
 class _Builder:
@@ -246,8 +240,8 @@ class _Builder:
         self._state[sandbox.id], self._inputs[sandbox.id] = before.state[sandbox.id], before.inputs[sandbox.id]
         return True
 
-    def plan(self, reaches: Mapping[str, Reach]) -> Plan:
-        return Plan(self._state, self._inputs, self._attached, self._surroundings, reaches)
+    def plan(self, reaches: Mapping[str, Reach], sealed: Sealing) -> Plan:
+        return Plan(self._state, self._inputs, self._attached, self._surroundings, reaches, sealed)
 
 
 def _bridges(view: View) -> tuple[Bridge, ...]:
@@ -314,11 +308,10 @@ def _node(
     ingress_ports: tuple[PublishedPort, ...],
     ingress_address: str,
     bridge_netfilter: bool,
-    secrets: _Secrets,
+    sealed: Sealing,
 ) -> Namespace:
-    associations, policies, guard = secrets
     if not on_bridges:
-        return Namespace(associations=associations, policies=policies, guard=guard)
+        return Namespace(associations=sealed.associations, policies=sealed.policies, guard=sealed.guard)
     bridges = tuple(bridge for bridge, _ in on_bridges)
     own = tuple(Link(b.name, LinkKind.BRIDGE, mac=mac_of(plain(b.gateway))) for b in bridges)
     ports: list[Link] = []
@@ -345,9 +338,9 @@ def _node(
         tables=tuple(tables),
         targets=frozenset(Target(port.address) for port in host_ports if ":" not in port.address),
         ports=frozenset(held),
-        associations=associations,
-        policies=policies,
-        guard=guard,
+        associations=sealed.associations,
+        policies=sealed.policies,
+        guard=sealed.guard,
     )
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from netfabric.reach import reached
 from netfabric.view import Remote
 
-REMOTES = st.lists(st.builds(Remote, st.sampled_from([f"10.0.0.{n}" for n in range(2, 9)]), st.sampled_from(["192.0.2.1", "192.0.2.2"])), max_size=8).map(tuple)
+ADDRESSES, VTEPS = st.sampled_from([f"10.0.0.{n}" for n in range(2, 9)]), st.sampled_from(["192.0.2.1", "192.0.2.2"])
+REMOTES = st.lists(st.builds(Remote, ADDRESSES, VTEPS, balancer=st.booleans()), max_size=8).map(tuple)
 
 
 @given(st.lists(REMOTES, min_size=2, max_size=5))
@@ -19,6 +20,7 @@ def test_a_change_makes_what_a_beginning_would(tables: list[tuple[Remote, ...]])
         before = reached(remotes, before)
         fresh = reached(remotes, None)
         assert (before.remotes, before.neighbours, before.forwarding) == (fresh.remotes, fresh.neighbours, fresh.forwarding)
+        assert (before.balancers, before.vteps) == (fresh.balancers, fresh.vteps)
 
 
 def test_what_has_not_changed_is_the_same_object() -> None:
