@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from netfabric import encryption
@@ -85,6 +85,19 @@ def deviating(desired: State, indexes: Indexes, words: Iterable[Word], own: Mapp
             found.add(word.namespace)
     found |= {namespace for namespace, count in transactions.items() if count > (own or {}).get(namespace, 0)}
     return frozenset(found | {namespace for namespace, wrong in last.values() if wrong})
+
+
+def unfinished(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Those of nftables' transactions whose end the kernel has not said yet: it says that apart, and we may be woken in between."""
+    ended: set[str] = set()
+    found = []
+    for word in reversed(words):
+        if word.protocol == NETLINK_NETFILTER:
+            if word.kind == _NFT_SUBSYSTEM << 8 | _NFT_NEWGEN:
+                ended.add(word.namespace)
+            elif word.namespace not in ended:
+                found.append(word)
+    return tuple(reversed(found))
 
 
 def _table(payload: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from netfabric.deviation import Word, deviating
+from netfabric.deviation import Word, deviating, unfinished
 from netfabric.diff import Change, CreateNamespace, Drop, Operation, Operations, Put, RemoveNamespace, Transact
 from netfabric.handles import Handles
 from netfabric.indexes import Indexes
@@ -32,15 +32,18 @@ class Watch:
     def __init__(self, listener: Listener, indexes: Indexes) -> None:
         self._listener, self._indexes = listener, indexes
         self._suspect: frozenset[str] = frozenset()
+        self._begun: tuple[Word, ...] = ()
         self._free_at = -math.inf
         self._pause_s = PAUSE_FIRST_S
 
     def heard(self, desired: State, own: Mapping[str, int] | None = None) -> frozenset[str]:
         """The namespaces that others have changed since the last time; "" is the node's own."""
         try:
-            found = deviating(desired, self._indexes, [Word(*said) for said in self._listener.drain(NODE)], own)
+            words = [*self._begun, *(Word(*said) for said in self._listener.drain(NODE))]
+            self._begun = unfinished(words)
+            found = deviating(desired, self._indexes, words, own)
         except Missed:
-            found = frozenset(desired)
+            self._begun, found = (), frozenset(desired)
         found, self._suspect = found | self._suspect, frozenset()
         return found
 
