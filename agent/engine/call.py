@@ -58,7 +58,8 @@ class Call:
         if not text:
             return default
         if not is_integer(text):
-            raise InvalidArgument(f'strconv.Atoi: parsing "{text}": invalid syntax')
+            fault = "value out of range" if text.removeprefix("-").isdecimal() else "invalid syntax"
+            raise InvalidArgument(f'strconv.Atoi: parsing "{text}": {fault}')
         return int(text)
 
     def filters(self, accepted: frozenset[str]) -> Filters:

@@ -20,6 +20,8 @@ Json = dict[str, Any]
 
 NEVER: Final = "0001-01-01T00:00:00Z"
 SECOND_NS: Final = 1_000_000_000
+FAR_NS: Final = 2**63 - 1
+"""The year 2262: as far as a time in nanoseconds goes in eight bytes."""
 SECONDS_END: Final = len("2001-02-03T04:05:06")
 SECONDS_KEPT: Final = 256
 """Texts of moments: the tasks of a service are made in the same few seconds."""
@@ -46,18 +48,22 @@ def log_time_text(time_ns: int) -> str:
 
 
 def time_parameter_ns(text: str) -> int:
-    """A `since` or `until`: Unix seconds with an optional fraction, or RFC 3339. Empty is 0. Raises InvalidArgument."""
+    """A `since` or `until`: Unix seconds with an optional fraction, or RFC 3339; at most FAR_NS from 1970. Empty is 0. Raises InvalidArgument."""
     if not text:
         return 0
     whole, _, fraction = text.partition(".")
     if is_integer(whole) and (not fraction or is_natural(fraction)):
         sign = -1 if whole.startswith("-") else 1
-        return int(whole) * SECOND_NS + sign * int((fraction + "000000000")[:9])
+        return _bounded(int(whole) * SECOND_NS + sign * int((fraction + "000000000")[:9]))
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidArgument(f'invalid value for time: failed to parse value as time or duration: "{text}"') from error
-    return int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * SECOND_NS + moment.microsecond * 1000
+    return _bounded(int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * SECOND_NS + moment.microsecond * 1000)
+
+
+def _bounded(time_ns: int) -> int:
+    return max(-FAR_NS, min(time_ns, FAR_NS))
 
 
 def mapping(pairs: Pairs) -> dict[str, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_DIGITS: Final = 19
+LARGEST: Final = str(2**63 - 1)
+"""Go's int64, of Docker's requests; a message between processes has room for it."""
 
 
 def is_natural(text: str) -> bool:
-    """Whether it is a decimal number of at most MAX_DIGITS digits, without a sign."""
-    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    """Whether it is a decimal number up to LARGEST, without a sign."""
+    return text.isascii() and text.isdigit() and (len(text) < len(LARGEST) or (len(text) == len(LARGEST) and text <= LARGEST))
 
 
 def is_integer(text: str) -> bool:

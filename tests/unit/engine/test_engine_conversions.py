@@ -215,7 +215,8 @@ def test_times(time_ns: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "time_ns"),
-    [("", 0), ("1700000000", 1_700_000_000 * SECOND), ("1700000000.000000001", 1_700_000_000 * SECOND + 1), ("2023-11-14T22:13:20Z", 1_700_000_000 * SECOND)],
+    [("", 0), ("1700000000", 1_700_000_000 * SECOND), ("1700000000.000000001", 1_700_000_000 * SECOND + 1), ("2023-11-14T22:13:20Z", 1_700_000_000 * SECOND),
+     ("9999-12-31T00:00:00Z", 2**63 - 1), ("9223372036854775807", 2**63 - 1), ("-9223372036854775807", 1 - 2**63)],
 )
 def test_times_of_parameters(text: str, time_ns: int) -> None:
     assert convert.time_parameter_ns(text) == time_ns
