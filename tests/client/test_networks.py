@@ -315,7 +315,7 @@ def test_events_of_the_cluster_are_told_by_every_manager_with_what_changed(lab: 
     lab.ok(MANAGER, program, *create, "busybox", "sleep", "1000")
     try:
         lab.ok(MANAGER, program, "service", "scale", "-d", f"{service}=1")
-        assert until(lambda: len(lab.running(program, service)) == 1)
+        assert until(lambda: len(lab.running(program, service)) == 1), lab.on(MANAGER, program, "service", "ps", "--no-trunc", service).stdout
         lab.ok(MANAGER, program, "node", "update", "--label-add", f"told={program}", WORKER1)
     finally:
         lab.ok(MANAGER, program, "service", "rm", service)
@@ -323,7 +323,8 @@ def test_events_of_the_cluster_are_told_by_every_manager_with_what_changed(lab: 
     told = lab.ok(MANAGER, program, *words, "--filter", f"service={service}").splitlines()
     assert told[0] == f'service create swarm {{"name":"{service}"}}'
     assert f'service update swarm {{"name":"{service}","replicas.new":"1","replicas.old":"0"}}' in told
-    assert until(lambda: lab.ok(MANAGER, program, *words, "--filter", f"service={service}").splitlines()[-1] == f'service remove swarm {{"name":"{service}"}}')
+    ended = until(lambda: lab.ok(MANAGER, program, *words, "--filter", f"service={service}").splitlines()[-1] == f'service remove swarm {{"name":"{service}"}}')
+    assert ended, lab.ok(MANAGER, program, *words, "--filter", f"service={service}")
     assert f'network create swarm {{"name":"{network}"}}' in lab.ok(MANAGER, program, *words, "--filter", f"network={network}").splitlines()
     assert f'node update swarm {{"name":"{WORKER1}"}}' in lab.ok(MANAGER, program, *words, "--filter", "type=node").splitlines()
     assert "swarm" not in lab.ok(WORKER1, program, *words, "--filter", "type=service"), "a worker is not told"
