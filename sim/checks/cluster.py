@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from cluster.model.changes import Kind
-from cluster.model.objects import Service, Task
+from cluster.model.objects import Node, Service, Task
 from cluster.model.specs import PublishMode
 from manager.scheduler.usage import holds_node
 from manager.store import Batch, Event, Store
@@ -35,14 +35,14 @@ class ClusterChecks:
 
     def feed(self, store: Store, batches: Iterable[Batch], now_ns: int) -> None:
         """`store`: after the batches."""
-        fresh = False
-        for batch in batches:
+        fresh, batches = False, tuple(batches)
+        for place, batch in enumerate(batches, 1):
             if batch.index <= self._seen:
                 continue
             self._seen, fresh = batch.index, True
             for event in batch.events:
                 if event.kind is Kind.TASK:
-                    self._task(store, event)
+                    self._task(store, event, batches[place:])
                 elif isinstance(event.before, Service) and isinstance(event.after, Service):
                     _check_service(event.before, event.after)
         if fresh:
@@ -56,16 +56,16 @@ class ClusterChecks:
         if self._properties.wanted:
             self._properties.look(store, now_ns)
 
-    def _task(self, store: Store, event: Event) -> None:
+    def _task(self, store: Store, event: Event, later: tuple[Batch, ...]) -> None:
         before, after = event.before, event.after
         was, now = (task if isinstance(task, Task) else None for task in (before, after))
         if was is not None and now is not None:
             check_step(was, now)
         elif was is not None and may_run(store, was):
             raise Broken(f"task {was.id} was forgotten while it may run on {was.node_id}", *states(was, None))
-        self._hold(store, was, now)
+        self._hold(store, was, now, later)
 
-    def _hold(self, store: Store, was: Task | None, now: Task | None) -> None:
+    def _hold(self, store: Store, was: Task | None, now: Task | None, later: tuple[Batch, ...]) -> None:
         held, holds = (task is not None and holds_node(task) for task in (was, now))
         if held and holds and was is not None and now is not None and (was.networks, was.endpoint) == (now.networks, now.endpoint):
             return
@@ -74,7 +74,7 @@ class ClusterChecks:
         if holds and now is not None:
             self._count(now, 1)
             if not held:
-                self._fits(store, now)
+                self._fits(_node_before(store, now.node_id, later), now)
 
     def _count(self, task: Task, sign: int) -> None:
         if task.spec.reservations is not None:
@@ -95,15 +95,22 @@ class ClusterChecks:
             elif self._host_ports.setdefault(place, task.id) != task.id:
                 raise Broken(f"port {port.published_port} of node {task.node_id} belongs to two tasks")
 
-    def _fits(self, store: Store, task: Task) -> None:
+    def _fits(self, node: Node | None, task: Task) -> None:
         """A placement satisfies what was asked for, as things are at its commit."""
-        node = store.get(Kind.NODE, task.node_id)
         if node is None:
             return
         have = node.description.resources
         if self._memory[node.id] > have.memory_bytes or self._cpus[node.id] > have.nano_cpus:
             raise Broken(f"node {node.id} has promised more than it has, with task {task.id}")
         check_suits(node, task)
+
+
+def _node_before(store: Store, id: str, later: tuple[Batch, ...]) -> Node | None:
+    """The node as it was before these batches, which the store has seen already: several entries may be committed at once."""
+    for event in (event for batch in later for event in batch.events):
+        if event.kind is Kind.NODE and event.id == id:
+            return event.before if isinstance(event.before, Node) else None
+    return store.get(Kind.NODE, id)
 
 
 def _check_service(before: Service, after: Service) -> None:
