@@ -162,13 +162,16 @@ class Heard:
     body: bytes
 
 
-def ask(path: Path, raw: bytes) -> Heard:
-    """Send these bytes over a connection of their own and read until the answer is whole, or says no more."""
+def ask(path: Path, raw: bytes, *, last: bool = False) -> Heard:
+    """Send these bytes over a connection of their own and read until the answer is whole, or says no more. `last`: and say that no more of them come, without
+    which the other side waits for the rest of half a request."""
     with socket.socket(socket.AF_UNIX) as asking:
         asking.settimeout(PATIENCE_S)
         asking.connect(str(path))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was said
             asking.sendall(raw)
+            if last:
+                asking.shutdown(socket.SHUT_WR)
         data = b""
         with contextlib.suppress(TimeoutError, ConnectionResetError):
             while not _whole(data, raw.startswith(b"HEAD ")) and (piece := asking.recv(1 << 16)):

@@ -43,7 +43,7 @@ class World:
         raw = sent.raw
         for name, identifier in self.ids.items():
             raw = raw.replace(f"@{name}@".encode(), identifier.encode())
-        return ask(self.socket, raw)
+        return ask(self.socket, raw, last=sent.operation == "bytes")
 
     def renew(self) -> None:
         """Take away whatever there is, and make what the names of the next requests mean."""
