@@ -21,9 +21,11 @@ from cluster.model.task_state import TaskState, is_final
 from manager.draft import Draft
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.tasks import (
+    REPLACED,
     ended_how,
     goal,
     has_completed,
+    is_dirty,
     is_live,
     may_run,
     new_task,
@@ -127,12 +129,14 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
 
 
 def _let_go(draft: Draft, service: Service, slot_tasks: list[Task]) -> list[Task]:
-    """Stop what had stayed until another of the same spec runs in its place, or because its node is drained and the other finds no place. Gives the
-    tasks as they are then."""
+    """Stop what had stayed until another runs in its place, or because its node is drained and the other finds no place; also where an update had begun the
+    change and was paused, or replaced by the next, in the middle of it. Gives the tasks as they are then."""
     live = [task for task in slot_tasks if is_live(task)]
     if len(live) < 2 or live[0].job_iteration:
         return slot_tasks
     newest, *older = live
+    for task in _overtaken(draft, service, live):
+        stop(draft, task, TaskState.SHUTDOWN, REPLACED)
     for task in older:
         if task.spec_version != newest.spec_version or is_final(task.status.state):
             continue
@@ -140,6 +144,16 @@ def _let_go(draft: Draft, service: Service, slot_tasks: list[Task]) -> list[Task
         if newest.status.state is TaskState.RUNNING or finds_no_place:
             stop(draft, task, TaskState.SHUTDOWN, node_trouble(draft, task) or why_replaced(newest))
     return [draft.index.tasks[task.id] for task in slot_tasks]
+
+
+def _overtaken(draft: Draft, service: Service, live: list[Task]) -> list[Task]:
+    """Those of a slot, the newest first, in whose place one of another spec runs: one of the present spec if there is such a one, else the newest."""
+    running = [t for t in live if t.status.state is TaskState.RUNNING]
+    kept = next((t for t in running if not is_dirty(draft, service, t)), live[0] if live[0] in running else None)
+    if kept is None:
+        return []
+    others = [(place, t) for place, t in enumerate(live) if t.spec_version != kept.spec_version and not is_final(t.status.state)]
+    return [t for place, t in others if place > live.index(kept) or is_dirty(draft, service, t)]
 
 
 def moves_start_first(draft: Draft, service: Service, task: Task) -> bool:

@@ -18,6 +18,7 @@ from manager.draft import Draft
 from manager.orchestrator import constraints
 
 UPDATE_CAUSE: Final = "service updated"
+REPLACED: Final = "replaced by an update"
 """How the cause of a task begins that an update made: the updater finds its own tasks by it."""
 
 CREATED_MESSAGE: Final = "created"

@@ -21,6 +21,7 @@ from manager.draft import Draft
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.slots import in_order
 from manager.orchestrator.tasks import (
+    REPLACED,
     UPDATE_CAUSE,
     is_dirty,
     is_live,
@@ -75,7 +76,7 @@ def advance(draft: Draft, service: Service) -> None:
     for key in progress.halfway:
         for task in draft.tasks_in(service.id, key):
             if is_live(task) and is_dirty(draft, service, task):
-                stop(draft, task, TaskState.SHUTDOWN, "replaced by an update")
+                stop(draft, task, TaskState.SHUTDOWN, REPLACED)
     parallelism = config.parallelism or len(progress.todo) + progress.busy
     for key in progress.todo[: max(0, parallelism - progress.busy)]:
         if draft.full:
@@ -224,7 +225,7 @@ def _update_slot(draft: Draft, service: Service, config: UpdateConfig, key: Slot
     waits = any(may_run(draft, t) for t in tasks if t is not kept)
     for task in old:
         if task is not kept:
-            stop(draft, task, TaskState.SHUTDOWN, "replaced by an update")
+            stop(draft, task, TaskState.SHUTDOWN, REPLACED)
     slot, node_id = (key, "") if isinstance(key, int) else (0, key)
     new_task(
         draft, service, slot=slot, node_id=node_id,

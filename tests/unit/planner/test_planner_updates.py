@@ -115,6 +115,26 @@ def test_an_old_task_that_ends_while_its_successor_starts_is_not_replaced() -> N
     assert [t.spec.container.image for t in world.live() if t.slot == old.slot] == ["new"]
 
 
+def test_a_successor_that_runs_ends_its_predecessor_also_while_the_next_update_is_paused() -> None:
+    """Else both ran for ever: one replica too many (found by the planner's property)."""
+    world = started(replicas=1)
+    world.update("a", replicas=3, image="second", update=UpdateConfig(order=UpdateOrder.START_FIRST))
+    world.settle()
+    world.update("a", replicas=3, image="third", update=UpdateConfig(failure_action=FailureAction.PAUSE))
+    world.settle()
+    third = [t for t in world.live() if t.spec.container.image == "third"]
+    assert {t.slot for t in third}.isdisjoint({1}), "slots where nothing runs come first"
+    world.fail(third[0])
+    world.settle()
+    assert state(world) == (UpdateState.PAUSED, f"update paused {ON_ERROR} {third[0].id}")
+    world.run()
+    world.advance(10)
+    world.run()
+    assert sorted(t.slot for t in world.running()) == [1, 2, 3]
+    (old,) = (t for t in world.tasks() if t.spec.container.image == "old")
+    assert old.stop_cause == "replaced by an update"
+
+
 def test_an_update_is_not_complete_while_a_successor_that_failed_is_being_replaced() -> None:
     """Else nobody ended the old task any more (found by the simulated world)."""
     world = started(replicas=1)
