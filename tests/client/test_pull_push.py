@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from lab.processes import Killing
 from lab.records import gateway_folder, read_process
 from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, until
 from tests.node.registry_world import HTPASSWD, PASSWORD, USER
@@ -87,7 +86,8 @@ def strict_registry(with_registry: Lab, tmp_path: Path) -> Iterator[str]:
         f"auth: {{htpasswd: {{realm: tests, path: {tmp_path}/htpasswd}}}}\n"
     )
     with open(f"/proc/{process.pid}/ns/net") as namespace, open(tmp_path / "log", "wb") as log:
-        os.kill(process.pid, signal.SIGKILL)
+        with Killing((process.pid,)) as killing:
+            assert killing.wait(10), "it has the port until it is gone"
         argv = ["nsenter", f"--net=/proc/self/fd/{namespace.fileno()}", "docker-registry", "serve", str(tmp_path / "config.yml")]
         with subprocess.Popen(argv, pass_fds=(namespace.fileno(),), stdout=log, stderr=log) as serving:
             try:
