@@ -19,7 +19,7 @@ from cluster.wire.codec import encode
 from manager.store import Store
 
 PIECE_BYTES: Final = 256 * 1024
-"""Of one part of a long answer: an object's own size at most more, which one message has room for."""
+"""Of one part of a long answer, at most; an object that is larger has one of its own."""
 
 Managers = Mapping[str, ManagerStatus]
 """What the leader knows of the managers now, by node: who leads and who is heard is in no log."""
@@ -31,15 +31,17 @@ def query(store: Store, request: Query, managers: Managers) -> Objects:
 
 
 def pieces(store: Store, request: Query, managers: Managers) -> Iterator[Objects]:
-    """The same as they are now, in parts of about PIECE_BYTES, at least one; what changes meanwhile is in none. Raises as `query`, before the first."""
+    """The same as they are now, in parts of at most PIECE_BYTES, at least one; what changes meanwhile is in none. Raises as `query`, before the first."""
     piece: list[Object] = []
     size = 0
     for item in _selected(store, request):
-        if size >= PIECE_BYTES:
+        one = shown(item, managers)
+        length = len(encode(one))
+        if piece and size + length > PIECE_BYTES:
             yield _objects(piece, managers)
             piece, size = [], 0
-        piece.append(shown(item, managers))
-        size += len(encode(piece[-1]))
+        piece.append(one)
+        size += length
     yield _objects(piece, managers)
 
 

@@ -157,18 +157,19 @@ class Control:
             watch.close()
 
     def _told_of(self, batch: Batch, kinds: tuple[Kind, ...]) -> Iterator[Watched]:
-        """What a commit changed of these kinds, in parts of about PIECE_BYTES: all but the last bear the version before it, so that who is
+        """What a commit changed of these kinds, in parts of at most PIECE_BYTES: all but the last bear the version before it, so that who is
         cut off between them is told all of it again."""
         told: list[tuple[int, int, str, bytes]] = []
         size = 0
         for event in batch.events:
             if event.kind not in kinds:
                 continue
-            if size >= query.PIECE_BYTES:
+            one = _told(event, self._managers())
+            if told and size + len(one[-1]) > query.PIECE_BYTES:
                 yield Watched(batch.index - 1, tuple(told))
                 told, size = [], 0
-            told.append(_told(event, self._managers()))
-            size += len(told[-1][-1])
+            told.append(one)
+            size += len(one[-1])
         if told:
             yield Watched(batch.index, tuple(told))
 

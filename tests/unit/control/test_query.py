@@ -11,7 +11,7 @@ from manager.control import query
 from manager.store import Store
 from tests.unit.control.test_control_objects import store_of
 
-LARGE = "x" * (query.PIECE_BYTES // 3)
+LARGE = "x" * (query.PIECE_BYTES // 3 - 1024)
 
 
 def service(name: str) -> Service:
