@@ -14,6 +14,9 @@ from runtime.kernel import constants as k
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
 
+STAT_MAX_BYTES = 4096
+"""Of /proc/PID/stat, which has 52 numbers and a name of 64 bytes at most."""
+
 
 def boot_id() -> str:
     """This boot's identity: pids and start times mean nothing in another one."""
@@ -25,8 +28,8 @@ def start_time(pid: int) -> int:
     """Clock ticks since boot at which the process started (field 22 of stat); with the pid it names a process for
     as long as this boot lasts. 0 when there is none."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return int(file.read(STAT_MAX_BYTES).rpartition(b")")[2].split()[19])
     except (FileNotFoundError, ProcessLookupError):
         return 0
 

@@ -10,8 +10,13 @@ import struct
 from collections.abc import Sequence
 
 from runtime.kernel.libc import address_of
-from runtime.kernel.operations import Argument, Filter, Operation, Pointers, Register
+from runtime.kernel.operations import Filter, Operation, Pointers, Register
 from runtime.kernel.running import Step, run
+
+_ZEROS = [0] * 6
+"""Every call gets six arguments."""
+_ANYWHERE = 8
+"""An address for as long as the right one is not known: the layout is the same for all but 0."""
 
 
 class Program:
@@ -19,13 +24,12 @@ class Program:
 
     def __init__(self, operations: Sequence[Operation], base: int = 0) -> None:
         """`base`: where another process will put `memory`; 0: it is run here, and in what is forked from here."""
-        self.memory, places = _lay_out(operations)
-        base = base or address_of(self.memory)
-        for offset, target in places.filters:
-            struct.pack_into("=Q", self.memory, offset + 8, base + target)
-        for offset, targets in places.pointers:
-            struct.pack_into(f"={len(targets) + 1}Q", self.memory, offset, *(base + target for target in targets), 0)
-        self.steps = [_lower(operation, base, places.offsets) for operation in operations]
+        lowering = _Lowering(operations, base or _ANYWHERE)
+        self.memory = lowering.memory
+        if not base:  # where it lies is known only now
+            lowering = _Lowering(operations, address_of(self.memory))
+            self.memory[:] = lowering.memory
+        self.steps = lowering.steps
         self._registers = 1 + max((operation.into for operation in operations), default=-1)
 
     def __len__(self) -> int:
@@ -40,60 +44,38 @@ class Program:
         return [-1] * self._registers
 
 
-class _Places:
-    def __init__(self) -> None:
-        self.offsets: dict[bytes | Pointers | Filter, int] = {}
-        self.filters: list[tuple[int, int]] = []
-        self.pointers: list[tuple[int, list[int]]] = []
+class _Lowering:
+    """One pass over the list. One block for all strings and arrays, aligned to 8 bytes; equal ones share their place."""
 
+    def __init__(self, operations: Sequence[Operation], base: int) -> None:
+        self.memory = bytearray()
+        self.steps: list[Step] = []
+        self._base = base
+        self._places: dict[bytes | Pointers | Filter, int] = {}
+        find = self._places.get
+        for call, arguments, _, into, tolerate, skip, expect in operations:
+            numbers = _ZEROS.copy()
+            references: tuple[tuple[int, int], ...] = ()
+            for position, argument in enumerate(arguments):
+                if isinstance(argument, int):
+                    numbers[position] = argument
+                elif isinstance(argument, Register):
+                    references = (*references, (position, argument.number))
+                else:
+                    numbers[position] = find(argument) or self._place(argument)
+            self.steps.append((int(call), numbers, references, into, tolerate, skip, expect))
 
-def _lay_out(operations: Sequence[Operation]) -> tuple[bytearray, _Places]:
-    """One block for all strings, arrays first aligned to 8 bytes; equal strings share their place."""
-    memory = bytearray()
-    places = _Places()
-
-    def place(text: bytes) -> int:
-        offset = places.offsets.get(text)
-        if offset is None:
-            memory.extend(b"\0" * (-len(memory) % 8))
-            offset = places.offsets[text] = len(memory)
-            memory.extend(text)
-            memory.append(0)
-        return offset
-
-    for operation in operations:
-        for argument in operation.arguments:
-            if isinstance(argument, bytes):
-                place(argument)
-            elif isinstance(argument, Pointers) and argument not in places.offsets:
-                targets = [place(text) for text in argument.strings]
-                memory.extend(b"\0" * (-len(memory) % 8))
-                places.offsets[argument] = len(memory)
-                places.pointers.append((len(memory), targets))
-                memory.extend(b"\0" * (8 * (len(targets) + 1)))
-            elif isinstance(argument, Filter) and argument not in places.offsets:
-                target = place(argument.code)
-                memory.extend(b"\0" * (-len(memory) % 8))
-                places.offsets[argument] = len(memory)
-                places.filters.append((len(memory), target))
-                memory.extend(struct.pack("=H6xQ", len(argument.code) // 8, 0))
-    return memory, places
-
-
-def _lower(operation: Operation, base: int, offsets: dict[bytes | Pointers | Filter, int]) -> Step:
-    arguments: list[int] = []
-    references: list[tuple[int, int]] = []
-    for position, argument in enumerate(operation.arguments):
-        arguments.append(_number(argument, base, offsets))
-        if isinstance(argument, Register):
-            references.append((position, argument.number))
-    arguments += [0] * (6 - len(arguments))
-    return int(operation.call), arguments, tuple(references), operation.into, operation.tolerate, operation.skip, operation.expect
-
-
-def _number(argument: Argument, base: int, offsets: dict[bytes | Pointers | Filter, int]) -> int:
-    if isinstance(argument, int):
-        return argument
-    if isinstance(argument, Register):
-        return 0
-    return base + offsets[argument]
+    def _place(self, argument: bytes | Pointers | Filter) -> int:
+        """Its address. What it points to comes before it."""
+        if isinstance(argument, bytes):
+            content = argument + b"\0"
+        elif isinstance(argument, Pointers):
+            targets = [self._places.get(text) or self._place(text) for text in argument.strings]
+            content = struct.pack(f"={len(targets) + 1}Q", *targets, 0)
+        else:
+            target = self._places.get(argument.code) or self._place(argument.code)
+            content = struct.pack("=H6xQ", len(argument.code) // 8, target)
+        address = self._places[argument] = self._base + len(self.memory)
+        self.memory += content
+        self.memory += bytes(-len(content) % 8)
+        return address

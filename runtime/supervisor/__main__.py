@@ -24,6 +24,7 @@ from runtime.supervisor.births import Births
 from runtime.supervisor.chunks import Chunks
 from runtime.supervisor.context import Context
 from runtime.supervisor.keeper import Keeper
+from runtime.supervisor.lists import Lists
 from runtime.supervisor.loop import Loop
 from runtime.supervisor.packer import Packer
 from runtime.supervisor.places import Places
@@ -68,6 +69,7 @@ def main(arguments: list[str]) -> int:
         layout=layout,
         parents=parents,
         host=host,
+        lists=Lists(host),
         filters=filters,
         boot_id=boot_id(),
         home=home,

@@ -16,6 +16,7 @@ from runtime.supervisor.births import Births
 from runtime.supervisor.chunks import Chunks
 from runtime.supervisor.journal import ProcessRecord, StateRecord
 from runtime.supervisor.keeper import Keeper
+from runtime.supervisor.lists import Lists
 from runtime.supervisor.loop import Loop
 from runtime.supervisor.messages import Event
 from runtime.supervisor.packer import Packer
@@ -41,6 +42,7 @@ class Context:
     layout: Layout
     parents: Parents
     host: Host
+    lists: Lists
     filters: Filters
     boot_id: str
     home: int

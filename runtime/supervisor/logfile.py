@@ -58,8 +58,10 @@ class LogWriter:
         self._packing: _Packing | None = None
         self._unpacked = False  # whether the file that was rotated last waits for being compressed
         self.lost_bytes = 0
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        _close_gaps(path, self._max_files)
+        try:
+            _close_gaps(path, self._max_files)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         self._file, self._size, self._inode = _open(path)
 
     @property

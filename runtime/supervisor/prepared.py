@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runtime.cgroups.groups import Groups
-from runtime.child.compile import Compiled
 from runtime.kernel import constants as k
 from runtime.spec import Exited
-from runtime.supervisor.births import TooLarge, pack_list, send_list
+from runtime.supervisor.births import send_list
 from runtime.supervisor.reaper import Process
 
 
@@ -33,14 +32,10 @@ class Prepared:
     on_exit: Callable[[Exited], None]
     used: bool = False
 
-    def hand_over(self, compiled: Compiled, descriptors: tuple[int, ...]) -> bool:
-        """Sends the list and its descriptors, the error pipe last; the child runs it at once. False when the list is
-        too large, or the child has ended."""
-        try:
-            data = pack_list(compiled.operations, self.room, fork_at=compiled.fork_at, title=compiled.title)
-        except TooLarge:
-            return False
-        if not send_list(self.channel, data, descriptors):
+    def hand_over(self, packed: bytes, descriptors: tuple[int, ...]) -> bool:
+        """Sends the list and its descriptors, the error pipe last; the child runs it at once. False when the child has
+        ended."""
+        if not send_list(self.channel, packed, descriptors):
             return False
         self.close()
         self.used = True

@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 
 from runtime.cgroups import groups as cgroups
-from runtime.child.compile import Compiled, compile_container
+from runtime.child.compile import compile_container
 from runtime.child.execution import explain
 from runtime.child.faults import Refused
 from runtime.child.host import Opened
@@ -22,7 +22,7 @@ from runtime.kernel import constants as k
 from runtime.kernel.overlay import Shift, mount_overlay
 from runtime.spec import ContainerSpec, Exited
 from runtime.supervisor import ending, streams
-from runtime.supervisor.births import Numbering
+from runtime.supervisor.births import Numbering, TooLarge
 from runtime.supervisor.context import Context
 from runtime.supervisor.prepared import Prepared, namespaces_ahead
 from runtime.supervisor.probe import devices_of, privileged_devices
@@ -35,10 +35,11 @@ class Launch:
     """One start under way. `settle` is called when the error pipe speaks and, in case that was not seen yet, before
     the end is."""
 
-    def __init__(self, context: Context, container: Container, compiled: Compiled, errors: int) -> None:
+    def __init__(self, context: Context, container: Container, opened: Opened, errors: int) -> None:
+        """`opened`: what the child's list was made for."""
         self._context = context
         self._container = container
-        self._compiled = compiled
+        self._opened = opened
         self._errors = errors
         self.fault: StartFailed | None = None
         context.reserve.begin()
@@ -65,7 +66,8 @@ class Launch:
             return
         index, error = report
         spec = container.spec
-        self.fault = explain(self._compiled.operations, index, error, os.strerror(error), spec.argv[0], spec.cwd)
+        compiled = compile_container(spec, self._context.host, self._opened)
+        self.fault = explain(compiled.operations, index, error, os.strerror(error), spec.argv[0], spec.cwd)
 
     def ended(self) -> StartFailed | None:
         """The first process has ended: the fault, if it never executed the program."""
@@ -138,12 +140,12 @@ def _fork(context: Context, container: Container, prepared: Prepared | None, sta
     stack.callback(os.close, errors)
     try:
         opened = _open(context, container, gate_reader, stack)
-        compiled = _hand_over(context, spec, prepared, opened, errors) if prepared is not None else None
+        there = _hand_over(context, spec, prepared, opened, errors) if prepared is not None else None
         pid = -1
-        if compiled is None:
+        if there is None:
             prepared = None
-            opened, group = _open_groups(context, container, opened, stack)
-            compiled = compile_container(spec, context.host, opened)
+            there, group = _open_groups(context, container, opened, stack)
+            compiled = compile_container(spec, context.host, there)
             pid = spawn(compiled, errors, home=context.home, enter=pid_namespace(context, spec), group=group, drop=(gate, report))
         if container.stdin_ended:
             streams.close_stdin(context, container)
@@ -151,7 +153,7 @@ def _fork(context: Context, container: Container, prepared: Prepared | None, sta
         os.close(report)
         raise
     os.set_blocking(report, False)
-    launch = Launch(context, container, compiled, report)
+    launch = Launch(context, container, there, report)
 
     def ended(exited: Exited) -> None:
         fault = launch.ended()
@@ -196,12 +198,15 @@ def _open_groups(context: Context, container: Container, opened: Opened, stack: 
     return opened._replace(cgroups=tuple(procs), views=cgroups.views_of(container.groups, context.layout)), group
 
 
-def _hand_over(context: Context, spec: ContainerSpec, prepared: Prepared, opened: Opened, errors: int) -> Compiled | None:
-    """The list that the child has now; None when it is too large, or the child has gone. Raises Refused."""
+def _hand_over(context: Context, spec: ContainerSpec, prepared: Prepared, opened: Opened, errors: int) -> Opened | None:
+    """What is open at the child, which has its list now; None when that is too large, or the child has gone. Raises Refused."""
     number = Numbering()
     there = opened._replace(separated=prepared.flags).numbered(number)
-    compiled = compile_container(spec, context.host, there)
-    return compiled if prepared.hand_over(compiled, (*number.descriptors, errors)) else None
+    try:
+        packed = context.lists.find(spec, there, prepared.group, prepared.room)
+    except TooLarge:
+        return None
+    return there if prepared.hand_over(packed, (*number.descriptors, errors)) else None
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:
