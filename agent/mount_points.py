@@ -135,7 +135,8 @@ def short_tmpfs_options(text: str) -> tuple[tuple[str, str], ...]:
         elif word in _TMPFS_FLAGS:
             found[word] = ""
         elif word not in _TMPFS_DEFAULTS and word not in ("async", "sync", "atime", "noatime", "relatime", "diratime", "nodiratime"):
-            raise InvalidArgument(f'invalid tmpfs option ["{word}"]')
+            parts = " ".join(f'"{part}"' for part in word.split("=", 1))
+            raise InvalidArgument(f"invalid tmpfs option [{parts}]")
     return tuple(found.items())
 
 

@@ -120,7 +120,7 @@ def _build_tree(
 ) -> None:
     """Everything that is mounted: the root, then what stands in it."""
     ordered = mounts.depth_first_order(spec.mounts)
-    views = rootfs.open_views(script, opened.views)
+    views = rootfs.open_views(script, opened.views, spec.privileged)
     root = rootfs.pivot(script, opened)
     proc = rootfs.mount_proc(script, root)
     memory = devices.SharedMemory(shm, 0 if spec.ipc_mode == namespaces.NONE else spec.shm_size_bytes)

@@ -1,5 +1,5 @@
-"""The container's root: attached, pivoted to, with fresh proc and sysfs and a read-only view of its cgroup. Pure:
-appends operations."""
+"""The container's root: attached, pivoted to, with fresh proc and sysfs and a view of its cgroup, read-only unless privileged.
+Pure: appends operations."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from runtime.kernel.operations import Register, Script
 from runtime.kernel.syscalls import Call
 
 _PRIVATE = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
-_READ_ONLY = struct.pack("=4Q", k.MOUNT_ATTR_RDONLY | _PRIVATE, 0, 0, 0)
 
 
-def open_views(script: Script, views: tuple[CgroupView, ...]) -> list[tuple[CgroupView, Register]]:
-    """Clones of the container's own groups, read-only, taken while the host's tree is visible."""
+def _view_attributes(writable: bool) -> bytes:
+    return struct.pack("=4Q", _PRIVATE if writable else _PRIVATE | k.MOUNT_ATTR_RDONLY, 0, 0, 0)
+
+
+def open_views(script: Script, views: tuple[CgroupView, ...], writable: bool) -> list[tuple[CgroupView, Register]]:
+    """Clones of the container's own groups, taken while the host's tree is visible. Writable for a privileged container, which may make
+    groups for containers of its own, as in Docker."""
     script.step = "view of the cgroups"
     opened: list[tuple[CgroupView, Register]] = []
     for view in views:
         tree = script.keep(Call.OPEN_TREE, k.AT_FDCWD, view.path.encode(), k.OPEN_TREE_CLONE | k.O_CLOEXEC)
-        script.call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH, _READ_ONLY, k.MOUNT_ATTR_SIZE_BYTES)
+        script.call(Call.MOUNT_SETATTR, tree, b"", k.AT_EMPTY_PATH, _view_attributes(writable), k.MOUNT_ATTR_SIZE_BYTES)
         opened.append((view, tree))
     return opened
 
@@ -58,19 +62,19 @@ def mount_sys(script: Script, root: Register, views: list[tuple[CgroupView, Regi
     if len(views) == 1 and not views[0][0].name:
         attach_at(script, views[0][1], sysfs, "fs/cgroup", FOLDER)
     elif views:
-        _mount_v1_views(script, sysfs, views)
+        _mount_v1_views(script, sysfs, views, writable)
     for _, tree in views:
         script.call(Call.CLOSE, tree)
     return sysfs
 
 
-def _mount_v1_views(script: Script, sysfs: Register, views: list[tuple[CgroupView, Register]]) -> None:
+def _mount_v1_views(script: Script, sysfs: Register, views: list[tuple[CgroupView, Register]], writable: bool) -> None:
     folder = mount_new(script, "tmpfs", _PRIVATE, (("mode", "755"), ("size", "64k")))
     attach_at(script, folder, sysfs, "fs/cgroup", FOLDER)
     for view, tree in views:
         script.call(Call.MKDIRAT, folder, view.name.encode(), 0o755)
         attach_at(script, tree, folder, view.name, FOLDER)
-    script.call(Call.MOUNT_SETATTR, folder, b"", k.AT_EMPTY_PATH, _READ_ONLY, k.MOUNT_ATTR_SIZE_BYTES)
+    script.call(Call.MOUNT_SETATTR, folder, b"", k.AT_EMPTY_PATH, _view_attributes(writable), k.MOUNT_ATTR_SIZE_BYTES)
     script.call(Call.CLOSE, folder)
 
 

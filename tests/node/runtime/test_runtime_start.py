@@ -247,6 +247,23 @@ def test_read_only_root_rlimits_and_sysctls(machine: Any) -> None:
     machine.run(body)
 
 
+NESTED_GROUPS = """
+group=/sys/fs/cgroup/pids; test -d $group || group=/sys/fs/cgroup
+mkdir -p $group/one/two 2>/dev/null && echo 1 > $group/one/two/cgroup.procs && grep -c /one/two /proc/1/cgroup || echo refused
+"""
+
+
+@pytest.mark.parametrize(("privileged", "words"), [(True, ["1"]), (False, ["refused"])])
+def test_who_is_privileged_makes_groups_of_its_own_and_they_go_with_it(machine: Any, privileged: bool, words: list[str]) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", NESTED_GROUPS, privileged=privileged)
+        await machine.ran(supervisor, spec)
+        assert machine.output(spec).splitlines()[:1] == words
+        assert until(lambda: machine.idle_groups() == [])
+
+    machine.run(body)
+
+
 def test_a_sysctl_of_the_host_is_refused(machine: Any) -> None:
     async def body(supervisor: Supervisor) -> None:
         spec = machine.spec("true", sysctls=(("kernel.panic", "1"),))
