@@ -62,15 +62,24 @@ class Dependencies:
         Raises InvalidArgument for a template that does not fit, or an owner that is no number.
         """
         return tuple(
-            File(name, self._data(self._specs[key], task, node, node_id), _owner(file.uid, ids), _owner(file.gid, ids), file.mode & 0o7777)
+            File(name, self._data(key, task, node, node_id), _owner(file.uid, ids), _owner(file.gid, ids), file.mode & 0o7777)
             for name, (key, file) in zip(_names(task.spec.container), _keyed(task.spec.container), strict=True)
         )
 
-    def _data(self, spec: DependencySpec, task: Task, node: NodeDescription, node_id: str) -> bytes:
+    def _data(self, key: str, task: Task, node: NodeDescription, node_id: str) -> bytes:
+        spec = self._specs[key]
         if not spec.templating:
             return spec.data
+        try:
+            return self._expanded(spec, task, node, node_id)
+        except (TemplateError, InvalidArgument) as error:
+            word, _, id_ = key.partition("/")
+            raise InvalidArgument(f"unable to get {word} from {word} store: failed to expand templated {word} {id_}: {error}") from error
+
+    def _expanded(self, spec: DependencySpec, task: Task, node: NodeDescription, node_id: str) -> bytes:
+        """Raises InvalidArgument, TemplateError."""
         if spec.templating != GOLANG:
-            raise InvalidArgument(f"unrecognized template type {spec.templating}")
+            raise InvalidArgument("unrecognized template type")
         container = task.spec.container
         context = placeholders.context(task, node, node_id)
         env = dict(entry.partition("=")[::2] for entry in placeholders.expanded(container, context).env)
@@ -86,14 +95,10 @@ class Dependencies:
             "secret": lambda target: of(container.secrets, "secret", "secret", target),
             "config": lambda target: of(container.configs, "config", "config", target),
         }
-        try:
-            template = Template(spec.data.decode(errors="surrogateescape"), tuple(functions))
-            text = template.render(context, strict="can't evaluate field {}", functions=functions)
-        except TemplateError as error:
-            raise InvalidArgument(f"failed to expand template {spec.name}: {error}") from error
-        expanded = text.encode(errors="surrogateescape")
+        template = Template(spec.data.decode(errors="surrogateescape"), tuple(functions))
+        expanded = template.render(context, strict="can't evaluate field {}", functions=functions).encode(errors="surrogateescape")
         if len(expanded) > EXPANDED_LIMIT_BYTES:
-            raise InvalidArgument(f"expanded template {spec.name} is larger than {EXPANDED_LIMIT_BYTES} bytes")
+            raise InvalidArgument(f"it is larger than {EXPANDED_LIMIT_BYTES} bytes then")
         return expanded
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cli.failures import FAILED, CliFailure
+from cluster.model.room_reasons import is_room_coming
 
 ROLLED_BACK: Final = 3
 """The update was rolled back or is paused."""
@@ -60,7 +61,7 @@ def turned_round(service: Mapping[str, Any], wanted: Patience) -> str:
 
 def hopeless(service: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]) -> CliFailure | None:
     """Why nothing comes of waiting, as far as this moment shows. `tasks`: all of the service."""
-    if any(_moves(task) for task in tasks):
+    if any(_moves(task) or (_state(task) in _WAITING and is_room_coming(task["Status"].get("Err", ""))) for task in tasks):
         return None
     blocked = next((t for t in tasks if _is_wished(t) and _state(t) in _WAITING and t["Status"].get("Err")), None)
     if blocked is not None:

@@ -387,13 +387,15 @@ def parse_generic_resource(text: str) -> dict[str, Any]:
 
 
 def generic_resources(present: Iterable[dict[str, Any]], added: Collection[dict[str, Any]], removed: Iterable[str]) -> list[dict[str, Any]]:
-    """By kind: without the removed ones; an added one replaces what there was. Raises CliFailure for one with a name."""
+    """By kind: without the removed ones; an added one replaces what there was. Raises CliFailure for one with a name, and where there is none
+    to remove."""
     if named := next((one["NamedResourceSpec"] for one in added if "NamedResourceSpec" in one), None):
         text = f"{named['Kind']}={named['Value']}"
         raise CliFailure(f"invalid generic-resource request `{text}`, Named Generic Resources is not supported for service create or update")
     by_kind = {(one.get("DiscreteResourceSpec") or one.get("NamedResourceSpec") or {}).get("Kind", ""): one for one in present}
     for kind in removed:
-        by_kind.pop(kind, None)
+        if by_kind.pop(kind, None) is None:
+            raise CliFailure(f"could not find generic-resource `{kind}` to remove it")
     return list((by_kind | {one["DiscreteResourceSpec"]["Kind"]: one for one in added}).values())
 
 

@@ -150,7 +150,7 @@ UPDATE: Final[tuple[Decorator, ...]] = (
     options("--group-add", help="Add an additional supplementary user group to the container"),
     options("--group-rm", help="Remove a previously added supplementary user group from the container"),
     options("--host-add", help='Add a custom host-to-IP mapping ("host:ip")', type=HOST),
-    options("--host-rm", help='Remove a custom host-to-IP mapping ("host:ip")', type=HOST),
+    options("--host-rm", help='Remove a custom host-to-IP mapping ("host:ip")'),
     option("--image", help="Service image tag"),
     options("--label-add", help="Add or update a service label", type=LABEL),
     options("--label-rm", help="Remove a label by its key"),

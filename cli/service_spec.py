@@ -97,7 +97,10 @@ def _container(image: str, arguments: Sequence[str], flags: Flags, environment: 
         TTY=bool(flags["tty"]),
         ReadOnly=bool(flags["read_only"]),
         Mounts=list(flags["mount"]),
-        StopGracePeriod=flags["stop_grace_period"],
+    )
+    if flags["stop_grace_period"] is not None:
+        made["StopGracePeriod"] = flags["stop_grace_period"]  # none at all says something too
+    made |= _given(
         Healthcheck=health(flags, {}),
         Hosts=list(flags["host"]),
     )
@@ -197,10 +200,8 @@ def health(flags: Flags, before: Mapping[str, Any]) -> Spec | None:
         return {"Test": ["NONE"]}
     if not given and command is None:
         return None
-    made = {name: value for name, value in before.items() if name != "Test" or value != ["NONE"]}
-    if command is not None:
-        made = {"Test": ["CMD-SHELL", command], **{k: v for k, v in made.items() if k != "Test"}}
-    return made | given
+    made = {name: value for name, value in before.items() if name != "Test" or (value != ["NONE"] and command is None)}
+    return ({"Test": ["CMD-SHELL", command]} if command else {}) | made | given
 
 
 def refuse_credential_spec(flags: Flags) -> None:

@@ -42,9 +42,9 @@ def apply(spec: Spec, flags: Flags, resolve: Callable[[str], str], identified: C
     _placement(task, flags)
     _networks(spec, task, flags, resolve)
     if flags["log_driver"] is not None or flags["log_opt"]:
-        driver = task.get("LogDriver") or {}
-        name = flags["log_driver"] if flags["log_driver"] is not None else driver.get("Name", "")
-        task["LogDriver"] = {"Name": name, "Options": fields.pairs(flags["log_opt"]) or driver.get("Options")}
+        had = task.get("LogDriver") or {}
+        name = flags["log_driver"] if flags["log_driver"] is not None else had.get("Name", "")  # another driver has options of its own
+        task["LogDriver"] = {"Name": name} | ({"Options": given} if (given := fields.pairs(flags["log_opt"])) else {})
     if flags["force"]:
         task["ForceUpdate"] = task.get("ForceUpdate", 0) + 1
     for kind, name in (("update", "UpdateConfig"), ("rollback", "RollbackConfig")):
@@ -87,7 +87,7 @@ def _container(container: Spec, flags: Flags) -> None:
         container["Privileges"] = security_fields.privileges(flags["security_opt"])
     _pairs(container, "Sysctls", flags["sysctl_add"], flags["sysctl_rm"])
     _list(container, "Groups", flags["group_add"], flags["group_rm"])
-    _list(container, "Hosts", flags["host_add"], flags["host_rm"])
+    _hosts(container, flags["host_add"], flags["host_rm"])
     dns: Spec = container.get("DNSConfig") or {}
     before = dict(dns)
     _list(dns, "Nameservers", flags["dns_add"], flags["dns_rm"])
@@ -96,9 +96,31 @@ def _container(container: Spec, flags: Flags) -> None:
     if dns != before:
         container["DNSConfig"] = dns
     _keyed(container, "Ulimits", "Name", flags["ulimit_add"], flags["ulimit_rm"])
-    _keyed(container, "Mounts", "Target", flags["mount_add"], flags["mount_rm"])
+    _mounts(container, flags["mount_add"], flags["mount_rm"])
     _capabilities(container, flags)
     _put(container, "Healthcheck", service_spec.health(flags, container.get("Healthcheck") or {}))
+
+
+def _hosts(container: Spec, added: Sequence[str], removed: Sequence[str]) -> None:
+    """Entries are `address name...`; `name` or `name:address` removes a name from those that have it (at that address)."""
+    if not added and not removed:
+        return
+    gone = [name.partition(":")[::2] for name in removed]
+    kept = []
+    for entry in container.get("Hosts") or ():
+        address, *names = entry.split() or [""]
+        names = [name for name in names if not any(name == other and where in ("", address) for other, where in gone)]
+        kept += [f"{address} {' '.join(names)}"] if names else []
+    container["Hosts"] = list(dict.fromkeys([*kept, *added]))
+
+
+def _mounts(container: Spec, added: Sequence[Spec], removed: Sequence[str]) -> None:
+    if len({mount["Target"] for mount in added}) < len(added):
+        raise CliFailure("duplicate mount target")
+    _keyed(container, "Mounts", "Target", added, removed)
+    if added or removed:
+        kept = (mount for mount in container["Mounts"] if mount["Target"] not in removed)
+        container["Mounts"] = sorted(kept, key=lambda mount: (mount.get("Source", ""), mount["Target"]))
 
 
 def _scale(spec: Spec, flags: Flags) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from cluster.model.template_functions import Nil
+from cluster.model.template_functions import Nil, NilList
 
 NO_ENTRY: Final = 'map has no entry for key "{}"'
 
@@ -57,7 +57,7 @@ SERVICE: Final = Shape({
     "CapabilityAdd": [], "CapabilityDrop": [], "Ports": [], "VirtualIPs": [], "Constraints": [], "Preferences": [], "MaxReplicas": 0, "Platforms": [],
     "ForceUpdate": 0, "Runtime": "", "Addr": "", "Aliases": [], "DriverOpts": {}, "Name": "", "PublishedPort": 0, "TargetPort": 0,
 }, "can't evaluate field {} in type swarm.Service")  # fmt: skip
-DEPENDENCY: Final = Shape({"Templating": None, "Driver": None, "Labels": {}}, "can't evaluate field {} in type swarm.Secret")
+DEPENDENCY: Final = Shape({"Data": NilList(), "Templating": None, "Driver": None, "Labels": {}}, "can't evaluate field {} in type swarm.Secret")
 VOLUME: Final = Shape({"ClusterVolume": None, "CreatedAt": "", "Status": {}, "UsageData": None}, "can't evaluate field {} in type volume.Volume")
 INFO: Final = Shape({
     "DefaultAddressPools": [], "FirewallBackend": None, "CDISpecDirs": [], "DiscoveredDevices": [], "Containerd": None, "NodeAddr": "", "Cluster": None,

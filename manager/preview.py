@@ -40,6 +40,7 @@ class _Preview:
         self._index = Index.build(_objects(store))
         self._reasons: dict[str, Reason] = {}
         self._events: list[Event] = []
+        self._gone: dict[TaskId, Task] = {}  # tasks that are no more, as they last were: they know why
 
     def answer(self, request: Preview) -> PreviewAnswer:
         before = {task.id: task for task in self._store.all(Kind.TASK) if _lives(task)}
@@ -58,7 +59,9 @@ class _Preview:
         return PreviewAnswer(tuple(self._service(id_, before, after) for id_ in touched), settled)
 
     def _commit(self, changes: tuple[Change, ...]) -> None:
-        self._events.extend(self._store.apply(self._store.index + 1, changes).events)
+        events = self._store.apply(self._store.index + 1, changes).events
+        self._events.extend(events)
+        self._gone.update((e.before.id, e.before) for e in events if e.after is None and isinstance(e.before, Task))
 
     def _settle(self, written: Sequence[str]) -> bool:
         """Plan and act until nothing moves any more and the written services have come to rest; whether it came to that. Other services' deadlines, and the
@@ -105,7 +108,7 @@ class _Preview:
         new = sorted((task for id_, task in has.items() if id_ not in had), key=lambda task: (task.slot, task.node_id))
         placed = [self._shown(task) for task in new if task.status.state >= TaskState.ASSIGNED]
         waiting = [self._shown(task) for task in has.values() if task.status.state < TaskState.ASSIGNED]
-        stopped = [self._shown(self._store.get(Kind.TASK, id_) or task) for id_, task in had.items() if id_ not in has]
+        stopped = [self._shown(self._store.get(Kind.TASK, id_) or self._gone.get(id_, task)) for id_, task in had.items() if id_ not in has]
         name = service.spec.name if service is not None else task_name(next(iter(had.values()))).partition(".")[0]
         return PreviewService(
             name, service_id, tuple(placed[:MAX_TASKS]), tuple(stopped[:MAX_TASKS]), tuple(waiting[:MAX_TASKS]),

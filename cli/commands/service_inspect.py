@@ -160,6 +160,10 @@ def _container(c: Values) -> Iterator[str]:
             yield f" Add: {', '.join(c['CapabilityAdd'])}"
         if c.get("CapabilityDrop"):
             yield f" Drop: {', '.join(c['CapabilityDrop'])}"
+    if c.get("Ulimits"):
+        yield "Ulimits:"
+    for limit in c.get("Ulimits") or ():
+        yield f" {limit['Name']}: {limit.get('Soft', 0)}:{limit.get('Hard', 0)}"
     if c.get("Mounts"):
         yield "Mounts:"
     for mount in c.get("Mounts") or ():

@@ -147,9 +147,10 @@ def _refuse_absent(api: Api, external: Sequence[str], objects: Mapping[str, Sequ
         references = [one for spec in services.values() for one in spec["TaskTemplate"]["ContainerSpec"].get(f"{title}s", ())]
         asked = sorted({str(one[f"{title}Name"]) for one in references} - names)
         known = _ids(api, word, asked)
-        for spec in services.values():
+        for name, spec in services.items():
             wanted = spec["TaskTemplate"]["ContainerSpec"].get(f"{title}s", ())
-            dependency_fields.identified(wanted, word, known | dict.fromkeys(names, ""))
+            with _failing(f"service {name}"):
+                dependency_fields.identified(wanted, word, known | dict.fromkeys(names, ""))
 
 
 def _ids(api: Api, word: str, names: Sequence[str]) -> dict[str, str]:

@@ -276,7 +276,7 @@ class _Service:
     def _mode(self) -> Value:
         mode, replicas = self._deploy.get("mode", ""), self._deploy.get("replicas")
         if mode not in _MODES:
-            raise self._wrong(f"unknown mode: {mode}", "deploy", "mode")
+            raise self._wrong(f"Unknown mode: {mode}", "deploy", "mode")
         if mode in ("global", "global-job"):
             if replicas is not None:
                 raise self._wrong("replicas can only be used with replicated or replicated-job mode", "deploy", "replicas")

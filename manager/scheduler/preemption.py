@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from cluster.model import room_reasons
 from cluster.model.ids import NodeId
 from cluster.model.objects import Node, Task, task_name
 from cluster.model.task_state import TaskState
@@ -75,7 +76,7 @@ def make_room(draft: Draft, claims: Claims, task: Task, ask: Ask, node_ids: tupl
         after = use.without(stopping)
         if filters.fits(ask, node, after):
             claims.claim(use, ask)
-            return f"waits for {_names(stopping)} on {hostname(node)} to stop"
+            return room_reasons.waits(_names(stopping), hostname(node))
         choice = _choice(draft, ask, node, use, after)
         if choice is not None and (best is None or choice < best):
             best = choice
@@ -85,7 +86,7 @@ def make_room(draft: Draft, claims: Claims, task: Task, ask: Ask, node_ids: tupl
         evict(draft, victim, task, ask)
     node = index.nodes[best.node_id]
     claims.claim(index.uses[node.id], ask)
-    return f"evicts {_names(best.tasks)} on {hostname(node)} (priority {best.highest} is below {ask.priority})"
+    return room_reasons.evicts(_names(best.tasks), hostname(node), best.highest, ask.priority)
 
 
 def _names(tasks: Sequence[Task]) -> str:

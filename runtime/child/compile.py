@@ -47,10 +47,10 @@ def compile_container(spec: ContainerSpec, host: Host, opened: Opened) -> Compil
     if namespaces.owns_uts(spec):
         namespaces.set_hostname(script, spec.hostname or spec.id[:12])
     _connect(script, opened)
-    identity.limit_resources(script, spec.rlimits)
     execution.go_to(script, spec.cwd, create=True)
     if spec.rootfs.read_only:
         rootfs.make_root_read_only(script)
+    identity.limit_resources(script, spec.rlimits)  # after what opens files: a low limit is the program's, not ours
     if opened.user >= 0:
         namespaces.enter_user(script, opened.user, namespaces.new_namespaces(spec) & k.CLONE_NEWCGROUP)
     _wait_at_gate(script, opened.gate)
@@ -72,13 +72,17 @@ def compile_exec(exec_spec: ExecSpec, spec: ContainerSpec, host: Host, joined: J
     script = Script()
     namespaces.guard(script)
     namespaces.enter_cgroups(script, joined.cgroups)
-    identity.limit_resources(script, spec.rlimits)  # a user namespace has no right to raise them
+    confined = spec.ids is not None
+    if confined:
+        identity.limit_resources(script, spec.rlimits)  # a user namespace has no right to raise them
     namespaces.join(script, spec, joined)
     namespaces.new_session(script)
     script.step = "umask"
     script.call(Call.UMASK, 0o022)
     _connect(script, joined)
     execution.go_to(script, exec_spec.cwd, create=False)
+    if not confined:
+        identity.limit_resources(script, spec.rlimits)
     _wait_at_gate(script, joined.gate)
     privileged = exec_spec.privileged or spec.privileged
     capabilities = identity.capabilities_of(spec.capabilities, privileged, host)

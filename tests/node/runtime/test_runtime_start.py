@@ -264,6 +264,17 @@ def test_who_is_privileged_makes_groups_of_its_own_and_they_go_with_it(machine: 
     machine.run(body)
 
 
+def test_few_open_files_are_the_programs_limit_and_not_ours(machine: Any) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sh", "-c", "ulimit -n; exec sleep 1000", cwd="/tmp", rlimits=(Rlimit("nofile", 5, 10),))
+        await machine.started(supervisor, spec)
+        call = machine.exec_spec(spec, "sh", "-c", "test $(ulimit -n) = 5", cwd="/tmp")
+        await supervisor.exec(call)
+        assert (await supervisor.exec_wait(spec.id, call.exec_id)).status == 0
+
+    machine.run(body)
+
+
 def test_a_sysctl_of_the_host_is_refused(machine: Any) -> None:
     async def body(supervisor: Supervisor) -> None:
         spec = machine.spec("true", sysctls=(("kernel.panic", "1"),))

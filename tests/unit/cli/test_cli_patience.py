@@ -8,6 +8,7 @@ import pytest
 
 from cli.failures import CliFailure
 from cli.patience import UNPLACEABLE, Patience, hopeless, patience, turned_round
+from cluster.model import room_reasons
 
 BLOCKED = {"DesiredState": "running", "Status": {"State": "pending", "Err": "no suitable node (x)"}}
 RUNNING = {"DesiredState": "running", "Status": {"State": "running"}}
@@ -28,6 +29,13 @@ def test_a_task_that_no_node_takes_is_hopeless_when_nothing_else_moves(other: di
 @pytest.mark.parametrize("other", [STOPPING, STARTING])
 def test_there_is_hope_while_something_of_the_service_moves(other: dict[str, Any]) -> None:
     assert hopeless({}, [other, BLOCKED]) is None
+
+
+@pytest.mark.parametrize("reason", [room_reasons.waits("low.1", "n1"), room_reasons.evicts("low.1", "n1", 1, 5)])
+def test_there_is_hope_while_others_make_way(reason: str) -> None:
+    blocked = {"DesiredState": "running", "Status": {"State": "pending", "Err": f"no suitable node (x); {reason}"}}
+    assert hopeless({}, [blocked]) is None
+    assert hopeless({}, [{**blocked, "Status": {"State": "pending", "Err": "waits for service db to start (0 of 1 tasks)"}}]) is not None
 
 
 def test_a_service_that_restarts_for_ever_is_not_hopeless() -> None:

@@ -255,3 +255,58 @@ def test_capabilities_are_taken_back_before_they_are_dropped(
     (posted,) = services.bodies("POST", f"/services/{ID}/update")
     container = json.loads(posted)["TaskTemplate"]["ContainerSpec"]
     assert (container["CapabilityAdd"], container["CapabilityDrop"]) == (added, dropped)
+
+
+VOLUME, TMPFS = {"Type": "volume", "Source": "v", "Target": "/v"}, {"Type": "tmpfs", "Target": "/t"}
+BEFORE: dict[str, Any] = {
+    "Image": "busybox:latest", "Hosts": ["1.2.3.4 a", "1.2.3.5 b c"], "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 1},
+    "Mounts": [VOLUME, TMPFS],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "changed"),
+    [
+        (["--host-rm", "a"], {"Hosts": ["1.2.3.5 b c"]}),
+        (["--host-rm", "b:1.2.3.5", "--host-rm", "a:9.9.9.9", "--host-add", "a:1.2.3.4"], {"Hosts": ["1.2.3.4 a", "1.2.3.5 c"]}),
+        (["--health-cmd", ""], {"Healthcheck": {"Interval": 1}}),
+        (["--mount-add", "type=volume,src=u,dst=/u"], {"Mounts": [TMPFS, {"Type": "volume", "Source": "u", "Target": "/u"}, VOLUME]}),
+        (["--mount-add", "type=volume,src=u,dst=/u", "--mount-rm", "/u", "--mount-rm", "/t"], {"Mounts": [VOLUME]}),
+        (["--stop-grace-period", "0s"], {"StopGracePeriod": 0}),
+    ],
+)
+def test_update_changes_a_container_as_docker_does(services: Any, festoon: Callable[..., Any], flags: list[str], changed: dict[str, Any]) -> None:
+    before = web()
+    before["Spec"]["TaskTemplate"]["ContainerSpec"] = BEFORE
+    services.answers["GET", "/services/web"] = before
+    assert festoon("service", "update", "-d", *flags, "web").status == 0
+    (posted,) = services.bodies("POST", f"/services/{ID}/update")
+    assert json.loads(posted)["TaskTemplate"]["ContainerSpec"] == BEFORE | changed
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--generic-resource-rm", "gpu"], "could not find generic-resource `gpu` to remove it\n"),
+        (["--mount-add", "type=tmpfs,dst=/t", "--mount-add", "type=volume,dst=/t"], "duplicate mount target\n"),
+    ],
+)
+def test_what_an_update_can_not_do_posts_nothing(services: Any, festoon: Callable[..., Any], flags: list[str], complaint: str) -> None:
+    result = festoon("service", "update", "-d", *flags, "web")
+    assert (result.status, result.out, result.err) == (1, "", complaint)
+    assert not services.bodies("POST", f"/services/{ID}/update")
+
+
+def test_another_log_driver_does_not_inherit_options(services: Any, festoon: Callable[..., Any]) -> None:
+    before = web()
+    before["Spec"]["TaskTemplate"]["LogDriver"] = {"Name": "json-file", "Options": {"max-size": "1m"}}
+    services.answers["GET", "/services/web"] = before
+    assert festoon("service", "update", "-d", "--log-driver", "none", "web").status == 0
+    (posted,) = services.bodies("POST", f"/services/{ID}/update")
+    assert json.loads(posted)["TaskTemplate"]["LogDriver"] == {"Name": "none"}
+
+
+def test_no_grace_at_all_is_posted(services: Any, festoon: Callable[..., Any]) -> None:
+    assert festoon("service", "create", "-d", "--stop-grace-period", "0s", "busybox").status == 0
+    (posted,) = services.bodies("POST", "/services/create")
+    assert json.loads(posted)["TaskTemplate"]["ContainerSpec"]["StopGracePeriod"] == 0

@@ -97,7 +97,7 @@ def test_secrets_come_from_files_contents_and_variables() -> None:
         ("services:\n  a:\n    image: x\n    secrets:\n      - n\n", 'c.yml:5: service a: undefined secret "n"'),
         ("services:\n  a:\n    image: x\n    depends_on: [n]\n", 'c.yml:4: service a: depends on undefined service "n"'),
         ("services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}\n", "c.yml:2: service a: dependency cycle detected: a -> b -> a"),
-        ("services:\n  a:\n    image: x\n    deploy:\n      mode: foo\n", "c.yml:5: service a: unknown mode: foo"),
+        ("services:\n  a:\n    image: x\n    deploy:\n      mode: foo\n", "c.yml:5: service a: Unknown mode: foo"),
         ("services:\n  a:\n    image: x\n    restart: foo\n", "c.yml:4: service a: invalid restart policy: unknown policy 'foo'"),
     ],
 )

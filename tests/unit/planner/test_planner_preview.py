@@ -63,7 +63,7 @@ def test_scaling_keeps_what_runs() -> None:
     (made,) = planned(world, ServiceWrite(service_spec("a", replicas=3), service.id, service.meta.version)).services
     assert (len(made.placed), made.stopped, made.kept) == (1, (), 2)
     (made,) = planned(world, ServiceWrite(service_spec("a", replicas=1), service.id, service.meta.version)).services
-    assert (made.placed, len(made.stopped), made.kept) == ((), 1, 1)
+    assert (made.placed, [(task.name, task.why) for task in made.stopped], made.kept) == ((), [("a.2", "scaled down")], 1)
 
 
 def test_what_finds_no_place_says_why_node_by_node() -> None:
