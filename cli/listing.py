@@ -16,6 +16,7 @@ from cluster.model.template_functions import as_json, go_text
 
 Row = Mapping[str, Any]
 TABLE: Final = "table"
+RAW: Final = "raw"
 UNREADABLE: Final = 64
 """Exit status of `inspect` for a template that can't be read, as Docker's."""
 
@@ -24,7 +25,7 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
     """`headers`: every field and its header. `columns`: the fields of the default table. `quiet`: the field that
     `-q` prints. `cells`: fields whose text in the default table is another field's (which is in no header): {"ID":
     "_id_with_star"}. `kind`: what Docker calls a row's type when a template asks for a field that it has not. A row's value that
-    can be called is a method of templates (`{{.Label "key"}}`)."""
+    can be called is a method of templates (`{{.Label "key"}}`). `raw`: the template that `--format raw` stands for."""
 
     headers: Mapping[str, str]
     columns: Sequence[str]
@@ -32,6 +33,8 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
     cells: Mapping[str, str] | None = None
     kind: str = ""
     preface: str = "template parsing error: "
+    unreadable: str = "template parsing error: "
+    raw: str = ""
 
     def render(self, rows: Sequence[Row], form: str, *, quiet: bool = False) -> str:
         """The whole text. Raises CliFailure for a template that doesn't fit."""
@@ -45,10 +48,12 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
             return aligned(lines)
         if form == "json":
             form = "{{json .}}"
+        elif form == RAW and self.raw:
+            form = next((line for line in self.raw.splitlines() if "{{.ID}}" in line), self.raw.partition("\n")[0]) if quiet else self.raw
         return self._templated(rows, form)
 
     def _templated(self, rows: Sequence[Row], form: str) -> str:
-        from cluster.model.templates import Template, TemplateError
+        from cluster.model.templates import Template, TemplateError, TemplateSyntaxError
 
         table = form.startswith(TABLE + " ")
         text = form.removeprefix(TABLE + " ").strip() if table else form
@@ -62,7 +67,7 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
                 header = template.render({**self.headers, "Label": lambda key: key}, functions={"json": lambda value: value})
                 return aligned([header, *lines])
         except TemplateError as e:
-            raise CliFailure(f"{self.preface}{e}") from e
+            raise CliFailure(f"{self.unreadable if isinstance(e, TemplateSyntaxError) else self.preface}{e}") from e
         return "".join(line + "\n" for line in lines)
 
 
@@ -93,8 +98,9 @@ def label_of(labels: Mapping[str, str] | None) -> Callable[[str], str]:
     return lambda key: (labels or {}).get(key, "")
 
 
-def inspected(found: Sequence[Any], form: str, shape: Shape = ANY, *, preface: str = "template parsing error: ") -> str:
-    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. Raises CliFailure, its words behind `preface`."""
+def inspected(found: Sequence[Any], form: str, shape: Shape = ANY, *, preface: str = "template parsing error: ", name: str = "") -> str:
+    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. Raises CliFailure, its words behind `preface`.
+    `name`: see Template."""
     import json
 
     if not form:
@@ -105,7 +111,7 @@ def inspected(found: Sequence[Any], form: str, shape: Shape = ANY, *, preface: s
     from cluster.model.templates import Template, TemplateError
 
     try:
-        template = Template(form)
+        template = Template(form, name=name)
         return "".join(template.render(marked(one), strict=shape.words, absent=shape.absent) + "\n" for one in found)
     except TemplateError as e:
         raise CliFailure(f"{preface}{e}") from e

@@ -77,6 +77,7 @@ _COMMANDS: Final = {
 }
 _NO_TLS: Final = {"tls": None, "tlsverify": None, "tlscacert": "", "tlscert": "", "tlskey": ""}
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
+_SCHEMES: Final = frozenset({"unix", "tcp", "http", "ssh", "fd", "npipe"})
 _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic", "trace")
 _BUILD: Final = "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"
 LEFT_OUT: Final = {
@@ -162,7 +163,9 @@ def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any]) -> 
 
         wish = wish_of(flags, credentials.path().parent)
         tls = wish.context if wish is not None else None
-    return Api(given or DEFAULT_HOST, program, context=context, tls=tls)
+    scheme, separator, _ = given.partition("://")
+    trouble = f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {given}" if separator and scheme not in _SCHEMES else ""
+    return Api(given or DEFAULT_HOST, program, context=context, tls=tls, trouble=trouble)
 
 
 def _has_chosen_context() -> bool:

@@ -30,6 +30,8 @@ LISTING: Final = Listing(
     ("ID", "Name", "Image", "Node", "DesiredState", "CurrentState", "Error", "Ports"),
     quiet="full id",
     kind="*task.taskContext",
+    raw="id: {{.ID}}\nname: {{.Name}}\nimage: {{.Image}}\nnode: {{.Node}}\ndesired_state: {{.DesiredState}}\ncurrent_state: {{.CurrentState}}\n"
+    "error: {{.Error}}\nports: {{.Ports}}\n",
 )
 
 

@@ -184,7 +184,20 @@ class Group:
             print(self.help_of(path), file=sys.stdout if self._begin is not None else sys.stderr)
             return 0
         name, *rest = found.operands
+        if name == "help" and self._begin is not None:
+            return self._explain(path, rest)
         return self._find(path, name).invoke(f"{path} {name}", rest, api)
+
+    def _explain(self, path: str, words: Sequence[str]) -> int:
+        """`help COMMAND...`. Raises CliFailure."""
+        topic: Command | Group = self
+        for word in words:
+            found = topic.find(word) if isinstance(topic, Group) else None
+            if found is None:
+                raise CliFailure(f"unknown help topic: {' '.join(words)}")
+            topic, path = found, f"{path} {word}"
+        print(topic.help_of(path))
+        return 0
 
     def _find(self, path: str, name: str) -> Command | Group:
         found = self._lazy.get(self._aliases.get(name, name))

@@ -75,6 +75,9 @@ LISTING: Final = Listing(
     ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
     kind="*formatter.ContainerContext",
     preface="failed to execute template: ",
+    unreadable="failed to parse template: ",
+    raw="container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\n"
+    "status: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n",
 )
 
 
@@ -89,7 +92,7 @@ LISTING: Final = Listing(
 @switch("--size", "-s", help="Display total file sizes")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     last = 1 if flags["latest"] and flags["last"] == -1 else flags["last"]
-    whole = flags["format"] in ("json", "{{json .}}")  # which has the sizes too
+    whole = flags["format"] == "{{json .}}"  # which has the sizes too; `json` has not
     found = api.get(
         "/containers/json",
         all=bool(flags["all"]),
@@ -100,7 +103,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     rows = [container_row(c, trunc=not flags["no_trunc"], now=time.time()) for c in found or ()]
     listing = LISTING
     if flags["size"]:
-        listing = LISTING._replace(columns=(*LISTING.columns, "Size"))
+        listing = LISTING._replace(columns=(*LISTING.columns, "Size"), raw=LISTING.raw + "size: {{.Size}}\n")
     print(listing.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
     return 0
 

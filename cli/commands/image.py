@@ -59,6 +59,9 @@ _HEADERS: Final = {
     "VirtualSize": "SIZE",
 }
 _COLUMNS: Final = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+_RAW: Final = (
+    "repository: {{{{.Repository}}}}\ntag: {{{{.Tag}}}}\n{digest}image_id: {{{{.ID}}}}\ncreated_at: {{{{.CreatedAt}}}}\nvirtual_size: {{{{.Size}}}}\n"
+)
 _WITH_DIGESTS: Final = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
 
 
@@ -79,7 +82,8 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get("/images/json", all=bool(flags["all"]), filters=wanted or None) or []
     digests, quiet = bool(flags["digests"]), bool(flags["quiet"])
     rows = [row for i in found for row in _rows(i, digests=digests, trunc=not flags["no_trunc"], now=time.time())]
-    listing = Listing(_HEADERS, _WITH_DIGESTS if digests else _COLUMNS, kind="*formatter.imageContext")
+    raw = _RAW.format(digest="digest: {{.Digest}}\n" if digests else "")
+    listing = Listing(_HEADERS, _WITH_DIGESTS if digests else _COLUMNS, kind="*formatter.imageContext", raw=raw)
     print(listing.render(rows, flags["format"], quiet=quiet), end="")
     return 0
 

@@ -54,9 +54,8 @@ LISTING: Final = Listing(
     },
     ("ID", "Name", "Driver", "Scope"),
     kind="*network.networkContext",
+    raw="network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n",
 )
-RAW: Final = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n"
-RAW_QUIET: Final = "network_id: {{.ID}}"
 _PRUNE_WARNING: Final = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue? [y/N] "
 _INGRESS_WARNING: Final = (
     "WARNING! Before removing the routing-mesh network, make sure all the nodes in your swarm run the same docker "
@@ -74,10 +73,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get("/networks", filters=filters_of(flags["filter"])) or []
     found.sort(key=lambda n: natural(n["Name"]))
     rows = [_row(n, trunc=not flags["no_trunc"]) for n in found]
-    quiet, form = bool(flags["quiet"]), flags["format"]
-    if form == "raw":
-        form = RAW_QUIET if quiet else RAW
-    print(LISTING.render(rows, form, quiet=quiet), end="")
+    print(LISTING.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
     return 0
 
 

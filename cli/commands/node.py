@@ -45,6 +45,7 @@ LISTING: Final = Listing(
     },
     ("ID", "Hostname", "Status", "Availability", "ManagerStatus", "EngineVersion"),
     kind="*node.nodeContext",
+    raw="node_id: {{.ID}}\nhostname: {{.Hostname}}\nstatus: {{.Status}}\navailability: {{.Availability}}\nmanager_status: {{.ManagerStatus}}\n",
     cells={"ID": "starred"},
 )
 

@@ -42,6 +42,7 @@ LISTING: Final = Listing(
     {"ID": "ID", "Name": "NAME", "Mode": "MODE", "Replicas": "REPLICAS", "Image": "IMAGE", "Ports": "PORTS"},
     ("ID", "Name", "Mode", "Replicas", "Image", "Ports"),
     kind="*service.serviceContext",
+    raw="id: {{.ID}}\nname: {{.Name}}\nmode: {{.Mode}}\nreplicas: {{.Replicas}}\nimage: {{.Image}}\nports: {{.Ports}}\n",
 )
 _MODES: Final = {
     "Replicated": "replicated",

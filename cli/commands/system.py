@@ -58,9 +58,10 @@ def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
     return 0
 
 
-def _print_formatted(found: Mapping[str, Any], form: str, shape: Shape) -> None:
+def _print_formatted(found: Mapping[str, Any], form: str, shape: Shape, name: str = "") -> None:
+    """`name`: of the template, which its failures tell."""
     try:
-        print(inspected([found], "{{json .}}" if form == "json" else form, shape, preface=""), end="")
+        print(inspected([found], "{{json .}}" if form == "json" else form, shape, preface="", name=name), end="")
     except CliFailure:
         print()
         raise
@@ -188,7 +189,10 @@ def version(api: Api, arguments: tuple[str, ...], format: str) -> int:
     except CliFailure as e:
         failure = e
     if format:
-        _print_formatted({"Client": client, "Server": server and server | {"APIVersion": server["ApiVersion"]}}, format, VERSIONS)
+        both = {"Client": client, "Server": server}
+        if ".APIVersion" in format:  # what Go's type calls the field
+            both = {side: found and {**found, "APIVersion": found["ApiVersion"]} for side, found in both.items()}
+        _print_formatted(both, format, VERSIONS, "version")
     else:
         lines = ["Client: Festoon", *_facts(client, " ")]
         if server:

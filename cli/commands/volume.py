@@ -36,6 +36,7 @@ LISTING: Final = Listing(
     ("Driver", "Name"),
     "Name",
     kind="*formatter.volumeContext",
+    raw="name: {{.Name}}\ndriver: {{.Driver}}\n",
 )  # fmt: skip
 PRUNE_WARNING: Final = "WARNING! This will remove anonymous local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "
 PRUNE_ALL_WARNING: Final = "WARNING! This will remove all local volumes not used by at least one container.\nAre you sure you want to continue? [y/N] "

@@ -86,10 +86,16 @@ def as_json(value: Any) -> str:
 
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
-        try:
-            value = value.get(key, "") if isinstance(value, Mapping) else value[key]
-        except IndexError:
-            raise IndexError("reflect: slice index out of range") from None
+        if isinstance(value, Mapping):
+            value = value.get(key, "")
+        elif isinstance(value, (str, list, tuple)) and isinstance(key, int):
+            if not 0 <= key <= len(value):
+                raise IndexError(f"index out of range: {key}")
+            if key == len(value):
+                raise IndexError(f"reflect: {'string' if isinstance(value, str) else 'slice'} index out of range")
+            value = ord(value[key]) if isinstance(value, str) else value[key]
+        else:
+            raise TypeError("index of untyped nil" if value is None else f"can't index item of type {_KINDS.get(type(value), 'interface {}')}")
     return value
 
 
@@ -109,6 +115,15 @@ def _or(*values: Any) -> Any:
     return next((v for v in values if truth(v)), values[-1])
 
 
+def _print(*values: Any) -> str:
+    """A space stands between two of which neither is a string."""
+    text = ""
+    for number, value in enumerate(values):
+        apart = number and not isinstance(value, str) and not isinstance(values[number - 1], str)
+        text += f" {go_text(value)}" if apart else go_text(value)
+    return text
+
+
 def _printf(form: str, *values: Any) -> str:
     texts = tuple(go_text(v) if not isinstance(v, (int, float)) or isinstance(v, bool) else v for v in values)
     return form.replace("%v", "%s").replace("%q", '"%s"') % texts
@@ -124,6 +139,9 @@ def _pad(text: str, before: int, after: int) -> str:
 
 _HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "\0": "\N{REPLACEMENT CHARACTER}"})
 
+_JS: Final = str.maketrans({"\\": "\\\\", "'": "\\'", '"': '\\"', **{chr(n): f"\\u{n:04X}" for n in (*range(32), *b"<>&=")}})
+_KINDS: Final = {int: "int", float: "float64", bool: "bool"}
+
 FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "json": as_json,
     "lower": lambda text: go_text(text).lower(),
@@ -134,7 +152,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "truncate": _truncate,
     "pad": _pad,
     "println": lambda *values: " ".join(go_text(v) for v in values) + "\n",
-    "print": lambda *values: "".join(go_text(v) for v in values),
+    "print": _print,
     "printf": _printf,
     "len": lambda value: len(value or ()),
     "index": _index,
@@ -148,6 +166,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "and": _and,
     "or": _or,
     "not": lambda value: not truth(value),
+    "js": lambda *values: "".join(go_text(v) for v in values).translate(_JS),
     "html": lambda *values: "".join(go_text(v) for v in values).translate(_HTML),
     "urlquery": lambda *values: quote_plus("".join(go_text(v) for v in values)),
 }

@@ -45,6 +45,13 @@ def test_a_list_as_table_json_lines_template_or_ids() -> None:
     assert LISTING.render(ROWS, "", quiet=True) == "abcdef\ndd\n"
     with pytest.raises(CliFailure, match="can't evaluate field Nope"):
         LISTING.render(ROWS, "{{.Nope}}")
+    raw = LISTING._replace(raw="name: {{.Name}}\nid: {{.ID}}\n", preface="failed to execute template: ", unreadable="failed to parse template: ")
+    assert raw.render(ROWS[1:], "raw") == "name: n\nid: d\n\n"
+    assert raw.render(ROWS, "raw", quiet=True) == "id: abc\nid: d\n"
+    assert LISTING.render(ROWS, "raw") == "raw\nraw\n"
+    for template, words in (("{{.Nope}}", "failed to execute template: template: :1:2"), ("{{.Name", "failed to parse template: template: :1: un")):
+        with pytest.raises(CliFailure, match=words):
+            raw.render(ROWS, template)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,10 @@ def test_a_list_as_table_json_lines_template_or_ids() -> None:
         ("{{.Links}} {{.Labels}} {{json .Links}} {{len .Labels}}{{range .Links}}x{{end}}{{if .Labels}}y{{end}}", "[] map[] null 0"),
         ('{{html "<a&b>"}} {{urlquery "a b&"}}', "&lt;a&amp;b&gt; a+b%26"),
         ("no actions", "no actions"),
+        ('{{define "T"}}[{{.}}]{{end}}{{template "T" .ID}}{{block "B" .A.m}}<{{.k}}>{{end}}{{template "B" .A.m}}', "[abc]<v><v>"),
+        ("{{range .A.B}}{{if eq . 2}}{{break}}{{end}}{{.}},{{end}}", "1,"),
+        ("{{range $i, $x := .A.B}}{{if eq $i 0}}{{continue}}{{end}}{{$i}};{{end}}", "1;2;"),
+        ('{{js "a\\"<b>=\'"}} {{print 1 2 "x" 3}} {{index .ID 1}}', "a\\\"\\u003Cb\\u003E\\u003D\\' 1 2x3 98"),
     ],
 )
 def test_templates_print_as_gos(template: str, text: str) -> None:
@@ -73,11 +84,35 @@ def test_templates_print_as_gos(template: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{{.ID", "{{if .ID}}", "{{end}}", "{{else}}", "{{}}", "{{nosuch .ID}}", "{{.ID.X}}", "{{index .A.B 9}}", "{{slice .ID 2 9}}"]
+    ("template", "words"),
+    [
+        ("{{.ID", ":1: unclosed action"),
+        ("{{if .ID}}", ":1: unexpected EOF"),
+        ("{{end}}", ":1: unexpected {{end}}"),
+        ("{{else}}", ":1: unexpected {{else}}"),
+        ("{{}}", ":1: missing value for command"),
+        ("{{nosuch .ID}}", ':1: function "nosuch" not defined'),
+        ("{{.ID.X}}", ':1:5: executing "" at <.ID.X>: can\'t evaluate field X in type string'),
+        ("x {{index .A.B 9}}", ':1:4: executing "" at <index .A.B 9>: error calling index: index out of range: 9'),
+        ("{{index .A.B 3 | len}}", ':1:2: executing "" at <index .A.B 3>: error calling index: reflect: slice index out of range'),
+        ("{{len (slice .ID 2 9)}}", ':1:7: executing "" at <slice .ID 2 9>: error calling slice: index out of range: 9'),
+        ("{{break}}", ":1: {{break}} outside {{range}}"),
+        ("{{if .ID}}{{define `T`}}{{end}}{{end}}", ":1: unexpected {{define}}"),
+        ("{{template .ID}}", ":1: unexpected name in template clause"),
+        ('{{template "T"}}', ':1: executing "" at <{{template "T"}}>: template "T" not defined'),
+        ('{{define "T"}}{{template "T"}}{{end}}{{template "T"}}', ":1: exceeded maximum template depth"),
+        ("{{if .ID}}" * 65, ":1: more than 64 levels"),
+    ],
 )
-def test_templates_that_do_not_hold_say_so(template: str) -> None:
-    with pytest.raises(TemplateError, match="template: "):
+def test_templates_that_do_not_hold_say_so(template: str, words: str) -> None:
+    with pytest.raises(TemplateError) as wrong:
         Template(template).render(VALUE)
+    assert str(wrong.value) == f"template: {words}"
+
+
+def test_a_template_with_a_name_is_called_so() -> None:
+    with pytest.raises(TemplateError, match=re.escape('template: version:1:2: executing "version" at <.No>: no No')):
+        Template("{{.No}}", name="version").render({}, strict="no {}")
 
 
 def test_an_unknown_word_is_told_before_what_is_not_closed() -> None:
