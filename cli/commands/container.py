@@ -13,7 +13,7 @@ from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.failures import ApiFailure, CliFailure, each
 from cli.flags import FILTER, INT, option, options, switch
-from cli.listing import Listing, label_of
+from cli.listing import RAW, Listing, label_of
 from cli.log_output import copy
 from cli.output import aligned, ellipsis, short_id
 from cli.units import human_duration, human_size, parse_since
@@ -92,19 +92,23 @@ LISTING: Final = Listing(
 @switch("--size", "-s", help="Display total file sizes")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     last = 1 if flags["latest"] and flags["last"] == -1 else flags["last"]
-    whole = flags["format"] == "{{json .}}"  # which has the sizes too; `json` has not
+    quiet, form = bool(flags["quiet"]), flags["format"]
+    if quiet and form:
+        print("WARNING: Ignoring custom format, because both --format and --quiet are set.", file=sys.stderr)
+        form = form if form == RAW else ""
+    whole = form == "{{json .}}"  # which has the sizes too; `json` has not
     found = api.get(
         "/containers/json",
         all=bool(flags["all"]),
         limit=last if last > 0 else None,
-        size=bool(flags["size"]) or whole or ".Size" in flags["format"],
+        size=bool(flags["size"]) or whole or ".Size" in form,
         filters=filters_of(flags["filter"]),
     )
     rows = [container_row(c, trunc=not flags["no_trunc"], now=time.time()) for c in found or ()]
     listing = LISTING
     if flags["size"]:
         listing = LISTING._replace(columns=(*LISTING.columns, "Size"), raw=LISTING.raw + "size: {{.Size}}\n")
-    print(listing.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
+    print(listing.render(rows, form, quiet=quiet), end="")
     return 0
 
 

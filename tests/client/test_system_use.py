@@ -59,6 +59,26 @@ def test_names_are_looked_for_by_regular_expressions(lab: Lab, program: str, box
         assert (done.returncode, sentence in done.stderr) == (1, True), done.stderr
 
 
+def test_lists_by_templates_raw_or_ids_alone(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    mine = ("--filter", f"name=^{box('format', '--label', 'x=1', 'busybox', 'sleep', '1000')}$")
+    raw = lab.ok(MANAGER, program, "ps", *mine, "--format", "raw").splitlines()
+    assert [line.partition(":")[0] for line in raw] == [
+        "container_id", "image", "command", "created_at", "state", "status", "names", "labels", "ports", "",
+    ]  # fmt: skip
+    assert raw[4:8:3] == ["state: running", "labels: x=1"]
+    ids = lab.on(MANAGER, program, "ps", "-q", *mine, "--format", "{{.Names}}")
+    assert raw[0] == f"container_id: {ids.stdout.strip()}"
+    assert ids.stderr == "WARNING: Ignoring custom format, because both --format and --quiet are set.\n"
+    named = '{{define "N"}}<{{.}}>{{end}}{{range $i, $x := split .Names "-"}}{{if eq $i 1}}{{break}}{{end}}{{template "N" $x}}{{end}}'
+    assert lab.ok(MANAGER, program, "ps", *mine, "--format", named) == "<use>\n"
+    for wrong, words in (("{{.Names", "failed to parse template: template: :1: unclosed action"), ("{{.No}}", "failed to execute template: template: :1:2:")):
+        done = lab.on(MANAGER, program, "ps", "--format", wrong)
+        assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+    assert lab.ok(MANAGER, program, "version", "--format", "{{.Client.APIVersion}} {{.Server.APIVersion}}").endswith(" 1.51\n")
+    assert lab.ok(MANAGER, program, "help", "container", "ls").splitlines()[0] == f"Usage:  {program} container ls [OPTIONS]"
+    assert lab.on(MANAGER, program, "help", "nosuch").stderr.strip() == "unknown help topic: nosuch"
+
+
 def test_who_waits_for_a_container_that_is_removed_is_told_its_status(lab: Lab, program: str, box: Callable[..., str]) -> None:
     name = box("waited", "busybox", "sleep", "1000")
     done = lab.on(MANAGER, "sh", "-c", f"(sleep 0.5; {program} rm -f {name} >/dev/null) & {program} wait {name}; wait")
