@@ -21,6 +21,7 @@ from agent.events import pruned
 from agent.records import Record
 from cluster.model.decimals import is_integer
 from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound
+from cluster.model.specs import Mount
 from cluster.wire.http import Response
 from netfabric.errors import FabricError
 from runtime.errors import NoSuchImage, RuntimeFault
@@ -39,6 +40,7 @@ SHOWN: Final = ("running", "paused", "restarting")
 PORTS_DISCARDED: Final = "Published ports are discarded when using host network mode"
 KILL: Final = 9
 DNS_NAMES: Final = (1, 44)  # the first version that tells an endpoint's names
+READ_ONLY_BELOW: Final = (1, 44)  # the first version in which a bind says whether what is mounted below it is read-only too
 OWN_IPC: Final = (1, 40)  # before it every container's could be shared
 ONE_ENDPOINT: Final = (1, 44)  # before it a container was made on one network
 
@@ -103,12 +105,22 @@ async def _sizes(node: Node, record: Record) -> dict[str, int]:
     return {"SizeRw": own, "SizeRootFs": own + image.size_bytes}
 
 
+def _known_before(mount: Mount) -> Mount:
+    """As a version before READ_ONLY_BELOW means it. Raises InvalidArgument for a promise that it does not know."""
+    options = dict(mount.options)
+    if "read-only-below" in options:
+        raise InvalidArgument("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
+    return msgspec.structs.replace(mount, options=tuple((name, value) for name, value in mount.options if name != "writable-below"))
+
+
 async def create(call: Call) -> Response:
     fields = await call.fields()
     wish = container_request_of(fields)
     host, warnings = limit_warnings.kept(wish.host, fields.section("HostConfig"), block_weights=wish.host.blkio_weight > 0 and machine.has_block_weights())
     if call.version < OWN_IPC and not host.ipc_mode:
         host = msgspec.structs.replace(host, ipc_mode="shareable")
+    if call.version < READ_ONLY_BELOW:
+        host = msgspec.structs.replace(host, mounts=tuple(_known_before(mount) for mount in host.mounts))
     if not wish.config.image:
         raise InvalidArgument("no command specified" if not wish.config.cmd else "invalid reference format")
     name = call.text("name").removeprefix("/")

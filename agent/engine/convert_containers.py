@@ -109,7 +109,7 @@ def _networks_json(record: Record) -> dict[str, Json]:
 
 
 def endpoint_json(attachment: Attachment, names: list[str], hostname: tuple[str, ...] = ()) -> Json:
-    """`hostname`: one that the user has chosen."""
+    """`names`: none before the first start. `hostname`: one that the user has chosen."""
     address, _, prefix = attachment.address.partition("/")
     address6, _, prefix6 = attachment.address6.partition("/")
     asked = attachment.asked
@@ -129,7 +129,7 @@ def endpoint_json(attachment: Attachment, names: list[str], hostname: tuple[str,
         "MacAddress": attachment.mac,
         "DriverOpts": mapping(asked.driver_opts) if asked is not None and asked.driver_opts is not None else None,
         "GwPriority": asked.gateway_priority if asked is not None else 0,
-        "NetworkID": attachment.network_id,
+        "NetworkID": attachment.network_id if names else "",
         "EndpointID": attachment.endpoint_id,
         "Gateway": attachment.gateway,
         "IPAddress": address,
@@ -147,6 +147,7 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
 
     `folder`: the container's own; `layers`: its overlay's folders, top first (none when its image is gone); `sandbox`: path of its network namespace.
     """
+    files = folder if record.state.started_at_ns else ""  # they are made by the first start
     driver: Json = {"LowerDir": ":".join(layers[1:]), "UpperDir": f"{folder}/upper", "WorkDir": f"{folder}/work", "MergedDir": f"{folder}/merged"}
     return {
         "Id": record.id,
@@ -155,10 +156,10 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
         "Args": list(record.args),
         "State": state_json(record.state),
         "Image": record.image_id,
-        "ResolvConfPath": f"{folder}/resolv.conf",
-        "HostnamePath": f"{folder}/hostname",
-        "HostsPath": f"{folder}/hosts",
-        "LogPath": f"{folder}/log" if record.host.log_driver == "json-file" else "",  # as in Docker: the other format is nobody's business
+        "ResolvConfPath": files and f"{files}/resolv.conf",
+        "HostnamePath": files and f"{files}/hostname",
+        "HostsPath": files and f"{files}/hosts",
+        "LogPath": f"{files}/log" if files and record.host.log_driver == "json-file" else "",  # as in Docker: the other format is nobody's business
         "Name": f"/{record.name}",
         "RestartCount": record.restart_count,
         "Driver": "overlay2",

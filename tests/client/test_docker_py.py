@@ -265,3 +265,24 @@ def test_events_and_system(client: Client, keep: Any) -> None:
     assert [event["Action"] for event in seen] == ["create", "start", "die", "destroy"]
     assert client.df()["Images"]
     assert client.containers.prune(filters={"label": "no-such"})["SpaceReclaimed"] == 0
+
+
+def test_older_versions_of_the_api_mean_what_they_meant(lab: Lab, client: Client, keep: Any) -> None:
+    """A bind's read-only tree has been a promise since 1.44 only; what a container has got is told from its first start on."""
+    old = docker.APIClient(base_url=f"unix://{machines.socket_of(lab.name, MANAGER)}", version="1.43", timeout=60)
+
+    def body(**options: bool) -> dict[str, Any]:
+        mount = {"Type": "bind", "Source": "/tmp", "Target": "/t", "ReadOnly": True, "BindOptions": {"Propagation": "rprivate"} | options}
+        return {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"Mounts": [mount]}}
+
+    with pytest.raises(docker.errors.APIError, match=r"BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer"):
+        old.create_container_from_config(body(ReadOnlyForceRecursive=True))
+    made = keep(client.containers.get(old.create_container_from_config(body(ReadOnlyNonRecursive=True))["Id"]))
+    assert made.attrs["HostConfig"]["Mounts"][0]["BindOptions"] == {"Propagation": "rprivate"}
+    assert (made.attrs["ResolvConfPath"], made.attrs["NetworkSettings"]["Networks"]["bridge"]["NetworkID"]) == ("", "")
+    made.start()
+    made.wait()
+    made.reload()
+    assert made.attrs["ResolvConfPath"].endswith(f"{made.id}/resolv.conf")
+    assert made.attrs["NetworkSettings"]["Networks"]["bridge"]["NetworkID"] == client.networks.get("bridge").id
+    old.close()
