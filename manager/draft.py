@@ -131,9 +131,13 @@ class Draft:
 
     def changes(self) -> tuple[tuple[Change, ...], Touched]:
         """What is to be proposed, and where. Networks and nodes come before services, services before tasks."""
-        touched = Touched({}, {}, {}, {}, {})
+        touched, placed = Touched({}, {}, {}, {}, {}), self.index.placed
         changes: dict[Kind, list[Change]] = {Kind.NETWORK: [], Kind.NODE: [], Kind.SERVICE: [], Kind.TASK: []}
         for kind, id_, before, after in self.index.intended():
+            if id_ in placed and type(after) is Task:
+                changes[kind].append(updated(after))
+                touched.placed[after.service_id] = None
+                continue
             change = None if before is after else _change(kind, id_, before, after)
             if change is None:
                 continue
@@ -143,19 +147,21 @@ class Draft:
 
 
 class Touched(msgspec.Struct, frozen=True):
-    """Where a plan intends to change something."""
+    """Where a plan intends to change something. `placed`: services of which tasks get nodes and nothing else, so that their slots need no other look."""
 
     services: dict[ServiceId, None]
     slots: dict[ServiceId, dict[SlotKey, None]]
-    tasks: dict[TaskId, None]
+    placed: dict[ServiceId, None]
     nodes: dict[NodeId, None]
     networks: dict[NetworkId, None]
+
+    def has_task_of(self, service_id: ServiceId) -> bool:
+        return service_id in self.slots or service_id in self.placed
 
     def note(self, obj: Object | None) -> None:
         match obj:
             case Task():
                 self.slots.setdefault(obj.service_id, {})[slot_key(obj)] = None
-                self.tasks[obj.id] = None
             case Service():
                 self.services[obj.id] = None
             case Node():

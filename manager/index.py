@@ -13,7 +13,7 @@ looks (`settle`). Pure: reads no clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -25,7 +25,7 @@ from cluster.model.ids import ClusterId, NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from cluster.model.placement_labels import NOTHING, Strategy, Wish
 from cluster.model.specs import ServiceModeKind
-from cluster.model.task_state import TaskState, is_wished
+from cluster.model.task_state import ASSIGNED, READY, is_wished
 from manager.allocator.addresses import AddressBook
 from manager.allocator.ports import PortBook
 from manager.orchestrator.agenda import Agenda
@@ -41,6 +41,7 @@ FAILURES: Final = 5
 Failures = dict[tuple[ServiceId, int], dict[NodeId, tuple[int, ...]]]
 """(service, spec version) -> node -> times (ns) of the latest failures, at most FAILURES."""
 
+_TASK: Final = Kind.TASK  # once, as in cluster/model/task_state.py
 BUILD_ORDER: Final = {Kind.CLUSTER: 0, Kind.NETWORK: 1, Kind.NODE: 2, Kind.SERVICE: 3, Kind.TASK: 4, Kind.SECRET: 5, Kind.CONFIG: 6}
 
 
@@ -55,16 +56,23 @@ def _holds_the_same(before: Task, after: Task) -> bool:
         before.node_id == after.node_id
         and is_wished(before.desired_state) is is_wished(after.desired_state)
         and before.networks == after.networks
-        and before.endpoint == after.endpoint
+        and (before.endpoint is after.endpoint or before.endpoint == after.endpoint)
         and (before.spec is after.spec or before.spec.reservations == after.spec.reservations)
     )
 
 
+def _counts_the_same(before: Task, after: Task) -> bool:
+    """Whether the task is the same to everything here that counts tasks: as a plan's own changes are when they come back."""
+    return before.status.state is after.status.state and before.desired_state is after.desired_state and _holds_the_same(before, after)
+
+
 class Journal(msgspec.Struct, frozen=True):
-    """What was there before, by object in the order of the first change; where the last addresses were given."""
+    """What was there before, by object in the order of the first change; where the last addresses were given; the tasks to which a plan does nothing but
+    give a node."""
 
     before: dict[tuple[Kind, str], Object | None]
     last_addresses: dict[NetworkId, int]
+    placed: dict[str, None]
 
 
 def _confirm(held: Journal, events: Sequence[Event]) -> bool:
@@ -129,14 +137,14 @@ class Index:
 
     def arm(self, task: Task) -> None:
         """A task that waits marks its slot by itself when its time has come."""
-        if task.desired_state is TaskState.READY:
+        if task.desired_state is READY:
             self.agenda.arm(task.released_at_ns, task.service_id, slot_key(task))
 
     # -- what a plan intends -------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """From now on keep what `put` and `drop` replace, for `rollback`. May be nested."""
-        self._journals.append(Journal({}, dict(self.addresses.last)))
+        self._journals.append(Journal({}, dict(self.addresses.last), {}))
 
     def rollback(self) -> None:
         """Take out everything that was put in or dropped since the last `begin`."""
@@ -155,6 +163,15 @@ class Index:
         journal = self._journals[-1].before
         return tuple((kind, id_, before, self.get(kind, id_)) for (kind, id_), before in journal.items())
 
+    def note_placed(self, id: TaskId) -> None:
+        """What is intended with this task is that it gets a node, and nothing else: when that comes back as it is, there is nothing to look at."""
+        self._journals[-1].placed[id] = None
+
+    @property
+    def placed(self) -> Mapping[str, None]:
+        """The tasks of which that is so."""
+        return self._journals[-1].placed
+
     def hold(self, changed: int) -> None:
         """End what `begin` began as `rollback` does; but what is intended may stay in until `settle`, where it is tasks alone. `changed`: how many objects
         the plan's changes are of."""
@@ -164,13 +181,25 @@ class Index:
         else:
             self._held = self._journals.pop()
 
-    def settle(self, events: Sequence[Event]) -> None:
-        """Before these events are put in, or the index is read: take out what is held, unless the events begin with just that."""
+    def settle(self, events: Sequence[Event]) -> dict[str, None]:
+        """Before these events are put in, or the index is read: take out what is held, unless the events begin with just that. Then the tasks of which the
+        first event is to be that they get their node (`note_placed`)."""
         held, self._held = self._held, None
-        if held is None or _confirm(held, events):
-            return
+        if held is None:
+            return {}
+        if _confirm(held, events):
+            return held.placed
         self._journals.append(held)
         self.rollback()
+        return {}
+
+    def confirm(self, after: Object | None) -> bool:
+        """Take over a task that is as it was intended; whether it is."""
+        if type(after) is not Task or (known := self.tasks.get(after.id)) is None or not _counts_the_same(known, after):
+            return False
+        self.tasks[after.id] = after
+        self.agenda.retry.pop(after.id, None)
+        return True
 
     def held(self) -> tuple[tuple[str, Task | None], ...]:
         """The tasks that are as the last plan intends: (id, the task)."""
@@ -210,9 +239,10 @@ class Index:
 
     def put(self, obj: Object) -> None:
         """This object is now so."""
+        if type(obj) is Task:  # first, and faster than by the match
+            self._replace_task(obj.id, obj)
+            return
         match obj:
-            case Task():
-                self._replace_task(obj.id, obj)
             case Service():
                 self._replace_service(obj.id, obj)
             case Node():
@@ -244,7 +274,10 @@ class Index:
     def _replace_task(self, id: TaskId, after: Task | None) -> None:
         before = self.tasks.get(id)
         if self._journals:
-            self._note(Kind.TASK, id, before)
+            self._journals[-1].before.setdefault((_TASK, id), before)
+        if before is not None and after is not None and _counts_the_same(before, after):
+            self.tasks[id] = after
+            return
         if after is None:
             if before is None:
                 return
@@ -257,7 +290,7 @@ class Index:
                 self.slots.add(after)
             else:
                 self.slots.move(before, after)
-            if after.status.state < TaskState.ASSIGNED and is_wished(after.desired_state):
+            if after.status.state < ASSIGNED and is_wished(after.desired_state):
                 self.pending[id] = None
             else:
                 self.pending.pop(id, None)

@@ -14,7 +14,7 @@ from cluster.model.ids import NodeId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from cluster.model.placement_labels import Rebalance
 from cluster.model.specs import ServiceModeKind
-from cluster.model.task_state import TaskState, is_final, is_wished
+from cluster.model.task_state import FAILED, READY, REJECTED, is_final, is_wished
 from manager.index import FAILURES, Index, attributes
 from manager.orchestrator.dependencies import awaited
 from manager.orchestrator.slots import slot_key
@@ -24,8 +24,12 @@ from manager.store import Event
 
 def take(index: Index, events: Sequence[Event]) -> None:
     """Take committed events in, in the store's order, and mark what they touch."""
-    index.settle(events)
+    placed = index.settle(events)
     for event in events:
+        if placed and event.id in placed:
+            del placed[event.id]  # what comes later of it is something else
+            if index.confirm(event.after):
+                continue
         if event.after is not None:
             index.put(event.after)
         else:
@@ -67,7 +71,7 @@ def _mark_task(index: Index, task: Task, before: Task | None, after: Task | None
     index.agenda.touch(task.service_id, slot_key(task))
     if awaited(index, task.service_id):
         index.agenda.retry_pending = True
-    if after is not None and after.desired_state is TaskState.READY:
+    if after is not None and after.desired_state is READY:
         index.arm(after)
     if before is None and task.id in index.pending:
         index.agenda.retry[task.id] = None
@@ -76,7 +80,7 @@ def _mark_task(index: Index, task: Task, before: Task | None, after: Task | None
     freed = after is None or (holds_node(before) and not holds_node(after))
     if freed or (after is not None and is_wished(before.desired_state) and not is_wished(after.desired_state)):
         index.agenda.retry_pending = True
-    failed = after is not None and after.status.state in (TaskState.FAILED, TaskState.REJECTED)
+    failed = after is not None and after.status.state in (FAILED, REJECTED)
     if failed and after is not None and not is_final(before.status.state):
         nodes = index.failures.setdefault((after.service_id, after.spec_version), {})
         nodes[after.node_id] = (*nodes.get(after.node_id, ()), after.status.timestamp_ns)[-FAILURES:]

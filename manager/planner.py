@@ -136,6 +136,6 @@ def _settle(draft: Draft, done: list[ServiceId], touched: Touched) -> None:
     agenda.settle(
         [id_ for id_ in agenda.networks if id_ not in touched.networks],
         [id_ for id_ in agenda.nodes if id_ not in touched.nodes and id_ not in draft.unattached],
-        [id_ for id_ in draft.tried if (task := draft.index.tasks.get(id_)) is None or task.service_id not in touched.slots],
+        [id_ for id_ in draft.tried if (task := draft.index.tasks.get(id_)) is None or not touched.has_task_of(task.service_id)],
     )
     agenda.nodes.update(draft.unattached)

@@ -36,6 +36,7 @@ KIND_TYPES: dict[Kind, type[Object]] = {
     Kind.CLUSTER: Cluster, Kind.NODE: Node, Kind.SERVICE: Service, Kind.TASK: Task, Kind.NETWORK: Network, Kind.SECRET: Secret, Kind.CONFIG: Config,
 }  # fmt: skip
 KIND_OF: dict[type[Object], Kind] = {t: k for k, t in KIND_TYPES.items()}
+_CREATE, _UPDATE, _DELETE, _STATUS, _TASK = Op.CREATE, Op.UPDATE, Op.DELETE, Op.STATUS, Kind.TASK  # once, as in cluster/model/task_state.py
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -52,16 +53,16 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 
 
 def created(obj: Object) -> Change:
-    return Change(Op.CREATE, KIND_OF[type(obj)], obj.id, obj)
+    return Change(_CREATE, KIND_OF[type(obj)], obj.id, obj)
 
 
 def updated(obj: Object) -> Change:
-    return Change(Op.UPDATE, KIND_OF[type(obj)], obj.id, obj)
+    return Change(_UPDATE, KIND_OF[type(obj)], obj.id, obj)
 
 
 def deleted(obj: Object) -> Change:
-    return Change(Op.DELETE, KIND_OF[type(obj)], obj.id, None)
+    return Change(_DELETE, KIND_OF[type(obj)], obj.id, None)
 
 
 def status_of(task_id: str, status: TaskStatus) -> Change:
-    return Change(Op.STATUS, Kind.TASK, task_id, status)
+    return Change(_STATUS, _TASK, task_id, status)

@@ -134,6 +134,14 @@ class UpdateStatus(Value, frozen=True):
     completed_at_ns: int = 0
     message: str = ""
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an update or a rollback is going on."""
+        return self.state in _UNDER_WAY
+
+
+_UNDER_WAY = frozenset({UpdateState.UPDATING, UpdateState.ROLLBACK_STARTED})
+
 
 class Service(Value, frozen=True):
     id: ServiceId

@@ -30,6 +30,18 @@ class TaskState(enum.IntEnum):
 
 S = TaskState
 
+NEW: Final = S.NEW
+PENDING: Final = S.PENDING
+ASSIGNED: Final = S.ASSIGNED
+READY: Final = S.READY
+RUNNING: Final = S.RUNNING
+COMPLETE: Final = S.COMPLETE
+SHUTDOWN: Final = S.SHUTDOWN
+FAILED: Final = S.FAILED
+REJECTED: Final = S.REJECTED
+REMOVE: Final = S.REMOVE
+"""By names of their own for who asks for every task: to look a member up in its enumeration takes five times as long as to compare it."""
+
 MANAGER: Final[dict[TaskState, frozenset[TaskState]]] = {
     S.NEW: frozenset({S.PENDING, S.ASSIGNED, S.SHUTDOWN}),
     S.PENDING: frozenset({S.ASSIGNED, S.REJECTED, S.SHUTDOWN}),
@@ -55,12 +67,12 @@ AGENT: Final[dict[TaskState, frozenset[TaskState]]] = {
 
 def is_final(state: TaskState) -> bool:
     """Whether a task in this observed state has stopped for ever."""
-    return state > TaskState.RUNNING
+    return state > RUNNING
 
 
 def is_wished(desired: TaskState) -> bool:
     """Whether a task with this desired state is meant to go on: to run, or a job's to complete."""
-    return desired <= TaskState.COMPLETE
+    return desired <= COMPLETE
 
 
 def title(state: TaskState) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from cluster.model.ids import NodeId
 from cluster.model.objects import Service
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import REMOVE
 from manager.draft import Draft
 from manager.orchestrator import rebalance, restart, update
 from manager.orchestrator.agenda import SlotKey
@@ -62,7 +62,7 @@ def _shrink(draft: Draft, service: Service, surplus: int) -> None:
         if draft.full:
             return
         for task in draft.tasks_in(service.id, key):
-            stop(draft, task, TaskState.REMOVE, "scaled down")
+            stop(draft, task, REMOVE, "scaled down")
         reap(draft, service.id, key)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from cluster.model.ids import TaskId
 from cluster.model.objects import NodeState, Service, Task
 from cluster.model.specs import Availability, RestartCondition, RestartPolicy, UpdateOrder
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.task_state import ASSIGNED, COMPLETE, PENDING, RUNNING, SHUTDOWN, is_final
 from manager.draft import Draft
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.tasks import (
@@ -64,7 +64,7 @@ def is_wanted(draft: Draft, task: Task, slot_tasks: list[Task]) -> bool:
     condition = policy.condition or RestartCondition.ANY
     if condition is RestartCondition.NONE:
         return False
-    if condition is RestartCondition.ON_FAILURE and task.status.state is TaskState.COMPLETE:
+    if condition is RestartCondition.ON_FAILURE and task.status.state is COMPLETE:
         return False
     if not policy.max_attempts:
         return True
@@ -99,7 +99,7 @@ def is_at_rest(draft: Draft, task_id: TaskId | None) -> bool:
     if task_id is None:
         return False
     task = draft.index.tasks[task_id]
-    return task.desired_state is TaskState.RUNNING and not is_final(task.status.state) and not node_trouble(draft, task)
+    return task.desired_state is RUNNING and not is_final(task.status.state) and not node_trouble(draft, task)
 
 
 def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) -> None:
@@ -123,7 +123,7 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
                 new_task(draft, service, slot=task.slot, waits=True, released_at_ns=_next_try_ns(draft, task, slot_tasks), cause=replaces(task, trouble))
         elif trouble:
             retire(draft, service, task, slot_tasks, trouble, replace=not newer)
-        elif task.desired_state < TaskState.RUNNING:
+        elif task.desired_state < RUNNING:
             release(draft, service, key, task, slot_tasks)
         newer = newer or task
 
@@ -136,19 +136,19 @@ def _let_go(draft: Draft, service: Service, slot_tasks: list[Task]) -> list[Task
         return slot_tasks
     newest, *older = live
     for task in _overtaken(draft, service, live):
-        stop(draft, task, TaskState.SHUTDOWN, REPLACED)
+        stop(draft, task, SHUTDOWN, REPLACED)
     for task in older:
         if task.spec_version != newest.spec_version or is_final(task.status.state):
             continue
-        finds_no_place = newest.status.state is TaskState.PENDING and bool(newest.status.err) and moves_start_first(draft, service, task)
-        if newest.status.state is TaskState.RUNNING or finds_no_place:
-            stop(draft, task, TaskState.SHUTDOWN, node_trouble(draft, task) or why_replaced(newest))
+        finds_no_place = newest.status.state is PENDING and bool(newest.status.err) and moves_start_first(draft, service, task)
+        if newest.status.state is RUNNING or finds_no_place:
+            stop(draft, task, SHUTDOWN, node_trouble(draft, task) or why_replaced(newest))
     return [draft.index.tasks[task.id] for task in slot_tasks]
 
 
 def _overtaken(draft: Draft, service: Service, live: list[Task]) -> list[Task]:
     """Those of a slot, the newest first, in whose place one of another spec runs: one of the present spec if there is such a one, else the newest."""
-    running = [t for t in live if t.status.state is TaskState.RUNNING]
+    running = [t for t in live if t.status.state is RUNNING]
     kept = next((t for t in running if not is_dirty(draft, service, t)), live[0] if live[0] in running else None)
     if kept is None:
         return []
@@ -163,7 +163,7 @@ def moves_start_first(draft: Draft, service: Service, task: Task) -> bool:
         config is not None
         and config.order is UpdateOrder.START_FIRST
         and task.slot > 0
-        and task.status.state is TaskState.RUNNING
+        and task.status.state is RUNNING
         and node is not None
         and node.spec.availability is Availability.DRAIN
         and node.status.state is not NodeState.DOWN
@@ -189,7 +189,7 @@ def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], w
     waits = release_at_ns > draft.now_ns or any(
         may_run(draft, t) for t in slot_tasks if t.id == task.id or not is_live(t)
     )
-    stop(draft, task, TaskState.SHUTDOWN, "" if is_final(task.status.state) else why)
+    stop(draft, task, SHUTDOWN, "" if is_final(task.status.state) else why)
     if not wanted:
         return
     new_task(
@@ -200,7 +200,7 @@ def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], w
 
 def release(draft: Draft, service: Service, key: SlotKey, task: Task, slot_tasks: list[Task]) -> None:
     """Let a task that waited run, when its time has come and every task of its slot that is to stop has stopped."""
-    if task.status.state < TaskState.ASSIGNED and task.status.err and any(t is not task and is_live(t) for t in slot_tasks):
+    if task.status.state < ASSIGNED and task.status.err and any(t is not task and is_live(t) for t in slot_tasks):
         return  # it is to start first and finds no place: what runs may have to stop for it
     due_ns = _due_ns(draft, task)
     if draft.now_ns < due_ns:

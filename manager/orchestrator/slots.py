@@ -14,7 +14,7 @@ from typing import Any, Final
 from cluster.model.ids import NodeId, ServiceId, TaskId
 from cluster.model.objects import Endpoint, Service, Task
 from cluster.model.specs import TaskSpec
-from cluster.model.task_state import TaskState, is_wished
+from cluster.model.task_state import COMPLETE, REMOVE, RUNNING, is_wished
 from manager.orchestrator.agenda import SlotKey
 
 Make = tuple[int, Endpoint | None]
@@ -35,7 +35,7 @@ def slot_key(task: Task) -> SlotKey:
 
 def is_active(task: Task) -> bool:
     """Whether a job's task is still to complete: it is on its way, runs, or has failed and is to be replaced."""
-    return bool(task.job_iteration) and is_wished(task.desired_state) and task.status.state is not TaskState.COMPLETE
+    return bool(task.job_iteration) and is_wished(task.desired_state) and task.status.state is not COMPLETE
 
 
 def in_order(keys: Iterable[SlotKey]) -> list[SlotKey]:
@@ -130,11 +130,11 @@ class ServiceSlots:
 
     def count(self, task: Task) -> None:
         """What this task is wished to be counts from now on."""
-        if task.desired_state >= TaskState.REMOVE:
+        if task.desired_state >= REMOVE:
             return
         key = slot_key(task)
-        live = not task.job_iteration and task.desired_state <= TaskState.RUNNING
-        runs = live and task.status.state is TaskState.RUNNING
+        live = not task.job_iteration and task.desired_state <= RUNNING
+        runs = live and task.status.state is RUNNING
         self._weigh(key, 1, live, runs)
         if task.job_iteration:
             self.runs.setdefault(task.job_iteration, JobRun()).count(key, task)
@@ -153,11 +153,11 @@ class ServiceSlots:
 
     def discount(self, task: Task) -> None:
         """What this task was wished to be counts no more."""
-        if task.desired_state >= TaskState.REMOVE:
+        if task.desired_state >= REMOVE:
             return
         key = slot_key(task)
-        live = not task.job_iteration and task.desired_state <= TaskState.RUNNING
-        runs = live and task.status.state is TaskState.RUNNING
+        live = not task.job_iteration and task.desired_state <= RUNNING
+        runs = live and task.status.state is RUNNING
         self._weigh(key, -1, -live, -runs)
         if task.job_iteration:
             run = self.runs[task.job_iteration]
@@ -232,7 +232,7 @@ class SlotBook:
         """The same task, changed (its slot and its spec never are)."""
         if (
             before.desired_state is not after.desired_state
-            or (before.status.state is TaskState.RUNNING) is not (after.status.state is TaskState.RUNNING)
+            or (before.status.state is RUNNING) is not (after.status.state is RUNNING)
             or is_active(before) is not is_active(after)
             or (before.endpoint is not after.endpoint and before.endpoint != after.endpoint)
         ):

@@ -13,7 +13,7 @@ import msgspec
 from cluster.model.ids import NodeId
 from cluster.model.objects import Endpoint, Meta, Node, NodeState, Service, Task, TaskStatus, task_name
 from cluster.model.specs import Availability, TaskSpec
-from cluster.model.task_state import TaskState, is_final, is_wished, title
+from cluster.model.task_state import ASSIGNED, COMPLETE, NEW, READY, RUNNING, SHUTDOWN, TaskState, is_final, is_wished, title
 from manager.draft import Draft
 from manager.orchestrator import constraints
 
@@ -33,12 +33,12 @@ def is_live(task: Task) -> bool:
 
 def goal(service: Service) -> TaskState:
     """What is wished of the service's tasks once they may start."""
-    return TaskState.COMPLETE if service.spec.mode.kind.is_job else TaskState.RUNNING
+    return COMPLETE if service.spec.mode.kind.is_job else RUNNING
 
 
 def has_completed(task: Task) -> bool:
     """Whether the task is a job's and has done its part."""
-    return bool(task.job_iteration) and task.status.state is TaskState.COMPLETE
+    return bool(task.job_iteration) and task.status.state is COMPLETE
 
 
 def task_spec_of(service: Service) -> TaskSpec:
@@ -63,8 +63,8 @@ def new_task(
         spec_version=service.spec_version,
         slot=slot,
         node_id=NodeId(node_id),
-        status=TaskStatus(TaskState.NEW, draft.now_ns, CREATED_MESSAGE),
-        desired_state=TaskState.READY if waits else goal(service),
+        status=TaskStatus(NEW, draft.now_ns, CREATED_MESSAGE),
+        desired_state=READY if waits else goal(service),
         endpoint=service.endpoint,
         cause=cause,
         job_iteration=service.job_iteration,
@@ -116,7 +116,7 @@ def node_trouble(draft: Draft, task: Task) -> str:
 def may_run(draft: Draft, task: Task) -> bool:
     """Whether the task may still be running somewhere that we could hear of: assigned, not final, its node not down or
     gone."""
-    if is_final(task.status.state) or task.status.state < TaskState.ASSIGNED:
+    if is_final(task.status.state) or task.status.state < ASSIGNED:
         return False
     node = draft.index.nodes.get(task.node_id)
     return node is not None and node.status.state is not NodeState.DOWN
@@ -128,8 +128,8 @@ def stop(draft: Draft, task: Task, desired: TaskState, cause: str) -> None:
     if desired <= task.desired_state:
         return
     status = task.status
-    if status.state < TaskState.ASSIGNED:
-        status = TaskStatus(TaskState.SHUTDOWN, draft.now_ns, "shut down before it was assigned", status.err)
+    if status.state < ASSIGNED:
+        status = TaskStatus(SHUTDOWN, draft.now_ns, "shut down before it was assigned", status.err)
     elif not is_final(status.state) and task.node_id not in draft.index.nodes:
         status = orphaned(task, draft.now_ns)
     draft.put(
@@ -150,15 +150,15 @@ def orphaned(task: Task, now_ns: int) -> TaskStatus:
 
 def running_since_ns(task: Task) -> int | None:
     """When the task reached RUNNING; None when it never did, as far as is known."""
-    if task.status.state is TaskState.RUNNING:
+    if task.status.state is RUNNING:
         return task.status.timestamp_ns
-    return next((s.timestamp_ns for s in task.history if s.state is TaskState.RUNNING), None)
+    return next((s.timestamp_ns for s in task.history if s.state is RUNNING), None)
 
 
 def ended_how(task: Task) -> str:
     """How a finished task ended, in words."""
     status = task.status
-    if status.state is TaskState.COMPLETE:
+    if status.state is COMPLETE:
         return "it completed"
     words = status.err or (f"exit code {status.exit_code}" if status.exit_code else status.message)
     return f"{title(status.state)}: {words}" if words else title(status.state)

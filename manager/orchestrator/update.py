@@ -35,7 +35,6 @@ from manager.scheduler.filters import PORT_TAKEN, ask_of, fits, is_ready
 
 DEFAULT_MONITOR_NS: Final = 5_000_000_000
 _FAILED: Final = frozenset({TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED})
-_UNDER_WAY: Final = frozenset({UpdateState.UPDATING, UpdateState.ROLLBACK_STARTED})
 _PAUSED: Final = frozenset({UpdateState.PAUSED, UpdateState.ROLLBACK_PAUSED})
 
 
@@ -53,7 +52,7 @@ class _Progress(msgspec.Struct):
 
 def is_under_way(service: Service) -> bool:
     """Whether an update or a rollback is going on: then any change of the service's tasks may be a step of it."""
-    return service.update_status is not None and service.update_status.state in _UNDER_WAY
+    return service.update_status is not None and service.update_status.is_under_way
 
 
 def advance(draft: Draft, service: Service) -> None:

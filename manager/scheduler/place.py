@@ -17,7 +17,7 @@ import msgspec
 from cluster.model.changes import Kind
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Service, Task, TaskNetwork, TaskStatus
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import ASSIGNED, NEW, PENDING, RUNNING, TaskState
 from manager.allocator import networks
 from manager.allocator.endpoints import networks_of
 from manager.draft import Draft, Reason
@@ -54,6 +54,7 @@ class _Group(msgspec.Struct):
     tasks: list[Task]  # not yet placed, the next one last
     considered: tuple[tuple[str, str], ...] = ()
     seal: Seal | None = None
+    quiet: bool = False  # whether nothing of the service is under way to which it matters that its tasks get a node
     blocked: str = ""  # why no further task can be placed, whatever the node
 
 
@@ -122,27 +123,26 @@ def _turn(task: Task) -> tuple[int, ServiceId, int, NodeId, str]:
 def _place_group(
     draft: Draft, service: Service, tasks: list[Task], attach: dict[tuple[NodeId, NetworkId], None], claims: Claims
 ) -> None:
-    if service.endpoint is not None:
-        tasks = [
-            t if t.endpoint == service.endpoint else msgspec.structs.replace(t, endpoint=service.endpoint)
-            for t in tasks
-        ]
+    as_it_is = service.endpoint is None or all(t.endpoint == service.endpoint for t in tasks)
+    if not as_it_is:
+        tasks = [t if t.endpoint == service.endpoint else msgspec.structs.replace(t, endpoint=service.endpoint) for t in tasks]
     waits = dependencies.unmet(draft.index, service)
     if waits:
         for task in tasks:
-            _wait(draft, task, TaskState.PENDING, Reason(waits))
+            _wait(draft, task, PENDING, Reason(waits))
         return
     blocked = draft.index.unallocated.get(service.id) or networks_of(draft, service)
     parsed = draft.constraints_of(tasks[0].spec)
     if isinstance(blocked, str) or isinstance(parsed, str):
         why = blocked if isinstance(blocked, str) else str(parsed)
         for task in tasks:
-            _wait(draft, task, TaskState.NEW if isinstance(blocked, str) else TaskState.PENDING, Reason(why))
+            _wait(draft, task, NEW if isinstance(blocked, str) else PENDING, Reason(why))
         return
     ask, seal = filters.ask_of(tasks[0], parsed, service, draft.index.wish(service.id)), seal_of(draft.index, blocked)
     if seal is not None:
         ask = msgspec.structs.replace(ask, sealed=seal.verdict)
-    group = _Group(service, ask, blocked, tasks[::-1], seal=seal)
+    quiet = as_it_is and service.id not in draft.index.wishes and not (service.update_status is not None and service.update_status.is_under_way)
+    group = _Group(service, ask, blocked, tasks[::-1], seal=seal, quiet=quiet)
     if tasks[0].slot == 0:
         _place_on_own_nodes(draft, group, attach, claims)
         return
@@ -153,7 +153,7 @@ def _place_group(
         reason = Reason(group.blocked) if group.blocked else explain(draft, ask)
         candidates = () if group.blocked or not _may_evict(draft.index, ask) else tuple(draft.index.classes.of(ask.static).nodes)
         for task in reversed(group.tasks):
-            _wait(draft, task, TaskState.PENDING, _with_room(draft, claims, task, ask, candidates, reason))
+            _wait(draft, task, PENDING, _with_room(draft, claims, task, ask, candidates, reason))
 
 
 def _may_evict(index: Index, ask: Ask) -> bool:
@@ -261,11 +261,11 @@ def _place_on_own_nodes(draft: Draft, group: _Group, attach: dict[tuple[NodeId, 
             words = "; ".join(text for _, text in failed)
             reason = Reason(filters.summary({failed[0][0]: 1}), ((hostname(node), words),))
             candidates = (node.id,) if _may_evict(index, ask) and filters.suits(ask.static, node) else ()
-            _wait(draft, task, TaskState.PENDING, _with_room(draft, claims, task, ask, candidates, reason))
+            _wait(draft, task, PENDING, _with_room(draft, claims, task, ask, candidates, reason))
             continue
         assigned = _assign(draft, group, task, node.id)
         if isinstance(assigned, str):
-            _wait(draft, task, TaskState.PENDING, Reason(assigned))
+            _wait(draft, task, PENDING, Reason(assigned))
             continue
         draft.reasons[task.id] = Reason(f"placed on {hostname(node)}: a global service runs on every suitable node")
         _note_attachments(draft, assigned, node.id, attach)
@@ -302,9 +302,11 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
         meta=draft.stamped(task.meta),
         node_id=node_id,
         networks=tuple(attachments),
-        status=TaskStatus(TaskState.ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
+        status=TaskStatus(ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
         generic=generic.chosen(asked, index.nodes[node_id].description.resources.generic, index.use(node_id).names) if (asked := group.ask.generic) else (),
     )
+    if _is_all(draft, group, assigned):
+        index.note_placed(assigned.id)
     draft.put(assigned)
     for attachment in attachments:
         if attachment.address:
@@ -314,12 +316,20 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
     return assigned
 
 
+def _is_all(draft: Draft, group: _Group, task: Task) -> bool:
+    """Whether the plan does nothing with the task and its slot but to give it a node, and need not look there again when it has it."""
+    index = draft.index
+    if not group.quiet or task.desired_state is not RUNNING or index.is_intended(Kind.TASK, task.id):
+        return False
+    return index.slots.of(task.service_id).only(task.slot) == task.id
+
+
 def _wait(draft: Draft, task: Task, state: TaskState, reason: Reason) -> None:
     """Let the task wait and say why; written only when it says something new."""
     draft.reasons[task.id] = reason
     state = max(state, task.status.state)
     if (task.status.state, task.status.err) != (state, reason.summary):
-        message = PENDING_MESSAGE if state is TaskState.PENDING else task.status.message
+        message = PENDING_MESSAGE if state is PENDING else task.status.message
         status = TaskStatus(state, draft.now_ns, message, reason.summary)
         draft.put(msgspec.structs.replace(draft.index.tasks[task.id], status=status))
 

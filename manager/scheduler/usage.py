@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from cluster.model.ids import ServiceId, TaskId
 from cluster.model.objects import Task
 from cluster.model.specs import PublishMode, Resources
-from cluster.model.task_state import TaskState, is_wished
+from cluster.model.task_state import ASSIGNED, RUNNING, is_wished
 from manager.scheduler.generic import Name
 
 HostPort = tuple[str, int]
@@ -25,7 +25,7 @@ _Key = TypeVar("_Key")
 
 def holds_node(task: Task) -> bool:
     """Whether the task occupies its node: assigned and not known to have stopped."""
-    return bool(task.node_id) and TaskState.ASSIGNED <= task.status.state <= TaskState.RUNNING
+    return bool(task.node_id) and ASSIGNED <= task.status.state <= RUNNING
 
 
 def host_ports(task: Task) -> tuple[HostPort, ...]:

@@ -16,7 +16,7 @@ from cluster.model.changes import KIND_TYPES, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
 from cluster.model.objects import TASK_HISTORY_STATUSES, Meta, Node, Service, Task, TaskStatus
 from cluster.model.specs import Availability, TaskSpec
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.task_state import ASSIGNED, is_final
 from manager.store import sharing
 from manager.store.tables import Tables, name_key, name_of
 
@@ -147,7 +147,7 @@ class Transaction:
 
     def _check_node(self, before: Task | None, task: Task) -> None:
         """A node that was drained or paused between a plan and its commit takes no new task. Raises OutOfSequence."""
-        if task.status.state is not TaskState.ASSIGNED or (before is not None and before.status.state >= TaskState.ASSIGNED):
+        if task.status.state is not ASSIGNED or (before is not None and before.status.state >= ASSIGNED):
             return
         node = self.get(Kind.NODE, task.node_id)
         if isinstance(node, Node) and node.spec.availability is not Availability.ACTIVE:
