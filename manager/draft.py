@@ -22,6 +22,7 @@ from manager.orchestrator import constraints
 from manager.orchestrator.agenda import SlotKey
 from manager.orchestrator.constraints import Constraint
 from manager.orchestrator.slots import slot_key
+from manager.scheduler.ranking import Placed
 
 PLAN_BYTES: Final = 1 << 20
 """About how large one plan may grow; what is left over is planned next time. A log entry holds 1.5 MiB."""
@@ -34,7 +35,7 @@ EXPLAINED_GROUPS: Final = 8
 """Groups of placed tasks whose other nodes one plan puts into words; of the rest it says only where they went."""
 
 
-class Reason(msgspec.Struct, frozen=True):
+class Reason(msgspec.Struct, frozen=True, gc=False):
     """Why a task is where it is, or is nowhere; or why a network could not be allocated.
 
     `nodes`: (hostname, words: every filter that turned the node down, or its rank), in the order of the ranking.
@@ -44,6 +45,9 @@ class Reason(msgspec.Struct, frozen=True):
     nodes: tuple[tuple[str, str], ...] = ()
 
 
+Why = Reason | Placed
+
+
 class Draft:
     """One plan in the making. Owned by one call of the planner."""
 
@@ -51,7 +55,7 @@ class Draft:
         self.index = index
         self.now_ns = now_ns
         self.rng = rng
-        self.reasons: dict[str, Reason] = {}
+        self.reasons: dict[str, Why] = {}
         self.waiting: dict[TaskId, None] = {}  # tasks that look for a node in this plan
         self.looked: dict[ServiceId, list[SlotKey]] = {}  # slots that this plan has looked at
         self.moved: dict[ServiceId, None] = {}  # services that this plan changes, or tasks of theirs
@@ -89,7 +93,7 @@ class Draft:
         if obj.id not in self._counted:
             self._counted.add(obj.id)
             self._bytes += self._weight(obj)
-        if isinstance(obj, Task):
+        if type(obj) is Task:
             self.moved[obj.service_id] = None
         elif isinstance(obj, Service):
             self.moved[obj.id] = None
@@ -122,7 +126,7 @@ class Draft:
         return found
 
     def _weight(self, obj: Task | Service | Node | Network) -> int:
-        if not isinstance(obj, Task):
+        if type(obj) is not Task:
             return len(msgspec.msgpack.encode(obj))
         known = self._weights.get(id(obj.spec))
         if known is None:

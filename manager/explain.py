@@ -14,7 +14,7 @@ from cluster.model.errors import NotFound
 from cluster.model.objects import Task, TaskStatus, task_name
 from cluster.model.task_state import TaskState, is_final, is_wished, title
 from cluster.wire.calls import WhyAnswer, WhyTask
-from manager.draft import Reason
+from manager.draft import Why
 from manager.orchestrator.tasks import ended_how
 from manager.store import Store
 
@@ -39,7 +39,7 @@ _STEPS: Final = {
 }
 
 
-def why(store: Store, reasons: Mapping[str, Reason], reference: str) -> WhyAnswer:
+def why(store: Store, reasons: Mapping[str, Why], reference: str) -> WhyAnswer:
     """Explain a service (all of its tasks) or one task. `reference`: an id, a name or the start of an id.
 
     Raises NotFound or InvalidArgument (ambiguous).
@@ -52,7 +52,7 @@ def why(store: Store, reasons: Mapping[str, Reason], reference: str) -> WhyAnswe
     return WhyAnswer("service", service.spec.name, service.id, tuple(_explained(store, reasons, t) for t in tasks))
 
 
-def _of_task(store: Store, reasons: Mapping[str, Reason], reference: str) -> WhyAnswer:
+def _of_task(store: Store, reasons: Mapping[str, Why], reference: str) -> WhyAnswer:
     try:
         task = store.find(Kind.TASK, reference)
     except NotFound as error:
@@ -68,7 +68,7 @@ def _order(task: Task) -> tuple[bool, int, str, int, str]:
     )  # fmt: skip
 
 
-def _explained(store: Store, reasons: Mapping[str, Reason], task: Task) -> WhyTask:
+def _explained(store: Store, reasons: Mapping[str, Why], task: Task) -> WhyTask:
     reason = reasons.get(task.id)
     live = is_wished(task.desired_state)
     return WhyTask(
@@ -88,7 +88,7 @@ def _hostname(store: Store, task: Task) -> str:
     return task.node_id if node is None else node.description.hostname or node.id
 
 
-def _summary(store: Store, task: Task, reason: Reason | None) -> str:
+def _summary(store: Store, task: Task, reason: Why | None) -> str:
     state = task.status.state
     if not is_wished(task.desired_state) or is_final(state):
         return _ended(store, task)

@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from cluster.model.errors import ClusterError, Conflict, NotFound, OutOfSequence
-from manager.draft import Reason
+from manager.draft import Why
 from manager.planner import Plan
 from manager.planning import Planning
 from manager.raft.driver import Driver
@@ -37,7 +37,7 @@ class Leader:
         self._planning = Planning(store, rng, SystemRandom())
 
     @property
-    def reasons(self) -> Mapping[str, Reason]:
+    def reasons(self) -> Mapping[str, Why]:
         """Why tasks are where they are, or nowhere: by task id; networks without addresses by network id."""
         return self._planning.reasons
 

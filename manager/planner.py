@@ -29,7 +29,7 @@ from cluster.model.ids import ServiceId
 from cluster.model.specs import ServiceModeKind
 from manager import marking
 from manager.allocator import endpoints, networks
-from manager.draft import Draft, Reason, Touched
+from manager.draft import Draft, Reason, Touched, Why
 from manager.index import Index
 from manager.orchestrator import global_service, jobs, reaper, replicated
 from manager.orchestrator.agenda import ServiceMarks
@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     be allocated by network id); and when to plan again without any event (None: not at all)."""
 
     changes: tuple[Change, ...]
-    reasons: dict[str, Reason]
+    reasons: dict[str, Why]
     deadline_ns: int | None
 
 
@@ -107,7 +107,7 @@ def _service(draft: Draft, service_id: ServiceId, marks: ServiceMarks) -> None:
     service = index.services.get(service_id)
     if marks.every:
         marks.slots.update(dict.fromkeys(index.slots.of(service_id).keys))
-        if service is not None and service.spec.mode.kind in (ServiceModeKind.GLOBAL, ServiceModeKind.GLOBAL_JOB):
+        if service_id in index.global_services:
             marks.slots.update(dict.fromkeys(index.nodes))
         marks.every = False
     if service is None:

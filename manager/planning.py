@@ -14,7 +14,7 @@ import msgspec
 
 from cluster.model.changes import Kind
 from manager import network_keys
-from manager.draft import Reason
+from manager.draft import Why
 from manager.index import Index
 from manager.planner import Plan, plan
 from manager.store import Event, Store
@@ -30,12 +30,12 @@ class Planning:
         self._rng = rng
         self._entropy = entropy
         self._now_ns = self._steady_ns = 0
-        self._reasons: dict[str, Reason] = {}
+        self._reasons: dict[str, Why] = {}
         self._index = Index()
         self.begin()
 
     @property
-    def reasons(self) -> Mapping[str, Reason]:
+    def reasons(self) -> Mapping[str, Why]:
         """Why tasks are where they are, or nowhere: by task id; networks without addresses by network id."""
         return self._reasons
 

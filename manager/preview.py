@@ -17,7 +17,7 @@ from cluster.model.objects import NodeState, Task, TaskStatus, UpdateState, task
 from cluster.model.task_state import TaskState, is_final, is_wished
 from cluster.wire.calls import NetworkWrite, Preview, PreviewAnswer, PreviewService, PreviewTask
 from manager.control import networks, services
-from manager.draft import Reason
+from manager.draft import Why
 from manager.index import Index
 from manager.planner import plan
 from manager.store import Event, Store
@@ -38,7 +38,7 @@ class _Preview:
         self._now_ns = now_ns
         self._rng = rng
         self._index = Index.build(_objects(store))
-        self._reasons: dict[str, Reason] = {}
+        self._reasons: dict[str, Why] = {}
         self._events: list[Event] = []
         self._gone: dict[TaskId, Task] = {}  # tasks that are no more, as they last were: they know why
 

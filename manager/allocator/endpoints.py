@@ -20,11 +20,13 @@ def networks_of(draft: Draft, service: Service) -> tuple[NetworkId, ...] | str:
     """The cluster's networks that the service's tasks attach to, the ingress first when it publishes ports there; or what
     is missing. Tasks on their node's own network are on no other."""
     spec = service.spec
+    ports = spec.endpoint.ports if spec.endpoint is not None else ()
+    if not (ports or spec.task.networks or spec.networks):
+        return ()
     targets = [n.target for n in spec.task.networks or spec.networks]
     if "host" in targets:
         return ()
     wanted = [NetworkId(target) for target in targets if target not in NODE_NETWORKS]
-    ports = spec.endpoint.ports if spec.endpoint is not None else ()
     if any(p.publish_mode is PublishMode.INGRESS for p in ports):
         if not draft.index.ingress:
             return "there is no ingress network to publish ports on"

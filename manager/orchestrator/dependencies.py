@@ -58,13 +58,15 @@ def asked(service: Service) -> tuple[Dependency, ...]:
 
 def awaited(index: Index, service_id: ServiceId) -> bool:
     """Whether some service waits for this one."""
+    if not index.dependencies.dependents:
+        return False
     service = index.services.get(service_id)
     return service is not None and service.spec.name in index.dependencies.dependents
 
 
 def unmet(index: Index, service: Service) -> str:
     """What the service still waits for, in words; empty when for nothing."""
-    wanted = asked(service)
+    wanted = asked(service) if service.spec.labels else ()
     if not wanted or _has_begun(index, service.id):
         return ""
     return "; ".join(text for dependency in wanted if (text := _unmet(index, dependency)))

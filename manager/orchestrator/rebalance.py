@@ -26,8 +26,8 @@ BECAUSE: Final = "moved to balance the service over its nodes"
 
 def advance(draft: Draft, service: Service) -> None:
     """Take the next steps, if the service asks for any and no update of it is under way."""
-    wish = draft.index.wish(service.id)
-    if wish.rebalance is Rebalance.OFF or update.is_under_way(service) or draft.full:
+    wish = draft.index.wishes.get(service.id)
+    if wish is None or wish.rebalance is Rebalance.OFF or update.is_under_way(service) or draft.full:
         return
     config, slots = service.spec.update or UpdateConfig(), draft.index.slots.of(service.id)
     busy = len(slots.idle()) + len(slots.doubled())

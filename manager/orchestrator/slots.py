@@ -40,6 +40,9 @@ def is_active(task: Task) -> bool:
 
 def in_order(keys: Iterable[SlotKey]) -> list[SlotKey]:
     """Slot numbers ascending, then node ids: the order in which slots are looked at, whatever way they came about."""
+    keys = list(keys)
+    if len(keys) < 2:
+        return keys
     return sorted(keys, key=lambda key: (isinstance(key, str), key))
 
 
@@ -233,7 +236,7 @@ class SlotBook:
         if (
             before.desired_state is not after.desired_state
             or (before.status.state is RUNNING) is not (after.status.state is RUNNING)
-            or is_active(before) is not is_active(after)
+            or (after.job_iteration and is_active(before) is not is_active(after))
             or (before.endpoint is not after.endpoint and before.endpoint != after.endpoint)
         ):
             slots = self.services[before.service_id]

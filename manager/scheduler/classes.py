@@ -72,8 +72,8 @@ class NodeOrder:
         self._heap = [self._key(node_id) for node_id in self._nodes]
         heapq.heapify(self._heap)
 
-    def first(self) -> NodeId | None:
-        """The first node; it stays the first until it gets a task or is taken out. None when there is none."""
+    def first(self) -> Key | None:
+        """The first node's place; it stays the first until it gets a task or is taken out. None when there is none."""
         if len(self._heap) + len(self.moved) > 4 * len(self._nodes) + HEAP_SLACK:
             self._rebuild()
         heap, nodes = self._heap, self._nodes
@@ -87,7 +87,7 @@ class NodeOrder:
             if node_id in nodes:
                 now = self._key(node_id)
                 if entry == now:
-                    return node_id
+                    return entry
                 if entry < now:
                     heapq.heapreplace(heap, now)
                     continue

@@ -40,6 +40,7 @@ class Ask(msgspec.Struct, frozen=True):
     priority: int = 0
     pack: bool = False
     generic: tuple[tuple[str, int], ...] = ()  # (kind, how many)
+    fits_anywhere: bool = False  # it asks for nothing that a node may run out of
 
     @property
     def load(self) -> Load:
@@ -78,18 +79,20 @@ def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None, 
     placement = task.spec.placement
     replicated = service is not None and task.slot > 0
     reserve = task.spec.reservations or _NOTHING
+    ports, at_most = host_ports(task), placement.max_replicas if placement and replicated else 0
     return Ask(
         task.service_id,
         task.spec_version,
         reserve,
         parsed,
         placement.platforms if placement else (),
-        host_ports(task),
-        placement.max_replicas if placement and replicated else 0,
+        ports,
+        at_most,
         placement.spread if placement else (),
         priority=wish.priority,
         pack=wish.strategy is Strategy.PACK,
-        generic=generic.sums(reserve.generic),
+        generic=generic.sums(reserve.generic) if reserve.generic else (),
+        fits_anywhere=not (ports or at_most or reserve.nano_cpus or reserve.memory_bytes or reserve.generic),
     )
 
 
@@ -124,6 +127,8 @@ def suits(static: Static, node: Node) -> bool:
 
 def fits(ask: Ask, node: Node, use: NodeUse) -> bool:
     """The filters that depend on what the node carries: resources, host ports, replicas per node."""
+    if ask.fits_anywhere:
+        return True
     have = node.description.resources
     if ask.reserve.nano_cpus and use.cpus + ask.reserve.nano_cpus > have.nano_cpus:
         return False

@@ -28,7 +28,7 @@ from manager.scheduler import filters, generic, ranking
 from manager.scheduler.classes import ANY, NodeOrder, OrderBy
 from manager.scheduler.filters import Ask
 from manager.scheduler.preemption import Claims, make_room
-from manager.scheduler.ranking import Rank
+from manager.scheduler.ranking import Placed, Rank
 from manager.scheduler.seals import Seal, seal_of
 from manager.scheduler.spread import Tree
 
@@ -140,7 +140,7 @@ def _place_group(
         return
     ask, seal = filters.ask_of(tasks[0], parsed, service, draft.index.wish(service.id)), seal_of(draft.index, blocked)
     if seal is not None:
-        ask = msgspec.structs.replace(ask, sealed=seal.verdict)
+        ask = msgspec.structs.replace(ask, sealed=seal.verdict, fits_anywhere=False)
     quiet = as_it_is and service.id not in draft.index.wishes and not (service.update_status is not None and service.update_status.is_under_way)
     group = _Group(service, ask, blocked, tasks[::-1], seal=seal, quiet=quiet)
     if tasks[0].slot == 0:
@@ -218,8 +218,9 @@ def _fill(
     stops when there are `limit` of them."""
     index, ask = draft.index, group.ask
     aside: list[NodeId] = []
-    while not _over(draft, group) and (limit is None or len(aside) < limit) and (node_id := order.first()) is not None:
-        ranked = ranking.rank(index, ask, node_id, draft.now_ns)
+    while not _over(draft, group) and (limit is None or len(aside) < limit) and (first := order.first()) is not None:
+        node_id = first[-1]
+        ranked = ranking.rank_at(index, ask, first, draft.now_ns)
         if passes_over(ranked) or not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
             order.take_out()
             aside.append(node_id)
@@ -283,25 +284,20 @@ def _assign_next(
     group.tasks.pop()
     placed.append((assigned, node_id))
     name = hostname(draft.index.nodes[node_id])
-    draft.reasons[task.id] = Reason(f"placed on {name}: {ranking.words(ranked)} before it", group.considered)
+    draft.reasons[task.id] = Placed(name, ranked, group.considered)
 
 
 def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | str:
     """The task on this node, with an address on each of its networks; or what is missing."""
     index = draft.index
-    aliases = {n.target: n.aliases for n in task.spec.networks} if group.networks else {}
-    attachments: list[TaskNetwork] = []
-    for network_id in group.networks:
-        network = index.networks[network_id]
-        address = index.addresses.next_free(network_id) if network.subnet else ""
-        if address is None or (address and not networks.has_room(draft, node_id, network_id)):
-            return networks.exhausted(network)
-        attachments.append(TaskNetwork(network_id, address, aliases.get(network_id, ())))
+    attachments = _attachments(draft, group, task, node_id) if group.networks else ()
+    if isinstance(attachments, str):
+        return attachments
     assigned = msgspec.structs.replace(
         task,
         meta=draft.stamped(task.meta),
         node_id=node_id,
-        networks=tuple(attachments),
+        networks=attachments,
         status=TaskStatus(ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
         generic=generic.chosen(asked, index.nodes[node_id].description.resources.generic, index.use(node_id).names) if (asked := group.ask.generic) else (),
     )
@@ -314,6 +310,20 @@ def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | 
     if group.seal is not None:
         group.seal.holders.add(node_id)
     return assigned
+
+
+def _attachments(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> tuple[TaskNetwork, ...] | str:
+    """An address on each of the group's networks; or what is missing."""
+    index = draft.index
+    aliases = {n.target: n.aliases for n in task.spec.networks}
+    attachments: list[TaskNetwork] = []
+    for network_id in group.networks:
+        network = index.networks[network_id]
+        address = index.addresses.next_free(network_id) if network.subnet else ""
+        if address is None or (address and not networks.has_room(draft, node_id, network_id)):
+            return networks.exhausted(network)
+        attachments.append(TaskNetwork(network_id, address, aliases.get(network_id, ())))
+    return tuple(attachments)
 
 
 def _is_all(draft: Draft, group: _Group, task: Task) -> bool:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from cluster.model.ids import NodeId
 from manager.index import FAILURES, Index
-from manager.scheduler.classes import key
+from manager.scheduler.classes import Key, key
 from manager.scheduler.filters import Ask
 
 FAILURE_WINDOW_NS: Final = 300_000_000_000
@@ -36,6 +38,25 @@ def rank(index: Index, ask: Ask, node_id: NodeId, now_ns: int) -> Rank:
     """This node's place in the order, as things are in the index."""
     failed = failures(index, ask, node_id, now_ns) if index.failures else 0
     return failed, *key(index.nodes, index.uses, node_id, ask.service_id, ask.load, pack=ask.pack)
+
+
+def rank_at(index: Index, ask: Ask, place: Key, now_ns: int) -> Rank:
+    """The same, of a node whose place in an order by load is known."""
+    _, load, total, node_id = place
+    failed = failures(index, ask, node_id, now_ns) if index.failures else 0
+    return failed, 0 if ask.pack else index.uses[node_id].by_service.get(ask.service_id, 0), load, total, node_id
+
+
+class Placed(msgspec.Struct, frozen=True, gc=False):
+    """Why a task is where it is: its node's rank, which is put into words when somebody asks. `nodes` as in draft.Reason."""
+
+    hostname: str
+    ranked: Rank
+    nodes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def summary(self) -> str:
+        return f"placed on {self.hostname}: {words(self.ranked)} before it"
 
 
 def words(ranked: Rank) -> str:

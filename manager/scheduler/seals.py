@@ -6,7 +6,7 @@ asked by scheduler/filters.py. Counts nothing while every node of the cluster en
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from cluster.model.ids import NetworkId, NodeId
 from cluster.model.objects import Network, Node
@@ -34,8 +34,10 @@ class Seal:
         return f"{what}: others of it are on {_name(plain)}, whose kernel has no ESP (esp4, xfrm_user)" if plain is not None else ""
 
 
-def seal_of(index: Index, network_ids: Iterable[NetworkId]) -> Seal | None:
+def seal_of(index: Index, network_ids: Sequence[NetworkId]) -> Seal | None:
     """None where nothing can be cut off: no encrypted network among these, or no node that can't encrypt."""
+    if not network_ids:
+        return None
     sealed = {n: index.networks[n] for n in network_ids if n in index.networks and _is_encrypted(index.networks[n])}
     if not sealed or all(node.description.encrypts for node in index.nodes.values()):
         return None

@@ -78,14 +78,15 @@ class Transaction:
         assert index > tables.index, f"entry {index} was applied before (at {tables.index})"
         self._tables = tables
         self._index = index
-        self._rows: dict[tuple[Kind, str], Object | None] = {}
+        self._rows: dict[Kind, dict[str, Object | None]] = {}
         self._names: dict[tuple[Kind, str], str] = {}
         self._events: list[Event] = []
 
     def get(self, kind: Kind, id: str) -> Object | None:
         """The object as the staged changes leave it."""
-        if self._rows and (key := (kind, id)) in self._rows:
-            return self._rows[key]
+        staged = self._rows.get(kind)
+        if staged is not None and id in staged:
+            return staged[id]
         return self._tables.rows[kind].get(id)
 
     def judge(self, change: Change) -> Event | None:
@@ -104,13 +105,14 @@ class Transaction:
     def stage(self, change: Change) -> None:
         """Judge one change, and have those after it see what it does. Raises as `judge`."""
         if (event := self.judge(change)) is not None:
-            self._rows[event.kind, event.id] = event.after
+            self._rows.setdefault(event.kind, {})[event.id] = event.after
             self._events.append(event)
 
     def commit(self) -> Batch:
         """Write what was staged into the tables and move them to this transaction's index."""
-        for (kind, key), after in self._rows.items():
-            self._tables.write(kind, key, after)
+        for kind, rows in self._rows.items():
+            for key, after in rows.items():
+                self._tables.write(kind, key, after)
         self._tables.index = self._index
         return Batch(self._index, tuple(self._events))
 
@@ -131,18 +133,18 @@ class Transaction:
         before = self._present(kind, id)
         if obj.meta.version != before.meta.version:
             raise OutOfSequence
+        if type(obj) is Task:
+            assert type(before) is Task
+            if obj.service_id != before.service_id:
+                raise InvalidArgument(f"malformed change: task {id} is of another service")
+            self._check_node(before, obj)
+            return Event(kind, id, before, _planned(before, obj, sharing.stamped(obj.meta, self._index, before.meta.created)))
         if kind in UNIQUE_NAMES and name_key(name_of(obj)) != name_key(name_of(before)):
             self._claim_name(kind, obj)
         if isinstance(obj, Service):
             assert isinstance(before, Service)
             unchanged = obj.spec == before.spec and obj.job_iteration == before.job_iteration
             obj = msgspec.structs.replace(obj, spec_version=before.spec_version if unchanged else self._index)
-        elif isinstance(obj, Task):
-            assert isinstance(before, Task)
-            if obj.service_id != before.service_id:
-                raise InvalidArgument(f"malformed change: task {id} is of another service")
-            self._check_node(before, obj)
-            return Event(kind, id, before, _planned(before, obj, sharing.stamped(obj.meta, self._index, before.meta.created)))
         return Event(kind, id, before, self._stamped(obj, before.meta.created))
 
     def _check_node(self, before: Task | None, task: Task) -> None:

@@ -43,8 +43,9 @@ from cluster.model.specs import (
     TaskSpec,
 )
 from cluster.model.task_state import TaskState, is_final, is_wished
+from manager.draft import Why
 from manager.index import Index
-from manager.planner import Plan, Reason, plan
+from manager.planner import Plan, plan
 from manager.store import Event, Store
 from sim.checks.soundness import check_index, check_state
 from sim.checks.tasks import check_planned
@@ -71,7 +72,7 @@ class World:
         self.rng = random.Random(seed)
         self.now_ns = START_NS
         self.index = Index.build(())
-        self.reasons: dict[str, Reason] = {}
+        self.reasons: dict[str, Why] = {}
         self.last = Plan((), {}, None)
         self.plans = 0
         self.counter = 0
