@@ -87,9 +87,12 @@ def advance(draft: Draft, service: Service) -> None:
 
 def _is_current(draft: Draft, service: Service) -> bool:
     """Whether it is clear without a look at each slot that every task runs what its service asks for."""
-    slots, wanted, endpoint = draft.index.slots.of(service.id), task_spec_of(service), service.endpoint or Endpoint()
+    slots = draft.index.slots.of(service.id)
     if slots.over:
         return False
+    if all(version == service.spec_version for version, _ in slots.makes):
+        return True
+    wanted, endpoint = task_spec_of(service), service.endpoint or Endpoint()
     return all(
         version == service.spec_version or ((had or Endpoint()) == endpoint and slots.specs[version] == wanted)
         for version, had in slots.makes

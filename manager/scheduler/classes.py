@@ -53,7 +53,7 @@ def key(nodes: Mapping[NodeId, Node], uses: Mapping[NodeId, NodeUse], node_id: N
 class NodeOrder:
     """The nodes of one class in one order."""
 
-    __slots__ = ("_all", "_heap", "_nodes", "_uses", "by", "moved")
+    __slots__ = ("_all", "_heap", "_nodes", "_plain", "_uses", "by", "moved")
 
     def __init__(self, by: OrderBy, nodes: Mapping[NodeId, None], all_nodes: Mapping[NodeId, Node], uses: Mapping[NodeId, NodeUse]) -> None:
         self.by = by
@@ -62,9 +62,13 @@ class NodeOrder:
         self._all = all_nodes
         self._uses = uses
         self._heap: list[Key] = []
+        self._plain = not (by.pack or by.load.cpus or by.load.memory)  # then a key is quickly made, and most are such
         self._rebuild()
 
     def _key(self, node_id: NodeId) -> Key:
+        if self._plain:
+            use = self._uses[node_id]
+            return use.by_service.get(self.by.service_id, 0), 0, use.active, node_id
         return key(self._all, self._uses, node_id, self.by.service_id, self.by.load, pack=self.by.pack)
 
     def _rebuild(self) -> None:

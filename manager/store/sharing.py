@@ -49,9 +49,12 @@ def stamped(meta: Meta, version: int, created: int) -> Meta:
 
 def shared_status(status: TaskStatus, beside: TaskStatus) -> TaskStatus:
     """An equal status; the container's id is that of the status `beside` it where they are the same."""
+    message = _intern(status.message)
     container_id = beside.container_id if status.container_id == beside.container_id else status.container_id
     pid = beside.pid if status.pid == beside.pid else status.pid
-    return msgspec.structs.replace(status, message=_intern(status.message), container_id=container_id, pid=pid)
+    if message is status.message and container_id is status.container_id and pid is status.pid:
+        return status
+    return msgspec.structs.replace(status, message=message, container_id=container_id, pid=pid)
 
 
 def _network(network: TaskNetwork) -> TaskNetwork:

@@ -28,7 +28,8 @@ UNIQUE_NAMES: Final = {
 }
 """Kinds whose names are taken once only, and Docker's sentence for a second one."""
 
-_CREATE, _UPDATE, _STATUS = Op.CREATE, Op.UPDATE, Op.STATUS
+_ACTIVE: Final = Availability.ACTIVE
+_CREATE, _UPDATE, _STATUS, _NODE, _SERVICE = Op.CREATE, Op.UPDATE, Op.STATUS, Kind.NODE, Kind.SERVICE
 """Once: to look a member up in its enumeration takes longer than to judge a change by it."""
 
 
@@ -151,8 +152,8 @@ class Transaction:
         """A node that was drained or paused between a plan and its commit takes no new task. Raises OutOfSequence."""
         if task.status.state is not ASSIGNED or (before is not None and before.status.state >= ASSIGNED):
             return
-        node = self.get(Kind.NODE, task.node_id)
-        if isinstance(node, Node) and node.spec.availability is not Availability.ACTIVE:
+        node = self.get(_NODE, task.node_id)
+        if type(node) is Node and node.spec.availability is not _ACTIVE:
             raise OutOfSequence
 
     def _report(self, change: Change) -> Event | None:
@@ -196,8 +197,10 @@ class Transaction:
 
     def _spec_of_service(self, task: Task) -> TaskSpec:
         """The task's specification, as its service's own object where the two are equal."""
-        service = self.get(Kind.SERVICE, task.service_id)
-        return service.spec.task if isinstance(service, Service) and service.spec.task == task.spec else task.spec
+        service = self.get(_SERVICE, task.service_id)
+        if type(service) is not Service or service.spec.task is task.spec:
+            return task.spec
+        return service.spec.task if service.spec.task == task.spec else task.spec
 
 
 def _whole_object(change: Change) -> Object:
@@ -215,7 +218,7 @@ def _planned(before: Task, after: Task, meta: Meta) -> Task:
     same merge as a report.
     """
     merged = merged_status(before, after.status)
-    spec = before.spec if after.spec == before.spec else after.spec
+    spec = before.spec if after.spec is before.spec or after.spec == before.spec else after.spec
     return sharing.shared(after, spec, meta, merged.status, merged.history)
 
 
