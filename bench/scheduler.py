@@ -19,6 +19,7 @@ from bench.report import Report
 from cluster.model.changes import Kind, created
 from cluster.model.objects import Task
 from cluster.model.specs import Placement
+from manager import collector
 from manager.draft import Draft
 from manager.scheduler.place import place
 
@@ -93,9 +94,8 @@ def _prepared(nodes: int, tasks: int, services: int, placement: Placement | None
 
 
 def _quiet() -> float:
-    """Processor time now, with what was made so far out of the garbage collector's way, as managers have it after a restore."""
-    gc.collect()
-    gc.freeze()
+    """Processor time now, with garbage looked for as managers' processes do."""
+    collector.calm()
     return time.process_time()
 
 

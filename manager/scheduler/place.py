@@ -65,24 +65,26 @@ def place(draft: Draft) -> None:
         agenda.retry_pending = False
         agenda.retry.update(index.pending)
     attach: dict[tuple[NodeId, NetworkId], None] = {}
-    claims = Claims()
+    claims, placed = Claims(), list[TaskId]()
     try:
-        waited = iter(_by_priority(index) if index.wishes else tuple(agenda.retry))
-        batch = [*draft.waiting, *_next(draft, waited)]
+        waited = iter(_by_priority(index) if index.wishes else agenda.retry)  # no copy of what may be a million
+        batch = [*draft.waiting, *_next(draft, waited, placed)]
         while batch:
             _place_all(draft, dict.fromkeys(batch), attach, claims)
             if draft.full:
                 break
             draft.tried.extend(id_ for id_ in batch if id_ in agenda.retry)
-            batch = _next(draft, waited)
+            batch = _next(draft, waited, placed)
     finally:
         claims.undo()
+    for id_ in placed:
+        agenda.retry.pop(id_, None)
     for node_id, network_id in attach:
         networks.attach(draft, node_id, network_id)
 
 
-def _next(draft: Draft, waited: Iterator[TaskId]) -> list[TaskId]:
-    """The next BATCH of those that still wait; what the store says to have been placed meanwhile needs no more looking at."""
+def _next(draft: Draft, waited: Iterator[TaskId], placed: list[TaskId]) -> list[TaskId]:
+    """The next BATCH of those that still wait; what the store says to have been placed meanwhile needs no more looking at (`placed`)."""
     index, found = draft.index, list[TaskId]()
     for id_ in waited:
         if id_ in index.pending:
@@ -90,7 +92,7 @@ def _next(draft: Draft, waited: Iterator[TaskId]) -> list[TaskId]:
             if len(found) == BATCH:
                 break
         elif not index.is_intended(Kind.TASK, id_):
-            index.agenda.retry.pop(id_, None)
+            placed.append(id_)
     return found
 
 
