@@ -25,15 +25,15 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
     """`headers`: every field and its header. `columns`: the fields of the default table. `quiet`: the field that
     `-q` prints. `cells`: fields whose text in the default table is another field's (which is in no header): {"ID":
     "_id_with_star"}. `kind`: what Docker calls a row's type when a template asks for a field that it has not. A row's value that
-    can be called is a method of templates (`{{.Label "key"}}`). `raw`: the template that `--format raw` stands for."""
+    can be called is a method of templates (`{{.Label "key"}}`). `raw`: the template that `--format raw` stands for. `tried_first`: whether a
+    template is tried before there are rows, and its failures are told in the words of `ps`."""
 
     headers: Mapping[str, str]
     columns: Sequence[str]
     quiet: str = "ID"
     cells: Mapping[str, str] | None = None
     kind: str = ""
-    preface: str = "template parsing error: "
-    unreadable: str = "template parsing error: "
+    tried_first: bool = False
     raw: str = ""
 
     def render(self, rows: Sequence[Row], form: str, *, quiet: bool = False) -> str:
@@ -62,12 +62,15 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
         strict = "can't evaluate field {}" + (f" in type {self.kind}" if self.kind else "")
         try:
             template = Template(text)
+            if self.tried_first and not rows:
+                template.render(dict.fromkeys(self.headers, "") | {"Label": label_of(None)}, strict=strict)
             lines = [template.render(row, strict=strict, functions={"json": _row_json(row)}) for row in public]
             if table:
                 header = template.render({**self.headers, "Label": lambda key: key}, functions={"json": lambda value: value})
                 return aligned([header, *lines])
         except TemplateError as e:
-            raise CliFailure(f"{self.unreadable if isinstance(e, TemplateSyntaxError) else self.preface}{e}") from e
+            verb = "parse" if isinstance(e, TemplateSyntaxError) else "execute"
+            raise CliFailure(f"failed to {verb} template: {e}" if self.tried_first else f"template parsing error: {e}") from e
         return "".join(line + "\n" for line in lines)
 
 

@@ -74,8 +74,7 @@ LISTING: Final = Listing(
     },
     ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
     kind="*formatter.ContainerContext",
-    preface="failed to execute template: ",
-    unreadable="failed to parse template: ",
+    tried_first=True,
     raw="container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\n"
     "status: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n",
 )

@@ -89,10 +89,10 @@ def _destination(target: str, *, is_folder: bool, contents: bool) -> tuple[str, 
     if os.path.lexists(target) and is_folder:
         raise CliFailure("cannot copy directory")
     parent, name = os.path.split(os.path.abspath(target))
-    if target.endswith("/") and not is_folder:
-        raise CliFailure("no such directory")
     if not os.path.isdir(parent):
         raise CliFailure(f'invalid output path: directory "{parent}" does not exist')
+    if target.endswith("/") and not is_folder:
+        raise CliFailure("no such directory")
     if contents and is_folder:  # whose names begin with a dot
         os.mkdir(target)
         return target, None

@@ -67,6 +67,8 @@ def test_files_go_in_and_out(lab: Lab, program: str, box: str, tmp_path: Path, s
     assert (tmp_path / "whole/d/one").read_text() == "one\n"
     for words, sentence in (
         ((f"{box}:/d/one", f"{tmp_path}/copy/one/x"), f"stat {tmp_path}/copy/one/x: not a directory"),
+        ((f"{box}:/d/one", f"{tmp_path}/none/x/"), f'invalid output path: directory "{tmp_path}/none" does not exist'),
+        ((f"{box}:/d/one", f"{tmp_path}/none/"), "no such directory"),
         ((f"{box}:", f"{tmp_path}/none"), "pathcannot be empty"),
         ((f"{tmp_path}/copy/one", f"{box}:"), "no such directory"),
         ((f"{tmp_path}/copy/one", f"{box}:/d/one/"), "no such directory"),

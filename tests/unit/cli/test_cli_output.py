@@ -45,13 +45,14 @@ def test_a_list_as_table_json_lines_template_or_ids() -> None:
     assert LISTING.render(ROWS, "", quiet=True) == "abcdef\ndd\n"
     with pytest.raises(CliFailure, match="can't evaluate field Nope"):
         LISTING.render(ROWS, "{{.Nope}}")
-    raw = LISTING._replace(raw="name: {{.Name}}\nid: {{.ID}}\n", preface="failed to execute template: ", unreadable="failed to parse template: ")
+    raw = LISTING._replace(raw="name: {{.Name}}\nid: {{.ID}}\n", tried_first=True)
     assert raw.render(ROWS[1:], "raw") == "name: n\nid: d\n\n"
     assert raw.render(ROWS, "raw", quiet=True) == "id: abc\nid: d\n"
     assert LISTING.render(ROWS, "raw") == "raw\nraw\n"
     for template, words in (("{{.Nope}}", "failed to execute template: template: :1:2"), ("{{.Name", "failed to parse template: template: :1: un")):
-        with pytest.raises(CliFailure, match=words):
-            raw.render(ROWS, template)
+        for rows in (ROWS, []):
+            with pytest.raises(CliFailure, match=words):
+                raw.render(rows, template)
 
 
 @pytest.mark.parametrize(
