@@ -19,7 +19,7 @@ from agent.events import Event, EventBus
 from agent.local_networks import PREDEFINED
 from agent.networks import Networks
 from agent.records import Attachment, NetworkWish, Record
-from cluster.model.errors import ClusterError, Internal, NotFound, PermissionDenied
+from cluster.model.errors import ClusterError, NotFound, PermissionDenied
 
 SHARED: Final = "container sharing network namespace with another container or host cannot be connected to any other network"
 HOST: Final = "container cannot be disconnected from host network or connected to host network"
@@ -68,14 +68,14 @@ class Connections:
         self.say("connect", connected, connected.attachments[-1:])
 
     async def disconnect(self, network: str, reference: str, *, force: bool = False) -> None:
-        """Take a container off a network. Raises NotFound, PermissionDenied or Internal."""
+        """Take a container off a network. Raises NotFound or PermissionDenied."""
         if not force:
             self._must_be_known(network)
         try:
             container_id = self._registry.find(reference).id
         except NotFound:
             if force:
-                raise Internal(f"endpoint {reference} not found") from None
+                raise NotFound(f"endpoint {reference} not found") from None
             raise
         async with self.turn(container_id):
             record = self._registry.find(container_id)

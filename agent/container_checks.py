@@ -125,7 +125,7 @@ def _check_restart(host: HostConfig) -> None:
 def check_limits(host: HostConfig, node: NodeResources, *, updating: bool = False) -> None:
     """Also for an update: then the limits are those that it would lead to."""
     memory, swap, reservation = host.memory_bytes, host.memory_swap_bytes, host.memory_reservation_bytes
-    if 0 < memory < MIN_MEMORY_BYTES:
+    if memory and memory < MIN_MEMORY_BYTES:
         raise InvalidArgument("Minimum memory limit allowed is 6MB")
     if memory > 0 and 0 < swap < memory:
         raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")

@@ -40,11 +40,13 @@ class Registry:
 
     def find(self, reference: str) -> Record:
         """By full id, name (with or without a slash), or unique id prefix. Raises NotFound or InvalidArgument in Docker's words."""
+        if not reference:
+            raise InvalidArgument('invalid name or ID supplied: ""')
         if record := self._records.get(reference):
             return record
         if (container_id := self._ids.get(reference.removeprefix("/"))) is not None:
             return self._records[container_id]
-        matches = [r for r in self._records.values() if reference and r.id.startswith(reference)]
+        matches = [r for r in self._records.values() if r.id.startswith(reference)]
         if len(matches) > 1:
             raise InvalidArgument(f"multiple IDs found with provided prefix: {reference}")
         if not matches:

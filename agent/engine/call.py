@@ -24,6 +24,7 @@ ApiVersion = tuple[int, int]
 Filters = Mapping[str, tuple[str, ...]]
 
 _FALSE: Final = frozenset({"", "0", "no", "false", "none"})
+_TRUE_OR_FALSE: Final = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(("", "0", "f", "F", "FALSE", "false", "False"), False)
 CAPITAL_UNTIL: Final = (1, 42)  # older daemons say "Invalid filter"
 _MAX_FILTER_BYTES: Final = 64 * 1024
 
@@ -61,6 +62,19 @@ class Call:
             fault = "value out of range" if text.removeprefix("-").isdecimal() else "invalid syntax"
             raise InvalidArgument(f'strconv.Atoi: parsing "{text}": {fault}')
         return int(text)
+
+    def needed_integer(self, name: str) -> int:
+        """One that has to be there."""
+        if not self.text(name):
+            raise InvalidArgument('strconv.Atoi: parsing "": invalid syntax')
+        return self.integer(name, 0)
+
+    def strict_flag(self, name: str) -> bool:
+        """As Go's ParseBool: for the few parameters that Docker reads so."""
+        text = self.text(name)
+        if text not in _TRUE_OR_FALSE:
+            raise InvalidArgument(f'invalid value for {name}: {text}: strconv.ParseBool: parsing "{text}": invalid syntax')
+        return _TRUE_OR_FALSE[text]
 
     def filters(self, accepted: frozenset[str]) -> Filters:
         """`filters` as a map of name to values, from either of its two forms. Raises InvalidArgument for a name that is not in `accepted`."""

@@ -115,6 +115,8 @@ def _known_before(mount: Mount) -> Mount:
 
 async def create(call: Call) -> Response:
     fields = await call.fields()
+    if not fields.names - {"hostconfig", "networkingconfig"}:
+        raise InvalidArgument("config cannot be empty in order to create a container")
     wish = container_request_of(fields)
     host, warnings = limit_warnings.kept(wish.host, fields.section("HostConfig"), block_weights=wish.host.blkio_weight > 0 and machine.has_block_weights())
     if call.version < OWN_IPC and not host.ipc_mode:
@@ -124,8 +126,9 @@ async def create(call: Call) -> Response:
     if not wish.config.image:
         raise InvalidArgument("no command specified" if not wish.config.cmd else "invalid reference format")
     name = call.text("name").removeprefix("/")
-    if call.version < ONE_ENDPOINT and len(wish.networks) > 1:
-        raise InvalidArgument(f"Container cannot be connected to network endpoints: {', '.join(n.network for n in wish.networks)}")
+    endpoints = fields.section("NetworkingConfig").keys("EndpointsConfig")
+    if call.version < ONE_ENDPOINT and len(endpoints) > 1:
+        raise InvalidArgument(f"Container cannot be connected to network endpoints: {', '.join(endpoints)}")
     try:
         if (wanted := platforms.platform_of(call.text("platform"))) is not None:
             platforms.check(await trio.to_thread.run_sync(call.node.images.get, wish.config.image), wish.config.image, wanted)
@@ -256,7 +259,7 @@ async def prune(call: Call) -> Response:
 
 async def resize(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
-    await call.node.containers.resize(record.id, call.integer("h", 0), call.integer("w", 0))
+    await call.node.containers.resize(record.id, call.needed_integer("h"), call.needed_integer("w"))
     return Response(200)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Final
 
 from agent import links
+from agent.container_spec import HOST_GATEWAY
 from agent.engine.convert import Json, filled, mapping
 from agent.engine.convert_mounts import bind_of, binds_of, long_form, mount_of, tmpfs_json, tmpfs_of
 from agent.engine.convert_resources import resources_json, resources_of
@@ -44,14 +46,14 @@ def host_config_of(fields: Fields) -> HostConfig:
         dns=fields.strings("Dns"),
         dns_search=fields.strings("DnsSearch"),
         dns_options=fields.strings("DnsOptions"),
-        extra_hosts=fields.strings("ExtraHosts"),
+        extra_hosts=tuple(_extra_host(text) for text in fields.strings("ExtraHosts")),
         privileged=fields.flag("Privileged"),
         read_only=fields.flag("ReadonlyRootfs"),
         init=fields.flag("Init"),
         sysctls=fields.pairs("Sysctls"),
         volume_driver=fields.text("VolumeDriver"),
         ulimits=ulimits_of(fields, "Ulimits"),
-        shm_size_bytes=fields.natural("ShmSize") or DEFAULT_SHM_BYTES,
+        shm_size_bytes=_shm_size(fields),
         oom_score_adj=fields.integer("OomScoreAdj"),
         log_driver=log.text("Type") or (driver_for(name for name, _ in log.pairs("Config")) if fields.has("LogConfig") else UNAWARE_DRIVER),
         log_options=log.pairs("Config"),
@@ -84,6 +86,25 @@ def _mounts_of(fields: Fields) -> tuple[Mount, ...]:
     return tuple(mounts)
 
 
+def _shm_size(fields: Fields) -> int:
+    if fields.integer("ShmSize") < 0:
+        raise InvalidArgument("SHM size can not be less than 0")
+    return fields.natural("ShmSize") or DEFAULT_SHM_BYTES
+
+
+def _extra_host(text: str) -> str:
+    """`name:address`, checked. Raises InvalidArgument."""
+    name, _, address = text.partition(":")
+    if not name or not address:
+        raise InvalidArgument(f'bad format for add-host: "{text}"')
+    if address != HOST_GATEWAY:
+        try:
+            ip_address(address.strip("[]"))
+        except ValueError:
+            raise InvalidArgument(f'invalid IP address in add-host: "{address}"') from None
+    return text
+
+
 def bindings_of(fields: Fields) -> tuple[PortBinding, ...]:
     """PortBindings: `{"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}`."""
     bindings = []
@@ -93,7 +114,7 @@ def bindings_of(fields: Fields) -> tuple[PortBinding, ...]:
             text = host.text("HostPort") or "0"
             first, _, last = text.partition("-")
             if not all(is_natural(word) and int(word) <= MAX_PORT for word in (first, last or first)) or int(last or first) < int(first):
-                raise InvalidArgument(f"invalid hostPort: {text}")
+                raise InvalidArgument(f'invalid port specification: "{text}"')
             binding = PortBinding(
                 container_port=number, protocol=protocol, host_port=int(first), host_ip=host.text("HostIp"), host_port_last=int(last or "0")
             )

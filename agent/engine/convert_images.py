@@ -37,7 +37,7 @@ def image_json(image: Image) -> Json:
         "Author": image.author,
         "Config": image_config_json(image.config),
         "Architecture": image.architecture,
-        "Variant": image.variant,
+        **({"Variant": image.variant} if image.variant else {}),
         "Os": image.os,
         "Size": image.size_bytes,
         "VirtualSize": image.size_bytes,

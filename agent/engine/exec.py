@@ -39,7 +39,7 @@ async def inspect(call: Call) -> Response:
 
 
 async def resize(call: Call) -> Response:
-    height, width = call.integer("h", 0), call.integer("w", 0)
+    height, width = call.needed_integer("h"), call.needed_integer("w")
     record = call.node.containers.exec_find(call.names["id"])
     if not record.running:
         raise Conflict(f"exec {record.id} is not running")
@@ -69,7 +69,7 @@ async def start(call: Call) -> Response:
     containers, record = call.node.containers, call.node.containers.exec_find(call.names["id"])
     config, detach = record.config, fields.flag("Detach")
     keys = keys_of(config.detach_keys) if config.tty else b""
-    size = fields.integers("ConsoleSize")
+    size = fields.naturals("ConsoleSize")
     unread_fields.checked(fields, unread_fields.EXEC_START)
     try:
         started = await containers.exec_start(record.id)

@@ -34,6 +34,11 @@ class Fields:
     def has(self, name: str) -> bool:
         return name.lower() in self._values
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the fields that are there, in small letters."""
+        return frozenset(self._values)
+
     def truthy(self, name: str) -> bool:
         """Whether it is there and anything but false, zero or empty."""
         return bool(self._values.get(name.lower()))
@@ -104,10 +109,10 @@ class Fields:
         value = self._values.get(name.lower())
         return (value,) if isinstance(value, str) else self.strings(name)
 
-    def integers(self, name: str) -> tuple[int, ...]:
+    def naturals(self, name: str) -> tuple[int, ...]:
         value = self._values.get(name.lower(), ())
-        if not isinstance(value, (list, tuple)) or not all(type(item) is int for item in value):
-            raise _wrong(self._path(name), "a list of integers")
+        if not isinstance(value, (list, tuple)) or not all(type(item) is int and 0 <= item <= _INTEGER_HIGH for item in value):
+            raise _wrong(self._path(name), "a list of integers, zero or more")
         return tuple(value)
 
     def pairs(self, name: str) -> Pairs:

@@ -110,6 +110,8 @@ async def _get(call: Call) -> Image:
 
 async def tag(call: Call) -> Response:
     repository, label = call.text("repo"), call.text("tag")
+    if label and not reference.is_tag(label):
+        raise InvalidArgument("invalid tag format")
     target = f"{repository}:{label}" if label else repository
     await trio.to_thread.run_sync(call.node.images.tag, call.names["name"], target)
     publish(call.node, "tag", await _get(call), reference.parse(target).with_default_tag().familiar)

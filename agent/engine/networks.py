@@ -124,7 +124,9 @@ def _named(name: str, wanted: str) -> bool:
 
 
 async def inspect(call: Call) -> Response:
-    scope = call.text("scope")
+    scope, verbose = call.text("scope"), call.strict_flag("verbose")
+    if scope not in ("", "local", "global", "swarm"):
+        raise NotFound(f"network {call.names['id']} not found")
     if scope == "swarm" and call.names["id"] in NODE_NETWORKS:  # services name them by what is shown as their id here
         own = call.node.networks.locals.find(call.names["id"])
         return json_answer(_as_of(call, local_network_json(own) | {"Id": own.name, "Scope": "swarm"}))
@@ -137,7 +139,7 @@ async def inspect(call: Call) -> Response:
     if assigned is None:
         return json_answer(_as_of(call, network_json(found)))
     shown = network_json(found, swarm_members(call.node, assigned), _peers(call.node, found.id))
-    if call.flag("verbose"):
+    if verbose:
         tables = call.node.networks.assigned.tables
         own_ids = {a.address.partition("/")[0]: a.endpoint_id for _, a in swarm_members(call.node, assigned)}
         shown["Services"] = services_json(found, tables.balancers.values(), tables.endpoints.values(), own_ids)

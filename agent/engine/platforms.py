@@ -12,6 +12,11 @@ from runtime.images.manifest import Platform
 
 MAX_PARTS: Final = 3  # system, architecture, variant
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_KNOWN: Final = frozenset({
+    "386", "amd64", "amd64p32", "arm", "armbe", "arm64", "arm64be", "loong64", "mips", "mipsle", "mips64", "mips64le", "mips64p32", "mips64p32le", "ppc",
+    "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm",
+})  # fmt: skip
+"""Go's architectures."""
 _SYSTEMS: Final = ("linux", "windows", "darwin", "freebsd")
 
 
@@ -32,6 +37,8 @@ def platform_of(text: str) -> Platform | None:
         raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
     if len(parts) == 1 and parts[0] in _SYSTEMS:
         return Platform(parts[0], "")
+    if len(parts) == 1 and _ARCHITECTURES.get(parts[0], parts[0]) not in _KNOWN:
+        raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
     system, architecture, *variant = parts if len(parts) > 1 else ["linux", parts[0]]
     return Platform(system, _ARCHITECTURES.get(architecture, architecture), "".join(variant))
 

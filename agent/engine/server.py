@@ -55,6 +55,8 @@ async def answer_to(node: Node, table: Table, request: Request, background: trio
     our own bugs do not."""
     try:
         version, path = split_version(request.path)
+        if request.method == "OPTIONS":
+            return Response(200)
         found = find(table, request.method, path)
         if found is None:
             return error_answer("page not found", 404)

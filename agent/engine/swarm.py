@@ -40,7 +40,7 @@ def init_options_of(fields: Fields) -> InitOptions:
     if size > 29:
         raise InvalidArgument(f"subnet size is out of range: {size}")
     return InitOptions(
-        listen_address=fields.text("ListenAddr") or LISTEN,
+        listen_address=_listen_address(fields),
         advertise_address=fields.text("AdvertiseAddr"),
         data_path_address=fields.text("DataPathAddr"),
         force_new_cluster=fields.flag("ForceNewCluster"),
@@ -52,13 +52,21 @@ def init_options_of(fields: Fields) -> InitOptions:
     )
 
 
+def _listen_address(fields: Fields) -> str:
+    """Every client names one. Raises InvalidArgument."""
+    address = fields.text("ListenAddr")
+    if not address:
+        raise InvalidArgument('invalid ListenAddr "": invalid empty address')
+    return address
+
+
 async def join(call: Call) -> Response:
     fields = await call.fields()
     await call.node.swarm.join(
         JoinOptions(
             token=fields.text("JoinToken"),
             remote_addresses=tuple(address for address in fields.strings("RemoteAddrs") if address),
-            listen_address=fields.text("ListenAddr") or LISTEN,
+            listen_address=_listen_address(fields),
             advertise_address=fields.text("AdvertiseAddr"),
             data_path_address=fields.text("DataPathAddr"),
             availability=availability_of(fields.text("Availability") or "active").value,

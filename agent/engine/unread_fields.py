@@ -14,9 +14,9 @@ CONTAINER: Final[Mapping[str, Reader]] = {
     "ArgsEscaped": Fields.flag, "NetworkDisabled": Fields.flag, "OnBuild": Fields.strings, "Shell": Fields.strings,
 }  # fmt: skip
 HOST: Final[Mapping[str, Reader]] = {
-    "ContainerIDFile": Fields.text, "ConsoleSize": Fields.integers, "Cgroup": Fields.text, "ReadonlyPaths": Fields.strings,
+    "ContainerIDFile": Fields.text, "ConsoleSize": Fields.naturals, "Cgroup": Fields.text, "ReadonlyPaths": Fields.strings,
 }  # fmt: skip
-EXEC: Final[Mapping[str, Reader]] = {"ConsoleSize": Fields.integers}
+EXEC: Final[Mapping[str, Reader]] = {"ConsoleSize": Fields.naturals}
 EXEC_START: Final[Mapping[str, Reader]] = {"Tty": Fields.flag}  # the exec knows
 RESOURCES: Final[Mapping[str, Reader]] = {
     "CpuCount": Fields.integer, "CpuPercent": Fields.integer, "BlkioWeightDevice": lambda fields, name: each_checked(fields.objects(name), _WEIGHTS),

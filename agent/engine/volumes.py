@@ -24,6 +24,7 @@ ANONYMOUS_ONLY: Final = (1, 42)
 
 async def list_(call: Call) -> Response:
     filters = call.filters(FILTERS)
+    call.truth(filters, "dangling")  # refused also where there is no volume
     volumes = call.node.volumes
     return json_answer({"Volumes": [volume_json(v, str(volumes.data(v.name))) for v in volumes.all() if _matches(call, v, filters)], "Warnings": None})
 

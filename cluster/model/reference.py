@@ -89,6 +89,10 @@ def parse(text: str) -> Reference:
     return Reference(domain, path, tag, digest)
 
 
+def is_tag(text: str) -> bool:
+    return _TAG.fullmatch(text) is not None
+
+
 def familiar(canonical: str) -> str:
     """The familiar form of a name that `Reference.canonical` gave."""
     return parse(canonical).familiar

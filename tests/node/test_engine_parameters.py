@@ -1,4 +1,4 @@
-"""Each parameter that the Engine API's description types is refused with another type, by 400."""
+"""Each parameter that the Engine API's description types is refused with another type, each that it bounds or enumerates with a value beyond, by 400."""
 
 from __future__ import annotations
 
@@ -22,11 +22,20 @@ BASES: Mapping[str, Any] = {
     "POST /exec/{id}/start": {"Detach": True}, "POST /volumes/create": {}, "POST /networks/create": {"Name": "n"},
     "POST /networks/{id}/connect": {"Container": "two"}, "POST /networks/{id}/disconnect": {"Container": "two"},
     "POST /nodes/{id}/update": {"Role": "manager", "Availability": "active"},
-    "POST /swarm/join": {}, "POST /swarm/update": {}, "POST /swarm/unlock": {},
+    "POST /swarm/join": {"ListenAddr": "0.0.0.0:2377"}, "POST /swarm/update": {}, "POST /swarm/unlock": {},
     "POST /services/create": {"TaskTemplate": {"ContainerSpec": {"Image": "busybox"}}}, "POST /services/{id}/update": {},
     "POST /secrets/create": {"Name": "s"}, "POST /secrets/{id}/update": {}, "POST /configs/create": {"Name": "c"}, "POST /configs/{id}/update": {},
 }  # fmt: skip
 """Bodies that are right, into which one field of another type is put."""
+
+TAKEN: Mapping[str, str] = {
+    ".BlkioWeight": "a weight that the kernel does not know is dropped with a warning before it is looked at",
+    ".MemorySwappiness": "-1 stands for nothing",
+    ".LogConfig.Type": "500, as Docker: a client that hears 404 would look for the image",
+    ".ContainerSpec.Isolation": "of Windows; what is not known there is the default",
+    ".EndpointSpec.Ports.*.Protocol": "an update's version is looked at first",
+}
+"""Fields whose values beyond the bounds Docker takes, or refuses otherwise, and why."""
 
 AROUND: Mapping[str, Any] = {"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/x"}]}
 """What is around a field, or it would not be looked at."""
@@ -56,6 +65,25 @@ def _wrong(schema: Schema, depth: int = 0) -> Iterator[tuple[str, Any]]:
             if kind != "object" or "properties" in description.target(inner)[0]:
                 yield "*", put("x" if kind in ("integer", "number", "boolean") else 5)
             yield from ((f"*.{below}", put(value)) for below, value in _wrong(inner, depth + 1))
+
+
+def _beyond(schema: Schema, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """(field, a value of the schema's shape in which that field is less or more than it may be, or none of those that it may be)."""
+    schema, _ = description.target(schema)
+    if depth > MAX_DEPTH:
+        return
+    for part in schema.get("allOf", ()):
+        yield from _beyond(part, depth)
+    for limit, step in (("minimum", -1), ("maximum", 1)):
+        if isinstance(schema.get(limit), int):
+            yield "", schema[limit] + step
+    if schema.get("type") == "string" and "enum" in schema:
+        yield "", "nosuch"
+    for name, inner in schema.get("properties", {}).items():
+        yield from ((f".{name}{below}", {name: value}) for below, value in _beyond(inner, depth + 1))
+    for inner, put in ((schema.get("items"), lambda value: [value]), (schema.get("additionalProperties"), lambda value: {"80/tcp": value})):
+        if isinstance(inner, dict):
+            yield from ((f".*{below}", put(value)) for below, value in _beyond(inner, depth + 1))
 
 
 def _merged(base: Any, change: Any) -> Any:
@@ -89,6 +117,24 @@ def test_a_field_of_another_type_is_refused(world: World) -> None:
     assert not taken, "\n".join(taken)
 
 
+def test_a_value_beyond_its_bounds_is_refused(world: World) -> None:
+    taken, tried = [], 0
+    for operation in description.operations():
+        body = next((p for p in operation.parameters if p["in"] == "body"), None)
+        if body is None or str(operation) not in BASES:
+            continue
+        for field, change in _beyond(body["schema"]):
+            data = json.dumps(_merged(BASES[str(operation)], change)).encode()
+            needs_version = any(p["name"] == "version" for p in operation.parameters)
+            target = _target(operation, world) + ("?version=1" if needs_version else "")
+            heard = ask(world.socket, head(operation.method, target, {"Content-Type": "application/json"}, len(data)) + data)
+            tried += 1
+            if heard.status != 400 and not field.endswith(tuple(TAKEN)):
+                taken.append(f"{operation} {field}: {heard.status} {heard.body[:150]!r}")
+    assert tried > 30
+    assert not taken, "\n".join(taken)
+
+
 def test_a_number_in_a_query_is_a_number(world: World) -> None:
     taken = []
     for operation in description.operations():
@@ -99,3 +145,36 @@ def test_a_number_in_a_query_is_a_number(world: World) -> None:
                 if heard.status != 400 or b"x" not in heard.body:
                     taken.append(f"{operation} {parameter['name']}: {heard.status} {heard.body[:150]!r}")
     assert not taken, "\n".join(taken)
+
+
+WORDS: tuple[tuple[str, str, Any, int, str], ...] = (
+    ("OPTIONS", "/info", None, 200, ""),
+    ("POST", "/containers/create", {}, 400, "config cannot be empty in order to create a container"),
+    ("POST", "/containers/create", {"HostConfig": {}}, 400, "config cannot be empty in order to create a container"),
+    ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"Memory": -1}}, 400, "Minimum memory limit allowed is 6MB"),
+    ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"ShmSize": -1}}, 400, "SHM size can not be less than 0"),
+    ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"ExtraHosts": ["x"]}}, 400, 'bad format for add-host: "x"'),
+    ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"ExtraHosts": ["x:y"]}}, 400, 'invalid IP address in add-host: "y"'),
+    ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "9-8"}]}}}, 400,
+     'invalid port specification: "9-8"'),
+    ("POST", "/containers/create?platform=bad", {"Image": "busybox"}, 400, '"bad": unknown operating system or architecture: invalid argument'),
+    ("POST", "/v1.41/containers/create", {"Image": "busybox", "NetworkingConfig": {"EndpointsConfig": {"host": {}, "none": {}}}}, 400,
+     "Container cannot be connected to network endpoints: host, none"),
+    ("POST", "/containers/one/resize", None, 400, 'strconv.Atoi: parsing "": invalid syntax'),
+    ("POST", "/images/busybox/tag?repo=a&tag=b:c", None, 400, "invalid tag format"),
+    ("GET", "/volumes?filters=%7B%22dangling%22:%5B%22x%22%5D%7D", None, 400, "invalid filter 'dangling=[x]'"),
+    ("GET", "/networks/bridge?verbose=x", None, 400, 'invalid value for verbose: x: strconv.ParseBool: parsing "x": invalid syntax'),
+    ("GET", "/networks/bridge?scope=x", None, 404, "network bridge not found"),
+    ("POST", "/networks/bridge/disconnect", {}, 400, 'invalid name or ID supplied: ""'),
+    ("POST", "/networks/bridge/disconnect", {"Container": "nosuch", "Force": True}, 404, "endpoint nosuch not found"),
+    ("POST", "/commit", None, 400, 'invalid name or ID supplied: ""'),
+    ("POST", "/swarm/init", {}, 400, 'invalid ListenAddr "": invalid empty address'),
+    ("POST", "/swarm/join", {}, 400, 'invalid ListenAddr "": invalid empty address'),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "target", "body", "status", "words"), WORDS)
+def test_what_can_not_be_is_refused_in_dockers_words(world: World, method: str, target: str, body: Any, status: int, words: str) -> None:
+    data = b"" if body is None else json.dumps(body).encode()
+    heard = ask(world.socket, head(method, target, {"Content-Type": "application/json"}, len(data)) + data)
+    assert (heard.status, words) == (status, json.loads(heard.body)["message"] if words else "")
