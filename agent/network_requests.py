@@ -175,12 +175,19 @@ def _free6(used: list[Subnet], pool: str) -> Subnet:
     raise Conflict(NO_POOL.format(6))
 
 
+def _gateway_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidArgument(f"invalid gateway address {text} in Ipam configuration") from None
+
+
 def _gateway(config: IpamConfig | None, subnet: Subnet) -> str:
     """The gateway asked for, else the first free address: of the range where there is one."""
     try:
         reserved = {ipaddress.ip_address(address) for _, address in config.reserved} if config is not None else set()
         if config is not None and config.gateway:
-            gateway = ipaddress.ip_address(config.gateway)
+            gateway = _gateway_address(config.gateway)
             if gateway not in subnet:
                 raise InvalidArgument(f"no matching subnet for gateway {config.gateway}")
             if subnet.version == 4 and gateway in (subnet.network_address, subnet.broadcast_address):

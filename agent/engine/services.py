@@ -29,7 +29,7 @@ FILTERS: Final = frozenset({"id", "label", "mode", "name", "runtime"})
 
 
 async def list_(call: Call) -> Response:
-    filters = call.filters(FILTERS)
+    filters, with_status = call.filters(FILTERS), call.strict_flag("status")
     found = (await lookup.query(call.node, Query(Kind.SERVICE))).services
     services = [
         service
@@ -40,7 +40,7 @@ async def list_(call: Call) -> Response:
         and (not filters.get("mode") or service.spec.mode.kind.value in filters["mode"])
         and (not filters.get("runtime") or service.spec.task.runtime in filters["runtime"])
     ]
-    if not call.flag("status") or not services:
+    if not with_status or not services:
         return json_answer([service_json(service) for service in services])
     wanted = tuple(service.id for service in services)
     tasks = (await lookup.query(call.node, Query(Kind.TASK, services=wanted))).tasks
@@ -78,7 +78,7 @@ async def create(call: Call) -> Response:
 async def inspect(call: Call) -> Response:
     service = await lookup.service(call.node, call.names["id"])
     networks = await lookup.networks_of_service(call.node, service)
-    return json_answer(service_json(service, networks, insert_defaults=call.flag("insertDefaults")))
+    return json_answer(service_json(service, networks, insert_defaults=call.strict_flag("insertDefaults")))
 
 
 async def update(call: Call) -> Response:

@@ -30,7 +30,7 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9]+(?:[a-zA-Z0-9-_.]*[a-zA-Z0-9])?", re.ASC
 def check(kind: Kind, spec: DependencySpec) -> None:
     """What the spec alone decides. Raises InvalidArgument."""
     if not spec.name:
-        raise InvalidArgument("meta: name must be provided")
+        raise InvalidArgument("name must be provided")
     if len(spec.name) > NAME_LIMIT or not _NAME.fullmatch(spec.name):
         raise InvalidArgument(f"invalid name, only {NAME_LIMIT} [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]")
     if not 0 < len(spec.data) < DATA_LIMIT_BYTES[kind]:
@@ -50,11 +50,11 @@ def _create(kind: Kind, store: Store, request: DependencyWrite, now_ns: int, rng
 def _update(kind: Kind, store: Store, request: DependencyWrite, now_ns: int, rng: Random) -> tuple[tuple[Change, ...], Ids]:
     """Other labels: nothing else of it ever changes. `data` may be left out. Raises NotFound, OutOfSequence, InvalidArgument."""
     known = _known(kind, store, request.id)
-    if request.version != known.meta.version:
-        raise OutOfSequence
     spec = request.spec
     if spec.name != known.spec.name or (spec.data and spec.data != known.spec.data):
         raise InvalidArgument("only updates to Labels are allowed")
+    if request.version != known.meta.version:
+        raise OutOfSequence
     meta = msgspec.structs.replace(known.meta, updated_at_ns=now_ns)
     after = msgspec.structs.replace(known, spec=msgspec.structs.replace(known.spec, labels=spec.labels), meta=meta)
     return (updated(after),), Ids(known.id)

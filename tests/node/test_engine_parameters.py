@@ -168,6 +168,10 @@ WORDS: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/networks/bridge/disconnect", {}, 400, 'invalid name or ID supplied: ""'),
     ("POST", "/networks/bridge/disconnect", {"Container": "nosuch", "Force": True}, 404, "endpoint nosuch not found"),
     ("POST", "/commit", None, 400, 'invalid name or ID supplied: ""'),
+    ("GET", "/services?status=x", None, 400, 'invalid value for status: x: strconv.ParseBool: parsing "x": invalid syntax'),
+    ("POST", "/secrets/create", {}, 400, "name must be provided"),
+    ("POST", "/networks/create", {"Name": "b", "IPAM": {"Config": [{"Subnet": "10.250.0.0/24", "Gateway": "x"}]}}, 400,
+     "invalid gateway address x in Ipam configuration"),
     ("POST", "/swarm/init", {}, 400, 'invalid ListenAddr "": invalid empty address'),
     ("POST", "/swarm/join", {}, 400, 'invalid ListenAddr "": invalid empty address'),
 )  # fmt: skip
