@@ -99,6 +99,10 @@ class Draft:
             self.moved[obj.id] = None
         self.index.put(obj)
 
+    def has_put(self, id: str) -> bool:
+        """Whether this plan changes this object already."""
+        return id in self._counted
+
     def delete_task(self, task: Task) -> None:
         """This task is to be forgotten."""
         self._bytes += TASK_OVERHEAD_BYTES // 4

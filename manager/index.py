@@ -77,10 +77,12 @@ class Journal(msgspec.Struct, frozen=True):
 
 def _confirm(held: Journal, events: Sequence[Event]) -> bool:
     """Whether the events begin with a step of each object that is held, from what it was before."""
-    return len(events) >= len(held.before) and all(
-        event.kind is kind and event.id == id_ and event.before is before
-        for event, ((kind, id_), before) in zip(events, held.before.items(), strict=False)
-    )  # fmt: skip
+    if len(events) < len(held.before):
+        return False
+    for event, ((kind, id_), before) in zip(events, held.before.items(), strict=False):
+        if event.before is not before or event.id != id_ or event.kind is not kind:
+            return False
+    return True
 
 
 class Marks(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from random import Random
+from typing import Final
 
 import msgspec
 
@@ -35,6 +36,8 @@ from manager.orchestrator import global_service, jobs, reaper, replicated
 from manager.orchestrator.agenda import ServiceMarks
 from manager.scheduler.place import place
 from manager.store import Event
+
+_REPLICATED: Final = ServiceModeKind.REPLICATED
 
 __all__ = ["Plan", "Reason", "dry_run", "plan"]
 
@@ -115,13 +118,13 @@ def _service(draft: Draft, service_id: ServiceId, marks: ServiceMarks) -> None:
         return
     if marks.itself:
         service = endpoints.allocate(draft, service)
-    match service.spec.mode.kind:
-        case ServiceModeKind.REPLICATED:
-            replicated.reconcile(draft, service, tuple(marks.slots), itself=marks.itself)
-        case ServiceModeKind.GLOBAL:
-            global_service.reconcile(draft, service, tuple(marks.slots), itself=marks.itself)
-        case ServiceModeKind.REPLICATED_JOB | ServiceModeKind.GLOBAL_JOB:
-            jobs.reconcile(draft, service, tuple(marks.slots))
+    kind, slots = service.spec.mode.kind, tuple(marks.slots)
+    if kind is _REPLICATED:  # most are: a match takes longer
+        replicated.reconcile(draft, service, slots, itself=marks.itself)
+    elif kind is ServiceModeKind.GLOBAL:
+        global_service.reconcile(draft, service, slots, itself=marks.itself)
+    else:
+        jobs.reconcile(draft, service, slots)
 
 
 def _settle(draft: Draft, done: list[ServiceId], touched: Touched) -> None:

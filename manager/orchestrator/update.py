@@ -90,7 +90,7 @@ def _is_current(draft: Draft, service: Service) -> bool:
     slots = draft.index.slots.of(service.id)
     if slots.over:
         return False
-    if all(version == service.spec_version for version, _ in slots.makes):
+    if not slots.makes.keys() - {(service.spec_version, service.endpoint)}:
         return True
     wanted, endpoint = task_spec_of(service), service.endpoint or Endpoint()
     return all(

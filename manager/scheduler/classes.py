@@ -16,7 +16,7 @@ import msgspec
 
 from cluster.model.ids import NodeId, ServiceId
 from cluster.model.objects import Node
-from manager.scheduler.filters import Load, Static, suits
+from manager.scheduler.filters import Ask, Load, Static, suits
 from manager.scheduler.usage import NodeUse
 
 CLASSES: Final = 64
@@ -160,9 +160,19 @@ class ClassBook:
         self._nodes = nodes
         self._uses = uses
         self._classes: dict[Static, NodeClass] = {}
+        self._last: tuple[object, tuple[NodeClass, NodeOrder]] | None = None  # what `shared` was asked for last
+
+    def shared(self, ask: Ask) -> tuple[NodeClass, NodeOrder]:
+        """The class for these tasks, and its nodes in the order that all services share. Service after service asks for the same."""
+        wanted = (ask.constraints, ask.platforms, ask.reserve.nano_cpus > 0, ask.reserve.memory_bytes > 0, ask.pack)
+        if self._last is None or self._last[0] != wanted:
+            nodes = self.of(ask.static)
+            self._last = wanted, (nodes, nodes.order(OrderBy(ANY, ask.load, ask.pack)))
+        return self._last[1]
 
     def of(self, static: Static) -> NodeClass:
         """The class of these requirements. The first time, every node is looked at."""
+        self._last = None
         found = self._classes.pop(static, None)
         if found is None:
             found = NodeClass(static, self._nodes, self._uses)

@@ -25,7 +25,7 @@ from manager.index import Index
 from manager.orchestrator import dependencies
 from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostname
 from manager.scheduler import filters, generic, ranking
-from manager.scheduler.classes import ANY, NodeOrder, OrderBy
+from manager.scheduler.classes import NodeOrder, OrderBy
 from manager.scheduler.filters import Ask
 from manager.scheduler.preemption import Claims, make_room
 from manager.scheduler.ranking import Placed, Rank
@@ -188,8 +188,7 @@ def _pour(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
     """Place as many of the group's tasks as fit: on the nodes with the fewest tasks as long as those have none of this service, then in the order of
     the service's own. Who packs has one order for all."""
     index, ask = draft.index, group.ask
-    nodes = index.classes.of(ask.static)
-    shared = nodes.order(OrderBy(ANY, ask.load, ask.pack))
+    nodes, shared = index.classes.shared(ask)
     if draft.may_explain():
         group.considered = _considered(draft, ask, shared.some(2 * EXPLAINED_NODES))[:EXPLAINED_NODES]
     placed: list[tuple[Task, NodeId]] = []
@@ -331,7 +330,7 @@ def _attachments(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> tu
 def _is_all(draft: Draft, group: _Group, task: Task) -> bool:
     """Whether the plan does nothing with the task and its slot but to give it a node, and need not look there again when it has it."""
     index = draft.index
-    if not group.quiet or task.desired_state is not RUNNING or index.is_intended(Kind.TASK, task.id):
+    if not group.quiet or task.desired_state is not RUNNING or draft.has_put(task.id):
         return False
     return index.slots.of(task.service_id).only(task.slot) == task.id
 
