@@ -38,11 +38,13 @@ def take(index: Index, events: Sequence[Event]) -> None:
 
 
 def _mark(index: Index, before: Object | None, after: Object | None) -> None:
-    obj = after if after is not None else before
-    if type(obj) is Task:  # most are
-        _mark_task(index, obj, cast("Task | None", before), cast("Task | None", after))
+    if type(after) is Task:  # most are: a match takes longer
+        _mark_task(index, after, cast("Task | None", before), after)
         return
+    obj = after if after is not None else before
     match obj:
+        case Task():
+            _mark_task(index, obj, obj, None)
         case Node():
             _mark_node(index, obj.id, before, after)
         case Service():

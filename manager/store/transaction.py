@@ -60,14 +60,14 @@ def merged_status(task: Task, status: TaskStatus) -> Task:
     """
     known = task.status
     status = sharing.shared_status(status, known)
-    if status == known or status.state < known.state:
+    if status.state > known.state:
+        if is_final(known.state):
+            return task
+        history = (*task.history, known)[-TASK_HISTORY_STATUSES:] if task.history else (known,)
+        return msgspec.structs.replace(task, status=status, history=history)
+    if status.state < known.state or status == known or status.timestamp_ns < known.timestamp_ns:
         return task
-    if status.state == known.state:
-        return task if status.timestamp_ns < known.timestamp_ns else msgspec.structs.replace(task, status=status)
-    if is_final(known.state):
-        return task
-    history = (*task.history, known)[-TASK_HISTORY_STATUSES:]
-    return msgspec.structs.replace(task, status=status, history=history)
+    return msgspec.structs.replace(task, status=status)
 
 
 class Transaction:
