@@ -6,8 +6,11 @@ the rest of a manager. Serves a unix socket: a request is a big-endian length an
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 import sys
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -74,13 +77,19 @@ async def _promote(driver: Driver) -> None:
 
 
 async def _serve(driver: Driver, numbers: count[int], stream: trio.SocketStream) -> None:
-    answers = _Answers()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(answers.run, stream)
+    """What came together is proposed together; an answer leaves when it is there."""
+    plain = socket.socket(fileno=os.dup(stream.socket.fileno()))
+
+    def answer(answers: Sequence[Answer]) -> None:
+        assert all(isinstance(each, Batch) for each in answers), answers
+        assert plain.send(b"." * len(answers)) == len(answers), "a byte for each caller has room"
+
+    with plain:
         data = b""
         while more := await stream.receive_some(READ_BYTES):
             data += more
             start = 0
+            group = []
             while len(data) - start >= LENGTH.size:
                 (size,) = LENGTH.unpack_from(data, start)
                 if len(data) - start < LENGTH.size + size:
@@ -88,28 +97,9 @@ async def _serve(driver: Driver, numbers: count[int], stream: trio.SocketStream)
                 payload = data[start + LENGTH.size : start + LENGTH.size + size].decode()
                 start += LENGTH.size + size
                 name = f"n{next(numbers)}"
-                driver.submit((created(Network(NetworkId(name), NetworkSpec(name, labels=(("value", payload),)))),), answers.add)
+                group.append((created(Network(NetworkId(name), NetworkSpec(name, labels=(("value", payload),)))),))
+            driver.submit(group, answer)
             data = data[start:]
-        nursery.cancel_scope.cancel()
-
-
-class _Answers:
-    """Answers that wait to be sent: as many as are there leave together."""
-
-    def __init__(self) -> None:
-        self.waiting = 0
-        self.some = trio.Event()
-
-    def add(self, answer: Answer) -> None:
-        assert isinstance(answer, Batch), answer
-        self.waiting += 1
-        self.some.set()
-
-    async def run(self, stream: trio.SocketStream) -> None:
-        while True:
-            await self.some.wait()
-            number, self.waiting, self.some = self.waiting, 0, trio.Event()
-            await stream.send_all(b"." * number)
 
 
 if __name__ == "__main__":

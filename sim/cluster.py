@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from manager.raft.member import SETTLED_AT_ONCE
 from manager.raft.membership import Member, Membership
 from manager.raft.ready import MAX_APPEND_BYTES, MAX_INFLIGHT_APPENDS
 from manager.raft.votes import quorum
@@ -28,6 +29,7 @@ SMALL_SEGMENT_BYTES: Final = 512 * 1024
 SMALL_GROUP_BYTES: Final = 64 * 1024
 TINY_SEGMENT_BYTES: Final = STATE_RESERVE_BYTES + 12 * 1024
 TINY_GROUP_BYTES: Final = 4 * 1024
+TINY_SETTLED_AT_ONCE: Final = 1
 SMALL_DISK_BYTES: Final = 64 * 1024 * 1024
 MANY_AGENTS: Final = 500
 """Worlds with more agents use the product's own sizes, and compare no whole stores."""
@@ -43,6 +45,7 @@ class Options:
     inflight_appends: int = 4
     append_bytes: int = 200
     snapshot_interval: int = 200
+    settled_at_once: int = SETTLED_AT_ONCE
 
 
 LARGE: Final = Options(16 * 1024 * 1024, 4 * 1024 * 1024, 1 << 40, MAX_INFLIGHT_APPENDS, MAX_APPEND_BYTES, 10_000)
@@ -57,7 +60,8 @@ def _small(seed: int, *, agents: bool) -> Options:
         snapshot_interval=draws.choice((200, 40, 6)),
     )
     tiny = draws.chance(500) and not agents  # a plan for agents needs more room
-    return replace(made, segment_bytes=TINY_SEGMENT_BYTES, group_bytes=TINY_GROUP_BYTES) if tiny else made
+    sizes = {"segment_bytes": TINY_SEGMENT_BYTES, "group_bytes": TINY_GROUP_BYTES, "settled_at_once": TINY_SETTLED_AT_ONCE}
+    return replace(made, **sizes) if tiny else made
 
 
 class SimCluster:

@@ -173,7 +173,7 @@ class Manager:
 
     @property
     def applied(self) -> int:
-        return self.member.raft.log.applied if self.member is not None else 0
+        return self.member.applied if self.member is not None else 0
 
     def wall_ns(self) -> int:
         return START_NS + self.world.now_ns + self.process.wall_skew_ns
@@ -256,7 +256,9 @@ class Manager:
         raft = member.raft
         role, term = raft.role, raft.term
         member.advance()
-        member.settle()
+        member.settle(self.cluster.options.settled_at_once)
+        if not member.is_settled:
+            self.wake()
         if raft.role is not role or raft.term != term:
             self.world.note(self.name, f"is {raft.role.value} in term {raft.term}")
             if raft.role is Role.LEADER:

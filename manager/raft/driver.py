@@ -23,7 +23,7 @@ from cluster.model.changes import Change
 from cluster.model.errors import ClusterError, Unavailable
 from manager.raft.core import Raft
 from manager.raft.effects import Answer, Changed, Effect, Release, Reserve, Resolve, Save, Send, SendSnapshot, Write
-from manager.raft.member import MAX_ENTRY_BYTES, STOPPING, RaftMember, prepare
+from manager.raft.member import MAX_ENTRY_BYTES, SETTLED_AT_ONCE, STOPPING, RaftMember, prepare
 from manager.raft.membership import Member, Membership
 from manager.raft.messages import Message
 from manager.raft.outboxes import Outboxes
@@ -48,22 +48,19 @@ TIMED_WRITES: Final = 1024
 _log: Final = logging.getLogger("festoon.raft")
 
 
-Answered = Callable[[Answer], None]
-"""Takes what came of something that was asked for, in the event loop: must not raise, and must not call the driver."""
+Answered = Callable[[Sequence[Answer]], None]
+"""Takes what came at once of what was asked for, in the event loop: must not raise, and must not call the driver."""
 
 
-class _Waiter:
-    """One task that waits for its answer."""
+class _Asker:
+    """Who waits for answers to one or many things that were asked for at once."""
 
-    __slots__ = ("answer", "done")
+    __slots__ = ("answered", "answers", "began_s")
 
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self.answer: Answer = None
-
-    def take(self, answer: Answer) -> None:
-        self.answer = answer
-        self.done.set()
+    def __init__(self, answered: Answered) -> None:
+        self.answered = answered
+        self.answers: list[Answer] = []  # that have come and were not handed over yet
+        self.began_s = perf_counter()
 
 
 class Driver:
@@ -83,7 +80,7 @@ class Driver:
         self._changed = trio.Event()
         self._released = trio.Event()
         self._capacity = trio.Semaphore(MAX_PROPOSALS)
-        self._waiting: dict[int, Answered] = {}  # by ticket
+        self._waiting: dict[int, _Asker] = {}  # by ticket
         self._write_times_ns: deque[int] = deque(maxlen=TIMED_WRITES)
 
     # -- what is known
@@ -114,7 +111,7 @@ class Driver:
     @property
     def applied(self) -> int:
         """Index of the last entry that the store has seen."""
-        return self._member.raft.log.applied
+        return self._member.applied
 
     @property
     def membership(self) -> Membership:
@@ -170,7 +167,6 @@ class Driver:
         leadership lost meanwhile); InvalidArgument (too large); or what Store.apply raised. A cancelled call may still
         be committed.
         """
-        began_s = perf_counter()
         proposal = prepare(changes)
         try:
             self._capacity.acquire_nowait()  # waiting for it is a switch of tasks even where there is room
@@ -181,33 +177,20 @@ class Driver:
         finally:
             self._capacity.release()
         assert batch is not None
-        self.transaction_times.observe(perf_counter() - began_s)
         return batch
 
-    def submit(self, changes: tuple[Change, ...], answered: Answered) -> None:
-        """As `propose`, for who has no task for each: `answered` gets the batch or the ClusterError. Raises at once what can be said at once, and
-        Unavailable when MAX_PROPOSALS are under way.
+    def submit(self, group: Sequence[tuple[Change, ...]], answered: Answered) -> None:
+        """As `propose` for each of the group, for who has no task for each: `answered` gets the batches or ClusterErrors, in the order of the group, as
+        they come. Raises at once what can be said at once, and nothing is proposed then: also Unavailable when MAX_PROPOSALS are under way.
         """
-        began_s = perf_counter()
-        proposal = prepare(changes)
-        try:
-            self._capacity.acquire_nowait()
-        except trio.WouldBlock as full:
-            raise Unavailable(f"{MAX_PROPOSALS} changes are under way: try again") from full
-        try:
-            ticket = self._member.propose(proposal)
-        except ClusterError:
-            self._capacity.release()
-            raise
-
-        def finished(answer: Answer) -> None:
-            self._capacity.release()
-            if not isinstance(answer, ClusterError):
-                self.transaction_times.observe(perf_counter() - began_s)
-            answered(answer)
-
-        self._waiting[ticket] = finished
-        self._wake.set()
+        proposals = [prepare(changes) for changes in group]
+        if len(self._waiting) + len(proposals) > MAX_PROPOSALS:
+            raise Unavailable(f"{MAX_PROPOSALS} changes are under way: try again")
+        self._member.check_leads()
+        asker = _Asker(answered)
+        for proposal in proposals:
+            self._waiting[self._member.propose(proposal)] = asker
+        self._begin_now()
 
     async def change_membership(self, change: Callable[[Membership], Membership]) -> Membership:
         """Have the membership that `change` makes of the latest one committed. Raises NotLeader, Unavailable,
@@ -293,16 +276,30 @@ class Driver:
 
     async def _answer(self, ticket: int) -> Batch | None:
         """Raises the ClusterError that is the answer."""
-        waiter = _Waiter()
-        self._waiting[ticket] = waiter.take
-        self._wake.set()
+        done = trio.Event()
+        answer: Answer = None
+
+        def answered(answers: Sequence[Answer]) -> None:
+            nonlocal answer
+            (answer,) = answers
+            done.set()
+
+        self._waiting[ticket] = _Asker(answered)
+        self._begin_now()
         try:
-            await waiter.done.wait()
+            await done.wait()
         finally:
             self._waiting.pop(ticket, None)
-        if isinstance(waiter.answer, ClusterError):
-            raise waiter.answer
-        return waiter.answer
+        if isinstance(answer, ClusterError):
+            raise answer
+        return answer
+
+    def _begin_now(self) -> None:
+        """Go on with what was asked for just now: at once, or behind the write that is under way, together with all that comes meanwhile."""
+        if self._member.is_writing:
+            self._wake.set()
+        else:
+            self._go_on()
 
     # -- the loop
 
@@ -312,6 +309,8 @@ class Driver:
         """
         self._member.start()
         self._go_on()
+        self._member.settle()
+        self._perform()
         task_status.started()
         while True:
             await self._wake.wait()
@@ -322,8 +321,10 @@ class Driver:
         self._member.advance()
         self._perform()
         if disk_done or not self._member.may_settle_later:
-            self._member.settle()
+            self._member.settle(SETTLED_AT_ONCE)
             self._perform()
+            if not (self._member.is_settled or self._member.may_settle_later):
+                self._wake.set()
 
     async def run_clock(self) -> None:
         """Time, for members that have others. `open_driver` calls it."""
@@ -339,12 +340,25 @@ class Driver:
             if isinstance(effect, Send):
                 self.outboxes.send(effect.message)
             elif isinstance(effect, Resolve):
-                for ticket, answer in effect.answers:
-                    if (answered := self._waiting.pop(ticket, None)) is not None:
-                        answered(answer)
+                self._resolve(effect.answers)
             else:
                 self._begin(effect)
         self.outboxes.flush()
+
+    def _resolve(self, answers: Sequence[tuple[int, Answer]]) -> None:
+        now_s, waiting, times = perf_counter(), self._waiting, self.transaction_times
+        askers: list[_Asker] = []
+        for ticket, answer in answers:
+            if (asker := waiting.pop(ticket, None)) is None:
+                continue
+            if type(answer) is Batch:
+                times.observe(now_s - asker.began_s)
+            if not asker.answers:
+                askers.append(asker)
+            asker.answers.append(answer)
+        for asker in askers:
+            came, asker.answers = asker.answers, []
+            asker.answered(came)
 
     def _begin(self, effect: Effect) -> None:
         """What is rare, or takes its time."""

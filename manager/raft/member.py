@@ -3,7 +3,8 @@ network or a clock.
 
 Owns the queue of proposals, what waits to be written, what was asked and not answered yet, and the store's progress.
 Events come in by methods; `advance` says what follows from all of them, as effects (effects.py) that the shell takes
-and performs, and `settle` has the store follow: what others and the disk wait for leaves before the store takes its time.
+and performs, and `settle` has the store follow, piece by piece: what others and the disk wait for leaves before the store takes its time,
+and who has an answer already asks for the next thing while the others' are made.
 Decides nothing of Raft: core.py does.
 
 What is to be sent at once leaves before the own disk writes. One write is in flight at a time; all that comes meanwhile
@@ -41,6 +42,13 @@ MAX_ENTRY_BYTES: Final = 1536 * 1024
 
 MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
 """Data of the entries that become one write."""
+
+SETTLED_AT_ONCE: Final = 256
+"""Entries that a shell has the store take in one turn: who asked has the answer and asks again while the store takes the next ones, and a message
+of another member waits no longer than for these."""
+
+MAX_BEHIND_ENTRIES: Final = 4096
+"""Entries by which a follower's store may be behind while it writes."""
 
 _MEMBERSHIP: Final = EntryKind.MEMBERSHIP  # once, for every entry is asked whether it is one
 
@@ -99,7 +107,10 @@ class RaftMember:
         self._group_bytes = group_bytes
         self._busy = False  # a Write or Reserve is under way
         self._writing: Sequence[_Group] = ()
-        self._unsettled: list[tuple[Ready, Snapshot | None]] = []  # each with the snapshot that came with it
+        self._unsettled: deque[tuple[Ready, Snapshot | None]] = deque()  # each with the snapshot that came with it
+        self._settled_of_first = 0  # entries of the first of them that the store has seen
+        self._behind = 0  # entries of them that it has not
+        self._applied = raft.log.applied
         self._received: dict[int, Snapshot] = {}
         self._leads = False
         self._stopped = False
@@ -123,6 +134,16 @@ class RaftMember:
     def raft(self) -> Raft:
         """For looking only."""
         return self._raft
+
+    @property
+    def applied(self) -> int:
+        """Index of the last entry that the store has seen."""
+        return self._applied
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a Write or Reserve is under way."""
+        return self._busy
 
     @property
     def membership(self) -> Membership:
@@ -274,16 +295,26 @@ class RaftMember:
                 break
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the store has seen all that is committed and durable here."""
+        return not self._unsettled
+
+    @property
     def may_settle_later(self) -> bool:
         """Whether the leader waits for a write of this follower, and nobody for its store: what is durable is to be acknowledged before the store
-        takes its time."""
-        return self._busy and bool(self._unsettled) and not self._leads and self._raft.role is not Role.LEADER
+        takes its time. One that is far behind has its turn all the same.
+        """
+        waits = self._busy and bool(self._unsettled) and self._behind <= MAX_BEHIND_ENTRIES
+        return waits and not self._leads and self._raft.role is not Role.LEADER
 
-    def settle(self) -> None:
-        """Bring the store to what is committed, and answer who waits for that."""
-        unsettled, self._unsettled = self._unsettled, []
-        for ready, snapshot in unsettled:
-            self._settle(ready, snapshot)
+    def settle(self, limit: int | None = None) -> None:
+        """Bring the store towards what is committed, by at most `limit` entries (None: all of them), and answer who waits for these."""
+        if limit is None or (self._leads and self._raft.role is not Role.LEADER):
+            limit = self._behind  # who has lost its leadership says what is known before it says what is not
+        while self._unsettled and (limit > 0 or not self._unsettled[0][0].committed):
+            limit -= self._settle_some(limit)
+        if self._unsettled:
+            return
         self._watch_role()
         if (snapshot := self._snapshotting.take(self._raft.log)) is not None:
             self._effects.append(Save(snapshot, self._snapshotting.keep_old))
@@ -338,18 +369,30 @@ class RaftMember:
         self._effects.extend(map(SendSnapshot, ready.snapshots_wanted))
         if ready.snapshot is not None or ready.committed or ready.reads:
             self._unsettled.append((ready, self._received[ready.snapshot.index] if ready.snapshot else None))
+            self._behind += len(ready.committed)
 
-    def _settle(self, ready: Ready, snapshot: Snapshot | None) -> None:
-        if snapshot is not None:
+    def _settle_some(self, limit: int) -> int:
+        """At most `limit` entries of the first Ready that the store has not seen; how many."""
+        ready, snapshot = self._unsettled[0]
+        start = self._settled_of_first
+        if snapshot is not None and not start:
             self._store.restore(snapshot.data)
             self._snapshotting.restored(snapshot.index)
-        if ready.committed:
-            self._snapshotting.applied(sum([len(entry.data) for entry in ready.committed]))
-            for entry in ready.committed:
-                self._apply(entry)
-        for ticket, index in ready.reads:
-            self._reads_due.append((index, ticket))
+            self._applied = snapshot.index
+        entries = ready.committed[start : start + limit]
+        for entry in entries:
+            self._apply(entry)
+        if entries:
+            self._snapshotting.applied(sum([len(entry.data) for entry in entries]))
+            self._applied = entries[-1].index
+            self._behind -= len(entries)
+            self._settled_of_first += len(entries)
+        if self._settled_of_first == len(ready.committed):
+            self._unsettled.popleft()
+            self._settled_of_first = 0
+            self._reads_due.extend((index, ticket) for ticket, index in ready.reads)
         self._answer_reads()
+        return len(entries)
 
     def _apply(self, entry: Entry) -> None:
         asked = self._logged.pop(entry.index, None)
@@ -377,7 +420,7 @@ class RaftMember:
     def _answer_reads(self) -> None:
         waiting = []
         for index, ticket in self._reads_due:
-            if index > self._raft.log.applied:
+            if index > self._applied:
                 waiting.append((index, ticket))
             elif ticket in self._reads:
                 del self._reads[ticket]
