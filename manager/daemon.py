@@ -1,5 +1,5 @@
 """The manager process: opens its state (or makes a new cluster's, or joins), and serves every call of
-cluster/wire/calls.py that is a manager's. Owns what belongs together while it runs and in which order it comes and
+cluster/wire/calls/table.py that is a manager's. Owns what belongs together while it runs and in which order it comes and
 goes; decides nothing.
 
 A new cluster becomes valid with its identity.json, written after the first entry of the log is durable and the port is

@@ -1,4 +1,4 @@
-"""Who may call what on the managers' port: the table's word (cluster/wire/calls.py) against the role in a certificate. Pure."""
+"""Who may call what on the managers' port: the table's word (cluster/wire/calls/table.py) against the role in a certificate. Pure."""
 
 from __future__ import annotations
 
