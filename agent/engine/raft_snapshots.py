@@ -18,7 +18,7 @@ from agent.engine.answers import json_answer
 from agent.engine.call import Call
 from agent.engine.convert_nodes import availability_of
 from agent.engine.swarm import LISTEN
-from agent.membership import InitOptions
+from agent.entry import InitOptions
 from cluster.identity import unlock_key
 from cluster.identity.seal import KEY_BYTES
 from cluster.model.errors import InvalidArgument

@@ -11,7 +11,7 @@ from agent.engine.convert_nodes import availability_of
 from agent.engine.convert_swarm import DEFAULT_POOL, cluster_spec_of, swarm_json
 from agent.engine.fields import Fields
 from agent.engine.services import version_of
-from agent.membership import InitOptions, JoinOptions
+from agent.entry import InitOptions, JoinOptions
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import ClusterSpec
 from cluster.wire.calls import ClusterWrite
