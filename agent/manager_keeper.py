@@ -1,6 +1,6 @@
 """Keeps this node's manager process alive while the node is a manager: takes it over, starts it, starts it again when it has died.
 
-Owns when; how a process is started and ended is manager_process.py's. Whether the node is a manager, membership.py says.
+Owns when; how a process is started and ended is manager_process.py's. Whether the node is a manager, member_life.py says.
 """
 
 from __future__ import annotations

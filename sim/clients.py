@@ -38,6 +38,7 @@ class Client:
         self._attempt = 0
         self._call: Call | None = None
         self.history: list[Call] = []
+        self._arrived: set[int] = set()  # attempts
 
     @property
     def name(self) -> str:
@@ -73,6 +74,12 @@ class Client:
         if self._call is call and self._attempt == attempt and call.value is None:
             self._turn += 1
             self._ask(call)
+
+    def arrives(self, attempt: int) -> bool:
+        """Whether this request reaches a manager for the first time: what a connection carries comes late, or never, but not twice."""
+        first = attempt not in self._arrived
+        self._arrived.add(attempt)
+        return first
 
     def hear(self, call: Call, attempt: int, answer: int | ClusterError | None) -> None:
         """The manager's answer to the latest attempt; an error that says that nothing was done is tried again elsewhere."""
@@ -113,6 +120,8 @@ def serve(manager: Manager, client: Client, call: Call, attempt: int) -> None:
     def may_read(answer: Answer) -> None:
         tell(answer if isinstance(answer, ClusterError) else value_of(manager, call.key))
 
+    if not client.arrives(attempt):
+        return
     if not manager.leads:
         tell(NotLeader(""))
     elif call.value is None:

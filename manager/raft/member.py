@@ -15,6 +15,7 @@ refuses proposals and leaves nothing undecided; a follower whose disk is full st
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from itertools import count, islice
@@ -35,7 +36,7 @@ from manager.raft.snapshotting import Snapshotting
 from manager.raft_storage.faults import LogFull
 from manager.raft_storage.records import ENTRY_OVERHEAD_BYTES, Record, record_bytes
 from manager.raft_storage.snapshots import Snapshot
-from manager.store import Store
+from manager.store import Loading, Store
 
 MAX_ENTRY_BYTES: Final = 1536 * 1024
 """Longest entry, as in SwarmKit."""
@@ -109,6 +110,7 @@ class RaftMember:
         self._writing: Sequence[_Group] = ()
         self._unsettled: deque[tuple[Ready, Snapshot | None]] = deque()  # each with the snapshot that came with it
         self._settled_of_first = 0  # entries of the first of them that the store has seen
+        self._loading: Loading | None = None  # the snapshot that came with the first of them
         self._behind = 0  # entries of them that it has not
         self._applied = raft.log.applied
         self._received: dict[int, Snapshot] = {}
@@ -302,21 +304,19 @@ class RaftMember:
     @property
     def may_settle_later(self) -> bool:
         """Whether the leader waits for a write of this follower, and nobody for its store: what is durable is to be acknowledged before the store
-        takes its time. One that is far behind has its turn all the same.
+        takes its time. One that is far behind, or loads a snapshot, has its turn all the same.
         """
-        waits = self._busy and bool(self._unsettled) and self._behind <= MAX_BEHIND_ENTRIES
+        waits = self._busy and bool(self._unsettled) and self._behind <= MAX_BEHIND_ENTRIES and self._loading is None
         return waits and not self._leads and self._raft.role is not Role.LEADER
 
-    def settle(self, limit: int | None = None) -> None:
-        """Bring the store towards what is committed, by at most `limit` entries (None: all of them), and answer who waits for these."""
-        if limit is None or (self._leads and self._raft.role is not Role.LEADER):
-            limit = self._behind  # who has lost its leadership says what is known before it says what is not
-        while self._unsettled and (limit > 0 or not self._unsettled[0][0].committed):
+    def settle(self, limit: int = sys.maxsize) -> None:
+        """Bring the store towards what is committed, by at most `limit` entries or objects of a snapshot, and answer who waits for these."""
+        if self._leads and self._raft.role is not Role.LEADER:
+            limit = sys.maxsize  # who has lost its leadership says what is known before it says what is not
+        while self._unsettled and limit > 0:
             limit -= self._settle_some(limit)
-        if self._unsettled:
-            return
         self._watch_role()
-        if (snapshot := self._snapshotting.take(self._raft.log)) is not None:
+        if not self._unsettled and (snapshot := self._snapshotting.take(self._raft.log)) is not None:
             self._effects.append(Save(snapshot, self._snapshotting.keep_old))
 
     def _take_in(self) -> None:
@@ -372,13 +372,11 @@ class RaftMember:
             self._behind += len(ready.committed)
 
     def _settle_some(self, limit: int) -> int:
-        """At most `limit` entries of the first Ready that the store has not seen; how many."""
+        """At most `limit` entries, or objects of a snapshot, of the first Ready that the store has not seen; how many."""
         ready, snapshot = self._unsettled[0]
+        if snapshot is not None:
+            return self._load(ready, snapshot, limit)
         start = self._settled_of_first
-        if snapshot is not None and not start:
-            self._store.restore(snapshot.data)
-            self._snapshotting.restored(snapshot.index)
-            self._applied = snapshot.index
         entries = ready.committed[start : start + limit]
         for entry in entries:
             self._apply(entry)
@@ -393,6 +391,21 @@ class RaftMember:
             self._reads_due.extend((index, ticket) for ticket, index in ready.reads)
         self._answer_reads()
         return len(entries)
+
+    def _load(self, ready: Ready, snapshot: Snapshot, limit: int) -> int:
+        """At most `limit` more objects of the leader's snapshot that came with the Ready, beside the store as it is; how many. With the last of them
+        the store becomes what they are.
+        """
+        if self._loading is None:
+            self._loading = Loading(snapshot.data)
+        number = self._loading.load(limit)
+        if self._loading.done:
+            self._store.become(self._loading)
+            self._loading = None
+            self._unsettled[0] = (ready, None)
+            self._snapshotting.restored(snapshot.index)
+            self._applied = snapshot.index
+        return number
 
     def _apply(self, entry: Entry) -> None:
         asked = self._logged.pop(entry.index, None)

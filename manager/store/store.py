@@ -135,8 +135,15 @@ class Store:
         return self._tables.freeze()
 
     def restore(self, data: bytes) -> None:
-        """Become the store that `save` wrote. Raises BadSnapshot, then as before. Open watches get WatchLagged."""
-        self._tables = tables.load(data)
+        """Become the store that `save` wrote, at once. Raises BadSnapshot, then as before. Open watches get WatchLagged."""
+        loading = tables.Loading(data)
+        loading.load()
+        self.become(loading)
+
+    def become(self, loaded: tables.Loading) -> None:
+        """Become what has been loaded, which must be done. Open watches get WatchLagged."""
+        assert loaded.done
+        self._tables = loaded.tables
         self._watches.start_anew(self._tables.index)
 
     def digest(self) -> str:

@@ -8,8 +8,10 @@ order of a set.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Final, cast
 
 import msgspec
@@ -88,7 +90,7 @@ class Tables:
                 self.names[kind].move(id, name_key(old), name_key(new))
 
     def freeze(self) -> Callable[[], tuple[bytes, ...]]:
-        """Everything as it is now, as what makes bytes of it whenever and wherever that is called; `load` is the inverse."""
+        """Everything as it is now, as what makes bytes of it whenever and wherever that is called; `Loading` is the inverse."""
         return partial(freezing.encode, self.index, tuple(tuple(self.rows[kind].values()) for kind in SAVED_KINDS))
 
     def digest(self) -> str:
@@ -100,30 +102,49 @@ class Tables:
         return digest.hexdigest()
 
 
-def load(data: bytes) -> Tables:
-    """The tables that `Tables.freeze` was called on. Raises BadSnapshot."""
-    try:
-        saved = msgspec.msgpack.decode(data, type=Saved)
-    except msgspec.MsgspecError as error:
-        raise BadSnapshot(f"the snapshot of the store cannot be read: {error}") from error
-    if saved.format != freezing.FORMAT:
-        raise BadSnapshot(f"the snapshot of the store has format {saved.format}, this version reads {freezing.FORMAT}")
-    tables = Tables()
-    tables.index = saved.index
+class Loading:
+    """A snapshot on its way to be tables, some objects at a time: all of a large one at once would hold up who does it for seconds."""
+
+    def __init__(self, data: bytes) -> None:
+        """What `Tables.freeze` made. Raises BadSnapshot."""
+        try:
+            saved = msgspec.msgpack.decode(data, type=Saved)
+        except msgspec.MsgspecError as error:
+            raise _unreadable(error) from error
+        if saved.format != freezing.FORMAT:
+            raise BadSnapshot(f"the snapshot of the store has format {saved.format}, this version reads {freezing.FORMAT}")
+        self.tables = Tables()
+        self.tables.index = saved.index
+        self.done = False
+        self._objects = _objects(saved)
+
+    def load(self, limit: int = sys.maxsize) -> int:
+        """Take in at most `limit` objects more; how many there were. `done` says whether that were all. Raises BadSnapshot."""
+        number = 0
+        try:
+            for kind, obj in islice(self._objects, limit):
+                assert isinstance(obj, KIND_TYPES[kind])
+                self.tables.write(kind, obj.id, obj)
+                number += 1
+        except msgspec.MsgspecError as error:
+            raise _unreadable(error) from error
+        self.done = number < limit
+        return number
+
+
+def _unreadable(error: msgspec.MsgspecError) -> BadSnapshot:
+    return BadSnapshot(f"the snapshot of the store cannot be read: {error}")
+
+
+def _objects(saved: Saved) -> Iterator[tuple[Kind, Object]]:
     groups: tuple[Iterable[Object], ...] = (
         saved.clusters, saved.nodes, saved.services, sharing.with_shared(saved.services, map(_task, saved.tasks)), saved.networks,
         saved.secrets, saved.configs,
     )  # fmt: skip
-    try:
-        for kind, group in zip(SAVED_KINDS, groups, strict=True):
-            for obj in group:
-                assert isinstance(obj, KIND_TYPES[kind])
-                tables.write(kind, obj.id, obj)
-    except msgspec.MsgspecError as error:
-        raise BadSnapshot(f"the snapshot of the store cannot be read: {error}") from error
-    return tables
+    for kind, group in zip(SAVED_KINDS, groups, strict=True):
+        for obj in group:
+            yield kind, obj
 
 
 def _task(saved: msgspec.Raw) -> Task:
     return msgspec.msgpack.decode(saved, type=Task)
-

@@ -10,12 +10,13 @@ from cluster.model.ids import NetworkId
 from cluster.model.objects import Network
 from cluster.model.specs import NetworkSpec
 from manager.raft.core import Raft
-from manager.raft.effects import Answer, Resolve, Save, Write
+from manager.raft.effects import Answer, Resolve, Save, Send, Write
 from manager.raft.log import Log
 from manager.raft.member import RaftMember, prepare
 from manager.raft.membership import of_voters
 from manager.raft.messages import Message, MessageKind
 from manager.raft.ready import Config, HardState
+from manager.raft_storage.snapshots import Snapshot
 from manager.store import Batch, Store
 
 ROOM_BYTES = 1 << 30
@@ -138,3 +139,25 @@ def test_who_lost_the_leadership_knows_first_what_was_committed() -> None:
     leading.take()
     assert [type(leading.answers[ticket]) for ticket in known] == [Batch] * 3
     assert [type(leading.answers[ticket]) for ticket in unknown] == [Unavailable] * 2
+
+
+def test_a_follower_that_loads_a_snapshot_goes_on_answering() -> None:
+    leader, index = Store(), 40
+    leader.apply(index, tuple(created(Network(NetworkId(f"n{number}"), NetworkSpec(f"n{number}"))) for number in range(10)))
+    store = Store()
+    follower = RaftMember(store, Raft(Config(2), HardState(), Log(base=of_voters(1, 2, 3)), Random(1)), ROOM_BYTES)
+    snapshot = Snapshot(index, 1, leader.save(), of_voters(1, 2, 3))
+    follower.receive((Message(MessageKind.SNAPSHOT, 1, 2, 1, index, 1, membership=of_voters(1, 2, 3)),), snapshot)
+    follower.advance()
+    assert any(isinstance(effect, Write) for effect in follower.take_effects())
+    follower.wrote(ROOM_BYTES)
+    pieces = answers = 0
+    while not follower.is_settled:
+        follower.settle(3)
+        pieces += 1
+        assert follower.applied == store.index == (index if follower.is_settled else 0), "all of it or nothing"
+        follower.receive((Message(MessageKind.HEARTBEAT, 1, 2, 1, commit=index, read=pieces),))
+        follower.advance()
+        answers += sum(isinstance(effect, Send) and effect.message.read == pieces for effect in follower.take_effects())
+    assert (pieces, answers) == (4, 4)
+    assert store.digest() == leader.digest()

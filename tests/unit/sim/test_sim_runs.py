@@ -38,6 +38,7 @@ def test_the_worlds_of_the_readme_are_well() -> None:
 FOUND = (
     (22, Shape(agents=5, services=4, seconds=30, faults=("agents", "network", "crash"))),  # a waiting task was told to its node
     (3024, Shape(agents=5, services=4, seconds=30, faults=("network", "crash", "disk", "clock", "members", "elections", "agents"))),
+    (380, Shape()),  # a request that a client had made once was served twice
     (20006, Shape(agents=5, services=4, seconds=60, faults=EVERYTHING)),  # word of a commit in a calm round
 )
 """Seeds that have found something once."""
