@@ -121,7 +121,7 @@ def test_a_packing_policy_starves_and_the_counterexample_is_small(tmp_path: Path
     assert found.returncode == 1
     assert "waits for" in found.stderr.splitlines()[-2]
     timeline_, states = found.stdout.split("before:")
-    assert len(timeline_.splitlines()) < 10 + 1  # and the line that says how many runs there were
+    assert len(timeline_.splitlines()) < 10 + 2  # and the lines that say how many runs there were, and of which faults
     assert "after:" in states
     assert len(scenario.decode((tmp_path / "starved.json").read_bytes()).steps) < 10
 
