@@ -63,7 +63,8 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
         try:
             template = Template(text)
             if self.tried_first and not rows:
-                template.render(dict.fromkeys(self.headers, "") | {"Label": label_of(None)}, strict=strict)
+                none = dict.fromkeys(self.headers, "") | {"Label": label_of(None)}
+                template.render(none, strict=strict, functions={"json": _row_json(none)})
             lines = [template.render(row, strict=strict, functions={"json": _row_json(row)}) for row in public]
             if table:
                 header = template.render({**self.headers, "Label": lambda key: key}, functions={"json": lambda value: value})

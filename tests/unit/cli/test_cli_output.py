@@ -48,6 +48,7 @@ def test_a_list_as_table_json_lines_template_or_ids() -> None:
     raw = LISTING._replace(raw="name: {{.Name}}\nid: {{.ID}}\n", tried_first=True)
     assert raw.render(ROWS[1:], "raw") == "name: n\nid: d\n\n"
     assert raw.render(ROWS, "raw", quiet=True) == "id: abc\nid: d\n"
+    assert raw.render([], "{{json .}}") == ""
     assert LISTING.render(ROWS, "raw") == "raw\nraw\n"
     for template, words in (("{{.Nope}}", "failed to execute template: template: :1:2"), ("{{.Name", "failed to parse template: template: :1: un")):
         for rows in (ROWS, []):
