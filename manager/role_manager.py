@@ -81,7 +81,8 @@ class RoleManager:
                 except WatchLagged:
                     self._look.set()
                     continue
-                if any(event.kind is Kind.NODE for batch in batches for event in batch.events):
+                events = (event for batch in batches for event in batch.events)
+                if any(event.kind is Kind.NODE and roles.may_matter(event.before, event.after) for event in events):
                     self._look.set()
         finally:
             watch.close()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from cluster.model.changes import Change, updated
+from cluster.model.changes import Change, Object, updated
 from cluster.model.objects import ManagerStatus, Node
 from cluster.model.specs import Role
 from manager.raft.membership import Member, Membership
@@ -71,6 +71,14 @@ def next_step(nodes: Sequence[Node], membership: Membership, me: Member, caught_
         if member.raft_id != me.raft_id:
             return Expel(member.raft_id)
     return Abdicate() if going and len(voters) > 1 else None
+
+
+def may_matter(before: Object | None, after: Object | None) -> bool:
+    """Whether a step may follow from a change of a node. Most nodes' changes are of no interest: sessions begin and end, and each would have all nodes
+    looked at."""
+    if not isinstance(before, Node) or not isinstance(after, Node):
+        return True  # it came or went
+    return (before.spec.role, before.role, before.manager) != (after.spec.role, after.role, after.manager)
 
 
 def _reconciled(node: Node, voters: dict[str, Member], members: Collection[str], now_ns: int) -> Node:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cluster.model.ids import NodeId
-from cluster.model.objects import ManagerStatus, Node
+from cluster.model.objects import ManagerStatus, Node, NodeState, NodeStatus
 from cluster.model.specs import NodeSpec, Role
 from manager import roles
 from manager.raft.membership import Member, Membership
@@ -68,3 +68,16 @@ def test_a_leader_that_is_demoted_lets_another_one_lead_first() -> None:
 
 def test_the_only_voter_stays() -> None:
     assert step(node("one", Role.WORKER, Role.MANAGER, ME)) is None
+
+
+def test_only_a_node_that_comes_or_goes_or_has_another_role_wish_or_seat_is_looked_at() -> None:
+    worker = node("w", Role.WORKER)
+    assert not roles.may_matter(worker, msgspec.structs.replace(worker, status=NodeStatus(NodeState.READY)))
+    for before, after in (
+        (None, worker),
+        (worker, None),
+        (worker, node("w", Role.MANAGER, Role.WORKER)),
+        (worker, node("w", Role.WORKER, Role.MANAGER)),
+        (worker, node("w", Role.WORKER, member=TWO)),
+    ):
+        assert roles.may_matter(before, after)
