@@ -23,7 +23,7 @@ from agent.membership_files import Identity
 from agent.node_key import NodeKey
 from agent.renewal import Renewal
 from agent.reporter import Reporter
-from agent.session import Session
+from agent.session import Session, Told
 from agent.task_logs import serve_logs
 from agent.worker import Worker
 from cluster.identity import seal_socket
@@ -154,7 +154,7 @@ class MemberLife:
             self._note_change()
 
         async def take_part(life: trio.CancelScope) -> None:
-            await session.run(on_state, worker.apply, reporter, handlers, renewal.after_loss)
+            await session.run(Told(on_state, worker.hear, worker.apply), reporter, handlers, renewal.after_loss)
             if session.removed:
                 self.refused = REMOVED
                 log.error(REMOVED)

@@ -55,6 +55,11 @@ class NameService:
 
     # -- the cluster's tables -------------------------------------------------------------------------------------
 
+    @property
+    def tables(self) -> ClusterTables:
+        """Those that were published last."""
+        return self._tables
+
     def retract(self, tables: ClusterTables) -> None:
         """Take away what these tables no longer say; nothing new is added yet."""
         for network_id, source, now in self._changes(tables):

@@ -35,6 +35,7 @@ from agent.local_networks import (
 from agent.name_service import NameService
 from agent.records import Attachment, LocalNetwork, NetworkWish, Record
 from agent.sandboxes import Sandboxes
+from agent.view import ClusterTables
 from cluster.model.assignments import Item, NetworkItem
 from cluster.model.errors import Conflict, Internal, NotFound, PermissionDenied
 from cluster.model.objects import NetworkKey
@@ -163,25 +164,36 @@ class Networks:
         self.names.publish(self.assigned.tables)
         await self.reconcile()
 
-    async def assign(self, upserts: tuple[Item, ...], removals: tuple[str, ...], *, complete: bool, begins: bool = False) -> None:
-        """Take over one message of the session and bring names and kernel to it: a name goes before its address does, and comes after it."""
+    def hear(self, upserts: tuple[Item, ...], removals: tuple[str, ...], *, complete: bool, begins: bool = False) -> None:
+        """Take in one message of the session. A name goes before its address does: at once, however busy the kernel is with the messages before."""
         if complete or begins:  # weights, sysctls and the like may have been changed while nobody looked, and the kernel tells nobody of those
             self._fabric.recheck()
             self._drop_unused()
-        if not self.assigned.take(upserts, removals, self._sandboxes.networks(), complete=complete):
-            return
+        if self.assigned.take(upserts, removals, self._sandboxes.networks(), complete=complete):
+            self.names.retract(self.assigned.tables)
+
+    async def apply(self) -> None:
+        """Bring the kernel, and then the names that have come, to all that was heard."""
         tables = self.assigned.tables
-        self.names.retract(tables)
+        if tables is self.names.tables:
+            return
         try:
             await self.reconcile()
         finally:  # cancelled, the kernel is brought there all the same
-            self.names.publish(tables)
+            self._publish(tables)
             self.assigned.save()  # nobody waits for it: a start with older tables gets the whole from the managers
+
+    def _publish(self, tables: ClusterTables) -> None:
+        """Of these tables, of which the kernel is, what no message has taken away meanwhile."""
+        self.names.publish(tables)
+        if self.assigned.tables is not tables:
+            self.names.retract(self.assigned.tables)
 
     def _drop_unused(self) -> None:
         self.locals.drop_of_swarm(self._sandboxes.uses)
+        published = self.names.tables is self.assigned.tables
         if self.assigned.drop_unused(self._sandboxes.networks()):
-            self.names.publish(self.assigned.tables)
+            (self.names.publish if published else self.names.retract)(self.assigned.tables)
 
     # -- containers -----------------------------------------------------------------------------------------------
 

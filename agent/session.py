@@ -12,7 +12,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import trio
 
@@ -31,10 +31,20 @@ RETRY_FIRST_S: Final = 0.05
 RETRY_LAST_S: Final = 0.5
 DIAL_TIMEOUT_S: Final = 1.0  # the kernel's own second try comes later: after a partition it would be waited for
 KEEPALIVE_S: Final = 1.0
+MESSAGES_AHEAD: Final = 64  # assignments that are heard before the kernel is brought to the first of them; a further one waits at the connection
 CALL_WAIT_S: Final = 5.0  # how long a control call waits for a session before it says that no manager answers
 
 READS: Final = frozenset({"control.query", "control.why", "control.preview", "control.raft_status", "control.raft_log"})
 """Calls that change nothing: asked again when the connection was lost before the answer came."""
+
+
+class Told(NamedTuple):
+    """Who takes in what the managers say. `hear` is called as each message of assignments comes, in their order, also while `apply` is busy with one that came
+    before; after a loss what has not been applied comes, and is heard, again."""
+
+    state: Callable[[SessionState], Awaitable[None]]
+    hear: Callable[[Assignments], None]
+    apply: Callable[[Assignments], Awaitable[None]]
 
 
 class Sequence(Exception):
@@ -82,18 +92,16 @@ class Session:
         while self._peer is None:
             await self._changed.wait()
 
-    async def run(self, on_state: Callable[[SessionState], Awaitable[None]], on_assignments: Callable[[Assignments], Awaitable[None]],
-                  reporter: Reporter, handlers: Mapping[str, Handler], on_loss: Callable[[], None]) -> None:  # fmt: skip
+    async def run(self, told: Told, reporter: Reporter, handlers: Mapping[str, Handler], on_loss: Callable[[], None]) -> None:
         """Keep a session until the node was removed, with the manager that leads: whichever answers says who that is. `on_loss` is called whenever it was
         lost or could not be had."""
         self._handlers = handlers
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._spares.run)
-            await self._keep(on_state, on_assignments, reporter, on_loss)
+            await self._keep(told, reporter, on_loss)
             nursery.cancel_scope.cancel()
 
-    async def _keep(self, on_state: Callable[[SessionState], Awaitable[None]], on_assignments: Callable[[Assignments], Awaitable[None]],
-                    reporter: Reporter, on_loss: Callable[[], None]) -> None:  # fmt: skip
+    async def _keep(self, told: Told, reporter: Reporter, on_loss: Callable[[], None]) -> None:
         """One session after the other."""
         delay, turn, leader, since = RETRY_FIRST_S, 0, "", trio.current_time()
         silent: tuple[str, float] | None = None  # the manager that fell silent in the last session, and when it was heard last
@@ -106,7 +114,7 @@ class Session:
                     async with self._spares.line(address) as peer:
                         if silent is not None and silent[0] == address:  # it was only slow
                             peer.forgive(trio.current_time() - silent[1])
-                        ended = await self._serve(peer, address, on_state, on_assignments, reporter)
+                        ended = await self._serve(peer, address, told, reporter)
                         silent = (address, trio.current_time() - peer.silent_s) if peer.silent_s else None
                 if self._connection.cancelled_caught:
                     leader = address
@@ -225,11 +233,11 @@ class Session:
             raise Unavailable(NO_LEADER)
         return self._peer
 
-    async def _serve(self, peer: Peer, address: str, on_state: Callable[[SessionState], Awaitable[None]],
-                     on_assignments: Callable[[Assignments], Awaitable[None]], reporter: Reporter) -> Exception | None:  # fmt: skip
+    async def _serve(self, peer: Peer, address: str, told: Told, reporter: Reporter) -> Exception | None:
         """Until the stream ends; returns what ended it (raised here, it would leave the nurseries around it in a group)."""
-        begun = False
+        begun, heard = False, self._version
         applied = trio.Event()
+        hearing, applying = trio.open_memory_channel[Assignments](MESSAGES_AHEAD)
 
         async def acknowledge() -> None:
             """Tell the manager the newest version that is applied, as often as it gets the answer."""
@@ -243,33 +251,41 @@ class Session:
             await peer.call("agent.statuses", batch)
 
         async def take(message: SessionState | Assignments) -> None:
-            nonlocal begun
+            nonlocal begun, heard
             if isinstance(message, SessionState):
                 self.state, self._managers, self.problem, self.refusal = message, message.managers or self._managers, "", ""
                 self._note_peer(peer)
                 self._spares.want(other for other in self._managers if other != address and self._local[0])
-                await on_state(message)
+                await told.state(message)
                 return
-            if not message.complete and (not (begun or self._stream) or message.applies_to != self._version):
+            if not message.complete and (not (begun or self._stream) or message.applies_to != heard):
                 raise Sequence
             if message.complete:
                 self._stream = ""  # until it is taken in there is nothing to go on with
-            await on_assignments(message)
-            begun, self._version = True, message.results_in
-            self._stream = self.state.stream if self.state is not None else ""
-            applied.set()
+            begun, heard = True, message.results_in
+            told.hear(message)
+            await hearing.send(message)
+
+        async def apply() -> None:
+            async for message in applying:
+                await told.apply(message)
+                self._version = message.results_in
+                self._stream = self.state.stream if self.state is not None else ""
+                applied.set()
 
         ended: Exception | None = None
         async with peer.stream("agent.session", self._hello()) as messages:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_until_lost, partial(reporter.run, send))
-                nursery.start_soon(_until_lost, acknowledge)
-                try:
-                    async for message in messages:
-                        await take(message)
-                except (ClusterError, Sequence) as error:
-                    ended = error
-                nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as applied_to_the_end, hearing:
+                applied_to_the_end.start_soon(apply)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_until_lost, partial(reporter.run, send))
+                    nursery.start_soon(_until_lost, acknowledge)
+                    try:
+                        async for message in messages:
+                            await take(message)
+                    except (ClusterError, Sequence) as error:
+                        ended = error
+                    nursery.cancel_scope.cancel()
         return ended
 
     def _hello(self) -> OpenSession:

@@ -1,7 +1,7 @@
 """The node's share of the cluster: one trio task per assigned task, and the networks' tables. Follows the managers' stream; decides nothing.
 
-A message's networks, secrets and configs are applied before its tasks start, so that a task finds what it needs. A task that has left the set loses its
-container.
+A message's networks, secrets and configs are applied before its tasks start, so that a task finds what it needs; the names that it takes away go as soon as it
+is heard. A task that has left the set loses its container.
 """
 
 from __future__ import annotations
@@ -45,12 +45,15 @@ class Worker:
             task_status.started()
             await trio.sleep_forever()
 
+    def hear(self, message: Assignments) -> None:
+        """Take in what one message says of networks; `apply` of it follows, after those of the messages before."""
+        self._networks.hear(_no_tasks(message), message.removals, complete=message.complete, begins=message.begins)
+
     async def apply(self, message: Assignments) -> None:
-        """Take over one message: what tasks need first, then tasks."""
+        """Take over one message that was heard: what tasks need first, then tasks."""
         tasks = {item.task.id: item.task for item in message.upserts if isinstance(item, TaskItem)}
-        items: tuple[Item, ...] = tuple(item for item in message.upserts if not isinstance(item, TaskItem))
-        self._dependencies.assign(items, message.removals, complete=message.complete)
-        await self._networks.assign(items, message.removals, complete=message.complete, begins=message.begins)
+        self._dependencies.assign(_no_tasks(message), message.removals, complete=message.complete)
+        await self._networks.apply()
         if message.complete:
             gone = [task_id for task_id in self._executors if task_id not in tasks]
             known = {r.task_id for r in self._containers.records() if r.task_id}
@@ -112,3 +115,7 @@ class Worker:
     def _start_soon(self, function: Callable[[Argument], Awaitable[None]], argument: Argument) -> None:
         assert self._nursery is not None
         self._nursery.start_soon(function, argument)
+
+
+def _no_tasks(message: Assignments) -> tuple[Item, ...]:
+    return tuple(item for item in message.upserts if not isinstance(item, TaskItem))

@@ -1,4 +1,5 @@
-"""What agents report of their tasks: judged, gathered, proposed. All reports that are queued go into one proposal.
+"""What agents report of their tasks: judged, gathered, proposed. All reports that are queued go into one proposal, and while the disk is busy with one the next
+is on its way: who reports then does not wait for both.
 
 `accept` is pure. A report that is not the node's to make, or that the state machine does not allow, is passed over:
 it came late, and the agent's next assignment says how things are. Reports are acknowledged once they are durable.
@@ -6,7 +7,8 @@ it came late, and the agent's next assignment says how things are. Reports are a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -22,15 +24,17 @@ from manager.store import Batch, Store
 
 QUEUED_REPORTS: Final = 4096  # requests waiting; further ones wait at their connection
 REPORTS_PER_PROPOSAL: Final = 512  # changes in one log entry
+GATHERED_UNDER_WAY_MAX: Final = 2  # what one write of the log carries, and what waits for the next
 TEXT_LIMIT: Final = 4096  # characters of a status's message or error
 
 Updates = tuple[tuple[str, TaskStatus], ...]
+NOTHING_PROPOSED: Final[Mapping[str, TaskState]] = MappingProxyType({})
 
 
-def accept(store: Store, reports: Iterable[tuple[NodeId, Updates]]) -> tuple[Change, ...]:
-    """The changes that these reports make, in order."""
+def accept(store: Store, reports: Iterable[tuple[NodeId, Updates]], proposed: Mapping[str, TaskState] = NOTHING_PROPOSED) -> tuple[Change, ...]:
+    """The changes that these reports make, in order. `proposed`: the states of tasks that are on their way into the store."""
     changes: list[Change] = []
-    reached: dict[str, TaskState] = {}
+    reached = dict(proposed)
     for node_id, updates in reports:
         for task_id, status in updates:
             task = store.get(Kind.TASK, task_id)
@@ -84,6 +88,8 @@ class Reports:
         self._wall_ns = wall_ns
         self._scheduling_delays = scheduling_delays
         self._send, self._receive = trio.open_memory_channel[_Report](QUEUED_REPORTS)
+        self._proposed: dict[str, TaskState] = {}  # of what is under way
+        self._slots = trio.Semaphore(GATHERED_UNDER_WAY_MAX)
 
     async def submit(self, node_id: NodeId, updates: Updates) -> None:
         """Return when the reports are durable. Raises what the proposal raised; the agent then reports again.
@@ -98,22 +104,40 @@ class Reports:
 
     async def run(self) -> None:
         """Propose what is queued, for ever."""
-        while True:
-            reports = [await self._receive.receive()]
-            while len(reports) < QUEUED_REPORTS:
-                try:
-                    reports.append(self._receive.receive_nowait())
-                except trio.WouldBlock:
-                    break
-            failure: ClusterError | None = None
-            changes = accept(self._store, ((r.node_id, r.updates) for r in reports))
-            try:
-                for start in range(0, len(changes), REPORTS_PER_PROPOSAL):
-                    batch = await self._propose(changes[start : start + REPORTS_PER_PROPOSAL])
-                    for delay_s in delays_s(batch, self._wall_ns()):
-                        self._scheduling_delays.observe(delay_s)
-            except ClusterError as error:
-                failure = error
-            for report in reports:
-                report.failure = failure
-                report.done.set()
+        gathered: list[_Report] = []
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._slots.acquire()
+                reports = [await self._receive.receive()]
+                while len(reports) < QUEUED_REPORTS:
+                    try:
+                        reports.append(self._receive.receive_nowait())
+                    except trio.WouldBlock:
+                        break
+                changes = accept(self._store, ((r.node_id, r.updates) for r in reports), self._proposed)
+                states = {change.id: change.after.state for change in changes if isinstance(change.after, TaskStatus)}
+                self._proposed |= states
+                before, gathered = gathered, reports
+                nursery.start_soon(self._make, reports, before, changes, states)
+
+    async def _make(self, reports: list[_Report], before: list[_Report], changes: tuple[Change, ...], states: Mapping[str, TaskState]) -> None:
+        """`before`: what was gathered before, against which these were judged. `states`: what the changes bring their tasks to."""
+        failure: ClusterError | None = None
+        try:
+            for start in range(0, len(changes), REPORTS_PER_PROPOSAL):
+                batch = await self._propose(changes[start : start + REPORTS_PER_PROPOSAL])
+                for delay_s in delays_s(batch, self._wall_ns()):
+                    self._scheduling_delays.observe(delay_s)
+        except ClusterError as error:
+            failure = error
+        finally:
+            for task_id, state in states.items():
+                if self._proposed.get(task_id) is state:  # nothing later is under way
+                    del self._proposed[task_id]
+            self._slots.release()
+        for judged in before:
+            await judged.done.wait()
+            failure = failure or judged.failure
+        for report in reports:
+            report.failure = failure
+            report.done.set()

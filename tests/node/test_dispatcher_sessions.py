@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from agent.reporter import Reporter
-from agent.session import Session
+from agent.session import Session, Told
 from cluster.identity import tls
 from cluster.identity.contexts import Contexts
 from cluster.identity.folder import Credentials
@@ -106,16 +106,27 @@ class Agent:
         self.session = Session(Contexts(Credentials(*credentials)), (address,), description, "127.0.0.1")
         self.told: list[Assignments] = []
         self.managers: tuple[str, ...] = ()
+        self.heard: list[Assignments] = []
+        self.free = trio.Event()  # not set: its kernel is busy
+        self.free.set()
         self._changed = trio.Event()
 
     async def run(self) -> None:
-        await self.session.run(self._on_state, self._on_assignments, Reporter(), {}, lambda: None)
+        await self.session.run(Told(self._on_state, self._on_heard, self._on_assignments), Reporter(), {}, lambda: None)
 
     async def _on_state(self, state: SessionState) -> None:
         self.managers = state.managers
 
+    def _on_heard(self, message: Assignments) -> None:
+        self.heard.append(message)
+        self._say_changed()
+
     async def _on_assignments(self, message: Assignments) -> None:
+        await self.free.wait()
         self.told.append(message)
+        self._say_changed()
+
+    def _say_changed(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
@@ -125,9 +136,10 @@ class Agent:
             while not holds():
                 await self._changed.wait()
 
-    def tasks(self) -> set[str]:
+    def tasks(self, messages: list[Assignments] | None = None) -> set[str]:
+        """Of what was applied, or of these."""
         found: set[str] = set()
-        for message in self.told:
+        for message in self.told if messages is None else messages:
             if message.complete:
                 found.clear()
             found |= {item.task.id for item in message.upserts if isinstance(item, TaskItem)}
@@ -165,6 +177,34 @@ def test_an_agent_whose_connection_is_cut_is_told_only_what_it_missed(lab: Manag
             assert not began.complete
             assert began == Assignments(False, agent.told[before - 1].results_in, agent.told[before - 1].results_in)
             assert {item.task.service_name for message in rest for item in message.upserts if isinstance(item, TaskItem)} == {"meanwhile"}
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_busy_agent_hears_what_follows_and_goes_on_from_what_it_has_applied(lab: ManagerLab) -> None:
+    lab.start(bootstrap={"hostname": "one"})
+
+    async def main() -> None:
+        async with lab.control() as peer, trio.open_nursery() as nursery:
+            _, credentials = await lab.join(await _token(peer), "cut")
+            wire = Wire(lab.port)
+            port = await nursery.start(wire.serve)
+            agent = Agent(credentials, f"127.0.0.1:{port}")
+            nursery.start_soon(agent.run)
+            await agent.until(lambda: bool(agent.told))
+            agent.free = trio.Event()
+            for name in ("first", "second", "third"):
+                known = len(agent.tasks(agent.heard))
+                await peer.call("control.service_create", ServiceWrite(service_spec(name, 1, placement=_on("cut"))))
+                await agent.until(lambda: len(agent.tasks(agent.heard)) > known)  # noqa: B023  waited for here
+            assert agent.tasks() == set()
+            await wire.cut()
+            wire.refuses = False
+            agent.free.set()
+            await agent.until(lambda: len(agent.tasks()) == 3)
+            changes = [message for message in agent.told if message.results_in > message.applies_to]
+            assert [message.results_in for message in changes] == list(range(1, len(changes) + 1))  # each once, in order
             nursery.cancel_scope.cancel()
 
     trio.run(main)

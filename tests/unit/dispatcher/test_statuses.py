@@ -17,6 +17,7 @@ from manager.dispatcher import statuses
 from manager.store import Batch, Store
 
 ONE, TWO = NodeId("one"), NodeId("two")
+S = TaskState
 SPEC = TaskSpec(ContainerSpec("busybox"))
 
 
@@ -76,6 +77,61 @@ def test_what_is_queued_goes_into_one_proposal() -> None:
     assert sum(proposals) == 10
     assert len(proposals) <= 2
     assert {t.status.state for t in store.all(Kind.TASK)} == {TaskState.RUNNING}
+
+
+def test_a_report_does_not_wait_for_the_disk_to_be_done_with_the_one_before() -> None:
+    store, disk = store_of(TaskState.STARTING, count=3), trio.Event()
+    proposals: list[list[tuple[str, TaskState]]] = []
+
+    async def propose(changes: tuple[Change, ...]) -> Batch:
+        proposals.append([(change.id, change.after.state) for change in changes if isinstance(change.after, TaskStatus)])
+        await disk.wait()
+        return store.apply(store.index + 1, changes)
+
+    async def main() -> None:
+        reports = statuses.Reports(store, propose, lambda: 0, Histogram())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reports.run)
+            async with trio.open_nursery() as submitting:
+                for task, state in (("t0", S.FAILED), ("t1", S.RUNNING), ("t1", S.FAILED), ("t0", S.RUNNING), ("t2", S.RUNNING)):
+                    submitting.start_soon(reports.submit, ONE, ((task, TaskStatus(state)),))
+                    await trio.testing.wait_all_tasks_blocked()
+                assert proposals == [[("t0", S.FAILED)], [("t1", S.RUNNING)]]  # one that is written, one that is next
+                disk.set()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert proposals[2:] == [[("t1", S.FAILED), ("t2", S.RUNNING)]]
+    assert [task.status.state for task in sorted(store.all(Kind.TASK), key=lambda task: task.id)] == [S.FAILED, S.FAILED, S.RUNNING]
+
+
+def test_a_report_that_says_nothing_new_fails_with_the_one_that_it_repeats() -> None:
+    disk = trio.Event()
+
+    async def propose(changes: tuple[Change, ...]) -> Batch:
+        await disk.wait()
+        raise Unavailable("the log is full")
+
+    async def main() -> None:
+        reports = statuses.Reports(store_of(TaskState.RUNNING), propose, lambda: 0, Histogram())
+        failed: list[str] = []
+
+        async def submit() -> None:
+            with pytest.raises(Unavailable):
+                await reports.submit(ONE, (("t0", TaskStatus(S.FAILED)),))
+            failed.append("t0")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reports.run)
+            async with trio.open_nursery() as submitting:
+                for _ in range(2):
+                    submitting.start_soon(submit)
+                    await trio.testing.wait_all_tasks_blocked()
+                assert not failed
+                disk.set()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
 
 
 def test_a_refused_proposal_reaches_every_reporter() -> None:
