@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from agent import addresses
+from agent.assigned_networks import VXLAN_PORT
 from agent.membership_files import Identity
+from cluster.identity import tokens
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import ClusterSpec, Pairs
+
+SUBNET_SIZE_MAX: Final = 29  # bits; a smaller network has room for nobody
+DATA_PATH_PORT_MIN: Final = 1024
+DATA_PATH_PORT_MAX: Final = 49151
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,13 @@ class InitOptions:
     data_path_port: int = 0
     restore: Path | None = None  # a saved snapshot that the cluster is made anew from, and the key that opens it
     restore_key: str = ""
+
+    def check_numbers(self) -> None:
+        """Raises InvalidArgument."""
+        if self.subnet_size > SUBNET_SIZE_MAX:
+            raise InvalidArgument(f"subnet size is out of range: {self.subnet_size}")
+        if not DATA_PATH_PORT_MIN <= (self.data_path_port or VXLAN_PORT) <= DATA_PATH_PORT_MAX:
+            raise InvalidArgument(f"Datapath port number is not in valid range ({DATA_PATH_PORT_MIN}-{DATA_PATH_PORT_MAX}) : {self.data_path_port}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +64,11 @@ def as_first(options: InitOptions, kept_address: str, bridges: Collection[str]) 
     listen_host = addresses.choose(options.listen_address, own, "listen")[0] if not addresses.is_any(options.listen_address) else "0.0.0.0"  # noqa: S104
     host, port = addresses.choose(options.advertise_address or kept_address, own, bridges=bridges)
     data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
+    options.check_numbers()
     advertise = f"{host}:{port or listen_port}"
     return Identity(
         node_id="", cluster_id="", role="manager", managers=(advertise,), advertise_address=host, manager_address=advertise,
-        listen_address=f"{listen_host}:{listen_port}", data_path_address=data_path, data_path_port=options.data_path_port or 4789,
+        listen_address=f"{listen_host}:{listen_port}", data_path_address=data_path, data_path_port=options.data_path_port or VXLAN_PORT,
     )  # fmt: skip
 
 
@@ -63,13 +78,16 @@ def as_joining(options: JoinOptions, bridges: Collection[str]) -> Identity:
     remotes = tuple(_with_port(remote) for remote in options.remote_addresses)
     if not remotes:
         raise InvalidArgument("at least 1 RemoteAddr is required to join")
+    if not addresses.is_any(options.listen_address):
+        addresses.choose(options.listen_address, own, "listen")
+    data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else ""
+    tokens.parse(options.token)
     one = options.advertise_address or len(addresses.usable(own, bridges)) == 1
     host, port = addresses.choose(options.advertise_address, own, bridges=bridges) if one else (addresses.toward(remotes[0]), 0)
     port = port or addresses.split_port(options.listen_address)[1] or addresses.DEFAULT_PORT
-    data_path = addresses.choose(options.data_path_address, own, "data path")[0] if options.data_path_address else host
     return Identity(
         node_id="", cluster_id="", role="", managers=remotes, advertise_address=host, manager_address=f"{host}:{port}",
-        listen_address=options.listen_address, data_path_address=data_path,
+        listen_address=options.listen_address, data_path_address=data_path or host,
     )  # fmt: skip
 
 

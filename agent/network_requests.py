@@ -30,6 +30,7 @@ _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+Host = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _free6(used: list[Subnet], pool: str) -> Subnet:
     raise Conflict(NO_POOL.format(6))
 
 
-def _gateway_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _gateway_address(text: str) -> Host:
     try:
         return ipaddress.ip_address(text)
     except ValueError:
@@ -183,24 +184,31 @@ def _gateway_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _gateway(config: IpamConfig | None, subnet: Subnet) -> str:
-    """The gateway asked for, else the first free address: of the range where there is one."""
+    """The gateway asked for, else the first address: of the range where there is one. It is given before those that the user keeps."""
     try:
-        reserved = {ipaddress.ip_address(address) for _, address in config.reserved} if config is not None else set()
-        if config is not None and config.gateway:
-            gateway = _gateway_address(config.gateway)
-            if gateway not in subnet:
-                raise InvalidArgument(f"no matching subnet for gateway {config.gateway}")
-            if subnet.version == 4 and gateway in (subnet.network_address, subnet.broadcast_address):
-                raise PermissionDenied(f"failed to allocate gateway ({config.gateway}): Address already in use")
-            for name, address in config.reserved:
-                if ipaddress.ip_address(address) == gateway:
-                    raise PermissionDenied(f"failed to allocate secondary ip address ({name}:{address}): Address already in use")
-            return str(gateway)
+        gateway = _asked_gateway(config, subnet) if config is not None and config.gateway else _first(config, subnet)
+        given = {gateway}
+        for name, address in config.reserved if config is not None else ():
+            if (kept := ipaddress.ip_address(address)) in given:
+                raise PermissionDenied(f"failed to allocate secondary ip address ({name}:{address}): Address already in use")
+            given.add(kept)
     except ValueError as error:
         raise InvalidArgument(f"invalid address: {error}") from None
+    return str(gateway)
+
+
+def _asked_gateway(config: IpamConfig, subnet: Subnet) -> Host:
+    gateway = _gateway_address(config.gateway)
+    if gateway not in subnet:
+        raise InvalidArgument(f"no matching subnet for gateway {config.gateway}")
+    if subnet.version == 4 and gateway in (subnet.network_address, subnet.broadcast_address):
+        raise PermissionDenied(f"failed to allocate gateway ({config.gateway}): Address already in use")
+    return gateway
+
+
+def _first(config: IpamConfig | None, subnet: Subnet) -> Host:
     part = subnet_of(config.ip_range) if config is not None and config.ip_range else subnet
-    last = int(subnet.broadcast_address)
-    for number in range(max(int(subnet.network_address) + 1, int(part.network_address)), min(last, int(part.broadcast_address) + 1)):
-        if ipaddress.ip_address(number) not in reserved or subnet.version == 6:
-            return str(ipaddress.IPv4Address(number) if subnet.version == 4 else ipaddress.IPv6Address(number))
-    raise Internal("failed to allocate gateway (): No available addresses on this pool")
+    number = max(int(subnet.network_address) + 1, int(part.network_address))
+    if number >= min(int(subnet.broadcast_address), int(part.broadcast_address) + 1):
+        raise Internal("failed to allocate gateway (): No available addresses on this pool")
+    return ipaddress.IPv4Address(number) if subnet.version == 4 else ipaddress.IPv6Address(number)

@@ -129,7 +129,8 @@ class Networks:
     async def remove(self, network_id: str) -> None:
         """Forget a user's local network and take its bridge down. Raises PermissionDenied while containers use it."""
         network = self.locals.find(network_id)
-        if self._sandboxes.uses(network.id):
+        carries_mesh = bool(self.vtep) and network == self.locals.gateway_bridge()
+        if carries_mesh or self._sandboxes.uses(network.id):
             raise PermissionDenied(f"error while removing network: network {network.name} id {network.id} has active endpoints")
         self.locals.remove(network.id)
         await self.reconcile()

@@ -48,7 +48,8 @@ class Tracing:
             hops = await self._hops(request.id, sent.key)
         finally:
             self._end(request.id)
-        return TraceAnswer(title, sent.problem or f"answered after {sent.microseconds / 1000:.1f} ms", hops)
+        obstacles = self._networks.obstacles() if sent.problem else ()
+        return TraceAnswer(title, sent.problem or f"answered after {sent.microseconds / 1000:.1f} ms", hops, obstacles=obstacles)
 
     async def _start(self, _caller: Caller, request: TraceStart) -> Nothing:
         self._begin(request)
@@ -59,7 +60,7 @@ class Tracing:
 
     async def _finish(self, _caller: Caller, request: TraceFinish) -> TraceHops:
         try:
-            return TraceHops(await self._hops(request.id, request.key))
+            return TraceHops(await self._hops(request.id, request.key), self._networks.obstacles() if request.lost else ())
         finally:
             self._end(request.id)
 

@@ -81,7 +81,7 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def _sentence(error: OSError, listen: str) -> str:
     if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES) and error.filename is None:
-        return f"listen tcp {listen}: bind: {os.strerror(error.errno).lower()}"
+        return f"manager stopped: failed to listen on remote API address: listen tcp {listen}: bind: {os.strerror(error.errno).lower()}"
     return str(error)
 
 

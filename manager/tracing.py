@@ -50,18 +50,22 @@ class TraceBroker:
         send = TraceSend(identifier, way.container_id, way.address, way.ports[0] if way.ports else 0, key)
         sent = await self._ask(way.node_id, "node.trace_send", send, missing)
         outcome, seen_key = _outcome(sent) if isinstance(sent, TraceSent) else (missing.get(way.node_id, ""), key)
+        lost = not isinstance(sent, TraceSent) or bool(sent.problem)
         hops: dict[NodeId, tuple[TraceHop, ...]] = {}
+        obstacles: list[str] = []
 
         async def finish(node_id: NodeId) -> None:
-            answer = await self._ask(node_id, "node.trace_finish", TraceFinish(identifier, seen_key), missing)
+            answer = await self._ask(node_id, "node.trace_finish", TraceFinish(identifier, seen_key, lost), missing)
             if isinstance(answer, TraceHops):
                 hops[node_id] = answer.hops
+                obstacles.extend(f"{self._name(node_id)}: {sentence}" for sentence in answer.obstacles)
 
         async with trio.open_nursery() as nursery:
             for node_id in watching:
                 nursery.start_soon(finish, node_id)
         order = sorted((n for n in hops if hops[n]), key=lambda n: (n != way.node_id, hops[n][0].time_ns))
-        return TraceAnswer(way.title, outcome, tuple(h for n in order for h in hops[n]), tuple(f"{self._name(n)}: {why}" for n, why in missing.items()))
+        not_asked = tuple(f"{self._name(n)}: {why}" for n, why in missing.items())
+        return TraceAnswer(way.title, outcome, tuple(h for n in order for h in hops[n]), not_asked, tuple(sorted(obstacles)))
 
     async def _ask(self, node_id: NodeId, call: str, request: object, missing: dict[NodeId, str]) -> object | None:
         session = self._session_of(node_id)

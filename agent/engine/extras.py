@@ -118,7 +118,7 @@ async def network_path(call: Call) -> Response:
     if packet is None:
         raise NotFound(f"no service publishes port {port} through the mesh on this node, and no container publishes it here")
     # the node's own connection passes no FORWARD chain: what drops other people's there is found by looking at the rules
-    warnings = list(call.node.networks.obstacles())
+    warnings = [] if packet.obstacles else list(call.node.networks.obstacles())
     return json_answer({"hops": [hop_json(hop, call.node.hostname) for hop in hops], "packet": trace_json(packet), "warnings": warnings})
 
 
@@ -129,7 +129,7 @@ async def network_way(call: Call) -> Response:
 
 def trace_json(answer: TraceAnswer) -> Json:
     hops = [{"where": hop.where, "what": hop.what, "detail": "\n".join(hop.details), "packets": None} for hop in answer.hops]
-    return {"title": answer.title, "outcome": answer.outcome, "hops": hops, "missing": list(answer.missing)}
+    return {"title": answer.title, "outcome": answer.outcome, "hops": hops, "missing": list(answer.missing), "obstacles": list(answer.obstacles)}
 
 
 async def network_diff(call: Call) -> Response:

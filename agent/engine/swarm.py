@@ -32,13 +32,8 @@ async def init(call: Call) -> Response:
 
 
 def init_options_of(fields: Fields) -> InitOptions:
-    """Pure. Raises InvalidArgument for what can't be; addresses are the membership's business."""
+    """Pure. Raises InvalidArgument for what can't be; addresses and what Docker looks at after them are the membership's business."""
     base = ClusterSpec(autolock=fields.flag("AutoLockManagers"))
-    port, size = fields.natural("DataPathPort") or DATA_PATH_PORT, fields.natural("SubnetSize") or SUBNET_SIZE
-    if not 1024 <= port <= 49151:
-        raise InvalidArgument(f"Datapath port number is not in valid range (1024-49151) : {port}")
-    if size > 29:
-        raise InvalidArgument(f"subnet size is out of range: {size}")
     return InitOptions(
         listen_address=_listen_address(fields),
         advertise_address=fields.text("AdvertiseAddr"),
@@ -47,8 +42,8 @@ def init_options_of(fields: Fields) -> InitOptions:
         spec=cluster_spec_of(fields.section("Spec"), base),
         availability=availability_of(fields.text("Availability") or "active").value,
         default_address_pool=fields.strings("DefaultAddrPool") or DEFAULT_POOL,
-        subnet_size=size,
-        data_path_port=port,
+        subnet_size=fields.natural("SubnetSize") or SUBNET_SIZE,
+        data_path_port=fields.natural("DataPathPort") or DATA_PATH_PORT,
     )
 
 

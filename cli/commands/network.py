@@ -328,7 +328,7 @@ def path(api: Api, arguments: tuple[str, ...], format: str, svg: str) -> int:
     else:
         lines = [line for head, hops in parts for line in ("", *_path_lines(head, hops))][1:]
         lines += [f"\n{packet['outcome']}", *(f"not asked: {why}" for why in packet.get("missing") or ())] if packet else []
-        lines += [f"\nwarning: {sentence}" for sentence in found.get("warnings") or ()]
+        lines += [f"\nwarning: {sentence}" for sentence in (*(packet.get("obstacles") or ()), *(found.get("warnings") or ()))]
         print("\n".join(lines))
     return 0 if not packet or str(packet["outcome"]).startswith("answered") else 1
 

@@ -2,7 +2,8 @@
 
 In nftables a packet must pass every base chain of a hook: an accept of ours overrides no drop of another table (firewalld, ufw, iptables-nft, a file in
 /etc/nftables.conf), and we never change the tables of others. So it is found and named, with the rule that would help. A chain that says anything about us
-is given the benefit of the doubt. What iptables-legacy holds is not to be seen from here. Source: nft(8), libnftables-json(5).
+is given the benefit of the doubt, unless a rule of it drops just our packets. What iptables-legacy holds is not to be seen from here. Source: nft(8),
+libnftables-json(5).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from netfabric.firewall.rules import TABLE
 
 _FAMILIES: Final = frozenset({"ip", "inet"})
 _HARMLESS: Final = frozenset({"counter", "log", "limit", "xt"})
-_ESP: Final = 50  # the number of the protocol
+_ESP: Final = ("esp", 50)  # the protocol's name and number
+_DIRECTIONS: Final = {"input": "incoming", "output": "outgoing"}
 Objects = Sequence[Mapping[str, Any]]
 
 
@@ -27,9 +29,16 @@ def drops(ruleset: Objects, bridges: Sequence[str], vxlan_port: int, *, esp: boo
             continue
         rules = [one["rule"]["expr"] for one in ruleset if "rule" in one and _of_table(one["rule"], chain)]
         own = [one["rule"]["expr"] for one in ruleset if "rule" in one and _of_table(one["rule"], chain) and one["rule"]["chain"] == chain["name"]]
+        name = f"{chain['family']} {chain['table']} {chain['name']}"
+        if (direction := _DIRECTIONS.get(str(chain.get("hook")))) is not None:
+            for wanted, words, what, cut in ((vxlan_port, (vxlan_port,), "VXLAN", "overlay"), (esp, _ESP, "IPsec", "encrypted")):
+                if wanted and _singled_out(own, words):
+                    found.append(
+                        f"the firewall chain '{name}' has a rule that drops {direction} packets of {what}, and nothing of ours can override it: "
+                        f"{cut} networks end at this node until that rule is gone (nft -a list chain {name})"
+                    )
         if not _ends_in_drop(chain, own):
             continue
-        name = f"{chain['family']} {chain['table']} {chain['name']}"
         if chain.get("hook") == "forward" and bridges and not any(_accepts(rule, (*bridges, "dnat")) for rule in rules):
             found.append(
                 f"the firewall chain '{name}' drops forwarded packets, and nothing of ours can override it: "
@@ -40,7 +49,7 @@ def drops(ruleset: Objects, bridges: Sequence[str], vxlan_port: int, *, esp: boo
                 f"the firewall chain '{name}' drops incoming packets, and nothing of ours can override it: "
                 f"overlay networks end at this node until it accepts them (nft insert rule {name} udp dport {vxlan_port} accept)"
             )
-        if chain.get("hook") == "input" and esp and not any(_accepts(rule, ("esp", _ESP)) for rule in rules):
+        if chain.get("hook") == "input" and esp and not any(_accepts(rule, _ESP) for rule in rules):
             found.append(
                 f"the firewall chain '{name}' drops incoming packets of IPsec, and nothing of ours can override it: "
                 f"encrypted networks end at this node until it accepts them (nft insert rule {name} meta l4proto esp accept)"
@@ -58,6 +67,15 @@ def _ends_in_drop(chain: Mapping[str, Any], rules: Sequence[Sequence[Mapping[str
     if unconditional:
         return unconditional[0] in {"drop", "reject"}
     return chain.get("policy") == "drop"
+
+
+def _singled_out(rules: Sequence[Sequence[Mapping[str, Any]]], words: Sequence[str | int]) -> bool:
+    """Whether the first rule that is about just these packets, whoever sends them, drops them."""
+    for rule in rules:
+        matches = [part["match"] for part in rule if "match" in part]
+        if matches and all(one.get("op") == "==" and _mentions(one["right"], words) for one in matches):
+            return _verdict(rule) in {"drop", "reject"}
+    return False
 
 
 def _verdict(rule: Sequence[Mapping[str, Any]]) -> str:

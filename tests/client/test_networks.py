@@ -188,6 +188,8 @@ def test_a_configuration_says_nothing_of_drivers(lab: Lab, program: str, named: 
         (("--subnet", "10.202.1.0/24", "--gateway", "10.202.1.255", "x"), "failed to allocate gateway (10.202.1.255): Address already in use"),
         (("--subnet", "10.202.1.0/24", "--gateway", "10.202.1.1", "--aux-address", "a=10.202.1.1", "x"),
          "failed to allocate secondary ip address (a:10.202.1.1): Address already in use"),
+        (("--subnet", "10.202.1.0/24", "--aux-address", "a=10.202.1.1", "x"), "failed to allocate secondary ip address (a:10.202.1.1): Address already in use"),
+        (("--subnet", "10.202.1.0/24", "--aux-address", "a=10.202.1.2", "--aux-address", "b=10.202.1.2", "x"), ":10.202.1.2): Address already in use"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_dockers_words_and_leaves_nothing(lab: Lab, program: str, words: tuple[str, ...], complaint: str) -> None:

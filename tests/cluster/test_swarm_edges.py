@@ -17,8 +17,24 @@ def test_init_finds_its_address_and_leaves_nothing_when_it_leaves(make_lab: Call
     refused = lab.on(MANAGER, "festoon", "swarm", "init", "--advertise-addr", "nonsense")
     assert refused.returncode == 1
     assert "advertise address must be a non-zero IP address or network interface" in refused.stderr
+    for words, complaint in (
+        (("--data-path-port", "1", "--advertise-addr", "nonsense"), "advertise address must be a non-zero IP address"),
+        (("--data-path-port", "1", "--listen-addr", "nonsense"), "listen address must be an IP address or network interface"),
+        (("--data-path-port", "1", "--default-addr-pool-mask-length", "30"), "subnet size is out of range: 30"),
+        (("--data-path-port", "1"), "Datapath port number is not in valid range (1024-49151) : 1"),
+        (("--listen-addr", "192.0.2.1:2377"), "manager stopped: failed to listen on remote API address: listen tcp 192.0.2.1:2377: bind: cannot assign"),
+    ):  # in Docker's order: addresses before numbers, then what only a manager can find out
+        refused = lab.on(MANAGER, "festoon", "swarm", "init", *words)
+        assert (refused.returncode, complaint in refused.stderr) == (1, True), refused.stderr
+    refused = lab.on(MANAGER, "festoon", "swarm", "join", "--listen-addr", "nonsense", "--token", "nonsense", f"{OWN_SUBNET}.10:2377")
+    assert "listen address must be an IP address or network interface" in refused.stderr
+    refused = lab.on(MANAGER, "festoon", "swarm", "join", "--advertise-addr", "nonsense", "--token", "nonsense", f"{OWN_SUBNET}.10:2377")
+    assert "invalid join token" in refused.stderr
     out = lab.ok(MANAGER, "festoon", "swarm", "init")
     assert f"{OWN_SUBNET}.10:2377" in out
+    refused = lab.on(MANAGER, "festoon", "network", "rm", "docker_gwbridge")  # the mesh stands on it
+    assert "error while removing network: network docker_gwbridge id " in refused.stderr
+    assert "has active endpoints" in refused.stderr
     kept = lab.ok(MANAGER, "sh", "-c", "ls /var/lib/festoon/node /var/lib/festoon/raft; cat /var/lib/festoon/raft/* | grep -c SWMTKN || true").split()
     assert {"node.key", "node.crt", "root.crt"} <= set(kept)
     assert kept[-1] == "0", "the log on disk shows a join token in clear"

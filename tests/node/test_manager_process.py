@@ -136,7 +136,7 @@ def test_a_taken_port_is_one_sentence_and_leaves_nothing(lab: ManagerLab) -> Non
         holder.listen()
         status, words = lab.refused("--bootstrap")
     assert status != 0
-    assert words == f"listen tcp {lab.address}: bind: address already in use"
+    assert words == f"manager stopped: failed to listen on remote API address: listen tcp {lab.address}: bind: address already in use"
     assert not (lab.folder / "raft").exists()
     assert not (lab.folder / "node" / "identity.json").exists()
 

@@ -24,12 +24,13 @@ class TraceHop(Body, frozen=True):
 
 
 class TraceAnswer(Body, frozen=True):
-    """`missing`: nodes that could not be asked, and why."""
+    """`missing`: nodes that could not be asked, and why. `obstacles`: what on the nodes that were asked drops such packets, where it was not answered."""
 
     title: str
     outcome: str
     hops: tuple[TraceHop, ...] = ()
     missing: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
 
 class TraceStart(Body, frozen=True):
@@ -59,12 +60,18 @@ class TraceSent(Body, frozen=True):
 
 
 class TraceFinish(Body, frozen=True):
+    """`lost`: it was not answered."""
+
     id: str
     key: int
+    lost: bool = False
 
 
 class TraceHops(Body, frozen=True):
+    """`obstacles`: of a lost packet, what on this node may have dropped it where nobody sees it, a sentence each."""
+
     hops: tuple[TraceHop, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
 
 class Capture(Body, frozen=True):

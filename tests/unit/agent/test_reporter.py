@@ -71,7 +71,7 @@ def test_a_task_that_runs_or_has_ended_is_told_of_while_other_batches_are_under_
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reporter.run, unanswered)
-            for task, state in (("a", S.STARTING), ("b", S.PREPARING), ("c", S.RUNNING), ("d", S.STARTING), ("e", S.FAILED), ("f", S.RUNNING), ("g", S.RUNNING)):
+            for task, state in zip("abcdefg", (S.STARTING, S.PREPARING, S.RUNNING, S.STARTING, S.FAILED, S.RUNNING, S.RUNNING), strict=True):
                 reporter.report(task, TaskStatus(state))
                 await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()

@@ -63,3 +63,33 @@ def test_what_drops_the_packets_of_ipsec_is_named_where_networks_are_encrypted()
     assert "(nft insert rule ip filter INPUT meta l4proto esp accept)" in sentence
     for said in ("esp", 50):
         assert drops([*open_port, rule("input", match({"payload": {"protocol": "ip", "field": "protocol"}}, said), ACCEPT)], (), 4789, esp=True) == ()
+
+
+ESP = {"payload": {"protocol": "ip", "field": "protocol"}}
+FROM = {"payload": {"protocol": "ip", "field": "saddr"}}
+DROP: dict[str, Any] = {"drop": None}
+
+
+@pytest.mark.parametrize(("hook", "direction"), [("input", "incoming"), ("output", "outgoing")])
+def test_a_rule_that_drops_just_our_packets_is_named_where_the_rest_is_let_through(hook: str, direction: str) -> None:
+    for said in ("esp", 50, {"set": ["esp", "ah"]}):
+        ruleset = [chain(hook), rule(hook, match(ESP, said), {"counter": {"packets": 0}}, DROP)]
+        (sentence,) = drops(ruleset, (), 4789, esp=True)
+        assert f"has a rule that drops {direction} packets of IPsec" in sentence
+        assert f"(nft -a list chain ip filter {hook.upper()})" in sentence
+        assert drops(ruleset, (), 4789) == ()  # nothing here is encrypted
+    (sentence,) = drops([chain(hook), rule(hook, match(PORT, 4789), DROP)], (), 4789, esp=True)
+    assert f"has a rule that drops {direction} packets of VXLAN" in sentence
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [rule("input", match(ESP, "esp"), ACCEPT), rule("input", match(ESP, "esp"), DROP)],
+        [rule("input", match(FROM, "192.0.2.1"), match(ESP, "esp"), DROP)],
+        [rule("input", {"match": {"op": "!=", "left": ESP, "right": "esp"}}, DROP)],
+        [rule("input", match(ESP, "ah"), DROP)],
+    ],
+)
+def test_a_rule_that_is_about_others_is_not_named(rules: list[dict[str, Any]]) -> None:
+    assert drops([chain("input"), *rules], (), 4789, esp=True) == ()
