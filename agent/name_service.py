@@ -74,7 +74,7 @@ class NameService:
         self._tables = tables
         for network_id, item in tables.networks.items():
             if item.network.spec.driver == "overlay":
-                self._zone(network_id).describe(item.network.spec.name, tuple(s for s in (item.network.subnet, item.network.subnet6) if s))
+                self._zone(network_id).describe(item.network.spec.name, item.network.subnets)
         if before.networks.keys() != tables.networks.keys():
             self._forget_zones()
             for container_id, record in self._served.items():

@@ -376,7 +376,7 @@ class Networks:
         if any(address in (i.address.partition("/")[0], i.address6.partition("/")[0]) for s in self._sandboxes.all() for i in s.interfaces):
             return ""
         for overlay in self.assigned.overlays if not self._fabric.encrypts else ():
-            if overlay.encrypted and any(one in ipaddress.ip_network(subnet) for subnet in (overlay.subnet, overlay.subnet6) if subnet):
+            if overlay.encrypted and any(one in ipaddress.ip_network(subnet) for subnet in (*overlay.subnets, overlay.subnet6) if subnet):
                 return _NO_ESP.format(overlay.name)
         return ""
 

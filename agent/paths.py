@@ -77,7 +77,7 @@ def _address(node: Node, source: Record, target: str) -> str:
     except ValueError:
         wanted = ""
     if wanted:
-        local = not any(ipaddress.ip_address(wanted) in ipaddress.ip_network(o.subnet) for o in node.networks.desired().overlays)
+        local = not any(ipaddress.ip_address(wanted) in ipaddress.ip_network(s) for o in node.networks.desired().overlays for s in o.subnets)
         return wanted if local or not node.swarm.is_manager else ""
     other = _running(node, target)
     own = {a.network_id for a in source.attachments if not a.hidden}

@@ -131,6 +131,7 @@ def _overlay(item: NetworkItem, remotes: PartedSet[view.Remote], balancers: tupl
         network.id, network.spec.name, network.vni, network.subnet, network.gateway, item.lb_address, network.spec.ingress, network.spec.internal,
         remotes=remotes, balancers=balancers, mtu=_mtu(options), encrypted="encrypted" in options,
         subnet6=network.subnet6, gateway6=network.gateway6, lb_address6=twin(network, item.lb_address),
+        further=tuple(view.Subnet(one.subnet, one.gateway) for one in network.further),
     )  # fmt: skip
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import ipaddress
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from netfabric import encryption
 from netfabric.encryption import Sealing
@@ -94,6 +95,14 @@ class _Attachment:
     mac: str
 
 
+class _Kind(NamedTuple):
+    """One interface of a sandbox, with what follows from its network. `beside`: further subnets (CIDR) of the same link."""
+
+    interface: Interface
+    mtu: int
+    beside: tuple[str, ...]
+
+
 Adapt = Callable[[Namespace, tuple[Any, ...], tuple[Any, ...]], Namespace | None]
 """(what was made, of what, what it is to be made of now) -> what it becomes; None: it has to be made anew."""
 _Attached = Mapping[str, tuple[Sandbox, tuple[_Attachment, ...]]]
@@ -161,7 +170,8 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
     ways_back = _ways_back(ingress, reaches[overlay_namespace(ingress.id)]) if ingress else ()
     vteps = frozenset().union(*(reaches[overlay_namespace(overlay.id)].vteps for overlay in view.overlays if overlay.encrypted))
     sealed = encryption.sealing(view, vteps, previous.sealing if previous is not None else None, esp=esp)
-    build = _Builder(previous, attached, (sizes, ingress.id if ingress else "", ways_back))
+    subnets = {overlay.id: overlay.subnets for overlay in view.overlays}
+    build = _Builder(previous, attached, (sizes, subnets, ingress.id if ingress else "", ways_back))
 
     ingress_ports = tuple(itertools.chain.from_iterable(map(attrgetter("ports"), ingress.balancers))) if ingress else ()
     ingress_address = plain(view.ingress_sandbox_address) if ingress and view.gateway_bridge else ""
@@ -170,15 +180,16 @@ def plan(view: View, balancing: Balancing, previous: Plan | None = None, *, brid
     for overlay in view.overlays:
         name = overlay_namespace(overlay.id)
         size = (sizes[overlay.id], view.vxlan_port, overlay.vni)
-        gateways = (with_prefix(overlay.gateway, overlay.subnet), with_prefix(overlay.gateway6, overlay.subnet6))
+        further = tuple(with_prefix(one.gateway, one.cidr) for one in overlay.further)
+        gateways = (with_prefix(overlay.gateway, overlay.subnet), with_prefix(overlay.gateway6, overlay.subnet6), *further)
         build(name, _overlay, size, gateways, tuple(attachments[overlay.id]), reaches[name], adapt=_reached_otherwise)
     for overlay, sandbox in balancers:
-        kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
+        kinds = _kinds(sandbox, sizes, subnets)
         local = _local_sources(view) if overlay.ingress else ()
-        build(sandbox.id, _balancer, kinds, (overlay.subnet, overlay.subnet6), balancing, local, overlay.balancers, adapt=_balanced_otherwise)
+        build(sandbox.id, _balancer, kinds, (overlay.subnets, overlay.subnet6), balancing, local, overlay.balancers, adapt=_balanced_otherwise)
     for sandbox in view.sandboxes:
         if not build.kept(sandbox):
-            kinds = tuple((i, sizes[i.network]) for i in sandbox.interfaces)
+            kinds = _kinds(sandbox, sizes, subnets)
             on_ingress = next((i for i in sandbox.interfaces if ingress and i.network == ingress.id), None)
             build(sandbox.id, _task, sandbox, kinds, on_ingress, ways_back if on_ingress else ())
     return build.plan(reaches, sealed)
@@ -251,7 +262,7 @@ def _bridges(view: View) -> tuple[Bridge, ...]:
 def _local_sources(view: View) -> tuple[str, ...]:
     """The subnets whose addresses mean something else on every node, or inside a task: as a client's they are hidden."""
     bridges = (bridge.subnet for bridge in _bridges(view))
-    return tuple(sorted({*bridges, *(overlay.subnet for overlay in view.overlays)}))
+    return tuple(sorted({*bridges, *(subnet for overlay in view.overlays for subnet in overlay.subnets)}))
 
 
 def _reaches(view: View, before: Mapping[str, Reach], *, esp: bool) -> Mapping[str, Reach]:
@@ -361,7 +372,7 @@ def _held(port: HostPort, owner: str) -> HeldPort:
 def _overlay(
     _name: str,
     size: tuple[int, int, int],
-    gateways: tuple[str, str],
+    gateways: tuple[str, ...],
     attached: tuple[_Attachment, ...],
     reach: Reach,
 ) -> Namespace:
@@ -382,34 +393,47 @@ def _reached_otherwise(namespace: Namespace, _: tuple[Any, ...], now: tuple[Any,
     return dataclasses.replace(namespace, neighbours=reach.neighbours, forwarding=reach.forwarding)
 
 
-def _sandbox(kinds: tuple[tuple[Interface, int], ...]) -> Namespace:
+def _kinds(sandbox: Sandbox, sizes: Mapping[str, int], subnets: Mapping[str, tuple[str, ...]]) -> tuple[_Kind, ...]:
+    return tuple(_Kind(i, sizes[i.network], _beside(i.address, subnets.get(i.network, ()))) for i in sandbox.interfaces)
+
+
+def _beside(address: str, subnets: tuple[str, ...]) -> tuple[str, ...]:
+    """The subnets of the same link that this address is not of."""
+    if len(subnets) < 2:
+        return ()
+    own = str(ipaddress.ip_interface(address).network)
+    return tuple(subnet for subnet in subnets if subnet != own)
+
+
+def _sandbox(kinds: tuple[_Kind, ...]) -> Namespace:
     """What every sandbox has: its links, addresses and the way out."""
+    ways_out = (Route(k.interface.name, "default", g) for k in kinds for g in (k.interface.default_gateway, k.interface.default_gateway6) if g)
     return Namespace(
-        links=(LOOPBACK, *(Link(i.name, LinkKind.PEER, mtu=mtu, mac=mac(i)) for i, mtu in kinds)),
-        addresses=tuple(Address(i.name, cidr) for i, _ in kinds for cidr in (i.address, i.address6, *i.further) if cidr),
-        routes=tuple(Route(i.name, "default", gateway) for i, _ in kinds for gateway in (i.default_gateway, i.default_gateway6) if gateway),
-        sysctls=IPV6 if any(i.address6 for i, _ in kinds) else NO_IPV6,
+        links=(LOOPBACK, *(Link(k.interface.name, LinkKind.PEER, mtu=k.mtu, mac=mac(k.interface)) for k in kinds)),
+        addresses=tuple(Address(i.name, cidr) for i, *_ in kinds for cidr in (i.address, i.address6, *i.further) if cidr),
+        routes=(*ways_out, *(Route(k.interface.name, subnet) for k in kinds for subnet in k.beside)),
+        sysctls=IPV6 if any(k.interface.address6 for k in kinds) else NO_IPV6,
     )
 
 
 def _balancer(
     _name: str,
-    kinds: tuple[tuple[Interface, int], ...],
-    subnets: tuple[str, str],
+    kinds: tuple[_Kind, ...],
+    subnets: tuple[tuple[str, ...], str],
     balancing: Balancing,
     local_sources: tuple[str, ...],
     balancers: tuple[Balancer, ...],
 ) -> Namespace:
     """`local_sources` is empty where no client keeps its address: on every network but the ingress."""
     base = _sandbox(kinds)
-    subnet, subnet6 = subnets
-    own, own6 = plain(kinds[0][0].address), plain(kinds[0][0].address6)
+    subnets4, subnet6 = subnets
+    own, own6 = plain(kinds[0].interface.address), plain(kinds[0].interface.address6)
     aliases = itertools.chain.from_iterable(map(_aliases, balancers))
     by_ipvs = balancing is Balancing.IPVS
     backend = ipvs if by_ipvs else nft
-    tables = [backend.balancer_table(balancers, source_chain(balancers, subnet, own, local_sources))]
+    tables = [backend.balancer_table(balancers, source_chain(balancers, subnets4, own, local_sources))]
     if own6:
-        tables.append(backend.balancer_table(on_ipv6(balancers), source_chain((), subnet6, own6, ()), "ip6"))
+        tables.append(backend.balancer_table(on_ipv6(balancers), source_chain((), (subnet6,), own6, ()), "ip6"))
     return dataclasses.replace(
         base,
         addresses=(*base.addresses, *aliases),
@@ -434,7 +458,7 @@ def _aliases(balancer: Balancer) -> tuple[Address, ...]:
 
 
 def _task(
-    _name: str, sandbox: Sandbox, kinds: tuple[tuple[Interface, int], ...], on_ingress: Interface | None, ways_back: tuple[str, ...]
+    _name: str, sandbox: Sandbox, kinds: tuple[_Kind, ...], on_ingress: Interface | None, ways_back: tuple[str, ...]
 ) -> Namespace:
     base = _sandbox(kinds)
     chains = resolver.CHAINS if sandbox.resolver else ()

@@ -60,6 +60,12 @@ class Balancer:
 
 
 @dataclass(frozen=True, slots=True)
+class Subnet:
+    cidr: str
+    gateway: str  # plain
+
+
+@dataclass(frozen=True, slots=True)
 class Overlay:
     id: str  # 25 characters; its namespace is <run>/netns/1-<first 10 of id>, its balancer's lb_<first 9>, as Docker names them
     name: str
@@ -76,6 +82,12 @@ class Overlay:
     lb_address6: str = ""  # CIDR
     mtu: int = 0  # as the user wants it; 0: what the underlay leaves
     encrypted: bool = False
+    further: tuple[Subnet, ...] = ()  # of the same link: who has an address of one reaches the others without a gateway
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """IPv4's, the first one first."""
+        return (self.subnet, *(one.cidr for one in self.further))
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,9 +95,11 @@ def _ipam_json(config: IpamConfig) -> Json:
 def _ipam_of_network(network: Network) -> list[Json]:
     """The allocated subnets and gateways over what was asked for, IPv4's first."""
     out: list[Json] = []
-    for six, subnet, gateway in ((False, network.subnet, network.gateway), (True, network.subnet6, network.gateway6)):
+    own = ((network.subnet, network.gateway), *((one.subnet, one.gateway) for one in network.further))
+    for six, allocated in ((False, own), (True, ((network.subnet6, network.gateway6),))):
         configs = [_ipam_json(config) for config in network.spec.ipam if (":" in config.subnet) is six] or [{}]
-        configs[0] |= filled({"Subnet": subnet, "Gateway": gateway})
+        for config, (subnet, gateway) in zip(configs, allocated, strict=False):
+            config.update(filled({"Subnet": subnet, "Gateway": gateway}))
         out += [config for config in configs if config]
     return out
 

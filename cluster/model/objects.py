@@ -198,6 +198,13 @@ class Task(Value, frozen=True):
 TASK_HISTORY_STATUSES = 16
 
 
+class NetworkSubnet(Value, frozen=True):
+    """An IPv4 subnet that a network was given."""
+
+    subnet: str  # CIDR
+    gateway: str  # plain address
+
+
 class Network(Value, frozen=True):
     id: NetworkId
     spec: NetworkSpec
@@ -207,6 +214,12 @@ class Network(Value, frozen=True):
     gateway: str = ""  # allocated, plain address
     subnet6: str = ""  # allocated, CIDR; empty where it has no IPv6. Addresses there: cluster/model/twins.py
     gateway6: str = ""  # allocated, plain address
+    further: tuple[NetworkSubnet, ...] = ()  # allocated beside the first: who gets an address when the ones before have none left
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """All that are allocated, IPv4's first."""
+        return tuple(s for s in (self.subnet, *(one.subnet for one in self.further), self.subnet6) if s)
 
 
 class Secret(Value, frozen=True):

@@ -3,8 +3,9 @@
 Owns the claims per network (reference counts, so that taking in and undoing are symmetric) and the place where the
 last one was given; never decides who gets one. A claim stands as long as an object that names the address is in the
 index and may still run. The next address is the lowest free one after the last given, around the ring, as
-libnetwork's sequential allocation does, so that an address rests before it is used again. Only IPv4
-addresses are claimed: an IPv6 address is the twin of one (cluster/model/twins.py).
+libnetwork's sequential allocation does, so that an address rests before it is used again. Of a network with several
+subnets the first that has a free address gives it. Only IPv4 addresses are claimed: an IPv6 address is the twin of one
+(cluster/model/twins.py).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def to_text(number: int) -> str:
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """What may be given out on one network: first to last, but not the reserved (gateway, auxiliary addresses); by
+    """What may be given out of one subnet of a network: first to last, but not the reserved (gateway, auxiliary addresses); by
     name also the rest, from lowest to highest."""
 
     first: int
@@ -41,12 +42,16 @@ class Pool(msgspec.Struct, frozen=True):
     highest: int
 
 
-def pool_of(network: Network) -> Pool | None:
-    """The addresses that an allocated network gives out; None while it has no subnet."""
+def pools_of(network: Network) -> tuple[Pool, ...]:
+    """The addresses that an allocated network gives out, subnet by subnet; none while it has no subnet."""
     if not network.subnet:
-        return None
-    subnet = ipaddress.IPv4Network(network.subnet)
-    reserved = {to_number(network.gateway)} if network.gateway else set()
+        return ()
+    return (_pool(network, network.subnet, network.gateway), *(_pool(network, one.subnet, one.gateway) for one in network.further))
+
+
+def _pool(network: Network, text: str, gateway: str) -> Pool:
+    subnet = ipaddress.IPv4Network(text)
+    reserved = {to_number(gateway)} if gateway else set()
     lowest, highest = first, last = int(subnet.network_address) + 1, int(subnet.broadcast_address) - 1
     for config in network.spec.ipam:
         if config.subnet and ":" not in config.subnet and ipaddress.ip_network(config.subnet, strict=False) == subnet:
@@ -74,18 +79,18 @@ class AddressBook:
     def __init__(self) -> None:
         self.used: dict[NetworkId, dict[int, int]] = {}
         self.last: dict[NetworkId, int] = {}
-        self._pools: dict[NetworkId, Pool] = {}
+        self._pools: dict[NetworkId, tuple[Pool, ...]] = {}
         self._full: dict[NetworkId, None] = {}  # searched in vain, and nothing has been released since
 
     def set_network(self, network_id: NetworkId, network: Network | None) -> None:
         """A network appeared, changed or went."""
         self._full.pop(network_id, None)
-        pool = pool_of(network) if network is not None else None
-        if pool is None:
+        pools = pools_of(network) if network is not None else ()
+        if not pools:
             self._pools.pop(network_id, None)
             self.last.pop(network_id, None)
         else:
-            self._pools[network_id] = pool
+            self._pools[network_id] = pools
 
     def claim(self, network_id: NetworkId, address: str, *, asked: bool = False) -> None:
         """One more holder of the address; `asked`: its user chose it, so that the next one given does not follow it."""
@@ -108,34 +113,33 @@ class AddressBook:
 
     def asked(self, network_id: NetworkId, address: str) -> str | None:
         """This plain address in CIDR form; None when it is taken, reserved, or not a host's of this network."""
-        pool = self._pools.get(network_id)
         number = to_number(address)
-        if pool is None or number in self.used.get(network_id, {}) or number in pool.reserved or not pool.lowest <= number <= pool.highest:
+        pool = next((one for one in self._pools.get(network_id, ()) if one.lowest <= number <= one.highest), None)
+        if pool is None or number in self.used.get(network_id, {}) or number in pool.reserved:
             return None
         return f"{to_text(number)}/{pool.prefix}"
 
     def has_free(self, network_id: NetworkId, number: int) -> bool:
         """Whether so many addresses of this network are not claimed."""
-        pool, used = self._pools.get(network_id), self.used.get(network_id, {})
-        if pool is None:
-            return False
-        size = pool.last - pool.first + 1
-        if size - len(used) - len(pool.reserved) >= number:  # at least so many
+        pools, used = self._pools.get(network_id, ()), self.used.get(network_id, {})
+        if sum(pool.last - pool.first + 1 - len(pool.reserved) for pool in pools) - len(used) >= number:  # at least so many
             return True
-        return size - sum(pool.first <= n <= pool.last for n in pool.reserved | used.keys()) >= number
+        free = (pool.last - pool.first + 1 - sum(pool.first <= n <= pool.last for n in pool.reserved | used.keys()) for pool in pools)
+        return sum(max(some, 0) for some in free) >= number
 
     def next_free(self, network_id: NetworkId) -> str | None:
         """The next address of this network in CIDR form, not yet claimed; None when all are taken, or no subnet is
         given yet."""
-        pool = self._pools.get(network_id)
-        if pool is None or pool.first > pool.last or network_id in self._full:
+        if network_id in self._full:
             return None
-        used = self.used.get(network_id, {})
-        size = pool.last - pool.first + 1
-        start = self.last.get(network_id, pool.first - 1) + 1 - pool.first
-        for step in range(size):
-            number = pool.first + (start + step) % size
-            if number not in used and number not in pool.reserved:
-                return f"{to_text(number)}/{pool.prefix}"
-        self._full[network_id] = None
+        pools, used = self._pools.get(network_id, ()), self.used.get(network_id, {})
+        for pool in pools:
+            size = max(pool.last - pool.first + 1, 0)
+            start = self.last.get(network_id, pool.first - 1) + 1 - pool.first
+            for step in range(size):
+                number = pool.first + (start + step) % size
+                if number not in used and number not in pool.reserved:
+                    return f"{to_text(number)}/{pool.prefix}"
+        if pools:
+            self._full[network_id] = None
         return None

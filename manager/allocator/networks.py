@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 
 from cluster.model.ids import NetworkId, NodeId
-from cluster.model.objects import ContainerAttachment, Network, Node, NodeAttachment, NodeState
+from cluster.model.objects import ContainerAttachment, Network, NetworkSubnet, Node, NodeAttachment, NodeState
+from cluster.model.specs import IpamConfig
 from manager.allocator import subnets6
 from manager.draft import Draft, Reason
 from manager.scheduler.usage import holds_node
@@ -45,7 +46,7 @@ def allocate(draft: Draft, network_ids: Iterable[NetworkId]) -> None:
     networks = [n for n in networks if n.spec.driver == "overlay" and not n.subnet]
     for network in sorted(networks, key=lambda n: (not n.spec.ingress, n.meta.created_at_ns, n.meta.version, n.id)):
         leaving = _leaving(draft)
-        chosen = _subnet(draft, network, leaving)
+        chosen = _subnets(draft, network, leaving)
         if isinstance(chosen, str):
             _refuse(draft, network, chosen)
             continue
@@ -55,15 +56,18 @@ def allocate(draft: Draft, network_ids: Iterable[NetworkId]) -> None:
         if vni is None:
             _refuse(draft, network, "no VXLAN identifier is free")
             continue
-        subnet, gateway = chosen
-        chosen6 = subnets6.choose(draft, network, subnet)
+        first_subnet, *further = chosen
+        chosen6 = subnets6.choose(draft, network, ipaddress.IPv4Network(first_subnet.subnet))
         if isinstance(chosen6, str):
             _refuse(draft, network, chosen6)
             continue
         subnet6, gateway6 = chosen6
         draft.index.refused.pop(network.id, None)
-        allocated = {"vni": vni, "subnet": str(subnet), "gateway": gateway, "subnet6": subnet6, "gateway6": gateway6}
-        draft.put(msgspec.structs.replace(network, **allocated))
+        draft.put(
+            msgspec.structs.replace(
+                network, vni=vni, subnet=first_subnet.subnet, gateway=first_subnet.gateway, subnet6=subnet6, gateway6=gateway6, further=tuple(further)
+            )
+        )
 
 
 def _refuse(draft: Draft, network: Network, why: str) -> None:
@@ -86,12 +90,23 @@ def _first(subnet: ipaddress.IPv4Network, ip_range: str) -> ipaddress.IPv4Addres
     return max(part[0], subnet[1])
 
 
-def _subnet(draft: Draft, network: Network, leaving: list[ipaddress.IPv4Network]) -> tuple[ipaddress.IPv4Network, str] | str:
-    """The subnet and gateway that this network gets, or the reason why it gets none."""
-    taken = [ipaddress.IPv4Network(n.subnet) for n in draft.index.networks.values() if n.subnet]
-    given = next((c for c in network.spec.ipam if ":" not in c.subnet), None)
+def _subnets(draft: Draft, network: Network, leaving: list[ipaddress.IPv4Network]) -> tuple[NetworkSubnet, ...] | str:
+    """The subnets and gateways that this network gets, at least one, or the reason why it gets none."""
+    taken = [ipaddress.IPv4Network(s) for n in draft.index.networks.values() for s in n.subnets if ":" not in s]
+    asked = [c for c in network.spec.ipam if ":" not in c.subnet]
+    chosen: list[NetworkSubnet] = []
+    for given in asked or [IpamConfig()]:
+        one = _subnet(draft, given, taken, leaving)
+        if isinstance(one, str):
+            return one
+        chosen.append(one)
+        taken.append(ipaddress.IPv4Network(one.subnet))
+    return tuple(chosen)
+
+
+def _subnet(draft: Draft, given: IpamConfig, taken: list[ipaddress.IPv4Network], leaving: list[ipaddress.IPv4Network]) -> NetworkSubnet | str:
     try:
-        if given is not None and given.subnet:
+        if given.subnet:
             subnet = ipaddress.IPv4Network(given.subnet, strict=False)
             if any(subnet.overlaps(other) for other in taken):
                 return f"{OVERLAP}: {subnet}"
@@ -103,12 +118,12 @@ def _subnet(draft: Draft, network: Network, leaving: list[ipaddress.IPv4Network]
             subnet = free
         if subnet.num_addresses < 4:
             return f"invalid pool request: subnet {subnet} is too small"
-        gateway = ipaddress.IPv4Address(given.gateway) if given is not None and given.gateway else _first(subnet, given.ip_range if given is not None else "")
+        gateway = ipaddress.IPv4Address(given.gateway) if given.gateway else _first(subnet, given.ip_range)
     except ValueError as error:
         return f"invalid network configuration: {error}"
     if gateway not in subnet:
         return f"gateway {gateway} is not in subnet {subnet}"
-    return subnet, str(gateway)
+    return NetworkSubnet(str(subnet), str(gateway))
 
 
 def _routed(draft: Draft) -> list[ipaddress.IPv4Network]:

@@ -61,7 +61,7 @@ def remove(store: Store, request: Remove, now_ns: int, rng: Random) -> tuple[tup
 
 
 def _refuse_overlap(spec: NetworkSpec, other: Network) -> None:
-    taken = [s for s in (other.subnet, other.subnet6) if s] or [c.subnet for c in other.spec.ipam if c.subnet]
+    taken = other.subnets or [c.subnet for c in other.spec.ipam if c.subnet]
     for config in spec.ipam:
         for subnet in taken:
             if config.subnet and ip_network(config.subnet).overlaps(ip_network(subnet)):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
+from itertools import combinations
 from typing import Final
 
 from cluster.model import depends_on, placeholders, placement_labels, port_labels, reference, reserved_labels, schedule
@@ -236,6 +237,8 @@ def network_spec(spec: NetworkSpec) -> None:
     if spec.ingress and spec.attachable:
         raise InvalidArgument("ingress network cannot be attachable")
     _ipam(spec.ipam)
+    if spec.ipv6 and sum(":" not in config.subnet for config in spec.ipam) > 1:
+        raise InvalidArgument("an overlay with IPv6 has one IPv4 subnet: its IPv6 addresses follow from that one's")
 
 
 def _ipam(configs: Sequence[IpamConfig]) -> None:
@@ -250,6 +253,9 @@ def _ipam(configs: Sequence[IpamConfig]) -> None:
             raise InvalidArgument(f"ipam configuration: invalid subnet {config.subnet}") from error
         _ipam_range(config, subnet.with_prefixlen)
         _ipam_addresses(config, subnet.with_prefixlen)
+    subnets = [ip_network(config.subnet) for config in configs if config.subnet]
+    if any(one.overlaps(other) for one, other in combinations(subnets, 2)):
+        raise InvalidArgument("multiple overlapping subnet configuration is not supported")
 
 
 def _ipam_range(config: IpamConfig, subnet: str) -> None:

@@ -68,13 +68,14 @@ def _marks(balancer: Balancer) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return by_port, (f"{family_of(address)} daddr {address} counter {mark}",) if address else ()
 
 
-def source_chain(balancers: Sequence[Balancer], subnet: str, own_address: str, local_sources: Sequence[str]) -> Chain:
-    """Gives balanced connections the sandbox's own address; `subnet` is the overlay's.
+def source_chain(balancers: Sequence[Balancer], subnets: Sequence[str], own_address: str, local_sources: Sequence[str]) -> Chain:
+    """Gives balanced connections the sandbox's own address; `subnets` are the overlay's, of one family.
 
     With `local_sources` only those get it whose own address would be misunderstood by a task, and those to ports that
     hide their clients. The others keep it: the task sends its answers back here all the same (firewall/rules.py).
     """
-    balanced = f"{family_of(subnet)} daddr {subnet} meta mark != 0"
+    there = subnets[0] if len(subnets) == 1 else f"{{ {', '.join(subnets)} }}"
+    balanced = f"{family_of(subnets[0])} daddr {there} meta mark != 0"
     translated = f"counter snat to {own_address}"
     if not local_sources:
         return Chain(SOURCE.name, (f"{balanced} {translated}",), SOURCE.hook)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
-from tests.driver import MANAGER, Lab, until
+from tests.driver import MANAGER, WORKER1, WORKER2, Lab, until
 
 SUBNET = "{{range .IPAM.Config}}{{.Subnet}} {{end}}"
 
@@ -38,3 +39,38 @@ def test_tasks_wait_for_addresses_and_say_so_instead_of_failing(lab: Lab) -> Non
     finally:
         lab.on(MANAGER, "docker", "service", "rm", "full")
         assert until(lambda: "not found" in lab.on(MANAGER, "docker", "network", "rm", "tiny").stderr)
+
+
+def test_an_overlay_of_several_subnets_is_one_network(lab: Lab) -> None:
+    """The first is full with a service's two tasks (on two nodes, and their balancers): what comes then is in the second, and both reach each other."""
+    lab.ok(MANAGER, "docker", "network", "create", "-d", "overlay", "--attachable", "--subnet", "10.53.0.0/29", "--subnet", "10.54.0.0/24", "both")
+    try:
+        assert until(lambda: lab.ok(MANAGER, "docker", "network", "inspect", "-f", SUBNET, "both").split() == ["10.53.0.0/29", "10.54.0.0/24"])
+        constrained = ("--constraint", f"node.hostname=={WORKER1}")
+        serve = ("sh", "-c", "while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhere' | nc -l -p 80; done")
+        lab.ok(MANAGER, "docker", "service", "create", "-d", "--name", "both-web", "--replicas", "5", "--network", "both", *constrained, "busybox", *serve)
+        assert until(lambda: len(lab.running("docker", "both-web")) == 5)
+        lab.ok(WORKER2, "docker", "run", "-d", "--name", "both-one", "--network", "both", "busybox", "sleep", "1000")
+        lab.ok(WORKER2, "docker", "run", "-d", "--name", "both-own", "--network", "both", "--ip", "10.54.0.77", "busybox", "sleep", "1000")
+        address = "{{.NetworkSettings.Networks.both.IPAddress}}/{{.NetworkSettings.Networks.both.IPPrefixLen}}"
+        assert lab.ok(WORKER2, "docker", "inspect", "-f", address, "both-own").strip() == "10.54.0.77/24"
+        assert lab.ok(WORKER2, "docker", "inspect", "-f", address, "both-one").startswith("10.54.0.")
+        found = lab.ok(WORKER2, "docker", "exec", "both-one", "nslookup", "tasks.both-web")
+        tasks = set(re.findall(r"10\.5[34]\.0\.\d+", found))
+        assert {one.rpartition(".")[0] for one in tasks} == {"10.53.0", "10.54.0"}
+        for one in (*sorted(tasks), "10.54.0.77"):
+            assert until(lambda one=one: lab.on(WORKER2, "docker", "exec", "both-one", "ping", "-c1", "-W1", one).returncode == 0), one
+        for _ in tasks:  # each in turn, from either subnet
+            assert until(lambda: "here" in lab.on(WORKER2, "docker", "exec", "both-own", "wget", "-qO-", "-T2", "http://both-web/").stdout)
+    finally:
+        lab.on(WORKER2, "docker", "rm", "-f", "both-one", "both-own")
+        lab.on(MANAGER, "docker", "service", "rm", "both-web")
+        assert until(lambda: "not found" in lab.on(MANAGER, "docker", "network", "rm", "both").stderr)
+
+
+def test_subnets_of_one_overlay_that_can_t_be_together_are_refused(lab: Lab) -> None:
+    two = ("--subnet", "10.55.0.0/24", "--subnet")
+    refused = lab.on(MANAGER, "docker", "network", "create", "-d", "overlay", *two, "10.55.0.128/25", "bad")
+    assert "multiple overlapping subnet configuration is not supported" in refused.stderr
+    refused = lab.on(MANAGER, "docker", "network", "create", "-d", "overlay", "--ipv6", *two, "10.56.0.0/24", "bad")
+    assert "an overlay with IPv6 has one IPv4 subnet" in refused.stderr

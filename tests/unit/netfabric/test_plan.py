@@ -19,6 +19,7 @@ from netfabric.view import (
     PublishedPort,
     Remote,
     Sandbox,
+    Subnet,
     View,
 )
 
@@ -238,3 +239,16 @@ def test_what_has_not_changed_is_the_same_value() -> None:
     after = plan(view, Balancing.NFT, before)
     changed = {name for name in after.state if after.state[name] is not before.state[name]}
     assert changed == {"ingress_sbox"}
+
+
+def test_who_has_an_address_of_one_subnet_reaches_the_others_of_the_same_network_without_a_gateway() -> None:
+    two = dataclasses.replace(MYNET, further=(Subnet("10.7.0.0/24", "10.7.0.1"), Subnet("10.8.0.0/24", "10.8.0.9")))
+    task = dataclasses.replace(TASK, interfaces=(*TASK.interfaces[:2], Interface("eth2", MYNET.id, "10.7.0.13/24")))
+    state = plan(dataclasses.replace(VIEW, overlays=(INGRESS, two), sandboxes=(task,)), Balancing.NFT).state
+    assert {Route("eth2", "10.0.1.0/24"), Route("eth2", "10.8.0.0/24")} == {r for r in state[TASK.id].routes if not r.gateway}
+    assert {Route("eth0", "10.7.0.0/24"), Route("eth0", "10.8.0.0/24")} == set(state["lb_lpirdge00"].routes)
+    assert {a.cidr for a in state["1-lpirdge00y"].addresses} == {"10.0.1.1/24", "10.7.0.1/24", "10.8.0.9/24"}
+    (table,) = state["lb_lpirdge00"].tables
+    assert any("ip daddr { 10.0.1.0/24, 10.7.0.0/24, 10.8.0.0/24 } meta mark != 0" in rule for chain in table.chains for rule in chain.rules)
+    hidden = [rule for chain in state["ingress_sbox"].tables[0].chains for rule in chain.rules if "ip saddr {" in rule]
+    assert ["10.8.0.0/24" in rule for rule in hidden] == [True]  # clients inside an overlay's range

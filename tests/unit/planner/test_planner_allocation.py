@@ -123,6 +123,31 @@ def test_given_subnets_are_honoured_and_stepped_over() -> None:
     assert world.get_network("chosen").subnet == "10.0.2.0/24"
 
 
+def test_a_further_subnet_gives_addresses_when_those_before_have_none_left() -> None:
+    world = World(nodes=2)
+    ipam = (IpamConfig("10.9.0.0/29"), IpamConfig("10.9.4.0/24", gateway="10.9.4.9", ip_range="10.9.4.8/30", reserved=(("kept", "10.9.4.8"),)))
+    world.network("two", ipam=ipam)
+    world.service("web", replicas=5, networks=["two"])
+    world.settle()
+    network = world.get_network("two")
+    assert (network.subnet, network.gateway, [(n.subnet, n.gateway) for n in network.further]) == ("10.9.0.0/29", "10.9.0.1", [("10.9.4.0/24", "10.9.4.9")])
+    given = [address for some in addresses(world, "web") for address in some]
+    balancers = [attachment.address for n in ("n1", "n2") for attachment in world.get_node(n).attachments]
+    firsts = [f"10.9.0.{number}/29" for number in range(3, 7)]  # the service has the one before
+    assert sorted([*given, *balancers]) == [*firsts, "10.9.4.10/24", "10.9.4.11/24"]
+    (waits,) = (task for task in world.tasks("web") if not task.networks)
+    assert "no available IPv4 addresses on this network's address pools" in waits.status.err
+
+
+def test_subnets_of_two_networks_may_not_overlap_also_where_one_is_a_further_one() -> None:
+    world = World(nodes=1)
+    world.network("two", ipam=(IpamConfig("10.9.0.0/24"), IpamConfig("10.8.0.0/24")))
+    world.settle()
+    world.network("late", ipam=(IpamConfig("10.8.0.0/16"),))
+    world.settle()
+    assert "Pool overlaps with other one on this address space" in world.reasons["late"].summary
+
+
 def test_an_overlapping_subnet_is_refused_with_a_reason_until_the_other_network_is_gone() -> None:
     world = World(nodes=1)
     world.network("first", ipam=(IpamConfig("10.9.0.0/16"),))
