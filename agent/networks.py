@@ -41,10 +41,10 @@ from cluster.model.errors import Conflict, Internal, NotFound, PermissionDenied
 from cluster.model.objects import NetworkKey
 from cluster.model.specs import NetworkSpec
 from netfabric import view
+from netfabric.anatomy.overlay import OVERLAY_BRIDGE, overlay_namespace
 from netfabric.errors import FabricError
 from netfabric.indexes import is_foreign
 from netfabric.netlink.nftables import NftablesError
-from netfabric.plan import OVERLAY_BRIDGE, overlay_namespace
 
 if TYPE_CHECKING:
     from netfabric.apply import Fabric

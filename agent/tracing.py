@@ -14,7 +14,8 @@ import trio
 from cluster.model.errors import Conflict, Internal, NotFound
 from cluster.wire.calls import Nothing, TraceAnswer, TraceFinish, TraceHop, TraceHops, TraceSend, TraceSent, TraceStart
 from cluster.wire.peer import Caller, Handler
-from netfabric.plan import balancer_sandbox, overlay_namespace
+from netfabric.anatomy.balancer import balancer_sandbox
+from netfabric.anatomy.overlay import overlay_namespace
 from netfabric.probe.send import connect, echo
 from netfabric.probe.watcher import Probe, SeenHop, Watcher
 from netfabric.state import NODE

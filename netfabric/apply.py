@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from netfabric import modules, trace
+from netfabric.anatomy.balancer import Balancing
 from netfabric.audit import AUDIT_S, audited, with_servers
 from netfabric.diff import Operations, Put, diff
 from netfabric.errors import BackendUnavailable, FabricError, Failure
@@ -33,7 +34,7 @@ from netfabric.netlink.socket import NetlinkSocket
 from netfabric.netlink.sockets import wait_quiet
 from netfabric.observe import observe
 from netfabric.perform import Failed, Kernel, perform
-from netfabric.plan import Balancing, Plan, plan
+from netfabric.plan import Plan, plan
 from netfabric.probe.watcher import Probe, Watcher
 from netfabric.state import NODE, Association, HeldPort, Link, LinkKind, State, Sysctl
 from netfabric.trace import Hop

@@ -14,10 +14,10 @@ from typing import Final
 
 import trio
 
+from netfabric.anatomy.sandbox import RETURNING
 from netfabric.diff import Change, Drop, Operations, Put
 from netfabric.handles import Handles
 from netfabric.observe import seen_servers, seen_services, seen_sysctls
-from netfabric.plan import RETURNING
 from netfabric.state import Namespace, RealServer, State, Sysctl
 
 AUDIT_S: Final = 30.0

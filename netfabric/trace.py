@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from netfabric.anatomy.addresses import plain
+from netfabric.anatomy.balancer import Balancing
+from netfabric.anatomy.overlay import OVERLAY_BRIDGE, overlay_namespace
 from netfabric.firewall.rules import DOCKER_INGRESS, TABLE
 from netfabric.handles import Handles
 from netfabric.ingress.nft import service_chain
@@ -20,7 +23,6 @@ from netfabric.links.veth import mac_of
 from netfabric.netlink import conntrack, ipvs
 from netfabric.netlink.nftables import NftablesError
 from netfabric.observe import Seen, dump, seen_addresses, seen_forwarding
-from netfabric.plan import OVERLAY_BRIDGE, Balancing, overlay_namespace, plain
 from netfabric.reach import OVERLAY_TUNNEL
 from netfabric.state import NODE, port_name
 from netfabric.view import INGRESS_SANDBOX, Balancer, Bridge, Overlay, PublishedPort, View

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 
+from netfabric.anatomy.balancer import Balancing
 from netfabric.audit import AUDIT_S
 from netfabric.diff import diff
 from netfabric.errors import BackendUnavailable, FabricError
@@ -25,7 +26,7 @@ from netfabric.netlink.ipvs import get_family
 from netfabric.netlink.messages import NETLINK_GENERIC
 from netfabric.netlink.socket import SyncNetlink
 from netfabric.perform import Kernel, perform
-from netfabric.plan import Balancing, plan
+from netfabric.plan import plan
 from netfabric.state import NOTHING
 from netfabric.view import Bridge, HostPort, Interface, Sandbox, View
 from tests.node import netfabric_world as w

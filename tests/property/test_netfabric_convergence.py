@@ -8,8 +8,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netfabric.anatomy.balancer import Balancing
 from netfabric.diff import diff
-from netfabric.plan import Balancing, Plan, plan
+from netfabric.plan import Plan, plan
 from netfabric.state import NOTHING, State
 from netfabric.view import (
     Backend,

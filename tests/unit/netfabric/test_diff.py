@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from netfabric.anatomy.balancer import Balancing
 from netfabric.diff import Change, CreateNamespace, Drop, Put, RemoveNamespace, Transact, diff
-from netfabric.plan import Balancing, plan
+from netfabric.plan import plan
 from netfabric.state import NODE, NOTHING, Address, Forwarding, Guard, Link, Namespace, RealServer, Sysctl, Target
 from netfabric.view import Backend, Balancer, Bridge, Interface, Overlay, PublishedPort, Remote, Sandbox, View
 

@@ -6,7 +6,9 @@ import dataclasses
 
 import pytest
 
-from netfabric.plan import Balancing, UnknownNetwork, plan
+from netfabric.anatomy.attachments import UnknownNetwork
+from netfabric.anatomy.balancer import Balancing
+from netfabric.plan import plan
 from netfabric.state import NODE, Address, End, Forwarding, HeldPort, Link, LinkKind, Neighbour, RealServer, ReturnPath, Route, Sysctl
 from netfabric.state import VirtualService as Service
 from netfabric.view import (
