@@ -80,7 +80,7 @@ class AddressBook:
         self.used: dict[NetworkId, dict[int, int]] = {}
         self.last: dict[NetworkId, int] = {}
         self._pools: dict[NetworkId, tuple[Pool, ...]] = {}
-        self._full: dict[NetworkId, None] = {}  # searched in vain, and nothing has been released since
+        self._full: dict[NetworkId, int] = {}  # so many of its pools were searched in vain, and nothing has been released since
 
     def set_network(self, network_id: NetworkId, network: Network | None) -> None:
         """A network appeared, changed or went."""
@@ -130,16 +130,14 @@ class AddressBook:
     def next_free(self, network_id: NetworkId) -> str | None:
         """The next address of this network in CIDR form, not yet claimed; None when all are taken, or no subnet is
         given yet."""
-        if network_id in self._full:
-            return None
-        pools, used = self._pools.get(network_id, ()), self.used.get(network_id, {})
-        for pool in pools:
+        used = self.used.get(network_id, {})
+        full = self._full.get(network_id, 0)
+        for pool in self._pools.get(network_id, ())[full:]:
             size = max(pool.last - pool.first + 1, 0)
             start = self.last.get(network_id, pool.first - 1) + 1 - pool.first
             for step in range(size):
                 number = pool.first + (start + step) % size
                 if number not in used and number not in pool.reserved:
                     return f"{to_text(number)}/{pool.prefix}"
-        if pools:
-            self._full[network_id] = None
+            full = self._full[network_id] = full + 1
         return None
