@@ -1,11 +1,13 @@
 """The cgroups of a lab: /sys/fs/cgroup/<hierarchy>/festoon-lab/<lab>/<machine>, in every hierarchy that is mounted.
 
-Owns their making, emptying (everything in them is killed) and removal. Groups that are not a lab's are never touched.
-Source: cgroups(7), admin-guide/cgroup-v1/cpusets.rst, admin-guide/cgroup-v2.rst.
+Owns their making, emptying (everything in them is killed) and removal, and what they weigh when processors are short: a machine as
+much as one session of the host. Groups that are not a lab's are never touched. Source: cgroups(7), sched(7),
+admin-guide/cgroup-v1/cpusets.rst, admin-guide/cgroup-v2.rst.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -17,6 +19,9 @@ PARENT = "festoon-lab"
 KILL_TIMEOUT_S = 20.0
 MAKE_TRIES = 5
 ROUND_S = 1.0  # a round of killing ends with the death of all that was there when it began, or after this time
+
+WEIGHTS = (("cpu.shares", 1024, 262144), ("cpu.weight", 100, 10000))
+"""The file of cgroup v1, of v2; the weight of one; the largest."""
 
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
@@ -40,6 +45,7 @@ def make(lab: str, machine: str) -> tuple[str, ...]:
     for mount in hierarchies():
         try:
             made.append(_make(Path(mount), (PARENT, lab, machine)))
+            _weigh(Path(mount, PARENT))
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
@@ -79,6 +85,7 @@ def remove(lab: str, machine: str = "") -> None:
             folder.rmdir()
         if not machine:
             _remove_unless_used(Path(mount, PARENT))
+        _weigh(Path(mount, PARENT))
 
 
 def _remove_unless_used(parent: Path) -> None:
@@ -123,6 +130,32 @@ def _hand_down(folder: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.EBUSY, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL):
                 raise
+
+
+def _weigh(parent: Path) -> None:
+    """All labs together would weigh as much as one of the host's own programs, which are each for themselves: a lab's machines would wait for
+    those for tenths of a second.
+    """
+    total = 0
+    for lab in _groups_in(parent):
+        count = len(_groups_in(lab))
+        _set_weight(lab, count)
+        total += count
+    _set_weight(parent, total)
+
+
+def _groups_in(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def _set_weight(folder: Path, machines: int) -> None:
+    for name, one, largest in WEIGHTS:
+        if (file := folder / name).exists():
+            with contextlib.suppress(FileNotFoundError):  # another lab goes at this moment
+                _write(file, str(min(max(machines, 1) * one, largest)))
 
 
 def _walk(root: Path) -> list[Path]:

@@ -106,6 +106,15 @@ def test_each_machine_has_what_a_machine_has(name: str) -> None:
     assert "ready on swarm-manager" in machines.log_of(name, "swarm-manager").read_text()
 
 
+def test_a_lab_weighs_as_much_as_its_machines(name: str) -> None:
+    machines.up(layout(name), program=PROGRAM)
+    weights = [(file, one) for m in groups.hierarchies() for setting, one, _ in groups.WEIGHTS if (file := Path(m, groups.PARENT, name, setting)).exists()]
+    assert weights, "no processor controller"
+    for file, one in weights:
+        assert int(file.read_text()) == one * len([folder for folder in file.parent.iterdir() if folder.is_dir()]) > 2 * one
+        assert int((file.parents[1] / file.name).read_text()) >= int(file.read_text())
+
+
 def test_mounts_of_a_machine_are_nobody_elses(name: str, tmp_path: Path) -> None:
     machines.up(layout(name), program=PROGRAM)
     assert on(name, "swarm-manager", "mount", "-t", "tmpfs", "none", str(tmp_path)).returncode == 0
