@@ -299,7 +299,7 @@ def test_swarm_spec_parameters_reach_the_membership(tmp_path: Path) -> None:
         status, _, text = await ask("POST", "/swarm/init", {"AdvertiseAddr": "192.168.200.10", "ListenAddr": "0.0.0.0:2377", "SubnetSize": 26})
         assert (status, json.loads(text)) == (200, "node1")
         assert (seen[0].advertise_address, seen[0].subnet_size, seen[0].availability) == ("192.168.200.10", 26, "active")
-        await ask("POST", "/swarm/init", {"DataPathPort": 7})
+        await ask("POST", "/swarm/init", {"DataPathPort": 7, "ListenAddr": "0.0.0.0:2377"})
         assert seen[1].data_path_port == 7
 
     with_engine(tmp_path, body)
