@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from tests import description
 from tests.description import Operation, Schema
-from tests.node.engine_fuzzing import KNOWN, NAMES, ask, head
+from tests.node.engine_fuzzing import KNOWN, NAMES, Heard, ask, head
 from tests.node.engine_world import World, standing_world
 
 pytestmark = description.NEEDED
@@ -101,38 +101,31 @@ def _target(operation: Operation, world: World) -> str:
     return operation.path.replace("{id}", world.ids.get(name.strip("@"), name)).replace("{name}", name)
 
 
-def test_a_field_of_another_type_is_refused(world: World) -> None:
-    taken = []
+def _answers(world: World, changes: Callable[[Schema], Iterator[tuple[str, Any]]]) -> Iterator[tuple[str, str, Heard]]:
+    """(operation, field, answer) for each change of each body that is right."""
     for operation in description.operations():
         body = next((p for p in operation.parameters if p["in"] == "body"), None)
         if body is None or str(operation) not in BASES:
             continue
-        for field, change in _wrong(body["schema"]):
+        version = "?version=1" if any(p["name"] == "version" for p in operation.parameters) else ""
+        for field, change in changes(body["schema"]):
             data = json.dumps(_merged(BASES[str(operation)], change)).encode()
-            needs_version = any(p["name"] == "version" for p in operation.parameters)
-            target = _target(operation, world) + ("?version=1" if needs_version else "")
-            heard = ask(world.socket, head(operation.method, target, {"Content-Type": "application/json"}, len(data)) + data)
-            if heard.status != 400:
-                taken.append(f"{operation} {field}: {heard.status} {heard.body[:150]!r}")
-    assert not taken, "\n".join(taken)
+            target = _target(operation, world) + version
+            yield str(operation), field, ask(world.socket, head(operation.method, target, {"Content-Type": "application/json"}, len(data)) + data)
+
+
+def _taken(answers: Iterable[tuple[str, str, Heard]]) -> str:
+    return "\n".join(f"{operation} {field}: {heard.status} {heard.body[:150]!r}" for operation, field, heard in answers if heard.status != 400)
+
+
+def test_a_field_of_another_type_is_refused(world: World) -> None:
+    assert not _taken(_answers(world, _wrong))
 
 
 def test_a_value_beyond_its_bounds_is_refused(world: World) -> None:
-    taken, tried = [], 0
-    for operation in description.operations():
-        body = next((p for p in operation.parameters if p["in"] == "body"), None)
-        if body is None or str(operation) not in BASES:
-            continue
-        for field, change in _beyond(body["schema"]):
-            data = json.dumps(_merged(BASES[str(operation)], change)).encode()
-            needs_version = any(p["name"] == "version" for p in operation.parameters)
-            target = _target(operation, world) + ("?version=1" if needs_version else "")
-            heard = ask(world.socket, head(operation.method, target, {"Content-Type": "application/json"}, len(data)) + data)
-            tried += 1
-            if heard.status != 400 and not field.endswith(tuple(TAKEN)):
-                taken.append(f"{operation} {field}: {heard.status} {heard.body[:150]!r}")
-    assert tried > 30
-    assert not taken, "\n".join(taken)
+    answers = list(_answers(world, _beyond))
+    assert len(answers) > 30
+    assert not _taken(answer for answer in answers if not answer[1].endswith(tuple(TAKEN)))
 
 
 def test_a_number_in_a_query_is_a_number(world: World) -> None:
