@@ -197,7 +197,7 @@ def _route(wanted: Namespace, links: Mapping[int, Link], payload: bytes, *, gone
     index = int.from_bytes(found.get(messages.RTA_OIF, b""), "little")
     if protocol not in (messages.RTPROT_STATIC, messages.RTPROT_KERNEL) or index not in links:
         return
-    if protocol == messages.RTPROT_KERNEL:  # it is heard of only when it is gone
+    if protocol == messages.RTPROT_KERNEL:
         network = f"{_ip(found.get(messages.RTA_DST, b''))}/{prefix}"
         if any(a.link == links[index].name and str(ipaddress.ip_interface(a.cidr).network) == network for a in wanted.addresses):
             yield ("connected", index, network), gone

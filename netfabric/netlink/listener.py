@@ -1,8 +1,9 @@
 """What the kernel tells of changes in all namespaces of a node, through one socket per family: links, addresses, routes, neighbours, nftables, IPsec.
 
 A namespace is heard when it has a number in the node's namespace, which `follow` gives it. Owns the sockets; what the words mean is
-netfabric/deviation.py's. What nobody here ever asks for (routes as the kernel makes them itself, single links' settings but rp_filter, link-local
-addresses) the kernel keeps for itself; that a route of its own to a subnet is gone it tells. Sources: netlink(7) NETLINK_LISTEN_ALL_NSID,
+netfabric/deviation.py's. What nobody here ever asks for (the kernel's own routes to single addresses, single links' settings but
+rp_filter, link-local addresses) the kernel keeps for itself; of a new address and of a link that comes up it tells before the route to their subnet is
+there, and then of that too. Sources: netlink(7) NETLINK_LISTEN_ALL_NSID,
 linux/net_namespace.h, linux/rtnetlink.h RTNLGRP_*.
 """
 
@@ -34,7 +35,6 @@ from netfabric.netlink.messages import (
     RTM_NEWROUTE,
     RTN_UNICAST,
     RTPROT_KERNEL,
-    RTPROT_STATIC,
     Message,
     attributes,
     u32,
@@ -59,16 +59,13 @@ _NETCONF_SETTING: Final = 30 if sys.byteorder == "little" else 31  # the low byt
 WORTH_HEARING: Final[tuple[Instruction, ...]] = (
     (LD_BYTE, 0, 0, _KIND),
     (EQUAL, 5, 0, RTM_NEWROUTE),
-    (EQUAL, 6, 0, RTM_DELROUTE),
-    (EQUAL, 12, 0, RTM_NEWNETCONF),
-    (EQUAL, 15, 0, RTM_NEWADDR),
-    (EQUAL, 14, 0, RTM_DELADDR),
+    (EQUAL, 4, 0, RTM_DELROUTE),
+    (EQUAL, 9, 0, RTM_NEWNETCONF),
+    (EQUAL, 12, 0, RTM_NEWADDR),
+    (EQUAL, 11, 0, RTM_DELADDR),
     (RETURN, 0, 0, EVERYTHING),
     (LD_BYTE, 0, 0, _ROUTE_PROTOCOL),
-    (EQUAL, 16, 15, RTPROT_STATIC),
-    (LD_BYTE, 0, 0, _ROUTE_PROTOCOL),
-    (EQUAL, 14, 0, RTPROT_STATIC),
-    (EQUAL, 0, 12, RTPROT_KERNEL),
+    (EQUAL, 0, 13, RTPROT_KERNEL),
     (LD_BYTE, 0, 0, _ROUTE_TABLE),
     (EQUAL, 0, 10, RT_TABLE_MAIN),
     (LD_BYTE, 0, 0, _ROUTE_TYPE),

@@ -102,7 +102,7 @@ class Machine:
         """Cgroups in which nothing is: neither a container nor a child in reserve."""
         found = []
         for folder in self.cgroup_folders():
-            with contextlib.suppress(FileNotFoundError):  # it goes just now
+            with contextlib.suppress(OSError):  # it goes just now
                 if not Path(folder, "cgroup.procs").read_text().strip():
                     found.append(folder)
         return found

@@ -16,8 +16,8 @@ def said(kind: int, body: bytes) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
 
 
-def route(protocol: int) -> bytes:
-    return struct.pack("=BBBBBBBBI", socket.AF_INET, 24, 0, 0, 255, protocol, 0, 1, 0)
+def route(protocol: int, table: int = 254, type_: int = 1) -> bytes:
+    return struct.pack("=BBBBBBBBI", socket.AF_INET, 24, 0, 0, table, protocol, 0, type_, 0)
 
 
 def setting(link: int) -> bytes:
@@ -37,8 +37,13 @@ def address(family: int, scope: int) -> bytes:
         (said(33, bytes(100)), True),  # a rule
         (said(24, route(4)), True),
         (said(25, route(4)), True),
-        (said(24, route(2)), False),  # the kernel's own
-        (said(25, route(2)), False),
+        (said(24, route(3)), True),  # who types `ip route add`
+        (said(25, route(3)), True),
+        (said(24, route(186, table=52)), True),  # a routing daemon's
+        (said(24, route(2)), True),  # the kernel's own, to a subnet
+        (said(25, route(2)), True),
+        (said(24, route(2, table=255, type_=2)), False),  # and to an address of this machine
+        (said(25, route(2, table=255, type_=3)), False),
         (said(80, setting(-1)), True),  # of all links
         (said(80, setting(-2)), False),
         (said(80, setting(5)), False),
