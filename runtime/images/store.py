@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -143,28 +143,29 @@ class ImageStore:
         used_by: UsedBy = lambda _: "",
         running_in: UsedBy = lambda _: "",
     ) -> Removals:
-        """Take a name away, and the image with its last one. Returns ("Untagged" | "Deleted", what). `used_by` names
-        any container of the image, `running_in` a running one, which even `force` does not override. Raises
-        NoSuchImage, ImageInUse.
+        """Take a name away, with a repository's last tag also what is known of its digests, and the image with its last name. Returns ("Untagged" | "Deleted",
+        what). `used_by` names any container of the image, `running_in` a running one, which even `force` does not override. Raises NoSuchImage, ImageInUse.
         """
         with self._mutex, self._folders.locked():
             image_id, name = self._find(reference_or_id)
-            names = self._database.names_of(image_id)
             done: Removals = []
             if name is not None:
                 container = used_by(image_id)
-                if not force and len(names) == 1 and container:
+                if not force and container and self._is_single(image_id):
                     raise ImageInUse(
                         f'conflict: unable to remove repository reference "{reference_or_id}" (must force) - container '
                         f"{_short(container)} is using its referenced image {_short(image_id)}"
                     )
                 done += self._untag(image_id, [name.canonical])
-                if self._database.names_of(image_id) or running_in(image_id):
+                if not name.digest and name.repository not in self._repositories(self._database.names_of(image_id)):
+                    of_it = [d for d in self._database.digests_of(image_id) if reference.parse(d).repository == name.repository]
+                    done += self._untag(image_id, of_it)
+                if self._references(image_id) or running_in(image_id):
                     return done
             else:
-                several = len({reference.parse(n).repository for n in names}) > 1 or len(names) > 1
+                several = bool(self._references(image_id)) and not self._is_single(image_id)
                 self._refuse_removal(image_id, force, several, used_by, running_in)
-            done += self._untag(image_id, self._database.names_of(image_id) + self._database.digests_of(image_id))
+            done += self._untag(image_id, self._references(image_id))
             done += self._delete(image_id, in_use=bool(used_by(image_id)))
             return done
 
@@ -343,6 +344,17 @@ class ImageStore:
         )
 
     # --- removing (the store is locked)
+    def _references(self, image_id: str) -> Lines:
+        return self._database.names_of(image_id) + self._database.digests_of(image_id)
+
+    def _is_single(self, image_id: str) -> bool:
+        """Whether one repository has it, under one tag at most."""
+        return len(self._database.names_of(image_id)) <= 1 and len(self._repositories(self._references(image_id))) == 1
+
+    @staticmethod
+    def _repositories(names: Iterable[str]) -> set[str]:
+        return {reference.parse(name).repository for name in names}
+
     def _refuse_removal(self, image_id: str, force: bool, several: bool, used_by: UsedBy, running_in: UsedBy) -> None:
         prefix = f"conflict: unable to delete {_short(image_id)}"
         if running := running_in(image_id):

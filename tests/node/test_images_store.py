@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.model.reference import parse
 from runtime.errors import BadImage, ImageInUse, NoSuchImage
 from runtime.images.store import ImageStore
 from tests.node.image_archives import configuration, digest, docker_archive, entry, oci_layout, tar
@@ -156,6 +157,22 @@ def test_tags_come_and_go_and_the_last_takes_the_image_along(store: ImageStore, 
     lines = store.remove("other/name")
     assert lines[:2] == [("Untagged", "other/name:latest"), ("Deleted", image.id)]
     assert [kind for kind, _ in lines[2:]] == ["Deleted", "Deleted"]
+    assert leftovers(tmp_path / "images") == []
+
+
+def test_the_last_tag_of_a_repository_takes_its_digests_along(store: ImageStore, tmp_path: Path) -> None:
+    load(store, docker_archive([BASE], ["far.example/a:1", "far.example/a:2", "far.example/b:1"]))
+    image = store.get("far.example/a:1")
+    a, b = (f"far.example/{name}@sha256:{digit * 64}" for name, digit in (("a", "1"), ("b", "2")))
+    for known in (a, b):
+        store.add_digest(parse(known), image.id)
+    assert store.remove("far.example/a:2") == [("Untagged", "far.example/a:2")]
+    assert store.remove("far.example/a:1") == [("Untagged", "far.example/a:1"), ("Untagged", a)]
+    assert store.get(image.id).repo_digests == (b,)
+    container = "c" * 64
+    with pytest.raises(ImageInUse, match=r"unable to remove repository reference"):
+        store.remove("far.example/b:1", used_by=lambda _: container)
+    assert store.remove(image.id)[:3] == [("Untagged", "far.example/b:1"), ("Untagged", b), ("Deleted", image.id)]
     assert leftovers(tmp_path / "images") == []
 
 
