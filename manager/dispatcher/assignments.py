@@ -11,7 +11,6 @@ that it shall run.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Final
@@ -22,7 +21,7 @@ from cluster.model.assignments import ConfigItem, EndpointItem, Item, NetworkIte
 from cluster.model.changes import Object
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Config, Network, Node, NodeState, Secret, Service, Task
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import ASSIGNED, RUNNING, TaskState
 from manager.dispatcher import tables
 from manager.dispatcher.dependencies import Dependencies
 from manager.dispatcher.drains import FIRST, Drains
@@ -65,7 +64,7 @@ def for_agent(task: Task) -> Task:
 
 def is_assigned(task: Task) -> bool:
     """Whether its agent is to hear of it: a global service's task belongs to its node from the first, and may have to wait for it."""
-    return bool(task.node_id) and task.status.state >= TaskState.ASSIGNED
+    return bool(task.node_id) and task.status.state >= ASSIGNED
 
 
 def data_bytes(item: Item) -> int:
@@ -96,7 +95,7 @@ class Board:
         self._networks: dict[NetworkId, Network] = {}
         self._services: dict[ServiceId, Service] = {}
         self._tasks: dict[NodeId, dict[TaskId, Task]] = {}
-        self._attached: dict[NodeId, Counter[NetworkId]] = {}
+        self._attached: dict[NodeId, dict[NetworkId, int]] = {}  # how many tasks attach it
         self._items: dict[NetworkId, dict[str, Item]] = {}  # by address, or balancer and service: an item's key is as large as the item, and is made of it
         self._serving: dict[tuple[NetworkId, ServiceId], dict[TaskId, Task]] = {}  # whose backends are made when the service's balancer is
         self._sessions: dict[NodeId, _Session] = {}
@@ -215,15 +214,15 @@ class Board:
     def _as_told(self, task: Task) -> Task:
         """The task as its agent may know it now."""
         told = for_agent(task)
-        return msgspec.structs.replace(told, desired_state=TaskState.RUNNING) if self._drains.holds(task.id) else told
+        return msgspec.structs.replace(told, desired_state=RUNNING) if self._drains.holds(task.id) else told
 
     def _drains_from_tables(self, task: Task) -> bool:
         """Whether the task still runs, shall not, and a service that is there balances to it."""
-        return task.status.state is TaskState.RUNNING and not tables.may_serve(task) and bool(task.networks) and task.service_id in self._services
+        return task.status.state is RUNNING and not tables.may_serve(task) and bool(task.networks) and task.service_id in self._services
 
     def _waits_of_drain(self, before: Task | None, after: Task) -> dict[NodeId, int]:
         """Who has to hear that the task drains from now on, when the change is what made it drain."""
-        served = before is not None and before.status.state is TaskState.RUNNING and tables.may_serve(before)
+        served = before is not None and before.status.state is RUNNING and tables.may_serve(before)
         if not served or not self._drains_from_tables(after):
             return {}
         listeners = dict.fromkeys(node_id for network in after.networks for node_id in self._listeners.get(network.network_id, ()))
@@ -255,7 +254,8 @@ class Board:
         for task, step in ((before, -1), (after, 1)):
             if task is not None and tables.holds_networks(task):
                 self._count(dirty, task, step)
-        dirty.dependencies.update(dict.fromkeys(self._dependencies.exchange(before, after)))
+        for place in self._dependencies.exchange(before, after):
+            dirty.dependencies[place] = None
         self._exchange_backends(dirty, before, after)
         self._exchange(
             dirty,
@@ -291,9 +291,11 @@ class Board:
             return
         task = after or before
         assert task is not None
-        for network_id in (*old, *(n for n in new if n not in old)):
+        for network_id in {**old, **new}:
             key = (network_id, task.service_id)
-            serving = self._serving.setdefault(key, {})
+            serving = self._serving.get(key)
+            if serving is None:
+                serving = self._serving[key] = {}
             serving.pop(task.id, None)
             if network_id in new:
                 serving[task.id] = task
@@ -302,9 +304,11 @@ class Board:
             dirty.balancers[key] = None
 
     def _count(self, dirty: _Dirty, task: Task, step: int) -> None:
-        counts = self._attached.setdefault(task.node_id, Counter())
+        counts = self._attached.get(task.node_id)
+        if counts is None:
+            counts = self._attached[task.node_id] = {}
         for attachment in task.networks:
-            counts[attachment.network_id] += step
+            counts[attachment.network_id] = counts.get(attachment.network_id, 0) + step
             if counts[attachment.network_id] <= 0:
                 del counts[attachment.network_id]
             dirty.places[task.node_id, attachment.network_id] = None
@@ -359,11 +363,12 @@ class Board:
         table = self._items.setdefault(network_id, {})
         if table.get(row) != item:
             table[row] = item
-            dirty.items.setdefault(network_id, {})[item.key] = item
+            if network_id in self._listeners:
+                dirty.items.setdefault(network_id, {})[item.key] = item
 
     def _erase(self, dirty: _Dirty, network_id: NetworkId, row: str) -> None:
         table = self._items.get(network_id, {})
-        if (item := table.pop(row, None)) is not None:
+        if (item := table.pop(row, None)) is not None and network_id in self._listeners:
             dirty.items.setdefault(network_id, {})[item.key] = None
         if not table:
             self._items.pop(network_id, None)

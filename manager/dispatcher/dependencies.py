@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from cluster.model.assignments import ConfigItem, SecretItem
 from cluster.model.ids import NodeId
 from cluster.model.objects import Config, Secret, Task
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import ASSIGNED, RUNNING
 
 DependencyItem = SecretItem | ConfigItem
 
@@ -41,7 +41,9 @@ class Dependencies:
         for task, step in ((after, 1), (before, -1)):  # in this order, so that what both use is not taken away in between
             if task is None or not _uses(task):
                 continue
-            users = self._users.setdefault(task.node_id, Counter())
+            users = self._users.get(task.node_id)
+            if users is None:
+                users = self._users[task.node_id] = Counter()
             for key in _keys(task):
                 users[key] += step
                 if users[key] == (1 if step > 0 else 0):
@@ -60,7 +62,8 @@ class Dependencies:
 
 
 def _uses(task: Task) -> bool:
-    return bool(task.node_id) and TaskState.ASSIGNED <= task.status.state <= TaskState.RUNNING
+    container = task.spec.container
+    return bool(container.secrets or container.configs) and bool(task.node_id) and ASSIGNED <= task.status.state <= RUNNING
 
 
 def _keys(task: Task) -> dict[str, None]:

@@ -18,7 +18,7 @@ from cluster.model.objects import Network, Node, Service, Task, TaskNetwork, Vir
 from cluster.model.placeholders import context, expand
 from cluster.model.port_labels import said
 from cluster.model.specs import PortConfig, PublishMode
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.task_state import ASSIGNED, COMPLETE, RUNNING, is_final
 
 _BY_ADDRESS: Final = attrgetter("address", "task_id")
 SHORT_ID: Final = 12  # characters of a container's id that are a name of it
@@ -31,16 +31,16 @@ def holds_networks(task: Task) -> bool:
 
 def may_serve(task: Task) -> bool:
     """Whether the task is meant to go on (a job is meant to complete)."""
-    return task.desired_state <= TaskState.COMPLETE
+    return task.desired_state <= COMPLETE
 
 
 def has_endpoint(task: Task) -> bool:
     """Whether others should reach the task's addresses: one that may run, and one that still runs while its
     connections drain."""
     state = task.status.state
-    if not task.node_id or not TaskState.ASSIGNED <= state <= TaskState.RUNNING:
+    if not task.node_id or not ASSIGNED <= state <= RUNNING:
         return False
-    return may_serve(task) or state is TaskState.RUNNING
+    return may_serve(task) or state is RUNNING
 
 
 def task_endpoints(task: Task, node: Node | None) -> Iterator[EndpointItem]:
@@ -56,7 +56,7 @@ def task_endpoints(task: Task, node: Node | None) -> Iterator[EndpointItem]:
 
 def _names(task: Task, attachment: TaskNetwork, node: Node) -> tuple[str, ...]:
     """What the task is called on a network while it is live. A service's aliases stand for the service, a container's own for itself."""
-    if task.status.state is not TaskState.RUNNING or not may_serve(task):
+    if task.status.state is not RUNNING or not may_serve(task):
         return ()
     aliases = () if task.service_id else attachment.aliases
     return tuple(name for name in (container_name(task), *aliases, task.status.container_id[:SHORT_ID], _hostname(task, node)) if name)
@@ -86,7 +86,7 @@ def node_endpoints(node: Node) -> Iterator[EndpointItem]:
 def backends(task: Task) -> Iterator[tuple[NetworkId, Backend]]:
     """Where connections to the task's service may go: weight 1 while it is meant to run, 0 while it drains, nothing
     before it runs."""
-    if task.status.state is TaskState.RUNNING and task.service_id:
+    if task.status.state is RUNNING and task.service_id:
         for attachment in task.networks:
             if not attachment.address:
                 continue
