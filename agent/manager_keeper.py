@@ -63,6 +63,11 @@ class ManagerKeeper:
         if self.error:
             raise Internal(f"swarm component could not be started: {self.error}")
 
+    @property
+    def serves(self) -> bool:
+        """Whether it has come up since the node became a manager, and nothing is known to keep it from it now."""
+        return self._serving.is_set() and not self.error
+
     async def wait_serving(self) -> None:
         """Until it has served once since the node became a manager."""
         await self._serving.wait()

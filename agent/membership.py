@@ -108,6 +108,11 @@ class Membership:
         return self._life.identity is not None and self._life.identity.role == "manager"
 
     @property
+    def waits_for_leader(self) -> bool:
+        """Whether this node's manager runs, and nobody is known to lead: it may be cut off from the others."""
+        return self.is_manager and self.state == "pending" and self._manager.serves
+
+    @property
     def managers(self) -> tuple[str, ...]:
         """host:port of the managers that this node knows, the leader first."""
         if self._life.session is not None:

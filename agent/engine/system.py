@@ -23,7 +23,7 @@ from agent.engine.convert_volumes import volume_json
 from agent.events import pruned
 from agent.log_settings import DEFAULT_DRIVER
 from cluster.model.changes import Kind
-from cluster.model.errors import ClusterError, NotFound
+from cluster.model.errors import NO_LEADER, ClusterError, NotFound
 from cluster.model.reference import DEFAULT_DOMAIN
 from cluster.version import API_VERSION, MIN_API_VERSION
 from cluster.wire.calls import Query
@@ -199,11 +199,11 @@ async def swarm_info(node: Node) -> Json:
         "NodeID": swarm.node_id if swarm.state != "locked" else "",
         "NodeAddr": swarm.node_address,
         "LocalNodeState": swarm.state,
-        "ControlAvailable": swarm.is_manager and swarm.state == "active",
-        "Error": swarm.error,
+        "ControlAvailable": swarm.waits_for_leader or (swarm.is_manager and swarm.state == "active"),
+        "Error": NO_LEADER if swarm.waits_for_leader else swarm.error,
         "RemoteManagers": [{"NodeID": "", "Addr": address} for address in swarm.managers if swarm.state != "locked"] or None,
     }
-    if not out["ControlAvailable"]:
+    if swarm.waits_for_leader or not out["ControlAvailable"]:
         return out
     try:
         nodes = (await lookup.query(node, Query(Kind.NODE))).nodes

@@ -185,6 +185,14 @@ def _defaults() -> dict[str, Any]:
     }
 
 
+def _grace_s(grace_ns: int) -> int:
+    """The label that keeps it knows whole seconds, and 0 turns it off: less than one must not come to that by chance."""
+    seconds = grace_ns // 10**9
+    if not (grace_ns == 0 or 1 <= seconds <= reserved_labels.MAX_CERT_GRACE_S):
+        raise CliFailure(f"invalid --cert-grace: must be 0, or from 1s to {reserved_labels.MAX_CERT_GRACE_S // 3600}h")
+    return seconds
+
+
 def _spec(flags: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
     """The cluster's spec with the flags that were given."""
     for flag, section, name in (
@@ -198,5 +206,5 @@ def _spec(flags: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
         if flags.get(flag) is not None:
             spec.setdefault(section, {})[name] = flags[flag]
     if flags.get("cert_grace") is not None:
-        spec["Labels"] = {**(spec.get("Labels") or {}), reserved_labels.CERT_GRACE: str(flags["cert_grace"] // 10**9)}
+        spec["Labels"] = {**(spec.get("Labels") or {}), reserved_labels.CERT_GRACE: str(_grace_s(flags["cert_grace"]))}
     return spec

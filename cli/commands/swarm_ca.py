@@ -66,11 +66,11 @@ def ca(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         api.post("/swarm/update", spec, version=found["Version"]["Index"])
         return 0
     screen = None if flags["quiet"] else Screen(sys.stdout)
-    if screen is not None:
-        screen.draw([Line("desired root digest", ""), *(Line(name, f"{name}: ") for name in (ISSUED, TRUSTED))])
     with api.stream("GET", "/festoon/watch", kinds="cluster,node") as changes:
         next_change(changes, None)  # the stream's first line: nothing is missed from here on
         api.post("/swarm/update", spec, version=found["Version"]["Index"])
+        if screen is not None:
+            screen.draw([Line("desired root digest", ""), *(Line(name, f"{name}: ") for name in (ISSUED, TRUSTED))])
         try:
             while not _rotated(api, screen):
                 next_change(changes, None)

@@ -10,7 +10,7 @@ import pytest
 from cluster.identity import folder, seal_socket
 from cluster.identity.sealed_key import KeySealed
 from tests.cluster.test_identity import state
-from tests.cluster.test_survival import kill, pids
+from tests.cluster.test_survival import kill, kill_all, pids
 from tests.driver import MANAGER, Lab, until
 
 LOCKED = 'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.'
@@ -51,8 +51,7 @@ def test_a_locked_swarm_opens_with_its_key_only(make_lab: Callable[..., Lab]) ->
     (second,) = KEY.findall(rotated)
     assert rotated.startswith("Successfully rotated manager unlock key.\n")
     assert second != first
-    kill(pids(lab, MANAGER))
-    assert until(lambda: not pids(lab, MANAGER))
+    kill_all(lab, MANAGER)
     assert lab.festoon("up").returncode == 0
     assert until(lambda: is_locked(lab))
     with pytest.raises(KeySealed):
@@ -79,8 +78,7 @@ def test_a_locked_swarm_opens_with_its_key_only(make_lab: Callable[..., Lab]) ->
     assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "-q").returncode == 0)
     assert KEY.search(lab.ok(MANAGER, "festoon", "swarm", "update", "--autolock"))
 
-    kill(pids(lab, MANAGER))
-    assert until(lambda: not pids(lab, MANAGER))
+    kill_all(lab, MANAGER)
     assert lab.festoon("up").returncode == 0
     assert until(lambda: is_locked(lab))
     assert lab.ok(MANAGER, "festoon", "swarm", "leave", "--force") == "Node left the swarm.\n"
@@ -97,14 +95,13 @@ def test_who_is_demoted_in_a_locked_swarm_comes_back_without_a_key_and_who_is_pr
     lab.ok(MANAGER, "festoon", "node", "demote", second)
     assert until(lambda: not pids(lab, second, "manager"))
     assert until(lambda: not folder.is_sealed(where)), "no manager process opens it any more"
-    kill(pids(lab, second))
+    kill_all(lab, second)
     assert lab.festoon("up", "--managers", "3").returncode == 0
     assert until(lambda: "Is Manager: false" in lab.on(second, "festoon", "info").stdout)
     lab.ok(MANAGER, "festoon", "node", "promote", second)
     assert until(lambda: lab.on(second, "festoon", "node", "ls").returncode == 0)
     assert until(lambda: folder.is_sealed(where))
-    kill(pids(lab, second))
-    assert until(lambda: not pids(lab, second))
+    kill_all(lab, second)
     assert lab.festoon("up", "--managers", "3").returncode == 0
     assert until(lambda: "Swarm: locked" in lab.on(second, "festoon", "info").stdout)
     assert lab.on(second, "festoon", "swarm", "unlock", stdin=key + "\n").returncode == 0

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster.identity import certificates, folder
-from tests.cluster.test_survival import kill, pids
+from tests.cluster.test_survival import kill_all
 from tests.driver import MANAGER, OWN_SUBNET, WORKER1, WORKER2, Lab, until
 from tests.node.aged import age
 
@@ -23,8 +23,7 @@ def state(lab: Lab, node: str) -> Path:
 def asleep(lab: Lab, nodes: tuple[str, ...], issued_days_ago: float) -> dict[str, str]:
     """Kill what runs on the nodes and give them the certificates of so many days ago: their keys, by node."""
     for node in nodes:
-        kill(pids(lab, node))
-        assert until(lambda n=node: not pids(lab, n)), "not all of them died"  # type: ignore[misc]
+        kill_all(lab, node)
     where = {json.loads((state(lab, node) / "node" / "identity.json").read_text())["node_id"]: state(lab, node) / "node" for node in nodes}
     age(state(lab, MANAGER) / "raft", where, issued_days_ago)
     for node in nodes:
@@ -67,6 +66,10 @@ def test_the_root_is_exchanged_under_a_running_swarm(make_lab: Callable[..., Lab
     old_root = lab.ok(MANAGER, "festoon", "swarm", "ca")
     assert lab.on(MANAGER, "festoon", "swarm", "ca", "--cert-expiry", "2h").stderr == "`--cert-expiry` flag requires the `--rotate` flag to update the CA\n"
     assert "not supported" in lab.on(MANAGER, "festoon", "swarm", "ca", "--rotate", "--external-ca", "protocol=cfssl,url=https://x").stderr
+    refused = lab.on(MANAGER, "festoon", "swarm", "ca", "--rotate", "--cert-expiry", "20m")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", "Error response from daemon: minimum certificate expiry time is: 1h0m0s\n")
+    for grace in ("-1h", "500ms", "200000h"):
+        assert lab.on(MANAGER, "festoon", "swarm", "update", "--cert-grace", grace).stderr == "invalid --cert-grace: must be 0, or from 1s to 175200h\n"
     assert until(lambda: len(lab.running("festoon", "kept")) == 2)
 
     said = lab.ok(MANAGER, "festoon", "swarm", "ca", "--rotate")
@@ -91,8 +94,7 @@ def test_the_root_is_exchanged_under_a_running_swarm(make_lab: Callable[..., Lab
     assert lab.ok(MANAGER, "festoon", "swarm", "ca") == root
     assert len(lab.running("festoon", "kept")) == 2
     for node in (MANAGER, WORKER1, WORKER2):
-        kill(pids(lab, node))
-        assert until(lambda n=node: not pids(lab, n))  # type: ignore[misc]
+        kill_all(lab, node)
     assert lab.festoon("up").returncode == 0
     assert until(lambda: statuses(lab) == ["Ready"] * 3)
 
@@ -110,8 +112,7 @@ def test_three_managers_that_all_slept_past_their_expiry_find_each_other_again(m
 def test_a_rotation_takes_the_place_of_one_that_waits_for_a_node_that_is_away(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab("again", "--nodes", "3", "--swarm")
     old_root = lab.ok(MANAGER, "festoon", "swarm", "ca")
-    kill(pids(lab, WORKER2))
-    assert until(lambda: not pids(lab, WORKER2))
+    kill_all(lab, WORKER2)
     seen = {issuer(lab, node) for node in (MANAGER, WORKER1)}
     for _ in range(2):  # the second one comes before anybody can have ended the first
         lab.ok(MANAGER, "festoon", "swarm", "ca", "--rotate", "--detach")

@@ -166,6 +166,9 @@ def test_a_leader_that_is_cut_off_answers_nothing_and_the_others_go_on(three: La
             assert writer.goes_on()
             assert until(lambda: statuses(three, others[0]).get(leader) == "Unreachable")
             assert "The swarm does not have a leader" in three.on(leader, "festoon", "node", "ls").stderr
+            info = three.ok(leader, "festoon", "info")
+            assert "\n  Error: The swarm does not have a leader." in info
+            assert "\n  Is Manager: true" in info
         finally:
             three.ok(leader, "nft", "delete", "table", "inet", "cut")
 
