@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from cluster.model.ids import NodeId
 from cluster.model.objects import Node
 
 MANAGER: Final = "You are attempting to leave the swarm on a node that is participating as a manager. "
@@ -15,16 +16,15 @@ RESTORE: Final = (
 )
 
 
-def refusal(nodes: Iterable[Node] | None) -> str:
-    """The sentence for a manager of this cluster; `nodes` is None when nobody could be asked."""
+def refusal(nodes: Iterable[Node] | None, own: NodeId) -> str:
+    """The sentence for the manager `own` of this cluster; `nodes` is None when nobody could be asked."""
     if nodes is None:
         return MANAGER + NO_LEADER + RESTORE
-    managers = [node.manager for node in nodes if node.manager is not None]
-    reachable = sum(manager.reachable for manager in managers)
-    unreachable = len(managers) - reachable
-    if reachable - 2 > unreachable:
+    managers = {node.id: node.manager for node in nodes if node.manager is not None}
+    left = sum(manager.reachable for id_, manager in managers.items() if id_ != own)  # Docker counts this one as reachable, whose own disk may have failed
+    if left * 2 > len(managers):
         return MANAGER + RESTORE
-    if (reachable, unreachable) == (1, 0):
+    if len(managers) == 1:
         return MANAGER + LAST
-    lost = f"Removing this node leaves {reachable - 1} managers out of {len(managers)}. Without a Raft quorum your swarm will be inaccessible. "
+    lost = f"Removing this node leaves {left} managers out of {len(managers)}. Without a Raft quorum your swarm will be inaccessible. "
     return MANAGER + lost + RESTORE

@@ -22,6 +22,7 @@ from agent.session import Session
 from cluster.identity import unlock_key
 from cluster.model.changes import Kind
 from cluster.model.errors import NO_LEADER, ClusterError, InvalidArgument, NoManager, Unavailable
+from cluster.model.ids import NodeId
 from cluster.model.objects import Node, NodeDescription
 from cluster.wire import versions
 from cluster.wire.calls import UNKNOWN_CALL, Attach, Attached, Nothing, Objects, Query, Text, joined
@@ -194,7 +195,7 @@ class Membership:
         if self._manager.locked and not force:
             raise Unavailable(LOCKED_LEAVE)
         if self.is_manager and not force and not self._life.refused:
-            raise Unavailable(leaving.refusal(await self._nodes()))
+            raise Unavailable(leaving.refusal(await self._nodes(), NodeId(self.node_id)))
         others = [address for address in self.managers if address != self._life.identity.manager_address]
         if self._life.session is not None and others:
             await self._life.session.leave()

@@ -21,12 +21,13 @@ def nodes(*reachable: bool) -> list[Node]:
         ((True,), MANAGER + LAST),
         ((True, True, True), MANAGER + RESTORE),
         ((True, True), MANAGER + "Removing this node leaves 1 managers out of 2. Without a Raft quorum your swarm will be inaccessible. " + RESTORE),
+        ((False, True, True), MANAGER + RESTORE),
         ((True, True, False), MANAGER + "Removing this node leaves 1 managers out of 3. Without a Raft quorum your swarm will be inaccessible. " + RESTORE),
     ],
 )
 def test_the_sentence_says_what_would_be_lost(reachable: tuple[bool, ...], sentence: str) -> None:
-    assert refusal(nodes(*reachable)) == sentence
+    assert refusal(nodes(*reachable), NodeId("m0")) == sentence
 
 
 def test_without_a_leader_nobody_knows() -> None:
-    assert refusal(None) == MANAGER + NO_LEADER + RESTORE
+    assert refusal(None, NodeId("m0")) == MANAGER + NO_LEADER + RESTORE
