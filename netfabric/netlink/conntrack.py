@@ -1,7 +1,11 @@
 """Tracked connections: found by the address that answers them, and forgotten.
 
 A translation lives in its connection, not in the rule that made it: a stream of datagrams to a server that is gone
-would be sent there for as long as it goes on. Sources: linux/netfilter/nfnetlink_conntrack.h, conntrack(8).
+would be sent there for as long as it goes on. What TCP has ended stays tracked for two minutes (TIME_WAIT) and goes
+nowhere: a client that takes the same port again gets a new entry and another server. Such a one is never deleted, or a
+port taken again after the listing would lose its new connection for the old one's sake.
+
+Sources: linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_tcp.h, net/netfilter/nf_conntrack_proto_tcp.c, conntrack(8).
 """
 
 from __future__ import annotations
@@ -12,12 +16,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from netfabric.netlink.exchange import Answer
-from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, address_bytes, attributes, nested
+from netfabric.netlink.messages import CHANGE, NLM_F_DUMP, NLM_F_REQUEST, Message, address_bytes, attribute, attributes, nested
 
 _SUBSYSTEM = 1 << 8
 _CT_GET, _CT_DELETE, _CT_GET_STATS = _SUBSYSTEM | 1, _SUBSYSTEM | 2, _SUBSYSTEM | 5
 _STATS_ENTRIES = 1
-_TUPLE_ORIGINAL, _TUPLE_REPLY = 1, 2
+_TUPLE_ORIGINAL, _TUPLE_REPLY, _PROTOCOL_INFO, _ID = 1, 2, 4, 12
+_INFO_TCP, _TCP_STATE = 1, 1
+TIME_WAIT = b"\x07"
 _TUPLE_IP, _IP_SOURCE, _IP_DESTINATION = 1, 1, 2
 _SOURCES = frozenset({_IP_SOURCE, 3})  # 3 and 4 are IPv6's
 _HEADER_BYTES = 4
@@ -42,11 +48,11 @@ def dump_connections() -> Message:
 
 
 def deletions(answer: Answer, servers: frozenset[str]) -> Iterator[Message]:
-    """Deletes, of the connections in a dump, those that were translated to one of the plain addresses."""
+    """Deletes, of the connections in a dump, those that were translated to one of the plain addresses and may still carry something."""
     wanted = {address_bytes(server) for server in servers}
     for payload, server, found in _translated(answer):
-        if server in wanted:
-            body = _header(payload[0]) + nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL])
+        if server in wanted and _tcp_state(found) != TIME_WAIT:
+            body = _header(payload[0]) + nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL]) + attribute(_ID, found[_ID])
             yield Message(_CT_DELETE, CHANGE, body, "forget a connection")
 
 
@@ -64,6 +70,11 @@ def _translated(answer: Answer) -> Iterator[tuple[bytes, bytes, dict[int, bytes]
         server = reply.get(_IP_SOURCE)
         if server is not None and original.get(_IP_DESTINATION) != server:
             yield payload, server, found
+
+
+def _tcp_state(found: dict[int, bytes]) -> bytes:
+    """Of another protocol: b""."""
+    return dict(attributes(dict(attributes(found.get(_PROTOCOL_INFO, b""))).get(_INFO_TCP, b""))).get(_TCP_STATE, b"")
 
 
 def _ends(value: bytes) -> dict[int, bytes]:
