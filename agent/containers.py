@@ -250,7 +250,10 @@ class Containers:
         if not NAME.match(name):
             why = f"Invalid container name (/{name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
             raise InvalidArgument(f"Error when allocating new name: {why}")
-        self._registry.refuse_taken(name)
+        try:
+            self._registry.refuse_taken(name)
+        except Conflict as taken:
+            raise Conflict(f"Error when allocating new name: {taken.message}") from taken
         self._registry.put(replace(record, name=name))
         if self.is_running(record):
             self._networks.names.open(self.find(record.id))

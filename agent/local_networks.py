@@ -166,13 +166,18 @@ class LocalNetworks:
             if network.swarm and not used(network.id):
                 self.remove(network.id)
 
-    def remove(self, network_id: str) -> LocalNetwork:
-        """Forget it. Raises PermissionDenied for a predefined one, or a configuration that others use."""
+    def check_removable(self, network_id: str) -> LocalNetwork:
+        """The network. Raises PermissionDenied for a predefined one, or a configuration that others use."""
         network = self._networks[network_id]
         if network.name in PREDEFINED:
             raise PermissionDenied(f"{network.name} is a pre-defined network and cannot be removed")
         if network.config_only and any(n.config_from == network.name for n in self._networks.values()):
             raise PermissionDenied(f'error while removing network: configuration network "{network.name}" is in use')
+        return network
+
+    def remove(self, network_id: str) -> LocalNetwork:
+        """Forget it. Raises as `check_removable`."""
+        network = self.check_removable(network_id)
         del self._networks[network_id]
         for family in (4, 6):
             self._pools.pop((network_id, family), None)

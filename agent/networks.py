@@ -127,8 +127,8 @@ class Networks:
             raise PermissionDenied(f"the bridge {link} is there already and is not Festoon's" if bridge else f"existing interface {link} is not a bridge")
 
     async def remove(self, network_id: str) -> None:
-        """Forget a user's local network and take its bridge down. Raises PermissionDenied while containers use it."""
-        network = self.locals.find(network_id)
+        """Forget a user's local network and take its bridge down. Raises PermissionDenied for one that is to stay, and while containers use it."""
+        network = self.locals.check_removable(self.locals.find(network_id).id)
         carries_mesh = bool(self.vtep) and network == self.locals.gateway_bridge()
         if carries_mesh or self._sandboxes.uses(network.id):
             raise PermissionDenied(f"error while removing network: network {network.name} id {network.id} has active endpoints")

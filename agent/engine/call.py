@@ -85,6 +85,10 @@ class Call:
                 raise InvalidArgument(error.message[0].upper() + error.message[1:]) from error
             raise
 
+    def any_filters(self) -> Filters:
+        """As `filters`; a name that nobody knows is no error."""
+        return parse_filters(self.text("filters"), None)
+
     def truth(self, filters: Filters, name: str) -> bool | None:
         """A boolean filter; None where it is not given. Raises InvalidArgument."""
         try:
@@ -107,7 +111,7 @@ class Call:
             raise InvalidArgument(f"invalid JSON: {error}") from error
 
 
-def parse_filters(text: str, accepted: frozenset[str]) -> Filters:
+def parse_filters(text: str, accepted: frozenset[str] | None) -> Filters:
     if not text:
         return {}
     if len(text) > _MAX_FILTER_BYTES:
@@ -117,7 +121,7 @@ def parse_filters(text: str, accepted: frozenset[str]) -> Filters:
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InvalidArgument(f"invalid filter: {error}") from error
     for name in decoded:
-        if name not in accepted:
+        if accepted is not None and name not in accepted:
             raise InvalidArgument(f"invalid filter '{name}'")
     return {name: tuple(values) for name, values in decoded.items() if values}
 

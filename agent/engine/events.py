@@ -19,15 +19,12 @@ from cluster.model.errors import InvalidArgument
 from cluster.wire.calls import WatchKinds
 from cluster.wire.http import Response
 
-FILTERS: Final = frozenset(
-    {"config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service", "task", "type", "volume"}
-)  # fmt: skip
 _FOLLOWED: Final = ("health_status", "exec_create", "exec_start")
 _NAMED: Final = ("config", "container", "daemon", "network", "node", "plugin", "secret", "service", "volume")
 
 
 async def events(call: Call) -> Response:
-    filters = call.filters(FILTERS)
+    filters = call.any_filters()
     since_ns = time_parameter_ns(call.text("since")) if call.text("since") else None
     until_ns = whole_second(time_parameter_ns(call.text("until")), time.time_ns())
     if since_ns and until_ns and until_ns < since_ns:
