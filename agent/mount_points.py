@@ -19,6 +19,8 @@ from cluster.model.specs import Mount
 from runtime.spec import Mount as RuntimeMount
 
 ANONYMOUS: Final = ("anonymous", "true")
+LABELLED: Final = ("label", "z")
+"""Marks a volume that --mount or -v asked for: what Docker shows as its mode where the user gave none (SELinux's label)."""
 SHORT: Final = "short"
 """The option that keeps how the user wrote a mount (-v a:b:ro, --tmpfs /t:size=1m)."""
 
@@ -38,7 +40,7 @@ def points(host: HostConfig, volumes: Iterable[str], mounts_of: MountsOf, name: 
         reference, mode = _from(text)
         for mount in mounts_of(reference):
             if mount.kind != "tmpfs":
-                kept = tuple(option for option in mount.options if option != ANONYMOUS)
+                kept = tuple(option for option in mount.options if option not in (ANONYMOUS, LABELLED) and option[0] != SHORT)
                 found[mount.target] = msgspec.structs.replace(mount, read_only=mount.read_only or mode == "ro", options=kept)
     for mount in host.mounts:
         target = clean(mount.target)
@@ -46,7 +48,8 @@ def points(host: HostConfig, volumes: Iterable[str], mounts_of: MountsOf, name: 
             raise InvalidArgument(f"invalid mount path: '{mount.target}' mount path must be absolute")
         if target == "/":
             raise InvalidArgument(_at_the_root(mount))
-        found[target] = _named(msgspec.structs.replace(mount, target=target), name)
+        options = (*mount.options, LABELLED) if mount.kind == "volume" else mount.options
+        found[target] = _named(msgspec.structs.replace(mount, target=target, options=options), name)
     for path in volumes:
         target = clean(path)
         if target == "/" or not path.startswith("/"):

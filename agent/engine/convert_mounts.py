@@ -15,7 +15,7 @@ from agent import propagation
 from agent.engine import unread_fields
 from agent.engine.convert import Json, filled
 from agent.engine.fields import Fields
-from agent.mount_points import ANONYMOUS, SHORT, short_tmpfs_options
+from agent.mount_points import LABELLED, SHORT, short_tmpfs_options
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import Mount, Pairs
 
@@ -197,9 +197,8 @@ def mount_point_json(mount: Mount, root: str) -> Json:
 
 
 def _mode(mount: Mount) -> str:
-    """What stood behind the second colon; Docker's `z` for a named volume of the long form or without a mode."""
+    """What stood behind the second colon; Docker's `z` for a volume that was asked for without one."""
     short = dict(mount.options).get(SHORT, "")
     if short.count(":") > 1:
         return short.rpartition(":")[2]
-    named = mount.kind == "volume" and ANONYMOUS not in mount.options
-    return "z" if named else ""
+    return "z" if LABELLED in mount.options else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.mount_points import anonymous_names, points, short_tmpfs_options, tmpfs_options
+from agent.engine.convert_mounts import mount_point_json
+from agent.mount_points import SHORT, anonymous_names, points, short_tmpfs_options, tmpfs_options
 from agent.records import HostConfig
 from agent.volumes import check
 from cluster.model.errors import InvalidArgument, NotFound
@@ -27,6 +28,16 @@ def test_volumes_from_another_container_are_shared_but_not_owned() -> None:
     found = points(HostConfig(volumes_from=("other:ro",)), (), lambda name: theirs if name == "other" else (), named)
     assert found == (Mount("volume", "v", "/v", True, ()),)
     assert anonymous_names(found) == ()
+
+
+def test_the_mode_that_is_shown_tells_how_a_volume_was_asked_for() -> None:
+    def modes(host: HostConfig, *volumes: str) -> dict[str, str]:
+        return {m.target: mount_point_json(m, "/volumes")["Mode"] for m in points(host, volumes, lambda _: asked, named)}
+
+    asked = (Mount("volume", "", "/w"), Mount("volume", "a", "/x"), Mount("volume", "b", "/n", False, ((SHORT, "b:/n"),)),
+             Mount("volume", "c", "/o", False, ((SHORT, "c:/o:nocopy"),)), Mount("bind", "/src", "/b"))  # fmt: skip
+    assert modes(HostConfig(mounts=asked), "/anonymous") == {"/w": "z", "/x": "z", "/n": "z", "/o": "nocopy", "/b": "", "/anonymous": ""}
+    assert set(modes(HostConfig(volumes_from=("other",))).values()) == {""}
 
 
 @pytest.mark.parametrize(
