@@ -1,19 +1,18 @@
 """The shell around one Raft member: its log on disk, its time, those who propose, and the other members. The door to
 manager/raft.
 
-Decides nothing: manager/raft/member.py does. Performs the member's effects in their order; the disk is a thread's, and
+Decides nothing: manager/raft/member.py does. Performs the member's effects in their order; the disk is a thread's (disk_work.py), and
 what it has done comes back as an event.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import SystemRandom
-from time import perf_counter, perf_counter_ns
+from time import perf_counter
 from typing import Final
 
 import trio
@@ -22,6 +21,7 @@ from cluster.metrics import Histogram
 from cluster.model.changes import Change
 from cluster.model.errors import ClusterError, Unavailable
 from manager.raft.core import Raft
+from manager.raft.disk_work import DiskWork
 from manager.raft.effects import Answer, Changed, Effect, Release, Reserve, Resolve, Save, Send, SendSnapshot, Write
 from manager.raft.member import MAX_ENTRY_BYTES, SETTLED_AT_ONCE, STOPPING, RaftMember, prepare
 from manager.raft.membership import Member, Membership
@@ -34,16 +34,12 @@ from manager.raft_storage.faults import LogFull, StorageFault
 from manager.raft_storage.key import DataKeys
 from manager.raft_storage.snapshots import Snapshot
 from manager.raft_storage.wal import Wal
-from manager.raft_storage.writer import Writer
 from manager.store import Batch, Store
 
 __all__ = ["FOUNDER", "MAX_ENTRY_BYTES", "Driver", "open_driver"]
 
 MAX_PROPOSALS: Final = 4096
 """Proposals under way; further proposers wait."""
-
-TIMED_WRITES: Final = 1024
-"""Writes to the log whose time is kept, the latest."""
 
 _log: Final = logging.getLogger("festoon.raft")
 
@@ -66,22 +62,16 @@ class _Asker:
 class Driver:
     """A running member. Made by `open_driver`, whose nursery runs what takes its time."""
 
-    def __init__(self, member: RaftMember, wal: Wal, path: Path, keys: DataKeys, nursery: trio.Nursery) -> None:
+    def __init__(self, member: RaftMember, disk: DiskWork, nursery: trio.Nursery) -> None:
         self.outboxes = Outboxes()
         self.transaction_times = Histogram()  # of proposals that were made, from the call to the answer
-        self.snapshot_times = Histogram()  # of snapshots of its own that reached the disk
         self._member = member
-        self._wal = wal
-        self._path = path
-        self.keys = keys
+        self._disk = disk
         self._nursery = nursery
-        self._writer = Writer()
         self._wake = trio.Event()
         self._changed = trio.Event()
-        self._released = trio.Event()
         self._capacity = trio.Semaphore(MAX_PROPOSALS)
         self._waiting: dict[int, _Asker] = {}  # by ticket
-        self._write_times_ns: deque[int] = deque(maxlen=TIMED_WRITES)
 
     # -- what is known
 
@@ -132,7 +122,17 @@ class Driver:
     @property
     def write_times_ns(self) -> Sequence[int]:
         """How long the latest writes to the log took, each with its fdatasync."""
-        return self._write_times_ns
+        return self._disk.write_times_ns
+
+    @property
+    def snapshot_times(self) -> Histogram:
+        """Of snapshots of its own that reached the disk."""
+        return self._disk.snapshot_times
+
+    @property
+    def keys(self) -> DataKeys:
+        """What the log and the snapshots are sealed under."""
+        return self._disk.keys
 
     def snapshot_now(self) -> Snapshot:
         """The store as it is, with what it takes to go on from there."""
@@ -140,7 +140,7 @@ class Driver:
 
     def disk_usage(self) -> directory.Usage:
         """What is on disk now. Raises OSError."""
-        return directory.usage(self._path)
+        return self._disk.usage()
 
     @property
     def leader_address(self) -> str:
@@ -226,35 +226,17 @@ class Driver:
         """Seal all that is written from here on under the current one of these, which are in the key file already, the
         present one among them. Raises Unavailable when there is no room; it may be called again then.
         """
-        if keys.current != self.keys.current:
-            await self._write_with(lambda: self._wal.use_key(keys.current))
-        self.keys = keys
+        await self._disk.use_keys(keys)
 
     async def replace_older(self) -> bool:
         """Save the store and forget the log before it, so that nothing is sealed under older keys any more; whether that is so
         now. What is not committed yet cannot be forgotten.
         """
-        released = self._released
+        released = self._disk.released
         self._member.ask_snapshot()
         self._wake.set()
         await released.wait()
-        return not self._wal.uses_older_key
-
-    async def _write_with(self, job: Callable[[], None]) -> None:
-        """Have the writer's thread do this between two writes. Raises Unavailable when there is no room."""
-        done = trio.Event()
-        full: list[LogFull] = []
-
-        def attempt() -> None:
-            try:
-                job()
-            except LogFull as error:
-                full.append(error)
-
-        self._writer.submit(attempt, done.set)
-        await done.wait()
-        if full:
-            raise Unavailable(str(full[0]))
+        return not self._disk.uses_older_key
 
     def receive(self, messages: Sequence[Message], snapshot: Snapshot | None = None) -> None:
         """Messages of another member came in; `snapshot` is what a SNAPSHOT, the only one then, speaks of."""
@@ -365,81 +347,37 @@ class Driver:
         match effect:
             case Write():
                 self.outboxes.flush()  # the others begin before the writer's thread wants the interpreter
-                self._write(effect)
+                self._disk.write(effect, self._written)
             case Reserve():
-                self._reserve(effect.size_bytes)
+                self._disk.reserve(effect.size_bytes, self._reserved)
             case Save():
                 self._nursery.start_soon(self._save, effect)
             case Release():
-                self._writer.submit(lambda: self._wal.release(effect.up_to), self._note_released)
+                self._disk.release(effect.up_to)
             case SendSnapshot():
                 self._nursery.start_soon(self._send_snapshot, effect.member)
             case Changed():
                 self._changed.set()
                 self._changed = trio.Event()
 
-    # -- the disk
+    # -- what the disk has done
 
-    def _write(self, effect: Write) -> None:
-        took_ns = 0
+    def _written(self) -> None:
+        self._member.wrote(self._disk.room_bytes)
+        self._go_on(disk_done=True)
 
-        def write() -> None:
-            nonlocal took_ns
-            if effect.snapshot is not None:
-                snapshots.save(self._path, self.keys.current, effect.snapshot)
-            began_ns = perf_counter_ns()
-            self._wal.append(effect.record)
-            took_ns = perf_counter_ns() - began_ns
-
-        def written() -> None:
-            self._write_times_ns.append(took_ns)
-            self._member.wrote(self._wal.room_bytes)
-            self._go_on(disk_done=True)
-
-        self._writer.submit(write, written)
-
-    def _reserve(self, size_bytes: int) -> None:
-        full: list[LogFull] = []
-
-        def reserve() -> None:
-            try:
-                self._wal.reserve(size_bytes)
-            except LogFull as error:
-                full.append(error)
-
-        def reserved() -> None:
-            if full:
-                _log.error("refusing proposals: %s", full[0])
-            self._member.reserved(self._wal.room_bytes, full[0] if full else None)
-            self._go_on(disk_done=True)
-
-        self._writer.submit(reserve, reserved)
+    def _reserved(self, full: LogFull | None) -> None:
+        self._member.reserved(self._disk.room_bytes, full)
+        self._go_on(disk_done=True)
 
     async def _save(self, effect: Save) -> None:
-        store_bytes = None
-        began_s, keep_old = perf_counter(), 0 if self.keys.older else effect.keep_old
-        try:
-            store_bytes = await trio.to_thread.run_sync(snapshots.save, self._path, self.keys.current, effect.snapshot, keep_old)
-            self.snapshot_times.observe(perf_counter() - began_s)
-        except LogFull as error:
-            _log.warning("no snapshot at entry %d: %s", effect.snapshot.index, error)
-        self._member.saved(effect.snapshot, store_bytes)
-        if store_bytes is None:
-            self._note_released()
+        self._member.saved(effect.snapshot, await self._disk.save(effect))
         self._wake.set()
 
-    def _latest_snapshot(self) -> Snapshot | None:
-        return snapshots.latest(self._path, self.keys.current, older=self.keys.older)
-
-    def _note_released(self) -> None:
-        self._released.set()
-        self._released = trio.Event()
-
     async def _send_snapshot(self, member: int) -> None:
-        snapshot = await trio.to_thread.run_sync(self._latest_snapshot)
         sent = False
-        if snapshot is not None:
-            packed = await trio.to_thread.run_sync(snapshots.pack, snapshot)
+        if (latest := await self._disk.latest_snapshot()) is not None:
+            snapshot, packed = latest
             message = self._member.snapshot_message(member, snapshot)
             sent = message is not None and self.outboxes.send_snapshot(message, packed)
         if not sent:
@@ -451,13 +389,13 @@ class Driver:
         """Tell all who wait. `open_driver` calls it."""
         self._member.stop()
         self._perform()
-        self._writer.stop()
+        self._disk.stop()
 
-    async def run_writer(self) -> None:
+    async def run_disk(self) -> None:
         """Runs until `stop`. Raises StorageFault when the disk fails: nothing is written any more, hence nothing acknowledged; a leader hands over before,
         for which it needs no disk."""
         try:
-            await self._writer.run()
+            await self._disk.run()
         except StorageFault as fault:
             _log.error("the disk fails: this member ends", extra={"fields": {"error": str(fault)}})
             with suppress(ClusterError):
@@ -488,8 +426,8 @@ async def open_driver(
             raise Unavailable(str(error)) from error
         try:
             async with trio.open_nursery() as nursery:
-                driver = Driver(member, wal, raft_dir, keys, nursery)
-                nursery.start_soon(driver.run_writer)
+                driver = Driver(member, DiskWork(wal, raft_dir, keys), nursery)
+                nursery.start_soon(driver.run_disk)
                 await nursery.start(driver.run)
                 nursery.start_soon(driver.run_clock)
                 try:

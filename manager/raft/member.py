@@ -1,16 +1,14 @@
 """One member of the group as a value machine: what its shell does with core.py's Readys, decided without a disk, a
 network or a clock.
 
-Owns the queue of proposals, what waits to be written, what was asked and not answered yet, and the store's progress.
+Owns the queue of proposals, what was asked and not answered yet, and the store's progress; what waits to be written is group_commit.py's.
 Events come in by methods; `advance` says what follows from all of them, as effects (effects.py) that the shell takes
 and performs, and `settle` has the store follow, piece by piece: what others and the disk wait for leaves before the store takes its time,
 and who has an answer already asks for the next thing while the others' are made.
 Decides nothing of Raft: core.py does.
 
-What is to be sent at once leaves before the own disk writes. One write is in flight at a time; all that comes meanwhile
-becomes the next one (group commit). An entry is applied to the store when it is committed and durable here, and its
-proposer gets what came of it. Room on disk is reserved before a leader takes an entry into its log, so a full disk
-refuses proposals and leaves nothing undecided; a follower whose disk is full stops.
+What is to be sent at once leaves before the own disk writes. An entry is applied to the store when it is committed and durable here, and its
+proposer gets what came of it. A leader's full disk refuses proposals; a follower whose disk is full stops.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from itertools import count, islice
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -27,22 +25,20 @@ from cluster.model.changes import Change
 from cluster.model.errors import ClusterError, InvalidArgument, NotLeader, Unavailable
 from cluster.wire.codec import decode_changes, encode_changes
 from manager.raft.core import Raft, Role
-from manager.raft.effects import Answer, Changed, Effect, Release, Reserve, Resolve, Save, Send, SendSnapshot, Write
+from manager.raft.effects import Answer, Changed, Effect, Release, Resolve, Save, Send, SendSnapshot
+from manager.raft.group_commit import MAX_GROUP_BYTES, GroupCommit
 from manager.raft.log import Entry, EntryKind
 from manager.raft.membership import Membership
 from manager.raft.messages import Message
 from manager.raft.ready import NOBODY, HardState, Ready, SnapshotPoint
 from manager.raft.snapshotting import Snapshotting
 from manager.raft_storage.faults import LogFull
-from manager.raft_storage.records import ENTRY_OVERHEAD_BYTES, Record, record_bytes
+from manager.raft_storage.records import ENTRY_OVERHEAD_BYTES
 from manager.raft_storage.snapshots import Snapshot
 from manager.store import Loading, Store
 
 MAX_ENTRY_BYTES: Final = 1536 * 1024
 """Longest entry, as in SwarmKit."""
-
-MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
-"""Data of the entries that become one write."""
 
 SETTLED_AT_ONCE: Final = 256
 """Entries that a shell has the store take in one turn: who asked has the answer and asks again while the store takes the next ones, and a message
@@ -72,13 +68,6 @@ class _Asked(msgspec.Struct, frozen=True, gc=False):
     changes: tuple[Change, ...] = ()
 
 
-class _Group(NamedTuple):
-    """A Ready that waits for the disk, and what its entries take there."""
-
-    ready: Ready
-    size_bytes: int
-
-
 def prepare(changes: tuple[Change, ...]) -> Proposal:
     """Raises InvalidArgument when they are too large."""
     data = encode_changes(changes)
@@ -102,12 +91,7 @@ class RaftMember:
         self._ticked = False
         self._queue: deque[tuple[int, Proposal]] = deque()
         self._logged: dict[int, _Asked] = {}  # by index of their entry
-        self._unwritten: deque[_Group] = deque()
-        self._unwritten_bytes = 0
-        self._room_bytes = room_bytes
-        self._group_bytes = group_bytes
-        self._busy = False  # a Write or Reserve is under way
-        self._writing: Sequence[_Group] = ()
+        self._disk = GroupCommit(HardState(raft.term, raft.vote), room_bytes, group_bytes)
         self._unsettled: deque[tuple[Ready, Snapshot | None]] = deque()  # each with the snapshot that came with it
         self._settled_of_first = 0  # entries of the first of them that the store has seen
         self._loading: Loading | None = None  # the snapshot that came with the first of them
@@ -116,7 +100,6 @@ class RaftMember:
         self._received: dict[int, Snapshot] = {}
         self._leads = False
         self._stopped = False
-        self._state = HardState(raft.term, raft.vote)  # that is on its way to the disk or there
         self._seen: tuple[object, ...] = ()
         self._reads: dict[int, None] = {}  # tickets, in the order in which they came
         self._reads_due: list[tuple[int, int]] = []  # (index that must be applied, ticket)
@@ -145,7 +128,7 @@ class RaftMember:
     @property
     def is_writing(self) -> bool:
         """Whether a Write or Reserve is under way."""
-        return self._busy
+        return self._disk.busy
 
     @property
     def membership(self) -> Membership:
@@ -234,15 +217,11 @@ class RaftMember:
 
     def wrote(self, room_bytes: int) -> None:
         """The last Write is durable."""
-        self._busy = False
-        self._room_bytes = room_bytes
-        group, self._writing = self._writing, ()
-        self._persisted(group)
+        self._persisted(self._disk.wrote(room_bytes))
 
     def reserved(self, room_bytes: int, full: LogFull | None) -> None:
         """There is room, or (`full`) there is none: who waits is refused, and a voter whose disk may have room is to lead."""
-        self._busy = False
-        self._room_bytes = room_bytes
+        self._disk.reserved(room_bytes)
         if full is not None:
             self._refuse_queued(Unavailable(str(full)))
             if self.leads:
@@ -306,7 +285,7 @@ class RaftMember:
         """Whether the leader waits for a write of this follower, and nobody for its store: what is durable is to be acknowledged before the store
         takes its time. One that is far behind, or loads a snapshot, has its turn all the same.
         """
-        waits = self._busy and bool(self._unsettled) and self._behind <= MAX_BEHIND_ENTRIES and self._loading is None
+        waits = self._disk.busy and bool(self._unsettled) and self._behind <= MAX_BEHIND_ENTRIES and self._loading is None
         return waits and not self._leads and self._raft.role is not Role.LEADER
 
     def settle(self, limit: int = sys.maxsize) -> None:
@@ -340,14 +319,12 @@ class RaftMember:
         size = number = 0
         for _, proposal in self._queue:
             size += len(proposal.data) + ENTRY_OVERHEAD_BYTES
-            if number and size > self._group_bytes:
+            if number and size > self._disk.group_bytes:
                 break
             number += 1
-        needed = size + record_bytes(())
-        if needed > self._room_bytes - self._unwritten_bytes:
-            if not self._busy and not self._unwritten:
-                self._busy = True
-                self._effects.append(Reserve(needed))
+        if not self._disk.has_room(size):
+            if (reserve := self._disk.reserve(size)) is not None:
+                self._effects.append(reserve)
             return
         taken = list(islice(self._queue, number))
         try:
@@ -363,9 +340,7 @@ class RaftMember:
         """What one Ready asks for, but for the write, which waits for its turn, and the store."""
         self._effects.extend(map(Send, ready.messages))
         if ready.must_write or ready.messages_after:
-            size = record_bytes(ready.entries)
-            self._unwritten.append(_Group(ready, size))
-            self._unwritten_bytes += size
+            self._disk.add(ready)
         self._effects.extend(map(SendSnapshot, ready.snapshots_wanted))
         if ready.snapshot is not None or ready.committed or ready.reads:
             self._unsettled.append((ready, self._received[ready.snapshot.index] if ready.snapshot else None))
@@ -455,37 +430,20 @@ class RaftMember:
     # -- the disk
 
     def _write(self) -> bool:
-        """Ask for what waits to be written, as one record; a leader's snapshot goes first and alone. True when nothing
-        had to be written: what waited for the writes before it only has been let go.
-        """
-        if self._busy or not self._unwritten:
+        """Ask for what waits to be written. True when nothing had to be: what waited for the writes before it only has been let go."""
+        readys = self._disk.take()
+        if not readys:
             return False
-        groups = [self._unwritten.popleft()]
-        size = groups[0].size_bytes
-        while self._unwritten and self._unwritten[0].ready.snapshot is None:
-            size += self._unwritten[0].size_bytes
-            if size > self._group_bytes:
-                break
-            groups.append(self._unwritten.popleft())
-        readys = [group.ready for group in groups]
         if not any(ready.must_write for ready in readys):
-            self._persisted(groups)
+            self._persisted(readys)
             return True
         snapshot = self._received.pop(readys[0].snapshot.index) if readys[0].snapshot else None
-        entries = readys[0].entries if len(readys) == 1 else tuple([entry for ready in readys for entry in ready.entries])
-        restored = snapshot.index if snapshot else 0
-        states = [ready.hard_state for ready in readys if ready.hard_state is not None]
-        if states:
-            self._state = states[-1]
-        self._busy = True
-        self._writing = groups
-        self._effects.append(Write(Record(self._state.term, self._state.vote, readys[-1].commit, entries, restored), snapshot))
+        self._effects.append(self._disk.write(readys, snapshot))
         return False
 
-    def _persisted(self, groups: Sequence[_Group]) -> None:
-        self._raft.persisted(groups[-1].ready.number)
-        for ready, size in groups:
-            self._unwritten_bytes -= size
+    def _persisted(self, readys: Sequence[Ready]) -> None:
+        self._raft.persisted(readys[-1].number)
+        for ready in readys:
             self._effects.extend(map(Send, ready.messages_after))
 
     # -- answers

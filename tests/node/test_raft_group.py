@@ -200,7 +200,7 @@ def test_a_leader_whose_disk_fails_hands_over_before_it_ends(tmp_path: Path, cap
             await until(member.hears_all)
         term = one.driver.term
         null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, one.driver._wal._descriptor)
+        os.dup2(null, one.driver._disk._wal._descriptor)
         os.close(null)
         with pytest.raises(Unavailable):
             await one.driver.propose((created(Network(NetworkId("doubtful"), NetworkSpec("doubtful"))),))

@@ -165,7 +165,7 @@ def test_a_disk_that_fails_ends_the_member(tmp_path: Path) -> None:
             await driver.wait_leader()
             await driver.propose((created(network("a")),))
             null = os.open("/dev/null", os.O_RDONLY)
-            os.dup2(null, driver._wal._descriptor)
+            os.dup2(null, driver._disk._wal._descriptor)
             os.close(null)
             await driver.propose((created(network("b")),))
 
