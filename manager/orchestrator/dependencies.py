@@ -111,5 +111,5 @@ def _wanted(index: Index, service: Service) -> int:
     """Slots that the service is to fill; at least one of a global service, so that one that has just been made is waited for."""
     mode = service.spec.mode
     if mode.kind in (ServiceModeKind.GLOBAL, ServiceModeKind.GLOBAL_JOB):
-        return max(len(index.slots.of(service.id).kept), 1)
+        return max(index.slots.of(service.id).number_kept, 1)
     return 1 if mode.replicas is None else mode.replicas

@@ -31,7 +31,7 @@ def advance(draft: Draft, service: Service) -> None:
         return
     config, slots = service.spec.update or UpdateConfig(), draft.index.slots.of(service.id)
     busy = len(slots.idle()) + len(slots.doubled())
-    free = (config.parallelism or len(slots.kept)) - busy
+    free = (config.parallelism or slots.number_kept) - busy
     moved = 0
     for _ in range(free):
         task = _next(draft, service)

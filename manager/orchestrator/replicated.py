@@ -25,14 +25,14 @@ def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself
     """Bring the service's slots to what it asks for. `keys`: the slots to look at; `itself`: whether its update is to be looked at, too."""
     slots = draft.index.slots.of(service.id)
     wanted = 1 if service.spec.mode.replicas is None else service.spec.mode.replicas
-    if len(slots.kept) > wanted:
-        _shrink(draft, service, len(slots.kept) - wanted)
+    if slots.number_kept > wanted:
+        _shrink(draft, service, slots.number_kept - wanted)
     looked = draft.looked.setdefault(service.id, [])
     for key in in_order(keys):
         if draft.full:
             return
         if not restart.is_at_rest(draft, slots.only(key)):
-            if key in slots.kept:
+            if slots.is_kept(key):
                 restart.check(draft, service, key, draft.tasks_in(service.id, key))
             reap(draft, service.id, key)
         looked.append(key)
@@ -44,7 +44,7 @@ def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself
 
 def _grow(draft: Draft, service: Service, wanted: int) -> None:
     slots = draft.index.slots.of(service.id)
-    missing = wanted - len(slots.kept)
+    missing = wanted - slots.number_kept
     if missing <= 0:
         return
     cause = f"scaled up to {wanted}" if slots.keys else "service created"

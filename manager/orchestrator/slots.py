@@ -2,7 +2,7 @@
 
 Owns the grouping; never decides. A slot is occupied while one of its tasks is not on its way out (desired below
 REMOVE): also a slot whose last task finished for good. All of it is kept by change, so that nobody has to look at every slot to learn how many there
-are, which number is free, or whether any of them runs something old. Of a slot whose one task runs nothing is kept but that task's id: most are like that.
+are, which number is free, or whether any of them runs something old. Of a slot whose one task runs nothing is held but that task's id: most are like that.
 """
 
 from __future__ import annotations
@@ -70,17 +70,17 @@ class ServiceSlots:
     """One service's tasks by slot; which slots are kept, which of them are unlike the others; what the tasks that are wished to run are made from, and which
     slots run on a node."""
 
-    __slots__ = ("_free", "_ids", "_tallies", "_top", "kept", "makes", "nodes", "over", "runs", "specs")
+    __slots__ = ("_free", "_given_up", "_ids", "_tallies", "_top", "makes", "nodes", "over", "runs", "specs")
 
     def __init__(self) -> None:
         self._ids: dict[SlotKey, TaskId | tuple[TaskId, ...]] = {}  # few for each slot: the history is bounded
-        self.kept: dict[SlotKey, None] = {}
+        self._given_up: dict[SlotKey, None] = {}  # the slots that are not kept, all of whose tasks are on their way out: few, and soon gone
         self._tallies: dict[SlotKey, Tally] = {}  # of the slots that are kept, but for the usual ones
         self.over = 0  # kept slots without a task that is wished to run
         self.nodes: dict[NodeId, dict[SlotKey, int]] = {}
         self.makes: dict[Make, int] = {}  # of those wished to run
         self.specs: dict[int, TaskSpec] = {}  # by spec version, of all that `makes` counts
-        self.runs: dict[int, JobRun] = {}  # of a job, whose tasks count in their slot, `kept` and here only: by iteration
+        self.runs: dict[int, JobRun] = {}  # of a job, whose tasks count in their slot and here only: by iteration
         self._top = 0  # each number up to here is kept or in _free
         self._free: list[int] = []  # a heap; what is kept again is passed over
 
@@ -99,13 +99,25 @@ class ServiceSlots:
         """The slots that have tasks, kept or not."""
         return self._ids.keys()
 
+    @property
+    def kept(self) -> Iterator[SlotKey]:
+        """The slots that are kept."""
+        return (key for key in self._ids if key not in self._given_up)
+
+    @property
+    def number_kept(self) -> int:
+        return len(self._ids) - len(self._given_up)
+
+    def is_kept(self, key: SlotKey) -> bool:
+        return key in self._ids and key not in self._given_up
+
     def each(self) -> Iterator[tuple[TaskId, ...]]:
         """Slot by slot, the ids of its tasks."""
         return (self.ids(key) for key in self._ids)
 
     def tally(self, key: SlotKey) -> Tally:
         """How many of the slot's tasks count."""
-        return self._tallies.get(key) or (_USUAL if key in self.kept else _NONE)
+        return self._tallies.get(key) or (_USUAL if self.is_kept(key) else _NONE)
 
     def idle(self) -> list[SlotKey]:
         """The kept slots of which no task runs."""
@@ -117,19 +129,26 @@ class ServiceSlots:
 
     def lowest_free(self) -> int:
         """The lowest slot number from 1 that is not kept."""
-        while self._free and self._free[0] in self.kept:
+        while self._free and self.is_kept(self._free[0]):
             heapq.heappop(self._free)
         return self._free[0] if self._free else self._top + 1
 
     def add_id(self, key: SlotKey, id: TaskId) -> None:
-        self._ids[key] = (*self.ids(key), id) if key in self._ids else id
+        """The slot has this task, which is to be counted next."""
+        if key in self._ids:
+            self._ids[key] = (*self.ids(key), id)
+        else:
+            self._ids[key] = id
+            self._given_up[key] = None  # until one counts
 
     def remove_id(self, key: SlotKey, id: TaskId) -> None:
+        """The task, which counts no more, is gone."""
         rest = tuple(other for other in self.ids(key) if other != id)
         if rest:
             self._ids[key] = rest if len(rest) > 1 else rest[0]
         else:
             del self._ids[key]
+            del self._given_up[key]
 
     def count(self, task: Task) -> None:
         """What this task is wished to be counts from now on."""
@@ -168,7 +187,7 @@ class ServiceSlots:
             if not run.kept:
                 del self.runs[task.job_iteration]
             return
-        if isinstance(key, int) and key not in self.kept:
+        if isinstance(key, int) and key in self._given_up:
             heapq.heappush(self._free, key)
         if live:
             _less(self.makes, (task.spec_version, task.endpoint))
@@ -185,11 +204,11 @@ class ServiceSlots:
         has = (had[0] + kept, had[1] + live, had[2] + running)
         self.over += (has[0] > 0 and not has[1]) - (had[0] > 0 and not had[1])
         if not has[0]:
-            del self.kept[key]
+            self._given_up[key] = None
             self._tallies.pop(key, None)
             return
         if not had[0]:
-            self.kept[key] = None
+            del self._given_up[key]
         if has == _USUAL:
             self._tallies.pop(key, None)
         else:
@@ -226,8 +245,8 @@ class SlotBook:
 
     def remove(self, task: Task) -> None:
         slots = self.services[task.service_id]
-        slots.remove_id(slot_key(task), task.id)
         slots.discount(task)
+        slots.remove_id(slot_key(task), task.id)
         if not slots.keys:
             del self.services[task.service_id]
 
