@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -78,12 +78,11 @@ class Tables:
             del rows[id]
         self._reindex(kind, id, before, after)
 
-    def _reindex(self, kind: Kind, id: str, before: Object | None, after: Object | None) -> None:
+    def _reindex(self, kind: Kind, id: str, before: Any, after: Any) -> None:
         if kind is _TASK:
-            was, now = cast("Task | None", before), cast("Task | None", after)
-            if was is None or now is None:  # a task never changes its service
-                self.tasks_by_service.move(id, was.service_id if was else "", now.service_id if now else "")
-            self.tasks_by_node.move(id, was.node_id if was else "", now.node_id if now else "")
+            if before is None or after is None:  # a task never changes its service
+                self.tasks_by_service.move(id, before.service_id if before else "", after.service_id if after else "")
+            self.tasks_by_node.move(id, before.node_id if before else "", after.node_id if after else "")
         elif kind in self.names:
             old, new = name_of(before) if before is not None else "", name_of(after) if after is not None else ""
             if old != new:
