@@ -85,7 +85,7 @@ class Fabric:
         netns.name_of_process(self.sandbox_path(sandbox_id), pid)
 
     async def wait_quiet(self, sandbox_id: str) -> None:
-        """Returns when no connection to a TCP server in the sandbox is open, at once when there is no such sandbox.
+        """Returns when no connection to a TCP server in the sandbox is open or has something to deliver, at once when there is no such sandbox.
         Raises OSError where the kernel can't tell.
         """
         try:

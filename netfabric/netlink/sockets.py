@@ -18,12 +18,14 @@ NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _TCP_DESTROYED = (1, 3)  # multicast groups: IPv4, IPv6
 _ESTABLISHED, _SYN_RECEIVED, _CLOSE_WAIT, _LISTEN = 1, 3, 8, 10
-_OPEN_OR_LISTENING = sum(1 << state for state in (_ESTABLISHED, _SYN_RECEIVED, _CLOSE_WAIT, _LISTEN))
+_FIN_WAIT1, _LAST_ACK, _CLOSING = 4, 9, 11
+"""The server has closed it, perhaps it has ended itself; not all that it said has arrived."""
+_ASKED_FOR = sum(1 << state for state in (_ESTABLISHED, _SYN_RECEIVED, _CLOSE_WAIT, _LISTEN, _FIN_WAIT1, _LAST_ACK, _CLOSING))
 _SOCKET_ID_BYTES = 48
 
 
 async def wait_quiet(namespace: int) -> None:
-    """Return when no connection that a server in the namespace (a descriptor) has taken is open.
+    """Return when no connection that a server in the namespace (a descriptor) has taken is open, or has something to deliver.
 
     Connections over the loopback count too, those that the namespace itself has made elsewhere do not. Raises OSError
     where the kernel has no sock_diag. Cancellation leaves nothing behind.
@@ -34,12 +36,12 @@ async def wait_quiet(namespace: int) -> None:
 
 
 def _dump(family: int) -> Message:
-    body = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, _OPEN_OR_LISTENING) + bytes(_SOCKET_ID_BYTES)
+    body = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, _ASKED_FOR) + bytes(_SOCKET_ID_BYTES)
     return Message(_SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, body, "list TCP sockets")
 
 
 def _served(answers: list[Answer]) -> bool:
-    """Whether one of the open connections is at a port that is listened on."""
+    """Whether one of the connections is at a port that is listened on."""
     seen = tuple(_ports(answers))
     listening = {port for state, port in seen if state == _LISTEN}
     return any(state != _LISTEN and port in listening for state, port in seen)

@@ -72,6 +72,23 @@ def test_taking_tasks_away_fails_no_request(lab: Lab, taken: int) -> None:
     lab.ok(MANAGER, "festoon", "service", "rm", name)
 
 
+def test_an_answer_that_is_on_its_way_comes_to_its_end(lab: Lab) -> None:
+    """The only task is taken away, and its program dies at once by the stop signal."""
+    script = "printf '#!/bin/sh\\necho\\necho begun\\nsleep 1\\necho to the end\\n' >/tmp/cgi-bin/slow; chmod +x /tmp/cgi-bin/slow"
+    lab.ok(MANAGER, "festoon", "service", "create", "--name", "slow", "-p", "8089:80", "busybox", "sh", "-c", f"mkdir /tmp/cgi-bin; {script}; {SERVER}")
+    url = f"http://{ADDRESS[WORKER2]}:8089/"
+    assert until(lambda: "to the end" in walk.fetch(lab, WORKER1, url))
+    asking = [FESTOON, "lab", "exec", "--name", lab.name, WORKER1, "--", "curl", "-sN", f"{url}cgi-bin/slow"]
+    with subprocess.Popen(asking, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "begun\n"
+        lab.ok(MANAGER, "festoon", "service", "scale", "-d", "slow=0")
+        assert client.stdout.read() == "to the end\n"
+    assert client.returncode == 0
+    assert until(lambda: _containers(lab, "slow") == 0)
+    lab.ok(MANAGER, "festoon", "service", "rm", "slow")
+
+
 def _containers(lab: Lab, service: str) -> int:
     rows = [row for node in ADDRESS for row in lab.rows(node, "festoon", "container", "ls")]
     return sum(row["Names"].startswith(f"{service}.") for row in rows)
