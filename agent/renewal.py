@@ -20,6 +20,7 @@ import trio
 from agent.node_key import NodeKey
 from cluster.identity import certificates
 from cluster.identity.contexts import Contexts
+from cluster.identity.sealed_key import KeySealed
 from cluster.model.assignments import SessionState
 from cluster.model.errors import ClusterError, PermissionDenied, Unavailable
 from cluster.model.objects import NodeTls
@@ -97,8 +98,12 @@ class Renewal:
             self.ask()
 
     def reread(self) -> None:
-        """Somebody else may have renewed it: the node's own manager, when both slept past its expiry."""
-        known = self._where.load()
+        """Somebody else may have renewed it: the node's own manager, when both slept past its expiry. While that is locked nobody has, and this process
+        goes on with what it knows."""
+        try:
+            known = self._where.load()
+        except KeySealed:
+            return
         if known != self._contexts.credentials:
             self._contexts.take(known)
             self._at = self._choose()

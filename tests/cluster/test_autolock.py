@@ -92,6 +92,15 @@ def test_who_is_demoted_in_a_locked_swarm_comes_back_without_a_key_and_who_is_pr
     (key,) = KEY.findall(lab.ok(MANAGER, "festoon", "swarm", "update", "--autolock"))
     where = state(lab, second) / "node"
     assert until(lambda: folder.is_sealed(where))
+    managers = (MANAGER, second, "swarm-manager3")
+    agents = [pids(lab, node, "node") for node in managers]
+    for node in managers:
+        kill(pids(lab, node, "manager"))
+    assert until(lambda: all("Swarm: locked" in lab.on(node, "festoon", "info").stdout for node in managers))
+    assert [pids(lab, node, "node") for node in managers] == agents, "who never had to know what its key is sealed under goes on"
+    for node in managers:
+        assert lab.on(node, "festoon", "swarm", "unlock", stdin=key + "\n").returncode == 0
+    assert until(lambda: all(lab.on(node, "festoon", "node", "ls").returncode == 0 for node in managers))
     lab.ok(MANAGER, "festoon", "node", "demote", second)
     assert until(lambda: not pids(lab, second, "manager"))
     assert until(lambda: not folder.is_sealed(where)), "no manager process opens it any more"
