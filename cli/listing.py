@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from cli.failures import CliFailure
+from cli.failures import FAILED, CliFailure
 from cli.output import aligned
 from cli.shapes import ANY, Shape
 from cluster.model.template_functions import as_json, go_text
@@ -102,8 +102,8 @@ def label_of(labels: Mapping[str, str] | None) -> Callable[[str], str]:
     return lambda key: (labels or {}).get(key, "")
 
 
-def inspected(found: Sequence[Any], form: str, shape: Shape = ANY, *, preface: str = "template parsing error: ", name: str = "") -> str:
-    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. Raises CliFailure, its words behind `preface`.
+def inspected(found: Sequence[Any], form: str, shape: Shape = ANY, *, preface: str = "template parsing error: ", name: str = "", status: int = FAILED) -> str:
+    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. Raises CliFailure, its words behind `preface`, with `status`.
     `name`: see Template."""
     import json
 
@@ -118,4 +118,4 @@ def inspected(found: Sequence[Any], form: str, shape: Shape = ANY, *, preface: s
         template = Template(form, name=name)
         return "".join(template.render(marked(one), strict=shape.words, absent=shape.absent) + "\n" for one in found)
     except TemplateError as e:
-        raise CliFailure(f"{preface}{e}") from e
+        raise CliFailure(f"{preface}{e}", status) from e

@@ -76,6 +76,16 @@ def _out(api: Api, container: str, source: str, target: str, *, follow: bool, ar
         _unpack(_reader(answer.pieces()), folder, top, archive=archive)
 
 
+def _looked_up(source: str, *, follow: bool) -> str:
+    """What docker names of a path that leads nowhere: the first part that is missing, below a resolved folder."""
+    folder, name = os.path.split(os.path.abspath(source))
+    parts = [part for part in folder.split("/") if part]
+    for end in range(1, len(parts) + 1):
+        if not os.path.lexists(path := "/" + "/".join(parts[:end])):
+            return path
+    return os.path.join(folder, name) if follow else f"{os.path.realpath(folder)}/{name}"
+
+
 def _destination(target: str, *, is_folder: bool, contents: bool) -> tuple[str, str | None]:
     """(folder to unpack in, what takes the place of the archive's first name; None: it keeps its own)."""
     if os.path.isdir(target):
@@ -147,7 +157,7 @@ def _in(api: Api, source: str, container: str, target: str, *, follow: bool, arc
     try:
         facts = os.stat(source) if follow else os.lstat(source)
     except OSError as e:
-        raise CliFailure(f"lstat {source}: {(e.strerror or str(e)).lower()}") from e
+        raise CliFailure(f"lstat {_looked_up(source, follow=follow)}: {(e.strerror or str(e)).lower()}") from e
     name = os.path.basename(os.path.abspath(source))
     if is_folder:
         shown = "." if source.endswith("/.") or source == "." else name

@@ -81,14 +81,14 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         wanted.setdefault("reference", []).append(arguments[0])
     found = api.get("/images/json", all=bool(flags["all"]), filters=wanted or None) or []
     digests, quiet = bool(flags["digests"]), bool(flags["quiet"])
-    rows = [row for i in found for row in _rows(i, digests=digests, trunc=not flags["no_trunc"], now=time.time())]
+    rows = [row for i in found for row in image_rows(i, digests=digests, trunc=not flags["no_trunc"], now=time.time())]
     raw = _RAW.format(digest="digest: {{.Digest}}\n" if digests else "")
     listing = Listing(_HEADERS, _WITH_DIGESTS if digests else _COLUMNS, kind="*formatter.imageContext", raw=raw)
     print(listing.render(rows, flags["format"], quiet=quiet), end="")
     return 0
 
 
-def _rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> Iterator[dict[str, str]]:
+def image_rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> Iterator[dict[str, str]]:
     """A row for each tag of an image; one of `<none>` for an image without."""
     known = {d.partition("@")[0]: d.partition("@")[2] for d in i.get("RepoDigests") or ()}
     names = []

@@ -286,17 +286,22 @@ def events(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format
         begin, end = (parse_since(text, now) if text else "" for text in (since, until))
     except ValueError as e:
         raise CliFailure(str(e)) from e
+    form = "{{json .}}" if format == "json" else format
+    if form:  # tried on an empty one before anything is asked for
+        _event_text({}, form)
     with api.stream("GET", "/events", filters=filters_of(filter), since=begin, until=end) as answer:
         for line in answer.lines():
-            if format:
-                event = json.loads(line)
-                form = "{{json .}}" if format == "json" else format
-                as_fields = {"Scope": event.get("scope"), "Time": event.get("time"), "TimeNano": event.get("timeNano")}
-                shown = event if "json .}}" in form.replace(" }}", "}}") else event | as_fields
-                print(inspected([shown], form, EVENT, preface="Error parsing format: "), end="", flush=True)
-            else:
-                print(_event_line(json.loads(line)), flush=True)
+            print(_event_text(json.loads(line), form) if form else _event_line(json.loads(line)), flush=True)
     return 0
+
+
+def _event_text(event: Mapping[str, Any], form: str) -> str:
+    if "json .}}" in form.replace(" }}", "}}"):
+        shown = event
+    else:
+        fields = {"Scope": event.get("scope", ""), "Time": event.get("time", 0), "TimeNano": event.get("timeNano", 0)}
+        shown = {"Type": "", "Action": "", "Actor": {"ID": "", "Attributes": {}}, **event, **fields}
+    return inspected([shown], form, EVENT, preface="Error parsing format: ", status=UNREADABLE).removesuffix("\n")
 
 
 def _event_line(event: Mapping[str, Any]) -> str:

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from cli.api import Api, filters_of
 from cli.commands.container import container_row
+from cli.commands.image import image_rows
 from cli.commands.system import FORMAT_HELP
-from cli.commands.volume import confirmed
+from cli.commands.volume import confirmed, volume_row
 from cli.failures import CliFailure
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
-from cli.output import short_id
-from cli.units import human_duration, human_size
+from cli.units import human_size
 from cli.usage import command
 
 USAGE: Final = Listing({"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
@@ -40,8 +40,8 @@ CONTAINER_WARNING: Final = "WARNING! This will remove all stopped containers.\nA
 @switch("--verbose", "-v", help="Show detailed information on space usage")
 def df(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | None) -> int:
     found = api.get("/system/df")
-    if verbose and not format:
-        print(_details(found), end="")
+    if verbose:
+        print(_templated(found, format) if format not in ("", "table") else _tables(found), end="")
         return 0
     print(USAGE.render([_images(found), _containers(found), _volumes(found), _line("Build Cache", 0, 0, 0, 0)], format), end="")
     return 0
@@ -72,26 +72,46 @@ def _volumes(found: Mapping[str, Any]) -> dict[str, Any]:
     return _line("Local Volumes", len(usages), sum(u["RefCount"] > 0 for u in usages), size, idle)
 
 
-def _details(found: Mapping[str, Any]) -> str:
-    now = time.time()
-    volumes = [{"Name": v["Name"], "Links": str(u["RefCount"]), "Size": human_size(u["Size"], 4)} for v in found.get("Volumes") or () if (u := v["UsageData"])]
-    containers = [container_row(c, trunc=True, now=now) | {"Size": human_size(c.get("SizeRw") or 0)} for c in found.get("Containers") or ()]
-    images = [row for image in found.get("Images") or () for row in _image_rows(image, now)]
+def _tables(found: Mapping[str, Any]) -> str:
+    rows = _rows(found, trunc=True)
     return (
-        f"Images space usage:\n\n{IMAGES.render(images, '')}\nContainers space usage:\n\n{CONTAINERS.render(containers, '')}\n"
-        f"Local Volumes space usage:\n\n{VOLUMES.render(volumes, '')}\nBuild cache usage: 0B\n\n{NO_CACHE}\n"
+        f"Images space usage:\n\n{IMAGES.render(rows['Images'], '')}\nContainers space usage:\n\n{CONTAINERS.render(rows['Containers'], '')}\n"
+        f"Local Volumes space usage:\n\n{VOLUMES.render(rows['Volumes'], '')}\nBuild cache usage: 0B\n\n{NO_CACHE}\n"
     )
 
 
-def _image_rows(image: Mapping[str, Any], now: float) -> list[dict[str, Any]]:
-    size, shared = image["Size"], image.get("SharedSize", -1)
-    facts = {
-        "ID": short_id(image["Id"]), "CreatedSince": f"{human_duration(now - image['Created'])} ago", "Size": human_size(size, 3),
-        "SharedSize": human_size(shared, 4) if shared >= 0 else "N/A", "UniqueSize": human_size(size - shared, 4) if shared >= 0 else "N/A",
-        "Containers": str(image.get("Containers", 0)),
-    }  # fmt: skip
-    names = image.get("RepoTags") or ["<none>:<none>"]
-    return [facts | {"Repository": name.rpartition(":")[0], "Tag": name.rpartition(":")[2]} for name in names]
+def _templated(found: Mapping[str, Any], form: str) -> str:
+    """A template sees all four lists at once, and no line is ended for it. Raises CliFailure."""
+    from cluster.model.templates import Template, TemplateError, TemplateSyntaxError
+
+    text = "{{json .}}" if form == "json" else form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
+    try:
+        return Template(text).render(_rows(found, trunc=False), strict="can't evaluate field {} in type *formatter.diskUsageContext")
+    except TemplateError as e:
+        raise CliFailure(f"template parsing error: {e}" if isinstance(e, TemplateSyntaxError) else str(e)) from e
+
+
+def _rows(found: Mapping[str, Any], *, trunc: bool) -> dict[str, list[dict[str, Any]]]:
+    now = time.time()
+    volumes = [(v, usage) for v in found.get("Volumes") or () if (usage := v["UsageData"])]
+    return {
+        "Images": [_image_row(i, now, trunc=trunc) for i in found.get("Images") or ()],
+        "Containers": [_plain(container_row(c | {"SizeRootFs": 0}, trunc=trunc, now=now)) for c in found.get("Containers") or ()],
+        "Volumes": [_plain(volume_row(v)) | {"Links": str(u["RefCount"]), "Size": human_size(u["Size"], 4)} for v, u in volumes],
+        "BuildCache": [],
+    }
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in sorted(row.items()) if not callable(value)}
+
+
+def _image_row(image: Mapping[str, Any], now: float, *, trunc: bool) -> dict[str, Any]:
+    """By its first name."""
+    row = next(image_rows(image, digests=False, trunc=trunc, now=now))
+    shared = image.get("SharedSize", -1)
+    sizes = {"SharedSize": human_size(shared, 4), "UniqueSize": human_size(image["Size"] - shared, 4)} if shared >= 0 else {}
+    return _plain(row | sizes | {"Digest": ""})
 
 
 @command("prune", summary="Remove unused data")

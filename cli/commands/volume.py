@@ -99,12 +99,12 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = [] if flags["cluster"] else api.get("/volumes", filters=filters_of(flags["filter"]))["Volumes"] or []  # there are no cluster volumes
     found.sort(key=lambda v: natural(v["Name"]))
-    rows = [_row(v) for v in found]
+    rows = [volume_row(v) for v in found]
     print(LISTING.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
     return 0
 
 
-def _row(v: dict[str, Any]) -> dict[str, Any]:
+def volume_row(v: dict[str, Any]) -> dict[str, Any]:
     return {
         "Driver": v.get("Driver", ""), "Name": v["Name"], "Scope": v.get("Scope", ""), "Mountpoint": v.get("Mountpoint", ""),
         "Labels": ",".join(f"{k}={value}" for k, value in sorted((v.get("Labels") or {}).items())),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -33,6 +35,27 @@ def test_disk_usage_counts_what_is_in_use(lab: Lab, program: str, box: Callable[
     assert f"use-{program}-df" in detail
     assert "N/A" not in detail
     assert f"use-{program}-volume 1 5kB" in " ".join(detail.split())
+    of_volumes = "{{range .Volumes}}{{.Name}} {{.Links}} {{.Size}};{{end}}"
+    assert f"use-{program}-volume 1 5kB;" in lab.ok(MANAGER, program, "system", "df", "-v", "--format", of_volumes)
+    whole = json.loads(lab.ok(MANAGER, program, "system", "df", "-v", "--format", "json"))
+    assert list(whole) == ["Images", "Containers", "Volumes", "BuildCache"]
+    assert {(i["Repository"], len(i["ID"])) for i in whole["Images"] if i["Repository"] == "busybox"} == {("busybox", 71)}
+    wrong = lab.on(MANAGER, program, "system", "df", "-v", "--format", "{{.Nope}}")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr.startswith('template: :1:2: executing "" at <.Nope>: can\'t evaluate field Nope')
+
+
+def test_a_template_of_events_is_tried_before_there_are_any(lab: Lab, program: str) -> None:
+    wrong = lab.on(MANAGER, program, "events", "--since", "1", "--until", "1", "--format", "{{.Nope}}")
+    assert wrong.returncode == 64
+    assert wrong.stderr.startswith("Error parsing format: template: :1:2:")
+
+
+def test_what_can_not_be_copied_is_named_where_it_is_missing(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("cp", "busybox", "true")
+    for source, missing in (("/nosuch", "//nosuch"), ("/etc/nosuch", "/etc/nosuch"), ("/nosuch/a", "/nosuch"), ("nosuch", f"{os.getcwd()}/nosuch")):
+        wrong = lab.on(MANAGER, program, "cp", source, f"{name}:/")
+        assert (wrong.returncode, wrong.stderr.strip()) == (1, f"lstat {missing}: no such file or directory")
 
 
 def test_prunes_take_only_what_their_filter_lets_them(lab: Lab, program: str, box: Callable[..., str]) -> None:
