@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from agent.manager_process import ManagerFailed, ManagerProcess, Ready
@@ -41,6 +42,7 @@ class ManagerKeeper:
         self._ended = trio.Event()
         self._serving = trio.Event()
         self._send_key, self._receive_key = trio.open_memory_channel[_Unlocking](0)
+        self._forcing: bytes | None = None  # the bootstrap options that wait for the key
         self.error = ""
         self.ended_for = ""  # why it had to start anew, the last time that it said so
 
@@ -73,8 +75,14 @@ class ManagerKeeper:
         await self._serving.wait()
 
     async def start(self, identity: Identity, bootstrap: bytes | None = None) -> Ready:
-        """Start it once and wait until it serves. Raises ManagerFailed."""
-        return await self._process.start(identity.listen_address, identity.manager_address, bootstrap)
+        """Start it once and wait until it serves. Raises ManagerFailed; where that is for the swarm's unlock key, it is locked from then on, and who brings
+        the key has it started as it was to be here."""
+        try:
+            return await self._process.start(identity.listen_address, identity.manager_address, bootstrap)
+        except ManagerFailed as failure:
+            if failure.message == unlock_key.LOCKED:
+                self.error, self._forcing = unlock_key.LOCKED, bootstrap
+            raise
 
     def reload(self) -> None:
         """Let it show the certificate that the node has now."""
@@ -91,7 +99,7 @@ class ManagerKeeper:
                     self._serving.set()
                     self._process.reload()  # a certificate may have come while nobody could say so
                     started()
-                else:
+                elif not self.locked:
                     await self._start_again(identity, started)
                 while True:
                     if self.locked:
@@ -116,7 +124,7 @@ class ManagerKeeper:
         with trio.move_on_after(patience_s):
             await self._process.wait_dead()
         await self._process.stop()
-        self.error = self.ended_for = ""
+        self.error, self.ended_for, self._forcing = "", "", None
 
     async def _start_unlocked(self, identity: Identity, started: Callable[[], None]) -> None:
         """Wait for a key and try it; with another one than the right one all stays as it was."""
@@ -130,9 +138,14 @@ class ManagerKeeper:
 
     async def _start_again(self, identity: Identity, started: Callable[[], None], unlocking: str = "") -> None:
         try:
-            await self._process.start(identity.listen_address, identity.manager_address, unlocking=unlocking)
-            self.error = ""
+            forcing = _with_key(self._forcing, unlocking) if self._forcing is not None and unlocking else None
+            await self._process.start(identity.listen_address, identity.manager_address, forcing, unlocking)
+            self.error, self._forcing = "", None
             self._serving.set()
             started()
         except ManagerFailed as failure:
             self.error = failure.message
+
+
+def _with_key(bootstrap: bytes, unlocking: str) -> bytes:
+    return msgspec.json.encode({**msgspec.json.decode(bootstrap), "unlock_key": unlocking})

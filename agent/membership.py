@@ -17,7 +17,9 @@ from agent import entry, leaving, membership_files
 from agent.entry import InitOptions, JoinOptions
 from agent.join import JoinRequest, request_certificate
 from agent.manager_keeper import ManagerKeeper
+from agent.manager_process import ManagerFailed, Ready
 from agent.member_life import MemberLife, Parts
+from agent.membership_files import Identity
 from agent.session import Session
 from cluster.identity import unlock_key
 from cluster.model.changes import Kind
@@ -152,7 +154,7 @@ class Membership:
         try:
             await self._life.end()
             await self._manager.let_go()
-            ready = await self._manager.start(identity, bootstrap)
+            ready = await self._start_first(identity, bootstrap)
             identity = replace(identity, node_id=ready.node_id, cluster_id=ready.cluster_id)
             membership_files.save(self._root / "node", identity)
             self._networks.enter_swarm(identity.node_id, identity.data_path_address, identity.data_path_port)
@@ -165,6 +167,16 @@ class Membership:
         with trio.move_on_after(JOIN_WAIT_S):
             await self._life.session.wait_open()
         return ready.node_id
+
+    async def _start_first(self, identity: Identity, bootstrap: bytes) -> Ready:
+        """Raises ManagerFailed. A swarm that is locked is left as it is to be when its key is brought: at these addresses."""
+        try:
+            return await self._manager.start(identity, bootstrap)
+        except ManagerFailed:
+            kept = membership_files.load(self._root / "node")
+            if kept is not None and self._manager.locked:
+                membership_files.save(self._root / "node", replace(identity, node_id=kept.node_id, cluster_id=kept.cluster_id))
+            raise
 
     async def join(self, options: JoinOptions) -> None:
         """Enter the cluster that the token belongs to. Raises InvalidArgument for a bad token, Unavailable when nobody answers or the node is in a swarm."""

@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words: list[str] = []
     try:
         bootstrap = decode_bootstrap(sys.stdin.buffer.read(OPTIONS_BYTES + 1)) if given.bootstrap else None
-        unlocking = unlock_key.parse(sys.stdin.readline(UNLOCK_KEY_CHARACTERS).strip()) if given.unlock else None
+        key = bootstrap.unlock_key if bootstrap is not None else sys.stdin.readline(UNLOCK_KEY_CHARACTERS).strip() if given.unlock else ""
+        unlocking = unlock_key.parse(key) if key or given.unlock else None
         options = Options(given.state, given.identity, given.listen, given.advertise, given.ready_fd, bootstrap, unlocking, given.speak)
         trio.run(daemon.run, check(options))
     except* (ClusterError, StorageFault) as faults:

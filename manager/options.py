@@ -36,6 +36,7 @@ class BootstrapOptions(msgspec.Struct, frozen=True, kw_only=True):
     subnet_size: int = 0
     data_path_port: int = 0
     force_new_cluster: bool = False
+    unlock_key: str = ""  # the swarm's, where its present state is locked
     restore: str = ""  # the path of a saved snapshot that the cluster is made anew from, and the key that opens it
     restore_key: str = ""
 

@@ -17,8 +17,8 @@ LOCKED = 'Swarm is encrypted and needs to be unlocked before it can be used. Ple
 KEY = re.compile(r"SWMKEY-1-[A-Za-z0-9+/]{43}")
 
 
-def is_locked(lab: Lab) -> bool:
-    return "Swarm: locked" in lab.on(MANAGER, "festoon", "info").stdout
+def is_locked(lab: Lab, node: str = MANAGER) -> bool:
+    return "Swarm: locked" in lab.on(node, "festoon", "info").stdout
 
 
 def test_a_locked_swarm_opens_with_its_key_only(make_lab: Callable[..., Lab]) -> None:
@@ -96,7 +96,7 @@ def test_who_is_demoted_in_a_locked_swarm_comes_back_without_a_key_and_who_is_pr
     agents = [pids(lab, node, "node") for node in managers]
     for node in managers:
         kill(pids(lab, node, "manager"))
-    assert until(lambda: all("Swarm: locked" in lab.on(node, "festoon", "info").stdout for node in managers))
+    assert until(lambda: all(is_locked(lab, node) for node in managers))
     assert [pids(lab, node, "node") for node in managers] == agents, "who never had to know what its key is sealed under goes on"
     for node in managers:
         assert lab.on(node, "festoon", "swarm", "unlock", stdin=key + "\n").returncode == 0
@@ -112,6 +112,30 @@ def test_who_is_demoted_in_a_locked_swarm_comes_back_without_a_key_and_who_is_pr
     assert until(lambda: folder.is_sealed(where))
     kill_all(lab, second)
     assert lab.festoon("up", "--managers", "3").returncode == 0
-    assert until(lambda: "Swarm: locked" in lab.on(second, "festoon", "info").stdout)
+    assert until(lambda: is_locked(lab, second))
     assert lab.on(second, "festoon", "swarm", "unlock", stdin=key + "\n").returncode == 0
     assert until(lambda: lab.on(second, "festoon", "node", "ls").returncode == 0)
+
+
+def test_a_majority_that_is_lost_for_good_is_replaced_by_who_brings_the_key(make_lab: Callable[..., Lab]) -> None:
+    lab, others = make_lab("lockforce", "--nodes", "3", "--managers", "3", "--swarm"), ("swarm-manager2", "swarm-manager3")
+    (key,) = KEY.findall(lab.ok(MANAGER, "festoon", "swarm", "update", "--autolock"))
+    lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "kept", "--replicas", "0", "busybox", "true")
+    assert until(lambda: folder.is_sealed(state(lab, MANAGER) / "node"))
+    for node in others:
+        kill_all(lab, node)
+    refused = lab.on(MANAGER, "festoon", "swarm", "init", "--force-new-cluster")
+    assert (refused.returncode, refused.stderr) == (1, f"Error response from daemon: {LOCKED}\n")
+    wrong = lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=key[:-3] + "AAA\n")
+    assert (wrong.returncode, wrong.stderr) == (1, "Error response from daemon: swarm could not be unlocked: invalid key provided\n")
+    opened = lab.on(MANAGER, "festoon", "swarm", "unlock", stdin=key + "\n")
+    assert (opened.returncode, opened.stderr) == (0, "")
+    assert until(lambda: lab.on(MANAGER, "festoon", "service", "ls", "-q").returncode == 0), "it leads alone"
+    assert [row["Name"] for row in lab.rows(MANAGER, "festoon", "service", "ls")] == ["kept"]
+    assert lab.ok(MANAGER, "festoon", "swarm", "unlock-key", "-q").strip() == key
+
+    assert lab.festoon("up", "--managers", "3").returncode == 0
+    for node in others:
+        assert until(lambda n=node: is_locked(lab, n))  # type: ignore[misc]
+        assert lab.on(node, "festoon", "swarm", "unlock", stdin=key + "\n").returncode == 0
+    assert until(lambda: lab.on(MANAGER, "festoon", "node", "ls", "--format", "{{.ManagerStatus}}").stdout.split().count("Reachable") == 2), "they join anew"
