@@ -10,6 +10,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,7 +64,7 @@ def save(api: Api, arguments: tuple[str, ...], key_file: str) -> int:
 def inspect(api: Api, arguments: tuple[str, ...], key_file: str, format: str) -> int:
     if format not in {"", "json"}:
         raise CliFailure("--format takes only 'json' here")
-    found = _facts(_opened(arguments[0], _asked_key(key_file)))
+    found = _facts(_opened(arguments[0], _key_for(arguments[0], key_file)))
     print(as_json(found) + "\n" if format else "".join(_lines(found)), end="")
     return 0
 
@@ -74,7 +75,7 @@ def inspect(api: Api, arguments: tuple[str, ...], key_file: str, format: str) ->
 @option("--key-file", help="The key is in this file, instead of being asked for", default="")
 @option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', default="")
 def restore(api: Api, arguments: tuple[str, ...], key_file: str, advertise_addr: str, data_path_addr: str, listen_addr: str) -> int:
-    key = _asked_key(key_file)
+    key = _key_for(arguments[0], key_file)
     facts = _opened(arguments[0], key).facts
     addresses = {"advertise-addr": advertise_addr, "data-path-addr": data_path_addr, "listen-addr": listen_addr}
     with api.stream("POST", "/festoon/raft/snapshot/restore", body=_pieces(arguments[0]), headers=(("X-Festoon-Key", key),), **addresses) as answer:
@@ -92,9 +93,24 @@ def _pieces(path: str) -> Iterator[bytes]:
 def _opened(path: str, key: str) -> Any:
     from manager.raft_storage import saved
 
+    with _named(path), open(path, "rb") as file:
+        return saved.read(file.read(saved.MAX_FILE_BYTES * 2), unlock_key.parse(key))
+
+
+def _key_for(path: str, key_file: str) -> str:
+    """Nobody is asked for the key of a file that is no snapshot."""
+    from manager.raft_storage import saved
+
+    with _named(path), open(path, "rb") as file:
+        saved.look(file.read(saved.BEGINNING_BYTES))
+    return _asked_key(key_file)
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """What goes wrong with the file is said with its name."""
     try:
-        with open(path, "rb") as file:
-            return saved.read(file.read(saved.MAX_FILE_BYTES * 2), unlock_key.parse(key))
+        yield
     except OSError as error:
         raise CliFailure(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except ClusterError as error:

@@ -30,6 +30,7 @@ PIECE_BYTES: Final = 512 * 1024
 MAX_FACTS_BYTES: Final = 64 * 1024
 MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
 _HEAD: Final = struct.Struct("<8sII")
+BEGINNING_BYTES: Final = _HEAD.size + MAX_FACTS_BYTES
 
 
 class Facts(msgspec.Struct, array_like=True, frozen=True):
@@ -60,6 +61,11 @@ def write(snapshot: Snapshot, key: bytes, cluster_id: str, now_ns: int) -> Itera
     sealer = seal.Sealer(data_key, salt)
     for number, start in enumerate(range(0, len(contents), PIECE_BYTES)):
         yield sealer.seal(number, contents[start : start + PIECE_BYTES], facts)
+
+
+def look(beginning: bytes) -> Facts:
+    """What the file that begins with these BEGINNING_BYTES says to who has no key. Raises InvalidArgument."""
+    return _facts(beginning)[0]
 
 
 def read(data: bytes, key: bytes) -> Saved:

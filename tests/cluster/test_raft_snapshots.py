@@ -78,6 +78,9 @@ def test_a_file_that_is_no_snapshot_not_whole_or_sealed_under_another_key_is_nam
         for verb in ("inspect", "restore"):
             refused = lab.on(MANAGER, "festoon", "raft", "snapshot", verb, "--key-file", str(with_key), str(bad))
             assert (refused.returncode, refused.stderr) == (1, f"{bad}: {sentence}\n"), verb
+    bad.write_bytes(b"#!/bin/sh\n")
+    without_key = lab.on(MANAGER, "festoon", "raft", "snapshot", "inspect", str(bad))
+    assert without_key.stderr == f"{bad}: the file is no snapshot that `raft snapshot save` has written\n"
     upload = ("curl", "-s", "--unix-socket", "/run/festoon/festoon.sock", "-H", f"X-Festoon-Key: {key_file.read_text().strip()}", "--data-binary", f"@{bad}")
     bad.write_bytes(data[:-1])
     assert "the snapshot is not whole" in lab.ok(MANAGER, *upload, "http://node/festoon/raft/snapshot/restore")
