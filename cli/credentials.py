@@ -76,17 +76,15 @@ def keep(server: str, username: str, password: str, identity_token: str = "") ->
     return write_all(document)
 
 
-def forget(server: str) -> bool:
-    """False when there was nothing."""
+def forget(server: str) -> None:
+    """Also where there is nothing."""
     document = read_all()
     if helper := helper_of(document, server):
         from cli import credential_helpers
 
         credential_helpers.erase(helper, server)
-    if document.get("auths", {}).pop(server, None) is None:
-        return False
-    write_all(document)
-    return True
+    if document.get("auths", {}).pop(server, None) is not None:
+        write_all(document)
 
 
 def path() -> Path:

@@ -36,6 +36,7 @@ class Flag(NamedTuple):
     many: bool = False
     default: Any = None
     since: str = ""  # the first version of the API that has it, where that is above the lowest that people use (1.41)
+    instead: str | None = None  # of one that help does not name any more: what whoever gives it is told; empty for nothing
 
     @property
     def long(self) -> str:
@@ -131,9 +132,9 @@ BYTES: Final = FlagType("bytes", units.parse_size)
 DECIMAL: Final = FlagType("decimal", units.parse_cpus)
 
 
-def option(*names: str, help: str, type: FlagType = STRING, default: Any = None, since: str = "") -> Decorator:
+def option(*names: str, help: str = "", type: FlagType = STRING, default: Any = None, since: str = "", instead: str | None = None) -> Decorator:
     """A flag with a value; given twice, the last one counts. None when it isn't given, unless there is a default."""
-    return _flag(names, help, type, many=False, default=default, since=since)
+    return _flag(names, help, type, many=False, default=default, since=since, instead=instead)
 
 
 def options(*names: str, help: str, type: FlagType = LIST, since: str = "") -> Decorator:
@@ -154,16 +155,21 @@ def too_new(flags: Sequence[Flag], values: Mapping[str, Any], version: str) -> s
     return ""
 
 
+def deprecations(flags: Sequence[Flag], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is to be said of the flags that were given."""
+    return tuple(f"Flag {flag.long} has been deprecated, {flag.instead}" for flag in flags if flag.instead and values[flag.key] != flag.default)
+
+
 def _parts(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def _flag(names: tuple[str, ...], help: str, type: FlagType | None, *, many: bool, default: Any, since: str) -> Decorator:
+def _flag(names: tuple[str, ...], help: str, type: FlagType | None, *, many: bool, default: Any, since: str, instead: str | None = None) -> Decorator:
     """`names`: with their dashes; one without is the key, which is else the first long name's."""
     shown = tuple(name for name in names if name.startswith("-"))
     first = next((name for name in shown if name.startswith("--")), shown[0])
     key = next((name for name in names if not name.startswith("-")), first.lstrip("-").replace("-", "_"))
-    flag = Flag(key, shown, help, type, many, default, since)
+    flag = Flag(key, shown, help, type, many, default, since, instead)
 
     def decorate(function: Function) -> Function:
         function.__dict__.setdefault("flags", []).append(flag)

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from cli.failures import MISUSED, CliFailure
-from cli.flags import Flag, Function, Misuse, Words, flags_of, read, too_new
+from cli.flags import Flag, Function, Misuse, Words, deprecations, flags_of, read, too_new
 
 HELP_WIDTH: Final = 79
 SLOP: Final = 5
@@ -78,6 +78,8 @@ class Command:
             raise CliFailure(f"{_top(path)}: '{path}' {complaint}\n\n{self.usage_of(path)}\n\n{verb} '{path} --help' for more information")
         if any(flag.since for flag in self.flags) and (refused := too_new(self.flags, found.values, _api_version())):
             raise CliFailure(refused)
+        for sentence in deprecations(self.flags, found.values):
+            print(sentence)
         try:
             return self.run(api, arguments=found.operands, **found.values)
         except HelpWanted:
@@ -268,7 +270,7 @@ def _with_usage(asked: Command | Group, path: str, text: str) -> CliFailure:
 
 def _flag_lines(flags: Sequence[Flag]) -> str:
     """As pflag's FlagUsagesWrapped."""
-    heads = []
+    flags, heads = [flag for flag in flags if flag.instead is None], []
     for flag in flags:
         kind = "" if flag.type is None else f" {flag.type.name}"
         heads.append(f"  {flag.short}, {flag.long}{kind}" if flag.short else f"      {flag.long}{kind}")

@@ -240,17 +240,24 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | No
 @command("stop", "CONTAINER [CONTAINER...]", summary="Stop one or more running containers", least=1, most=None)
 @option("--signal", "-s", help="Signal to send to the container", default="")
 @option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
-def stop(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None) -> int:
-    seconds = "" if timeout is None else str(timeout)
-    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/stop", t=seconds, signal=signal))
+@option("--time", type=INT, instead="use --timeout instead")
+def stop(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None, time: int | None) -> int:
+    return _halted(api, "stop", arguments, signal, timeout, time)
 
 
 @command("restart", "CONTAINER [CONTAINER...]", summary="Restart one or more containers", least=1, most=None)
 @option("--signal", "-s", help="Signal to send to the container", default="")
 @option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
-def restart(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None) -> int:
-    seconds = "" if timeout is None else str(timeout)
-    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/restart", t=seconds, signal=signal))
+@option("--time", type=INT, instead="use --timeout instead")
+def restart(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None, time: int | None) -> int:
+    return _halted(api, "restart", arguments, signal, timeout, time)
+
+
+def _halted(api: Api, verb: str, names: tuple[str, ...], signal: str, timeout: int | None, older: int | None) -> int:
+    if timeout is not None and older is not None:
+        raise CliFailure("conflicting options: cannot specify both --timeout and --time")
+    given = older if timeout is None else timeout
+    return named(names, lambda name: api.post(f"/containers/{reference(name)}/{verb}", t="" if given is None else str(given), signal=signal))
 
 
 @command("kill", "CONTAINER [CONTAINER...]", summary="Kill one or more running containers", least=1, most=None)

@@ -27,7 +27,7 @@ LISTING: Final = Listing(HEADERS, ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc
 _LIMITS: Final = (
     ("memory", "Memory"), ("memory_swap", "MemorySwap"), ("memory_reservation", "MemoryReservation"), ("cpus", "NanoCpus"), ("cpu_shares", "CpuShares"),
     ("cpu_period", "CpuPeriod"), ("cpu_quota", "CpuQuota"), ("cpuset_cpus", "CpusetCpus"), ("cpuset_mems", "CpusetMems"), ("pids_limit", "PidsLimit"),
-    ("blkio_weight", "BlkioWeight"),
+    ("blkio_weight", "BlkioWeight"), ("cpu_rt_period", "CpuRealtimePeriod"), ("cpu_rt_runtime", "CpuRealtimeRuntime"), ("kernel_memory", "KernelMemory"),
 )  # fmt: skip
 
 
@@ -93,6 +93,7 @@ def memory(found: Mapping[str, Any]) -> tuple[int, int]:
 @option("--cpus", help="Number of CPUs", type=DECIMAL)
 @option("--cpuset-cpus", help="CPUs in which to allow execution (0-3, 0,1)")
 @option("--cpuset-mems", help="MEMs in which to allow execution (0-3, 0,1)")
+@option("--kernel-memory", type=BYTES, instead="")
 @option("--memory", "-m", help="Memory limit", type=BYTES)
 @option("--memory-reservation", help="Memory soft limit", type=BYTES)
 @option("--memory-swap", help="Swap limit equal to memory plus swap: -1 to enable unlimited swap", type=SWAP)

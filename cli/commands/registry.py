@@ -105,11 +105,8 @@ def login(api: Api, arguments: tuple[str, ...], username: str, password: str, pa
 @command("logout", "[SERVER]", summary="Log out from a registry", most=1, aliases=["logout"])
 def logout(api: Api, arguments: tuple[str, ...]) -> int:
     server = credentials.server_of(arguments[0] if arguments else "")
-    shown = "registry-1.docker.io" if server == credentials.HUB else server
-    if not credentials.forget(server):
-        print(f"Not logged in to {shown}")
-        return 0
     print(f"Removing login credentials for {server}")
+    credentials.forget(server)
     return 0
 
 

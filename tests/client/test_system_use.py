@@ -140,3 +140,15 @@ def test_what_can_not_be_is_said_in_dockers_words(lab: Lab, program: str, words:
     done = lab.on(MANAGER, program, "run", "--rm", *words)
     assert (done.returncode, sentence in done.stderr) == (status, True), done.stderr
     assert "Unable to find image" not in done.stderr
+
+
+def test_flags_of_older_habits_are_taken(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("habits", "busybox", "sleep", "1000")
+    warned = lab.on(MANAGER, program, "update", "--kernel-memory", "10m", name)
+    assert (warned.returncode, "Specifying a kernel memory limit is deprecated" in warned.stdout) == (0, True)
+    assert "--kernel-memory" not in lab.ok(MANAGER, program, "update", "--help")
+    for verb in ("restart", "stop"):
+        assert lab.ok(MANAGER, program, verb, "--time", "0", name).splitlines() == ["Flag --time has been deprecated, use --timeout instead", name]
+    both = lab.on(MANAGER, program, "stop", "--time", "1", "-t", "1", name)
+    assert (both.returncode, both.stderr.strip()) == (1, "conflicting options: cannot specify both --timeout and --time")
+    assert lab.ok(MANAGER, program, "logout", "127.0.0.1:1") == "Removing login credentials for 127.0.0.1:1\n"
