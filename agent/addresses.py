@@ -20,6 +20,7 @@ SIOCGIFADDR: Final = 0x8915
 SIOCGIFMTU: Final = 0x8921
 ETHERNET_MTU_BYTES: Final = 1500
 DEFAULT_PORT: Final = 2377
+ANY: Final = "0.0.0.0"  # noqa: S104  where Docker dials a manager of which only the port is said
 _OURS: Final = ("lo", "docker0", "docker_gwbridge", "veth", "br-", "vxlan")
 
 
@@ -75,19 +76,43 @@ def split_port(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def remote(text: str) -> str:
+    """Where a manager is to be reached, `host[:port]`, with what it leaves out. Raises InvalidArgument in Docker's (Go's) words."""
+    if not text:
+        raise InvalidArgument('invalid remoteAddr "": invalid empty address')
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, ""
+    wrong = ""
+    if host.startswith("[") != host.endswith("]"):
+        wrong = f"address {text}: missing ']' in address"
+    elif ":" in host and not host.startswith("["):
+        wrong = f"address {text}: too many colons in address"
+    elif port and not is_natural(port):
+        wrong = f"address udp/{port}: unknown port"
+    elif port and not 0 < int(port) < 65536:
+        wrong = f"address {port}: invalid port"
+    if wrong:
+        raise InvalidArgument(f"could not find local IP address: dial udp: {wrong}")
+    return f"{host or ANY}:{port or DEFAULT_PORT}"
+
+
 def usable(candidates: tuple[tuple[str, str], ...], bridges: Collection[str] = ()) -> tuple[tuple[str, str], ...]:
     """Those that are not loopback and not bridges for containers: ours by our names (or by these), or Docker's."""
     return tuple((n, a) for n, a in candidates if n not in bridges and not n.startswith(_OURS))
 
 
-def toward(remote: str) -> str:
-    """This node's address on the way to `host:port`; no packet is sent (connect(2) on a datagram socket only looks the route up)."""
-    host, port = split_port(remote)
+def toward(manager: str) -> str:
+    """This node's address on the way to `host:port`; no packet is sent (connect(2) on a datagram socket only looks the route up). Raises
+    InvalidArgument."""
+    host, port = split_port(manager)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((host, port))
+        except (socket.gaierror, UnicodeError):
+            raise InvalidArgument(f"could not find local IP address: dial udp: lookup {host}: no such host") from None
         except OSError as error:
-            raise InvalidArgument(f"could not find a local address toward {remote}: {error.strerror}") from None
+            raise InvalidArgument(f"could not find local IP address: dial udp {manager}: connect: {str(error.strerror).lower()}") from None
         return str(probe.getsockname()[0])
 
 

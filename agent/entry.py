@@ -75,7 +75,7 @@ def as_first(options: InitOptions, kept_address: str, bridges: Collection[str]) 
 def as_joining(options: JoinOptions, bridges: Collection[str]) -> Identity:
     """Who a node that joins is, before the managers have given it an id and a role; they are reached at its `managers`. Raises InvalidArgument."""
     own = addresses.interfaces()
-    remotes = tuple(_with_port(remote) for remote in options.remote_addresses)
+    remotes = tuple(addresses.remote(text) for text in options.remote_addresses)
     if not remotes:
         raise InvalidArgument("at least 1 RemoteAddr is required to join")
     if not addresses.is_any(options.listen_address):
@@ -89,10 +89,3 @@ def as_joining(options: JoinOptions, bridges: Collection[str]) -> Identity:
         node_id="", cluster_id="", role="", managers=remotes, advertise_address=host, manager_address=f"{host}:{port}",
         listen_address=options.listen_address, data_path_address=data_path or host,
     )  # fmt: skip
-
-
-def _with_port(remote: str) -> str:
-    host, port = addresses.split_port(remote)
-    if not host:
-        raise InvalidArgument(f"invalid remote address {remote!r}")
-    return f"{host}:{port or addresses.DEFAULT_PORT}"

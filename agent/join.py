@@ -34,7 +34,7 @@ async def request_certificate(remotes: tuple[str, ...], request: JoinRequest) ->
     except NotLeader:
         raise Unavailable(NO_LEADER) from None
     except Unavailable as unreachable:
-        raise Unavailable(f'connection error: desc = "transport: Error while dialing: {unreachable.message}"') from unreachable
+        raise Unavailable(f'connection error: desc = "transport: Error while dialing {unreachable.message}"') from unreachable
 
 
 async def _ask(remote: str, digest: bytes, request: JoinRequest) -> tuple[IssuedCertificate, Credentials]:

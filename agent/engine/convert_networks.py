@@ -5,6 +5,7 @@ Two shapes go out: the network of `docker network ls|inspect` (the API's Network
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,8 +15,9 @@ from agent.engine.fields import Fields
 from agent.records import Attachment, LocalNetwork, Record
 from cluster.model.assignments import BalancerItem, EndpointItem
 from cluster.model.errors import InvalidArgument, PermissionDenied
+from cluster.model.ids import make_id
 from cluster.model.objects import Network
-from cluster.model.specs import IpamConfig, NetworkSpec, Pairs
+from cluster.model.specs import NODE_NETWORKS, IpamConfig, NetworkSpec, Pairs
 
 GATEWAY_BRIDGE: Final = "docker_gwbridge"
 PREDEFINED: Final = ("bridge", "host", "none")
@@ -131,7 +133,7 @@ def network_json(network: Network, members: Members | None = None, peers: Mappin
         "ConfigOnly": False,
         "Containers": members_json(members or (), spec.name, ingress=spec.ingress) or None,
         "Options": (({VNI_OPTION: str(network.vni)} if network.vni else {}) | mapping(spec.driver_opts)) or None,
-        "Labels": mapping(spec.labels) or None,
+        "Labels": mapping(spec.labels) or (None if members is None else {}),
     }
     if peers:
         out["Peers"] = [{"Name": name, "IP": address} for name, address in peers.items()]
@@ -191,13 +193,38 @@ def members_json(members: Members, network_name: str, *, ingress: bool = False) 
     return out
 
 
+def node_network_id(name: str) -> str:
+    """What the API says in place of the name of a network that every node has (NODE_NETWORKS): Docker has an object of the cluster for it."""
+    return make_id(hashlib.sha256(f"predefined {name}".encode()).digest())
+
+
+def node_network(reference: str) -> str:
+    """The name of the nodes' own network that has this id; else what was given."""
+    return next((name for name in NODE_NETWORKS if reference == node_network_id(name)), reference)
+
+
+def node_network_json(network: LocalNetwork) -> Json:
+    """One that every node has, as the cluster's."""
+    ipam: Json = {"Driver": "", "Options": None, "Config": []}
+    swarm: Json = {"Id": node_network_id(network.name), "Scope": "swarm", "IPAM": ipam, "Options": None, "Labels": {"com.docker.swarm.predefined": "true"}}
+    return local_network_json(network) | swarm
+
+
+def sandbox_endpoint_id(network_id: str, address: str) -> str:
+    """Of what is no container's: the ingress sandbox or a node's load balancer on a network. It follows from what it is, so that every node shows the same
+    without being told."""
+    return hashlib.sha256(f"{network_id} {address.partition('/')[0]}".encode()).hexdigest()
+
+
 def services_json(network: Network, balancers: Iterable[BalancerItem], endpoints: Iterable[EndpointItem], own_ids: Mapping[str, str]) -> dict[str, Json]:
     """`network inspect --verbose`: the services that have live tasks on an overlay, and under no name what is of no service. `own_ids`: the ids of this node's
-    endpoints, by plain address; those of other nodes are theirs."""
+    endpoints, by plain address; those of other nodes' containers are theirs."""
     by_address = {item.address.partition("/")[0]: item for item in endpoints if item.network_id == network.id}
 
     def task(name: str, address: str) -> Json:
-        return {"Name": name, "EndpointID": own_ids.get(address, ""), "EndpointIP": address, "Info": {"Host IP": by_address[address].node_address}}
+        item = by_address[address]
+        known = own_ids.get(address, "") if item.task_id else sandbox_endpoint_id(network.id, address)
+        return {"Name": name, "EndpointID": known, "EndpointIP": address, "Info": {"Host IP": item.node_address}}
 
     balanced = [(b, [one.address for one in b.backends if one.address in by_address]) for b in balancers if b.network_id == network.id]
     served = {address for _, live in balanced for address in live}

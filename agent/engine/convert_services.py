@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from agent.engine.convert import Json, Present, filled, mapping, meta_json, ordered, time_text
+from agent.engine.convert_networks import node_network_id
 from agent.engine.convert_task_specs import CONTAINER_ORDER, attachments_json, attachments_of, task_spec_json, task_spec_of
 from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
@@ -226,7 +227,7 @@ def _endpoint_json(service: ServiceSpec, endpoint: Endpoint | None, networks: Ma
     balanced = spec is None or spec.mode is EndpointMode.VIP
     virtual = endpoint.virtual_ips if endpoint is not None and balanced else ()
     addresses = [filled({"NetworkID": vip.network_id, "Addr": address}) for vip in virtual for address in _both(vip, networks)]
-    addresses += [{"NetworkID": n.target} for n in (*service.task.networks, *service.networks) if balanced and n.target in NODE_NETWORKS]
+    addresses += [{"NetworkID": node_network_id(n.target)} for n in (*service.task.networks, *service.networks) if balanced and n.target in NODE_NETWORKS]
     return out | filled({"Ports": ports_json(endpoint.ports) if endpoint is not None else (), "VirtualIPs": addresses})
 
 

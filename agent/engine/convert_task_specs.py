@@ -13,9 +13,11 @@ from agent.engine.convert import Json, Present, filled, mapping, ordered
 from agent.engine.convert_dependencies import files_json, files_of
 from agent.engine.convert_generic import generic_json, generic_of
 from agent.engine.convert_mounts import mount_json, mount_of
+from agent.engine.convert_networks import node_network, node_network_id
 from agent.engine.fields import Fields
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import (
+    NODE_NETWORKS,
     ContainerSpec,
     HealthCheck,
     NetworkAttachmentConfig,
@@ -159,12 +161,14 @@ def ulimits_json(ulimits: tuple[Ulimit, ...]) -> list[Json]:
 
 def attachments_of(fields: Fields, name: str) -> tuple[NetworkAttachmentConfig, ...]:
     return tuple(
-        NetworkAttachmentConfig(item.text("Target"), item.strings("Aliases"), item.pairs("DriverOpts")) for item in fields.objects(name)
+        NetworkAttachmentConfig(node_network(item.text("Target")), item.strings("Aliases"), item.pairs("DriverOpts")) for item in fields.objects(name)
     )
 
 
 def attachments_json(networks: tuple[NetworkAttachmentConfig, ...]) -> list[Json]:
-    return [filled({"Target": n.target, "Aliases": list(n.aliases), "DriverOpts": mapping(n.driver_opts)}) for n in networks]
+    """The nodes' own networks by what they have for an id here."""
+    targets = (node_network_id(n.target) if n.target in NODE_NETWORKS else n.target for n in networks)
+    return [filled({"Target": target, "Aliases": list(n.aliases), "DriverOpts": mapping(n.driver_opts)}) for n, target in zip(networks, targets, strict=True)]
 
 
 def _resources_of(fields: Fields | None) -> Resources | None:

@@ -23,6 +23,9 @@ from agent.engine.convert_networks import (
     local_network_json,
     network_json,
     network_request_of,
+    node_network,
+    node_network_json,
+    sandbox_endpoint_id,
     services_json,
 )
 from agent.engine.until import until_ns
@@ -127,9 +130,9 @@ async def inspect(call: Call) -> Response:
     scope, verbose = call.text("scope"), call.strict_flag("verbose")
     if scope not in ("", "local", "global", "swarm"):
         raise NotFound(f"network {call.names['id']} not found")
-    if scope == "swarm" and call.names["id"] in NODE_NETWORKS:  # services name them by what is shown as their id here
-        own = call.node.networks.locals.find(call.names["id"])
-        return json_answer(_as_of(call, local_network_json(own) | {"Id": own.name, "Scope": "swarm"}))
+    name = node_network(call.names["id"])
+    if name in NODE_NETWORKS and (scope == "swarm" or (scope != "local" and name != call.names["id"])):
+        return json_answer(_as_of(call, node_network_json(call.node.networks.locals.find(name))))
     found = await find(call.node, call.names["id"], scope)
     if isinstance(found, LocalNetwork):
         return json_answer(_as_of(call, local_network_json(found, local_members(call.node, found))))
@@ -200,7 +203,9 @@ def _attached(node: Node, network_id: str) -> Members:
 def _sandbox_attachment(network_id: str, name: str, address: str) -> Attachment:
     octets = address.partition("/")[0].split(".")
     mac = "02:42:" + ":".join(f"{int(octet):02x}" for octet in octets) if len(octets) == 4 else ""
-    return Attachment(network_id=network_id, network_name=name, interface="", address=address, mac=mac)
+    return Attachment(
+        network_id=network_id, network_name=name, interface="", address=address, mac=mac, endpoint_id=sandbox_endpoint_id(network_id, address)
+    )
 
 
 async def create(call: Call) -> Response:

@@ -35,6 +35,9 @@ async def dial(address: str, context: ssl.SSLContext, server_name: str | None, *
             connected = await trio.open_tcp_stream(host, port)
     except trio.TooSlowError as e:
         raise Unavailable(f"dial tcp {address}: i/o timeout") from e
+    except (socket.gaierror, UnicodeError) as e:
+        why = "server misbehaving" if isinstance(e, socket.gaierror) and e.errno == socket.EAI_AGAIN else "no such host"
+        raise Unavailable(f"dial tcp: lookup {host}: {why}") from e
     except OSError as e:
         raise Unavailable(f"dial tcp {address}: {_cause(e)}") from e
     deadline = trio.current_time() + HANDSHAKE_TIMEOUT_S

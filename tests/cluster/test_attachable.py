@@ -89,6 +89,9 @@ def test_a_verbose_look_shows_services_and_their_tasks_on_all_nodes(lab: Lab, ne
         assert {task["Info"]["Host IP"] for task in seen["Tasks"]} == set(ADDRESS.values())
         assert seen["VIP"] in lab.ok(MANAGER, "docker", "service", "inspect", "-f", "{{json .Endpoint.VirtualIPs}}", "seen")
         assert services("ingress")["seen"]["Ports"] == ["Target: 80, Publish: 8087"]
+        own = {lab.ok(node, "docker", "network", "inspect", "-f", '{{(index .Containers "ingress-sbox").EndpointID}}', "ingress").strip() for node in NODES}
+        assert {task["EndpointID"] for task in services("ingress")[""]["Tasks"]} == own
+        assert {len(endpoint) for endpoint in own} == {64}
         (peers,) = json.loads(lab.ok(WORKER1, "docker", "network", "inspect", network))
         assert sorted(peer["IP"] for peer in peers["Peers"]) == sorted(ADDRESS.values())
     finally:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.driver import MANAGER, WORKER1, Lab, until
 
+TARGETS = "{{range .Spec.TaskTemplate.Networks}}{{.Target}} {{end}}"
+
 
 def test_tasks_of_a_service_on_the_host_network_share_their_node_s(lab: Lab, program: str) -> None:
     serve = "echo here > /tmp/index.html; exec httpd -f -p 18766 -h /tmp"
@@ -16,7 +18,8 @@ def test_tasks_of_a_service_on_the_host_network_share_their_node_s(lab: Lab, pro
             task = lab.ok(node, program, "ps", "-q", "--filter", "name=onhost").split()[0]
             assert lab.ok(node, program, "exec", task, "hostname").strip() == node
             assert lab.ok(node, program, "inspect", "-f", "{{.HostConfig.NetworkMode}}", task).strip() == "host"
-        assert lab.ok(MANAGER, program, "service", "inspect", "-f", "{{range .Spec.TaskTemplate.Networks}}{{.Target}}{{end}}", "onhost").strip() == "host"
+        target = lab.ok(MANAGER, program, "service", "inspect", "-f", TARGETS, "onhost").strip()
+        assert lab.ok(WORKER1, program, "network", "inspect", "-f", "{{.Name}} {{.Scope}}", target).strip() == "host swarm"
         assert "Networks: host" in " ".join(lab.ok(MANAGER, program, "service", "inspect", "--pretty", "onhost").split())
     finally:
         lab.on(MANAGER, program, "service", "rm", "onhost")
@@ -37,6 +40,25 @@ def test_a_service_on_the_bridge_beside_an_overlay_is_on_both(lab: Lab) -> None:
     finally:
         lab.on(MANAGER, "festoon", "service", "rm", "onboth")
         assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "beside").returncode == 0)
+
+
+def test_a_service_leaves_the_bridge_and_comes_back_by_its_name_or_its_id(lab: Lab, program: str) -> None:
+    def change(*flags: str) -> str:
+        lab.ok(MANAGER, program, "service", "update", "-d", *flags, "moving")
+        return lab.ok(MANAGER, program, "service", "inspect", "-f", TARGETS, "moving").strip()
+
+    lab.ok(MANAGER, program, "service", "create", "-d", "--replicas", "0", "--name", "moving", "--network", "bridge", "busybox", "true")
+    try:
+        bridge = change("--env-add", "A=b")
+        assert len(bridge) == 25
+        assert lab.ok(MANAGER, program, "service", "inspect", "-f", "{{(index .Endpoint.VirtualIPs 0).NetworkID}}", "moving").strip() == bridge
+        assert change("--network-rm", "bridge") == ""
+        assert change("--network-add", bridge) == bridge
+        assert "Networks: bridge" in " ".join(lab.ok(MANAGER, program, "service", "inspect", "--pretty", "moving").split())
+        assert change("--network-rm", bridge) == ""
+        assert change("--network-add", "bridge") == bridge
+    finally:
+        lab.on(MANAGER, program, "service", "rm", "moving")
 
 
 @pytest.mark.parametrize(("networks", "words"), [(("host", "host"), "network host is specified more than once"), (("none",), "network none not found")])

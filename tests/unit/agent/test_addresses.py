@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.addresses import choose, interfaces, own_manager, split_port, toward
+from agent.addresses import choose, interfaces, own_manager, remote, split_port, toward
 from cluster.model.errors import InvalidArgument
 
 ONE = (("lo", "127.0.0.1"), ("eth0", "192.168.200.10"), ("docker_gwbridge", "172.18.0.1"))
@@ -47,6 +47,33 @@ def test_ports_are_checked() -> None:
     assert split_port("h:1") == ("h", 1)
     with pytest.raises(InvalidArgument):
         split_port("h:x")
+
+
+@pytest.mark.parametrize(("text", "reached"), [
+    ("10.0.0.1", "10.0.0.1:2377"), ("10.0.0.1:", "10.0.0.1:2377"), ("10.0.0.1:99", "10.0.0.1:99"), (":2377", "0.0.0.0:2377"),
+    ("[::1]", "[::1]:2377"), ("[::1]:99", "[::1]:99"), ("swarm-manager", "swarm-manager:2377"),
+])  # fmt: skip
+def test_a_manager_is_named_with_or_without_a_port(text: str, reached: str) -> None:
+    assert remote(text) == reached
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("", 'invalid remoteAddr "": invalid empty address'),
+    ("10.0.0.1:x", "could not find local IP address: dial udp: address udp/x: unknown port"),
+    ("10.0.0.1:99999", "could not find local IP address: dial udp: address 99999: invalid port"),
+    ("[::1:2377", "could not find local IP address: dial udp: address [::1:2377: missing ']' in address"),
+    ("http://10.0.0.1:2377", "could not find local IP address: dial udp: address http://10.0.0.1:2377: too many colons in address"),
+])  # fmt: skip
+def test_what_names_no_manager_is_refused_in_docker_s_words(text: str, why: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        remote(text)
+    assert refused.value.message == why
+
+
+@pytest.mark.parametrize("name", ["nosuch.invalid", "a..b"])
+def test_a_name_without_an_address_leads_nowhere(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^could not find local IP address: dial udp: lookup {name}: no such host$"):
+        toward(f"{name}:2377")
 
 
 def test_loopback_is_found_and_leads_to_itself() -> None:

@@ -268,6 +268,12 @@ def test_the_ingress_sandbox_is_a_member_of_the_gateway_bridge_and_of_ingress() 
     assert convert_networks.members_json([(None, attachment)], "mynet")["lb-mynet"]["Name"] == "mynet-endpoint"
 
 
+def test_the_endpoints_of_load_balancers_have_ids_that_every_node_shows() -> None:
+    first, second = (convert_networks.sandbox_endpoint_id("n", address) for address in ("10.0.0.2", "10.0.0.3/24"))
+    assert len(first) == len(second) == 64
+    assert first == convert_networks.sandbox_endpoint_id("n", "10.0.0.2/24") != second
+
+
 def test_a_commit_is_shown_as_the_api_shows_its_objects() -> None:
     commit = Watched(9, ((Op.UPDATE, Kind.TASK, TASK.id, encode(TASK)), (Op.DELETE, Kind.SERVICE, SERVICE.id, b"")))
     shown = extras.watched_json(commit)

@@ -296,10 +296,13 @@ def test_a_client_certificate_of_another_root_gets_nothing() -> None:
     run({"ca.root": root_of}, body)
 
 
-def test_nobody_listening_is_unavailable_in_the_systems_words() -> None:
+@pytest.mark.parametrize(("address", "why"), [
+    ("127.0.0.1:1", r"^dial tcp 127\.0\.0\.1:1: connect: connection refused$"), ("a..b:1", r"^dial tcp: lookup a\.\.b: no such host$"),
+])  # fmt: skip
+def test_nobody_listening_is_unavailable_in_the_systems_words(address: str, why: str) -> None:
     async def main() -> None:
-        with pytest.raises(Unavailable, match=r"^dial tcp 127\.0\.0\.1:1: connect: connection refused$"):
-            async with peer.connect("127.0.0.1:1", tls.bootstrap_context()):
+        with pytest.raises(Unavailable, match=why):
+            async with peer.connect(address, tls.bootstrap_context()):
                 pass
 
     trio.run(main)
