@@ -21,7 +21,6 @@ from manager.orchestrator.constraints import Constraint
 from manager.scheduler import generic
 from manager.scheduler.usage import HostPort, NodeUse, host_ports
 
-MIB: Final = 1 << 20
 NANO: Final = 1_000_000_000
 
 
@@ -160,10 +159,18 @@ def _resources(ask: Ask, node: Node, use: NodeUse) -> str:
         )
     if ask.reserve.memory_bytes and use.memory + ask.reserve.memory_bytes > have.memory_bytes:
         free = max(0, have.memory_bytes - use.memory)
-        asked = ask.reserve.memory_bytes
-        words.append(f"memory: {asked / MIB:.4g} MiB asked, {free / MIB:.4g} of {have.memory_bytes / MIB:.4g} MiB free")
+        words.append(f"memory: {_size(ask.reserve.memory_bytes)} asked, {_size(free)} of {_size(have.memory_bytes)} free")
     words += generic.lacking(ask.generic, have.generic, use.generic)
     return f"insufficient resources ({'; '.join(words)})" if words else ""
+
+
+def _size(count: float) -> str:
+    """`64MiB`, as Docker's client writes sizes of memory."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024:
+            return f"{count:.4g}{unit}"
+        count /= 1024
+    return f"{count:.4g}PiB"
 
 
 def _constraints(ask: Ask, node: Node, use: NodeUse) -> str:

@@ -61,8 +61,8 @@ def test_the_summary_counts_the_first_filter_and_the_verdict_names_all() -> None
         "scheduling constraints not satisfied on 1 node)"
     )
     words = dict(world.reasons[task.id].nodes)
-    assert words["m1"].startswith("insufficient resources (memory: 2048 MiB asked, 1024 of 1024 MiB free); constraint")
-    assert words["m3"] == "node is drained; insufficient resources (memory: 2048 MiB asked, 1024 of 1024 MiB free)"
+    assert words["m1"].startswith("insufficient resources (memory: 2GiB asked, 1GiB of 1GiB free); constraint")
+    assert words["m3"] == "node is drained; insufficient resources (memory: 2GiB asked, 1GiB of 1GiB free)"
 
 
 def test_no_node_at_all() -> None:
