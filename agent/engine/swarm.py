@@ -60,7 +60,7 @@ async def join(call: Call) -> Response:
     await call.node.swarm.join(
         JoinOptions(
             token=fields.text("JoinToken"),
-            remote_addresses=tuple(address for address in fields.strings("RemoteAddrs") if address),
+            remote_addresses=fields.strings("RemoteAddrs"),
             listen_address=_listen_address(fields),
             advertise_address=fields.text("AdvertiseAddr"),
             data_path_address=fields.text("DataPathAddr"),

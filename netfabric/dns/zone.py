@@ -208,8 +208,9 @@ def _reverse(asker: Asker, query: Query, address: str) -> Answer | Forward:
 
 
 def _service(asker: Asker, query: Query, random: Random) -> Answer | None:
-    """`_port._proto.NAME`: a record for each address of NAME whose service has that port. `port` is the port's own name, its number, or a well-known
-    service name; the target is NAME itself where it stands for one address, else each task by its own name. None when NAME is not ours."""
+    """`_port._proto.NAME`: a record for each endpoint of NAME whose service has that port. `port` is the port's own name, its number, or a well-known
+    service name; the target is NAME itself where it stands for one endpoint (which may have an address of each family), else each task by its own name.
+    None when NAME is not ours."""
     port, _, rest = query.name.partition(".")
     protocol, _, name = rest.partition(".")
     if not protocol.startswith("_") or not name:
@@ -225,8 +226,9 @@ def _service(asker: Asker, query: Query, random: Random) -> Answer | None:
             return Answer()
         order = list(addresses)
         random.shuffle(order)
-        targets = [(f"{zone.name_of(a)}.{zone.name}" if len(order) > 1 and zone.name_of(a) else name, a) for a in order]
-        records = tuple(message.service_record(number, target) for number in dict.fromkeys(numbers) for target, _ in targets)
+        several = len({zone.name_of(a) for a in order}) > 1
+        targets = [(f"{zone.name_of(a)}.{zone.name}" if several and zone.name_of(a) else name, a) for a in order]
+        records = tuple(message.service_record(number, target) for number in dict.fromkeys(numbers) for target in dict.fromkeys(t for t, _ in targets))
         return Answer(records=records, additional=tuple(message.address_record(a, target) for target, a in targets))
     return None
 

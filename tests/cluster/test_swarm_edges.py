@@ -43,6 +43,10 @@ def test_init_finds_its_address_and_leaves_nothing_when_it_leaves(make_lab: Call
         wrong = lab.on(WORKER1, "festoon", "swarm", "join", "--token", bad, f"{OWN_SUBNET}.10:2377")
         assert wrong.returncode == 1
         assert "Error response from daemon" in wrong.stderr
+    malformed = {"": 'invalid remoteAddr "": invalid empty address', "10.0.0.1:x": "could not find local IP address: dial udp: address udp/x: unknown port"}
+    for address, why in malformed.items():
+        wrong = lab.on(WORKER1, "festoon", "swarm", "join", "--token", token, address)
+        assert (wrong.returncode, wrong.stderr) == (1, f"Error response from daemon: {why}\n")
     nobody = lab.on(WORKER1, "festoon", "swarm", "join", "--token", token, f"{OWN_SUBNET}.99:2377")
     assert nobody.returncode == 1
     assert f"dial tcp {OWN_SUBNET}.99:2377" in nobody.stderr

@@ -125,6 +125,23 @@ def test_a_port_is_found_by_its_name_its_number_or_what_is_well_known(mynet: Zon
     assert ask((mynet,), name, "SRV") == (Rcode.NOERROR, expected)
 
 
+def test_an_endpoint_with_an_address_of_each_family_has_one_service_record() -> None:
+    twins = Zone(MYNET, ("10.0.1.0/24", "fd00:1::/64"))
+    live = {"web.1.abc": ("10.0.1.5", "fd00:1::5"), "web.2.def": ("10.0.1.6", "fd00:1::6")}
+    virtual = ("10.0.1.2", "fd00:1::2")
+    names = (("web", virtual), ("tasks.web", tuple(a for pair in live.values() for a in pair)))
+    twins.put("web", Contribution(names, tuple((a, "web") for a in virtual), (Port("tcp", 80),)))
+    for name, pair in live.items():
+        twins.put(name, Contribution(((name, pair),), tuple((a, name) for a in pair)))
+    for name, records in (("web", 1), ("tasks.web", 2)):
+        query = message.parse_query(dns.message.make_query(f"_80._tcp.{name}", "SRV").to_wire())
+        assert isinstance(query, Query)
+        found = zone.answer(Asker((twins,)), query, random.Random(1))
+        assert isinstance(found, Answer)
+        assert (len(found.records), len(found.additional)) == (records, 2 * records)
+    assert ask((twins,), "_80._tcp.web", "SRV") == (Rcode.NOERROR, ["0 0 80 web."])
+
+
 def test_a_port_that_the_service_has_not_is_denied(mynet: Zone) -> None:
     for name in ("_smtp._tcp.web", "_http._tcp.web", "_api._udp.web"):  # 80 has a name of its own: it is not http
         assert ask((mynet,), name, "SRV") == (Rcode.NXDOMAIN, [])
