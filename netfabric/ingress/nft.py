@@ -4,7 +4,11 @@ A map from mark to the service's chain; a chain per service that counts up and t
 is. So a change of one service touches its own chain, and there are few: the kernel looks through all chains of a table
 whenever a rule of it changes, and libnftables lists them before. A draining server (weight 0) is not picked; its
 connections live on in conntrack. Where clients stay with their server their address is hashed instead of counted.
-Sources: nft(8) numgen, jhash, maps; nft_table_validate in the kernel's nf_tables_api.c.
+
+A first packet that is in the middle of a chain while the chain is replaced finds nothing: it reads the old rule, whose
+map is empty from the moment of the commit. So it is led there once more, from a chain of its own, which reads the new
+rule; whose first packet has found a server never comes there.
+Sources: nft(8) numgen, jhash, maps; nft_table_validate in the kernel's nf_tables_api.c, nft_map_deactivate there, nft_do_chain, nf_nat_inet_fn.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from netfabric.view import Backend, Balancer
 SERVICES = "services"
 ONLY_BALANCED = "type filter hook forward priority filter; policy drop;"
 """A balancer's sandbox is no router between the networks that it stands on."""
+AFTER_PREROUTING = "type nat hook prerouting priority dstnat + 1; policy accept;"
 AFFINITY_SLOTS = 256
 """Into how many groups clients are hashed where they stay with their server."""
 HASH_SEED = 0x46535459
@@ -35,9 +40,10 @@ def balancer_table(balancers: Sequence[Balancer], sources: Chain, family: str = 
     there = [one for one in map(served, balancers) if one is not None]
     marking = marking_chain(balancers, first=("ct state established,related accept",))
     dispatch = Chain("PREROUTING", (f"meta mark vmap @{SERVICES}",), PREROUTING)
+    once_more = Chain("ONCE-MORE", dispatch.rules, AFTER_PREROUTING)
     forward = Chain("FORWARD", ("ct state established,related accept", "meta mark != 0 accept"), ONLY_BALANCED)
     services = Map(SERVICES, "type mark : verdict;", frozenset(element for _, element in there))
-    return Table(TABLE, (*(chain for chain, _ in there), marking, dispatch, sources, forward), (services,), family)
+    return Table(TABLE, (*(chain for chain, _ in there), marking, dispatch, once_more, sources, forward), (services,), family)
 
 
 @lru_cache(maxsize=SERVICES_KEPT)

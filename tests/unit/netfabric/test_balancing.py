@@ -78,6 +78,14 @@ def test_messages_are_as_pyroute2_packs_them(message: Message, packed: str) -> N
     assert message.body.hex() == packed
 
 
+def test_what_meets_a_chain_that_is_just_replaced_is_led_there_once_more_after_it() -> None:
+    web = Balancer("web", "", 0x100, (Backend("10.0.0.6"),), (PublishedPort("tcp", 8080, 80),))
+    chains = {chain.name: chain for chain in balancer_table([web], Chain("POSTROUTING")).chains}
+    first, second = chains["PREROUTING"], chains["ONCE-MORE"]
+    assert second.rules == first.rules
+    assert second.hook == first.hook.replace("priority dstnat;", "priority dstnat + 1;") != first.hook
+
+
 def test_timeouts_are_read_back() -> None:
     message = ipvs.put_timeouts(FAMILY, 7200, 120, 300)
     assert (message.body[0], ipvs.timeouts_of(((FAMILY, message.body),))) == (12, (7200, 120, 300))
