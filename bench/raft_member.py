@@ -22,11 +22,12 @@ from cluster.identity import tls
 from cluster.identity.contexts import Contexts
 from cluster.identity.folder import Credentials
 from cluster.model.changes import created
+from cluster.model.errors import FailedPrecondition
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network
 from cluster.model.specs import NetworkSpec
-from cluster.wire.calls import JoinManagers
-from cluster.wire.peer import connect, serve
+from cluster.wire.calls import JoinedManagers, JoinManagers
+from cluster.wire.peer import Peer, connect, serve
 from manager import collector
 from manager.peers import Peers
 from manager.raft.driver import FOUNDER, Driver, open_driver
@@ -36,6 +37,18 @@ from manager.store import Batch, Store
 
 LENGTH = struct.Struct("!I")
 READ_BYTES = 256 * 1024
+RETRY_S = 0.1
+
+
+async def _joined(peer: Peer, address: str) -> JoinedManagers:
+    """One change of the managers is made at a time: the one before may be under way."""
+    while True:
+        try:
+            joined: JoinedManagers = await peer.call("raft.join", JoinManagers(address))
+        except FailedPrecondition:
+            await trio.sleep(RETRY_S)
+        else:
+            return joined
 
 
 async def main(folder: Path, number: int, port: int, path: Path, leader_port: int) -> None:
@@ -43,7 +56,7 @@ async def main(folder: Path, number: int, port: int, path: Path, leader_port: in
     address, raft_id, known = f"127.0.0.1:{port}", FOUNDER, ()
     if number > 1:
         async with connect(f"127.0.0.1:{leader_port}", tls.client_context(*pems)) as peer:
-            joined = await peer.call("raft.join", JoinManagers(address))
+            joined = await _joined(peer, address)
         raft_id, known = joined.raft_id, tuple(Member(*member) for member in joined.members)
     contexts = Contexts(Credentials(*pems))
     async with open_driver(folder / f"raft{number}", Store(), raft_id=raft_id) as driver, trio.open_nursery() as nursery:
