@@ -62,7 +62,7 @@ class GroupCommit:
         self._room_bytes = room_bytes
 
     def take(self) -> Sequence[Ready]:
-        """What is next: as much as one record takes; a leader's snapshot goes first and alone. Nothing while the disk is busy. Where
+        """What is next: as much as one record takes; a leader's snapshot begins one. Nothing while the disk is busy. Where
         any of it has to be written, that is for `write`; else it only waited for the writes before it."""
         if self.busy or not self._waiting:
             return ()
