@@ -86,7 +86,8 @@ class Snapshotting:
             return True
         if self._store_bytes > SMALL_STORE_BYTES and self._bytes_since < self._store_bytes // 2:
             return False
-        return applied - self._index >= self._spec().snapshot_interval or self._bytes_since >= SNAPSHOT_LOG_BYTES
+        interval = self._spec().snapshot_interval  # 0: no number of entries makes one due
+        return 0 < interval <= applied - self._index or self._bytes_since >= SNAPSHOT_LOG_BYTES
 
     def _spec(self) -> ClusterSpec:
         clusters = self._store.all(Kind.CLUSTER)

@@ -99,6 +99,19 @@ def test_snapshots_replace_the_log_and_a_restart_finds_the_same_store(tmp_path: 
     trio.run(main)
 
 
+def test_an_interval_of_no_entries_makes_no_snapshot_due(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "raft"
+        async with open_driver(path, Store()) as driver:
+            await driver.wait_leader()
+            await driver.propose((created(cluster(0)),))
+            for number in range(25):
+                await driver.propose((created(network(f"n{number}")),))
+        assert not list(path.glob("snapshot-*"))
+
+    trio.run(main)
+
+
 def test_an_entry_that_is_too_large_is_refused_before_it_is_logged(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_driver(tmp_path / "raft", Store()) as driver:
