@@ -217,6 +217,7 @@ def test_a_worker_is_promoted_and_demoted(three: Lab) -> None:
 
 
 def test_a_leader_that_is_demoted_leaves_the_lead_to_another(three: Lab) -> None:
+    assert all_well(three), "none is demoted while another is not heard"
     leader = leader_of(three)
     other = next(node for node in MANAGERS if node != leader)
     with Writer(three, tuple(node for node in MANAGERS if node != leader), "demoted") as writer:
