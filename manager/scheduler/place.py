@@ -17,6 +17,7 @@ import msgspec
 from cluster.model.changes import Kind
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Service, Task, TaskNetwork, TaskStatus
+from cluster.model.room_reasons import is_room_coming
 from cluster.model.task_state import ASSIGNED, NEW, PENDING, RUNNING, TaskState
 from manager.allocator import networks
 from manager.allocator.endpoints import networks_of
@@ -97,8 +98,12 @@ def _next(draft: Draft, waited: Iterator[TaskId], placed: list[TaskId]) -> list[
 
 
 def _by_priority(index: Index) -> list[TaskId]:
-    """What is to be tried, and whatever else waits with a priority (what it waits for has to be kept for it), the highest first."""
-    ids = {**dict.fromkeys(id_ for id_, task in ((id_, index.tasks[id_]) for id_ in index.pending) if task.service_id in index.wishes), **index.agenda.retry}
+    """What is to be tried, and whatever else waits with a priority or, where there are lower ones than none, for others to stop (what it waits for has to be
+    kept for it), the highest first."""
+    below = any(wish.priority < 0 for wish in index.wishes.values())
+    waiting = ((id_, index.tasks[id_]) for id_ in index.pending)
+    kept = (id_ for id_, task in waiting if task.service_id in index.wishes or (below and is_room_coming(task.status.err)))
+    ids = {**dict.fromkeys(kept), **index.agenda.retry}
     return sorted((id_ for id_ in ids if id_ in index.pending), key=lambda id_: -index.wish(index.tasks[id_].service_id).priority)
 
 

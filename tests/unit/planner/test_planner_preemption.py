@@ -185,3 +185,22 @@ def test_who_is_evicted_while_its_successor_starts_needs_no_other() -> None:
     assert [t.spec.container.image for t in world.live("low")] == ["new"]
     world.run()
     assert len(world.running("low")) == len(world.running("high")) == 1
+
+
+def test_room_is_kept_for_who_has_no_priority_from_those_below_whatever_happens_meanwhile() -> None:
+    """Only who was tried anew kept it (found by the planner's property)."""
+    world = World(nodes=1)
+    world.service("low", replicas=4, **memory(2), **labels(-1))
+    world.run()
+    world.service("high", **memory(6))
+    world.settle()
+    stopping = [t for t in world.tasks("low") if t.desired_state is TaskState.SHUTDOWN]
+    assert len(stopping) == 3
+    for number, task in enumerate(stopping):
+        world.report(task, TaskState.SHUTDOWN)
+        world.settle()
+        world.service(f"other{number}", replicas=0)
+        world.settle()
+    world.run()
+    assert (len(world.running("high")), len(world.running("low"))) == (1, 1)
+    assert sum("preempted" in t.stop_cause for t in world.tasks("low")) == 3
