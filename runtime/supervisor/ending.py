@@ -33,7 +33,9 @@ def ended(context: Context, container: Container, exited: Exited, fault: StartFa
     the start."""
     container.process = None
     _end_the_rest(container)
-    killed = container.groups is not None and cgroups.oom_kills(container.groups) > 0
+    kills = cgroups.oom_kills(container.groups) if container.groups is not None else 0
+    if container.oom_watch >= 0 and kills > container.oom_kills_before and not container.oom_told:
+        context.publish(Event("oom", container.spec.id))  # the end was seen before the kernel's word of it, which it holds back for up to 10 ms
     _release_streams(context, container)
     if fault is not None or container.phase is Phase.STARTING:
         container.move(Happening.FAILED)
@@ -41,7 +43,7 @@ def ended(context: Context, container: Container, exited: Exited, fault: StartFa
         if container.phase is not Phase.REMOVING:
             context.save_happened(container)
     else:
-        container.exited = msgspec.structs.replace(exited, oom_killed=killed)
+        container.exited = msgspec.structs.replace(exited, oom_killed=kills > 0)
         container.move(Happening.ENDED)
         if container.phase is not Phase.REMOVING:
             context.save_happened(container)
@@ -143,9 +145,10 @@ def watch_memory(context: Context, container: Container) -> None:
 
     def changed(_events: int) -> None:
         if happened():
+            container.oom_told = True
             context.publish(Event("oom", container.spec.id))
 
-    container.oom_watch = descriptor
+    container.oom_watch, container.oom_told, container.oom_kills_before = descriptor, False, cgroups.oom_kills(found)
     context.loop.watch(descriptor, changed)
 
 

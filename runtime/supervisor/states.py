@@ -86,6 +86,8 @@ class Container:
     groups: Groups | None = None
     leaving: int = 0  # groups of ended runs that are still there
     oom_watch: int = -1
+    oom_told: bool = False  # since the watch began
+    oom_kills_before: int = 0  # the watch
     execs: dict[str, RunningExec] = field(default_factory=dict)
     waiters: list[OnEnd] = field(default_factory=list)
     when_started: list[OnStart] = field(default_factory=list)
