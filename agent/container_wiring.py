@@ -22,6 +22,8 @@ from agent.records import Attachment, HostConfig, NetworkWish, PortBinding, Reco
 from cluster.model.errors import Conflict, Internal, InvalidArgument, NotFound
 from netfabric.errors import FabricError
 from netfabric.firewall.resolver import ADDRESS
+from netfabric.missing import PROTOCOLS as PARTS
+from netfabric.missing import explained
 from netfabric.ports import PROTOCOLS
 from runtime.errors import StartFailed
 
@@ -221,7 +223,8 @@ def listening_refused(binding: PortBinding) -> str:
     try:
         opened = socket.socket(socket.AF_INET6 if wide else socket.AF_INET, kind, protocol)
     except OSError as error:
-        raise Internal(f"Error starting userland proxy: {(error.strerror or str(error)).lower()}") from error
+        said = f"Error starting userland proxy: {(error.strerror or str(error)).lower()}"
+        raise Internal(explained(said, error, PARTS.get(binding.protocol))) from error
     with opened as probe:
         if wide:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

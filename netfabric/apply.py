@@ -156,8 +156,8 @@ class Fabric:
         return self._kernel.ipvs_family
 
     def obstacles(self, view: View) -> tuple[str, ...]:
-        """What in the host's own firewall drops the packets of this view, one sentence each; said in the log when it is
-        new. Raises OSError, NftablesError when the kernel can't be asked.
+        """What in the host's own firewall drops the packets of this view, one sentence each, said in the log when it is
+        new; and which ports of the mesh this node can't hold. Raises OSError, NftablesError when the kernel can't be asked.
         """
         bridges = tuple(bridge.name for bridge in (view.gateway_bridge, *view.bridges) if bridge is not None)
         with Handles(self._node, self._folder) as handles:
@@ -168,7 +168,7 @@ class Fabric:
             if sentence not in self._obstacles:
                 log.warning("%s", sentence)
         self._obstacles = found
-        return found
+        return (*found, *self._kernel.unheld.values())
 
     def _plan(self, view: View, previous: Plan | None) -> Plan:
         return plan(view, self._balancing, previous, bridge_netfilter=self._bridge_netfilter, esp=self.encrypts)

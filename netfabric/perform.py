@@ -78,6 +78,8 @@ class Kernel:
 
     indexes: Indexes = field(default_factory=Indexes)
     held: dict[HeldPort, socket.socket] = field(default_factory=dict)
+    unheld: dict[HeldPort, str] = field(default_factory=dict)
+    """Of ports of the mesh, which are served all the same: why nothing keeps them from others."""
     ipvs_family: int = 0
     offered: dict[str, int] = field(default_factory=dict)
     """Namespaces that somebody else has made, to be named instead of a new one: descriptors, which stay theirs."""
@@ -87,6 +89,7 @@ class Kernel:
 
     def let_go(self, port: HeldPort) -> None:
         """Frees a held port; one that is not held is no error."""
+        self.unheld.pop(port, None)
         if port in self.relays:
             self.relays.pop(port).close()
         if port in self.held:
@@ -268,6 +271,7 @@ async def _hold(kernel: Kernel, handles: Handles, namespace: str, batch: list[Op
         try:
             with netns.in_namespace(handles.descriptor(namespace)):
                 kernel.held[port] = held = ports.hold(port)
+            kernel.unheld.pop(port, None)
             if port.target is not None and kernel.nursery is not None:
                 held.setblocking(False)
                 kernel.relays[port] = Relay(port, held.dup(), handles.descriptor(NODE))
@@ -277,7 +281,10 @@ async def _hold(kernel: Kernel, handles: Handles, namespace: str, batch: list[Op
             if port.required:
                 failed.append(Failed(operation, message))
             else:
-                log.warning("a published port of the mesh can't be held: %s", message)
+                sentence = f"a published port of the mesh can't be held: {message}"
+                if kernel.unheld.get(port) != sentence:
+                    log.warning("%s", sentence)
+                kernel.unheld[port] = sentence
     return failed
 
 

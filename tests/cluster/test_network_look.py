@@ -121,3 +121,17 @@ def test_a_route_that_appears_later_is_no_place_for_a_new_overlay(lab: Lab) -> N
     finally:
         lab.ok(WORKER1, "ip", "route", "del", first, "dev", "eth0")
     assert until(lambda: subnet() == first)
+
+
+def test_a_port_of_the_mesh_that_somebody_has_already_is_named_on_its_node(lab: Lab) -> None:
+    lab.ok(WORKER1, "festoon", "run", "-d", "--name", "taker", "--network", "host", "busybox", "httpd", "-f", "-p", "8099")
+    try:
+        lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "wanter", "-p", "8099:80", "busybox", "sleep", "1000")
+        said = "a published port of the mesh can't be held: listen tcp4 0.0.0.0:8099: bind: address already in use"
+        assert until(lambda: said in lab.ok(WORKER1, "festoon", "info", "--format", "{{json .Warnings}}"))
+        assert said not in lab.ok(WORKER2, "festoon", "info", "--format", "{{json .Warnings}}")
+        lab.ok(MANAGER, "festoon", "service", "rm", "wanter")
+        assert until(lambda: said not in lab.ok(WORKER1, "festoon", "info", "--format", "{{json .Warnings}}"))
+    finally:
+        lab.on(MANAGER, "festoon", "service", "rm", "wanter")
+        lab.on(WORKER1, "festoon", "rm", "-f", "taker")
