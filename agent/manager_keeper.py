@@ -106,8 +106,9 @@ class ManagerKeeper:
                         await self._start_unlocked(identity, started)
                         continue
                     began = time.monotonic()
-                    self.ended_for = await self._process.wait_dead() or self.ended_for
-                    log.warning("the manager process has died; starting it again", extra={"fields": {"words": self.ended_for}})
+                    if not self.error:  # it came up
+                        self.ended_for = await self._process.wait_dead() or self.ended_for
+                        log.warning("the manager process has died; starting it again", extra={"fields": {"words": self.ended_for}})
                     if time.monotonic() - began < RESTART_PAUSE_S:
                         await trio.sleep(RESTART_PAUSE_S)  # it dies at once: do not spin
                     await self._start_again(identity, started)
@@ -144,6 +145,8 @@ class ManagerKeeper:
             self._serving.set()
             started()
         except ManagerFailed as failure:
+            if failure.message != self.error:  # which is said once, however often it is tried
+                log.error("the manager process does not come up", extra={"fields": {"words": failure.message}})
             self.error = failure.message
 
 

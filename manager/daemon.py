@@ -22,9 +22,9 @@ import trio
 from cluster.identity import folder
 from cluster.model.changes import Kind
 from cluster.model.errors import FailedPrecondition, NotLeader, Unavailable
-from cluster.wire.calls import CALLS, Call, Nothing, Text
+from cluster.wire.calls import CALLS, Call, Nothing, RaftStatus, Text
 from cluster.wire.peer import Caller, Handler, serve, split_address
-from manager import admission, bootstrap, collector, entrance, identity_files, member_file, metrics, restoring, seal_server
+from manager import admission, bootstrap, collector, entrance, identity_files, member_file, metrics, raft_view, restoring, seal_server
 from manager.autolock import Autolock
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.entrance import Entrance
@@ -145,6 +145,7 @@ class _Manager:
             "ca.root": self._root,
             "raft.follow": self._peers.follow,
             "control.metrics": self._metrics,
+            "control.raft_own": self._raft_own,
             "control.stop": self._stop_now,
             **self._reigns.handlers(),
         }
@@ -211,6 +212,9 @@ class _Manager:
 
     async def _metrics(self, caller: Caller, request: Nothing) -> Text:
         return Text(metrics.exposition(self._store, self._driver, self._reigns.scheduling_delays))
+
+    async def _raft_own(self, caller: Caller, request: Nothing) -> RaftStatus:
+        return raft_view.status(self._store, self._driver, self._peers.hears)
 
     async def _stop_now(self, caller: Caller, request: Nothing) -> Nothing:
         log.info("stopping", extra={"fields": {"by": caller.node_id}})

@@ -10,26 +10,29 @@ from typing import Final
 
 import msgspec
 
-from cluster.model.changes import Change, Object
+from cluster.model.changes import Change, Kind, Object
 from cluster.model.objects import Cluster, Config, JoinTokens, Node, Secret, Service, Task
 from cluster.model.specs import ServiceSpec, TaskSpec
 from cluster.wire.calls import AskRaftLog, LoggedEntry, RaftLog, RaftPeer, RaftStatus
 from cluster.wire.codec import decode_changes, encode
 from manager.raft import membership
+from manager.raft.core import Role
 from manager.raft.driver import Driver
 from manager.raft.log import Entry, EntryKind
 from manager.raft.membership import Member
+from manager.store import Store
 
 MAX_ENTRIES: Final = 1000
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """Entries in one answer: the newest that fit."""
 
 
-def status(driver: Driver, hears: Callable[[Member], bool]) -> RaftStatus:
-    """As this member, which leads, knows it now. `hears`: whether a member is connected in both directions."""
+def status(store: Store, driver: Driver, hears: Callable[[Member], bool]) -> RaftStatus:
+    """As this member knows it now: where the others are only a leader does. `hears`: whether a member is connected in both directions."""
     log, disk = driver.raft.log, driver.disk_usage()
     writes = sorted(driver.write_times_ns)
-    peers = tuple(_peer(driver, member, hears) for member in driver.membership.members)
+    names = {str(node.id): node.description.hostname for node in store.all(Kind.NODE)}
+    peers = tuple(_peer(driver, member, hears, names.get(member.node_id, "")) for member in driver.membership.members)
     return RaftStatus(
         raft_id=driver.raft_id,
         term=driver.term,
@@ -47,15 +50,15 @@ def status(driver: Driver, hears: Callable[[Member], bool]) -> RaftStatus:
     )
 
 
-def _peer(driver: Driver, member: Member, hears: Callable[[Member], bool]) -> RaftPeer:
+def _peer(driver: Driver, member: Member, hears: Callable[[Member], bool], hostname: str) -> RaftPeer:
+    progress = driver.raft.progress.get(member.raft_id) if driver.raft.role is Role.LEADER else None
     if member.raft_id == driver.raft_id:
-        log = driver.raft.log
-        return RaftPeer(member.raft_id, member.node_id, member.address, "leader", True, log.stable, log.last + 1)
-    progress = driver.raft.progress.get(member.raft_id)
-    state = "learner, " if member.learner else ""
-    if progress is None:
-        return RaftPeer(member.raft_id, member.node_id, member.address, f"{state}unknown", False, 0, 0)
-    return RaftPeer(member.raft_id, member.node_id, member.address, f"{state}{progress.mode.value}", hears(member), progress.match, progress.next)
+        state, heard, match, following = driver.raft.role.value, True, driver.raft.log.stable, driver.raft.log.last + 1
+    elif progress is None:
+        state, heard, match, following = "unknown", hears(member), 0, 0
+    else:
+        state, heard, match, following = progress.mode.value, hears(member), progress.match, progress.next
+    return RaftPeer(member.raft_id, member.node_id, member.address, ("learner, " if member.learner else "") + state, heard, match, following, hostname)
 
 
 def _percentile(ordered: list[int], percent: int) -> int:

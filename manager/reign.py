@@ -66,7 +66,7 @@ from manager.tracing import TraceBroker
 LEADER_WAIT_S: Final = 3.0
 """How long a call waits for somebody to lead: two elections."""
 
-LOCAL_CALLS: Final = frozenset({"ca.root", "raft.follow", "control.metrics", "control.stop"})
+LOCAL_CALLS: Final = frozenset({"ca.root", "raft.follow", "control.metrics", "control.raft_own", "control.stop"})
 """What every manager answers by itself."""
 
 log = logging.getLogger("festoon.reign")
@@ -175,7 +175,7 @@ class Reign:
         return await trio.to_thread.run_sync(lambda: preview.preview(scratch(), request, time_ns(), rng))
 
     async def _raft_status(self, caller: Caller, request: Nothing) -> RaftStatus:
-        return raft_view.status(self._driver, self._peers.hears)
+        return raft_view.status(self._store, self._driver, self._peers.hears)
 
     async def _raft_log(self, caller: Caller, request: AskRaftLog) -> RaftLog:
         return raft_view.log(self._driver, request)

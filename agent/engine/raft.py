@@ -1,16 +1,16 @@
-"""`/festoon/raft/…`: the managers' replicated log, as its leader sees it: where every member is, and what the newest entries say."""
+"""`/festoon/raft/…`: the managers' replicated log, as its leader sees it: where every member is, and what the newest entries say. Without a leader, as this
+node's own manager does."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from agent.engine import lookup
 from agent.engine.answers import json_answer
 from agent.engine.call import Call
 from agent.engine.convert import Json, time_text
 from agent.engine.extras import object_json
 from cluster.model.changes import KIND_TYPES, Kind, Op
-from cluster.model.errors import InvalidArgument
+from cluster.model.errors import InvalidArgument, NotLeader, Unavailable
 from cluster.model.objects import TaskStatus
 from cluster.wire.calls import AskRaftLog, LoggedEntry, RaftLog, RaftStatus
 from cluster.wire.codec import decode
@@ -20,15 +20,19 @@ DEFAULT_TAIL: Final = 20
 
 
 async def status(call: Call) -> Response:
-    found: RaftStatus = await call.node.swarm.call("control.raft_status")
-    names = {str(node.id): node.description.hostname for node in await lookup.nodes(call.node)}
+    """As the leader says; where there is none, as this node's own manager does: that is when somebody has to know."""
+    found: RaftStatus
+    try:
+        found = await call.node.swarm.call("control.raft_status")
+    except (NotLeader, Unavailable):
+        found = await call.node.swarm.call_own_manager("control.raft_own")
     return json_answer({
         "raft_id": found.raft_id, "term": found.term, "first": found.first, "last": found.last, "committed": found.committed, "applied": found.applied,
         "log_bytes": found.log_bytes, "snapshot": found.snapshot, "snapshot_bytes": found.snapshot_bytes,
         "writes": found.writes, "write_p50_ns": found.write_p50_ns, "write_p99_ns": found.write_p99_ns,
         "peers": [
             {
-                "raft_id": peer.raft_id, "node_id": peer.node_id, "hostname": names.get(peer.node_id, ""), "address": peer.address, "state": peer.state,
+                "raft_id": peer.raft_id, "node_id": peer.node_id, "hostname": peer.hostname, "address": peer.address, "state": peer.state,
                 "reachable": peer.reachable, "match": peer.match, "next": peer.next,
             }
             for peer in found.peers

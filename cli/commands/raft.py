@@ -45,11 +45,10 @@ def _show(found: Mapping[str, Any], format: str, lines: Any) -> int:
 
 
 def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
-    leader = next(peer for peer in found["peers"] if peer["raft_id"] == found["raft_id"])
     entries = f"entries {found['first']} to {found['last']}, {found['committed']} committed, {found['applied']} applied"
     writes = f"p50 {_milliseconds(found['write_p50_ns'])}, p99 {_milliseconds(found['write_p99_ns'])}"
     yield aligned([
-        f"Leader:\t{leader['hostname']} (Raft id {found['raft_id']})",
+        f"Leader:\t{_leader(found)}",
         f"Term:\t{found['term']}",
         f"Log:\t{entries}; {binary_size(found['log_bytes'])} on disk",
         f"Snapshot:\t{_snapshot(found)}",
@@ -63,6 +62,15 @@ def _status_lines(found: Mapping[str, Any]) -> Iterator[str]:
         for peer in found["peers"]
     ]
     yield aligned(rows)
+
+
+def _leader(found: Mapping[str, Any]) -> str:
+    said = next((peer for peer in found["peers"] if peer["raft_id"] == found["raft_id"]), None)
+    who = f"{said['hostname'] if said else 'this manager'} (Raft id {found['raft_id']})"
+    if said and said["state"] == "leader":
+        return who
+    heard = sum(peer["reachable"] for peer in found["peers"])
+    return f"none. This is what {who} knows, which hears {heard} of {len(found['peers'])} managers, itself included"
 
 
 def _snapshot(found: Mapping[str, Any]) -> str:

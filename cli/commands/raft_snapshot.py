@@ -179,9 +179,13 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         f"Objects:\t{', '.join(f'{number} {kind}' for kind, number in count.items())}",
     ])  # fmt: skip
     yield "\n"
-    yield aligned(["KIND\tID\tNAME", *(f"{one['kind']}\t{one['id']}\t{_name(one['object'])}" for one in found["objects"])])
+    services = {one["id"]: _name(one["object"], {}) for one in found["objects"] if one["kind"] == "service"}
+    yield aligned(["KIND\tID\tNAME", *(f"{one['kind']}\t{one['id']}\t{_name(one['object'], services)}" for one in found["objects"])])
 
 
-def _name(shown: Mapping[str, Any]) -> str:
+def _name(shown: Mapping[str, Any], services: Mapping[str, str]) -> str:
+    """A task's is its service's and its slot, or the node that it is for."""
+    if (service := services.get(shown.get("ServiceID", ""))) is not None:
+        return f"{service}.{shown.get('Slot') or shown.get('NodeID', '')}"
     spec, described = shown.get("Spec") or {}, shown.get("Description") or {}
     return str(described.get("Hostname") or spec.get("Name") or shown.get("Name") or "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from cluster.wire.http_client import Answer, HttpClient
-from lab.machines import socket_of
+from lab.machines import log_of, socket_of
 from tests.cluster.writing import Writer, create
 from tests.driver import FESTOON, OCTET, OWN_SUBNET, Lab, until
 from tests.labs import standing
@@ -261,6 +262,31 @@ def test_what_would_lose_the_quorum_is_refused(three: Lab) -> None:
     assert all_well(three)
 
 
+def test_a_damaged_log_is_named_once_and_the_manager_is_made_anew_from_the_others(three: Lab) -> None:
+    leader = leader_of(three)
+    hurt = next(node for node in MANAGERS if node != leader)
+    log = log_of(three.name, hurt)
+    raft = log.parent / "state" / "raft"
+    kill_all(three, hurt)
+    with min(raft.glob("log-*")).open("r+b") as segment:
+        segment.seek(200)
+        segment.write(b"rotten")
+    before = log.stat().st_size
+    assert three.festoon("up").returncode == 0
+
+    def error() -> str:
+        return three.ok(hurt, "festoon", "info", "--format", "{{.Swarm.Error}}")
+
+    assert until(lambda: "of this manager is damaged: " in error())
+    sentence = error()
+    assert "remove it and let this node join again" in sentence
+    (node,) = pids(three, hurt, "node")
+    shutil.rmtree(raft)  # as it says
+    assert all_well(three, leader)
+    assert pids(three, hurt, "node") == {node}
+    assert log.read_bytes()[before:].decode().count(sentence.strip()) == 1
+
+
 def test_two_of_three_lost_and_the_last_one_makes_a_new_cluster_of_all_that_was_there(three: Lab) -> None:
     last = MANAGERS[1]
     with Writer(three, MANAGERS, "lost") as writer:
@@ -268,6 +294,10 @@ def test_two_of_three_lost_and_the_last_one_makes_a_new_cluster_of_all_that_was_
     for node in (MANAGERS[0], MANAGERS[2]):
         kill_all(three, node)
     assert "The swarm does not have a leader" in three.on(last, "festoon", "service", "ls").stderr
+    assert f"none. This is what {last} (Raft id " in three.ok(last, "festoon", "raft", "status")
+    peers = {peer["hostname"]: peer for peer in json.loads(three.ok(last, "festoon", "raft", "status", "--format", "json"))["peers"]}
+    assert {node: peer["reachable"] for node, peer in peers.items()} == {node: node == last for node in MANAGERS}
+    assert peers[last]["state"] in {"follower", "pre-candidate", "candidate"}
     three.ok(last, "festoon", "swarm", "init", "--force-new-cluster")
     assert statuses(three, last)[last] == "Leader"
     assert set(writer.acknowledged) <= services(three, last)

@@ -30,6 +30,7 @@ def test_a_cluster_whose_managers_are_lost_comes_back_from_a_saved_snapshot(make
     assert not SECRET.search(Path(file).read_bytes().decode("latin-1"))
     shown = lab.on(MANAGER, "festoon", "raft", "snapshot", "inspect", file, stdin=key + "\n").stdout
     assert re.search(r"^service +\S+ +keep$", shown, re.MULTILINE)
+    assert re.search(r"^task +\S+ +keep\.\w{25}$", shown, re.MULTILINE)
     whole = lab.on(MANAGER, "festoon", "raft", "snapshot", "inspect", "--format", "json", file, stdin=key + "\n").stdout
     assert {one["kind"] for one in json.loads(whole)["objects"]} == {"cluster", "node", "service", "task", "network"}
     assert not SECRET.search(whole)

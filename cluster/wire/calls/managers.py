@@ -36,7 +36,8 @@ class JoinedManagers(Body, frozen=True):
 
 
 class RaftPeer(Body, frozen=True):
-    """A member as the leader knows it. `state`: leader, probe, replicate, snapshot or unknown, of one without a vote after `learner, `."""
+    """A member as the one that is asked knows it. `state`: its role where it is that one itself (leader, follower, pre-candidate, candidate), else what the
+    leader does with it (probe, replicate, snapshot) or unknown; of one without a vote after `learner, `."""
 
     raft_id: int
     node_id: str
@@ -44,11 +45,12 @@ class RaftPeer(Body, frozen=True):
     state: str
     reachable: bool
     match: int  # last entry that is known to be there
-    next: int  # first entry to send
+    next: int  # first entry to send; 0 where the one that is asked does not lead
+    hostname: str = ""
 
 
 class RaftStatus(Body, frozen=True):
-    """The leader's own log and writes (the latest `writes` of them, pwrite and fdatasync together), and its followers."""
+    """The log and writes of the member that is asked (the latest `writes` of them, pwrite and fdatasync together), and what it knows of the others."""
 
     raft_id: int
     term: int

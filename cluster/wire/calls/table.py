@@ -95,6 +95,7 @@ CALLS: Final[dict[str, Call]] = {
         Call("control.logs", LogsOf, LogLine, _C.MANAGER, stream=True),
         Call("control.watch", WatchKinds, Watched, _C.MANAGER, stream=True),
         Call("control.metrics", Nothing, Text, _C.MANAGER),
+        Call("control.raft_own", Nothing, RaftStatus, _C.MANAGER),
         Call("control.stop", Nothing, Nothing, _C.MANAGER),
     )
 }
