@@ -34,7 +34,7 @@ class MeasuredStore(Store):
 
 
 def exposition(store: MeasuredStore, driver: Driver, scheduling_delays: Histogram) -> str:
-    """As this manager knows it now. A kind of object that this cluster does not have yet counts 0."""
+    """As this manager knows it now."""
     return "".join((
         histogram(
             "swarm_dispatcher_scheduling_delay_seconds", "Scheduling delay is the time a task takes to go from NEW to RUNNING state.", scheduling_delays
@@ -51,11 +51,11 @@ def counted(store: Store, *, leads: bool) -> str:
     nodes = Counter(node.status.state for node in store.all(Kind.NODE))
     tasks = Counter(task.status.state for task in store.all(Kind.TASK))
     return "".join((
-        _objects("configs", 0),
+        _objects("configs", len(store.all(Kind.CONFIG))),
         gauge("swarm_manager_leader", "Indicates if this manager node is a leader", [(NO_LABELS, int(leads))]),
         _objects("networks", len(store.all(Kind.NETWORK))),
         gauge("swarm_manager_nodes", "The number of nodes", [({"state": state.value}, nodes[state]) for state in sorted(NodeState)]),
-        _objects("secrets", 0),
+        _objects("secrets", len(store.all(Kind.SECRET))),
         _objects("services", len(store.all(Kind.SERVICE))),
         gauge(
             "swarm_manager_tasks_total", "The number of tasks in the cluster object store",

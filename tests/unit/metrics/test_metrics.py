@@ -10,9 +10,9 @@ from agent.engine.metrics import engine_text, swarm_text
 from cluster.metrics import BOUNDS_S, NO_LABELS, Histogram, gauge, histogram
 from cluster.model.changes import created
 from cluster.model.errors import ClusterError
-from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.objects import Network, Node, NodeState, NodeStatus, Service, Task, TaskStatus
-from cluster.model.specs import ContainerSpec, NetworkSpec, NodeSpec, ServiceSpec, TaskSpec
+from cluster.model.ids import ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId
+from cluster.model.objects import Config, Network, Node, NodeState, NodeStatus, Secret, Service, Task, TaskStatus
+from cluster.model.specs import ContainerSpec, DependencySpec, NetworkSpec, NodeSpec, ServiceSpec, TaskSpec
 from cluster.model.task_state import TaskState, title
 from manager.metrics import MeasuredStore, counted
 from tests.exposition import parse, value
@@ -69,6 +69,8 @@ def test_objects_are_counted_by_kind_and_state() -> None:
         created(Node(NodeId("n1"), NodeSpec(), status=NodeStatus(NodeState.READY))),
         created(Node(NodeId("n2"), NodeSpec(), status=NodeStatus(NodeState.DOWN))),
         created(Network(NetworkId("net"), NetworkSpec("net"))),
+        created(Secret(SecretId("key"), DependencySpec("key"))),
+        *(created(Config(ConfigId(name), DependencySpec(name))) for name in ("one", "two")),
         created(Service(ServiceId("s"), ServiceSpec("s", task=SPEC))),
         *(created(Task(TaskId(f"t{i}"), ServiceId("s"), SPEC, status=TaskStatus(state))) for i, state in enumerate(states)),
     ))  # fmt: skip
@@ -76,7 +78,7 @@ def test_objects_are_counted_by_kind_and_state() -> None:
     assert value(families, "swarm_manager_leader") == 1
     assert [value(families, "swarm_manager_nodes", state=state) for state in ("ready", "down", "unknown", "disconnected")] == [1, 1, 0, 0]
     assert [value(families, "swarm_manager_tasks_total", state=state) for state in ("running", "failed", "new")] == [2, 1, 0]
-    assert [value(families, f"swarm_manager_{kind}_total") for kind in ("services", "networks", "secrets", "configs")] == [1, 1, 0, 0]
+    assert [value(families, f"swarm_manager_{kind}_total") for kind in ("services", "networks", "secrets", "configs")] == [1, 1, 1, 2]
 
 
 def test_every_write_to_the_store_is_timed_a_refused_one_too() -> None:
