@@ -17,7 +17,7 @@ def main() -> int:
     # command the compilation of itself, as long as the command takes.
     sys.dont_write_bytecode = False
     arguments = sys.argv[1:]
-    if arguments[:2] == ["lab", "exec"]:
+    if arguments[:2] == ["lab", "exec"] and arguments[2:3] not in (["--help"], ["-h"]):
         from lab.enter import main as lab_exec
 
         return lab_exec(arguments[2:])

@@ -27,7 +27,14 @@ Values = Mapping[str, Any]
 def _update(noun: Noun) -> Command:
     word, upper = noun.word, noun.word.upper()
 
-    @command("update", f"{upper} file|-", summary=f"Make a new version of a {word} and roll the services that use it", least=2, most=2)
+    @command(
+        "update",
+        f"{upper} file|-",
+        summary=f"Make a new version of a {word} and roll the services that use it",
+        least=2,
+        most=2,
+        examples=((f"my_{word} new.txt", f"becomes my_{word}.2, and each service gets it under the file name it knows"),),
+    )
     @switch("--detach", "-d", help="Exit immediately instead of waiting for the services to converge")
     @switch("--quiet", "-q", help="Suppress progress output")
     @option("--verify", help="How long tasks must stay up to count as converged", type=DURATION, default=10**9)

@@ -15,7 +15,18 @@ from cli.usage import command
 from cluster.model.template_functions import as_json
 
 
-@command("why", "TASK|SERVICE", summary="Explain why a task or service is where it is, or nowhere", least=1, most=1)
+@command(
+    "why",
+    "TASK|SERVICE",
+    summary="Explain why a task or service is where it is, or nowhere",
+    least=1,
+    most=1,
+    examples=(
+        ("web", "each task of a service, why it is where it is and what happened to it"),
+        ("web.1", "one task, by its name or ID"),
+        ("web --format json", "the same for a program"),
+    ),
+)
 @option("--format", help="'json' prints the explanation as JSON", default="")
 def why(api: Api, arguments: tuple[str, ...], format: str) -> int:
     if format not in {"", "json"}:

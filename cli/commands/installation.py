@@ -44,7 +44,14 @@ def _need_root(what: str) -> None:
         raise CliFailure(f"{what} needs root", FAILED)
 
 
-@command("install", summary="Install Festoon on this machine and start it")
+@command(
+    "install",
+    summary="Install Festoon on this machine and start it",
+    examples=(
+        ("", "units of systemd, links in /usr/local/bin, the group festoon"),
+        ("--root /srv/festoon", "with its state elsewhere"),
+    ),
+)
 @option("--root", help="Folder of the state", default=ROOT)
 @option("--run", help="Folder of sockets and network namespaces", default=RUN)
 def install(api: Api, arguments: tuple[str, ...], root: str, run: str) -> int:
@@ -60,7 +67,14 @@ def install(api: Api, arguments: tuple[str, ...], root: str, run: str) -> int:
     return 0
 
 
-@command("uninstall", summary="Remove Festoon from this machine, with everything that it has made")
+@command(
+    "uninstall",
+    summary="Remove Festoon from this machine, with everything that it has made",
+    examples=(
+        ("", "asks first; nothing is left"),
+        ("--force --keep-data", "without asking; images, volumes and identity stay"),
+    ),
+)
 @option("--root", help="Folder of the state", default=ROOT)
 @option("--run", help="Folder of sockets and network namespaces", default=RUN)
 @switch("--keep-data", help="Leave images, volumes and identity where they are")
@@ -81,7 +95,11 @@ def uninstall(api: Api, arguments: tuple[str, ...], root: str, run: str, keep_da
     return 0
 
 
-@command("halt", summary="Stop every container for a shutdown of this machine; the next boot starts them again")
+@command(
+    "halt",
+    summary="Stop every container for a shutdown of this machine; the next boot starts them again",
+    examples=(("--time 30", "for an init that is not systemd, before the machine goes down"),),
+)
 @option("--root", help="Folder of the state", default=ROOT)
 @option("--run", help="Folder of sockets and network namespaces", default=RUN)
 @option("--time", "-t", help="Seconds to wait before killing a container", type=FLOAT, default=10.0)

@@ -38,7 +38,16 @@ lab = Group(
 )
 
 
-@command("up", summary="Make the machines and start festoond on them; called again, revive what has died")
+@command(
+    "up",
+    summary="Make the machines and start festoond on them; called again, revive what has died",
+    examples=(
+        ("", "three machines, each with a festoond of its own"),
+        ("--nodes 5 --managers 3 --swarm", "five of them as one swarm with three managers"),
+        ("--name other --subnet 192.168.210.0/24", "a second lab beside the first"),
+        ("--registry", "with a registry that its machines can push to"),
+    ),
+)
 @_name
 @option("--nodes", help=f"How many machines (default {DEFAULT_NODES})", type=INT)
 @option("--managers", help=f"How many of them --swarm makes managers (default {DEFAULT_MANAGERS})", type=INT)
@@ -61,7 +70,14 @@ def up(_api: Api, arguments: tuple[str, ...], name: str, **flags: Any) -> None:
     _explain(plan, time.monotonic() - began)
 
 
-@command("down", summary="Kill everything in the lab and remove every trace of it")
+@command(
+    "down",
+    summary="Kill everything in the lab and remove every trace of it",
+    examples=(
+        ("", "the lab that is there when no other is named"),
+        ("--name other", "another one"),
+    ),
+)
 @_name
 def down(_api: Api, arguments: tuple[str, ...], name: str) -> None:
     _needs_root()
@@ -71,7 +87,11 @@ def down(_api: Api, arguments: tuple[str, ...], name: str) -> None:
         print(f"There is no lab {name}.", flush=True)
 
 
-@command("ls", summary="List the machines")
+@command(
+    "ls",
+    summary="List the machines",
+    examples=(("", "each machine, its address, whether it is up and what it is in the swarm"),),
+)
 @_name
 def ls(_api: Api, arguments: tuple[str, ...], name: str) -> None:
     _needs_root()
@@ -82,19 +102,48 @@ def ls(_api: Api, arguments: tuple[str, ...], name: str) -> None:
         print("   ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip(), flush=True)
 
 
-@command("exec", "NODE -- COMMAND [ARG...]", summary="Run a command as on that machine; its exit status is ours", least=2, most=None, interspersed=False)
+@command(
+    "exec",
+    "NODE -- COMMAND [ARG...]",
+    summary="Run a command as on that machine; its exit status is ours",
+    least=2,
+    most=None,
+    interspersed=False,
+    examples=(
+        ("swarm-manager -- festoon node ls", "as if it were typed on that machine"),
+        ("swarm-worker1 -- ip addr", "any program of this host will do"),
+        ("--name other swarm-manager -- sh", "in another lab"),
+    ),
+)
 @_name
 def exec_(_api: Api, arguments: tuple[str, ...], name: str) -> int:
     return enter.main([f"--name={name}", *arguments])
 
 
-@command("shell", "NODE", summary="A shell on that machine", least=1, most=1)
+@command(
+    "shell",
+    "NODE",
+    summary="A shell on that machine",
+    least=1,
+    most=1,
+    examples=(("swarm-manager", "leave it with exit or Ctrl-D"),),
+)
 @_name
 def shell(_api: Api, arguments: tuple[str, ...], name: str) -> int:
     return enter.main([f"--name={name}", arguments[0], "--", os.environ.get("SHELL") or "/bin/sh"])
 
 
-@command("logs", "NODE", summary="What festoond has said on that machine", least=1, most=1)
+@command(
+    "logs",
+    "NODE",
+    summary="What festoond has said on that machine",
+    least=1,
+    most=1,
+    examples=(
+        ("swarm-worker1", "what that machine's festoond has said so far"),
+        ("-f swarm-worker1", "and what it says from now on, until Ctrl-C"),
+    ),
+)
 @_name
 @switch("--follow", "-f", help="Go on as festoond says more")
 def logs(_api: Api, arguments: tuple[str, ...], name: str, follow: bool | None) -> None:

@@ -21,7 +21,16 @@ UNPLACEABLE: Final = 5
 """Exit status when a task would find no place."""
 
 
-@command("plan", "[STACK]", summary="Show what would come of a stack's files, and change nothing", most=1)
+@command(
+    "plan",
+    "[STACK]",
+    summary="Show what would come of a stack's files, and change nothing",
+    most=1,
+    examples=(
+        ("-c stack.yml web", "what `stack deploy -c stack.yml web` would place and stop; exit status 5 if a task finds no place"),
+        ("-c base.yml -c production.yml web --format json", "of several files, for a program"),
+    ),
+)
 @options("--compose-file", "--file", "-c", "-f", help='Path to a Compose file, or "-" to read from stdin', type=STRINGS)
 @option("--format", help="'json' prints the plan as JSON", default="")
 def plan(api: Api, arguments: tuple[str, ...], compose_file: tuple[str, ...], format: str) -> int:

@@ -24,13 +24,29 @@ raft = Group(
 )
 
 
-@command("status", summary="Show the leader's term and log, and how far each manager is", most=0)
+@command(
+    "status",
+    summary="Show the leader's term and log, and how far each manager is",
+    most=0,
+    examples=(
+        ("", "on a manager: the leader, and how far behind the others are"),
+        ("--format json", "the same for a program"),
+    ),
+)
 @option("--format", help="'json' prints it as JSON", default="")
 def status(api: Api, arguments: tuple[str, ...], format: str) -> int:
     return _show(api.get("/festoon/raft/status"), format, _status_lines)
 
 
-@command("log", summary="Show the newest entries of the log, without secrets", most=0)
+@command(
+    "log",
+    summary="Show the newest entries of the log, without secrets",
+    most=0,
+    examples=(
+        ("", "the newest twenty entries, one line for each change"),
+        ("-n 3 --format json", "the last three with the objects that they carry"),
+    ),
+)
 @option("--tail", "-n", help="Number of entries to show from the end (default 20)", type=INT)
 @option("--format", help="'json' prints them whole, as JSON", default="")
 def log(api: Api, arguments: tuple[str, ...], tail: int | None, format: str) -> int:

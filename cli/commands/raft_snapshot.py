@@ -38,7 +38,17 @@ snapshot = Group(
 )
 
 
-@command("save", "FILE", summary="Save the managers' state to a file, sealed", least=1, most=1)
+@command(
+    "save",
+    "FILE",
+    summary="Save the managers' state to a file, sealed",
+    least=1,
+    most=1,
+    examples=(
+        ("cluster.snapshot", "shows the key that opens it: keep it elsewhere"),
+        ("--key-file snapshot.key cluster.snapshot", "with a key in a file, for a nightly job"),
+    ),
+)
 @option("--key-file", help="Seal it with the key in this file (made when it is not there), instead of one that is shown", default="")
 def save(api: Api, arguments: tuple[str, ...], key_file: str) -> int:
     (path,) = arguments
@@ -58,7 +68,17 @@ def save(api: Api, arguments: tuple[str, ...], key_file: str) -> int:
     return 0
 
 
-@command("inspect", "FILE", summary="Show what is in a saved snapshot, without secrets", least=1, most=1)
+@command(
+    "inspect",
+    "FILE",
+    summary="Show what is in a saved snapshot, without secrets",
+    least=1,
+    most=1,
+    examples=(
+        ("--key-file snapshot.key cluster.snapshot", "when it was saved, and what is in it"),
+        ("--format json cluster.snapshot", "all objects without what is secret"),
+    ),
+)
 @option("--key-file", help="The key is in this file, instead of being asked for", default="")
 @option("--format", help="'json' prints all objects, as JSON", default="")
 def inspect(api: Api, arguments: tuple[str, ...], key_file: str, format: str) -> int:
@@ -69,7 +89,14 @@ def inspect(api: Api, arguments: tuple[str, ...], key_file: str, format: str) ->
     return 0
 
 
-@command("restore", "FILE", summary="Make a new cluster of this node from a saved snapshot", least=1, most=1)
+@command(
+    "restore",
+    "FILE",
+    summary="Make a new cluster of this node from a saved snapshot",
+    least=1,
+    most=1,
+    examples=(("--key-file snapshot.key --advertise-addr 192.0.2.1 cluster.snapshot", "on a node outside of any swarm, when all managers are lost"),),
+)
 @option("--advertise-addr", help='Advertised address (format: "<ip|interface>[:port]")', default="")
 @option("--data-path-addr", help='Address or interface to use for data path traffic (format: "<ip|interface>")', default="")
 @option("--key-file", help="The key is in this file, instead of being asked for", default="")

@@ -204,7 +204,14 @@ def rollback(
     return 0
 
 
-@command("rebalance", "SERVICE [SERVICE...]", summary="Spread the running tasks of services evenly again", least=1, most=None)
+@command(
+    "rebalance",
+    "SERVICE [SERVICE...]",
+    summary="Spread the running tasks of services evenly again",
+    least=1,
+    most=None,
+    examples=(("web", "after a node came back: tasks move to where fewer are, as many at a time as in an update"),),
+)
 def rebalance(api: Api, arguments: tuple[str, ...]) -> int:
     """A label asks for it and goes when it is done; tasks move as many at a time, and in the order, of an update."""
     for name in arguments:

@@ -109,7 +109,15 @@ def _run(wanted: Scenario, *, keep: bool) -> Result:
         raise CliFailure(str(error)) from error
 
 
-@command("run", summary="Run one seed")
+@command(
+    "run",
+    summary="Run one seed",
+    examples=(
+        ("--seed 7 --nodes 5 --services 3", "three managers, five agents, a minute with faults"),
+        ("--seed 7 --trace", "every event with what caused it"),
+        ("--seed 7 --mutant commit-by-counting", "with a historical mistake put in"),
+    ),
+)
 @option("--seed", help="Which run (default 1)", type=INT, default=1)
 @switch("--trace", help="Print every event with its cause")
 @switch("--digest", help="Print the digest of the trace: equal for equal runs")
@@ -128,7 +136,14 @@ def run(_api: Api, arguments: tuple[str, ...], seed: int, trace: bool | None, di
     print(f"seed {seed}: all is well: {_size(result)}, {result.simulated_s:.0f} s simulated in {took_s:.1f} s", flush=True)
 
 
-@command("replay", "FILE", summary="Run a saved scenario again", least=1, most=1)
+@command(
+    "replay",
+    "FILE",
+    summary="Run a saved scenario again",
+    least=1,
+    most=1,
+    examples=(("sim-7.json --svg timeline.svg", "a run that failed, drawn"),),
+)
 @option("--svg", help="Draw its timeline into this file")
 @switch("--trace", help="Print every event with its cause")
 def replay(_api: Api, arguments: tuple[str, ...], svg: str | None, trace: bool | None) -> None:
@@ -152,7 +167,14 @@ def replay(_api: Api, arguments: tuple[str, ...], svg: str | None, trace: bool |
     print(f"seed {wanted.seed}: all is well: {_size(result)}", flush=True)
 
 
-@command("hunt", summary="Try seeds until one fails, and shrink it")
+@command(
+    "hunt",
+    summary="Try seeds until one fails, and shrink it",
+    examples=(
+        ("--for 10m", "the managers alone, with every fault of the network, disks, clocks and processes"),
+        ("--nodes 5 --services 3 --policy mine.py --invariant mine.py", "your own placement, and what must hold of it"),
+    ),
+)
 @option("--for", "for_ns", help="How long (default 1m)", type=DURATION, default=DEFAULT_HUNT_NS)
 @option("--seed", help="The first seed (default 1)", type=INT, default=1)
 @_world
@@ -169,7 +191,11 @@ def hunt(_api: Api, arguments: tuple[str, ...], for_ns: int, seed: int, **flags:
     print("all is well", flush=True)
 
 
-@command("corpus", summary="Find every historical mistake again, and say how many seeds each took")
+@command(
+    "corpus",
+    summary="Find every historical mistake again, and say how many seeds each took",
+    examples=(("", "a few minutes; exit status 1 if a mistake was not found"),),
+)
 def corpus(_api: Api, arguments: tuple[str, ...]) -> None:
     missed = []
     print(f"{'MISTAKE':<26}{'SEEDS':>6}  WHAT IT BROKE", flush=True)

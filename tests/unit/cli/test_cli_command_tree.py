@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.failures import CliFailure
+from cli.flags import read
 from cli.root import LEFT_OUT, tree
 from cli.usage import Command, Group
 
@@ -37,6 +40,28 @@ def test_each_command_of_dockers_is_here_with_its_flags(path: str) -> None:
     assert [flag for flag, letter in wanted.items() if letter and letter not in names[flag]] == []
     for alias in DOCKERS[path]["aliases"]:
         assert type(found(alias)) is type(here)
+
+
+def commands(group: Group, path: str = "") -> Iterator[tuple[str, Command]]:
+    for name in group.names:
+        one = group.find(name)
+        if isinstance(one, Group):
+            yield from commands(one, f"{path}{name} ")
+        elif one is not None:
+            yield f"{path}{name}", one
+
+
+def test_help_of_what_docker_has_not_shows_examples_that_are_read_as_meant() -> None:
+    ours = [(path, one) for path, one in commands(tree()) if path not in DOCKERS and path != "system dial-stdio"]
+    assert {path.split()[0] for path, _ in ours} >= {"lab", "why", "plan", "network", "raft", "sim", "service"}
+    for path, one in ours:
+        shown = one.help_of(f"festoon {path}").partition("\nExamples:\n")[2].partition("\nOptions:\n")[0].splitlines()
+        lines = [line.strip() for line in shown if not line.startswith("  # ")]
+        assert lines, f"the help of {path} shows no example"
+        for line in lines:
+            words = shlex.split(line.partition(" | ")[0])
+            assert words[: 1 + len(path.split())] == ["festoon", *path.split()]
+            read(one.flags, words[1 + len(path.split()) :], interspersed=not path.startswith("lab exec"))
 
 
 def test_the_list_is_whole() -> None:
