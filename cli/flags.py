@@ -63,17 +63,30 @@ class Misuse(CliFailure):
         super().__init__(message, MISUSED)
 
 
-def _unsigned(text: str) -> int:
-    if not text.isdigit() or not text.isascii():
-        raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
-    return int(text)
+def _unsigned(text: str, bits: int = 64) -> int:
+    value = _based("ParseUint", text, text)
+    if value >> bits:
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": value out of range')
+    return value
 
 
-def _integer(text: str) -> int:
+def _integer(text: str, bits: int = 64) -> int:
+    sign = -1 if text.startswith("-") else 1
+    value = sign * _based("ParseInt", text, text[1:] if text.startswith(("-", "+")) else text)
+    if not -(1 << bits - 1) <= value < 1 << bits - 1:
+        raise ValueError(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return value
+
+
+def _based(function: str, text: str, digits: str) -> int:
+    """Without its sign, in the base that its beginning says: Go reads 0x10, 0b10, 0o10 and 010, and digits in groups (1_000)."""
+    octal = digits[:1] == "0" and digits[1:].replace("_", "").isdigit()
     try:
-        return int(text)
+        if not digits.isascii() or not digits[:1].isdigit() or digits.strip() != digits:
+            raise ValueError
+        return int(f"0o{digits[1:]}" if octal else digits, 0)
     except ValueError as e:
-        raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax') from e
+        raise ValueError(f'strconv.{function}: parsing "{text}": invalid syntax') from e
 
 
 def _number(text: str) -> float:
@@ -124,6 +137,8 @@ STRINGS: Final = FlagType("strings", _separated, several=True)
 MAP: Final = FlagType("map", str, shown_default="map[]")
 FILTER: Final = FlagType("filter", _filter)
 UINT: Final = FlagType("uint", _unsigned)
+UINT16: Final = FlagType("uint16", lambda text: _unsigned(text, 16))
+UINT32: Final = FlagType("uint32", lambda text: _unsigned(text, 32))
 INT: Final = FlagType("int", _integer)
 FLOAT: Final = FlagType("float", _number)
 DURATION: Final = FlagType("duration", units.parse_duration)

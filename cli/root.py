@@ -80,6 +80,12 @@ MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 _SCHEMES: Final = frozenset({"unix", "tcp", "http", "ssh", "fd", "npipe"})
 _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic", "trace")
 _BUILD: Final = "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"
+_SECTIONS: Final = {
+    "Common Commands": ("run", "exec", "ps", "pull", "push", "images", "login", "logout", "search", "version", "info"),
+    "Management Commands": ("container", "context", "image", "network", "system", "volume"),
+    "Swarm Commands": ("config", "node", "secret", "service", "stack", "swarm"),
+    "Beyond Docker": ("lab", "plan", "raft", "sim", "why"),
+}
 LEFT_OUT: Final = {
     **dict.fromkeys(("build", "builder", "buildx"), _BUILD),
     "checkpoint": "Festoon makes no checkpoints of running containers: stop the container, or `commit` its filesystem",
@@ -117,7 +123,7 @@ def run(program: str, arguments: list[str]) -> int:
 
 def tree() -> Group:
     """Every command."""
-    return Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS, begin=_begin, left_out=LEFT_OUT)
+    return Group("festoon", summary="Swarm mode without Docker", lazy=_COMMANDS, begin=_begin, left_out=LEFT_OUT, sections=_SECTIONS)
 
 
 @option("--config", help='Location of client config files (default "~/.docker")', default="")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cli import run_fields as fields
 from cli import service_fields
-from cli.flags import BYTES, DECIMAL, DURATION, INT, UINT, Decorator, FlagType, option, options, switch
+from cli.flags import BYTES, DECIMAL, DURATION, INT, MAP, UINT, UINT16, Decorator, FlagType, option, options, switch
 from cli.run_networks import parse_network
 
 DEVICE_RULE: Final = FlagType("list", fields.parse_device_rule)
@@ -18,7 +18,7 @@ SWAP: Final = FlagType("bytes", fields.parse_swap)
 HOST: Final = FlagType("list", fields.parse_extra_host)
 ENVIRONMENT: Final = FlagType("list", service_fields.parse_environment)
 LABEL: Final = FlagType("list", service_fields.parse_label)
-SYSCTL: Final = FlagType("map", fields.parse_sysctl)
+SYSCTL: Final = FlagType("map", fields.parse_sysctl, shown_default="map[]")
 DOMAIN: Final = FlagType("list", fields.parse_domain)
 LINK: Final = FlagType("list", fields.parse_link)
 NETWORK: Final = FlagType("network", parse_network)
@@ -28,17 +28,24 @@ MOUNT: Final = FlagType("mount", service_fields.parse_mount)
 WEIGHT: Final = FlagType("list", fields.parse_weight)
 GPUS: Final = FlagType("gpu-request", fields.parse_gpus)
 ULIMIT: Final = FlagType("ulimit", service_fields.parse_ulimit)
+CGROUPNS_HELP: Final = (
+    "Cgroup namespace to use (host|private)\n"
+    "'host':    Run the container in the Docker host's cgroup namespace\n"
+    "'private': Run the container in its own private cgroup namespace\n"
+    "'':        Use the cgroup namespace as configured by the\n"
+    "           default-cgroupns-mode option on the daemon (default)"
+)
 
 SHARED: Final[tuple[Decorator, ...]] = (
     options("--add-host", help="Add a custom host-to-IP mapping (host:ip)", type=HOST),
-    options("--annotation", help="Add an annotation to the container (passed through to the OCI runtime)", since="1.43"),
+    options("--annotation", help="Add an annotation to the container (passed through to the OCI runtime)", type=MAP, since="1.43"),
     options("--attach", "-a", help="Attach to STDIN, STDOUT or STDERR", type=STREAM),
-    options("--blkio-weight-device", help="Block IO weight (relative device weight)", type=WEIGHT),
-    option("--blkio-weight", help="Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)", type=INT),
+    options("--blkio-weight-device", help="Block IO weight (relative device weight) (default [])", type=WEIGHT),
+    option("--blkio-weight", help="Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)", type=UINT16),
     options("--cap-add", help="Add Linux capabilities"),
     options("--cap-drop", help="Drop Linux capabilities"),
     option("--cgroup-parent", help="Optional parent cgroup for the container", default=""),
-    option("--cgroupns", help="Cgroup namespace to use (host|private)", default=""),
+    option("--cgroupns", help=CGROUPNS_HELP, default=""),
     option("--cidfile", help="Write the container ID to the file", default=""),
     option("--cpu-count", help="CPU count (Windows only)", type=INT),
     option("--cpu-percent", help="CPU percent (Windows only)", type=INT),
@@ -52,11 +59,11 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--cpuset-mems", help="MEMs in which to allow execution (0-3, 0,1)", default=""),
     options("--device", help="Add a host device to the container"),
     options("--device-cgroup-rule", help="Add a rule to the cgroup allowed devices list", type=DEVICE_RULE),
-    options("--device-read-bps", help="Limit read rate (bytes per second) from a device", type=THROTTLE),
-    options("--device-read-iops", help="Limit read rate (IO per second) from a device", type=OPERATIONS),
-    options("--device-write-bps", help="Limit write rate (bytes per second) to a device", type=THROTTLE),
-    options("--device-write-iops", help="Limit write rate (IO per second) to a device", type=OPERATIONS),
-    switch("--disable-content-trust", help="Skip image verification"),
+    options("--device-read-bps", help="Limit read rate (bytes per second) from a device (default [])", type=THROTTLE),
+    options("--device-read-iops", help="Limit read rate (IO per second) from a device (default [])", type=OPERATIONS),
+    options("--device-write-bps", help="Limit write rate (bytes per second) to a device (default [])", type=THROTTLE),
+    options("--device-write-iops", help="Limit write rate (IO per second) to a device (default [])", type=OPERATIONS),
+    switch("--disable-content-trust", help="Skip image verification (default true)"),
     options("--dns", help="Set custom DNS servers", type=ADDRESS),
     options("--dns-option", "--dns-opt", help="Set DNS options"),
     options("--dns-search", help="Set custom DNS search domains", type=DOMAIN),
@@ -71,7 +78,8 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--health-interval", help="Time between running the check (ms|s|m|h) (default 0s)", type=DURATION),
     option("--health-retries", help="Consecutive failures needed to report unhealthy", type=INT),
     option("--health-start-interval", help="Time between running the check during the start period (ms|s|m|h) (default 0s)", type=DURATION, since="1.44"),
-    option("--health-start-period", help="Start period before counting retries (ms|s|m|h) (default 0s)", type=DURATION),
+    option("--health-start-period", type=DURATION,
+           help="Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)"),
     option("--health-timeout", help="Maximum time to allow one check to run (ms|s|m|h) (default 0s)", type=DURATION),
     option("--hostname", "-h", help="Container host name", default=""),
     switch("--init", help="Run an init inside the container that forwards signals and reaps processes"),
@@ -110,7 +118,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--pull", help='Pull image before running ("always", "missing", "never")', default="missing"),
     switch("--quiet", "-q", help="Suppress the pull output"),
     switch("--read-only", help="Mount the container's root filesystem as read only"),
-    option("--restart", help="Restart policy to apply when a container exits"),
+    option("--restart", help='Restart policy to apply when a container exits (default "no")'),
     switch("--rm", help="Automatically remove the container and its associated anonymous volumes when it exits"),
     option("--runtime", help="Runtime to use for this container", default=""),
     options("--security-opt", help="Security Options"),
@@ -121,10 +129,10 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--sysctl", help="Sysctl options", type=SYSCTL),
     options("--tmpfs", help="Mount a tmpfs directory"),
     switch("--tty", "-t", help="Allocate a pseudo-TTY"),
-    options("--ulimit", help="Ulimit options", type=ULIMIT),
+    options("--ulimit", help="Ulimit options (default [])", type=ULIMIT),
     switch("--use-api-socket", help="Bind mount Docker API socket and required auth"),
     option("--user", "-u", help="Username or UID (format: <name|uid>[:<group|gid>])", default=""),
-    option("--userns", help="User namespace to use (host, remap)", default=""),
+    option("--userns", help="User namespace to use", default=""),
     option("--uts", help="UTS namespace to use", default=""),
     options("--volume", "-v", help="Bind mount a volume"),
     option("--volume-driver", help="Optional volume driver for the container", default=""),

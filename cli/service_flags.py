@@ -25,34 +25,49 @@ ULIMIT: Final = FlagType("ulimit", fields.parse_ulimit)
 DEVICE: Final = FlagType("list", run_fields.parse_device)
 PREFERENCE: Final = FlagType("pref", fields.parse_preference)
 COMMAND: Final = FlagType("command", fields.parse_words)
+CREDENTIAL_SPEC: Final = FlagType("credential-spec", str)
 SECRET: Final = FlagType("secret", dependency_fields.parse_secret)
 CONFIG: Final = FlagType("config", dependency_fields.parse_config)
 RESOURCE: Final = FlagType("list", fields.parse_generic_resource)
 
 
-def _policy(kind: str, verb: str, actions: str) -> list[Decorator]:
-    """The flags of an update or rollback policy."""
+def _policy(kind: str, verb: str, article: str, done: str, actions: str, defaults: bool) -> list[Decorator]:
+    """The flags of an update or rollback policy. `defaults`: whether help names what Docker takes where nothing is said."""
+
+    def default(text: str) -> str:
+        return f" (default {text})" if defaults else ""
+
+    action, order = default('"pause"'), default('"stop-first"')
+    ratio = f"Failure rate to tolerate during {article} {kind}{default('0')}"
+    monitor = f"Duration after each task {kind} to monitor for failure (ns|us|ms|s|m|h){default('5s')}"
+    parallelism = f"Maximum number of tasks {done} simultaneously (0 to {verb} all at once){default('1')}"
     return [
-        option(f"--{kind}-delay", help=f"Delay between {verb} (ns|us|ms|s|m|h)", type=DURATION),
-        option(f"--{kind}-failure-action", help=f"Action on {kind} failure ({actions})"),
-        option(f"--{kind}-max-failure-ratio", help=f"Failure rate to tolerate during {kind}", type=FLOAT),
-        option(f"--{kind}-monitor", help="Duration after each task to monitor for failure (ns|us|ms|s|m|h)", type=DURATION),
-        option(f"--{kind}-order", help=f'{kind.capitalize()} order ("start-first", "stop-first")'),
-        option(f"--{kind}-parallelism", help="Maximum number of tasks at once (0: all at once)", type=UINT),
+        option(f"--{kind}-delay", help=f"Delay between {'updates' if kind == 'update' else 'task rollbacks'} (ns|us|ms|s|m|h){default('0s')}", type=DURATION),
+        option(f"--{kind}-failure-action", help=f"Action on {kind} failure ({actions}){action}"),
+        option(f"--{kind}-max-failure-ratio", help=ratio, type=FLOAT),
+        option(f"--{kind}-monitor", help=monitor, type=DURATION),
+        option(f"--{kind}-order", help=f'{kind.capitalize()} order ("start-first", "stop-first"){order}'),
+        option(f"--{kind}-parallelism", help=parallelism, type=UINT),
     ]
 
 
+def _policies(defaults: bool) -> tuple[Decorator, ...]:
+    return (
+        *_policy("rollback", "roll back", "a", "rolled back", '"pause", "continue"', defaults),
+        *_policy("update", "update", "an", "updated", '"pause", "continue", "rollback"', defaults),
+    )
+
+
 SHARED: Final[tuple[Decorator, ...]] = (
-    option("--credential-spec", help="Credential spec for managed service account (Windows only)"),
+    option("--credential-spec", help="Credential spec for managed service account (Windows only)", type=CREDENTIAL_SPEC),
     switch("--detach", "-d", help="Exit immediately instead of waiting for the service to converge"),
     switch("--dry-run", help="Show what would be placed where and what would be stopped, and change nothing"),
-    option("--endpoint-mode", help="Endpoint mode (vip or dnsrr)"),
     option("--entrypoint", help="Overwrite the default ENTRYPOINT of the image", type=COMMAND),
     option("--health-cmd", help="Command to run to check health"),
     option("--health-interval", help="Time between running the check (ms|s|m|h)", type=DURATION),
     option("--health-retries", help="Consecutive failures needed to report unhealthy", type=INT),
     option("--health-start-interval", help="Time between running the check during the start period (ms|s|m|h)", type=DURATION, since="1.44"),
-    option("--health-start-period", help="Start period before counting retries (ms|s|m|h)", type=DURATION),
+    option("--health-start-period", help="Start period for the container to initialize before counting retries towards unstable (ms|s|m|h)", type=DURATION),
     option("--health-timeout", help="Maximum time to allow one check to run (ms|s|m|h)", type=DURATION),
     option("--hostname", help="Container hostname"),
     switch("--init", help="Use an init inside each service container to forward signals and reap processes"),
@@ -76,19 +91,14 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--replicas-max-per-node", help="Maximum number of tasks per node (default 0 = unlimited)", type=UINT),
     option("--reserve-cpu", help="Reserve CPUs", type=DECIMAL),
     option("--reserve-memory", help="Reserve Memory", type=BYTES),
-    option("--restart-condition", help='Restart when condition is met ("none", "on-failure", "any")'),
-    option("--restart-delay", help="Delay between restart attempts (ns|us|ms|s|m|h)", type=DURATION),
     option("--restart-max-attempts", help="Maximum number of restarts before giving up", type=UINT),
     option("--restart-window", help="Window used to evaluate the restart policy (ns|us|ms|s|m|h)", type=DURATION),
-    *_policy("rollback", "task rollbacks", '"pause", "continue"'),
     options("--security-opt", help="Security options: no-new-privileges, seccomp=unconfined|builtin|FILE, apparmor=unconfined"),
     option("--schedule", help="Run the job at these times, as in crontab and in UTC; of runs that were missed one is made up for (label festoon.schedule)"),
     option("--shm-size", help="Size of /dev/shm (label festoon.shm-size)", type=BYTES),
-    option("--stop-grace-period", help="Time to wait before force killing a container (ns|us|ms|s|m|h)", type=DURATION),
     option("--stop-signal", help="Signal to stop the container"),
     option("--timeout", help=patience.TIMEOUT_HELP, type=DURATION),
     switch("--tty", "-t", help="Allocate a pseudo-TTY"),
-    *_policy("update", "updates", '"pause", "continue", "rollback"'),
     option("--user", "-u", help="Username or UID (format: <name|uid>[:<group|gid>])"),
     option("--verify", help="How long tasks must stay up to count as converged", type=DURATION, default=10**9),
     switch("--wait", help=patience.HELP),
@@ -97,6 +107,11 @@ SHARED: Final[tuple[Decorator, ...]] = (
 )
 
 CREATE: Final[tuple[Decorator, ...]] = (
+    *_policies(defaults=True),
+    option("--stop-grace-period", help="Time to wait before force killing a container (ns|us|ms|s|m|h) (default 10s)", type=DURATION),
+    option("--restart-delay", help="Delay between restart attempts (ns|us|ms|s|m|h) (default 5s)", type=DURATION),
+    option("--restart-condition", help='Restart when condition is met ("none", "on-failure", "any") (default "any")'),
+    option("--endpoint-mode", help='Endpoint mode (vip or dnsrr) (default "vip")'),
     options("--generic-resource", help="User defined resources", type=RESOURCE),
     options("--cap-add", help="Add Linux capabilities"),
     options("--cap-drop", help="Drop Linux capabilities"),
@@ -121,10 +136,15 @@ CREATE: Final[tuple[Decorator, ...]] = (
     options("--publish", "-p", help="Publish a port as a node port", type=PORT),
     options("--secret", help="Specify secrets to expose to the service", type=SECRET),
     options("--sysctl", help="Sysctl options"),
-    options("--ulimit", help="Ulimit options", type=ULIMIT),
+    options("--ulimit", help="Ulimit options (default [])", type=ULIMIT),
 )
 
 UPDATE: Final[tuple[Decorator, ...]] = (
+    *_policies(defaults=False),
+    option("--stop-grace-period", help="Time to wait before force killing a container (ns|us|ms|s|m|h)", type=DURATION),
+    option("--restart-delay", help="Delay between restart attempts (ns|us|ms|s|m|h)", type=DURATION),
+    option("--restart-condition", help='Restart when condition is met ("none", "on-failure", "any")'),
+    option("--endpoint-mode", help="Endpoint mode (vip or dnsrr)"),
     options("--generic-resource-add", help="Add a Generic resource", type=RESOURCE),
     options("--generic-resource-rm", help="Remove a Generic resource"),
     option("--args", help="Service command args", type=COMMAND),
@@ -167,7 +187,7 @@ UPDATE: Final[tuple[Decorator, ...]] = (
     options("--secret-rm", help="Remove a secret"),
     options("--sysctl-add", help="Add or update a Sysctl option"),
     options("--sysctl-rm", help="Remove a Sysctl option"),
-    options("--ulimit-add", help="Add or update a ulimit option", type=ULIMIT),
+    options("--ulimit-add", help="Add or update a ulimit option (default [])", type=ULIMIT),
     options("--ulimit-rm", help="Remove a ulimit option"),
 )
 

@@ -45,6 +45,7 @@ class Command:
         operands: str,
         *,
         summary: str,
+        details: str,
         least: int,
         most: int | None,
         aliases: Sequence[str],
@@ -53,10 +54,11 @@ class Command:
     ) -> None:
         self.name = name
         self.run = run
-        self.optional = True  # whether the usage line says [OPTIONS]
         self.flags = flags_of(run)
+        self.optional = bool(self.flags)  # whether the usage line says [OPTIONS]
         self._operands = operands
         self._summary = summary
+        self._details = details
         self._least = least
         self._most = most
         self._aliases = aliases
@@ -107,11 +109,13 @@ class Command:
         return f"requires at least {least} and at most {_arguments(most)}"
 
     def usage_of(self, path: str) -> str:
-        parts = (path, "[OPTIONS]" if self.optional and self.flags else "", self._operands)
+        parts = (path, "[OPTIONS]" if self.optional else "", self._operands)
         return "Usage:  " + " ".join(part for part in parts if part).replace("{top}", _top(path))
 
     def help_of(self, path: str) -> str:
         text, top = f"{self.usage_of(path)}\n\n{self._summary}\n", _top(path)
+        if self._details:
+            text += f"\n{self._details}\n".replace("{top}", top)
         if self._aliases:
             text += "\nAliases:\n  " + ", ".join(f"{top} {alias}" for alias in self._aliases) + "\n"
         if self._examples:
@@ -130,26 +134,28 @@ def command(
     operands: str = "",
     *,
     summary: str,
+    details: str = "",
     least: int = 0,
     most: int | None = 0,
     aliases: Sequence[str] = (),
     interspersed: bool = True,
     examples: Sequence[tuple[str, str]] = (),
 ) -> Callable[[Function], Command]:
-    """A command of `least` to `most` operands (None: any number). Without `interspersed` flags end at the first operand. `examples`, for its help: the
-    words after its own, and what they do."""
+    """A command of `least` to `most` operands (None: any number). Without `interspersed` flags end at the first operand. For its help: `details`, below the
+    summary (`{top}` is the program's name), and `examples`, the words after its own and what they do."""
 
     def decorate(function: Function) -> Command:
         return Command(
-            name, function, operands, summary=summary, least=least, most=most, aliases=aliases, interspersed=interspersed, examples=examples
+            name, function, operands, summary=summary, details=details, least=least, most=most, aliases=aliases, interspersed=interspersed, examples=examples
         )  # fmt: skip
 
     return decorate
 
 
 class Group:
-    """Commands that are imported only when they are asked for: `lazy` maps a name to ("module:attribute", summary).
-    `begin` gets the path and the group's own flags by key, and gives the daemon to talk to; None: that was all."""
+    """Commands that are imported only when they are asked for: `lazy` maps a name to ("module:attribute", summary). Help shows those of `sections` (title
+    to names) under their titles and those of `hidden` not at all. `begin` gets the path and the group's own flags by key, and gives the daemon to talk
+    to; None: that was all."""
 
     def __init__(
         self,
@@ -160,6 +166,8 @@ class Group:
         aliases: Mapping[str, str] | None = None,
         begin: Function | None = None,
         left_out: Mapping[str, str] | None = None,
+        sections: Mapping[str, Sequence[str]] | None = None,
+        hidden: Sequence[str] = (),
     ) -> None:
         self.name = name
         self._summary = summary
@@ -167,6 +175,8 @@ class Group:
         self._aliases = aliases or {}
         self._begin = begin
         self._left_out = left_out or {}
+        self._sections = sections or {}
+        self._hidden = frozenset(hidden)
         self.flags = () if begin is None else flags_of(begin)
 
     def invoke(self, path: str, words: Sequence[str], api: Any) -> Any:
@@ -237,11 +247,12 @@ class Group:
         return f"Usage:  {path}" + (" [OPTIONS] COMMAND [ARG...]" if self._begin is not None else "")
 
     def help_of(self, path: str) -> str:
-        rows = [f"  {name:<11} {summary}" for name, (_, summary) in sorted(self._lazy.items())]
-        tail = "\nOptions:\n" + _flag_lines(self.flags) if self.flags else ""
-        listed = "\n".join(rows)
+        named = {name for names in self._sections.values() for name in names} | self._hidden
+        sections = {**self._sections, "Commands": [name for name in self.names if name not in named]}
+        listed = "".join(f"{title}:\n" + "".join(f"  {name:<11} {self._lazy[name][1]}\n" for name in names) + "\n" for title, names in sections.items())
+        tail = f"{'Global ' * bool(self._sections)}Options:\n{_flag_lines(self.flags)}\n" if self.flags else ""
         usage = f"Usage:  {path} {'[OPTIONS] ' if self.flags else ''}COMMAND"
-        return f"{usage}\n\n{self._summary}\n\nCommands:\n{listed}\n{tail}\nRun '{path} COMMAND --help' for more information on a command."
+        return f"{usage}\n\n{self._summary}\n\n{listed}{tail}Run '{path} COMMAND --help' for more information on a command."
 
 
 def _help_wanted(found: Words) -> bool:
@@ -271,6 +282,8 @@ def _with_usage(asked: Command | Group, path: str, text: str) -> CliFailure:
 def _flag_lines(flags: Sequence[Flag]) -> str:
     """As pflag's FlagUsagesWrapped."""
     flags, heads = [flag for flag in flags if flag.instead is None], []
+    if any(flag.short == "-h" for flag in flags):  # where the letter means something else, the word is shown
+        flags.append(Flag("help", ("--help",), "Print usage", None))
     for flag in flags:
         kind = "" if flag.type is None else f" {flag.type.name}"
         heads.append(f"  {flag.short}, {flag.long}{kind}" if flag.short else f"      {flag.long}{kind}")
@@ -287,7 +300,11 @@ def _described(flag: Flag) -> str:
         return f"{flag.help} (default {flag.type.shown_default})"
     if flag.type is None or flag.many or not flag.default or "(default" in flag.help:
         return flag.help
-    shown = f'"{flag.default}"' if isinstance(flag.default, str) else str(flag.default)
+    if flag.type.name == "duration":
+        from cli.units import show_duration  # for help alone
+
+        return f"{flag.help} (default {show_duration(flag.default)})"
+    shown = f'"{flag.default}"' if isinstance(flag.default, str) else f"{flag.default:g}" if isinstance(flag.default, float) else str(flag.default)
     return f"{flag.help} (default {shown})"
 
 

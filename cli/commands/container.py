@@ -183,10 +183,10 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
 @command("logs", "CONTAINER", summary="Fetch the logs of a container", least=1, most=1, aliases=["container logs", "logs"])
 @switch("--details", help="Show extra details provided to logs")
 @switch("--follow", "-f", help="Follow log output")
-@option("--since", help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m")', default="")
+@option("--since", help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)', default="")
 @option("--tail", "-n", help="Number of lines to show from the end of the logs", default="all")
 @switch("--timestamps", "-t", help="Show timestamps")
-@option("--until", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative ("42m")', default="")
+@option("--until", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)', default="")
 def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get(f"/containers/{reference(arguments[0])}/json")
     bounds = {name: _bound(name, flags[name]) for name in ("since", "until")}
@@ -237,7 +237,7 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | No
     return named(arguments, act)
 
 
-@command("stop", "CONTAINER [CONTAINER...]", summary="Stop one or more running containers", least=1, most=None)
+@command("stop", "CONTAINER [CONTAINER...]", summary="Stop one or more running containers", least=1, most=None, aliases=["container stop", "stop"])
 @option("--signal", "-s", help="Signal to send to the container", default="")
 @option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
 @option("--time", type=INT, instead="use --timeout instead")
@@ -245,7 +245,7 @@ def stop(api: Api, arguments: tuple[str, ...], signal: str, timeout: int | None,
     return _halted(api, "stop", arguments, signal, timeout, time)
 
 
-@command("restart", "CONTAINER [CONTAINER...]", summary="Restart one or more containers", least=1, most=None)
+@command("restart", "CONTAINER [CONTAINER...]", summary="Restart one or more containers", least=1, most=None, aliases=["container restart", "restart"])
 @option("--signal", "-s", help="Signal to send to the container", default="")
 @option("--timeout", "-t", help="Seconds to wait before killing the container", type=INT)
 @option("--time", type=INT, instead="use --timeout instead")
@@ -260,13 +260,13 @@ def _halted(api: Api, verb: str, names: tuple[str, ...], signal: str, timeout: i
     return named(names, lambda name: api.post(f"/containers/{reference(name)}/{verb}", t="" if given is None else str(given), signal=signal))
 
 
-@command("kill", "CONTAINER [CONTAINER...]", summary="Kill one or more running containers", least=1, most=None)
+@command("kill", "CONTAINER [CONTAINER...]", summary="Kill one or more running containers", least=1, most=None, aliases=["container kill", "kill"])
 @option("--signal", "-s", help="Signal to send to the container", default="")
 def kill(api: Api, arguments: tuple[str, ...], signal: str) -> int:
     return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/kill", signal=signal))
 
 
-@command("start", "CONTAINER [CONTAINER...]", summary="Start one or more stopped containers", least=1, most=None)
+@command("start", "CONTAINER [CONTAINER...]", summary="Start one or more stopped containers", least=1, most=None, aliases=["container start", "start"])
 @switch("--attach", "-a", help="Attach STDOUT/STDERR and forward signals")
 @option("--checkpoint", help="Restore from this checkpoint", default="")
 @option("--checkpoint-dir", help="Use a custom checkpoint storage directory", default="")
@@ -301,17 +301,31 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
     return int(api.post(f"/containers/{found['Id']}/wait")["StatusCode"])
 
 
-@command("pause", "CONTAINER [CONTAINER...]", summary="Pause all processes within one or more containers", least=1, most=None)
+@command(
+    "pause",
+    "CONTAINER [CONTAINER...]",
+    summary="Pause all processes within one or more containers",
+    least=1,
+    most=None,
+    aliases=["container pause", "pause"],
+)
 def pause(api: Api, arguments: tuple[str, ...]) -> int:
     return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/pause"))
 
 
-@command("unpause", "CONTAINER [CONTAINER...]", summary="Unpause all processes within one or more containers", least=1, most=None)
+@command(
+    "unpause",
+    "CONTAINER [CONTAINER...]",
+    summary="Unpause all processes within one or more containers",
+    least=1,
+    most=None,
+    aliases=["container unpause", "unpause"],
+)
 def unpause(api: Api, arguments: tuple[str, ...]) -> int:
     return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/unpause"))
 
 
-@command("rename", "CONTAINER NEW_NAME", summary="Rename a container", least=2, most=2)
+@command("rename", "CONTAINER NEW_NAME", summary="Rename a container", least=2, most=2, aliases=["container rename", "rename"])
 def rename(api: Api, arguments: tuple[str, ...]) -> int:
     if not all(arguments):
         raise CliFailure("Error: Neither old nor new names may be empty")
@@ -328,6 +342,7 @@ def rename(api: Api, arguments: tuple[str, ...]) -> int:
     summary="Block until one or more containers stop, then print their exit codes",
     least=1,
     most=None,
+    aliases=["container wait", "wait"],
 )
 def wait(api: Api, arguments: tuple[str, ...]) -> int:
     def wait_for(name: str) -> None:
@@ -343,6 +358,7 @@ def wait(api: Api, arguments: tuple[str, ...]) -> int:
     summary="Display the running processes of a container",
     least=1,
     most=None,
+    aliases=["container top", "top"],
     interspersed=False,
 )
 def top(api: Api, arguments: tuple[str, ...]) -> int:

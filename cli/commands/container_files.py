@@ -36,11 +36,18 @@ def split(text: str) -> tuple[str, str]:
     return container, path
 
 
+CP_DETAILS: Final = """\
+Use '-' as the source to read a tar archive from stdin
+and extract it to a directory destination in a container.
+Use '-' as the destination to stream a tar archive of a
+container source to stdout."""
+
+
 @command("cp", "CONTAINER:SRC_PATH DEST_PATH|-\n\t{top} cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH", least=2, most=2,
-         summary="Copy files/folders between a container and the local filesystem", aliases=["container cp", "cp"])  # fmt: skip
+         summary="Copy files/folders between a container and the local filesystem", details=CP_DETAILS, aliases=["container cp", "cp"])  # fmt: skip
 @switch("--archive", "-a", help="Archive mode (copy all uid/gid information)")
 @switch("--follow-link", "-L", help="Always follow symbol link in SRC_PATH")
-@switch("--quiet", "-q", help="Suppress progress output during copy")
+@switch("--quiet", "-q", help="Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached")
 def cp(api: Api, arguments: tuple[str, ...], archive: bool | None, follow_link: bool | None, quiet: bool | None) -> int:
     (source_container, source), (target_container, target) = split(arguments[0]), split(arguments[1])
     if source_container and target_container:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from cli.api import Api, reference
 from cli.commands.container import named
-from cli.commands.system import FORMAT_HELP
+from cli.commands.system import LIST_FORMAT_HELP
 from cli.failures import CliFailure
-from cli.flags import BYTES, DECIMAL, INT, option, switch
+from cli.flags import BYTES, DECIMAL, INT, UINT16, option, switch
 from cli.listing import Listing
 from cli.output import short_id
 from cli.run_fields import parse_restart
@@ -34,7 +34,7 @@ _LIMITS: Final = (
 @command("stats", "[CONTAINER...]", summary="Display a live stream of container(s) resource usage statistics", most=None,
          aliases=["container stats", "stats"])  # fmt: skip
 @switch("--all", "-a", help="Show all containers (default shows just running)")
-@option("--format", help=FORMAT_HELP, default="")
+@option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--no-stream", help="Disable streaming stats and only pull the first result")
 @switch("--no-trunc", help="Do not truncate output")
 def stats(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
@@ -84,7 +84,7 @@ def memory(found: Mapping[str, Any]) -> tuple[int, int]:
 
 @command("update", "CONTAINER [CONTAINER...]", summary="Update configuration of one or more containers", least=1, most=None,
          aliases=["container update", "update"])  # fmt: skip
-@option("--blkio-weight", help="Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)", type=INT)
+@option("--blkio-weight", help="Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)", type=UINT16)
 @option("--cpu-period", help="Limit CPU CFS (Completely Fair Scheduler) period", type=INT)
 @option("--cpu-quota", help="Limit CPU CFS (Completely Fair Scheduler) quota", type=INT)
 @option("--cpu-rt-period", help="Limit the CPU real-time period in microseconds", type=INT)

@@ -56,7 +56,24 @@ def _pair(text: str) -> tuple[tuple[str, str], ...]:
 ENDPOINT: Final = FlagType("stringToString", _pair, several=True, shown_default="[]")
 
 
-@command("create", "CONTEXT", summary="Create a context", least=1, most=1)
+ENDPOINT_DETAILS: Final = """\
+Docker endpoint config:
+
+NAME                DESCRIPTION
+from                Copy named context's Docker endpoint configuration
+host                Docker endpoint on which to connect
+ca                  Trust certs signed only by this CA
+cert                Path to TLS certificate file
+key                 Path to TLS key file
+skip-tls-verify     Skip TLS certificate validation
+
+Example:
+
+$ {{top}} context {} my-context --description "some description" --docker "host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file"\
+"""
+
+
+@command("create", "CONTEXT", summary="Create a context", least=1, most=1, details=ENDPOINT_DETAILS.format("create"))
 @option("--description", help="Description of the context", default="")
 @options("--docker", help="set the docker endpoint", type=ENDPOINT)
 @option("--from", "from_", help="create context from a named context", default="")
@@ -120,7 +137,7 @@ def _tls(docker: tuple[tuple[str, str], ...]) -> dict[str, bytes]:
     return made
 
 
-@command("update", "CONTEXT", summary="Update a context", least=1, most=1)
+@command("update", "CONTEXT", summary="Update a context", least=1, most=1, details=ENDPOINT_DETAILS.format("update"))
 @option("--description", help="Description of the context", default="")
 @options("--docker", help="set the docker endpoint", type=ENDPOINT)
 def update(api: Api, arguments: tuple[str, ...], description: str, docker: tuple[tuple[str, str], ...]) -> int:
@@ -276,6 +293,9 @@ def _archive(found: Mapping[str, Any], tls: Mapping[str, bytes]) -> bytes:
             info.mode, info.size, info.type = mode, len(data or b""), tarfile.REGTYPE if data is not None else tarfile.DIRTYPE
             tar.addfile(info, io.BytesIO(data or b""))
     return out.getvalue()
+
+
+export.optional = True  # as Docker's usage line, although it has none
 
 
 @command("import", "CONTEXT FILE|-", summary="Import a context from a tar or zip file", least=2, most=2)

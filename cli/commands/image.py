@@ -24,6 +24,11 @@ from cluster.wire.http_client import Answer
 PIECE_BYTES: Final = 1024 * 1024
 _TAR: Final = (("Content-Type", "application/x-tar"),)
 _NONE: Final = "<none>"
+INSPECT_PLATFORM_HELP: Final = (
+    "Inspect a specific platform of the multi-platform image.\n"
+    "If the image or the server is not multi-platform capable, the command will error out if the platform does not match.\n"
+    "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)"
+)
 
 image = Group(
     "image",
@@ -118,7 +123,7 @@ def image_rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) 
     "inspect", "IMAGE [IMAGE...]", summary="Display detailed information on one or more images", least=1, most=None
 )
 @option("--format", "-f", help=FORMAT_HELP, default="")
-@option("--platform", help="Inspect a specific platform of the multi-platform image", type=PLATFORM, since="1.49")
+@option("--platform", help=INSPECT_PLATFORM_HELP, type=PLATFORM, since="1.49")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platform | None) -> int:
     def get(name: str) -> Any:
         require(api, [name], platform)
@@ -130,7 +135,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platfor
 
 @command("load", summary="Load an image from a tar archive or STDIN", aliases=["image load", "load"])
 @option("--input", "-i", help="Read from tar archive file, instead of STDIN", default="")
-@option("--platform", help="Load only the given platform variant", type=PLATFORM, since="1.48")
+@option("--platform", help='Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=PLATFORM, since="1.48")
 @switch("--quiet", "-q", help="Suppress the load output")
 def load(api: Api, arguments: tuple[str, ...], input: str, platform: Platform | None, quiet: bool | None) -> int:
     if not input and sys.stdin.isatty():
@@ -178,7 +183,7 @@ def import_(
 @command("rm", "IMAGE [IMAGE...]", summary="Remove one or more images", least=1, most=None, aliases=["image rm", "image remove", "rmi"])
 @switch("--force", "-f", help="Force removal of the image")
 @switch("--no-prune", help="Do not delete untagged parents")
-@options("--platform", help="Remove only the given platform variant", type=PLATFORMS, since="1.50")
+@options("--platform", help='Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=PLATFORMS, since="1.50")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None, platform: tuple[Platform, ...]) -> int:
     def remove(name: str) -> None:
         require(api, [name], *platform)

@@ -58,7 +58,7 @@ def refuse_terminal(output: str) -> None:
 @command("save", "IMAGE [IMAGE...]", summary="Save one or more images to a tar archive (streamed to STDOUT by default)", least=1, most=None,
          aliases=["image save", "save"])  # fmt: skip
 @option("--output", "-o", help="Write to a file, instead of STDOUT", default="")
-@option("--platform", help="Save only the given platform variant", type=PLATFORM, since="1.48")
+@option("--platform", help='Save only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=PLATFORM, since="1.48")
 def save(api: Api, arguments: tuple[str, ...], output: str, platform: Platform | None) -> int:
     refuse_terminal(output)
     check_output(output, "failed to save image: ")
@@ -70,9 +70,9 @@ def save(api: Api, arguments: tuple[str, ...], output: str, platform: Platform |
 
 @command("history", "IMAGE", summary="Show the history of an image", least=1, most=1, aliases=["image history", "history"])
 @option("--format", help=LIST_FORMAT_HELP, default="")
-@switch("--human", "-H", help="Print sizes and dates in human readable format")
+@switch("--human", "-H", help="Print sizes and dates in human readable format (default true)")
 @switch("--no-trunc", help="Don't truncate output")
-@option("--platform", help="Show history for the given platform", type=PLATFORM, since="1.48")
+@option("--platform", help='Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=PLATFORM, since="1.48")
 @switch("--quiet", "-q", help="Only show image IDs")
 def history(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     require(api, arguments, flags["platform"])

@@ -15,9 +15,10 @@ from cli.usage import Group, command
 system_ = Group(
     "system",
     summary="Manage Festoon",
+    hidden=("dial-stdio",),
     lazy={
         "certs": ("cli.commands.engine_certificates:certs", "Make certificates for the Engine API over TCP"),
-        "df": ("cli.commands.system_use:df", "Show disk usage"),
+        "df": ("cli.commands.system_use:df", "Show festoon disk usage"),
         "dial-stdio": ("cli.commands.dial:dial_stdio", "Proxy the stdio stream to the daemon connection. Should not be invoked manually."),
         "events": ("cli.commands.system:events", "Get real time events from the server"),
         "halt": ("cli.commands.installation:halt", "Stop every container for a shutdown of this machine"),

@@ -237,7 +237,7 @@ def demote(api: Api, arguments: tuple[str, ...]) -> int:
     return _set_role(api, arguments, "worker", "demoted in the swarm.")
 
 
-@command("rm", "NODE [NODE...]", summary="Remove one or more nodes from the swarm", least=1, most=None)
+@command("rm", "NODE [NODE...]", summary="Remove one or more nodes from the swarm", least=1, most=None, aliases=["node rm", "node remove"])
 @switch("--force", "-f", help="Force remove a node from the swarm")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
     def remove(name: str) -> None:

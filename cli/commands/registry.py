@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import Any
+from typing import Any, Final
 
 from cli import credentials
 from cli.api import Api, reference
@@ -15,10 +15,16 @@ from cli.transfer import Transfer
 from cli.usage import command
 from cluster.model.reference import InvalidReference, Reference, parse
 
+PUSH_PLATFORM_HELP: Final = (
+    "Push a platform-specific manifest as a single-platform image to the registry.\n"
+    "Image index won't be pushed, meaning that other manifests, including attestations won't be preserved.\n"
+    "'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)"
+)
+
 
 @command("pull", "NAME[:TAG|@DIGEST]", summary="Download an image from a registry", least=1, most=1, aliases=["image pull", "pull"])
 @switch("--all-tags", "-a", help="Download all tagged images in the repository")
-@switch("--disable-content-trust", help="Skip image verification")
+@switch("--disable-content-trust", help="Skip image verification (default true)")
 @option("--platform", help="Set platform if server is multi-platform capable", default="")
 @switch("--quiet", "-q", help="Suppress verbose output")
 def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
@@ -38,8 +44,8 @@ def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 @command("push", "NAME[:TAG]", summary="Upload an image to a registry", least=1, most=1, aliases=["image push", "push"])
 @switch("--all-tags", "-a", help="Push all tags of an image to the repository")
-@switch("--disable-content-trust", help="Skip image signing")
-@option("--platform", help="Push a platform-specific manifest as a single-platform image to the registry", type=PLATFORM, since="1.46")
+@switch("--disable-content-trust", help="Skip image signing (default true)")
+@option("--platform", help=PUSH_PLATFORM_HELP, type=PLATFORM, since="1.46")
 @switch("--quiet", "-q", help="Suppress verbose output")
 def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     wanted = _parsed(arguments[0])
@@ -64,7 +70,7 @@ def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
-@command("login", "[SERVER]", summary="Authenticate to a registry", most=1, aliases=["login"])
+@command("login", "[SERVER]", summary="Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.", most=1)
 @option("--password", "-p", help="Password or Personal Access Token (PAT)", default="")
 @switch("--password-stdin", help="Take the Password or Personal Access Token (PAT) from stdin")
 @option("--username", "-u", help="Username", default="")
@@ -102,7 +108,7 @@ def login(api: Api, arguments: tuple[str, ...], username: str, password: str, pa
     return 0
 
 
-@command("logout", "[SERVER]", summary="Log out from a registry", most=1, aliases=["logout"])
+@command("logout", "[SERVER]", summary="Log out from a registry.\nIf no server is specified, the default is defined by the daemon.", most=1)
 def logout(api: Api, arguments: tuple[str, ...]) -> int:
     server = credentials.server_of(arguments[0] if arguments else "")
     print(f"Removing login credentials for {server}")

@@ -121,7 +121,7 @@ def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
-@command("rm", "SERVICE [SERVICE...]", summary="Remove one or more services", least=1, most=None)
+@command("rm", "SERVICE [SERVICE...]", summary="Remove one or more services", least=1, most=None, aliases=["service rm", "service remove"])
 def rm(api: Api, arguments: tuple[str, ...]) -> int:
     def remove(name: str) -> None:
         api.delete(f"/services/{reference(name)}")

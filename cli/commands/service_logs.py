@@ -30,7 +30,7 @@ _PREFIX: Final = "com.docker.swarm."
 @switch("--no-task-ids", help="Do not include task IDs in output")
 @switch("--no-trunc", help="Do not truncate output")
 @switch("--raw", help="Do not neatly format logs")
-@option("--since", help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m")', default="")
+@option("--since", help='Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)', default="")
 @option("--tail", "-n", help="Number of lines to show from the end of the logs", default="all")
 @switch("--timestamps", "-t", help="Show timestamps")
 def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:

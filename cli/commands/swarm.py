@@ -9,11 +9,12 @@ from cli.address_flags import LISTEN_ADDRESS, SUBNETS
 from cli.api import Api
 from cli.commands.swarm_lock import show_key
 from cli.failures import CliFailure
-from cli.flags import DURATION, EXTERNAL_CA, INT, UINT, FlagType, option, options, switch
+from cli.flags import DURATION, EXTERNAL_CA, INT, UINT, UINT32, FlagType, option, options, switch
 from cli.usage import Group, HelpWanted, command
 from cluster.model import reserved_labels
 
 NO_EXTERNAL_CA: Final = "external certificate authorities are not supported: Festoon's managers sign certificates themselves"
+DATA_PATH_PORT_HELP: Final = "Port number to use for data path traffic (1024 - 49151). If no value is set or is set to 0, the default port (4789) is used."
 DEFAULT_LISTEN: Final = "0.0.0.0:2377"
 LABEL: Final = FlagType("list", service_fields.parse_label)
 _HOURS_NS: Final = 3600 * 10**9
@@ -38,18 +39,18 @@ swarm = Group(
 @option("--advertise-addr", help='Advertised address (format: "<ip|interface>[:port]")', default="")
 @switch("--autolock", help="Enable manager autolocking (requiring an unlock key to start a stopped manager)")
 @option("--availability", help='Availability of the node ("active", "pause", "drain")', default="active")
-@option("--cert-expiry", help="Validity period for node certificates (ns|us|ms|s|m|h)", type=DURATION)
+@option("--cert-expiry", help="Validity period for node certificates (ns|us|ms|s|m|h) (default 2160h0m0s)", type=DURATION)
 @option("--data-path-addr", help='Address or interface to use for data path traffic (format: "<ip|interface>")', default="")
-@option("--data-path-port", help="Port number to use for data path traffic (1024 - 49151)", type=UINT, default=0)
-@options("--default-addr-pool", help="default address pool in CIDR format", type=SUBNETS)
-@option("--default-addr-pool-mask-length", help="default address pool subnet mask length", type=UINT, default=24)
-@option("--dispatcher-heartbeat", help="Dispatcher heartbeat period (ns|us|ms|s|m|h)", type=DURATION)
+@option("--data-path-port", help=DATA_PATH_PORT_HELP, type=UINT32, default=0)
+@options("--default-addr-pool", help="default address pool in CIDR format (default [])", type=SUBNETS)
+@option("--default-addr-pool-mask-length", help="default address pool subnet mask length", type=UINT32, default=24)
+@option("--dispatcher-heartbeat", help="Dispatcher heartbeat period (ns|us|ms|s|m|h) (default 5s)", type=DURATION)
 @options("--external-ca", help="Specifications of one or more certificate signing endpoints", type=EXTERNAL_CA)
 @switch("--force-new-cluster", help="Force create a new cluster from current state")
-@option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', type=LISTEN_ADDRESS, default=DEFAULT_LISTEN)
+@option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]") (default 0.0.0.0:2377)', type=LISTEN_ADDRESS, default=DEFAULT_LISTEN)
 @option("--max-snapshots", help="Number of additional Raft snapshots to retain", type=UINT)
-@option("--snapshot-interval", help="Number of log entries between Raft snapshots", type=UINT)
-@option("--task-history-limit", help="Task history retention limit", type=INT)
+@option("--snapshot-interval", help="Number of log entries between Raft snapshots (default 10000)", type=UINT)
+@option("--task-history-limit", help="Task history retention limit (default 5)", type=INT)
 def init(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     _refuse_external(flags)
     body: dict[str, Any] = {
@@ -82,7 +83,7 @@ def init(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @option("--availability", help='Availability of the node ("active", "pause", "drain")', default="active")
 @option("--data-path-addr", help='Address or interface to use for data path traffic (format: "<ip|interface>")', default="")
 @options("--label", help="Labels that the node begins with (key=value)", type=LABEL)
-@option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]")', type=LISTEN_ADDRESS, default=DEFAULT_LISTEN)
+@option("--listen-addr", help='Listen address (format: "<ip|interface>[:port]") (default 0.0.0.0:2377)', type=LISTEN_ADDRESS, default=DEFAULT_LISTEN)
 @option("--token", help="Token for entry into the swarm", default="")
 def join(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     api.post(
@@ -134,12 +135,12 @@ def leave(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
 @command("update", summary="Update the swarm")
 @switch("--autolock", help="Change manager autolocking setting (true|false)")
 @option("--cert-grace", help="How long after its expiry a node's certificate can still be renewed, 0 for not at all (ns|us|ms|s|m|h)", type=DURATION)
-@option("--cert-expiry", help="Validity period for node certificates (ns|us|ms|s|m|h)", type=DURATION)
-@option("--dispatcher-heartbeat", help="Dispatcher heartbeat period (ns|us|ms|s|m|h)", type=DURATION)
+@option("--cert-expiry", help="Validity period for node certificates (ns|us|ms|s|m|h) (default 2160h0m0s)", type=DURATION)
+@option("--dispatcher-heartbeat", help="Dispatcher heartbeat period (ns|us|ms|s|m|h) (default 5s)", type=DURATION)
 @options("--external-ca", help="Specifications of one or more certificate signing endpoints", type=EXTERNAL_CA)
 @option("--max-snapshots", help="Number of additional Raft snapshots to retain", type=UINT)
-@option("--snapshot-interval", help="Number of log entries between Raft snapshots", type=UINT)
-@option("--task-history-limit", help="Task history retention limit", type=INT)
+@option("--snapshot-interval", help="Number of log entries between Raft snapshots (default 10000)", type=UINT)
+@option("--task-history-limit", help="Task history retention limit (default 5)", type=INT)
 def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     _refuse_external(flags)
     if all(value is None or value == () for value in flags.values()):

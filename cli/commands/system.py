@@ -41,7 +41,7 @@ _KINDS: Final = {
 _SWARM_KINDS: Final = frozenset({"service", "task", "node", "secret", "config"})
 
 
-@command("info", summary="Display system-wide information")
+@command("info", summary="Display system-wide information", aliases=["system info", "info"])
 @option("--format", "-f", help=FORMAT_HELP, default="")
 def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
     client = {"Version": VERSION, "ApiVersion": API_VERSION, "Context": "default", "Debug": False}
@@ -272,7 +272,7 @@ def inspect_all(names: tuple[str, ...], get: Any, form: str, shape: Shape = ANY,
     return 0
 
 
-@command("events", summary="Get real time events from the server")
+@command("events", summary="Get real time events from the server", aliases=["system events", "events"])
 @options("--filter", "-f", help="Filter output based on conditions provided", type=FILTER)
 @option("--format", help=FORMAT_HELP, default="")
 @option("--since", help="Show all events created since timestamp", default="")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from cli.api import Api, filters_of
 from cli.commands.container import container_row
 from cli.commands.image import image_rows
-from cli.commands.system import FORMAT_HELP
+from cli.commands.system import LIST_FORMAT_HELP
 from cli.commands.volume import confirmed, volume_row
 from cli.failures import CliFailure
 from cli.flags import FILTER, option, options, switch
@@ -35,8 +35,8 @@ NO_CACHE: Final = "CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE
 CONTAINER_WARNING: Final = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] "
 
 
-@command("df", summary="Show disk usage")
-@option("--format", help=FORMAT_HELP, default="")
+@command("df", summary="Show festoon disk usage")
+@option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--verbose", "-v", help="Show detailed information on space usage")
 def df(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | None) -> int:
     found = api.get("/system/df")

@@ -56,16 +56,16 @@ def confirmed(question: str) -> bool:
 
 NO_CLUSTER_VOLUMES: Final = "cluster volumes need a CSI plugin, and Festoon runs no plugins"
 _CLUSTER: Final = (
-    option("--availability", help='Cluster Volume availability ("active", "pause", "drain")'),
+    option("--availability", help='Cluster Volume availability ("active", "pause", "drain") (default "active")'),
     option("--group", help="Cluster Volume group (cluster volumes)"),
     option("--limit-bytes", help="Minimum size of the Cluster Volume in bytes", type=BYTES),
     option("--required-bytes", help="Maximum size of the Cluster Volume in bytes", type=BYTES),
-    option("--scope", help='Cluster Volume access scope ("single", "multi")'),
+    option("--scope", help='Cluster Volume access scope ("single", "multi") (default "single")'),
     options("--secret", help="Cluster Volume secrets", type=MAP),
-    option("--sharing", help='Cluster Volume access sharing ("none", "readonly", "onewriter", "all")'),
+    option("--sharing", help='Cluster Volume access sharing ("none", "readonly", "onewriter", "all") (default "none")'),
     options("--topology-preferred", help="A topology that the Cluster Volume would be preferred in"),
     options("--topology-required", help="A topology that the Cluster Volume must be accessible from"),
-    option("--type", help='Cluster Volume access type ("mount", "block")'),
+    option("--type", help='Cluster Volume access type ("mount", "block") (default "block")'),
 )
 
 
@@ -73,7 +73,7 @@ _CLUSTER: Final = (
 @option("--driver", "-d", help="Specify volume driver name", default="local")
 @options("--label", help="Set metadata for a volume", type=LABEL)
 @option("--name", help="Specify volume name", default="")
-@options("--opt", "-o", help="Set driver specific options")
+@options("--opt", "-o", help="Set driver specific options", type=MAP)
 @flagged(_CLUSTER)
 def create(api: Api, arguments: tuple[str, ...], driver: str, label: tuple[str, ...], name: str, opt: tuple[str, ...], **cluster: Any) -> int:
     if any(cluster.values()):
@@ -129,7 +129,14 @@ def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[
     return 0
 
 
-@command("rm", "VOLUME [VOLUME...]", summary="Remove one or more volumes", least=1, most=None, aliases=["volume rm", "volume remove"])
+@command(
+    "rm",
+    "VOLUME [VOLUME...]",
+    summary="Remove one or more volumes. You cannot remove a volume that is in use by a container.",
+    least=1,
+    most=None,
+    aliases=["volume rm", "volume remove"],
+)
 @switch("--force", "-f", help="Force the removal of one or more volumes")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
     def remove(name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cli.flags import INT, MAP, STRINGS, Flag, Misuse, flags_of, option, options, read, switch
+from cli.flags import INT, MAP, STRINGS, UINT16, Flag, Misuse, flags_of, option, options, read, switch
 from cli.usage import command
 
 
@@ -14,13 +14,14 @@ from cli.usage import command
 @options("--env", "-e", help="Set environment variables")
 @switch("--tty", "-t", help="Allocate a pseudo-TTY")
 @switch("--interactive", "-i", help="Keep STDIN open")
+@option("--port", help="Port", type=UINT16)
 @option("--dry-run", help="Only say it", default="no")
 def _example(**_flags: Any) -> None:
     """Never called: its flags are what is read."""
 
 
 FLAGS: tuple[Flag, ...] = flags_of(_example)
-NONE = {"memory": None, "env": (), "tty": None, "interactive": None, "dry_run": "no"}
+NONE = {"memory": None, "env": (), "tty": None, "interactive": None, "port": None, "dry_run": "no"}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,10 @@ NONE = {"memory": None, "env": (), "tty": None, "interactive": None, "dry_run": 
         (["-eA=1", "-e=B=2", "--env=C", "--env", "-D"], {"env": ("A=1", "B=2", "C", "-D")}, ()),
         (["-m3", "-m", "4", "--memory=5"], {"memory": 5}, ()),
         (["--tty=false", "-i=1"], {"tty": False, "interactive": True}, ()),
+        (["-m", "0x10"], {"memory": 16}, ()),
+        (["-m", "-010"], {"memory": -8}, ()),
+        (["-m", "1_000"], {"memory": 1000}, ()),
+        (["-m", "0"], {"memory": 0}, ()),
         (["--", "-t", "--nosuch"], {}, ("-t", "--nosuch")),
         (["-", "--dry-run="], {"dry_run": ""}, ("-",)),
     ],
@@ -57,6 +62,12 @@ def test_without_interspersing_flags_end_at_the_first_operand() -> None:
         (["--=x"], "bad flag syntax: --=x"),
         (["---x"], "bad flag syntax: ---x"),
         (["-m", "x"], 'invalid argument "x" for "-m, --memory" flag: strconv.ParseInt: parsing "x": invalid syntax'),
+        (["-m", " 3"], 'invalid argument " 3" for "-m, --memory" flag: strconv.ParseInt: parsing " 3": invalid syntax'),
+        (["-m", "-"], 'invalid argument "-" for "-m, --memory" flag: strconv.ParseInt: parsing "-": invalid syntax'),
+        (["-m", "9223372036854775808"],
+         'invalid argument "9223372036854775808" for "-m, --memory" flag: strconv.ParseInt: parsing "9223372036854775808": value out of range'),
+        (["--port", "70000"], 'invalid argument "70000" for "--port" flag: strconv.ParseUint: parsing "70000": value out of range'),
+        (["--port", "-1"], 'invalid argument "-1" for "--port" flag: strconv.ParseUint: parsing "-1": invalid syntax'),
         (["-t=2"], 'invalid argument "2" for "-t, --tty" flag: strconv.ParseBool: parsing "2": invalid syntax'),
     ],
 )
