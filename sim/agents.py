@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent.step import Action, Seen, step
-from cluster.model.assignments import Assignments, Item, SessionState, TaskItem
+from cluster.model.assignments import Assignments, Item, SecretItem, SessionState, TaskItem
 from cluster.model.ids import NodeId
 from cluster.model.objects import NodeDescription, Task, TaskStatus
 from cluster.model.specs import Platform, Resources
@@ -178,6 +178,8 @@ class Agent:
         for key in message.removals:
             self.told.pop(key, None)
         self.told.update((item.key, item) for item in message.upserts)
+        if not self._cluster.is_large:
+            self._check_secrets()
         tasks = {item.task.id: item.task for item in message.upserts if isinstance(item, TaskItem)}
         if message.complete:
             known = (*self._held, *(task_id for task_id in self.containers if task_id not in self._held))
@@ -193,6 +195,22 @@ class Agent:
         self._begun, self._version, self._stream = True, message.results_in, self._offered
         connection.send(AGENT_SIDE, Applied(message.results_in))
         self._send_reports()
+
+    @property
+    def secrets(self) -> set[str]:
+        """Ids of those that it was told, and may know still."""
+        return {item.secret.id for item in self.told.values() if isinstance(item, SecretItem)}
+
+    def _check_secrets(self) -> None:
+        """Whatever it is told, it knows the secrets of the tasks that it was told to run, and no others. Raises Broken."""
+        tasks = [item.task for item in self.told.values() if isinstance(item, TaskItem)]
+        if spare := self.secrets.difference(*map(secrets_of, tasks)):
+            raise Broken(f"{self.name} is told of secret {min(spare)}, which none of its tasks uses")
+        for task in tasks:
+            held = self._held.get(task.id)
+            state = held.status.state if held is not None else task.status.state
+            if state <= TaskState.RUNNING and (lacking := secrets_of(task) - self.secrets):
+                raise Broken(f"{self.name} is told of task {task.id} without {min(lacking)}")
 
     # -- tasks
 
@@ -364,3 +382,8 @@ class Agent:
             self._cluster.world.occurred["late report"] += 1
             self._cluster.world.note(self.name, "reports what was true once")
             self._connection.send(AGENT_SIDE, UpdateStatuses((self._old[0],)))
+
+
+def secrets_of(task: Task) -> set[str]:
+    """Ids of those that it uses."""
+    return {file.id for file in task.spec.container.secrets}

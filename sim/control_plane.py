@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 from cluster.model.assignments import Item, TaskItem
 from cluster.model.changes import Change, Kind, created
 from cluster.model.errors import ClusterError
-from cluster.model.ids import ClusterId, NetworkId
-from cluster.model.objects import Cluster, Meta, Network, Node, NodeState, Service
-from cluster.model.specs import ClusterSpec, NetworkSpec, NodeSpec, ServiceModeKind
-from cluster.model.task_state import TaskState, is_final
+from cluster.model.ids import ClusterId, NetworkId, SecretId
+from cluster.model.objects import Cluster, Meta, Network, Node, NodeState, Secret, Service
+from cluster.model.specs import ClusterSpec, DependencySpec, NetworkSpec, NodeSpec, ServiceModeKind
+from cluster.model.task_state import ASSIGNED, TaskState, is_final
 from cluster.wire.calls import OpenSession
 from manager.dispatcher.assignments import Board, concerns_agent
 from manager.orchestrator.jobs import totals
 from manager.orchestrator.tasks import has_completed
 from manager.raft.effects import Answer
 from manager.store import Store
-from sim.agents import Agent
+from sim.agents import Agent, secrets_of
 from sim.network import Connection, Handler
 from sim.reign import Reign
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 NODES_PER_ENTRY: Final = 1000
 LOG_ENTRIES_KEPT: Final = 20
 ZONES: Final = 3
+SECRETS: Final = 4
+"""secret1, secret2, ...: services use them (operations.py)."""
+
 INGRESS_NODES: Final = 200
 """More nodes than that have no ingress network: its subnet has no addresses for them (Docker's has not, either)."""
 
@@ -90,6 +93,9 @@ class ControlPlane:
         made: list[Change] = [created(Cluster(ClusterId("c"), spec))]
         if 0 < len(self.agents) <= INGRESS_NODES:
             made.append(created(Network(NetworkId("ingress"), NetworkSpec("ingress", ingress=True), Meta(created_at_ns=now_ns))))
+        if self.agents:
+            names = [f"secret{number}" for number in range(1, SECRETS + 1)]
+            made += [created(Secret(SecretId(name), DependencySpec(name, data=b"?"), Meta(created_at_ns=now_ns))) for name in names]
         for number, agent in enumerate(self.agents):
             node = NodeSpec(labels=(("zone", f"z{number % ZONES}"),))
             made.append(created(Node(agent.node_id, node, Meta(created_at_ns=now_ns + number))))
@@ -122,11 +128,14 @@ class ControlPlane:
                 return f"node {node.id} is {node.status.state.value}"
         counts: dict[str, int] = {}
         on_nodes: dict[str, set[str]] = {}
+        to_know: dict[str, set[str]] = {}
         for task in store.all(Kind.TASK):
             if task.desired_state is TaskState.REMOVE:
                 return f"task {task.id} is still to be removed"
             if task.desired_state is TaskState.SHUTDOWN and not is_final(task.status.state):
                 return f"task {task.id} shall not run and is {task.status.state.name}"
+            if ASSIGNED <= task.status.state <= TaskState.RUNNING:
+                to_know.setdefault(task.node_id, set()).update(secrets_of(task))
             if task.status.state is TaskState.RUNNING:
                 counts[task.service_id] = counts.get(task.service_id, 0) + 1
                 on_nodes.setdefault(task.node_id, set()).add(task.id)
@@ -136,6 +145,8 @@ class ControlPlane:
         for agent in self.agents:
             if store.get(Kind.NODE, agent.name) is not None and set(agent.running) != on_nodes.get(agent.name, set()):
                 return f"node {agent.name} runs other tasks than the managers believe"
+            if (known := agent.secrets) != to_know.get(agent.name, set()) and store.get(Kind.NODE, agent.name) is not None:
+                return f"node {agent.name} knows the secrets {sorted(known)}, and its live tasks need {sorted(to_know.get(agent.name, set()))}"
         return self._untold(store) or _too_many_kept(store)
 
     def _untold(self, store: Store) -> str:

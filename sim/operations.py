@@ -15,6 +15,7 @@ from cluster.model.objects import Service
 from cluster.model.specs import (
     Availability,
     ContainerSpec,
+    DependencyFile,
     EndpointSpec,
     FailureAction,
     Placement,
@@ -35,7 +36,7 @@ from manager.control import nodes, services
 from manager.raft.effects import Answer
 from manager.store import Store
 from sim.cluster import SimCluster
-from sim.control_plane import INGRESS_NODES
+from sim.control_plane import INGRESS_NODES, SECRETS
 from sim.draws import Draws
 from sim.scenario import Shape, Step, What
 from sim.world import MS
@@ -66,7 +67,7 @@ def service_spec(name: str, replicas: int, variant: int, shape: Shape) -> Servic
     if limited:
         placement = Placement(max_replicas=2 + 2 * shape.replicas // max(1, shape.agents))
     task = TaskSpec(
-        ContainerSpec(f"image:{variant}"),
+        ContainerSpec(f"image:{variant}", secrets=_secrets(variant)),
         reservations=Resources(0, draws.choice((16, 64)) * MIB) if draws.chance(500) else None,
         restart=RestartPolicy(delay_ns=draws.choice((0, 200, 1000)) * MS),
         placement=placement,
@@ -90,6 +91,12 @@ def _job_spec(name: str, variant: int, shape: Shape) -> ServiceSpec:
         mode = ServiceMode(ServiceModeKind.GLOBAL_JOB)
     restart = RestartPolicy(RestartCondition.ON_FAILURE, delay_ns=draws.choice((0, 200, 1000)) * MS)
     return ServiceSpec(name, TaskSpec(ContainerSpec(f"image:{variant}"), restart=restart), mode=mode)
+
+
+def _secrets(variant: int) -> tuple[DependencyFile, ...]:
+    """Of three variants two use one of the cluster's secrets: most updates change who may know which."""
+    name = f"secret{variant % SECRETS + 1}"
+    return (DependencyFile(name, name, name),) if variant % 3 else ()
 
 
 def _endpoint(name: str, mode: PublishMode | None) -> EndpointSpec | None:

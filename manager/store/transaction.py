@@ -14,7 +14,7 @@ import msgspec
 
 from cluster.model.changes import KIND_TYPES, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
-from cluster.model.objects import TASK_HISTORY_STATUSES, Meta, Node, Service, Task, TaskStatus
+from cluster.model.objects import TASK_HISTORY_STATUSES, Meta, Node, NodeState, Service, Task, TaskStatus
 from cluster.model.specs import Availability, TaskSpec
 from cluster.model.task_state import ASSIGNED, is_final
 from manager.store import sharing
@@ -29,6 +29,7 @@ UNIQUE_NAMES: Final = {
 """Kinds whose names are taken once only, and Docker's sentence for a second one."""
 
 _ACTIVE: Final = Availability.ACTIVE
+_READY: Final = NodeState.READY
 _CREATE, _UPDATE, _STATUS, _NODE, _SERVICE = Op.CREATE, Op.UPDATE, Op.STATUS, Kind.NODE, Kind.SERVICE
 """Once: to look a member up in its enumeration takes longer than to judge a change by it."""
 
@@ -149,11 +150,11 @@ class Transaction:
         return Event(kind, id, before, self._stamped(obj, before.meta.created))
 
     def _check_node(self, before: Task | None, task: Task) -> None:
-        """A node that was drained or paused between a plan and its commit takes no new task. Raises OutOfSequence."""
+        """A node that was drained or paused, or went down, between a plan and its commit takes no new task. Raises OutOfSequence."""
         if task.status.state is not ASSIGNED or (before is not None and before.status.state >= ASSIGNED):
             return
         node = self.get(_NODE, task.node_id)
-        if type(node) is Node and node.spec.availability is not _ACTIVE:
+        if type(node) is Node and (node.spec.availability is not _ACTIVE or node.status.state is not _READY):
             raise OutOfSequence
 
     def _report(self, change: Change) -> Event | None:

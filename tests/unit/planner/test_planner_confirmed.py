@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from cluster.model.errors import OutOfSequence
 from cluster.model.objects import NodeState
 from cluster.model.specs import Placement
 from cluster.model.task_state import TaskState
@@ -38,8 +41,8 @@ def test_a_plan_that_is_refused_is_made_again() -> None:
 def test_a_node_that_went_down_before_its_tasks_came_is_noticed() -> None:
     world, planned = placing()
     world.set_state("n1", NodeState.DOWN)
-    world.checks = False  # of what is committed: a node's end and a plan may cross
-    world.commit(*planned.changes)
+    with pytest.raises(OutOfSequence):
+        world.commit(*planned.changes)
     world.settle()
     assert [task.status.state for task in world.live("a")] == [TaskState.PENDING] * 2
 

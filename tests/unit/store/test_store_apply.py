@@ -17,6 +17,8 @@ from cluster.model.objects import (
     Network,
     Node,
     NodeDescription,
+    NodeState,
+    NodeStatus,
     Service,
     Task,
     TaskStatus,
@@ -103,15 +105,18 @@ def test_a_refused_change_takes_the_whole_entry_with_it(
     store.apply(2, (created(service("s5")),))
 
 
-@pytest.mark.parametrize("availability", [Availability.DRAIN, Availability.PAUSE])
-def test_a_node_that_was_drained_or_paused_after_a_plan_takes_no_new_task(availability: Availability) -> None:
+@pytest.mark.parametrize(("availability", "state"), [
+    (Availability.DRAIN, NodeState.READY), (Availability.PAUSE, NodeState.READY), (Availability.ACTIVE, NodeState.DOWN),
+    (Availability.ACTIVE, NodeState.DISCONNECTED),
+])  # fmt: skip
+def test_a_node_that_was_drained_or_paused_or_went_down_after_a_plan_takes_no_new_task(availability: Availability, state: NodeState) -> None:
     store = Store()
     waiting = task("t1", node_id="n1", status=TaskStatus(TaskState.PENDING))
     running = task("t2", node_id="n1", slot=2, status=TaskStatus(TaskState.ASSIGNED))
-    store.apply(1, (created(Node(NodeId("n1"), NodeSpec())), created(waiting), created(running)))
+    store.apply(1, (created(Node(NodeId("n1"), NodeSpec(), status=NodeStatus(NodeState.READY))), created(waiting), created(running)))
     node = store.get(Kind.NODE, "n1")
     assert node is not None
-    store.apply(2, (updated(msgspec.structs.replace(node, spec=NodeSpec(availability=availability))),))
+    store.apply(2, (updated(msgspec.structs.replace(node, spec=NodeSpec(availability=availability), status=NodeStatus(state))),))
     for change in (
         created(task("t3", node_id="n1", slot=3, status=TaskStatus(TaskState.ASSIGNED))),
         updated(msgspec.structs.replace(stored(store, "t1"), status=TaskStatus(TaskState.ASSIGNED))),
