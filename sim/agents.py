@@ -175,10 +175,9 @@ class Agent:
             return
         if message.complete:
             self.told.clear()
-        for key in message.removals:
-            self.told.pop(key, None)
+        gone_items = [self.told.pop(key) for key in message.removals if key in self.told]
         self.told.update((item.key, item) for item in message.upserts)
-        if not self._cluster.is_large:
+        if any(map(_is_about_secrets, message.upserts)) or any(map(_is_about_secrets, gone_items)):
             self._check_secrets()
         tasks = {item.task.id: item.task for item in message.upserts if isinstance(item, TaskItem)}
         if message.complete:
@@ -382,6 +381,10 @@ class Agent:
             self._cluster.world.occurred["late report"] += 1
             self._cluster.world.note(self.name, "reports what was true once")
             self._connection.send(AGENT_SIDE, UpdateStatuses((self._old[0],)))
+
+
+def _is_about_secrets(item: Item) -> bool:
+    return bool(item.task.spec.container.secrets) if isinstance(item, TaskItem) else isinstance(item, SecretItem)
 
 
 def secrets_of(task: Task) -> set[str]:
