@@ -3,6 +3,9 @@
 Every member is a process with its log on this machine's disk, over loopback and TLS (etcd without TLS). One client process asks the
 leader: ours by a unix socket, etcd by its own protocol (grpc_calls.py); both clients take about as little of the processors that the members share with
 them. A caller sends its next request of 300 bytes when the last is answered.
+
+Two more, for comparing with figures that were measured so: our log alone (members that take any bytes and have no store), and the same etcd asked by
+grpcio, where that is installed (`pip install grpcio`).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import importlib.util
 import shutil
 import socket
 import struct
@@ -18,7 +22,8 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +49,11 @@ async def _measure(report: Report, runs: int) -> None:
         async with contextlib.AsyncExitStack() as stack:
             peers = {"festoon": await stack.enter_async_context(_festoon(folder))}
             if shutil.which("etcd"):
-                peers["etcd"] = await stack.enter_async_context(_etcd(folder))
+                port = await stack.enter_async_context(_etcd(folder))
+                peers["etcd"] = await stack.enter_async_context(_light_client(port))
+                if importlib.util.find_spec("grpc") is not None:
+                    peers["etcd by grpcio"] = await stack.enter_async_context(_grpcio_client(port))
+            peers["festoon's log alone"] = await stack.enter_async_context(_festoon(folder / "alone", "log"))
             for run in range(runs + 1):  # the first is a warm-up
                 for callers in CALLERS:
                     for peer, put in peers.items():
@@ -84,7 +93,8 @@ def _ports(number: int) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def _festoon(folder: Path) -> AsyncIterator[Put]:
+async def _festoon(folder: Path, what: str = "store") -> AsyncIterator[Put]:
+    folder.mkdir(exist_ok=True)
     root_pem, root_key_pem = certificates.new_root(dt.datetime.now(dt.UTC))
     (folder / "root.crt").write_text(root_pem)
     ports = _ports(3)
@@ -97,7 +107,7 @@ async def _festoon(folder: Path) -> AsyncIterator[Put]:
             (folder / f"{number}.crt").write_text(issued)
             (folder / f"{number}.key").write_text(key_pem)
             path = folder / f"{number}.sock"
-            words = [str(folder), str(number), str(port), str(path), str(ports[0])]
+            words = [str(folder), str(number), str(port), str(path), str(ports[0]), what]
             members.append(subprocess.Popen([sys.executable, "-m", "bench.raft_member", *words]))
             await _until(path.exists)
         await asyncio.sleep(1)  # both learners get their votes
@@ -142,7 +152,8 @@ async def _unix_client(path: Path) -> Put:
 
 
 @contextlib.asynccontextmanager
-async def _etcd(folder: Path) -> AsyncIterator[Put]:
+async def _etcd(folder: Path) -> AsyncIterator[int]:
+    """The client port of its leader."""
     ports = _ports(6)
     cluster = ",".join(f"e{n}=http://127.0.0.1:{ports[n]}" for n in range(3))
     members = []
@@ -153,17 +164,44 @@ async def _etcd(folder: Path) -> AsyncIterator[Put]:
                     "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--listen-client-urls", client,
                     "--advertise-client-urls", client, "--log-level", "error"]  # fmt: skip
             members.append(subprocess.Popen(argv, stderr=subprocess.DEVNULL))
-        channel = await grpc_calls.connect("127.0.0.1", await _etcd_leader(ports[3:]))
-        value = _field(2, b"x" * PAYLOAD_BYTES)
-        turn = iter(range(1 << 60))
-
-        async def put(number: int) -> None:
-            await channel.call("/etcdserverpb.KV/Put", _field(1, b"n%d" % next(turn)) + value)
-
-        yield put
-        channel.close()
+        yield await _etcd_leader(ports[3:])
     finally:
         _end(members)
+
+
+PUT = "/etcdserverpb.KV/Put"
+
+
+def _puts() -> Iterator[bytes]:
+    """PutRequests, each of another key."""
+    value = _field(2, b"x" * PAYLOAD_BYTES)
+    return (_field(1, b"n%d" % number) + value for number in count())
+
+
+@contextlib.asynccontextmanager
+async def _light_client(port: int) -> AsyncIterator[Put]:
+    channel, requests = await grpc_calls.connect("127.0.0.1", port), _puts()
+
+    async def put(number: int) -> None:
+        await channel.call(PUT, next(requests))
+
+    try:
+        yield put
+    finally:
+        channel.close()
+
+
+@contextlib.asynccontextmanager
+async def _grpcio_client(port: int) -> AsyncIterator[Put]:
+    from grpc import aio
+
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call, requests = channel.unary_unary(PUT), _puts()
+
+        async def put(number: int) -> None:
+            await call(next(requests))
+
+        yield put
 
 
 async def _etcd_leader(ports: list[int]) -> int:

@@ -1,7 +1,9 @@
 """One member of a Raft group of three as a process of its own, for bench/raft.py: the manager's real driver, log, store and connections, without
 the rest of a manager. Serves a unix socket: a request is a big-endian length and a payload, its answer one byte once the entry is applied.
 
-    python -m bench.raft_member FOLDER NUMBER PORT SOCKET LEADER-PORT     (FOLDER has NUMBER.crt, NUMBER.key and root.crt)
+    python -m bench.raft_member FOLDER NUMBER PORT SOCKET LEADER-PORT store|log     (FOLDER has NUMBER.crt, NUMBER.key and root.crt)
+
+`log`: the log alone. An entry is any bytes, and nothing comes of it.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import trio
@@ -21,7 +24,7 @@ import trio
 from cluster.identity import tls
 from cluster.identity.contexts import Contexts
 from cluster.identity.folder import Credentials
-from cluster.model.changes import created
+from cluster.model.changes import Change, created
 from cluster.model.errors import FailedPrecondition
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network
@@ -30,6 +33,7 @@ from cluster.wire.calls import JoinedManagers, JoinManagers
 from cluster.wire.peer import Peer, connect, serve
 from manager import collector
 from manager.peers import Peers
+from manager.raft import member
 from manager.raft.driver import FOUNDER, Driver, open_driver
 from manager.raft.effects import Answer
 from manager.raft.membership import Member, Membership
@@ -51,7 +55,15 @@ async def _joined(peer: Peer, address: str) -> JoinedManagers:
             return joined
 
 
-async def main(folder: Path, number: int, port: int, path: Path, leader_port: int) -> None:
+def _without_store() -> None:
+    """Have entries be bytes as they came, never read, and applied by nobody."""
+    nothing = Batch(0, ())
+    member.encode_changes = lambda changes: changes
+    member.decode_changes = lambda data: ()
+    Store.apply = lambda self, index, changes: nothing
+
+
+async def main(folder: Path, number: int, port: int, path: Path, leader_port: int, what: str) -> None:
     pems = ((folder / f"{number}.crt").read_text(), (folder / f"{number}.key").read_text(), (folder / "root.crt").read_text())
     address, raft_id, known = f"127.0.0.1:{port}", FOUNDER, ()
     if number > 1:
@@ -71,8 +83,8 @@ async def main(folder: Path, number: int, port: int, path: Path, leader_port: in
         listener = trio.socket.socket(trio.socket.AF_UNIX)
         await listener.bind(str(path))
         listener.listen()
-        numbers = count()
-        await trio.serve_listeners(partial(_serve, driver, numbers), [trio.SocketListener(listener)])
+        proposal = bytes if what == "log" else partial(_network, count())
+        await trio.serve_listeners(partial(_serve, driver, proposal), [trio.SocketListener(listener)])
 
 
 def _founded(known: Membership, address: str) -> Membership:
@@ -89,7 +101,12 @@ async def _promote(driver: Driver) -> None:
             await driver.change_membership(lambda known, learner=learner: known.promoted(learner))
 
 
-async def _serve(driver: Driver, numbers: count[int], stream: trio.SocketStream) -> None:
+def _network(numbers: count[int], payload: memoryview) -> tuple[Change, ...]:
+    name = f"n{next(numbers)}"
+    return (created(Network(NetworkId(name), NetworkSpec(name, labels=(("value", str(payload, "ascii")),)))),)
+
+
+async def _serve(driver: Driver, proposal: Callable[[memoryview], Any], stream: trio.SocketStream) -> None:
     """What came together is proposed together; an answer leaves when it is there."""
     plain = socket.socket(fileno=os.dup(stream.socket.fileno()))
 
@@ -107,13 +124,13 @@ async def _serve(driver: Driver, numbers: count[int], stream: trio.SocketStream)
                 (size,) = LENGTH.unpack_from(data, start)
                 if len(data) - start < LENGTH.size + size:
                     break
-                payload = data[start + LENGTH.size : start + LENGTH.size + size].decode()
+                group.append(proposal(memoryview(data)[start + LENGTH.size : start + LENGTH.size + size]))
                 start += LENGTH.size + size
-                name = f"n{next(numbers)}"
-                group.append((created(Network(NetworkId(name), NetworkSpec(name, labels=(("value", payload),)))),))
             driver.submit(group, answer)
             data = data[start:]
 
 
 if __name__ == "__main__":
-    trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5]))
+    if sys.argv[6] == "log":
+        _without_store()
+    trio.run(main, Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5]), sys.argv[6])

@@ -96,12 +96,21 @@ def _of_commit(known: dict[str, Task], commit: Watched) -> Iterator[Event]:
 
 
 def remembered(task: Task) -> Iterator[Event]:
-    """A task's life so far, from what it keeps of it. Pure."""
-    yield _event(task, "create", task.meta.created_at_ns, cause=task.cause, by="manager")
+    """A task's life so far, from what it keeps of it: what was wished of one that is to stop, before that, it does not. Pure."""
+    then = _as_it_was if is_wished(task.desired_state) else _without_wish
+    yield then(_event(task, "create", task.meta.created_at_ns, cause=task.cause, by="manager"))
     if task.stop_cause and not is_wished(task.desired_state):  # when is not kept: at the latest when it ended
         latest_ns = min(task.meta.updated_at_ns, task.status.timestamp_ns) if is_final(task.status.state) else task.meta.updated_at_ns
         yield _event(task, _WISHES.get(task.desired_state, "stop"), latest_ns, cause=task.stop_cause, by="manager")
-    yield from _states(task, None)
+    yield from map(then, _states(task, None))
+
+
+def _as_it_was(event: Event) -> Event:
+    return event
+
+
+def _without_wish(event: Event) -> Event:
+    return Event(event.type, event.action, event.actor_id, tuple(pair for pair in event.attributes if pair[0] != "desired"), event.scope, event.time_ns)
 
 
 def changed(before: Task | None, after: Task | None) -> Iterator[Event]:

@@ -60,6 +60,12 @@ def test_a_task_remembers_its_life() -> None:
     assert [(action, at) for action, at, *_ in told(remembered(over))] == [("create", 1), ("assigned", 2), ("running", 3), ("complete", 9)]
 
 
+def test_what_was_wished_before_a_task_was_to_stop_is_not_made_up() -> None:
+    stopped = msgspec.structs.replace(ASSIGNED, desired_state=TaskState.SHUTDOWN, stop_cause="replaced by an update", meta=Meta(updated_at_ns=8))
+    wishes = {event.action: mapping(event.attributes).get("desired") for event in remembered(with_status(stopped, TaskState.RUNNING, 3))}
+    assert wishes == {"create": None, "assigned": None, "stop": "shutdown", "running": None}
+
+
 def test_filters_of_task_events() -> None:
     event = Event("task", "failed", "t", (("name", "web.2"), ("service", "web"), ("serviceID", "s"), ("nodeID", "n"), ("node", "host")), "swarm")
     kind = {"type": ("task",)}
