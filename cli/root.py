@@ -50,7 +50,7 @@ _COMMANDS: Final = {
     "run": ("cli.commands.container_run:run", "Create and run a new container from an image"),
     "create": ("cli.commands.container_run:create", "Create a new container"),
     "attach": ("cli.commands.container_run:attach", "Attach local standard input, output, and error streams to a running container"),
-    "stats": ("cli.commands.container_use:stats", "Display a live stream of container(s) resource usage statistics"),
+    "stats": ("cli.commands.container_stats:stats", "Display a live stream of container(s) resource usage statistics"),
     "update": ("cli.commands.container_use:update", "Update configuration of one or more containers"),
     "port": ("cli.commands.container_use:port", "List port mappings or a specific mapping for the container"),
     "exec": ("cli.commands.container_exec:exec_", "Execute a command in a running container"),

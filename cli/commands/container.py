@@ -28,7 +28,7 @@ container = Group(
         "attach": ("cli.commands.container_run:attach", "Attach local standard input, output, and error streams to a running container"),
         "create": ("cli.commands.container_run:create", "Create a new container"),
         "run": ("cli.commands.container_run:run", "Create and run a new container from an image"),
-        "stats": ("cli.commands.container_use:stats", "Display a live stream of container(s) resource usage statistics"),
+        "stats": ("cli.commands.container_stats:stats", "Display a live stream of container(s) resource usage statistics"),
         "update": ("cli.commands.container_use:update", "Update configuration of one or more containers"),
         "port": ("cli.commands.container_use:port", "List port mappings or a specific mapping for the container"),
         "commit": ("cli.commands.container_files:commit", "Create a new image from a container's changes"),
