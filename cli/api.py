@@ -14,6 +14,7 @@ from http import HTTPStatus
 from socket import socket
 from typing import TYPE_CHECKING, Any, Final
 
+from cli import configuration
 from cli.failures import ApiFailure, CliFailure
 from cluster.wire.http_client import Answer, ConnectionFailed, HttpClient, Whole
 from cluster.wire.http_events import Headers
@@ -33,8 +34,20 @@ _IN_PATH: Final = _UNRESERVED | frozenset(b"/:@")
 class Api:
     """One daemon. Each request opens a connection of its own. `program`: what the user calls us."""
 
-    def __init__(self, host: str, program: str = "festoon", *, context: str = "", tls: Callable[[], SSLContext] | None = None, trouble: str = "") -> None:
-        """`context`: the one that was asked for by its flag. `trouble`: why there is no daemon to talk to, said when one is needed."""
+    def __init__(
+        self,
+        host: str,
+        program: str = "festoon",
+        *,
+        context: str = "",
+        tls: Callable[[], SSLContext] | None = None,
+        trouble: str = "",
+        settings: configuration.Settings | None = None,
+    ) -> None:
+        """`context`: the one that was asked for by its flag. `trouble`: why there is no daemon to talk to, said when one is needed. `settings`: what the
+        user has chosen (cli/configuration.py)."""
+        self.settings: configuration.Settings = settings or {}
+        self._headers = configuration.headers(self.settings)
         self._trouble = trouble
         self.host = host
         self.program = program
@@ -56,7 +69,7 @@ class Api:
         """One exchange; None for an empty answer."""
         data = _encoded(body)
         with self._connected():
-            answer = self._client.request(method, _target(path, query), body=data, headers=(*(_JSON if data else ()), *headers))
+            answer = self._client.request(method, _target(path, query), body=data, headers=(*(_JSON if data else ()), *headers, *self._headers))
         return _value(answer)
 
     def find(self, path: str, **query: Any) -> Any:
@@ -79,7 +92,7 @@ class Api:
     ) -> Iterator[Answer]:
         """An answer that is read as it comes. Raises ApiFailure before the first byte, CliFailure when it breaks
         off."""
-        with self._connected(), self._client.stream(method, _target(path, query), body=body, headers=headers) as answer:
+        with self._connected(), self._client.stream(method, _target(path, query), body=body, headers=(*headers, *self._headers)) as answer:
             if answer.status >= HTTPStatus.BAD_REQUEST:
                 _value(Whole(answer.status, answer.headers, answer.read()))
             yield answer
@@ -95,7 +108,7 @@ class Api:
         """The raw connection after a POST, and the bytes that came with the answer. Raises ApiFailure when the
         daemon refuses."""
         data = _encoded(body)
-        headers = _JSON if data else ()
+        headers = (*(_JSON if data else ()), *self._headers)
         with self._connected(), self._client.hijack("POST", _target(path, query), body=data, headers=headers) as got:
             if isinstance(got, Whole):
                 _value(got)

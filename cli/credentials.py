@@ -42,8 +42,11 @@ def header_for(domain: str) -> tuple[tuple[str, str], ...]:
 
 
 def find(server: str) -> dict[str, str]:
-    """The AuthConfig of a registry; empty when there is none. Raises CliFailure for a file that can't be read."""
-    document = read_all()
+    """The AuthConfig of a registry; empty when there is none, and of a file that can't be read."""
+    try:
+        document = read_all()
+    except CliFailure:
+        return {}  # of which a warning was said (cli/configuration.py)
     if helper := helper_of(document, server):
         from cli import credential_helpers
 

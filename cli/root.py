@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from cli import configuration
 from cli.api import DEFAULT_HOST, Api
 from cli.failures import FAILED, INTERRUPTED, MISUSED, CliFailure
 from cli.flags import option, options, switch
@@ -76,7 +77,6 @@ _COMMANDS: Final = {
     "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
 }
 _NO_TLS: Final = {"tls": None, "tlsverify": None, "tlscacert": "", "tlscert": "", "tlskey": ""}
-MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 _SCHEMES: Final = frozenset({"unix", "tcp", "http", "ssh", "fd", "npipe"})
 _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic", "trace")
 _BUILD: Final = "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"
@@ -104,7 +104,7 @@ def run(program: str, arguments: list[str]) -> int:
         if arguments[:1] == ["__complete"]:
             from cli.completion import complete
 
-            return complete(root, arguments[1:], lambda: _api_of("festoon", "", "", _NO_TLS))
+            return complete(root, arguments[1:], lambda: _api_of("festoon", "", "", _NO_TLS, configuration.read()))
         result = root.invoke(name if name != "__main__.py" else "festoon", arguments, None)
         sys.stdout.flush()
     except CliFailure as e:
@@ -150,19 +150,19 @@ def _begin(program: str, host: tuple[str, ...], config: str, context: str, **fla
         os.environ["DOCKER_CONFIG"] = config
     if host and context:
         raise CliFailure("conflicting options: cannot specify both --host and --context")
-    return _api_of(program, host[-1] if host else "", context, flags)
+    return _api_of(program, host[-1] if host else "", context, flags, configuration.read())
 
 
-def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any]) -> Api:
+def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any], settings: configuration.Settings) -> Api:
     """The daemon that is meant: by flag, environment or context, in this order."""
     given = host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or "")
     tls = None
-    if not given and (context or os.environ.get("DOCKER_CONTEXT") or _has_chosen_context()):
+    if not given and (context or os.environ.get("DOCKER_CONTEXT") or settings.get("currentContext")):
         from cli import contexts  # late: most people have none, and hashing names costs milliseconds
 
         name = contexts.current(context)
         if name != contexts.DEFAULT:
-            return _api_of_context(program, name, context)
+            return _api_of_context(program, name, context, settings)
     if any(flags[name] for name in ("tls", "tlsverify")) or given.startswith("tcp://"):
         from cli import credentials
         from cli.tls import wish_of
@@ -171,20 +171,10 @@ def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any]) -> 
         tls = wish.context if wish is not None else None
     scheme, separator, _ = given.partition("://")
     trouble = f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {given}" if separator and scheme not in _SCHEMES else ""
-    return Api(given or DEFAULT_HOST, program, context=context, tls=tls, trouble=trouble)
+    return Api(given or DEFAULT_HOST, program, context=context, tls=tls, trouble=trouble, settings=settings)
 
 
-def _has_chosen_context() -> bool:
-    """Whether the client's configuration may name one."""
-    folder = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
-    try:
-        with open(f"{folder}/config.json", "rb") as file:
-            return b'"currentContext"' in file.read(MAX_CONFIG_BYTES)
-    except OSError:
-        return False
-
-
-def _api_of_context(program: str, name: str, asked: str) -> Api:
+def _api_of_context(program: str, name: str, asked: str, settings: configuration.Settings) -> Api:
     """A context that is gone is said when the daemon is needed: `context` commands work without one."""
     from cli import contexts
     from cli.tls import wish_of_folder
@@ -192,7 +182,8 @@ def _api_of_context(program: str, name: str, asked: str) -> Api:
     try:
         found = contexts.read(name)
     except CliFailure as e:
-        return Api("", program, context=asked, trouble=f"Failed to initialize: unable to resolve docker endpoint: {e.message}")
+        return Api("", program, context=asked, trouble=f"Failed to initialize: unable to resolve docker endpoint: {e.message}", settings=settings)
     endpoint = (found.get("Endpoints") or {}).get("docker") or {}
     wish = wish_of_folder(contexts.tls_folder(name) / "docker", verify=not endpoint.get("SkipTLSVerify"))
-    return Api(contexts.host_of(found) or DEFAULT_HOST, program, context=asked, tls=wish.context if wish is not None else None)
+    tls = wish.context if wish is not None else None
+    return Api(contexts.host_of(found) or DEFAULT_HOST, program, context=asked, tls=tls, settings=settings)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cli.api import Api
+from cli.configuration import format_of
 from cli.failures import ApiFailure
 from cli.listing import TABLE, Listing
 from cli.output import ellipsis, natural, short_id
@@ -41,6 +42,7 @@ class Names:
 
     def __init__(self, api: Api, *, resolve: bool = True) -> None:
         self._api = api
+        self.settings = api.settings
         self._resolve = resolve
         self._known: dict[str, str] = {}
 
@@ -76,6 +78,7 @@ def _named(found: Mapping[str, Any] | None) -> str:
 
 def render(tasks: Sequence[Mapping[str, Any]], names: Names, form: str, *, quiet: bool, trunc: bool, now: float) -> str:
     """The whole list, sorted by name and then newest first; earlier tasks of a slot are indented in tables."""
+    form = format_of(names.settings, "tasksFormat", form, quiet=quiet)
     named = sorted(tasks, key=lambda t: t.get("CreatedAt", ""), reverse=True)
     pairs = sorted(((names.task(t), t) for t in named), key=lambda pair: natural(pair[0]))
     table = not form or form.startswith(TABLE)

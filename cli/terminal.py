@@ -16,26 +16,46 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from agent.engine.detach import Detacher, keys_of
 from cli.failures import CliFailure
 from cli.multiplex import STDERR, BadFrame, Demultiplexer
+from cluster.model.errors import InvalidArgument
 
 PIECE_BYTES: Final = 64 * 1024
+KILLED_BY: Final = 128
+"""A shell's exit status of what a signal has ended, without the signal's number."""
+
 Resize = Callable[[int, int], None]
 """Told the rows and columns of our terminal."""
 
 
-def attached(connected: socket.socket, early: bytes, *, tty: bool, interactive: bool, resize: Resize | None) -> None:
-    """Copy both ways until the other side has said all. With `tty` our terminal is raw meanwhile and its changes of
-    size are passed on. Raises CliFailure when the stream breaks."""
+def attached(
+    connected: socket.socket, early: bytes, *, tty: bool, interactive: bool, resize: Resize | None, keys: str = "", redraw: bool = False
+) -> bool:
+    """Copy both ways until the other side has said all, or the user has typed the detach `keys`, which is the answer. With `tty` our terminal is raw
+    meanwhile and its changes of size are passed on; `redraw`: first a wrong size, so that what runs already draws its screen. Raises CliFailure when the
+    stream breaks."""
+    detacher = _detacher(keys) if tty and interactive else None
     with _raw(enabled=tty and interactive), _size_watched(resize if tty else None) as resized:
-        _Copy(connected, tty=tty, interactive=interactive, resized=resized, resize=resize).run(early)
+        if tty and redraw and resize is not None and sys.stdout.isatty() and (size := window_size()) is not None:
+            resize(size[0] + 1, size[1] + 1)
+        return _Copy(connected, tty=tty, interactive=interactive, resized=resized, resize=resize, detacher=detacher).run(early)
+
+
+def _detacher(keys: str) -> Detacher:
+    try:
+        return Detacher(keys_of(keys))
+    except InvalidArgument as e:
+        raise CliFailure(str(e)) from e
 
 
 class _Copy:
     def __init__(
-        self, connected: socket.socket, *, tty: bool, interactive: bool, resized: int, resize: Resize | None
+        self, connected: socket.socket, *, tty: bool, interactive: bool, resized: int, resize: Resize | None, detacher: Detacher | None
     ) -> None:
         self._connected = connected
+        self._detacher = detacher
+        self._detached = False
         self._frames = None if tty else Demultiplexer()
         self._inputs = [connected.fileno(), resized] + ([0] if interactive else [])
         self._resized = resized
@@ -43,9 +63,10 @@ class _Copy:
         if not interactive:
             self._half_close()
 
-    def run(self, early: bytes) -> None:
+    def run(self, early: bytes) -> bool:
+        """Whether the user has detached."""
         self._show(early)
-        while True:
+        while not self._detached:
             ready, _, _ = select.select(self._inputs, [], [])
             if self._resized in ready:
                 os.read(self._resized, PIECE_BYTES)
@@ -56,10 +77,11 @@ class _Copy:
                 try:
                     data = self._connected.recv(PIECE_BYTES)
                 except ConnectionResetError:
-                    return
+                    return False
                 if not data:
-                    return
+                    return False
                 self._show(data)
+        return True
 
     def _read_input(self) -> None:
         data = os.read(0, PIECE_BYTES)
@@ -67,6 +89,8 @@ class _Copy:
             self._inputs.remove(0)
             self._half_close()
             return
+        if self._detacher is not None:
+            data, self._detached = self._detacher.feed(data)
         try:
             self._connected.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -108,11 +132,21 @@ def _raw(*, enabled: bool) -> Iterator[None]:
         yield
         return
     before = termios.tcgetattr(0)
+    ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ending:
+        signal.signal(number, _leave)
     try:
         tty_modes.setraw(0, termios.TCSANOW)
         yield
     finally:
         termios.tcsetattr(0, termios.TCSANOW, before)
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _leave(number: int, _frame: object) -> None:
+    """What would end us at once has to let the terminal be put back."""
+    raise SystemExit(KILLED_BY + number)
 
 
 @contextmanager

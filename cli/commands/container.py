@@ -7,10 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
+from cli.configuration import format_of
 from cli.failures import ApiFailure, CliFailure, each
 from cli.flags import FILTER, INT, option, options, switch
 from cli.listing import RAW, Listing, label_of
@@ -95,6 +97,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if quiet and form:
         print("WARNING: Ignoring custom format, because both --format and --quiet are set.", file=sys.stderr)
         form = form if form == RAW else ""
+    form = format_of(api.settings, "psFormat", form, quiet=quiet)
     whole = form == "{{json .}}"  # which has the sizes too; `json` has not
     found = api.get(
         "/containers/json",
@@ -289,16 +292,14 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
             raise CliFailure(f"{e.message}\nError: failed to start containers: {', '.join(failed)}") from e
     if len(arguments) > 1:
         raise CliFailure("you cannot start and attach multiple containers at once")
-    from cli.terminal import attached
+    from cli.joining import Waiting, join
 
-    name = arguments[0]
-    found = api.get(f"/containers/{reference(name)}/json")
-    tty = bool((found.get("Config") or {}).get("Tty"))
-    query = {"stream": True, "stdout": True, "stderr": True, "stdin": bool(interactive), "detachKeys": detach_keys}
-    with api.hijack(f"/containers/{found['Id']}/attach", **query) as (connected, early):
-        api.post(f"/containers/{found['Id']}/start")
-        attached(connected, early, tty=tty, interactive=bool(interactive), resize=None)
-    return int(api.post(f"/containers/{found['Id']}/wait")["StatusCode"])
+    found = api.get(f"/containers/{reference(arguments[0])}/json")
+    config, removed = found.get("Config") or {}, (found.get("HostConfig") or {}).get("AutoRemove")
+    tty, names = bool(config.get("Tty")), {"stdin": bool(interactive and config.get("OpenStdin")), "stdout": True, "stderr": True}
+    with Waiting(api, found["Id"], "removed" if removed else "next-exit") as waiting:
+        start_it = partial(api.post, f"/containers/{found['Id']}/start")
+        return 0 if join(api, found["Id"], names, tty=tty, detach_keys=detach_keys, proxy=True, begin=start_it) else waiting.status()
 
 
 @command(

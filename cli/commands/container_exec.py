@@ -7,9 +7,11 @@ import sys
 from typing import Any
 
 from cli.api import Api, reference
+from cli.configuration import text
 from cli.env_files import env_lines
 from cli.failures import CliFailure
 from cli.flags import option, options, switch
+from cli.joining import DETACHED
 from cli.run_flags import ENVIRONMENT
 from cli.service_fields import environment
 from cli.usage import command
@@ -39,6 +41,7 @@ def exec_(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     detach, interactive, tty = bool(flags["detach"]), bool(flags["interactive"]), bool(flags["tty"])
     if tty and interactive and not detach and not sys.stdin.isatty():
         raise CliFailure("the input device is not a TTY")
+    keys = flags["detach_keys"] or text(api.settings, "detachKeys")
     size = window_size() if tty else None
     body: dict[str, Any] = {
         "User": flags["user"],
@@ -47,7 +50,7 @@ def exec_(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         "AttachStdin": interactive and not detach,
         "AttachStdout": not detach,
         "AttachStderr": not detach,
-        "DetachKeys": flags["detach_keys"],
+        "DetachKeys": keys,
         "Env": environment((*env_lines(flags["env_file"]), *flags["env"]), os.environ),
         "WorkingDir": flags["workdir"],
         "Cmd": list(arguments[1:]),
@@ -66,5 +69,6 @@ def exec_(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if size is not None:
         start["ConsoleSize"] = list(size)
     with api.hijack(f"/exec/{exec_id}/start", start) as (connected, early):
-        attached(connected, early, tty=tty, interactive=interactive, resize=resize)
+        if attached(connected, early, tty=tty, interactive=interactive, resize=resize, keys=keys):
+            raise CliFailure(DETACHED)
     return int(api.get(f"/exec/{exec_id}/json").get("ExitCode") or 0)

@@ -5,31 +5,26 @@ The order of the requests is Docker's: create (pull when the image is missing), 
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
 from cli import run_flags, run_spec, security_fields
 from cli.api import Api, reference
+from cli.configuration import proxies
 from cli.env_files import env_lines, label_lines
 from cli.failures import MISUSED, ApiFailure, CliFailure
 from cli.flags import option, switch
+from cli.joining import DETACHED, Waiting, join
 from cli.service_fields import environment
 from cli.usage import Refused, command
 from cluster.model.reference import InvalidReference, parse
-from cluster.wire.http_client import Answer, ConnectionFailed
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
-DETACHED_S: Final = 1.0
-"""A terminal's stream has ended: when no exit comes within this time and the container runs, the user has detached."""
-
+_PULLED_FOR: Final = ("No such image", "does not match the specified platform")
 PULLS: Final = ("always", "missing", "never", "")
-FORWARDED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 
 
 @command(
@@ -40,7 +35,7 @@ FORWARDED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM
 def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if flags["tty"] and flags["interactive"] and not flags["detach"] and not sys.stdin.isatty():
         raise CliFailure("the input device is not a TTY")
-    body = _body(arguments, flags)
+    body = _body(api, arguments, flags)
     try:
         container_id = _created(api, body, flags)
     except Refused:
@@ -62,7 +57,7 @@ def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 )  # fmt: skip
 @run_flags.flags(run_flags.SHARED)
 def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    body = _body(arguments, {**flags, "detach": False})
+    body = _body(api, arguments, {**flags, "detach": False})
     print(_created(api, body, flags))
     return 0
 
@@ -85,98 +80,27 @@ def attach(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if tty and stdin and not sys.stdin.isatty():
         raise CliFailure("the input device is not a TTY")
     names = {"stdin": stdin, "stdout": True, "stderr": True}
-    with _Waiting(api, found["Id"], "") as waiting:
-        _join(api, found["Id"], names, tty=tty, flags=flags, begin=None)
-        return waiting.status(tty=tty)
+    with Waiting(api, found["Id"], "") as waiting:
+        if join(api, found["Id"], names, tty=tty, detach_keys=flags["detach_keys"], proxy=flags["sig_proxy"] is not False, begin=None):
+            raise CliFailure(DETACHED)
+        return waiting.status()
 
 
 def _attached_run(api: Api, container_id: str, body: Mapping[str, Any], flags: Mapping[str, Any]) -> int:
     names = {name: bool(body[f"Attach{name.capitalize()}"]) for name in ("stdin", "stdout", "stderr")}
-    with _Waiting(api, container_id, "removed" if flags["rm"] else "next-exit") as waiting:
+    with Waiting(api, container_id, "removed" if flags["rm"] else "next-exit") as waiting:
 
         def begin() -> None:
             try:
                 _start(api, container_id)
             except CliFailure:
                 if flags["rm"]:
-                    waiting.status(tty=False)
+                    waiting.status()
                 raise
 
-        _join(api, container_id, names, tty=bool(flags["tty"]), flags=flags, begin=begin)
-        return waiting.status(tty=bool(flags["tty"]))
-
-
-def _join(api: Api, container_id: str, names: Mapping[str, bool], *, tty: bool, flags: Mapping[str, Any], begin: Callable[[], None] | None) -> None:
-    """Our streams and its own, from before `begin` until it has said all or the user detaches."""
-    from cli.terminal import attached
-
-    def resize(rows: int, columns: int) -> None:
-        api.post(f"/containers/{container_id}/resize", h=rows, w=columns)
-
-    with ExitStack() as stack:
-        joined = None
-        if any(names.values()):
-            query = {"stream": True, "detachKeys": flags["detach_keys"], **names}
-            joined = stack.enter_context(api.hijack(f"/containers/{container_id}/attach", **query))
-        if flags["sig_proxy"] is not False and not tty:
-            stack.enter_context(_signals_forwarded(api, container_id))
-        if begin is not None:
-            begin()
-        if joined is not None:
-            attached(*joined, tty=tty, interactive=names["stdin"], resize=resize)
-
-
-class _Waiting:
-    """The daemon's answer to `wait`, asked for before the start and read after the end."""
-
-    def __init__(self, api: Api, container_id: str, condition: str) -> None:
-        self._api, self._id, self._condition = api, container_id, condition
-        self._answer: Answer | None = None
-        self._open = ExitStack()
-
-    def __enter__(self) -> _Waiting:
-        """Its head comes when the daemon waits."""
-        with suppress(CliFailure):
-            self._answer = self._open.enter_context(self._api.stream("POST", f"/containers/{self._id}/wait", condition=self._condition))
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._open.close()
-
-    def status(self, *, tty: bool) -> int:
-        """Its exit status. A terminal can be detached from: then its stream ends while it runs on, and the status is 0."""
-        if self._answer is None:
-            return MISUSED
-        try:
-            lines = self._answer.wait_lines(DETACHED_S if tty else None)
-            if not lines and tty:
-                if _runs(self._api, self._id):
-                    return 0
-                lines = self._answer.wait_lines(None)
-            return int(json.loads(lines[0])["StatusCode"]) if lines else MISUSED
-        except (ConnectionFailed, ValueError, KeyError):
-            return MISUSED
-
-
-def _runs(api: Api, container_id: str) -> bool:
-    try:
-        return bool((api.get(f"/containers/{container_id}/json").get("State") or {}).get("Running"))
-    except ApiFailure:
-        return False
-
-
-@contextmanager
-def _signals_forwarded(api: Api, container_id: str) -> Iterator[None]:
-    def forward(number: int, _frame: object) -> None:
-        with suppress(CliFailure):  # it has ended
-            api.post(f"/containers/{container_id}/kill", signal=str(number))
-
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        proxy = flags["sig_proxy"] is not False
+        detached = join(api, container_id, names, tty=bool(flags["tty"]), detach_keys=flags["detach_keys"], proxy=proxy, begin=begin)
+        return 0 if detached else waiting.status()
 
 
 def _start(api: Api, container_id: str) -> None:
@@ -224,7 +148,7 @@ def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
     try:
         made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
     except ApiFailure as e:
-        if not e.reason.startswith("No such image") or flags["pull"] == "never":
+        if not any(words in e.reason for words in _PULLED_FOR) or flags["pull"] == "never":
             raise
         print(f"Unable to find image '{parse(body['Image']).with_default_tag().familiar}' locally", file=sys.stderr)
         _pull(api, body["Image"], flags)
@@ -244,7 +168,7 @@ def _pull(api: Api, image: str, flags: Mapping[str, Any]) -> None:
         Transfer(sys.stderr, quiet=bool(flags["quiet"])).show(answer.lines())
 
 
-def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any]:
+def _body(api: Api, arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any]:
     try:
         parse(arguments[0])
     except InvalidReference as e:
@@ -256,6 +180,7 @@ def _body(arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any
     found = {name: value for name, _, value in (text.partition("=") for text in (*labels, *flags["label"]))}
     try:
         options = [security_fields.container_option(text) for text in flags["security_opt"]]
-        return run_spec.build(arguments[0], arguments[1:], flags, environment((*files, *flags["env"]), os.environ), found, options)
+        given = environment((*files, *flags["env"]), os.environ)
+        return run_spec.build(arguments[0], arguments[1:], flags, [*given, *proxies(api.settings, api.host, given)], found, options)
     except CliFailure as e:
         raise Refused(e.message) if e.status == MISUSED else e from None

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from cli.api import Api, reference
 from cli.commands.system import LIST_FORMAT_HELP
+from cli.configuration import format_of
 from cli.failures import ApiFailure, CliFailure
 from cli.flags import option, switch
 from cli.listing import Listing
@@ -43,18 +44,18 @@ Sample = Mapping[str, Any]
 @switch("--no-stream", help="Disable streaming stats and only pull the first result")
 @switch("--no-trunc", help="Do not truncate output")
 def stats(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    every, trunc, once = bool(flags["all"]), not flags["no_trunc"], bool(flags["no_stream"])
+    every, trunc, once, form = bool(flags["all"]), not flags["no_trunc"], bool(flags["no_stream"]), format_of(api.settings, "statsFormat", flags["format"])
     names = arguments or _names(api, every=every)
     samples = _first(api, names) if arguments else _samples(api, names)
     if not once:
-        _show([_row(samples[name], None, name, trunc=trunc) for name in names if samples[name]], flags["format"], first=True)
+        _show([_row(samples[name], None, name, trunc=trunc) for name in names if samples[name]], form, first=True)
     while True:
         time.sleep(PERIOD_S)  # what a share of the processor is a share of
         before, names = samples, arguments or _names(api, every=every)
         samples = _samples(api, names)
         rows = [_row(samples[name], before.get(name), name, trunc=trunc) for name in names if arguments or samples[name]]
         samples = {name: samples[name] or before.get(name) for name in names}
-        _show(rows, flags["format"], first=once)
+        _show(rows, form, first=once)
         if once:
             return 0
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
+from cli.configuration import format_of
 from cli.failures import FAILED, CliFailure, each
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
@@ -171,7 +172,8 @@ def _ls(noun: Noun) -> Command:
 
         now = time.time()
         found = sorted(api.get(f"/{word}s", filters=filters_of(filter)), key=lambda item: natural(item["Spec"]["Name"]))
-        print(noun.listing.render([_row(noun, item, now) for item in found], format, quiet=bool(quiet)), end="")
+        form = format_of(api.settings, f"{word}Format", format, quiet=quiet)
+        print(noun.listing.render([_row(noun, item, now) for item in found], form, quiet=bool(quiet)), end="")
         return 0
 
     return ls

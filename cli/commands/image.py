@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
+from cli.configuration import format_of
 from cli.failures import ApiFailure, CliFailure, each
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
@@ -89,7 +90,7 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     rows = [row for i in found for row in image_rows(i, digests=digests, trunc=not flags["no_trunc"], now=time.time())]
     raw = _RAW.format(digest="digest: {{.Digest}}\n" if digests else "")
     listing = Listing(_HEADERS, _WITH_DIGESTS if digests else _COLUMNS, kind="*formatter.imageContext", raw=raw)
-    print(listing.render(rows, flags["format"], quiet=quiet), end="")
+    print(listing.render(rows, format_of(api.settings, "imagesFormat", flags["format"], quiet=quiet), quiet=quiet), end="")
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from cli.api import Api, filters_of, reference
 from cli.commands.system import LIST_FORMAT_HELP
 from cli.commands.volume import confirmed
+from cli.configuration import prune_filters
 from cli.failures import CliFailure
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
@@ -102,7 +103,7 @@ def _step(step: dict[str, Any], *, trunc: bool, human: bool, now: float) -> dict
 @options("--filter", help='Provide filter values (e.g. "until=<timestamp>")', type=FILTER)
 @switch("--force", "-f", help="Do not prompt for confirmation")
 def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[str, ...], force: bool | None) -> int:
-    wanted = (filters_of(filter) or {}) | {"dangling": ["false" if all else "true"]}
+    wanted = (filters_of(prune_filters(api.settings, filter)) or {}) | {"dangling": ["false" if all else "true"]}
     if not force and not confirmed(_PRUNE_ALL if all else _PRUNE):
         return 0
     done = api.post("/images/prune", filters=wanted)

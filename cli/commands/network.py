@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cli import service_fields as fields
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
+from cli.configuration import format_of, prune_filters
 from cli.failures import ApiFailure, CliFailure
 from cli.flags import FILTER, INT, MAP, STRINGS, FlagType, option, options, switch
 from cli.listing import Listing, label_of
@@ -73,7 +74,8 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get("/networks", filters=filters_of(flags["filter"])) or []
     found.sort(key=lambda n: natural(n["Name"]))
     rows = [_row(n, trunc=not flags["no_trunc"]) for n in found]
-    print(LISTING.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
+    form = format_of(api.settings, "networksFormat", flags["format"], quiet=flags["quiet"])
+    print(LISTING.render(rows, form, quiet=bool(flags["quiet"])), end="")
     return 0
 
 
@@ -251,7 +253,7 @@ def prune(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], force: 
 
     if not force and not confirmed(_PRUNE_WARNING):
         return 0
-    done = api.post("/networks/prune", filters=filters_of(filter))
+    done = api.post("/networks/prune", filters=filters_of(prune_filters(api.settings, filter)))
     if names := done.get("NetworksDeleted"):
         print("Deleted Networks:", *names, "", sep="\n")
     return 0

@@ -9,6 +9,7 @@ from typing import Any, Final
 from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
+from cli.configuration import format_of
 from cli.failures import FAILED, CliFailure, each
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
@@ -59,7 +60,7 @@ def ls(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format: st
     info = api.get("/info") if found and not quiet else {}
     swarm = info.get("Swarm") or {}
     found.sort(key=lambda n: natural((n.get("Description") or {}).get("Hostname", "")))
-    print(LISTING.render([_row(n, swarm) for n in found], format, quiet=bool(quiet)), end="")
+    print(LISTING.render([_row(n, swarm) for n in found], format_of(api.settings, "nodesFormat", format, quiet=quiet), quiet=bool(quiet)), end="")
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from cli import tasks as task_list
 from cli.api import Api, filters_of, reference
 from cli.commands.system import LIST_FORMAT_HELP
+from cli.configuration import format_of
 from cli.convergence import wait_converged
 from cli.failures import CliFailure, each
 from cli.flags import DURATION, FILTER, option, options, switch
@@ -59,7 +60,7 @@ _MODES: Final = {
 def ls(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format: str, quiet: bool | None) -> int:
     found = api.get("/services", status=True, filters=filters_of(filter)) or []
     found.sort(key=lambda s: natural(s["Spec"]["Name"]))
-    print(LISTING.render([row(s) for s in found], format, quiet=bool(quiet)), end="")
+    print(LISTING.render([row(s) for s in found], format_of(api.settings, "servicesFormat", format, quiet=quiet), quiet=bool(quiet)), end="")
     return 0
 
 

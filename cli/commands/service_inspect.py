@@ -7,6 +7,7 @@ from typing import Any
 
 from cli.api import Api, reference
 from cli.commands.system import FORMAT_HELP, inspect_all
+from cli.configuration import format_of
 from cli.failures import FAILED, ApiFailure, CliFailure
 from cli.flags import option, switch
 from cli.shapes import SERVICE
@@ -29,7 +30,8 @@ Values = Mapping[str, Any]
 def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | None) -> int:
     if (pretty and format) or (format.startswith("pretty") and format != "pretty"):
         raise CliFailure("--format is incompatible with human friendly format")
-    pretty = pretty or format == "pretty"
+    form = format if pretty else format_of(api.settings, "serviceInspectFormat", format)
+    pretty = pretty or form == "pretty"
 
     def get(name: str) -> Any:
         try:
@@ -40,7 +42,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
             raise
 
     if not pretty:
-        return inspect_all(arguments, get, format, SERVICE, unreadable=FAILED)
+        return inspect_all(arguments, get, form, SERVICE, unreadable=FAILED)
     import time
 
     texts = []

@@ -12,6 +12,7 @@ from cli.api import Api, filters_of
 from cli.commands.service import LISTING as SERVICES
 from cli.commands.service import row as service_row
 from cli.commands.system import LIST_FORMAT_HELP
+from cli.configuration import format_of
 from cli.convergence import next_change
 from cli.failures import CliFailure
 from cli.flags import FILTER, option, options, switch
@@ -101,7 +102,7 @@ def services(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], form
         _say_nothing_found(api, name)
         return 0
     found.sort(key=lambda s: natural(s["Spec"]["Name"]))
-    print(SERVICES.render([service_row(s) for s in found], format, quiet=bool(quiet)), end="")
+    print(SERVICES.render([service_row(s) for s in found], format_of(api.settings, "servicesFormat", format, quiet=quiet), quiet=bool(quiet)), end="")
     return 0
 
 

@@ -11,6 +11,7 @@ from cli.commands.container import container_row
 from cli.commands.image import image_rows
 from cli.commands.system import LIST_FORMAT_HELP
 from cli.commands.volume import confirmed, volume_row
+from cli.configuration import prune_filters
 from cli.failures import CliFailure
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
@@ -120,6 +121,7 @@ def _image_row(image: Mapping[str, Any], now: float, *, trunc: bool) -> dict[str
 @switch("--force", "-f", help="Do not prompt for confirmation")
 @switch("--volumes", help="Prune anonymous volumes")
 def prune(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    flags["filter"] = prune_filters(api.settings, flags["filter"])
     wanted = filters_of(flags["filter"])
     if flags["volumes"] and "until" in (wanted or {}):
         raise CliFailure('ERROR: The "until" filter is not supported with "--volumes"')
@@ -161,7 +163,7 @@ def _warning(flags: Mapping[str, Any]) -> str:
 def container_prune(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], force: bool | None) -> int:
     if not force and not confirmed(CONTAINER_WARNING):
         return 0
-    done = api.post("/containers/prune", filters=filters_of(filter)) or {}
+    done = api.post("/containers/prune", filters=filters_of(prune_filters(api.settings, filter))) or {}
     if gone := done.get("ContainersDeleted"):
         print("Deleted Containers:", *gone, "", sep="\n")
     print(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed') or 0, 4)}")

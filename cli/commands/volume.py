@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
+from cli.configuration import format_of, prune_filters
 from cli.failures import CliFailure, each
 from cli.flags import BYTES, FILTER, MAP, option, options, switch
 from cli.listing import Listing, label_of
@@ -100,7 +101,8 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = [] if flags["cluster"] else api.get("/volumes", filters=filters_of(flags["filter"]))["Volumes"] or []  # there are no cluster volumes
     found.sort(key=lambda v: natural(v["Name"]))
     rows = [volume_row(v) for v in found]
-    print(LISTING.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
+    form = format_of(api.settings, "volumesFormat", flags["format"], quiet=flags["quiet"])
+    print(LISTING.render(rows, form, quiet=bool(flags["quiet"])), end="")
     return 0
 
 
@@ -117,7 +119,7 @@ def volume_row(v: dict[str, Any]) -> dict[str, Any]:
 @options("--filter", help='Provide filter values (e.g. "label=<label>")', type=FILTER)
 @switch("--force", "-f", help="Do not prompt for confirmation")
 def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[str, ...], force: bool | None) -> int:
-    wanted = filters_of(filter) or {}
+    wanted = filters_of(prune_filters(api.settings, filter)) or {}
     if all:
         wanted["all"] = ["true"]
     if not force and not confirmed(PRUNE_ALL_WARNING if all else PRUNE_WARNING):

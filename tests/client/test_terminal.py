@@ -117,3 +117,67 @@ def test_a_terminal_is_refused_where_there_is_none(lab: Lab, program: str, box: 
     done = lab.on(MANAGER, program, "exec", "-it", box, "true")
     assert done.returncode == 1
     assert "the input device is not a TTY" in done.stderr
+
+
+def test_the_detach_keys_leave_a_container_running_that_can_be_attached_again(
+    lab: Lab, program: str, terminal: Callable[[list[str], int, int], Terminal]
+) -> None:
+    on = [FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", program]
+    try:
+        shell = terminal([*on, "run", "-it", "--name", "detached", "busybox", "sh"], 24, 80)
+        shell.expect(r"/ # ")
+        shell.type("\x10x\x10\x11")
+        assert shell.wait() == 0
+        assert lab.on(MANAGER, program, "inspect", "-f", "{{.State.Running}}", "detached").stdout == "true\n"
+        again = terminal([*on, "attach", "--detach-keys", "ctrl-a,q", "detached"], 24, 80)
+        again.expect(r"/ # ")  # drawn again, for whoever comes later
+        again.type("\x08\x08echo $((6*7))\n")
+        again.expect(r"\b42\r\n")
+        again.type("\x01q")
+        again.expect("read escape sequence")
+        assert again.wait() == 1
+        third = terminal([*on, "start", "-ai", "detached"], 24, 80)
+        third.type("exit 6\n")
+        assert third.wait() == 6
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "detached")
+
+
+def test_a_terminal_is_put_back_when_the_client_is_ended(lab: Lab, box: str, terminal: Callable[[list[str], int, int], Terminal]) -> None:
+    shell = terminal([FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", "festoon", "exec", "-it", box, "sh"], 24, 80)
+    before = termios.tcgetattr(shell.master)
+    shell.expect(r"/ # ")
+    assert termios.tcgetattr(shell.master) != before
+    shell.process.terminate()
+    assert shell.wait() == 143
+    assert termios.tcgetattr(shell.master) == before
+
+
+@pytest.mark.parametrize("command", [("run", "--name", "deaf", "busybox"), ("run", "--name", "deaf", "--sig-proxy=false", "busybox")])
+def test_the_third_ctrl_c_ends_the_client_whatever_the_container_makes_of_it(
+    lab: Lab, program: str, command: tuple[str, ...], terminal: Callable[[list[str], int, int], Terminal]
+) -> None:
+    try:
+        client = terminal([FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", program, *command, "sh", "-c", "echo up; sleep 1000; true"], 24, 80)
+        client.expect("up")
+        for _ in range(3):
+            client.type("\x03")
+            client.expect(r"\^C")
+        client.expect("got 3 SIGTERM/SIGINTs, forcefully exiting")
+        assert client.wait() == 1
+        assert lab.on(MANAGER, program, "inspect", "-f", "{{.State.Running}}", "deaf").stdout == "true\n"
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "deaf")
+
+
+def test_start_gives_the_signals_and_the_status_of_what_it_started(lab: Lab, terminal: Callable[[list[str], int, int], Terminal]) -> None:
+    try:
+        script = "trap 'echo heard; exit 5' INT; echo up; while :; do sleep 0.1; done"
+        lab.ok(MANAGER, "festoon", "create", "--name", "hears", "--rm", "busybox", "sh", "-c", script)
+        client = terminal([FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", "festoon", "start", "-a", "hears"], 24, 80)
+        client.expect("up")
+        client.type("\x03")
+        client.expect("heard")
+        assert client.wait() == 5
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "hears")

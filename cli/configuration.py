@@ -1,0 +1,79 @@
+"""What the user has chosen in Docker's client configuration, `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`: formats of lists, detach keys,
+proxies of containers, filters of prunes, headers of requests, the context.
+
+Owns the reading; what a choice means is the command's. Credentials are cli/credentials.py's. Source: docker/cli's config/configfile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
+PROXIES: Final = (
+    ("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY"), ("ftpProxy", "FTP_PROXY"), ("allProxy", "ALL_PROXY"),
+)  # fmt: skip
+
+Settings = Mapping[str, Any]
+
+
+def read() -> Settings:
+    """Nothing where there is no file; of one that can't be read a warning is said, as by Docker's client."""
+    path = f"{os.environ.get('DOCKER_CONFIG') or os.path.expanduser('~/.docker')}/config.json"
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(MAX_CONFIG_BYTES))
+        if not isinstance(found, dict):
+            raise ValueError("not an object")  # noqa: TRY004 (it is the file that is wrong)
+    except FileNotFoundError:
+        return {}
+    except OSError as e:
+        print(f"WARNING: Error loading config file: {path}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
+        return {}
+    except ValueError as e:
+        print(f"WARNING: Error parsing config file ({path}): {e}", file=sys.stderr)
+        return {}
+    return found
+
+
+def text(settings: Settings, name: str) -> str:
+    """A choice that is a word; empty where there is none."""
+    found = settings.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def format_of(settings: Settings, name: str, given: str, *, quiet: bool | None = False) -> str:
+    """The template of a list: the flag's, else the user's usual one, which -q sets aside."""
+    return given or ("" if quiet else text(settings, name))
+
+
+def headers(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Sent with each request."""
+    found = settings.get("HttpHeaders")
+    return tuple((name, value) for name, value in found.items() if isinstance(value, str)) if isinstance(found, dict) else ()
+
+
+def proxies(settings: Settings, host: str, environment: Iterable[str]) -> list[str]:
+    """The variables that a container on the daemon at `host` gets, but those that it has."""
+    every = settings.get("proxies")
+    chosen = (every.get(host) or every.get("default")) if isinstance(every, dict) else None
+    if not isinstance(chosen, dict):
+        return []
+    there = {one.partition("=")[0] for one in environment}
+    named = ((variable, chosen[name]) for name, variable in PROXIES if isinstance(chosen.get(name), str) and chosen[name])
+    return [f"{name}={value}" for variable, value in named for name in (variable, variable.lower()) if name not in there]
+
+
+def prune_filters(settings: Settings, given: Iterable[str]) -> tuple[str, ...]:
+    """Those that were given, and the user's usual ones that don't contradict them."""
+    found = tuple(given)
+    usual = settings.get("pruneFilters")
+    for one in usual if isinstance(usual, list) else ():
+        name, equals, value = str(one).partition("=")
+        opposite = {"label": "label!", "label!": "label"}.get(name)
+        if equals and f"{opposite}={value}" not in found and one not in found:
+            found = (*found, one)
+    return found
