@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cli.units import show_duration
+from cluster.model.template_functions import Struct
 
 _UPDATE: Final = frozenset({"Delay", "Monitor"})
 FIELDS: Final[Mapping[str, frozenset[str]]] = {
@@ -34,7 +35,8 @@ def marked(value: Any, within: str = "") -> Any:
     """The value, with its durations as such."""
     if isinstance(value, Mapping):
         durations = FIELDS.get(within, frozenset())
-        return {key: Duration(item) if key in durations and isinstance(item, int) else marked(item, key) for key, item in value.items()}
+        made = {key: Duration(item) if key in durations and isinstance(item, int) else marked(item, key) for key, item in value.items()}
+        return Struct(made, value.absent) if isinstance(value, Struct) else made
     if isinstance(value, list):
         return [marked(item) for item in value]
     return value

@@ -24,8 +24,7 @@ _HEALTH: Final = (
 _NUMBERS: Final = (
     ("memory", "Memory"), ("memory_swap", "MemorySwap"), ("memory_reservation", "MemoryReservation"), ("cpus", "NanoCpus"), ("cpu_shares", "CpuShares"),
     ("cpu_period", "CpuPeriod"), ("cpu_quota", "CpuQuota"), ("blkio_weight", "BlkioWeight"), ("shm_size", "ShmSize"), ("oom_score_adj", "OomScoreAdj"),
-    ("cpu_count", "CpuCount"), ("cpu_percent", "CpuPercent"), ("cpu_rt_period", "CpuRealtimePeriod"), ("cpu_rt_runtime", "CpuRealtimeRuntime"),
-    ("io_maxbandwidth", "IOMaximumBandwidth"), ("io_maxiops", "IOMaximumIOps"), ("kernel_memory", "KernelMemory"),
+    ("cpu_rt_period", "CpuRealtimePeriod"), ("cpu_rt_runtime", "CpuRealtimeRuntime"), ("kernel_memory", "KernelMemory"),
 )  # fmt: skip
 _TEXTS: Final = (
     ("cpuset_cpus", "CpusetCpus"), ("cpuset_mems", "CpusetMems"), ("cgroup_parent", "CgroupParent"), ("pid", "PidMode"), ("ipc", "IpcMode"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from cluster.model.template_functions import Nil, NilList
+from cluster.model.template_functions import Nil, NilList, Struct
 
 NO_ENTRY: Final = 'map has no entry for key "{}"'
 
@@ -21,14 +21,16 @@ class Shape(NamedTuple):
     words: str = NO_ENTRY
 
 
-_IMAGE_CONFIG: Final = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal", "ArgsEscaped", "Healthcheck",
-                        "OnBuild", "Shell")  # fmt: skip
+_IMAGE_CONFIG: Final[dict[str, Any]] = {
+    "User": "", "ExposedPorts": {}, "Env": [], "Entrypoint": [], "Cmd": [], "Volumes": {}, "WorkingDir": "", "Labels": {}, "StopSignal": "",
+    "ArgsEscaped": False, "Healthcheck": None, "OnBuild": [], "Shell": [],
+}  # fmt: skip
 
 
 def typed_image(found: Mapping[str, Any]) -> dict[str, Any]:
     """An image as a template sees it: what is empty is left out of its configuration, whose fields have their own order."""
     config = found.get("Config") or {}
-    return {**found, "Config": {name: config[name] for name in _IMAGE_CONFIG if config.get(name)}}
+    return {**found, "Config": Struct({name: config[name] for name in _IMAGE_CONFIG if config.get(name)}, _IMAGE_CONFIG)}
 
 
 _OF_IMAGES: Final[dict[str, Any]] = {

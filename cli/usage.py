@@ -154,8 +154,8 @@ def command(
 
 class Group:
     """Commands that are imported only when they are asked for: `lazy` maps a name to ("module:attribute", summary). Help shows those of `sections` (title
-    to names) under their titles and those of `hidden` not at all. `begin` gets the path and the group's own flags by key, and gives the daemon to talk
-    to; None: that was all."""
+    to names) under their titles and those of `hidden` not at all; `operands` end its usage line. `begin` gets the path and the group's own flags by
+    key, and gives the daemon to talk to; None: that was all."""
 
     def __init__(
         self,
@@ -168,6 +168,7 @@ class Group:
         left_out: Mapping[str, str] | None = None,
         sections: Mapping[str, Sequence[str]] | None = None,
         hidden: Sequence[str] = (),
+        operands: str = "",
     ) -> None:
         self.name = name
         self._summary = summary
@@ -177,6 +178,7 @@ class Group:
         self._left_out = left_out or {}
         self._sections = sections or {}
         self._hidden = frozenset(hidden)
+        self._operands = f" {operands}" if operands else ""
         self.flags = () if begin is None else flags_of(begin)
 
     def invoke(self, path: str, words: Sequence[str], api: Any) -> Any:
@@ -216,7 +218,7 @@ class Group:
         if found is None:
             if name in self._left_out:
                 raise CliFailure(f"{path} {name}: {self._left_out[name]}.")
-            usage = f"Usage:  {path}\n\n" if self._begin is None else ""
+            usage = f"{self.usage_of(path)}\n\n" if self._begin is None else ""
             nearest = self._nearest(name)
             proposed = f"\n\nDid you mean '{path} {nearest}'?" if nearest else ""
             raise CliFailure(f"{_top(path)}: unknown command: {path} {name}\n\n{usage}Run '{path} --help' for more information{proposed}")
@@ -244,7 +246,7 @@ class Group:
         return self._load(self._lazy[self._aliases.get(name, name)]) if self._aliases.get(name, name) in self._lazy else None
 
     def usage_of(self, path: str) -> str:
-        return f"Usage:  {path}" + (" [OPTIONS] COMMAND [ARG...]" if self._begin is not None else "")
+        return f"Usage:  {path}" + (" [OPTIONS] COMMAND [ARG...]" if self._begin is not None else self._operands)
 
     def help_of(self, path: str) -> str:
         named = {name for names in self._sections.values() for name in names} | self._hidden

@@ -24,6 +24,8 @@ from cluster.model.reference import InvalidReference, parse
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
 _PULLED_FOR: Final = ("No such image", "does not match the specified platform")
+_WINDOWS: Final = '"--{}" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux'
+_WINDOWS_ONLY: Final = ("cpu_count", "cpu_percent", "io_maxbandwidth", "io_maxiops")
 PULLS: Final = ("always", "missing", "never", "")
 
 
@@ -148,6 +150,8 @@ def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
     try:
         made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
     except ApiFailure as e:
+        if "unknown operating system or architecture" in e.reason:
+            raise Refused(f"error parsing specified platform: {e.reason}") from e
         if not any(words in e.reason for words in _PULLED_FOR) or flags["pull"] == "never":
             raise
         print(f"Unable to find image '{parse(body['Image']).with_default_tag().familiar}' locally", file=sys.stderr)
@@ -169,6 +173,8 @@ def _pull(api: Api, image: str, flags: Mapping[str, Any]) -> None:
 
 
 def _body(api: Api, arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any]:
+    if only := [_WINDOWS.format(name.replace("_", "-")) for name in _WINDOWS_ONLY if flags[name] is not None]:
+        raise CliFailure("\n".join(only))
     try:
         parse(arguments[0])
     except InvalidReference as e:

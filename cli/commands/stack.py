@@ -28,6 +28,7 @@ _LISTING: Final = Listing({"Name": "NAME", "Services": "SERVICES"}, ("Name", "Se
 stack = Group(
     "stack",
     summary="Manage Swarm stacks",
+    operands="[OPTIONS]",
     lazy={
         "config": ("cli.commands.stack_deploy:config", "Outputs the final config file, after doing merges and interpolations"),
         "deploy": ("cli.commands.stack_deploy:deploy", "Deploy a new stack or update an existing stack"),

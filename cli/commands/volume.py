@@ -19,6 +19,7 @@ from cli.usage import Group, command
 volume = Group(
     "volume",
     summary="Manage volumes",
+    operands="COMMAND",
     lazy={
         "create": ("cli.commands.volume:create", "Create a volume"),
         "inspect": ("cli.commands.volume:inspect", "Display detailed information on one or more volumes"),

@@ -50,6 +50,16 @@ def unset(name: str, empty: Any) -> Any:
     return NilMap() if empty == {} and name in _MAPS else empty
 
 
+class Struct(dict[str, Any]):
+    """An object of which an answer leaves out what is empty. `absent`: what those fields read as."""
+
+    __slots__ = ("absent",)
+
+    def __init__(self, fields: Mapping[str, Any], absent: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self.absent = absent
+
+
 class Nil(NamedTuple):
     """A pointer of that Go type that points at nothing."""
 
@@ -107,6 +117,14 @@ def _slice(value: Any, *bounds: int) -> Any:
     return value[first:last]
 
 
+def _alike(a: Any, b: Any) -> bool:
+    """True, or a TypeError where Go does not compare: text, numbers and booleans with their like."""
+    kinds = (next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None) for value in (a, b))
+    if len(set(kinds)) > 1 and a is not None and b is not None:
+        raise TypeError("incompatible types for comparison")
+    return True
+
+
 def _and(*values: Any) -> Any:
     return next((v for v in values if not truth(v)), values[-1])
 
@@ -125,12 +143,18 @@ def _print(*values: Any) -> str:
 
 
 def _printf(form: str, *values: Any) -> str:
-    texts = tuple(go_text(v) if not isinstance(v, (int, float)) or isinstance(v, bool) else v for v in values)
-    return form.replace("%v", "%s").replace("%q", '"%s"') % texts
+    from cluster.model.go_format import printf  # for those who use it
+
+    return printf(go_text, form, values)
 
 
 def _truncate(text: Any, limit: int) -> str:
     return go_text(text)[:limit]
+
+
+def _title(text: str) -> str:
+    """The first letter of each word as a capital, the others as they are."""
+    return "".join(c.upper() if not before or not (before.isalnum() or before == "_") else c for before, c in zip(("", *text), text, strict=False))
 
 
 def _pad(text: str, before: int, after: int) -> str:
@@ -146,8 +170,8 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "json": as_json,
     "lower": lambda text: go_text(text).lower(),
     "upper": lambda text: go_text(text).upper(),
-    "title": lambda text: go_text(text).title(),
-    "split": lambda text, separator: go_text(text).split(separator),
+    "title": lambda text: _title(go_text(text)),
+    "split": lambda text, separator: go_text(text).split(separator) if separator else list(go_text(text)),
     "join": lambda items, separator: separator.join(go_text(i) for i in items or ()),
     "truncate": _truncate,
     "pad": _pad,
@@ -157,12 +181,12 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "len": lambda value: len(value or ()),
     "index": _index,
     "slice": _slice,
-    "eq": lambda a, *others: any(a == b for b in others),
-    "ne": lambda a, b: a != b,
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
+    "eq": lambda a, *others: any(_alike(a, b) and a == b for b in others),
+    "ne": lambda a, b: _alike(a, b) and a != b,
+    "lt": lambda a, b: _alike(a, b) and a < b,
+    "le": lambda a, b: _alike(a, b) and a <= b,
+    "gt": lambda a, b: _alike(a, b) and a > b,
+    "ge": lambda a, b: _alike(a, b) and a >= b,
     "and": _and,
     "or": _or,
     "not": lambda value: not truth(value),

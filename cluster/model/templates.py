@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from cluster.model.template_functions import FREE, FUNCTIONS, Nil, go_text, null, truth, unset
+from cluster.model.template_functions import FREE, FUNCTIONS, Nil, Struct, go_text, null, truth, unset
 from cluster.model.template_syntax import CONSTANTS, Block, Call, Control, Leave, Parsed, TemplateError, TemplateSyntaxError, Token, assigned, spelled, unquoted
 
 __all__ = ["Template", "TemplateError", "TemplateSyntaxError"]
@@ -202,6 +202,8 @@ class _Run:
         for name in path.split(".")[1:]:
             if isinstance(value, Mapping) and name in value:
                 value = null(name) if value[name] is None else value[name]
+            elif isinstance(value, Struct) and name in value.absent:
+                value = unset(name, value.absent[name])
             elif isinstance(value, Mapping) and parent in self._free:
                 value = _NO_VALUE
             elif isinstance(value, Mapping) and name in self._absent:

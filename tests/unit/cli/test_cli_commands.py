@@ -286,3 +286,25 @@ def test_no_command_needs_trio_or_cryptography() -> None:
     )
     result = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False, timeout=30)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_fields_of_an_image_that_says_nothing_read_as_empty(festoon: Callable[..., Any], engine: Any) -> None:
+    engine.answers["GET", "/images/box/json"] = {"Id": "sha256:1", "Config": {"Cmd": ["sh"], "Labels": None, "User": ""}}
+    template = "{{.Config.Labels}}|{{.Config.User}}|{{.Config.Entrypoint}}|{{json .Config.Labels}}|{{with .Config}}{{.WorkingDir}}{{end}}|{{json .Config}}"
+    said = festoon("image", "inspect", "-f", template, "box")
+    assert (said.status, said.out) == (0, 'map[]||[]|null||{"Cmd":["sh"]}\n')
+    assert 'map has no entry for key "Hostname"' in festoon("inspect", "--type", "image", "-f", "{{.Config.Hostname}}", "box").err
+
+
+def test_flags_for_windows_are_refused_before_anything_is_asked(festoon: Callable[..., Any], engine: Any) -> None:
+    said = festoon("run", "--io-maxiops", "3", "--cpu-count", "2", "busybox")
+    assert said.status == 1
+    assert said.err.splitlines() == [
+        f'"--{name}" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux' for name in ("cpu-count", "io-maxiops")
+    ]
+    assert engine.seen == []
+
+
+@pytest.mark.parametrize(("group", "usage"), [("volume", "festoon volume COMMAND"), ("stack", "festoon stack [OPTIONS]"), ("network", "festoon network")])
+def test_a_group_that_is_misused_says_its_usage(festoon: Callable[..., Any], group: str, usage: str) -> None:
+    assert f"\n\nUsage:  {usage}\n\n" in festoon(group, "nosuch").err
