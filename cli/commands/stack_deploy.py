@@ -32,6 +32,9 @@ RESOLVE: Final = ("always", "changed", "never")
 _NOT_A_MANAGER: Final = (
     'this node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again'
 )
+_IN_THE_BACKGROUND: Final = (
+    "Since --detach=false was not specified, tasks will be created in the background.\nIn a future release, --detach=false will become the default."
+)
 _FILES_HELP: Final = 'Path to a Compose file, or "-" to read from stdin'
 
 
@@ -62,6 +65,8 @@ def deploy(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     networks, external = specs.networks(stack, namespace)
     objects = {word: specs.file_objects(stack, namespace, word, settings) for word in ("secret", "config")}
     wanted = specs.services(stack, namespace)
+    if flags["detach"] is None:
+        print(_IN_THE_BACKGROUND, file=sys.stderr)
     if not ((api.get("/info") or {}).get("Swarm") or {}).get("ControlAvailable"):
         raise CliFailure(_NOT_A_MANAGER)
     known = {s["Spec"]["Name"]: s for s in api.get("/services", filters=in_stack(namespace)) or ()}

@@ -84,7 +84,7 @@ def test_the_same_file_makes_the_same_services_by_both_clients(make_lab: Callabl
     file = str(folder / "all.yml")
     said, made = {}, {}
     for program, stack in (("docker", "one"), ("festoon", "two")):
-        done = lab.on(MANAGER, program, "stack", "deploy", "--detach=true", "--resolve-image", "never", "-c", file, stack)
+        done = lab.on(MANAGER, program, "stack", "deploy", "--resolve-image", "never", "-c", file, stack)
         assert done.returncode == 0, done.stderr
         said[program] = sorted(done.stdout.replace(f"{stack}_", "S_").splitlines()), done.stderr
         made[program] = specs(lab, stack)
