@@ -28,7 +28,7 @@ CONTAINER: Final = "container:"
 
 
 def check(config: Config, host: HostConfig, node: NodeResources, *, remapped: bool = False) -> None:
-    """`remapped`: it gets a user namespace. Raises InvalidArgument; Internal for a log driver that is not there."""
+    """`remapped`: it gets a user namespace. Raises InvalidArgument."""
     _check_config(config)
     _check_namespaces(config, host)
     if remapped:

@@ -27,9 +27,9 @@ _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 
 
 def check(host: HostConfig) -> None:
-    """What is refused when a container is made. Raises Internal for a driver that is not there, InvalidArgument for an unknown option."""
+    """What is refused when a container is made. Raises InvalidArgument for a driver that is not there, and for an unknown option."""
     if host.log_driver not in OPTIONS:
-        raise Internal(f'error looking up logging plugin {host.log_driver}: plugin "{host.log_driver}" not found')
+        raise InvalidArgument(f'error looking up logging plugin {host.log_driver}: plugin "{host.log_driver}" not found')
     known, options = OPTIONS[host.log_driver], dict(host.log_options)
     if known is None:
         return

@@ -127,10 +127,15 @@ def choose(name: str) -> None:
     credentials.write_all(document)
 
 
+def overriding() -> str:
+    """The variable that says where the daemon is, whatever was chosen; empty without one."""
+    return next((name for name in ("FESTOON_HOST", "DOCKER_HOST") if os.environ.get(name)), "")
+
+
 def current(flag: str) -> str:
     """The context that counts now: the flag's; the default one where an address is given; else the environment's or the chosen one."""
     if flag:
         return flag
-    if os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST"):
+    if overriding():
         return DEFAULT
     return os.environ.get("DOCKER_CONTEXT") or chosen()

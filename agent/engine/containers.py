@@ -10,6 +10,7 @@ import trio
 
 from agent import links, machine
 from agent.container_spec import signal_number
+from agent.containers import NAME
 from agent.engine import container_filters, limit_warnings, platforms
 from agent.engine.answers import NO_CONTENT, json_answer, message_of, unserved
 from agent.engine.call import Call, matches_labels
@@ -126,6 +127,8 @@ async def create(call: Call) -> Response:
     if not wish.config.image:
         raise InvalidArgument("no command specified" if not wish.config.cmd else "invalid reference format")
     name = call.text("name").removeprefix("/")
+    if name and not NAME.match(name):
+        raise InvalidArgument(f"Invalid container name ({call.text('name')}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     endpoints = fields.section("NetworkingConfig").keys("EndpointsConfig")
     if call.version < ONE_ENDPOINT and len(endpoints) > 1:
         raise InvalidArgument(f"Container cannot be connected to network endpoints: {', '.join(endpoints)}")

@@ -102,7 +102,7 @@ def exec_config_of(fields: Fields, container_id: str) -> ExecConfig:
     unread_fields.checked(fields, unread_fields.EXEC)
     return ExecConfig(
         container_id=container_id,
-        cmd=fields.strings_or_text("Cmd"),
+        cmd=fields.strings("Cmd"),
         env=fields.strings("Env"),
         user=fields.text("User"),
         working_dir=fields.text("WorkingDir"),

@@ -19,6 +19,9 @@ from cluster.model.errors import InvalidArgument
 from cluster.wire.calls import WatchKinds
 from cluster.wire.http import Response
 
+LONG_AGO_NS: Final = 1
+"""Until the beginning of time: 0 is until for ever."""
+
 _FOLLOWED: Final = ("health_status", "exec_create", "exec_start")
 _NAMED: Final = ("config", "container", "daemon", "network", "node", "plugin", "secret", "service", "volume")
 
@@ -26,7 +29,7 @@ _NAMED: Final = ("config", "container", "daemon", "network", "node", "plugin", "
 async def events(call: Call) -> Response:
     filters = call.any_filters()
     since_ns = time_parameter_ns(call.text("since")) if call.text("since") else None
-    until_ns = whole_second(time_parameter_ns(call.text("until")), time.time_ns())
+    until_ns = whole_second(time_parameter_ns(call.text("until")), time.time_ns()) or (LONG_AGO_NS if call.text("until") else 0)
     if since_ns and until_ns and until_ns < since_ns:
         raise InvalidArgument(f"`since` time ({call.text('since')}) cannot be after `until` time ({call.text('until')})")
 

@@ -151,6 +151,8 @@ async def create(call: Call) -> Response:
     first, slash, _ = name.partition("/")
     if not name:
         raise InvalidArgument("invalid reference format")
+    if call.text("tag") and not reference.is_tag(call.text("tag")) and ":" not in call.text("tag"):
+        raise InvalidArgument("invalid tag format")
     if slash and first != first.lower() and not {".", ":"} & set(first):  # a registry only for newer clients
         raise InvalidArgument("invalid reference format: repository name must be lowercase")
     return await registry.pull(call)

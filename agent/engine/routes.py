@@ -53,6 +53,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/system/df", system.disk_usage),
     ("POST", "/auth", registry.auth),
     ("POST", "/build/prune", system.build_prune),
+    ("POST", "/build/cancel", system.build),
     ("POST", "/build", system.build),
     ("POST", "/session", system.build),
     ("POST", "/grpc", system.build),

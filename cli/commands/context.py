@@ -56,6 +56,9 @@ def _pair(text: str) -> tuple[tuple[str, str], ...]:
 ENDPOINT: Final = FlagType("stringToString", _pair, several=True, shown_default="[]")
 
 
+OVERRIDDEN: Final = (
+    "Warning: {0} environment variable overrides the active context. To use {1}, either set the global --context flag, or unset {0} environment variable."
+)
 ENDPOINT_DETAILS: Final = """\
 Docker endpoint config:
 
@@ -161,12 +164,8 @@ def use(api: Api, arguments: tuple[str, ...]) -> int:
     contexts.choose(name)
     print(name)
     print(f'Current context is now "{name}"', file=sys.stderr)
-    if name != contexts.DEFAULT and os.environ.get("DOCKER_HOST"):
-        print(
-            f'Warning: DOCKER_HOST environment variable overrides the active context. To use "{name}", either set the global --context flag, '
-            "or unset DOCKER_HOST environment variable.",
-            file=sys.stderr,
-        )
+    if name != contexts.DEFAULT and (variable := contexts.overriding()):
+        print(OVERRIDDEN.format(variable, f'"{name}"'), file=sys.stderr)
     return 0
 
 
@@ -189,12 +188,9 @@ def ls(api: Api, arguments: tuple[str, ...], format: str, quiet: bool | None) ->
         except CliFailure as e:
             rows[now] = _row(now, {}, now, e.message)
     print(_LISTING.render([rows[name] for name in sorted(rows, key=natural)], format, quiet=bool(quiet)), end="")
-    if os.environ.get("DOCKER_HOST") and not quiet and now == contexts.DEFAULT and contexts.chosen() != now:
-        print(
-            "Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set the global --context flag, "
-            "or unset DOCKER_HOST environment variable.",
-            file=sys.stderr,
-        )
+    variable = contexts.overriding()
+    if variable and not quiet and now == contexts.DEFAULT and contexts.chosen() != now:
+        print(OVERRIDDEN.format(variable, "a context"), file=sys.stderr)
     return 0
 
 

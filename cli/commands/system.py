@@ -44,15 +44,18 @@ _SWARM_KINDS: Final = frozenset({"service", "task", "node", "secret", "config"})
 @command("info", summary="Display system-wide information", aliases=["system info", "info"])
 @option("--format", "-f", help=FORMAT_HELP, default="")
 def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
-    client = {"Version": VERSION, "ApiVersion": API_VERSION, "Context": "default", "Debug": False}
+    from cli import contexts  # late, because `ps` and others import this module
+
+    context = contexts.current(api.context)
+    client = {"Version": VERSION, "ApiVersion": API_VERSION, "Context": context, "Debug": False}
     if format:
         found = api.get("/info")
         found["ClientInfo"] = client
         _print_formatted(found, format, INFO)
         return 0
-    print(f"Client: Festoon\n Version:    {VERSION}\n Context:    default\n Debug Mode: false\n\nServer:")
+    print(f"Client: Festoon\n Version:    {VERSION}\n Context:    {context}\n Debug Mode: false\n\nServer:")
     found = api.get("/info")
-    print("".join(f" {line}\n" for line in _server_lines(found)), end="")
+    print("".join(f" {line}\n" for line in _server_lines(found)))
     for warning in found.get("Warnings") or ():
         print(warning, file=sys.stderr)
     return 0
@@ -88,9 +91,13 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
     if runtimes:
         yield f"Runtimes: {' '.join(runtimes)}"
         yield f"Default Runtime: {i.get('DefaultRuntime', '')}"
+        yield f"Init Binary: {i.get('InitBinary', '')}"
     if i.get("SecurityOptions"):
         yield "Security Options:"
-        yield from (f" {text.removeprefix('name=')}" for text in i["SecurityOptions"])
+        for text in i["SecurityOptions"]:
+            name, *settings = (pair.partition("=")[::2] for pair in text.split(","))
+            yield f" {name[1] or name[0]}"
+            yield from (f"  {key.capitalize()}: {value}" for key, value in settings)
     yield f"Kernel Version: {i.get('KernelVersion', '')}"
     yield f"Operating System: {i.get('OperatingSystem', '')}"
     yield f"OSType: {i.get('OSType', '')}"
@@ -101,10 +108,11 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
     yield f"ID: {i.get('ID', '')}"
     yield f"Docker Root Dir: {i.get('DockerRootDir', '')}"
     yield f"Debug Mode: {str(bool(i.get('Debug'))).lower()}"
-    yield f"Experimental: {str(bool(i.get('ExperimentalBuild'))).lower()}"
+    yield from (f"{label}: {i[name]}" for label, name in (("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy")) if i.get(name))
     if i.get("Labels"):
         yield "Labels:"
         yield from (f" {label}" for label in i["Labels"])
+    yield f"Experimental: {str(bool(i.get('ExperimentalBuild'))).lower()}"
     registries = i.get("RegistryConfig") or {}
     insecure = [name for name, known in (registries.get("IndexConfigs") or {}).items() if not known.get("Secure")]
     yield "Insecure Registries:"
@@ -173,14 +181,16 @@ def _words(nanoseconds: int) -> str:
 def version(api: Api, arguments: tuple[str, ...], format: str) -> int:
     import platform  # late, because `ps` and others import this module
 
+    from cli import contexts
+
     client: dict[str, Any] = {
         "Version": VERSION,
         "ApiVersion": API_VERSION,
         "DefaultAPIVersion": API_VERSION,
         "PythonVersion": platform.python_version(),
         "Os": "linux",
-        "Arch": platform.machine(),
-        "Context": "default",
+        "Arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+        "Context": contexts.current(api.context),
     }
     failure: CliFailure | None = None
     server = None

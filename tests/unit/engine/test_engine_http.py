@@ -338,7 +338,7 @@ def test_events_are_chosen_by_beginnings_whole_actions_and_images(tmp_path: Path
 
 def test_what_is_not_served_says_so_in_one_sentence(tmp_path: Path) -> None:
     async def body(_node: Any, ask: Ask) -> None:
-        for method, path in (("POST", "/build"), ("POST", "/session")):
+        for method, path in (("POST", "/build"), ("POST", "/build/cancel"), ("POST", "/session")):
             status, text = message(await ask(method, path))
             assert status == 501
             assert text
