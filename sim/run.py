@@ -4,13 +4,15 @@ stop, and everything must come right within a stated time.
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from sim.checks.linearizability import Call, violation
 from sim.cluster import SimCluster
-from sim.failure import Broken
+from sim.failure import BadProperty, Broken
 from sim.faults import apply
 from sim.manager import TICK_NS
 from sim.mutants import parts_of
@@ -57,15 +59,23 @@ def run(scenario: Scenario, *, keep: bool = True, until_s: float | None = None) 
         _live(cluster, scenario)
     except Stopped:
         pass
-    except Broken as broken:
-        failure = broken
-        world.note("world", f"BROKEN: {broken}")
+    except BadProperty:
+        raise
+    except Exception as error:  # noqa: BLE001  the product's own bug, as much a failure as a broken promise
+        failure = error if isinstance(error, Broken) else Broken(_where(error))
+        world.note("world", f"BROKEN: {failure}")
     after = failure.after or (lines_of(cluster) if str(failure) else ())
     calls = sum(len(client.history) for client in cluster.clients)
     return Result(
         scenario, str(failure), failure.before, after, world.lines, world.cause, world.events, world.now_ns / SECOND,
         world.digest() if keep else "", calls, sum((manager.disk.occurred for manager in cluster.managers), world.occurred),
     )  # fmt: skip
+
+
+def _where(error: Exception) -> str:
+    """An exception of the product's, and the line that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {frame.name} ({'/'.join(Path(frame.filename).parts[-3:])}:{frame.lineno}): {error}"
 
 
 def explained(scenario: Scenario) -> Result:

@@ -20,10 +20,11 @@ MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
 
 
 class _Waiting(NamedTuple):
-    """A Ready that waits for the disk, and what its entries take there."""
+    """A Ready that waits for the disk, what its entries take there, and the leader's snapshot that it is about."""
 
     ready: Ready
     size_bytes: int
+    snapshot: Snapshot | None
 
 
 class GroupCommit:
@@ -39,10 +40,10 @@ class GroupCommit:
         self._bytes = 0  # of what waits, and of what is being written
         self._writing: Sequence[_Waiting] = ()
 
-    def add(self, ready: Ready) -> None:
+    def add(self, ready: Ready, snapshot: Snapshot | None) -> None:
         """It waits for its turn: also what has nothing to write, when messages are to follow the writes before it."""
         size = record_bytes(ready.entries)
-        self._waiting.append(_Waiting(ready, size))
+        self._waiting.append(_Waiting(ready, size, snapshot))
         self._bytes += size
 
     def has_room(self, size_bytes: int) -> bool:
@@ -79,8 +80,9 @@ class GroupCommit:
             self._end()
         return readys
 
-    def write(self, readys: Sequence[Ready], snapshot: Snapshot | None) -> Write:
+    def write(self, readys: Sequence[Ready]) -> Write:
         """Have what was taken written, with the leader's snapshot that the first of it is about."""
+        snapshot = self._writing[0].snapshot
         self.busy = True
         for ready in readys:
             self._state = ready.hard_state or self._state

@@ -97,7 +97,7 @@ class RaftMember:
         self._loading: Loading | None = None  # the snapshot that came with the first of them
         self._behind = 0  # entries of them that it has not
         self._applied = raft.log.applied
-        self._received: dict[int, Snapshot] = {}
+        self._received: dict[int, Snapshot] = {}  # by index, until the Ready that is about it: there may be several, and an older one last
         self._leads = False
         self._stopped = False
         self._seen: tuple[object, ...] = ()
@@ -274,6 +274,7 @@ class RaftMember:
                 self._do(ready)
             if not self._write():
                 break
+        self._received.clear()
 
     @property
     def is_settled(self) -> bool:
@@ -302,7 +303,7 @@ class RaftMember:
         while self._inbox:
             message, snapshot = self._inbox.popleft()
             if snapshot is not None:
-                self._received = {snapshot.index: snapshot}
+                self._received[snapshot.index] = snapshot
             self._raft.step(message)
         if self._ticked:
             self._ticked = False
@@ -339,11 +340,12 @@ class RaftMember:
     def _do(self, ready: Ready) -> None:
         """What one Ready asks for, but for the write, which waits for its turn, and the store."""
         self._effects.extend(map(Send, ready.messages))
+        snapshot = self._received[ready.snapshot.index] if ready.snapshot else None
         if ready.must_write or ready.messages_after:
-            self._disk.add(ready)
+            self._disk.add(ready, snapshot)
         self._effects.extend(map(SendSnapshot, ready.snapshots_wanted))
         if ready.snapshot is not None or ready.committed or ready.reads:
-            self._unsettled.append((ready, self._received[ready.snapshot.index] if ready.snapshot else None))
+            self._unsettled.append((ready, snapshot))
             self._behind += len(ready.committed)
 
     def _settle_some(self, limit: int) -> int:
@@ -437,8 +439,7 @@ class RaftMember:
         if not any(ready.must_write for ready in readys):
             self._persisted(readys)
             return True
-        snapshot = self._received.pop(readys[0].snapshot.index) if readys[0].snapshot else None
-        self._effects.append(self._disk.write(readys, snapshot))
+        self._effects.append(self._disk.write(readys))
         return False
 
     def _persisted(self, readys: Sequence[Ready]) -> None:

@@ -78,14 +78,21 @@ def _check_nodes(store: Store, tasks: Iterable[Task]) -> None:
 
 
 def _check_slots(tasks: Iterable[Task]) -> None:
-    """At most one task is wished to run per slot; a start-first update has two, of two specs, and one that is moved start-first has two for a while."""
+    """At most one task is wished to run per slot; a start-first update has two, of two specs, and one that is moved start-first has two for a while: the
+    first, and the one that takes its place or the place of another that was to."""
     live: dict[tuple[str, object], list[Task]] = {}
+    moves: dict[tuple[str, object], int] = {}  # index at which the latest one began
     for task in tasks:
+        slot: tuple[str, object] = (task.service_id, task.slot or task.node_id)
         if TaskState.RUNNING <= task.desired_state <= TaskState.COMPLETE and not has_completed(task):
-            live.setdefault((task.service_id, task.slot or task.node_id), []).append(task)
-    for (_, key), found in live.items():
+            live.setdefault(slot, []).append(task)
+        if task.cause.endswith((rebalance.BECAUSE, " is drained")):
+            moves[slot] = max(task.meta.created, moves.get(slot, 0))
+    for slot, found in live.items():
+        key = slot[1]
         two_specs = len({task.spec_version for task in found}) == len(found)
-        if len(found) > 2 or not (two_specs or any(task.cause.endswith((rebalance.BECAUSE, " is drained")) for task in found)):
+        moved = moves.get(slot, 0) > min(task.meta.created for task in found)
+        if len(found) > 2 or not (two_specs or moved):
             raise Broken(f"{len(found)} tasks are wished to run in slot {key}: " + ", ".join(task.id for task in found))
 
 

@@ -161,3 +161,22 @@ def test_a_follower_that_loads_a_snapshot_goes_on_answering() -> None:
         answers += sum(isinstance(effect, Send) and effect.message.read == pieces for effect in follower.take_effects())
     assert (pieces, answers) == (4, 4)
     assert store.digest() == leader.digest()
+
+
+def test_snapshots_that_come_while_the_disk_is_slow_are_written_one_after_the_other() -> None:
+    follower = RaftMember(Store(), Raft(Config(2), HardState(), Log(base=of_voters(1, 2, 3)), Random(1)), ROOM_BYTES)
+    follower.receive((Message(MessageKind.HEARTBEAT, 1, 2, 1),))
+    follower.advance()
+    assert any(isinstance(effect, Write) for effect in follower.take_effects()), "of the new term, which takes its time"
+    for index, term in ((20, 2), (40, 3), (30, 3)):  # the last one is older than what is known to be committed
+        snapshot = Snapshot(index, term, b"", of_voters(1, 2, 3))
+        follower.receive((Message(MessageKind.SNAPSHOT, 1, 2, term, index, term, membership=of_voters(1, 2, 3)),), snapshot)
+        if index == 20:
+            follower.advance()
+    follower.advance()
+    written = []
+    for _ in range(2):
+        follower.wrote(ROOM_BYTES)
+        follower.advance()
+        written += [effect.snapshot.index for effect in follower.take_effects() if isinstance(effect, Write) and effect.snapshot is not None]
+    assert written == [20, 40]

@@ -49,6 +49,20 @@ def test_what_was_found_is_mended(seed: int, shape: Shape) -> None:
     assert run(generate(seed, shape), keep=False).failure == ""
 
 
+TWO_SNAPSHOTS = (
+    Step(1240, What.SERVICE, "s4", text="936"),
+    Step(2163, What.WRITE, "c2", 96, text="r2"),
+    Step(2640, What.DISK_SLOW, "m2", 150, for_ms=1159),
+    Step(2731, What.WRITE, "c2", 98, text="r2"),
+    Step(2949, What.UPDATE, "s4", text="779"),
+)
+
+
+def test_a_follower_whose_disk_is_slow_takes_two_snapshots() -> None:
+    shape = Shape(managers=5, agents=23, services=5, replicas=12, seconds=5, clients=0)
+    assert run(Scenario(3080, shape, TWO_SNAPSHOTS), keep=False).failure == ""
+
+
 RUN = """
 from sim.run import run
 from sim.scenario import Shape
