@@ -76,6 +76,7 @@ class Agent:
         self._stream, self._version, self._offered = "", 0, ""  # what it has, of which stream, and which the session offers
         self._begun = False  # the session has told something
         self._held: dict[str, Held] = {}
+        self.work_ended = 0  # containers of jobs that ran to their end
         self.told: dict[str, Item] = {}  # what the managers' stream says, folded
         self._waiting: dict[str, TaskStatus] = {}
         self._sending: dict[str, TaskStatus] = {}
@@ -314,6 +315,7 @@ class Agent:
         """A job's program has done its work, or failed at it, whether or not its agent sees it."""
         if self.containers.get(task_id) is container and container.seen is Seen.WELL:
             container.seen, container.exit_code = Seen.ENDED, code
+            self.work_ended += 1
             self._cluster.world.note(self.name, f"the container of task {task_id} exits with {code}")
             if (held := self._held.get(task_id)) is not None and self.process.alive:
                 self.process.later(0, self._advance, held)

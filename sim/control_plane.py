@@ -58,6 +58,11 @@ class ControlPlane:
     def agent(self, name: str) -> Agent | None:
         return self._by_name.get(name)
 
+    @property
+    def work_ended(self) -> int:
+        """How many tasks of jobs have come to their end."""
+        return sum(agent.work_ended for agent in self.agents)
+
     # -- leaderships
 
     def changed(self, manager: Manager) -> None:
