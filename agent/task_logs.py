@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -25,15 +25,26 @@ def serve_logs(containers: Containers, node_id: str, nursery: trio.Nursery) -> H
 
     async def handler(_caller: Caller, request: LogsOf) -> AsyncGenerator[LogLine, None]:
         send, receive = trio.open_memory_channel[LogLine](QUEUE_LINES)
-        with send, receive:
-            for record in containers.records():
-                if record.task_id in request.tasks:
-                    nursery.start_soon(_copy, containers, record, node_id, request, send.clone())
-            send.close()
+        scope = trio.CancelScope()
+        records = [record for record in containers.records() if record.task_id in request.tasks]
+        nursery.start_soon(_copy_all, scope, containers, records, node_id, request, send)
+        try:
             async for line in receive:
                 yield line
+        finally:
+            scope.cancel()  # a container that says nothing would hold its file, and whoever waits for it, as long as it runs
+            receive.close()
 
     return handler
+
+
+async def _copy_all(
+    scope: trio.CancelScope, containers: Containers, records: Sequence[Record], node_id: str, request: LogsOf, send: trio.MemorySendChannel[LogLine]
+) -> None:
+    with scope, send:
+        async with trio.open_nursery() as nursery:
+            for record in records:
+                nursery.start_soon(_copy, containers, record, node_id, request, send)
 
 
 async def _copy(containers: Containers, record: Record, node_id: str, request: LogsOf, send: trio.MemorySendChannel[LogLine]) -> None:
@@ -46,15 +57,14 @@ async def _copy(containers: Containers, record: Record, node_id: str, request: L
             number = STREAM_NUMBERS[entry.stream]
             await send.send(LogLine(record.task_id, record.service_id, node_id, number, entry.timestamp_ns, entry.data))
 
-    async with send:
-        try:
-            if not request.follow or not containers.is_running(record):
-                for entry in logs.read(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail):
+    try:
+        if not request.follow or not containers.is_running(record):
+            for entry in logs.read(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail):
+                await forward(entry)
+            return
+        async with aclosing(logs.follow(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail)) as batches:
+            async for batch in batches:
+                for entry in batch:
                     await forward(entry)
-                return
-            async with aclosing(logs.follow(path, since_ns=request.since_ns, until_ns=request.until_ns, tail=tail)) as batches:
-                async for batch in batches:
-                    for entry in batch:
-                        await forward(entry)
-        except (trio.BrokenResourceError, FileNotFoundError):
-            pass  # who asked has gone, or the container has
+    except (trio.BrokenResourceError, FileNotFoundError):
+        pass  # who asked has gone, or the container has

@@ -14,7 +14,7 @@ from agent.engine.detach import keys_of
 from agent.engine.framing import content_type
 from agent.engine.streams import Joint, attach_wires
 from cluster.model.errors import ClusterError, Conflict, InvalidArgument
-from cluster.wire.http import Response, Stream
+from cluster.wire.http import RawStream, Response
 
 CONDITIONS: Final = ("not-running", "next-exit", "removed")
 
@@ -51,7 +51,7 @@ async def attach(call: Call) -> Response:
     joint = Joint(wires, containers.input_ender(record.id) if stdin and record.config.stdin_once and not tty else None)
     containers.say_attached(record.id)
 
-    async def hijack(stream: Stream) -> None:
-        await joint.join(stream, None, call.background)
+    async def hijack(stream: RawStream) -> None:
+        await joint.join(stream, None, call.background, stream.wait_gone)
 
     return Response(200, (("Content-Type", content_type(call.version, tty=tty)),), hijack=hijack)

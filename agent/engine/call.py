@@ -109,6 +109,8 @@ class Call:
             return Fields(msgspec.json.decode(body))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidArgument(f"invalid JSON: {error}") from error
+        except RecursionError as error:
+            raise InvalidArgument("invalid JSON: exceeded max depth") from error
 
 
 def parse_filters(text: str, accepted: frozenset[str] | None) -> Filters:

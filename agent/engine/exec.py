@@ -13,7 +13,7 @@ from agent.engine.detach import keys_of
 from agent.engine.framing import STDOUT, content_type, frame
 from agent.engine.streams import Joint, exec_wires
 from cluster.model.errors import Conflict, InvalidArgument
-from cluster.wire.http import Response, Stream
+from cluster.wire.http import RawStream, Response, Stream
 from runtime.errors import StartFailed
 
 PREFIX: Final = "OCI runtime exec failed: exec failed: "
@@ -92,7 +92,7 @@ async def start(call: Call) -> Response:
     if config.tty and len(size) == 2 and all(size):
         await containers.exec_resize(record.id, size[0], size[1])
 
-    async def hijack(stream: Stream) -> None:
-        await joint.join(stream, lambda: containers.exec_wait(record.id), call.background)
+    async def hijack(stream: RawStream) -> None:
+        await joint.join(stream, lambda: containers.exec_wait(record.id), call.background, stream.wait_gone)
 
     return Response(200, (("Content-Type", content_type(call.version, tty=config.tty)),), hijack=hijack)

@@ -2,9 +2,10 @@
 descriptors that it is given.
 
 The client's half-close ends the program's input while output goes on; the end of all output ends the connection. A
-client that goes away, or detaches, leaves the program running: what it still writes is read and thrown away, so that it
-neither blocks nor dies of a broken pipe. So do the children that outlive a program which was executed: the client
-waits for its exit status, and for them only a moment.
+client that goes away, or detaches, leaves the program running: what an executed one still writes is read and thrown
+away, so that it neither blocks nor dies of a broken pipe; of a container's output the client had a copy, which is closed.
+So do the children that outlive a program which was executed: the client waits for its exit status, and for them only a
+moment.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cluster.wire.http import Stream
 from runtime.client import Attached, ExecStarted
 
 EndInput = Callable[[], Awaitable[object]]
+Gone = Callable[[], Awaitable[None]]
 PIECE_BYTES: Final = 32 * 1024
 LINGER_S: Final = 2.0
 """How long what others still write after the program's end is waited for, as in Docker (`> >(tee log)` ends a little later)."""
@@ -33,7 +35,7 @@ _LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 class Wires:
     """`input`: where the client's bytes go; -1 where there is none. `outputs`: (stream number, descriptor) that the
     client gets; `ignored`: outputs that it does not; `spare`: descriptors to close at once. `raw`: a terminal, no
-    frames. `close_input`: when the client half-closes."""
+    frames. `close_input`: when the client half-closes. `copies`: the outputs are made for this client, and nobody minds when they are closed."""
 
     input: int
     outputs: tuple[tuple[int, int], ...]
@@ -42,6 +44,7 @@ class Wires:
     raw: bool = False
     close_input: bool = True
     detach_keys: bytes = b""
+    copies: bool = False
 
 
 def exec_wires(started: ExecStarted, *, stdin: bool, stdout: bool, stderr: bool, keys: bytes = b"") -> Wires:
@@ -57,7 +60,7 @@ def attach_wires(attached: Attached, *, stdin: bool, stdout: bool, stderr: bool,
     """With a terminal all output comes on stdout and the input is never closed."""
     outputs, ignored = _split(attached.stdout, attached.stderr, stdout=stdout, stderr=stderr)
     spare = () if stdin or attached.stdin < 0 else (attached.stdin,)
-    return Wires(attached.stdin if stdin else -1, outputs, ignored, spare, raw, not raw, keys)
+    return Wires(attached.stdin if stdin else -1, outputs, ignored, spare, raw, not raw, keys, copies=True)
 
 
 def _split(out: int, err: int, *, stdout: bool, stderr: bool) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
@@ -81,13 +84,16 @@ class Joint:
         self._over = False
         self._waiting: dict[int, trio.CancelScope] = {}
 
-    async def join(self, client: Stream, ended: Callable[[], Awaitable[object]] | None, background: trio.Nursery) -> None:
+    async def join(
+        self, client: Stream, ended: Callable[[], Awaitable[object]] | None, background: trio.Nursery, gone: Gone | None = None
+    ) -> None:
         """Copy both ways until the outputs end (and `ended` has returned: the exit status is known) or LINGER_S after `ended`, the user detaches, or
-        the client is gone. What is left then is discarded in `background`; so it is on cancellation. None: the outputs' end is the program's."""
+        the client is gone. What is left then is discarded in `background`; so it is on cancellation. None: the outputs' end is the program's. `gone`
+        returns when a client that has half-closed is gone altogether."""
         over = trio.Event()
         try:
             async with trio.open_nursery() as everything:
-                everything.start_soon(self._feed, client, everything.cancel_scope)
+                everything.start_soon(self._feed, client, gone, everything.cancel_scope)
                 for descriptor in self._wires.ignored:
                     everything.start_soon(self._throw_away, self._files[descriptor])
                 if ended is not None:
@@ -104,8 +110,10 @@ class Joint:
             await client.send_eof()
 
     async def discard(self) -> None:
-        """Read what nobody wants until it ends; then close everything. An input that nobody feeds is closed at once."""
+        """Read what nobody wants until it ends; then close everything. An input that nobody feeds is closed at once, and so are copies."""
         try:
+            if self._wires.copies:
+                self._unread.clear()
             for descriptor in set(self._files) - self._unread:
                 await self._files[descriptor].aclose()
             async with trio.open_nursery() as nursery:
@@ -157,7 +165,7 @@ class Joint:
                 scope.cancel()
                 return
 
-    async def _feed(self, client: Stream, scope: trio.CancelScope) -> None:
+    async def _feed(self, client: Stream, gone: Gone | None, scope: trio.CancelScope) -> None:
         """The client's bytes to the input; without an input only watch for a client that is gone (a half-close is not)."""
         wires = self._wires
         target = self._files.get(wires.input)
@@ -185,3 +193,6 @@ class Joint:
             await target.aclose()
         if self._end_input is not None:
             await self._end_input()
+        if gone is not None:
+            await gone()
+            scope.cancel()

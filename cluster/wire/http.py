@@ -55,7 +55,7 @@ _LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 Stream = trio.abc.HalfCloseableStream
 Wire = trio.SocketStream | HttpTlsStream
-Hijack = Callable[[Stream], Awaitable[None]]
+Hijack = Callable[["RawStream"], Awaitable[None]]
 
 
 class Disconnected(Exception):
@@ -237,7 +237,7 @@ class _Exchange:
         if upgrade:
             headers += [("Connection", "Upgrade"), ("Upgrade", upgrade)]
         await self._send(upgrade_head(101 if upgrade else 200, headers))
-        stream = _RawStream(self.wire, self.side.leftover())
+        stream = RawStream(self.wire, self.side.leftover())
         with suppress(*_LOST):
             await hijack(stream)
             await _see_off(stream)
@@ -293,7 +293,7 @@ async def _receive(wire: Wire) -> bytes:
             raise trio.BrokenResourceError(str(error)) from error
 
 
-class _RawStream(Stream):
+class RawStream(Stream):
     """A connection that was HTTP, with the bytes that came too early. Nothing is sent before the client has read the head: one that reads it through
     a buffer and the rest past that buffer (docker-py) would lose what came along with it."""
 
@@ -315,6 +315,12 @@ class _RawStream(Stream):
             await _until_read(self._wire.socket)
             self._head_read = True
         await self._wire.send_all(data)
+
+    async def wait_gone(self) -> None:
+        """Until a client that has closed its half has closed the other one as well, or is dead. A TCP client that just goes is found out by sending only."""
+        with select.epoll() as poll:
+            poll.register(self._wire.socket.fileno(), 0)  # a hang-up is told in any case
+            await trio.lowlevel.wait_readable(poll.fileno())
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._wire.wait_send_all_might_not_block()

@@ -37,7 +37,7 @@ class ServerSide:
         try:
             self._h11.receive_data(data)
         except (h11.RemoteProtocolError, RuntimeError) as e:
-            raise HttpError(str(e)) from e
+            raise HttpError(_said(e)) from e
 
     def next(self) -> Event:
         """The next event, a piece of a body as bytes. Raises HttpError."""
@@ -48,7 +48,7 @@ class ServerSide:
         try:
             event = self._h11.next_event()
         except h11.RemoteProtocolError as e:
-            raise HttpError(str(e), e.error_status_hint) from e
+            raise HttpError(_said(e), e.error_status_hint) from e
         if event is h11.NEED_DATA:
             return Signal.NEED_DATA
         if event is h11.PAUSED:
@@ -155,3 +155,8 @@ _REASONS: Final = {
 
 def _reason(status: int) -> bytes:
     return _REASONS.get(status, b"")
+
+
+def _said(error: Exception) -> str:
+    """Without the bytes that h11 shows as Python writes them."""
+    return str(error).partition(": bytearray(")[0]

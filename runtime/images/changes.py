@@ -130,7 +130,7 @@ def _exec_form(text: str) -> list[str]:
     if text.startswith("["):
         try:
             words = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             words = None
         if isinstance(words, list) and all(isinstance(w, str) for w in words):
             return words

@@ -62,6 +62,8 @@ class Filters:
             document = json.loads(seccomp)
         except ValueError as error:
             raise Refused(f"Decoding seccomp profile failed: {error}") from error
+        except RecursionError as error:
+            raise Refused("Decoding seccomp profile failed: exceeded max depth") from error
         if asks_nothing(document):
             return b""
         return assemble(policy_of(document, names, self._native, self._kernel))

@@ -369,3 +369,11 @@ def test_unversioned_paths_speak_the_newest_version() -> None:
     assert split_version("/v1.41/containers/json") == ((1, 41), "/containers/json")
     with pytest.raises(InvalidArgument):
         split_version("/v2.0/info")
+
+
+def test_a_body_nested_without_end_is_the_clients_mistake(tmp_path: Path) -> None:
+    async def body(_node: Any, ask: Ask) -> None:
+        for nested in (b"[" * 100_000, b'{"a":' * 100_000):
+            assert message(await ask("POST", "/containers/create", raw=nested)) == (400, "invalid JSON: exceeded max depth")
+
+    with_engine(tmp_path, body)
