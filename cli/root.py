@@ -104,7 +104,7 @@ def run(program: str, arguments: list[str]) -> int:
         if arguments[:1] == ["__complete"]:
             from cli.completion import complete
 
-            return complete(root, arguments[1:], lambda: _api_of("festoon", "", "", _NO_TLS, configuration.read()))
+            return complete(root, arguments[1:], lambda host, context: _api_of("festoon", host, context, _NO_TLS, configuration.read()))
         result = root.invoke(name if name != "__main__.py" else "festoon", arguments, None)
         sys.stdout.flush()
     except CliFailure as e:

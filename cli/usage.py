@@ -60,15 +60,15 @@ class Command:
         self._summary = summary
         self._details = details
         self._least = least
-        self._most = most
+        self.most = most
         self._aliases = aliases
-        self._interspersed = interspersed
+        self.interspersed = interspersed
         self._examples = examples
 
     def invoke(self, path: str, words: Sequence[str], api: Any) -> Any:
         """Runs it, or shows its help. Raises CliFailure."""
         try:
-            found = read(self.flags, words, interspersed=self._interspersed)
+            found = read(self.flags, words, interspersed=self.interspersed)
         except Misuse as e:
             raise _with_usage(self, path, e.message) from e
         if _help_wanted(found):
@@ -95,7 +95,7 @@ class Command:
             raise CliFailure(_with_proposals(e.message, api), e.status) from e
 
     def _complaint(self, count: int) -> str:
-        least, most = self._least, self._most
+        least, most = self._least, self.most
         if least <= count and (most is None or count <= most):
             return ""
         if most == 0:

@@ -11,8 +11,14 @@ from cli.usage import Command, Group, command
 _SCRIPTS: Final = {
     "bash": """# bash completion for festoon
 _festoon() {
-    local word="${COMP_WORDS[COMP_CWORD]}" IFS=$'\\n'
-    COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD-1}" "$word" 2>/dev/null)" -- "$word"))
+    local line="${COMP_LINE:0:COMP_POINT}" word="" IFS=$' \\t\\n'
+    local -a words
+    read -ra words <<<"$line"
+    # the shell ends words at colons and equal signs too, which names and values may have in them
+    case "$line" in *[[:space:]]) ;; *) word="${words[-1]}"; unset "words[-1]" ;; esac
+    IFS=$'\\n'
+    COMPREPLY=($(compgen -W "$("${words[0]}" __complete "${words[@]:1}" "$word" 2>/dev/null)" -- "$word"))
+    COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*[:=]}"}"}")
     [ ${#COMPREPLY[@]} -gt 0 ] || compopt -o default
 }
 complete -F _festoon festoon
@@ -29,9 +35,14 @@ compdef _festoon festoon
     "fish": """# fish completion for festoon
 function __festoon_complete
     set -l words (commandline -opc) (commandline -ct)
-    $words[1] __complete $words[2..-1] 2>/dev/null
+    set -l found ($words[1] __complete $words[2..-1] 2>/dev/null | string match -r '.+')
+    if set -q found[1]
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c festoon -a '(__festoon_complete)'
+complete -c festoon -f -a '(__festoon_complete)'
 """,
 }
 completion = Group(

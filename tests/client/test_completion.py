@@ -9,7 +9,7 @@ import pytest
 from tests.driver import MANAGER, Lab
 
 SHELLS = {
-    "bash": 'source <(festoon completion bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _festoon; printf "%s\\n" "${{COMPREPLY[@]}}"',
+    "bash": 'source <(festoon completion bash); COMP_LINE="{line}"; COMP_POINT=${{#COMP_LINE}}; _festoon; printf "%s\\n" "${{COMPREPLY[@]}}"',
     "zsh": 'compdef() {{ :; }}; compadd() {{ print -l -- ${{(P)2}}; }}; source <(festoon completion zsh); words=({words}); CURRENT=${{#words}}; _festoon',
     "fish": 'festoon completion fish | source; complete -C "{line}"',
 }
@@ -28,6 +28,10 @@ def test_commands_flags_and_names_are_proposed(lab: Lab, shell: str) -> None:
     assert proposed("festoon", "serv") == {"service"}
     assert {"create", "inspect", "ls", "ps", "rollback"} <= proposed("festoon", "service", "")
     assert {"--network", "--network-alias"} <= proposed("festoon", "run", "--net")
+    assert proposed("festoon", "run", "--network", "br") == {"bridge"}
+    assert {line.removeprefix("--network=") for line in proposed("festoon", "run", "--network=br")} == {"bridge"}
+    assert proposed("festoon", "node", "update", "--availability", "") == {"active", "drain", "pause"}
+    assert {line.removeprefix("busybox:") for line in proposed("festoon", "run", "--rm", "busybox:la")} == {"latest"}
     lab.ok(MANAGER, "festoon", "run", "-d", "--name", f"complete-{shell}", "busybox", "sleep", "1000")
     try:
         assert proposed("festoon", "rm", "-f", f"complete-{shell[:2]}") == {f"complete-{shell}"}
