@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from cluster.model.ids import ServiceId
 from cluster.model.objects import Meta, Service, Task, TaskNetwork, TaskStatus
 from cluster.model.specs import TaskSpec
 
@@ -18,16 +19,17 @@ _intern: Final[Callable[[str], Any]] = intern
 """Of an id, the same sort of id."""
 
 
-def shared(task: Task, spec: TaskSpec, meta: Meta, status: TaskStatus, history: tuple[TaskStatus, ...]) -> Task:
-    """The task over the shared words, with these in the place of its own: of the specification what is equal to it, of the others what is shared already."""
+def as_shared(task: Task, spec: TaskSpec, meta: Meta, service_id: ServiceId, service_name: str) -> Task:
+    """The task over the shared words, with these in the place of its own: of the specification, the id and the name what is equal to it and shared already."""
+    history = tuple(shared_status(status, task.status) for status in task.history) if task.history else ()
     return msgspec.structs.replace(
         task,
         spec=spec,
         meta=meta,
-        service_id=_intern(task.service_id),
-        service_name=_intern(task.service_name),
+        service_id=service_id,
+        service_name=service_name,
         node_id=_intern(task.node_id) if task.node_id else task.node_id,
-        status=status,
+        status=shared_status(task.status, task.status),
         networks=tuple(_network(network) for network in task.networks) if task.networks else (),
         history=history,
         cause=_intern(task.cause),
@@ -35,10 +37,30 @@ def shared(task: Task, spec: TaskSpec, meta: Meta, status: TaskStatus, history: 
     )
 
 
-def as_shared(task: Task, spec: TaskSpec, meta: Meta) -> Task:
-    """The task over the shared words, its statuses too."""
-    history = tuple(shared_status(status, task.status) for status in task.history) if task.history else ()
-    return shared(task, spec, meta, shared_status(task.status, task.status), history)
+def of_service(task: Task, service: Service | None, meta: Meta) -> Task:
+    """A new task over the shared words, those of its service first."""
+    if service is None:
+        return as_shared(task, task.spec, meta, _intern(task.service_id), _intern(task.service_name))
+    spec, name = service.spec.task, service.spec.name
+    spec = spec if task.spec is spec or task.spec == spec else task.spec
+    return as_shared(task, spec, meta, service.id, name if task.service_name == name else _intern(task.service_name))
+
+
+def over(before: Task, after: Task, meta: Meta, status: TaskStatus, history: tuple[TaskStatus, ...]) -> Task:
+    """The same for a task that was `before`: what has stayed as it was is shared already, and mostly the same object, which nobody need look into."""
+    return msgspec.structs.replace(
+        after,
+        spec=before.spec if after.spec is before.spec or after.spec == before.spec else after.spec,
+        meta=meta,
+        service_id=before.service_id,
+        service_name=before.service_name if after.service_name == before.service_name else _intern(after.service_name),
+        node_id=before.node_id if after.node_id == before.node_id else _intern(after.node_id),
+        status=status,
+        networks=before.networks if after.networks == before.networks else tuple(_network(network) for network in after.networks),
+        history=history,
+        cause=before.cause if after.cause == before.cause else _intern(after.cause),
+        stop_cause=before.stop_cause if after.stop_cause == before.stop_cause else _intern(after.stop_cause),
+    )
 
 
 def stamped(meta: Meta, version: int, created: int) -> Meta:
@@ -50,6 +72,8 @@ def stamped(meta: Meta, version: int, created: int) -> Meta:
 def shared_status(status: TaskStatus, beside: TaskStatus) -> TaskStatus:
     """An equal status; the container's id is that of the status `beside` it where they are the same."""
     message = _intern(status.message)
+    if message is status.message and not status.container_id and not status.pid:
+        return status  # as those of a plan: there is nothing else that could be shared
     container_id = beside.container_id if status.container_id == beside.container_id else status.container_id
     pid = beside.pid if status.pid == beside.pid else status.pid
     if message is status.message and container_id is status.container_id and pid is status.pid:
@@ -70,5 +94,6 @@ def with_shared(services: Iterable[Service], tasks: Iterable[Task]) -> Iterator[
     for task in tasks:
         spec = known.setdefault((task.service_id, task.spec_version), task.spec)
         version, created, slot, of_spec = (numbers.setdefault(n, n) for n in (task.meta.version, task.meta.created, task.slot, task.spec_version))
-        once = as_shared(task, spec if spec == task.spec else task.spec, stamped(task.meta, version, created))
+        spec, meta = spec if spec == task.spec else task.spec, stamped(task.meta, version, created)
+        once = as_shared(task, spec, meta, _intern(task.service_id), _intern(task.service_name))
         yield msgspec.structs.replace(once, slot=slot, spec_version=of_spec)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Final, cast
 
 import msgspec
 
@@ -70,23 +70,41 @@ class Tables:
 
     def write(self, kind: Kind, id: str, after: Object | None) -> None:
         """Put `after` in the place of what is there (None: take the row away) and keep the indexes in step."""
-        rows = self.rows[kind]
-        before = rows.get(id)
-        if after is not None:
-            rows[id] = after
-        elif before is not None:
-            del rows[id]
-        self._reindex(kind, id, before, after)
+        self.write_all(kind, {id: after})
 
-    def _reindex(self, kind: Kind, id: str, before: Any, after: Any) -> None:
+    def write_all(self, kind: Kind, objects: Mapping[str, Object | None]) -> None:
+        """The same for each of these objects: of an entry's all at once, which often are a thousand tasks."""
         if kind is _TASK:
-            if before is None or after is None:  # a task never changes its service
-                self.tasks_by_service.move(id, before.service_id if before else "", after.service_id if after else "")
-            self.tasks_by_node.move(id, before.node_id if before else "", after.node_id if after else "")
-        elif kind in self.names:
-            old, new = name_of(before) if before is not None else "", name_of(after) if after is not None else ""
-            if old != new:
-                self.names[kind].move(id, name_key(old), name_key(new))
+            self._write_tasks(cast("Mapping[str, Task | None]", objects))
+            return
+        rows = self.rows[kind]
+        for id_, after in objects.items():
+            before = rows.get(id_)
+            if after is not None:
+                rows[id_] = after
+            elif before is not None:
+                del rows[id_]
+            if kind in self.names:
+                old, new = name_of(before) if before is not None else "", name_of(after) if after is not None else ""
+                if old != new:
+                    self.names[kind].move(id_, name_key(old), name_key(new))
+
+    def _write_tasks(self, tasks: Mapping[str, Task | None]) -> None:
+        rows = cast("dict[str, Task]", self.rows[_TASK])
+        for id_, after in tasks.items():
+            before = rows.get(id_)
+            if after is None:
+                if before is not None:
+                    del rows[id_]
+                    self.tasks_by_service.move(id_, before.service_id, "")
+                    self.tasks_by_node.move(id_, before.node_id, "")
+                continue
+            rows[id_] = after
+            if before is None:  # a task never changes its service
+                self.tasks_by_service.move(id_, "", after.service_id)
+            had = before.node_id if before is not None else ""
+            if after.node_id != had:
+                self.tasks_by_node.move(id_, had, after.node_id)
 
     def freeze(self) -> Callable[[], tuple[bytes, ...]]:
         """Everything as it is now, as what makes bytes of it whenever and wherever that is called; `Loading` is the inverse."""

@@ -8,14 +8,17 @@ judged here and nowhere else.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from cluster.model.changes import KIND_TYPES, Change, Kind, Object, Op
 from cluster.model.errors import Conflict, InvalidArgument, NotFound, OutOfSequence
+from cluster.model.ids import NodeId
 from cluster.model.objects import TASK_HISTORY_STATUSES, Meta, Node, NodeState, Service, Task, TaskStatus
-from cluster.model.specs import Availability, TaskSpec
+from cluster.model.specs import Availability
 from cluster.model.task_state import ASSIGNED, is_final
 from manager.store import sharing
 from manager.store.tables import Tables, name_key, name_of
@@ -32,6 +35,8 @@ _ACTIVE: Final = Availability.ACTIVE
 _READY: Final = NodeState.READY
 _CREATE, _UPDATE, _STATUS, _NODE, _SERVICE = Op.CREATE, Op.UPDATE, Op.STATUS, Kind.NODE, Kind.SERVICE
 """Once: to look a member up in its enumeration takes longer than to judge a change by it."""
+
+_UNSTAMPED: Final = Meta()
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -52,37 +57,39 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     events: tuple[Event, ...]
 
 
-def merged_status(task: Task, status: TaskStatus) -> Task:
-    """`task` as it is after a report of `status`; the same object when the report says nothing new.
+def merged_status(task: Task, status: TaskStatus) -> tuple[TaskStatus, tuple[TaskStatus, ...]]:
+    """What status and history `task` has after a report of `status`; those that it has when the report says nothing new.
 
     A state is never lowered and a final one never left. A higher state pushes the status before it into the history,
     which keeps the latest TASK_HISTORY_STATUSES; an equal state takes the report's other fields unless the report is
     older than what is known.
     """
-    known = task.status
-    status = sharing.shared_status(status, known)
+    known, history = task.status, task.history
+    if status is known:
+        return known, history
     if status.state > known.state:
         if is_final(known.state):
-            return task
-        history = (*task.history, known)[-TASK_HISTORY_STATUSES:] if task.history else (known,)
-        return msgspec.structs.replace(task, status=status, history=history)
+            return known, history
+        return sharing.shared_status(status, known), (*history, known)[-TASK_HISTORY_STATUSES:] if history else (known,)
     if status.state < known.state or status == known or status.timestamp_ns < known.timestamp_ns:
-        return task
-    return msgspec.structs.replace(task, status=status)
+        return known, history
+    return sharing.shared_status(status, known), history
 
 
 class Transaction:
     """Changes staged over `tables`, which stay untouched until `commit`."""
 
-    __slots__ = ("_events", "_index", "_names", "_rows", "_tables")
+    __slots__ = ("_events", "_index", "_last_stamp", "_names", "_rows", "_stamp_of", "_tables")
 
     def __init__(self, tables: Tables, index: int) -> None:
         assert index > tables.index, f"entry {index} was applied before (at {tables.index})"
         self._tables = tables
         self._index = index
-        self._rows: dict[Kind, dict[str, Object | None]] = {}
+        self._rows: defaultdict[Kind, dict[str, Object | None]] = defaultdict(dict)
         self._names: dict[tuple[Kind, str], str] = {}
         self._events: list[Event] = []
+        self._last_stamp = _UNSTAMPED
+        self._stamp_of: Meta | None = None  # what that was made of
 
     def get(self, kind: Kind, id: str) -> Object | None:
         """The object as the staged changes leave it."""
@@ -104,17 +111,17 @@ class Transaction:
             return self._report(change)
         return Event(change.kind, change.id, self._present(change.kind, change.id), None)
 
-    def stage(self, change: Change) -> None:
-        """Judge one change, and have those after it see what it does. Raises as `judge`."""
-        if (event := self.judge(change)) is not None:
-            self._rows.setdefault(event.kind, {})[event.id] = event.after
-            self._events.append(event)
+    def stage(self, changes: Iterable[Change]) -> None:
+        """Judge these changes, each over what those before it do. Raises as `judge`."""
+        for change in changes:
+            if (event := self.judge(change)) is not None:
+                self._rows[event.kind][event.id] = event.after
+                self._events.append(event)
 
     def commit(self) -> Batch:
         """Write what was staged into the tables and move them to this transaction's index."""
         for kind, rows in self._rows.items():
-            for key, after in rows.items():
-                self._tables.write(kind, key, after)
+            self._tables.write_all(kind, rows)
         self._tables.index = self._index
         return Batch(self._index, tuple(self._events))
 
@@ -122,9 +129,11 @@ class Transaction:
         if self.get(kind, id) is not None:
             raise Conflict(f"{kind.name.lower()} {id} already exists")
         if type(obj) is Task:
-            self._check_node(None, obj)
-            spec, meta = self._spec_of_service(obj), sharing.stamped(obj.meta, self._index, self._index)
-            return Event(kind, id, None, sharing.as_shared(obj, spec, meta))
+            if obj.status.state is ASSIGNED:
+                self._check_node(obj.node_id)
+            service = self.get(_SERVICE, obj.service_id)
+            assert service is None or type(service) is Service
+            return Event(kind, id, None, sharing.of_service(obj, service, self._stamp(obj.meta, self._index)))
         if kind in UNIQUE_NAMES:
             self._claim_name(kind, obj)
         if type(obj) is Service:
@@ -139,8 +148,11 @@ class Transaction:
             assert type(before) is Task
             if obj.service_id != before.service_id:
                 raise InvalidArgument(f"malformed change: task {id} is of another service")
-            self._check_node(before, obj)
-            return Event(kind, id, before, _planned(before, obj, sharing.stamped(obj.meta, self._index, before.meta.created)))
+            if obj.status.state is ASSIGNED and before.status.state < ASSIGNED:
+                self._check_node(obj.node_id)
+            # over what agents have reported since the planner looked: as a report is merged
+            status, history = merged_status(before, obj.status)
+            return Event(kind, id, before, sharing.over(before, obj, self._stamp(obj.meta, before.meta.created), status, history))
         if kind in UNIQUE_NAMES and name_key(name_of(obj)) != name_key(name_of(before)):
             self._claim_name(kind, obj)
         if isinstance(obj, Service):
@@ -149,11 +161,9 @@ class Transaction:
             obj = msgspec.structs.replace(obj, spec_version=before.spec_version if unchanged else self._index)
         return Event(kind, id, before, self._stamped(obj, before.meta.created))
 
-    def _check_node(self, before: Task | None, task: Task) -> None:
+    def _check_node(self, id: NodeId) -> None:
         """A node that was drained or paused, or went down, between a plan and its commit takes no new task. Raises OutOfSequence."""
-        if task.status.state is not ASSIGNED or (before is not None and before.status.state >= ASSIGNED):
-            return
-        node = self.get(_NODE, task.node_id)
+        node = self.get(_NODE, id)
         if type(node) is Node and (node.spec.availability is not _ACTIVE or node.status.state is not _READY):
             raise OutOfSequence
 
@@ -168,12 +178,12 @@ class Transaction:
         if task is None:
             return None
         assert isinstance(task, Task)
-        after = merged_status(task, change.after)
-        if after is task:
+        status, history = merged_status(task, change.after)
+        if status is task.status:
             return None
-        updated_at_ns = max(after.meta.updated_at_ns, change.after.timestamp_ns)
-        meta = msgspec.structs.replace(after.meta, updated_at_ns=updated_at_ns)
-        return Event(Kind.TASK, change.id, task, msgspec.structs.replace(after, meta=meta))
+        meta = task.meta
+        meta = Meta(meta.version, meta.created_at_ns, max(meta.updated_at_ns, change.after.timestamp_ns), meta.created)
+        return Event(Kind.TASK, change.id, task, msgspec.structs.replace(task, meta=meta, status=status, history=history))
 
     def _present(self, kind: Kind, id: str) -> Object:
         obj = self.get(kind, id)
@@ -182,7 +192,13 @@ class Transaction:
         return obj
 
     def _stamped(self, obj: Object, created: int) -> Object:
-        return msgspec.structs.replace(obj, meta=sharing.stamped(obj.meta, self._index, created))
+        return msgspec.structs.replace(obj, meta=self._stamp(obj.meta, created))
+
+    def _stamp(self, meta: Meta, created: int) -> Meta:
+        """As of this entry; one for all that were made and changed at the same times, as a plan's are one after the other."""
+        if self._stamp_of != meta or self._last_stamp.created != created:
+            self._stamp_of, self._last_stamp = meta, sharing.stamped(meta, self._index, created)
+        return self._last_stamp
 
     def _claim_name(self, kind: Kind, obj: Object) -> None:
         """For a kind of UNIQUE_NAMES."""
@@ -196,13 +212,6 @@ class Transaction:
                 raise Conflict(UNIQUE_NAMES[kind].format(name_of(obj)))
         self._names[kind, key] = obj.id
 
-    def _spec_of_service(self, task: Task) -> TaskSpec:
-        """The task's specification, as its service's own object where the two are equal."""
-        service = self.get(_SERVICE, task.service_id)
-        if type(service) is not Service or service.spec.task is task.spec:
-            return task.spec
-        return service.spec.task if service.spec.task == task.spec else task.spec
-
 
 def _whole_object(change: Change) -> Object:
     """The object that a CREATE or UPDATE carries. Raises InvalidArgument when it is none, of another kind, or has
@@ -212,15 +221,6 @@ def _whole_object(change: Change) -> Object:
     if type(obj) is KIND_TYPES[change.kind] and obj.id == change.id:
         return obj
     raise InvalidArgument(f"malformed change: {change.op.name.lower()} of {change.kind.name.lower()} {change.id}")
-
-
-def _planned(before: Task, after: Task, meta: Meta) -> Task:
-    """A planner's update of a task over what agents have reported since it looked: status and history go through the
-    same merge as a report.
-    """
-    merged = merged_status(before, after.status)
-    spec = before.spec if after.spec is before.spec or after.spec == before.spec else after.spec
-    return sharing.shared(after, spec, meta, merged.status, merged.history)
 
 
 def apply(tables: Tables, index: int, changes: tuple[Change, ...]) -> Batch:
@@ -233,6 +233,5 @@ def apply(tables: Tables, index: int, changes: tuple[Change, ...]) -> Batch:
             return Batch(index, ())
         tables.write(event.kind, event.id, event.after)
         return Batch(index, (event,))
-    for change in changes:
-        transaction.stage(change)
+    transaction.stage(changes)
     return transaction.commit()

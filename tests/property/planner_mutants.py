@@ -66,8 +66,8 @@ def _gives_again(asked: Any, have: Any, _held: Any) -> Any:
     return _chosen(asked, have, {})
 
 
-def _last_report_wins(task: Task, status: TaskStatus) -> Task:
-    return msgspec.structs.replace(task, status=status)
+def _last_report_wins(task: Task, status: TaskStatus) -> tuple[TaskStatus, tuple[TaskStatus, ...]]:
+    return status, task.history
 
 
 def _frees_what_the_store_holds(draft: Draft, service: Service) -> Service:
