@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from random import Random
 
 import msgspec
@@ -11,7 +12,7 @@ from cluster.model.changes import Change, Kind, created
 from cluster.model.ids import ClusterId, NodeId, ServiceId, TaskId
 from cluster.model.objects import Cluster, Meta, Node, NodeDescription, NodeState, NodeStatus, Service, Task, TaskStatus
 from cluster.model.specs import ClusterSpec, ContainerSpec, NodeSpec, Placement, Platform, Resources, ServiceMode, ServiceModeKind, ServiceSpec, TaskSpec
-from cluster.model.task_state import TaskState
+from cluster.model.task_state import ASSIGNED, TaskState
 from manager.index import Index
 from manager.planner import Plan, plan
 from manager.store import Store
@@ -44,11 +45,11 @@ class Planned:
 
     def plan(self) -> Plan:
         """One plan, of all that was committed since the last."""
-        events = tuple(event for batch in self._watch.take() for event in batch.events)
+        events = tuple(chain.from_iterable(batch.events for batch in self._watch.take()))
         for event in events:
             after, before = event.after, event.before
-            if isinstance(after, Task) and after.status.state is TaskState.ASSIGNED:
-                self.placed += not (isinstance(before, Task) and before.status.state is TaskState.ASSIGNED)
+            if isinstance(after, Task) and after.status.state is ASSIGNED:
+                self.placed += not (isinstance(before, Task) and before.status.state is ASSIGNED)
         return plan(self.index, events, self.now_ns, self._rng)
 
     def settle(self) -> int:

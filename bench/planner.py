@@ -19,6 +19,7 @@ from cluster.model.objects import NodeState, Service, TaskStatus
 from cluster.model.specs import ServiceMode, ServiceModeKind
 from cluster.model.task_state import TaskState
 from manager.index import Index
+from manager.orchestrator.slots import SlotBook
 from manager.scheduler.classes import ClassBook
 
 SIZES = ((1000, 10_000), (10_000, 100_000))
@@ -57,7 +58,7 @@ class CountedIndex(Index):
     def __init__(self) -> None:
         super().__init__()
         self.tasks, self.nodes, self.services, self.uses = Looked(), Looked(), Looked(), Looked()
-        self.classes = ClassBook(self.nodes, self.uses)
+        self.classes, self.slots = ClassBook(self.nodes, self.uses), SlotBook(self.tasks)
 
     @property
     def looked(self) -> int:

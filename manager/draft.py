@@ -58,21 +58,25 @@ class Draft:
         self.reasons: dict[str, Why] = {}
         self.waiting: dict[TaskId, None] = {}  # tasks that look for a node in this plan
         self.looked: dict[ServiceId, list[SlotKey]] = {}  # slots that this plan has looked at
+        self.at_rest: list[ServiceId] = []  # services that this plan has looked at as a whole: there was nothing to do
         self.moved: dict[ServiceId, None] = {}  # services that this plan changes, or tasks of theirs
-        self.tried: list[TaskId] = []  # tasks that had waited, for which this plan has looked for a node
+        self.tried: list[TaskId] = []  # tasks that had waited, for which this plan has looked for a node in vain
         self.owed: dict[NetworkId, dict[NodeId, None]] = {}  # nodes whose load balancers get an address when the tasks of this plan have theirs
         self.unattached: dict[NodeId, None] = {}  # nodes for whose load balancers no address is left
         self.limit_bytes = PLAN_BYTES
+        self.full = False  # whether the plan is as large as it may be. Whoever stops for this leaves its marks for the next plan
         self._explained = 0
         self._bytes = 0
         self._counted: set[str] = set()
-        self._weights: dict[int, tuple[TaskSpec, int]] = {}
+        self._weighed: TaskSpec | None = None  # the last, and its size
+        self._weighed_bytes = 0
+        self._stamp = self._stamp_of = Meta()  # the last, and what it was made of
         self._parsed: dict[tuple[str, ...], tuple[Constraint, ...] | str] = {}
 
     @property
-    def full(self) -> bool:
-        """Whether the plan is as large as it may be. Whoever stops for this leaves its marks for the next plan."""
-        return self._bytes >= self.limit_bytes
+    def room(self) -> int:
+        """Tasks that the plan may still take, at most, and one more, which makes it full."""
+        return max(0, self.limit_bytes - self._bytes) // TASK_OVERHEAD_BYTES + 1
 
     def may_explain(self) -> bool:
         """Whether the nodes that are considered for one more group of tasks may be kept in words. Owns the count."""
@@ -83,8 +87,10 @@ class Draft:
         return TaskId(make_id(self.rng.randbytes(ID_RANDOM_BYTES)))
 
     def stamped(self, meta: Meta) -> Meta:
-        """Changed now."""
-        return Meta(meta.version, meta.created_at_ns, self.now_ns, meta.created)
+        """Changed now. One after the other are asked for of tasks that have theirs in common."""
+        if meta is not self._stamp_of:
+            self._stamp_of, self._stamp = meta, Meta(meta.version, meta.created_at_ns, self.now_ns, meta.created)
+        return self._stamp
 
     def put(self, obj: Task | Service | Node | Network) -> None:
         """This object is to be so. Its version stays the one that was seen, its time of change becomes now."""
@@ -92,20 +98,23 @@ class Draft:
             obj = msgspec.structs.replace(obj, meta=self.stamped(obj.meta))
         if obj.id not in self._counted:
             self._counted.add(obj.id)
-            self._bytes += self._weight(obj)
+            self._grow(self._weight(obj))
         if type(obj) is Task:
             self.moved[obj.service_id] = None
         elif isinstance(obj, Service):
             self.moved[obj.id] = None
         self.index.put(obj)
 
-    def has_put(self, id: str) -> bool:
-        """Whether this plan changes this object already."""
-        return id in self._counted
+    def give_node(self, before: Task, after: Task) -> bool:
+        """As `Index.give_node`."""
+        if not self.index.give_node(before, after):
+            return False
+        self._grow(self._task_weight(after.spec))
+        return True
 
     def delete_task(self, task: Task) -> None:
         """This task is to be forgotten."""
-        self._bytes += TASK_OVERHEAD_BYTES // 4
+        self._grow(TASK_OVERHEAD_BYTES // 4)
         self.moved[task.service_id] = None
         self.index.drop(Kind.TASK, task.id)
         self.waiting.pop(task.id, None)
@@ -129,42 +138,40 @@ class Draft:
             self._parsed[texts] = found
         return found
 
+    def _grow(self, size_bytes: int) -> None:
+        self._bytes += size_bytes
+        self.full = self._bytes >= self.limit_bytes
+
     def _weight(self, obj: Task | Service | Node | Network) -> int:
-        if type(obj) is not Task:
-            return len(msgspec.msgpack.encode(obj))
-        known = self._weights.get(id(obj.spec))
-        if known is None:
-            known = self._weights[id(obj.spec)] = (obj.spec, len(msgspec.msgpack.encode(obj.spec)))
-        return known[1] + TASK_OVERHEAD_BYTES
+        return self._task_weight(obj.spec) if type(obj) is Task else len(msgspec.msgpack.encode(obj))
+
+    def _task_weight(self, spec: TaskSpec) -> int:
+        if spec is not self._weighed and spec != self._weighed:  # one after the other have the same, or an equal one
+            self._weighed, self._weighed_bytes = spec, len(msgspec.msgpack.encode(spec))
+        return self._weighed_bytes + TASK_OVERHEAD_BYTES
 
     def changes(self) -> tuple[tuple[Change, ...], Touched]:
         """What is to be proposed, and where. Networks and nodes come before services, services before tasks."""
-        touched, placed = Touched({}, {}, {}, {}, {}), self.index.placed
+        touched = Touched({}, {}, {}, {})
         changes: dict[Kind, list[Change]] = {Kind.NETWORK: [], Kind.NODE: [], Kind.SERVICE: [], Kind.TASK: []}
         for kind, id_, before, after in self.index.intended():
-            if id_ in placed and type(after) is Task:
-                changes[kind].append(updated(after))
-                touched.placed[after.service_id] = None
-                continue
             change = None if before is after else _change(kind, id_, before, after)
             if change is None:
                 continue
             changes[kind].append(change)
             touched.note(after if after is not None else before)
+        tasks = self.index.tasks
+        changes[Kind.TASK] += [updated(tasks[id_]) for id_ in self.index.placed]
         return tuple(change for group in changes.values() for change in group), touched
 
 
 class Touched(msgspec.Struct, frozen=True):
-    """Where a plan intends to change something. `placed`: services of which tasks get nodes and nothing else, so that their slots need no other look."""
+    """Where a plan intends to change something; not where tasks get nodes and nothing else, so that their slots need no other look."""
 
     services: dict[ServiceId, None]
     slots: dict[ServiceId, dict[SlotKey, None]]
-    placed: dict[ServiceId, None]
     nodes: dict[NodeId, None]
     networks: dict[NetworkId, None]
-
-    def has_task_of(self, service_id: ServiceId) -> bool:
-        return service_id in self.slots or service_id in self.placed
 
     def note(self, obj: Object | None) -> None:
         match obj:

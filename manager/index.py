@@ -14,6 +14,7 @@ looks (`settle`). Pure: reads no clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ from manager.allocator.addresses import AddressBook
 from manager.allocator.ports import PortBook
 from manager.orchestrator.agenda import Agenda
 from manager.orchestrator.dependencies import DependencyBook
+from manager.orchestrator.one_off import OneOff, one_off
 from manager.orchestrator.slots import SlotBook, slot_key
 from manager.scheduler.classes import ClassBook
 from manager.scheduler.usage import NodeUse, holds_node
@@ -54,7 +56,7 @@ def _holds_the_same(before: Task, after: Task) -> bool:
     """Whether the task occupies the same of the same node as before: most reports of status change nothing of this."""
     return (
         before.node_id == after.node_id
-        and is_wished(before.desired_state) is is_wished(after.desired_state)
+        and (before.desired_state is after.desired_state or is_wished(before.desired_state) is is_wished(after.desired_state))
         and before.networks == after.networks
         and (before.endpoint is after.endpoint or before.endpoint == after.endpoint)
         and (before.spec is after.spec or before.spec.reservations == after.spec.reservations)
@@ -66,23 +68,37 @@ def _counts_the_same(before: Task, after: Task) -> bool:
     return before.status.state is after.status.state and before.desired_state is after.desired_state and _holds_the_same(before, after)
 
 
-class Journal(msgspec.Struct, frozen=True):
-    """What was there before, by object in the order of the first change; where the last addresses were given; the tasks to which a plan does nothing but
-    give a node."""
+def _is_all_but_stamped(intended: Task, after: Task) -> bool:
+    """Whether the store has written the very task that was intended. This is quickly seen on the manager that made the plan: the parts are the same objects."""
+    return (
+        after.status is intended.status
+        and after.node_id == intended.node_id
+        and after.networks is intended.networks
+        and after.spec is intended.spec
+        and after.endpoint is intended.endpoint
+        and after.desired_state is intended.desired_state
+    )
 
-    before: dict[tuple[Kind, str], Object | None]
+
+class Journal(msgspec.Struct, frozen=True):
+    """What was there before, in the order of the first change: tasks to which a plan does nothing but give a node (`placed`), other tasks, everything else; and
+    where the last addresses were given."""
+
+    placed: dict[TaskId, Task]
+    tasks: dict[TaskId, Task | None]
+    others: dict[tuple[Kind, str], Object | None]
     last_addresses: dict[NetworkId, int]
-    placed: dict[str, None]
 
 
 def _confirm(held: Journal, events: Sequence[Event]) -> bool:
-    """Whether the events begin with a step of each object that is held, from what it was before."""
-    if len(events) < len(held.before):
+    """Whether the events begin with a step of each task that is held, from what it was before; those that are only placed come last."""
+    number = len(held.tasks)
+    if len(events) < number + len(held.placed):
         return False
-    for event, ((kind, id_), before) in zip(events, held.before.items(), strict=False):
-        if event.before is not before or event.id != id_ or event.kind is not kind:
+    for event, (id_, before) in zip(events, held.tasks.items(), strict=False):
+        if event.before is not before or event.id != id_ or event.kind is not _TASK:
             return False
-    return True
+    return all(event.before is before for event, before in zip(islice(events, number, None), held.placed.values(), strict=False))
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -104,13 +120,14 @@ class Index:
         self.tasks: dict[TaskId, Task] = {}
         self.networks: dict[NetworkId, Network] = {}
         self.uses: dict[NodeId, NodeUse] = {}
-        self.slots = SlotBook()
+        self.slots = SlotBook(self.tasks)
         self.addresses = AddressBook()
         self.ports = PortBook()
         self.classes = ClassBook(self.nodes, self.uses)
         self.dependencies = DependencyBook()
         self.wishes: dict[ServiceId, Wish] = {}  # of services whose labels say something of their placement
         self.packing = 0  # how many of those pack
+        self.one_off: dict[ServiceId, OneOff] = {}
         self.pending: dict[TaskId, None] = {}  # wished to run, without a node
         self.global_services: dict[ServiceId, None] = {}
         self.ingress: dict[NetworkId, None] = {}
@@ -146,70 +163,88 @@ class Index:
 
     def begin(self) -> None:
         """From now on keep what `put` and `drop` replace, for `rollback`. May be nested."""
-        self._journals.append(Journal({}, dict(self.addresses.last), {}))
+        self._journals.append(Journal({}, {}, {}, dict(self.addresses.last)))
 
     def rollback(self) -> None:
         """Take out everything that was put in or dropped since the last `begin`."""
         journal = self._journals.pop()
         outer, self._journals = self._journals, []
-        for (kind, id_), before in reversed(journal.before.items()):
-            if before is None:
+        for task_id, before in (*reversed(journal.placed.items()), *reversed(journal.tasks.items())):
+            self._replace_task(task_id, before)
+        for (kind, id_), obj in reversed(journal.others.items()):
+            if obj is None:
                 self.drop(kind, id_)
             else:
-                self.put(before)
+                self.put(obj)
         self._journals = outer
         self.addresses.last = journal.last_addresses
 
     def intended(self) -> tuple[tuple[Kind, str, Object | None, Object | None], ...]:
-        """What has changed since the last `begin`: (kind, id, before, after), in the order of the first change."""
-        journal = self._journals[-1].before
-        return tuple((kind, id_, before, self.get(kind, id_)) for (kind, id_), before in journal.items())
+        """What has changed since the last `begin`, but for tasks that are only placed: (kind, id, before, after), in the order of the first change, tasks
+        last."""
+        journal = self._journals[-1]
+        others = ((kind, id_, before, self.get(kind, id_)) for (kind, id_), before in journal.others.items())
+        return (*others, *((_TASK, id_, before, self.tasks.get(id_)) for id_, before in journal.tasks.items()))
 
-    def note_placed(self, id: TaskId) -> None:
-        """What is intended with this task is that it gets a node, and nothing else: when that comes back as it is, there is nothing to look at."""
-        self._journals[-1].placed[id] = None
+    def give_node(self, before: Task, after: Task) -> bool:
+        """`put`, where a task gets a node that waited for that, wished to run and alone in its slot; unless (False) the plan intends something else with it,
+        too. When it comes back as it is, there is nothing to look at."""
+        journal = self._journals[-1]
+        if after.id in journal.tasks:
+            return False
+        journal.placed[after.id] = before
+        self.tasks[after.id] = after
+        del self.pending[after.id]
+        self._claim(after)
+        return True
 
     @property
-    def placed(self) -> Mapping[str, None]:
-        """The tasks of which that is so."""
+    def placed(self) -> Mapping[TaskId, Task]:
+        """The tasks of which that is so, as they were before."""
         return self._journals[-1].placed
 
     def hold(self, changed: int) -> None:
         """End what `begin` began as `rollback` does; but what is intended may stay in until `settle`, where it is tasks alone. `changed`: how many objects
         the plan's changes are of."""
         journal = self._journals[-1]
-        if len(self._journals) > 1 or len(journal.before) != changed or any(kind is not Kind.TASK for kind, _ in journal.before):
+        if len(self._journals) > 1 or journal.others or len(journal.tasks) + len(journal.placed) != changed:
             self.rollback()
         else:
             self._held = self._journals.pop()
 
-    def settle(self, events: Sequence[Event]) -> dict[str, None]:
-        """Before these events are put in, or the index is read: take out what is held, unless the events begin with just that. Then the tasks of which the
-        first event is to be that they get their node (`note_placed`)."""
+    def settle(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Before these events are put in, or the index is read: take out what is held, unless the events begin with just that. Gives those that are still to be
+        put in: all but the ones by which tasks are placed as they were meant to be."""
         held, self._held = self._held, None
         if held is None:
-            return {}
-        if _confirm(held, events):
-            return held.placed
-        self._journals.append(held)
-        self.rollback()
-        return {}
+            return events
+        if not _confirm(held, events):
+            self._journals.append(held)
+            self.rollback()
+            return events
+        first, after = len(held.tasks), len(held.tasks) + len(held.placed)
+        return (*events[:first], *self._confirm_placed(events[first:after]), *events[after:])
 
-    def confirm(self, after: Object | None) -> bool:
-        """Take over a task that is as it was intended; whether it is."""
-        if type(after) is not Task or (known := self.tasks.get(after.id)) is None or not _counts_the_same(known, after):
-            return False
-        self.tasks[after.id] = after
-        self.agenda.retry.pop(after.id, None)
-        return True
+    def _confirm_placed(self, events: Iterable[Event]) -> list[Event]:
+        """Take over the tasks that are as they were intended. Gives the events of others."""
+        others, tasks, retry = list[Event](), self.tasks, self.agenda.retry
+        for event in events:
+            after, known = event.after, tasks[TaskId(event.id)]
+            if type(after) is Task and (_is_all_but_stamped(known, after) or _counts_the_same(known, after)):
+                tasks[after.id] = after
+                retry.pop(after.id, None)
+            else:
+                others.append(event)
+        return others
 
-    def held(self) -> tuple[tuple[str, Task | None], ...]:
+    def held(self) -> tuple[tuple[TaskId, Task | None], ...]:
         """The tasks that are as the last plan intends: (id, the task)."""
-        return tuple((id_, self.tasks.get(TaskId(id_))) for _, id_ in self._held.before) if self._held is not None else ()
+        return tuple((id_, self.tasks.get(id_)) for id_ in (*self._held.tasks, *self._held.placed)) if self._held is not None else ()
 
-    def is_intended(self, kind: Kind, id: str) -> bool:
-        """Whether this object has changed since the last `begin`."""
-        return (kind, id) in self._journals[-1].before
+    def is_intended(self, id: TaskId) -> bool:
+        """Whether this task has changed since the last `begin`."""
+        journal = self._journals[-1]
+        return id in journal.placed or id in journal.tasks
 
     def marks(self) -> Marks:
         """A copy of what `rollback` does not restore: what is to be looked at, and what was learnt on the way."""
@@ -271,32 +306,37 @@ class Index:
 
     def _note(self, kind: Kind, id: str, before: Object | None) -> None:
         if self._journals:
-            self._journals[-1].before.setdefault((kind, id), before)
+            self._journals[-1].others.setdefault((kind, id), before)
+
+    def _note_task(self, journal: Journal, id: TaskId, before: Task | None) -> None:
+        if id in journal.placed:
+            journal.tasks[id] = journal.placed.pop(id)  # more is intended with it now
+        else:
+            journal.tasks.setdefault(id, before)
 
     def _replace_task(self, id: TaskId, after: Task | None) -> None:
         before = self.tasks.get(id)
         if self._journals:
-            self._journals[-1].before.setdefault((_TASK, id), before)
-        if before is not None and after is not None and _counts_the_same(before, after):
+            self._note_task(self._journals[-1], id, before)
+        if before is None:
+            if after is not None:
+                self._add_task(after)
+            return
+        if after is not None and _counts_the_same(before, after):
             self.tasks[id] = after
             return
         if after is None:
-            if before is None:
-                return
             del self.tasks[id]
             self.slots.remove(before)
             self.pending.pop(id, None)
         else:
             self.tasks[id] = after
-            if before is None:
-                self.slots.add(after)
-            else:
-                self.slots.move(before, after)
+            self.slots.move(before, after)
             if after.status.state < ASSIGNED and is_wished(after.desired_state):
                 self.pending[id] = None
             else:
                 self.pending.pop(id, None)
-        held = before if before is not None and before.node_id and holds_node(before) else None
+        held = before if before.node_id and holds_node(before) else None
         holds = after if after is not None and after.node_id and holds_node(after) else None
         if held is not None:
             if holds is not None and _holds_the_same(held, holds):
@@ -307,8 +347,17 @@ class Index:
         if held is not None:
             self._let_go(held.node_id)
 
+    def _add_task(self, task: Task) -> None:
+        self.tasks[task.id] = task
+        self.slots.add(task)
+        if task.status.state < ASSIGNED and is_wished(task.desired_state):
+            self.pending[task.id] = None
+        if task.node_id and holds_node(task):
+            self._claim(task)
+
     def _claim(self, task: Task) -> None:
-        self.use(task.node_id).add(task)
+        use = self.uses.get(task.node_id) or self.use(task.node_id)
+        use.add(task)
         if self.packing and task.node_id in self.nodes:
             self.classes.moved(task.node_id, fuller=True)
         for network in task.networks:
@@ -340,6 +389,11 @@ class Index:
         self.dependencies.replace(id, before, after)
         if before is None or after is None or before.spec.labels is not after.spec.labels:
             self._replace_wish(id, after)
+        asks = one_off(after) if after is not None and id not in self.wishes else None
+        if asks is None:
+            self.one_off.pop(id, None)
+        else:
+            self.one_off[id] = asks
         if after is None:
             self.services.pop(id, None)
             self.global_services.pop(id, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from itertools import chain
 from math import inf
 from random import Random, SystemRandom
 from typing import Final
@@ -79,7 +80,7 @@ class Leader:
                 log.warning("the planner fell behind the store: it looks at everything anew")
                 self._planning.begin()
                 return ()
-            return tuple(event for batch in batches for event in batch.events)
+            return tuple(chain.from_iterable(batch.events for batch in batches))
         return ()
 
 

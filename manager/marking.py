@@ -24,23 +24,19 @@ from manager.store import Event
 
 def take(index: Index, events: Sequence[Event]) -> None:
     """Take committed events in, in the store's order, and mark what they touch."""
-    placed = index.settle(events)
-    for event in events:
-        if placed and event.id in placed:
-            del placed[event.id]  # what comes later of it is something else
-            if index.confirm(event.after):
-                continue
-        if event.after is not None:
-            index.put(event.after)
-        else:
+    for event in index.settle(events):
+        before, after = event.before, event.after
+        if after is None:
             index.drop(event.kind, event.id)
-        _mark(index, event.before, event.after)
+        else:
+            index.put(after)
+        if type(after) is Task:  # most are: a match takes longer
+            _mark_task(index, after, cast("Task | None", before), after)
+        else:
+            _mark(index, before, after)
 
 
 def _mark(index: Index, before: Object | None, after: Object | None) -> None:
-    if type(after) is Task:  # most are: a match takes longer
-        _mark_task(index, after, cast("Task | None", before), after)
-        return
     obj = after if after is not None else before
     match obj:
         case Task():

@@ -90,6 +90,9 @@ def _pass(index: Index, now_ns: int, rng: Random) -> Plan:
     for service_id, marks in tuple(agenda.services.items()):
         if draft.full:
             break
+        if replicated.is_at_rest(draft, service_id):
+            draft.at_rest.append(service_id)
+            continue
         _service(draft, service_id, marks)
         if not draft.full:
             done.append(service_id)
@@ -136,9 +139,15 @@ def _settle(draft: Draft, done: list[ServiceId], touched: Touched) -> None:
     for service_id in done:
         if service_id not in touched.slots and service_id not in touched.services:
             agenda.settle_service(service_id, (), itself=True)
+    for service_id in draft.at_rest:
+        if service_id not in touched.slots and service_id not in touched.services:
+            del agenda.services[service_id]
+    index, moving = draft.index, set[ServiceId]()
+    if draft.tried:
+        moving = {index.tasks[id_].service_id for id_ in index.placed} | touched.slots.keys()
     agenda.settle(
         [id_ for id_ in agenda.networks if id_ not in touched.networks],
         [id_ for id_ in agenda.nodes if id_ not in touched.nodes and id_ not in draft.unattached],
-        [id_ for id_ in draft.tried if (task := draft.index.tasks.get(id_)) is None or not touched.has_task_of(task.service_id)],
+        [id_ for id_ in draft.tried if (task := index.tasks.get(id_)) is None or task.service_id not in moving],
     )
     agenda.nodes.update(draft.unattached)

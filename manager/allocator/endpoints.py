@@ -14,12 +14,13 @@ from cluster.model.specs import NODE_NETWORKS, EndpointMode, PublishMode
 from manager.allocator.networks import exhausted
 from manager.allocator.ports import choose_ports
 from manager.draft import Draft
+from manager.orchestrator.one_off import asks_for_addresses
 
 
 def networks_of(draft: Draft, service: Service) -> tuple[NetworkId, ...] | str:
     """The cluster's networks that the service's tasks attach to, the ingress first when it publishes ports there; or what
     is missing. Tasks on their node's own network are on no other."""
-    if not _asks(service):
+    if not asks_for_addresses(service):
         return ()
     spec = service.spec
     ports = spec.endpoint.ports if spec.endpoint is not None else ()
@@ -41,17 +42,11 @@ def networks_of(draft: Draft, service: Service) -> tuple[NetworkId, ...] | str:
     return tuple(dict.fromkeys(wanted))
 
 
-def _asks(service: Service) -> bool:
-    """Whether there is anything to allocate for it: most one-off services have neither ports nor networks."""
-    spec = service.spec
-    return bool(spec.task.networks or spec.networks or (spec.endpoint is not None and spec.endpoint.ports))
-
-
 def allocate(draft: Draft, service: Service) -> Service:
     """The service with its endpoint as its spec asks for it; unchanged, and noted as unallocated, when that is
     impossible now."""
     index = draft.index
-    if service.endpoint is None and not _asks(service):
+    if service.endpoint is None and not asks_for_addresses(service):
         index.unallocated.pop(service.id, None)
         return service
     endpoint = _endpoint(draft, service)

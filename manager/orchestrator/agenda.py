@@ -53,7 +53,9 @@ class Agenda:
 
     def touch(self, service_id: ServiceId, key: SlotKey) -> None:
         """Look at this slot."""
-        self._marks(service_id).slots[key] = None
+        marks = self.services.get(service_id) or self._marks(service_id)
+        if not marks.every:
+            marks.slots[key] = None
 
     def touch_service(self, service_id: ServiceId) -> None:
         """Look at what the service asks for."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from cluster.model.ids import NodeId
+from cluster.model.ids import NodeId, ServiceId
 from cluster.model.objects import Service
 from cluster.model.task_state import REMOVE
 from manager.draft import Draft
@@ -21,17 +21,29 @@ from manager.orchestrator.slots import ServiceSlots, in_order
 from manager.orchestrator.tasks import new_task, stop
 
 
+def is_at_rest(draft: Draft, service_id: ServiceId) -> bool:
+    """Whether this is a one-off service with just the task that it asks for, on its way to run or running where it may: mostly it is so, and then `reconcile`
+    would find nothing to do."""
+    index = draft.index
+    asks, task_id = index.one_off.get(service_id), index.slots.lone(service_id)
+    if asks is None or task_id is None or service_id in index.unallocated:
+        return False
+    task = index.tasks[task_id]
+    return task.spec_version == asks.spec_version and task.endpoint is None and restart.is_at_rest(draft, task)
+
+
 def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself: bool) -> None:
     """Bring the service's slots to what it asks for. `keys`: the slots to look at; `itself`: whether its update is to be looked at, too."""
     slots = draft.index.slots.of(service.id)
     wanted = 1 if service.spec.mode.replicas is None else service.spec.mode.replicas
     if slots.number_kept > wanted:
         _shrink(draft, service, slots.number_kept - wanted)
-    looked = draft.looked.setdefault(service.id, [])
+    looked, tasks = draft.looked.setdefault(service.id, []), draft.index.tasks
     for key in in_order(keys):
         if draft.full:
             return
-        if not restart.is_at_rest(draft, slots.only(key)):
+        only = slots.only(key)
+        if only is None or not restart.is_at_rest(draft, tasks[only]):
             if slots.is_kept(key):
                 restart.check(draft, service, key, draft.tasks_in(service.id, key))
             reap(draft, service.id, key)

@@ -14,7 +14,6 @@ from typing import Final
 
 import msgspec
 
-from cluster.model.ids import TaskId
 from cluster.model.objects import NodeState, Service, Task
 from cluster.model.specs import Availability, RestartCondition, RestartPolicy, UpdateOrder
 from cluster.model.task_state import ASSIGNED, COMPLETE, PENDING, RUNNING, SHUTDOWN, is_final
@@ -93,13 +92,9 @@ def _waits_ns(draft: Draft, task: Task) -> int:
     return 0 if since is not None and until - since >= delay else delay
 
 
-def is_at_rest(draft: Draft, task_id: TaskId | None) -> bool:
-    """Whether this is a slot's only task (None: there are more, or none), on its way to run or running where it may: the common case, in which nothing is to
-    be done."""
-    if task_id is None:
-        return False
-    task = draft.index.tasks[task_id]
-    return task.desired_state is RUNNING and not is_final(task.status.state) and not node_trouble(draft, task)
+def is_at_rest(draft: Draft, task: Task) -> bool:
+    """Whether a slot's only task is on its way to run, or running where it may: the common case, in which nothing is to be done."""
+    return task.desired_state is RUNNING and not is_final(task.status.state) and not (task.node_id and node_trouble(draft, task))
 
 
 def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) -> None:

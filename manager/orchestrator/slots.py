@@ -8,7 +8,7 @@ are, which number is free, or whether any of them runs something old. Of a slot 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, KeysView
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import Any, Final
 
 from cluster.model.ids import NodeId, ServiceId, TaskId
@@ -43,7 +43,7 @@ def in_order(keys: Iterable[SlotKey]) -> list[SlotKey]:
     keys = list(keys)
     if len(keys) < 2:
         return keys
-    return sorted(keys, key=lambda key: (isinstance(key, str), key))
+    return [*sorted(key for key in keys if isinstance(key, int)), *sorted(key for key in keys if isinstance(key, str))]
 
 
 class JobRun:
@@ -117,7 +117,7 @@ class ServiceSlots:
 
     def tally(self, key: SlotKey) -> Tally:
         """How many of the slot's tasks count."""
-        return self._tallies.get(key) or (_USUAL if self.is_kept(key) else _NONE)
+        return self._tallies.get(key, _USUAL) if self.is_kept(key) else _NONE
 
     def idle(self) -> list[SlotKey]:
         """The kept slots of which no task runs."""
@@ -133,17 +133,26 @@ class ServiceSlots:
             heapq.heappop(self._free)
         return self._free[0] if self._free else self._top + 1
 
-    def add_id(self, key: SlotKey, id: TaskId) -> None:
-        """The slot has this task, which is to be counted next."""
-        if key in self._ids:
-            self._ids[key] = (*self.ids(key), id)
-        else:
-            self._ids[key] = id
-            self._given_up[key] = None  # until one counts
+    def lone(self) -> TaskId | None:
+        """The service's task, if it is the only one."""
+        found = next(iter(self._ids.values())) if len(self._ids) == 1 else ()
+        return None if isinstance(found, tuple) else found
 
-    def remove_id(self, key: SlotKey, id: TaskId) -> None:
-        """The task, which counts no more, is gone."""
-        rest = tuple(other for other in self.ids(key) if other != id)
+    def add(self, task: Task) -> None:
+        """The task is there, and counts."""
+        key = slot_key(task)
+        if key in self._ids:
+            self._ids[key] = (*self.ids(key), task.id)
+        else:
+            self._ids[key] = task.id
+            self._given_up[key] = None  # until one counts
+        self.count(task)
+
+    def remove(self, task: Task) -> None:
+        """The task is gone."""
+        self.discount(task)
+        key = slot_key(task)
+        rest = tuple(other for other in self.ids(key) if other != task.id)
         if rest:
             self._ids[key] = rest if len(rest) > 1 else rest[0]
         else:
@@ -200,7 +209,7 @@ class ServiceSlots:
                 del self.nodes[task.node_id]
 
     def _weigh(self, key: SlotKey, kept: int, live: int, running: int) -> None:
-        had = self.tally(key)
+        had = _NONE if key in self._given_up else self._tallies.get(key, _USUAL)
         has = (had[0] + kept, had[1] + live, had[2] + running)
         self.over += (has[0] > 0 and not has[1]) - (had[0] > 0 and not had[1])
         if not has[0]:
@@ -223,10 +232,23 @@ def _less(counts: dict[Any, int], key: object) -> None:
 
 
 class SlotBook:
-    """All services' slots. Owned by the index."""
+    """All services' slots. Owned by the index, whose tasks it reads. Of a service that has one task nothing is held but that task's id until somebody looks at
+    its slots: one-off services are many, and mostly nobody does."""
 
-    def __init__(self) -> None:
-        self.services: dict[ServiceId, ServiceSlots] = {}
+    def __init__(self, tasks: Mapping[TaskId, Task]) -> None:
+        self._tasks = tasks
+        self._lone: dict[ServiceId, TaskId] = {}
+        self._services: dict[ServiceId, ServiceSlots] = {}
+
+    @property
+    def services(self) -> tuple[ServiceId, ...]:
+        """Those that have tasks."""
+        return (*self._lone, *self._services)
+
+    def lone(self, service_id: ServiceId) -> TaskId | None:
+        """The service's task, if it is the only one."""
+        slots = self._services.get(service_id)
+        return self._lone.get(service_id) if slots is None else slots.lone()
 
     def run_of(self, service: Service) -> JobRun:
         """The present run of this job; an empty one when it has no task."""
@@ -234,21 +256,34 @@ class SlotBook:
 
     def of(self, service_id: ServiceId) -> ServiceSlots:
         """The slots of this service; empty ones when it has no task."""
-        return self.services.get(service_id) or ServiceSlots()
+        if service_id in self._lone:
+            self._services[service_id] = self._made(self._lone.pop(service_id))
+        return self._services.get(service_id) or ServiceSlots()
+
+    def each(self) -> Iterator[tuple[ServiceId, ServiceSlots]]:
+        """The slots of all services, for who compares them: nothing more is held for that."""
+        yield from self._services.items()
+        for service_id, task_id in self._lone.items():
+            yield service_id, self._made(task_id)
+
+    def _made(self, lone: TaskId) -> ServiceSlots:
+        slots = ServiceSlots()
+        slots.add(self._tasks[lone])
+        return slots
 
     def add(self, task: Task) -> None:
-        slots = self.services.get(task.service_id)
-        if slots is None:
-            slots = self.services[task.service_id] = ServiceSlots()
-        slots.add_id(slot_key(task), task.id)
-        slots.count(task)
+        if task.service_id in self._services or task.service_id in self._lone:
+            self.of(task.service_id).add(task)
+        else:
+            self._lone[task.service_id] = task.id
 
     def remove(self, task: Task) -> None:
-        slots = self.services[task.service_id]
-        slots.discount(task)
-        slots.remove_id(slot_key(task), task.id)
+        if self._lone.pop(task.service_id, None) is not None:
+            return
+        slots = self._services[task.service_id]
+        slots.remove(task)
         if not slots.keys:
-            del self.services[task.service_id]
+            del self._services[task.service_id]
 
     def move(self, before: Task, after: Task) -> None:
         """The same task, changed (its slot and its spec never are)."""
@@ -257,7 +292,6 @@ class SlotBook:
             or (before.status.state is RUNNING) is not (after.status.state is RUNNING)
             or (after.job_iteration and is_active(before) is not is_active(after))
             or (before.endpoint is not after.endpoint and before.endpoint != after.endpoint)
-        ):
-            slots = self.services[before.service_id]
+        ) and (slots := self._services.get(before.service_id)) is not None:
             slots.discount(before)
             slots.count(after)

@@ -6,6 +6,7 @@ nodes.
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -21,9 +22,10 @@ UPDATE_CAUSE: Final = "service updated"
 REPLACED: Final = "replaced by an update"
 """How the cause of a task begins that an update made: the updater finds its own tasks by it."""
 
-CREATED_MESSAGE: Final = "created"
-PENDING_MESSAGE: Final = "pending task scheduling"
-ASSIGNED_MESSAGE: Final = "scheduler assigned task to node"
+CREATED_MESSAGE: Final = intern("created")
+PENDING_MESSAGE: Final = intern("pending task scheduling")
+ASSIGNED_MESSAGE: Final = intern("scheduler assigned task to node")
+"""Of which the store makes no other objects (manager/store/sharing.py)."""
 
 
 def is_live(task: Task) -> bool:

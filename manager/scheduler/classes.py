@@ -9,7 +9,7 @@ comes up; for a number that went down a new entry is pushed.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -73,30 +73,39 @@ class NodeOrder:
 
     def _rebuild(self) -> None:
         self.moved.clear()
-        self._heap = [self._key(node_id) for node_id in self._nodes]
+        self._heap[:] = [self._key(node_id) for node_id in self._nodes]
         heapq.heapify(self._heap)
 
     def first(self) -> Key | None:
         """The first node's place; it stays the first until it gets a task or is taken out. None when there is none."""
-        if len(self._heap) + len(self.moved) > 4 * len(self._nodes) + HEAP_SLACK:
-            self._rebuild()
-        heap, nodes = self._heap, self._nodes
-        for node_id in self.moved:
-            if node_id in nodes:
-                heapq.heappush(heap, self._key(node_id))
-        self.moved.clear()
-        while heap:
+        return next(iter(self), None)
+
+    def __iter__(self) -> Iterator[Key]:
+        """The same again and again: each time the first node as it then is. This costs less than to ask for each."""
+        heap, nodes, key = self._heap, self._nodes, self._key
+        while heap or self.moved:
+            if self.moved:
+                self._take_in_moved()
+                continue
             entry = heap[0]
             node_id = entry[3]
             if node_id in nodes:
-                now = self._key(node_id)
+                now = key(node_id)
                 if entry == now:
-                    return entry
+                    yield entry
+                    continue
                 if entry < now:
                     heapq.heapreplace(heap, now)
                     continue
             heapq.heappop(heap)
-        return None
+
+    def _take_in_moved(self) -> None:
+        if len(self._heap) + len(self.moved) > 4 * len(self._nodes) + HEAP_SLACK:
+            self._rebuild()
+        for node_id in self.moved:
+            if node_id in self._nodes:
+                heapq.heappush(self._heap, self._key(node_id))
+        self.moved.clear()
 
     def take_out(self) -> None:
         """Take out the node that `first` gave, with every entry of its number; `give_back` puts it in again."""
@@ -139,6 +148,10 @@ class NodeClass:
         for order in self._orders.values():
             if order.by.pack is fuller:
                 order.moved[node_id] = None
+
+    def has(self, by: OrderBy) -> bool:
+        """Whether the nodes are in this order already."""
+        return by in self._orders
 
     def order(self, by: OrderBy) -> NodeOrder:
         """The nodes in this order. The first time, every node of the class is looked at."""

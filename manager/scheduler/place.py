@@ -9,21 +9,21 @@ node already.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
-from cluster.model.changes import Kind
 from cluster.model.ids import NetworkId, NodeId, ServiceId, TaskId
-from cluster.model.objects import Service, Task, TaskNetwork, TaskStatus
+from cluster.model.objects import Node, Service, Task, TaskNetwork, TaskStatus
 from cluster.model.room_reasons import is_room_coming
 from cluster.model.task_state import ASSIGNED, NEW, PENDING, RUNNING, TaskState
 from manager.allocator import networks
 from manager.allocator.endpoints import networks_of
 from manager.draft import Draft, Reason
 from manager.index import Index
-from manager.orchestrator import dependencies
+from manager.orchestrator import dependencies, update
+from manager.orchestrator.slots import ServiceSlots
 from manager.orchestrator.tasks import ASSIGNED_MESSAGE, PENDING_MESSAGE, hostname
 from manager.scheduler import filters, generic, ranking
 from manager.scheduler.classes import NodeOrder, OrderBy
@@ -40,22 +40,28 @@ TURNED_DOWN: Final = 256
 """Nodes whose verdict the reason of a task that waits carries, at most; the summary counts them all."""
 
 BATCH: Final = 2048
-"""Tasks that had waited before, which are tried together: more than one plan holds."""
+"""Tasks that had waited before, which are tried together, at most: more than one plan holds."""
 
 LOOKED_AT: Final = 32
 """Nodes with few tasks that are looked at for one that has none of the service, before the service gets an order of its own."""
 
 
-class _Group(msgspec.Struct):
-    """The tasks of one service and spec version that wait, and what they need."""
+Attach = dict[tuple[NodeId, NetworkId], None]
+"""Load balancers that tasks of this plan make necessary."""
 
-    service: Service
+
+class _Group(msgspec.Struct):
+    """Tasks that wait and are placed together, and what they need: those of one service and spec version, or the only tasks of services that are alike."""
+
     ask: Ask
     networks: tuple[NetworkId, ...]
     tasks: list[Task]  # not yet placed, the next one last
-    considered: tuple[tuple[str, str], ...] = ()
-    seal: Seal | None = None
+    assigned: TaskStatus  # of those that are placed
+    attach: Attach
+    slots: ServiceSlots | None = None  # None: each is the only task of its service
     quiet: bool = False  # whether nothing of the service is under way to which it matters that its tasks get a node
+    seal: Seal | None = None
+    considered: tuple[tuple[str, str], ...] = ()
     blocked: str = ""  # why no further task can be placed, whatever the node
 
 
@@ -65,7 +71,7 @@ def place(draft: Draft) -> None:
     if agenda.retry_pending:
         agenda.retry_pending = False
         agenda.retry.update(index.pending)
-    attach: dict[tuple[NodeId, NetworkId], None] = {}
+    attach: Attach = {}
     claims, placed = Claims(), list[TaskId]()
     try:
         waited = iter(_by_priority(index) if index.wishes else agenda.retry)  # no copy of what may be a million
@@ -74,7 +80,7 @@ def place(draft: Draft) -> None:
             _place_all(draft, dict.fromkeys(batch), attach, claims)
             if draft.full:
                 break
-            draft.tried.extend(id_ for id_ in batch if id_ in agenda.retry)
+            draft.tried.extend(id_ for id_ in batch if id_ in index.pending and id_ in agenda.retry)
             batch = _next(draft, waited, placed)
     finally:
         claims.undo()
@@ -85,14 +91,15 @@ def place(draft: Draft) -> None:
 
 
 def _next(draft: Draft, waited: Iterator[TaskId], placed: list[TaskId]) -> list[TaskId]:
-    """The next BATCH of those that still wait; what the store says to have been placed meanwhile needs no more looking at (`placed`)."""
-    index, found = draft.index, list[TaskId]()
+    """The next of those that still wait, as many as the plan may have room for; what the store says to have been placed meanwhile needs no more looking at
+    (`placed`)."""
+    index, found, most = draft.index, list[TaskId](), min(BATCH, draft.room)
     for id_ in waited:
         if id_ in index.pending:
             found.append(id_)
-            if len(found) == BATCH:
+            if len(found) == most:
                 break
-        elif not index.is_intended(Kind.TASK, id_):
+        elif not index.is_intended(id_):
             placed.append(id_)
     return found
 
@@ -107,19 +114,59 @@ def _by_priority(index: Index) -> list[TaskId]:
     return sorted((id_ for id_ in ids if id_ in index.pending), key=lambda id_: -index.wish(index.tasks[id_].service_id).priority)
 
 
-def _place_all(draft: Draft, task_ids: Iterable[TaskId], attach: dict[tuple[NodeId, NetworkId], None], claims: Claims) -> None:
+def _place_all(draft: Draft, task_ids: Iterable[TaskId], attach: Attach, claims: Claims) -> None:
     """Find a node for each of these that waits, the highest priority first."""
     index = draft.index
-    groups: dict[tuple[ServiceId, int], list[Task]] = {}
-    waiting = sorted((index.tasks[id_] for id_ in task_ids if id_ in index.pending), key=_turn)
+    waiting = sorted([index.tasks[id_] for id_ in task_ids if id_ in index.pending], key=_turn)
     if index.wishes:
         waiting.sort(key=lambda task: -index.wish(task.service_id).priority)
-    for task in waiting:
-        groups.setdefault((task.service_id, task.spec_version), []).append(task)
-    for (service_id, _), tasks in groups.items():
-        service = index.services.get(service_id)
+    for tasks, alike in _grouped(draft, waiting):
+        service = index.services.get(tasks[0].service_id)
         if service is not None and (not draft.full or any(task.id in draft.waiting for task in tasks)):
-            _place_group(draft, service, tasks, attach, claims)
+            _place_group(draft, service, tasks, attach, claims, alike=alike)
+
+
+def _grouped(draft: Draft, waiting: Iterable[Task]) -> list[tuple[list[Task], bool]]:
+    """The tasks in groups that are placed together, in the order of their first ones; and whether a group is of services that are alike: those follow one on
+    the other, so that nobody is placed before who has waited for longer."""
+    groups: list[tuple[list[Task], bool]] = []
+    of_service: dict[tuple[ServiceId, int], list[Task]] = {}
+    last: tuple[object, ...] | None = None
+    for task in waiting:
+        asks = _asks_alone(draft, task)
+        if asks is not None:
+            if asks == last:
+                groups[-1][0].append(task)
+            else:
+                groups.append(([task], True))
+            last = asks
+            continue
+        key = task.service_id, task.spec_version
+        if key in of_service:
+            of_service[key].append(task)
+        else:
+            of_service[key] = [task]
+            groups.append((of_service[key], False))
+            last = None
+    return groups
+
+
+def _asks_alone(draft: Draft, task: Task) -> tuple[object, ...] | None:
+    """What the task asks for if it is the only one of a one-off service: with others that ask for the same it is placed as if all were of one service, of which
+    no node has a task. None for any other task, and for one that failed lately."""
+    index = draft.index
+    asks = index.one_off.get(task.service_id)
+    if (
+        asks is None
+        or asks.spec_version != task.spec_version
+        or index.slots.lone(task.service_id) != task.id
+        or task.endpoint is not None
+        or task.service_id in index.unallocated
+        or (index.failures and (task.service_id, task.spec_version) in index.failures)
+        or (asks.placement is not None and asks.placement.spread)
+    ):
+        return None
+    return asks.placement, asks.reservations, task.id in draft.waiting
 
 
 def _turn(task: Task) -> tuple[int, ServiceId, int, NodeId, str]:
@@ -128,8 +175,8 @@ def _turn(task: Task) -> tuple[int, ServiceId, int, NodeId, str]:
 
 
 def _place_group(
-    draft: Draft, service: Service, tasks: list[Task], attach: dict[tuple[NodeId, NetworkId], None], claims: Claims
-) -> None:
+    draft: Draft, service: Service, tasks: list[Task], attach: Attach, claims: Claims, *, alike: bool
+) -> None:  # fmt: skip
     as_it_is = service.endpoint is None or all(t.endpoint == service.endpoint for t in tasks)
     if not as_it_is:
         tasks = [t if t.endpoint == service.endpoint else msgspec.structs.replace(t, endpoint=service.endpoint) for t in tasks]
@@ -146,16 +193,21 @@ def _place_group(
             _wait(draft, task, NEW if isinstance(blocked, str) else PENDING, Reason(why))
         return
     ask, seal = filters.ask_of(tasks[0], parsed, service, draft.index.wish(service.id)), seal_of(draft.index, blocked)
+    if alike:
+        ask = filters.of_no_service(ask)
     if seal is not None:
         ask = msgspec.structs.replace(ask, sealed=seal.verdict, fits_anywhere=False)
-    quiet = as_it_is and service.id not in draft.index.wishes and not (service.update_status is not None and service.update_status.is_under_way)
-    group = _Group(service, ask, blocked, tasks[::-1], seal=seal, quiet=quiet)
+    quiet = as_it_is and service.id not in draft.index.wishes and not update.is_under_way(service)
+    assigned = TaskStatus(ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE)
+    slots = None if alike else draft.index.slots.of(service.id)
+    group = _Group(ask, blocked, tasks[::-1], assigned, attach, slots, quiet, seal)
     if tasks[0].slot == 0:
-        _place_on_own_nodes(draft, group, attach, claims)
+        _place_on_own_nodes(draft, group, claims)
         return
-    placed = _pour_spread(draft, group) if ask.spread else _pour(draft, group)
-    for task, node_id in placed:
-        _note_attachments(draft, task, node_id, attach)
+    if ask.spread:
+        _pour_spread(draft, group)
+    else:
+        _pour(draft, group)
     if group.tasks and not draft.full:
         reason = Reason(group.blocked) if group.blocked else explain(draft, ask)
         candidates = () if group.blocked or not _may_evict(draft.index, ask) else tuple(draft.index.classes.of(ask.static).nodes)
@@ -174,36 +226,27 @@ def _with_room(draft: Draft, claims: Claims, task: Task, ask: Ask, node_ids: tup
     return Reason(f"{reason.summary}; {words}", reason.nodes) if words else reason
 
 
-def _note_attachments(
-    draft: Draft, task: Task, node_id: NodeId, attach: dict[tuple[NodeId, NetworkId], None]
-) -> None:
-    for network in task.networks:
-        if network.address:
-            attach[node_id, network.network_id] = None
-
-
 def _over(draft: Draft, group: _Group) -> bool:
     """Whether there is nothing more to place, or no way to. A full plan goes on with the tasks that it made itself."""
-    if not group.tasks or group.blocked:
-        return True
-    return draft.full and group.tasks[-1].id not in draft.waiting
+    return not group.tasks or bool(group.blocked) or (draft.full and group.tasks[-1].id not in draft.waiting)
 
 
-def _pour(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
+def _pour(draft: Draft, group: _Group) -> None:
     """Place as many of the group's tasks as fit: on the nodes with the fewest tasks as long as those have none of this service, then in the order of
-    the service's own. Who packs has one order for all."""
+    the service's own, where many go straight if there is that order. Who packs, or is alone, has one order for all."""
     index, ask = draft.index, group.ask
-    nodes, shared = index.classes.shared(ask)
+    nodes, order = index.classes.shared(ask)
+    own = None if group.slots is None or ask.pack else OrderBy(ask.service_id, ask.load)
+    if own is not None and len(group.tasks) > LOOKED_AT and nodes.has(own):
+        order, own = nodes.order(own), None
     if draft.may_explain():
-        group.considered = _considered(draft, ask, shared.some(2 * EXPLAINED_NODES))[:EXPLAINED_NODES]
-    placed: list[tuple[Task, NodeId]] = []
-    order = shared
-    if not ask.pack:
-        shared.give_back(_fill(draft, group, shared, placed, lambda ranked: bool(ranked[0] or ranked[1]), LOOKED_AT))
+        group.considered = _considered(draft, ask, order.some(2 * EXPLAINED_NODES))[:EXPLAINED_NODES]
+    if own is not None:
+        order.give_back(_fill(draft, group, order, among=LOOKED_AT))
         if _over(draft, group):
-            return placed
-        order = nodes.order(OrderBy(ask.service_id, ask.load))
-    aside = _fill(draft, group, order, placed, lambda ranked: bool(ranked[0]), None)
+            return
+        order = nodes.order(own)
+    aside = _fill(draft, group, order)
     order.give_back(aside)
     failing = [ranking.rank(index, ask, node_id, draft.now_ns) for node_id in aside]
     heapq.heapify(failing)
@@ -212,30 +255,32 @@ def _pour(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
         if not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
             heapq.heappop(failing)
             continue
-        _assign_next(draft, group, node_id, failing[0], placed)
+        _assign_next(draft, group, index.nodes[node_id], failing[0])
         heapq.heapreplace(failing, ranking.rank(index, ask, node_id, draft.now_ns))
-    return placed
 
 
-def _fill(
-    draft: Draft, group: _Group, order: NodeOrder, placed: list[tuple[Task, NodeId]], passes_over: Callable[[Rank], bool], limit: int | None
-) -> list[NodeId]:  # fmt: skip
-    """Place tasks on the first node of the order, again and again. Gives the nodes that it took out of the order, being of no use or passed over;
-    stops when there are `limit` of them."""
-    index, ask = draft.index, group.ask
+def _fill(draft: Draft, group: _Group, order: NodeOrder, among: int | None = None) -> list[NodeId]:
+    """Place tasks on the first node of the order, again and again. Gives the nodes that it took out of the order, being of no use or having failed lately; with
+    `among`, nodes that have tasks of the service too, and it stops when there are so many of them."""
+    index, ask, now_ns = draft.index, group.ask, draft.now_ns
+    exact = order.by.service_id == ask.service_id and not index.failures  # then a place in the order is all of a rank
     aside: list[NodeId] = []
-    while not _over(draft, group) and (limit is None or len(aside) < limit) and (first := order.first()) is not None:
-        node_id = first[-1]
-        ranked = ranking.rank_at(index, ask, first, draft.now_ns)
-        if passes_over(ranked) or not filters.fits(ask, index.nodes[node_id], index.uses[node_id]):
+    if _over(draft, group):
+        return aside
+    for first in order:
+        node = index.nodes[first[-1]]
+        ranked = (0, *first) if exact else ranking.rank_at(index, ask, first, now_ns)
+        if ranked[0] or (among is not None and ranked[1]) or not (ask.fits_anywhere or filters.fits(ask, node, index.uses[node.id])):
             order.take_out()
-            aside.append(node_id)
+            aside.append(node.id)
         else:
-            _assign_next(draft, group, node_id, ranked, placed)
+            _assign_next(draft, group, node, ranked)
+        if _over(draft, group) or len(aside) == among:
+            break
     return aside
 
 
-def _pour_spread(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
+def _pour_spread(draft: Draft, group: _Group) -> None:
     """Place as many of the group's tasks as fit, evenly over the branches that its spread preferences make."""
     index, ask = draft.index, group.ask
     nodes = [index.nodes[id_] for id_ in index.classes.of(ask.static).nodes]
@@ -243,18 +288,16 @@ def _pour_spread(draft: Draft, group: _Group) -> list[tuple[Task, NodeId]]:
     tree = Tree(ask.spread, nodes, {n.id: index.uses[n.id].by_service.get(ask.service_id, 0) for n in nodes}, suitable)
     if draft.may_explain():
         group.considered = _considered(draft, ask, heapq.nsmallest(EXPLAINED_NODES, suitable, key=lambda n: (suitable[n], n)))
-    placed: list[tuple[Task, NodeId]] = []
     while not _over(draft, group) and (found := tree.root.choose()) is not None:
         ranked, node_id = found
-        _assign_next(draft, group, node_id, (*ranked, node_id), placed)
+        _assign_next(draft, group, index.nodes[node_id], (*ranked, node_id))
         if group.blocked:
             break
         fits = filters.fits(ask, index.nodes[node_id], index.uses[node_id])
         tree.placed(node_id, ranking.rank(index, ask, node_id, draft.now_ns)[:4] if fits else None)
-    return placed
 
 
-def _place_on_own_nodes(draft: Draft, group: _Group, attach: dict[tuple[NodeId, NetworkId], None], claims: Claims) -> None:
+def _place_on_own_nodes(draft: Draft, group: _Group, claims: Claims) -> None:
     """A global service's tasks: each fits its node, or waits for it."""
     index, ask = draft.index, group.ask
     for task in reversed(group.tasks):
@@ -270,52 +313,47 @@ def _place_on_own_nodes(draft: Draft, group: _Group, attach: dict[tuple[NodeId, 
             candidates = (node.id,) if _may_evict(index, ask) and filters.suits(ask.static, node) else ()
             _wait(draft, task, PENDING, _with_room(draft, claims, task, ask, candidates, reason))
             continue
-        assigned = _assign(draft, group, task, node.id)
-        if isinstance(assigned, str):
-            _wait(draft, task, PENDING, Reason(assigned))
-            continue
-        draft.reasons[task.id] = Reason(f"placed on {hostname(node)}: a global service runs on every suitable node")
-        _note_attachments(draft, assigned, node.id, attach)
+        blocked = _assign(draft, group, task, node)
+        if blocked:
+            _wait(draft, task, PENDING, Reason(blocked))
+        else:
+            draft.reasons[task.id] = Reason(f"placed on {hostname(node)}: a global service runs on every suitable node")
 
 
-def _assign_next(
-    draft: Draft, group: _Group, node_id: NodeId, ranked: Rank, placed: list[tuple[Task, NodeId]]
-) -> None:
+def _assign_next(draft: Draft, group: _Group, node: Node, ranked: Rank) -> None:
     """Give the group's next task to this node; note what blocks the group when there is no address for it."""
     task = group.tasks[-1]
-    assigned = _assign(draft, group, task, node_id)
-    if isinstance(assigned, str):
-        group.blocked = assigned
-        return
-    group.tasks.pop()
-    placed.append((assigned, node_id))
-    name = hostname(draft.index.nodes[node_id])
-    draft.reasons[task.id] = Placed(name, ranked, group.considered)
+    group.blocked = _assign(draft, group, task, node)
+    if not group.blocked:
+        group.tasks.pop()
+        draft.reasons[task.id] = Placed(hostname(node), ranked, group.considered)
 
 
-def _assign(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> Task | str:
-    """The task on this node, with an address on each of its networks; or what is missing."""
+def _assign(draft: Draft, group: _Group, task: Task, node: Node) -> str:
+    """Put the task on this node, with an address on each of its networks; or say what is missing."""
     index = draft.index
-    attachments = _attachments(draft, group, task, node_id) if group.networks else ()
+    attachments = _attachments(draft, group, task, node.id) if group.networks else ()
     if isinstance(attachments, str):
         return attachments
+    asked = group.ask.generic
     assigned = msgspec.structs.replace(
         task,
         meta=draft.stamped(task.meta),
-        node_id=node_id,
+        node_id=node.id,
         networks=attachments,
-        status=TaskStatus(ASSIGNED, draft.now_ns, ASSIGNED_MESSAGE),
-        generic=generic.chosen(asked, index.nodes[node_id].description.resources.generic, index.use(node_id).names) if (asked := group.ask.generic) else (),
+        status=group.assigned,
+        generic=generic.chosen(asked, node.description.resources.generic, index.use(node.id).names) if asked else (),
     )
-    if _is_all(draft, group, assigned):
-        index.note_placed(assigned.id)
-    draft.put(assigned)
+    alone = group.slots is None or group.slots.only(task.slot) == task.id
+    if not (alone and group.quiet and task.desired_state is RUNNING and draft.give_node(task, assigned)):
+        draft.put(assigned)
     for attachment in attachments:
         if attachment.address:
-            networks.owe(draft, node_id, attachment.network_id)
+            networks.owe(draft, node.id, attachment.network_id)
+            group.attach[node.id, attachment.network_id] = None
     if group.seal is not None:
-        group.seal.holders.add(node_id)
-    return assigned
+        group.seal.holders.add(node.id)
+    return ""
 
 
 def _attachments(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> tuple[TaskNetwork, ...] | str:
@@ -330,14 +368,6 @@ def _attachments(draft: Draft, group: _Group, task: Task, node_id: NodeId) -> tu
             return networks.exhausted(network)
         attachments.append(TaskNetwork(network_id, address, aliases.get(network_id, ())))
     return tuple(attachments)
-
-
-def _is_all(draft: Draft, group: _Group, task: Task) -> bool:
-    """Whether the plan does nothing with the task and its slot but to give it a node, and need not look there again when it has it."""
-    index = draft.index
-    if not group.quiet or task.desired_state is not RUNNING or draft.has_put(task.id):
-        return False
-    return index.slots.of(task.service_id).only(task.slot) == task.id
 
 
 def _wait(draft: Draft, task: Task, state: TaskState, reason: Reason) -> None:

@@ -56,11 +56,19 @@ class NodeUse:
 
     def add(self, task: Task) -> None:
         self.tasks[task.id] = None
-        self._sum(task, 1)
+        if task.spec.reservations is not None or task.endpoint is not None:
+            self._reserve(task, 1)
+        if is_wished(task.desired_state):
+            self.active += 1
+            self.by_service[task.service_id] = self.by_service.get(task.service_id, 0) + 1
 
     def remove(self, task: Task) -> None:
         del self.tasks[task.id]
-        self._sum(task, -1)
+        if task.spec.reservations is not None or task.endpoint is not None:
+            self._reserve(task, -1)
+        if is_wished(task.desired_state):
+            self.active -= 1
+            _count(self.by_service, task.service_id, -1)
 
     def claim(self, reserve: Resources, ports: Iterable[HostPort], sign: int) -> None:
         """Reserve this (sign 1) or give it back (-1), for a task that is not here."""
@@ -81,16 +89,11 @@ class NodeUse:
             rest.remove(task)
         return rest
 
-    def _sum(self, task: Task, sign: int) -> None:
-        wanted = task.spec.reservations
-        if wanted is not None or (task.endpoint is not None and task.endpoint.ports):
-            self.claim(wanted or _NONE, host_ports(task), sign)
-            for one in task.generic:
-                if one.name:
-                    _count(self.names, (one.kind, one.name), sign)
-        if is_wished(task.desired_state):
-            self.active += sign
-            _count(self.by_service, task.service_id, sign)
+    def _reserve(self, task: Task, sign: int) -> None:
+        self.claim(task.spec.reservations or _NONE, host_ports(task), sign)
+        for one in task.generic:
+            if one.name:
+                _count(self.names, (one.kind, one.name), sign)
 
 
 def _count(counts: dict[_Key, int], key: _Key, change: int) -> None:

@@ -28,11 +28,12 @@ class Index:
         if before == after:
             return
         if before:
-            self._remove(before, id)
+            self.remove(before, id)
         if after:
-            self._add(after, id)
+            self.add(after, id)
 
-    def _add(self, key: str, id: str) -> None:
+    def add(self, key: str, id: str) -> None:
+        """`id` has this key, which is not empty, and had none."""
         bucket = self._buckets.get(key)
         if bucket is None:
             self._buckets[key] = (id,)
@@ -43,7 +44,8 @@ class Index:
         else:
             self._buckets[key] = dict.fromkeys((*bucket, id))
 
-    def _remove(self, key: str, id: str) -> None:
+    def remove(self, key: str, id: str) -> None:
+        """`id` had this key, which is not empty, and has none."""
         bucket = self._buckets[key]
         if isinstance(bucket, dict):
             del bucket[id]

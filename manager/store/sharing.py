@@ -47,19 +47,24 @@ def of_service(task: Task, service: Service | None, meta: Meta) -> Task:
 
 
 def over(before: Task, after: Task, meta: Meta, status: TaskStatus, history: tuple[TaskStatus, ...]) -> Task:
-    """The same for a task that was `before`: what has stayed as it was is shared already, and mostly the same object, which nobody need look into."""
+    """The same for a task that was `before`: what has stayed as it was is shared already. Where it is even the same object, as in what a leader plans, nobody
+    looks into it."""
+    node_id = before.node_id if after.node_id == before.node_id else _intern(after.node_id)
+    networks = before.networks if after.networks == before.networks else tuple(_network(network) for network in after.networks)
+    if after.spec is before.spec and after.service_name is before.service_name and after.cause is before.cause and after.stop_cause is before.stop_cause:
+        return msgspec.structs.replace(after, meta=meta, node_id=node_id, status=status, networks=networks, history=history)
     return msgspec.structs.replace(
         after,
-        spec=before.spec if after.spec is before.spec or after.spec == before.spec else after.spec,
+        spec=before.spec if after.spec == before.spec else after.spec,
         meta=meta,
         service_id=before.service_id,
-        service_name=before.service_name if after.service_name == before.service_name else _intern(after.service_name),
-        node_id=before.node_id if after.node_id == before.node_id else _intern(after.node_id),
+        service_name=_intern(after.service_name),
+        node_id=node_id,
         status=status,
-        networks=before.networks if after.networks == before.networks else tuple(_network(network) for network in after.networks),
+        networks=networks,
         history=history,
-        cause=before.cause if after.cause == before.cause else _intern(after.cause),
-        stop_cause=before.stop_cause if after.stop_cause == before.stop_cause else _intern(after.stop_cause),
+        cause=_intern(after.cause),
+        stop_cause=_intern(after.stop_cause),
     )
 
 

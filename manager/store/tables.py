@@ -100,11 +100,12 @@ class Tables:
                     self.tasks_by_node.move(id_, before.node_id, "")
                 continue
             rows[id_] = after
-            if before is None:  # a task never changes its service
-                self.tasks_by_service.move(id_, "", after.service_id)
-            had = before.node_id if before is not None else ""
-            if after.node_id != had:
-                self.tasks_by_node.move(id_, had, after.node_id)
+            if before is None:
+                self.tasks_by_service.add(after.service_id, id_)  # a task never changes its service
+                if after.node_id:
+                    self.tasks_by_node.add(after.node_id, id_)
+            elif before.node_id != after.node_id:
+                self.tasks_by_node.move(id_, before.node_id, after.node_id)
 
     def freeze(self) -> Callable[[], tuple[bytes, ...]]:
         """Everything as it is now, as what makes bytes of it whenever and wherever that is called; `Loading` is the inverse."""

@@ -33,7 +33,7 @@ UNIQUE_NAMES: Final = {
 
 _ACTIVE: Final = Availability.ACTIVE
 _READY: Final = NodeState.READY
-_CREATE, _UPDATE, _STATUS, _NODE, _SERVICE = Op.CREATE, Op.UPDATE, Op.STATUS, Kind.NODE, Kind.SERVICE
+_UPDATE, _DELETE, _STATUS, _NODE, _SERVICE = Op.UPDATE, Op.DELETE, Op.STATUS, Kind.NODE, Kind.SERVICE
 """Once: to look a member up in its enumeration takes longer than to judge a change by it."""
 
 _UNSTAMPED: Final = Meta()
@@ -93,30 +93,32 @@ class Transaction:
 
     def get(self, kind: Kind, id: str) -> Object | None:
         """The object as the staged changes leave it."""
-        staged = self._rows.get(kind)
-        if staged is not None and id in staged:
-            return staged[id]
-        return self._tables.rows[kind].get(id)
+        staged = self._rows[kind]
+        return staged[id] if id in staged else self._tables.rows[kind].get(id)
 
     def judge(self, change: Change) -> Event | None:
         """What the change does; None for nothing. Raises Conflict, OutOfSequence, NotFound, or InvalidArgument for a change
         that is malformed.
         """
-        op = change.op
-        if op is _UPDATE:
-            return self._update(change.kind, change.id, _whole_object(change))
-        if op is _CREATE:
-            return self._create(change.kind, change.id, _whole_object(change))
+        op, kind, obj = change.op, change.kind, change.after
         if op is _STATUS:
             return self._report(change)
-        return Event(change.kind, change.id, self._present(change.kind, change.id), None)
+        if op is _DELETE:
+            before = self.get(kind, change.id)
+            if before is None:
+                raise _missing(kind, change.id)
+            return Event(kind, change.id, before, None)
+        if type(obj) is not KIND_TYPES[kind] or obj.id != change.id:
+            raise InvalidArgument(f"malformed change: {op.name.lower()} of {kind.name.lower()} {change.id}")
+        return self._update(kind, obj) if op is _UPDATE else self._create(kind, obj)
 
     def stage(self, changes: Iterable[Change]) -> None:
         """Judge these changes, each over what those before it do. Raises as `judge`."""
+        rows, events = self._rows, self._events
         for change in changes:
             if (event := self.judge(change)) is not None:
-                self._rows[event.kind][event.id] = event.after
-                self._events.append(event)
+                rows[event.kind][event.id] = event.after
+                events.append(event)
 
     def commit(self) -> Batch:
         """Write what was staged into the tables and move them to this transaction's index."""
@@ -125,41 +127,43 @@ class Transaction:
         self._tables.index = self._index
         return Batch(self._index, tuple(self._events))
 
-    def _create(self, kind: Kind, id: str, obj: Object) -> Event:
-        if self.get(kind, id) is not None:
-            raise Conflict(f"{kind.name.lower()} {id} already exists")
+    def _create(self, kind: Kind, obj: Object) -> Event:
+        if self.get(kind, obj.id) is not None:
+            raise Conflict(f"{kind.name.lower()} {obj.id} already exists")
         if type(obj) is Task:
             if obj.status.state is ASSIGNED:
                 self._check_node(obj.node_id)
             service = self.get(_SERVICE, obj.service_id)
             assert service is None or type(service) is Service
-            return Event(kind, id, None, sharing.of_service(obj, service, self._stamp(obj.meta, self._index)))
+            return Event(kind, obj.id, None, sharing.of_service(obj, service, self._stamp(obj.meta, self._index)))
         if kind in UNIQUE_NAMES:
             self._claim_name(kind, obj)
         if type(obj) is Service:
             obj = msgspec.structs.replace(obj, spec_version=self._index)
-        return Event(kind, id, None, self._stamped(obj, self._index))
+        return Event(kind, obj.id, None, self._stamped(obj, self._index))
 
-    def _update(self, kind: Kind, id: str, obj: Object) -> Event:
-        before = self._present(kind, id)
+    def _update(self, kind: Kind, obj: Object) -> Event:
+        before = self.get(kind, obj.id)
+        if before is None:
+            raise _missing(kind, obj.id)
         if obj.meta.version != before.meta.version:
             raise OutOfSequence
         if type(obj) is Task:
             assert type(before) is Task
             if obj.service_id != before.service_id:
-                raise InvalidArgument(f"malformed change: task {id} is of another service")
+                raise InvalidArgument(f"malformed change: task {obj.id} is of another service")
             if obj.status.state is ASSIGNED and before.status.state < ASSIGNED:
                 self._check_node(obj.node_id)
             # over what agents have reported since the planner looked: as a report is merged
             status, history = merged_status(before, obj.status)
-            return Event(kind, id, before, sharing.over(before, obj, self._stamp(obj.meta, before.meta.created), status, history))
+            return Event(kind, obj.id, before, sharing.over(before, obj, self._stamp(obj.meta, before.meta.created), status, history))
         if kind in UNIQUE_NAMES and name_key(name_of(obj)) != name_key(name_of(before)):
             self._claim_name(kind, obj)
         if isinstance(obj, Service):
             assert isinstance(before, Service)
             unchanged = obj.spec == before.spec and obj.job_iteration == before.job_iteration
             obj = msgspec.structs.replace(obj, spec_version=before.spec_version if unchanged else self._index)
-        return Event(kind, id, before, self._stamped(obj, before.meta.created))
+        return Event(kind, obj.id, before, self._stamped(obj, before.meta.created))
 
     def _check_node(self, id: NodeId) -> None:
         """A node that was drained or paused, or went down, between a plan and its commit takes no new task. Raises OutOfSequence."""
@@ -185,12 +189,6 @@ class Transaction:
         meta = Meta(meta.version, meta.created_at_ns, max(meta.updated_at_ns, change.after.timestamp_ns), meta.created)
         return Event(Kind.TASK, change.id, task, msgspec.structs.replace(task, meta=meta, status=status, history=history))
 
-    def _present(self, kind: Kind, id: str) -> Object:
-        obj = self.get(kind, id)
-        if obj is None:
-            raise NotFound(f"{kind.name.lower()} {id} not found")
-        return obj
-
     def _stamped(self, obj: Object, created: int) -> Object:
         return msgspec.structs.replace(obj, meta=self._stamp(obj.meta, created))
 
@@ -213,14 +211,8 @@ class Transaction:
         self._names[kind, key] = obj.id
 
 
-def _whole_object(change: Change) -> Object:
-    """The object that a CREATE or UPDATE carries. Raises InvalidArgument when it is none, of another kind, or has
-    another id.
-    """
-    obj = change.after
-    if type(obj) is KIND_TYPES[change.kind] and obj.id == change.id:
-        return obj
-    raise InvalidArgument(f"malformed change: {change.op.name.lower()} of {change.kind.name.lower()} {change.id}")
+def _missing(kind: Kind, id: str) -> NotFound:
+    return NotFound(f"{kind.name.lower()} {id} not found")
 
 
 def apply(tables: Tables, index: int, changes: tuple[Change, ...]) -> Batch:

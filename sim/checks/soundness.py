@@ -157,9 +157,7 @@ def shape(index: Index) -> dict[str, object]:
             id_: (set(u.tasks), u.cpus, u.memory, u.active, dict(u.by_service), dict(u.ports), dict(u.generic), dict(u.names))
             for id_, u in index.uses.items()
         },
-        "slots": {
-            id_: ({k: set(s.ids(k)) for k in s.keys}, {k: s.tally(k) for k in s.kept}, s.over) for id_, s in index.slots.services.items()
-        },
+        "slots": {id_: ({k: set(s.ids(k)) for k in s.keys}, {k: s.tally(k) for k in s.kept}, s.over) for id_, s in index.slots.each()},
         "addresses": index.addresses.used,
         "ports": {k: set(v) for k, v in index.ports.ports.items()},
         "marks": index.ports.marks,
