@@ -37,6 +37,10 @@ class Transfer:
         if message.get("aux"):
             self.aux = message["aux"]
             return
+        if message.get("stream"):
+            self._rows.clear()  # what follows is below it
+            self._say(str(message["stream"]))
+            return
         status, name = str(message.get("status") or ""), str(message.get("id") or "")
         if self._quiet or not status:
             return

@@ -61,8 +61,12 @@ def json_line(value: object) -> bytes:
 
 def error_line(error: Fault) -> bytes:
     """What went wrong after a stream's answer had begun."""
+    return json_line(failure(error))
+
+
+def failure(error: Fault) -> dict[str, object]:
     message = message_of(error)
-    return json_line({"errorDetail": {"message": message}, "error": message})
+    return {"errorDetail": {"message": message}, "error": message}
 
 
 def stream_answer(lines: AsyncIterator[bytes], content_type: str = "application/json") -> Response:

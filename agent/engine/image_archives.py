@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import trio
 
 from agent.engine import platforms
-from agent.engine.answers import JSON_LINES, error_line, json_answer, json_line, unserved
+from agent.engine.answers import JSON_LINES, failure, json_answer, json_line, unserved
 from agent.engine.call import Call
+from agent.engine.convert import Json
 from agent.engine.convert_containers import config_json
 from agent.engine.image_events import publish
+from agent.engine.progress import progress_answer
 from agent.events import Event
 from agent.records import Record
 from cluster.model import reference
@@ -24,6 +27,7 @@ from cluster.wire.http import Request, Response
 from runtime.errors import BadImage, NoSuchImage
 from runtime.images.commit import commit as commit_image
 from runtime.images.config import HistoryEntry, Image
+from runtime.images.progress import Progress, Report
 from runtime.images.save import Chosen, Part, choose, parts
 
 if TYPE_CHECKING:
@@ -75,18 +79,29 @@ async def _pieces(part: Part) -> AsyncGenerator[bytes, None]:
 
 
 async def load(call: Call) -> Response:
-    """The archive is taken from the body as it comes; the answer begins when it is in the store. What is wrong with the archive is said in the
-    stream, as by Docker, whose answer has begun by then."""
-    with _spool(call.node) as file:
+    """The archive is taken from the body as it comes; the answer begins when its first layer is looked at. What is wrong with the archive is said in
+    the stream, as by Docker, whose answer has begun by then."""
+    quiet = call.flag("quiet")
+    with ExitStack() as stack:
+        file = stack.enter_context(_spool(call.node))
         await _receive(call.request, file)
-        try:
-            loaded = await trio.to_thread.run_sync(call.node.images.load, file)
-        except BadImage as error:
-            return Response(200, JSON_LINES, error_line(error))
-    names = [line.partition(": ")[2] for line in loaded if line.startswith("Loaded image")]
-    for image in {image.id: image for image in [await trio.to_thread.run_sync(call.node.images.get, name) for name in names]}.values():
-        publish(call.node, "load", image)
-    return Response(200, JSON_LINES, b"".join(json_line({"stream": f"{line}\n"}) for line in loaded))
+        kept = stack.pop_all()
+
+    async def work(report: Report) -> list[Json]:
+        def told(step: Progress) -> None:
+            trio.from_thread.run_sync(report, step)
+
+        with kept:
+            try:
+                loaded = await trio.to_thread.run_sync(call.node.images.load, file, None if quiet else told)
+            except BadImage as error:
+                return [failure(error)]
+        names = [line.partition(": ")[2] for line in loaded if line.startswith("Loaded image")]
+        for image in {image.id: image for image in [await trio.to_thread.run_sync(call.node.images.get, name) for name in names]}.values():
+            publish(call.node, "load", image)
+        return [{"stream": f"{line}\n"} for line in loaded]
+
+    return await progress_answer(call, work)
 
 
 def _spool(node: Node) -> BinaryIO:

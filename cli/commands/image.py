@@ -17,6 +17,7 @@ from cli.listing import Listing
 from cli.output import short_id
 from cli.platforms import PLATFORM, PLATFORMS, Platform, platform_query, require
 from cli.shapes import typed_image
+from cli.transfer import Transfer
 from cli.units import human_duration, human_size
 from cli.usage import Group, command
 from cluster.model.reference import InvalidReference, Reference, parse
@@ -142,7 +143,7 @@ def load(api: Api, arguments: tuple[str, ...], input: str, platform: Platform | 
     if not input and sys.stdin.isatty():
         raise CliFailure("requested load from stdin, but stdin is empty")
     with _opened(input) as file, api.stream("POST", "/images/load", _pieces(file), _TAR, quiet=bool(quiet), platform=platform_query(platform)) as answer:
-        _show_messages(answer)
+        Transfer(sys.stdout, quiet=bool(quiet)).show(answer.lines())
     return 0
 
 

@@ -31,6 +31,7 @@ from runtime.errors import BadImage, ImageInUse, NoSuchImage, UnpackFailed
 from runtime.images import archive, blobs, compression, config, layers
 from runtime.images.config import Image
 from runtime.images.database import Database, LayerRow
+from runtime.images.progress import Progress, Report, short
 from runtime.storage import unpacker
 
 SHORT_ID_CHARACTERS = 12
@@ -80,14 +81,14 @@ class ImageStore:
         with self._mutex:
             self._database.close()
 
-    def load(self, file: BinaryIO) -> Lines:
-        """Take in an archive of `docker save` or an OCI layout, compressed or not; returns Docker's lines. Raises
-        BadImage, and then has changed nothing but for the images that came before the bad one.
+    def load(self, file: BinaryIO, report: Report | None = None) -> Lines:
+        """Take in an archive of `docker save` or an OCI layout, compressed or not; returns Docker's lines. `report` is told of each layer that is new.
+        Raises BadImage, and then has changed nothing but for the images that came before the bad one.
         """
         lines: Lines = []
         with self._folders.staging() as staging:
             for number, staged in enumerate(archive.read(file.read, staging, f"linux/{architecture()}")):
-                lines += self._take(staged, staging / f"image-{number}")
+                lines += self._take(staged, staging / f"image-{number}", report)
         return lines
 
     def import_(self, file: BinaryIO, reference_text: str, changes: Sequence[str] = (), message: str = "") -> str:
@@ -187,7 +188,7 @@ class ImageStore:
                     self._delete(image_id, in_use=False)
 
     # --- taking in
-    def _take(self, staged: archive.StagedImage, folder: Path) -> Lines:
+    def _take(self, staged: archive.StagedImage, folder: Path, report: Report | None = None) -> Lines:
         diff_ids = config.diff_ids(config.parse(staged.config))
         if len(diff_ids) != len(staged.layers):
             raise BadImage(f"invalid manifest, layers length mismatch: expected {len(diff_ids)}, got {len(staged.layers)}")
@@ -196,7 +197,12 @@ class ImageStore:
         fresh: dict[str, FreshLayer] = {}
         for position, (chain_id, diff_id, layer) in enumerate(zip(chain_ids(diff_ids), diff_ids, staged.layers, strict=True)):
             if chain_id not in fresh and not self.has_layer(chain_id):
+                size = layer.path.stat().st_size
+                if report is not None:
+                    report(Progress("Loading layer", short(diff_id), 0, size, layer=True))
                 fresh[chain_id] = self.unpack(layer, diff_id, chain_id, folder, base=position == 0)
+                if report is not None:
+                    report(Progress("Loading layer", short(diff_id), size, size, layer=True))
         return self.place(staged.config, tuple(fresh.values()), folder, staged.names)
 
     # --- taking in what comes piece by piece (a pull): staging(), then unpack() for each layer, then place()

@@ -11,6 +11,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -181,3 +182,22 @@ def test_start_gives_the_signals_and_the_status_of_what_it_started(lab: Lab, ter
         assert client.wait() == 5
     finally:
         lab.on(MANAGER, "festoon", "rm", "-f", "hears")
+
+
+def test_a_load_shows_its_layers_on_a_terminal_and_only_what_came_of_it_elsewhere(
+    lab: Lab, program: str, tmp_path: Path, terminal: Callable[[list[str], int, int], Terminal]
+) -> None:
+    tmp_path.chmod(0o755)
+    archive = tmp_path / "image.tar"
+    on = [FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", program]
+    lab.ok(MANAGER, "sh", "-c", f"tar c -C /etc hostname | {program} import - loaded:1 && {program} save -o {archive} loaded:1")
+    try:
+        lab.ok(MANAGER, program, "rmi", "loaded:1")
+        shown = terminal([*on, "load", "-i", str(archive)], 24, 120)
+        shown.expect(r"[0-9a-f]{12}: Loading layer \[=+>\]")
+        shown.expect("Loaded image: loaded:1")
+        assert shown.wait() == 0
+        lab.ok(MANAGER, program, "rmi", "loaded:1")
+        assert lab.ok(MANAGER, program, "load", "-i", str(archive)) == "Loaded image: loaded:1\n"
+    finally:
+        lab.on(MANAGER, "festoon", "rmi", "loaded:1")

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from agent.engine.registry import bar, progress_json
+from agent.engine.progress import bar, progress_json
 from runtime.images.auth import ANONYMOUS, Challenge, Credentials, challenges, from_header, token_of, token_request
 from runtime.images.endpoints import BadSetting, Endpoint, Registries, checked, endpoints
 from runtime.images.manifest import OCI_LAYER_ZSTD, Descriptor, Index, Manifest, Platform, choose, parse, render
