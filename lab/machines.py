@@ -13,8 +13,9 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import msgspec
@@ -56,8 +57,22 @@ class Status:
     state: str
 
 
-def up(layout: Layout, *, uplink: bool = False, program: Program | None = None, with_registry: bool = False) -> tuple[str, ...]:
-    """Make the lab, or revive what has died of it; returns the names of the machines whose program was started.
+class Step(IntEnum):
+    """What a machine has come to: its namespaces and groups, its processes, a festoond that answers."""
+
+    MADE = 1
+    BOOTED = 2
+    READY = 3
+
+
+Told = Callable[[str, Step], None]
+
+
+def up(
+    layout: Layout, *, uplink: bool = False, program: Program | None = None, with_registry: bool = False, told: Told = lambda _machine, _step: None
+) -> tuple[str, ...]:
+    """Make the lab, or revive what has died of it; returns the names of the machines whose program was started. `told` hears of each step of a machine
+    that is started.
 
     Raises LabError with one sentence. A new lab that does not come up is taken away again; an old one stays as it is.
     """
@@ -78,7 +93,7 @@ def up(layout: Layout, *, uplink: bool = False, program: Program | None = None, 
                 records.write(msgspec.structs.replace(records.read(layout.name), registry=True))
             done = False
             try:
-                started = _bring_up(records.read(layout.name), host, program or festoond(registry.address(layout)))
+                started = _bring_up(records.read(layout.name), host, program or festoond(registry.address(layout)), told)
                 done = True
             finally:
                 if fresh and not done:
@@ -127,7 +142,7 @@ def _state(name: str, machine: Machine) -> str:
     return "up" if records.read_process(folder, "festoond") is not None else "festoond stopped"
 
 
-def _bring_up(record: records.Record, host: int, program: Program) -> tuple[str, ...]:
+def _bring_up(record: records.Record, host: int, program: Program, told: Told) -> tuple[str, ...]:
     layout = record.layout
     with contextlib.ExitStack() as stack:
         gateway, rebuilt = _gateway(record, host)
@@ -142,6 +157,7 @@ def _bring_up(record: records.Record, host: int, program: Program) -> tuple[str,
             if state == "down":
                 namespace = _new_machine(layout, machine)
                 new.append((machine, namespace))
+                told(machine.name, Step.MADE)
             else:
                 namespace = _namespace(records.machine_folder(layout.name, machine.name))
                 if state != "up":
@@ -155,7 +171,8 @@ def _bring_up(record: records.Record, host: int, program: Program) -> tuple[str,
         _load_images([records.machine_folder(layout.name, m.name) for m, _ in new])
         for one in boots:
             one.finish()
-        _wait_ready(layout.name, boots)
+            told(one.machine.name, Step.BOOTED)
+        _wait_ready(layout.name, boots, told)
         return tuple(one.machine.name for one in boots)
 
 
@@ -265,7 +282,7 @@ def _load_images(machines: Sequence[Path]) -> None:
         (folder / "images-loaded").touch()
 
 
-def _wait_ready(name: str, boots: Sequence[_Boot]) -> None:
+def _wait_ready(name: str, boots: Sequence[_Boot], told: Told) -> None:
     poll = select.poll()
     waiting = {one.ready: one for one in boots}
     for fd in waiting:
@@ -284,6 +301,7 @@ def _wait_ready(name: str, boots: Sequence[_Boot]) -> None:
             if one.said.endswith(READY_LINE):
                 poll.unregister(fd)
                 del waiting[fd]
+                told(one.machine.name, Step.READY)
             elif not piece:
                 raise LabError(f"{one.machine.name}: festoond ended before it was ready{_tail(name, one.machine)}")
 

@@ -6,6 +6,7 @@ Owns no state: a node that is in a swarm already is left as it is. Source: Docke
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from cluster.wire.http_client import ConnectionFailed, HttpClient
@@ -16,23 +17,21 @@ LISTEN_ADDRESS = "0.0.0.0:2377"
 SWARM_PORT = 2377
 
 
-def form(layout: Layout) -> tuple[str, ...]:
-    """Make one swarm of the lab's machines; returns the names of those that were not in one before. Raises LabError."""
+def form(layout: Layout) -> Iterator[str]:
+    """Make one swarm of the lab's machines; the names of those that were not in one before, as they come in. Raises LabError."""
     first, others = layout.machines[0], layout.machines[1:]
-    done: list[str] = []
     if role_of(layout.name, first) == "":
         _ask(layout, first, "POST", "/swarm/init", _listening(first))
-        done.append(first.name)
+        yield first.name
     waiting = [machine for machine in others if role_of(layout.name, machine) == ""]
     if not waiting:
-        return tuple(done)
+        return
     tokens = _ask(layout, first, "GET", "/swarm")["JoinTokens"]
     for machine in waiting:
         token = tokens["Manager" if machine.role == "manager" else "Worker"]
         join = {"RemoteAddrs": [f"{first.address}:{SWARM_PORT}"], "JoinToken": token}
         _ask(layout, machine, "POST", "/swarm/join", {**_listening(machine), **join})
-        done.append(machine.name)
-    return tuple(done)
+        yield machine.name
 
 
 def role_of(name: str, machine: Machine) -> str:

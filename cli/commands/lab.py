@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from cli.api import Api
 from cli.failures import CliFailure
@@ -21,6 +21,10 @@ from lab.layout import LabError, Layout
 
 T = TypeVar("T")
 DEFAULT_NODES, DEFAULT_MANAGERS = 3, 1
+
+BAR_CELLS = 30
+WORDS = ("", "made", "booted", "started")
+"""Of a machine's steps (machines.Step)."""
 
 _name = option("--name", help="Which lab", default=layout.DEFAULT_NAME)
 
@@ -60,13 +64,17 @@ def up(_api: Api, arguments: tuple[str, ...], name: str, **flags: Any) -> None:
     began = time.monotonic()
     uplink = bool(flags["uplink"])
     plan = _told(lambda: _plan(name, flags["nodes"], flags["managers"], flags["subnet"], uplink))
-    started = _told(lambda: machines.up(plan, uplink=uplink, with_registry=bool(flags["registry"])))
-    for machine in plan.machines:
-        word = "started" if machine.name in started else "up already"
-        print(f"{machine.name:<17} {machine.address:<15} {word}", flush=True)
+    picture = _Picture(plan, sys.stdout)
+    try:
+        started = _told(lambda: machines.up(plan, uplink=uplink, with_registry=bool(flags["registry"]), told=picture.step))
+    except BaseException as failure:
+        picture.wipe()
+        if isinstance(failure, KeyboardInterrupt):
+            print(f"The lab {name} stays as it was." if _record(name) else f"Nothing of the lab {name} is left.", file=sys.stderr)
+        raise
+    picture.end(started)
     if flags["swarm"]:
-        for joined in _told(lambda: swarm.form(plan)):
-            print(f"{joined} is in the swarm", flush=True)
+        _told(lambda: [print(f"{joined} is in the swarm", flush=True) for joined in swarm.form(plan)])
     _explain(plan, time.monotonic() - began)
 
 
@@ -154,6 +162,41 @@ def logs(_api: Api, arguments: tuple[str, ...], name: str, follow: bool | None) 
         os.execvp("tail", ["tail", "-n", "+1", "-F", str(path)])  # noqa: S606 (to become it is the point)
     if path.exists():
         print(path.read_text(errors="replace"), end="", flush=True)
+
+
+class _Picture:
+    """The machines as they come up: a bar for each on a terminal, drawn over; elsewhere one line for each when all are there."""
+
+    def __init__(self, plan: Layout, out: TextIO) -> None:
+        self._plan, self._out = plan, out
+        self._steps: dict[str, int] = {}
+        self._height = 0
+
+    def step(self, machine: str, step: machines.Step) -> None:
+        self._steps[machine] = step
+        if self._out.isatty():
+            self._draw([self._bar(one.name) for one in self._plan.machines])
+
+    def end(self, started: Sequence[str]) -> None:
+        self._draw(["started" if machine.name in started else "up already" for machine in self._plan.machines])
+
+    def wipe(self) -> None:
+        """What did not come about leaves no bars behind."""
+        if self._height:
+            self._out.write(f"\x1b[{self._height}A\r\x1b[J")
+            self._out.flush()
+
+    def _bar(self, machine: str) -> str:
+        step = self._steps.get(machine, 0)
+        full = BAR_CELLS * step // machines.Step.READY
+        return f"{WORDS[step]:<9}[{'=' * full}>{' ' * (BAR_CELLS - full)}]"
+
+    def _draw(self, words: Sequence[str]) -> None:
+        back, wiped = (f"\x1b[{self._height}A\r", "\x1b[2K") if self._height else ("", "")
+        lines = [f"{wiped}{m.name:<17} {m.address:<15} {word}\n" for m, word in zip(self._plan.machines, words, strict=True)]
+        self._height = len(lines)
+        self._out.write(back + "".join(lines))
+        self._out.flush()
 
 
 def _plan(name: str, nodes: int | None, managers: int | None, subnet: str | None, uplink: bool) -> Layout:

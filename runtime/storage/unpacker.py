@@ -25,7 +25,13 @@ def unpack(blob: BinaryIO, folder: Path, *, base: bool, limits: layers.Limits) -
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with open(reader, "rb") as answered:
         try:
-            process = subprocess.Popen(answers.worker(request, writer), stdin=blob, stdout=subprocess.DEVNULL, pass_fds=(writer,))
+            process = subprocess.Popen(
+                answers.worker(request, writer),
+                stdin=blob,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(writer,),
+                process_group=0,  # a terminal's Ctrl-C is for whoever asked, who kills it
+            )
         finally:
             os.close(writer)
         with process:

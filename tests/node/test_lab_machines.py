@@ -5,12 +5,14 @@ nothing is left behind.
 from __future__ import annotations
 
 import os
+import pty
 import re
 import select
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from lab import boot, groups, machines, records
 from lab.layout import LabError, Layout, plan
 from lab.machines import Program
 from tests import leftovers
-from tests.driver import OCTET, OWN_SUBNET
+from tests.driver import FESTOON, OCTET, OWN_SUBNET
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not Path("/bin/busybox").exists(), reason="a lab needs root and Debian's busybox-static")
 
@@ -280,3 +282,36 @@ def test_an_uplink_leads_out_through_the_host_and_is_put_back(name: str) -> None
     command = ["unshare", "--net", sys.executable, "-I", "-c", UPLINK, name, *PROGRAM.argv]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["1", "1 True", "0 1", "1 True", "0 False"], "the last lab with an uplink puts the forwarding back"
+
+
+def test_each_step_of_a_machine_that_is_started_is_told(name: str) -> None:
+    told: list[tuple[str, machines.Step]] = []
+    machines.up(layout(name), program=PROGRAM, told=lambda machine, step: told.append((machine, step)))
+    for machine in ("swarm-manager", "swarm-worker1", "swarm-worker2"):
+        assert [step for one, step in told if one == machine] == list(machines.Step)
+    again: list[str] = []
+    machines.up(layout(name), program=PROGRAM, told=lambda machine, _step: again.append(machine))
+    assert again == []
+
+
+def test_ctrl_c_takes_a_lab_away_again_and_leaves_a_clean_screen(name: str) -> None:
+    master, slave = pty.openpty()
+    command = ["setsid", "--ctty", "--wait", FESTOON, "lab", "up", "--name", name, "--subnet", f"{OWN_SUBNET}.0/24"]
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    seen = ""
+    try:
+        while "worker2" not in seen or "made" not in seen.rpartition("worker2")[2]:
+            seen += os.read(master, 4096).decode()
+        os.write(master, b"\x03")
+        with suppress(OSError):  # the other end is closed
+            while piece := os.read(master, 4096):
+                seen += piece.decode()
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    assert "Traceback" not in seen
+    assert seen.rpartition("\x1b[J")[2].strip() == f"Nothing of the lab {name} is left."
+    assert traces() == {}
