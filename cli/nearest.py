@@ -15,15 +15,19 @@ from cli.object_names import KINDS, names
 
 _LATEST: Final = ":latest"
 _KIND: Final = "|".join(KINDS)
+_ALSO: Final = {"object": KINDS, "task": ("service", "container")}
+"""Words of the daemon's sentences that stand for several kinds."""
 _MISSING: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"\bno such (?P<kind>{_KIND}|object): (?P<name>[^\s:,]+(?::[^\s:,]+)?)",
-        rf"\b(?P<kind>{_KIND}) (?P<name>\S+) not found",
+        rf"\b(?P<kind>{_KIND}|task) (?P<name>\S+) not found",
         rf"\b(?P<kind>{_KIND}) not found: (?P<name>\S+)",
         r"\bget (?P<name>\S+): no such (?P<kind>volume)",
         r"\bno such task or (?P<kind>service): (?P<name>\S+)",
         r"\bnothing found in (?P<kind>stack): (?P<name>\S+)",
+        r"\bAn (?P<kind>image) does not exist locally with the tag: (?P<name>\S+)",
+        r'^(?P<kind>context) "(?P<name>[^"]+)": context not found',
     )
 )
 
@@ -37,14 +41,22 @@ def _proposals(line: str, api: Api) -> Iterator[str]:
     missing = next(filter(None, (pattern.search(line) for pattern in _MISSING)), None)
     if missing is None:
         return
-    name, kind = missing["name"], missing["kind"].lower()
-    found = {known for each in (KINDS if kind == "object" else (kind,)) for known in _known(api, each)}
+    yield from proposals(missing["name"], missing["kind"].lower(), api)
+
+
+def proposals(name: str, kind: str, api: Api) -> Iterator[str]:
+    """What may have been meant by the name of one that is not there."""
+    found = {known for each in _ALSO.get(kind, (kind,)) for known in _known(api, each)}
     nearest = get_close_matches(name.removesuffix(_LATEST), found - {name.removesuffix(_LATEST)}, n=1)
     yield from (f"Did you mean '{one}'?" for one in nearest)
 
 
 def _known(api: Api, kind: str) -> list[str]:
     """Nothing where the daemon can't say: the mistake has been named already."""
+    if kind == "context":
+        from cli import contexts
+
+        return [contexts.DEFAULT, *(str(one["Name"]) for one in contexts.every())]
     try:
         return [name.removesuffix(_LATEST) for name in names(api, kind)]
     except CliFailure:

@@ -155,7 +155,12 @@ def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
         if not any(words in e.reason for words in _PULLED_FOR) or flags["pull"] == "never":
             raise
         print(f"Unable to find image '{parse(body['Image']).with_default_tag().familiar}' locally", file=sys.stderr)
-        _pull(api, body["Image"], flags)
+        try:
+            _pull(api, body["Image"], flags)
+        except CliFailure as failure:
+            from cli.nearest import proposals  # for mistakes alone
+
+            raise CliFailure("\n".join((failure.message, *proposals(body["Image"], "image", api))), failure.status) from failure
         made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
     for warning in made.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)

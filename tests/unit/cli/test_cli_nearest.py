@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ THERE = {
         ("get databse: no such volume", "database"),
         ("secret pasword not found", "password"),
         ("config setings not found", "settings"),
+        ("task shop-web not found", "shop_web"),
+        ("An image does not exist locally with the tag: busybx", "busybox"),
         ("No such container: something-else", ""),
         ("No such container: shop_web", ""),
         ("something else went wrong with web-frnt", ""),
@@ -62,3 +65,17 @@ def test_a_stack_is_proposed(festoon: Callable[..., Any], engine: Any) -> None:
     engine.answers["GET", "/services"] = lambda number: THERE["/services"] if number % 2 else []
     for command in ("services", "rm"):
         assert festoon("stack", command, "shp").err == "Nothing found in stack: shp\nDid you mean 'shop'?\n"
+
+
+def test_an_image_that_no_registry_has_either_may_be_one_that_is_here(festoon: Callable[..., Any], engine: Any) -> None:
+    engine.answers["GET", "/images/json"] = THERE["/images/json"]
+    engine.answers["POST", "/containers/create"] = json_response({"message": "No such image: busibox:latest"}, 404)
+    engine.answers["POST", "/images/create"] = json_response({"message": "pull access denied for busibox"}, 404)
+    assert festoon("run", "busibox").err.splitlines()[:3] == [
+        "Unable to find image 'busibox:latest' locally", "festoon: Error response from daemon: pull access denied for busibox", "Did you mean 'busybox'?",
+    ]  # fmt: skip
+
+
+def test_a_context_is_proposed(festoon: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    assert festoon("context", "use", "defualt").err.splitlines()[1:] == ["Did you mean 'default'?"]
