@@ -77,6 +77,7 @@ _COMMANDS: Final = {
     "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
 }
 _NO_TLS: Final = {"tls": None, "tlsverify": None, "tlscacert": "", "tlscert": "", "tlskey": ""}
+TCP_PORT: Final = 2375
 _SCHEMES: Final = frozenset({"unix", "tcp", "http", "ssh", "fd", "npipe"})
 _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic", "trace")
 _BUILD: Final = "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"
@@ -155,7 +156,7 @@ def _begin(program: str, host: tuple[str, ...], config: str, context: str, **fla
 
 def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any], settings: configuration.Settings) -> Api:
     """The daemon that is meant: by flag, environment or context, in this order."""
-    given = host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or "")
+    given = _with_scheme(host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or ""))
     tls = None
     if not given and (context or os.environ.get("DOCKER_CONTEXT") or settings.get("currentContext")):
         from cli import contexts  # late: most people have none, and hashing names costs milliseconds
@@ -172,6 +173,13 @@ def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any], set
     scheme, separator, _ = given.partition("://")
     trouble = f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {given}" if separator and scheme not in _SCHEMES else ""
     return Api(given or DEFAULT_HOST, program, context=context, tls=tls, trouble=trouble, settings=settings)
+
+
+def _with_scheme(address: str) -> str:
+    """What has no scheme is a host with or without its port, as in Docker's client."""
+    if not address or "://" in address or address.startswith("/"):
+        return address
+    return f"tcp://{address}" if ":" in address else f"tcp://{address}:{TCP_PORT}"
 
 
 def _api_of_context(program: str, name: str, asked: str, settings: configuration.Settings) -> Api:

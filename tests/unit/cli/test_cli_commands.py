@@ -75,6 +75,9 @@ def test_the_daemons_address_comes_from_flag_then_environment(
     monkeypatch.delenv("FESTOON_HOST")
     assert run("festoon", ["ps", "-q"]) == 1
     assert "unix:///nowhere" in capfd.readouterr().err
+    monkeypatch.setenv("DOCKER_HOST", "127.0.0.1:1")
+    assert run("festoon", ["ps", "-q"]) == 1
+    assert "daemon at tcp://127.0.0.1:1." in capfd.readouterr().err
 
 
 def test_node_ls_marks_the_node_that_answers(festoon: Callable[..., Any], engine: Any) -> None:
