@@ -5,7 +5,6 @@ An image that the daemon has and no registry ever had is left as it is: nodes ge
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from cli.api import Api, reference
@@ -24,23 +23,24 @@ def credentials_of(image: str, *, wanted: bool) -> Headers:
         return ()
 
 
-def pin(api: Api, task: dict[str, Any], headers: Headers) -> None:
-    """Put the digest and the platforms of its image into a TaskTemplate; a warning says where there are none to be had."""
+def pin(api: Api, task: dict[str, Any], headers: Headers) -> str:
+    """Put the digest and the platforms of its image into a TaskTemplate. The warning, for when the service is there, that there are none to be had;
+    empty when all is well."""
     image = str(task["ContainerSpec"]["Image"])
     try:
         parse_reference(image)
     except InvalidReference:
-        return  # the managers say so
+        return ""  # the managers say so
     local = api.find(f"/images/{reference(image)}/json")
     if local is not None and not local.get("RepoDigests"):
-        return
+        return ""
     by_digest, platforms = look_up(api, image, headers)
     if not by_digest:
-        print(unpinned(image), file=sys.stderr)
-        return
+        return unpinned(image)
     task["ContainerSpec"]["Image"] = by_digest
     if platforms:
         task.setdefault("Placement", {})["Platforms"] = platforms
+    return ""
 
 
 def look_up(api: Api, image: str, headers: Headers) -> tuple[str, list[dict[str, str]]]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cli import configuration
 from cli.api import DEFAULT_HOST, Api
-from cli.failures import FAILED, INTERRUPTED, MISUSED, CliFailure
+from cli.failures import FAILED, INTERRUPTED, CliFailure
 from cli.flags import option, options, switch
 from cli.usage import Group
 from cluster.version import VERSION
@@ -146,7 +146,7 @@ def _begin(program: str, host: tuple[str, ...], config: str, context: str, **fla
         print(f"Festoon version {VERSION}")
         return None
     if flags["log_level"] not in _LOG_LEVELS:
-        raise CliFailure(f"Unable to parse logging level: {flags['log_level']}", MISUSED)
+        raise CliFailure(f"Unable to parse logging level: {flags['log_level']}")
     if config:
         os.environ["DOCKER_CONFIG"] = config
     if host and context:

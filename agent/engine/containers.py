@@ -229,6 +229,7 @@ async def rename(call: Call) -> Response:
 async def remove(call: Call) -> Response:
     if call.flag("link"):
         if "/" not in call.names["id"].removeprefix("/"):
+            call.node.containers.find(call.names["id"])
             raise Internal("Conflict, cannot remove the default link name of the container")
         call.node.containers.unlink(call.names["id"])
         return NO_CONTENT

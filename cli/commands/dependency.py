@@ -85,7 +85,10 @@ def _create(noun: Noun) -> Command:
         elif len(arguments) < 2:
             raise CliFailure(f"{word} file is required")
         else:
-            body["Data"] = read_data(arguments[1])
+            try:
+                body["Data"] = read_data(arguments[1])
+            except CliFailure as e:  # Docker says it twice of a configuration
+                raise CliFailure(f'Error reading content from "{arguments[1]}": {e.message}' if word == "config" else e.message) from e
         if template_driver:
             body["Templating"] = {"Name": template_driver}
         print(api.post(f"/{word}s/create", body)["ID"])

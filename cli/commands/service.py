@@ -234,9 +234,9 @@ def roll_back(api: Api, found: Mapping[str, Any]) -> None:
     show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], **how))
 
 
-def show_warnings(answer: Mapping[str, Any] | None) -> None:
-    """Print the daemon's warnings, as Docker does, on standard error."""
+def show_warnings(answer: Mapping[str, Any] | None, own: str = "") -> None:
+    """Print the daemon's warnings, and then our own, as Docker does, on standard error."""
     import sys
 
-    for warning in (answer or {}).get("Warnings") or ():
+    for warning in (*((answer or {}).get("Warnings") or ()), *((own,) if own else ())):
         print(warning, file=sys.stderr)

@@ -35,10 +35,9 @@ def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if flags["dry_run"]:
         return show_plan(api, [{"Spec": spec}])
     headers = credentials_of(arguments[0], wanted=bool(flags["with_registry_auth"]))
-    if not flags["no_resolve_image"]:
-        pin(api, spec["TaskTemplate"], headers)
+    unpinned = "" if flags["no_resolve_image"] else pin(api, spec["TaskTemplate"], headers)
     made = api.post("/services/create", spec, headers=headers)
-    show_warnings(made)
+    show_warnings(made, unpinned)
     print(made["ID"], flush=True)
     if not flags["detach"]:
         wait_converged(api, made["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]), patience=waiting)
@@ -63,9 +62,8 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
             return show_plan(api, [{"Spec": found["Spec"], "ID": found["ID"], "Version": found["Version"]["Index"]}])
         image = str(found["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"])
         headers = credentials_of(image, wanted=bool(flags["with_registry_auth"]))
-        if flags["image"] and not flags["no_resolve_image"]:
-            pin(api, found["Spec"]["TaskTemplate"], headers)
-        show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], headers=headers, version=found["Version"]["Index"]))
+        unpinned = pin(api, found["Spec"]["TaskTemplate"], headers) if flags["image"] and not flags["no_resolve_image"] else ""
+        show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], headers=headers, version=found["Version"]["Index"]), unpinned)
     print(name, flush=True)
     if not flags["detach"]:
         wait_converged(api, found["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]), patience=waiting)

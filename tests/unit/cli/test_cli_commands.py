@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cli.root import run
-from cluster.wire.http import Response, Stream
+from cluster.wire.http import Response, Stream, json_response
 
 ID = "a9cn3p0ovg5jcz30rzz89lyfz"
 
@@ -311,3 +311,18 @@ def test_flags_for_windows_are_refused_before_anything_is_asked(festoon: Callabl
 @pytest.mark.parametrize(("group", "usage"), [("volume", "festoon volume COMMAND"), ("stack", "festoon stack [OPTIONS]"), ("network", "festoon network")])
 def test_a_group_that_is_misused_says_its_usage(festoon: Callable[..., Any], group: str, usage: str) -> None:
     assert f"\n\nUsage:  {usage}\n\n" in festoon(group, "nosuch").err
+
+
+def test_that_no_registry_knows_an_image_is_said_of_a_service_that_is_there(festoon: Callable[..., Any], engine: Any) -> None:
+    engine.answers["POST", "/services/create"] = lambda number: {"ID": "s1"} if number == 2 else json_response({"message": "name is bad"}, 400)
+    refused = festoon("service", "create", "-d", "nosuch.example/x")
+    assert (refused.status, refused.err) == (1, "Error response from daemon: name is bad\n")
+    made = festoon("service", "create", "-d", "-q", "nosuch.example/x")
+    assert (made.status, made.out) == (0, "s1\n")
+    assert made.err.startswith("image nosuch.example/x could not be accessed on a registry to record\nits digest.")
+
+
+def test_what_cannot_be_a_configuration_is_said_in_dockers_words(festoon: Callable[..., Any], tmp_path: Path) -> None:
+    said = f"error reading from {tmp_path}/none: open {tmp_path}/none: no such file or directory\n"
+    assert festoon("secret", "create", "x", f"{tmp_path}/none").err == said
+    assert festoon("config", "create", "x", f"{tmp_path}/none").err == f'Error reading content from "{tmp_path}/none": {said}'
