@@ -166,6 +166,7 @@ def ports_json(ports: tuple[PortConfig, ...]) -> list[Json]:
     ]
 
 
+TASK_ORDER: Final = ("ContainerSpec", "NetworkAttachmentSpec", "Resources", "RestartPolicy", "Placement", "Networks", "LogDriver", "ForceUpdate", "Runtime")
 UPDATE_ORDER: Final = ("Parallelism", "Delay", "FailureAction", "Monitor", "MaxFailureRatio", "Order")
 RESTART_ORDER: Final = ("Condition", "Delay", "MaxAttempts", "Window")
 
@@ -182,11 +183,11 @@ def with_defaults(spec: Json) -> Json:
     task["RestartPolicy"] = ordered(restart | {"MaxAttempts": 0} | task.get("RestartPolicy", {}), RESTART_ORDER)
     task["Placement"] = task.get("Placement", {})
     update = {"Parallelism": 1, "FailureAction": "pause", "Monitor": MONITOR_NS, "MaxFailureRatio": 0, "Order": "stop-first"}
-    filled_in: Json = {"TaskTemplate": task}
+    filled_in: Json = {"TaskTemplate": ordered(task, TASK_ORDER)}
     for name in ("UpdateConfig", "RollbackConfig"):
         filled_in[name] = ordered(update | spec.get(name, {}), UPDATE_ORDER)
-    filled_in["EndpointSpec"] = {"Mode": "vip"} | spec.get("EndpointSpec", {})
-    return spec | filled_in
+    endpoint = {"Mode": "vip"} | spec.get("EndpointSpec", {})
+    return {name: value for name, value in spec.items() if name != "EndpointSpec"} | filled_in | {"EndpointSpec": endpoint}
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,11 @@ def _lines(s: Values, networks: Sequence[str], now: float) -> Iterator[str]:
     yield from _dependencies(task.get("ContainerSpec") or {})
     driver = task.get("LogDriver") or {}
     if driver.get("Name"):
-        yield f"Log Driver:\n Name:\t{driver['Name']}"
+        yield f"Log Driver:\n Name:\t\t{driver['Name']}"
         if driver.get("Options"):
-            yield f" LogOpts:\n{_options(driver['Options'])}"
+            yield " LogOpts:"
+            yield from (f"  {key}:       {value}" if value else f"  {key}" for key, value in sorted(driver["Options"].items()))
+        yield ""
     yield from _resources(task.get("Resources") or {})
     if networks:
         yield f"Networks: {' '.join(networks)} "
@@ -162,6 +164,9 @@ def _container(c: Values) -> Iterator[str]:
             yield f" Add: {', '.join(c['CapabilityAdd'])}"
         if c.get("CapabilityDrop"):
             yield f" Drop: {', '.join(c['CapabilityDrop'])}"
+    if c.get("Sysctls"):
+        yield "SysCtls:"
+        yield from (f" {key}: {value}" if value else f" {key}" for key, value in sorted(c["Sysctls"].items()))
     if c.get("Ulimits"):
         yield "Ulimits:"
     for limit in c.get("Ulimits") or ():
@@ -195,28 +200,24 @@ def _resources(resources: Values) -> Iterator[str]:
 def _endpoint(s: Values) -> Iterator[str]:
     endpoint = s["Spec"].get("EndpointSpec") or {}
     yield f"Endpoint Mode:\t{endpoint.get('Mode', '')}"
-    ports = (s.get("Endpoint") or {}).get("Ports") or ()
+    ports: Sequence[Values] = (s.get("Endpoint") or {}).get("Ports") or ()
     if ports:
         yield "Ports:"
     for port in ports:
         yield f" PublishedPort = {port.get('PublishedPort', 0)}"
         yield f"  Protocol = {port.get('Protocol', 'tcp')}"
         yield f"  TargetPort = {port.get('TargetPort', 0)}"
-        yield f"  PublishMode = {port.get('PublishMode', 'ingress')}"
+        yield f"  PublishMode = {port.get('PublishMode', 'ingress')}{' ' * (port is ports[-1])}"
 
 
 def _healthcheck(health: Values | None) -> Iterator[str]:
     if health is None:
         return
-    yield "Healthcheck:"
-    yield f" Interval = {show_duration(health.get('Interval', 0))}"
-    yield f" Retries = {health.get('Retries', 0)}"
-    yield f" StartPeriod =\t{show_duration(health.get('StartPeriod', 0))}"
-    yield f" Timeout =\t{show_duration(health.get('Timeout', 0))}"
+    yield " Healthcheck:"
+    yield f"  Interval = {show_duration(health.get('Interval', 0))}"
+    yield f"  Retries = {health.get('Retries', 0)}"
+    yield f"  StartPeriod =\t{show_duration(health.get('StartPeriod', 0))}"
+    yield f"  Timeout =\t{show_duration(health.get('Timeout', 0))}"
     if tests := health.get("Test"):
-        yield " Tests:"
+        yield "  Tests:"
         yield from (f"\t Test = {test}{' ' * (number == len(tests))}" for number, test in enumerate(tests, 1))
-
-
-def _options(options: Mapping[str, str]) -> str:
-    return "\n".join(f"  {key}:\t{value}" for key, value in sorted(options.items()))

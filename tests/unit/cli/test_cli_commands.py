@@ -319,7 +319,7 @@ def test_that_no_registry_knows_an_image_is_said_of_a_service_that_is_there(fest
     assert (refused.status, refused.err) == (1, "Error response from daemon: name is bad\n")
     made = festoon("service", "create", "-d", "-q", "nosuch.example/x")
     assert (made.status, made.out) == (0, "s1\n")
-    assert made.err.startswith("image nosuch.example/x could not be accessed on a registry to record\nits digest.")
+    assert made.err.startswith("image nosuch.example/x:latest could not be accessed on a registry to record\nits digest.")
 
 
 def test_what_cannot_be_a_configuration_is_said_in_dockers_words(festoon: Callable[..., Any], tmp_path: Path) -> None:
