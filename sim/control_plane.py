@@ -175,9 +175,10 @@ def _lacks(store: Store, service: Service, running: int) -> str:
     """What this service, of which so many tasks run, has that it should not have; empty when all is as it shall be. A job's tasks have done their work."""
     kind = service.spec.mode.kind
     if kind.is_job:
-        done = sum(has_completed(task) and task.job_iteration == service.job_iteration for task in store.tasks_of_service(service.id))
+        own = store.tasks_of_service(service.id)  # two tasks of a slot may complete: one that was given up with its node did all the same
+        done = len({task.slot or task.node_id for task in own if has_completed(task) and task.job_iteration == service.job_iteration})
         wanted = len(store.all(Kind.NODE)) if kind is ServiceModeKind.GLOBAL_JOB else totals(service)[1]
-        return "" if (done, running) == (wanted, 0) else f"{done} completed tasks of {wanted}, and {running} that run"
+        return "" if (done, running) == (wanted, 0) else f"{done} completed slots of {wanted}, and {running} that run"
     wanted = len(store.all(Kind.NODE)) if kind is ServiceModeKind.GLOBAL else service.spec.mode.replicas or 0
     return "" if running == wanted else f"{running} running tasks of {wanted}"
 

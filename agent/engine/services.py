@@ -48,13 +48,14 @@ async def list_(call: Call) -> Response:
 
 
 def count(service: Service, tasks: Iterable[Task]) -> Counts:
-    """How many of its tasks run, are wanted and have completed, as `service ls` shows. Pure."""
+    """How many of its tasks run, are wanted and have completed, as `service ls` shows. Of a job a slot counts once: where a node came back that was taken
+    for dead, two tasks may have done the same work. Pure."""
     mode = service.spec.mode
     own = [task for task in tasks if task.service_id == service.id]
     if mode.kind.is_job:
         own = [task for task in own if task.job_iteration == service.job_iteration]
     running = sum(task.status.state is TaskState.RUNNING for task in own)
-    completed = sum(task.status.state is TaskState.COMPLETE for task in own) if mode.kind.is_job else 0
+    completed = len({task.slot or task.node_id for task in own if task.status.state is TaskState.COMPLETE}) if mode.kind.is_job else 0
     if mode.kind is ServiceModeKind.REPLICATED:
         desired = 1 if mode.replicas is None else mode.replicas
     elif mode.kind is ServiceModeKind.REPLICATED_JOB:
