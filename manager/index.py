@@ -415,6 +415,13 @@ class Index:
                 if vip.address:
                     self.addresses.claim(vip.network_id, vip.address)
 
+    def one_off_of(self, task: Task) -> OneOff | None:
+        """What the task's service asks for, if it is a one-off service and this is its only task, made as it is asked for now."""
+        asks = self.one_off.get(task.service_id)
+        if asks is None or asks.spec_version != task.spec_version or task.endpoint is not None or self.slots.lone(task.service_id) != task.id:
+            return None
+        return None if self.unallocated and task.service_id in self.unallocated else asks
+
     def _replace_wish(self, id: ServiceId, after: Service | None) -> None:
         self.packing -= self.wish(id).strategy is Strategy.PACK
         self.wishes.pop(id, None)

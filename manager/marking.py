@@ -14,7 +14,7 @@ from cluster.model.ids import NodeId
 from cluster.model.objects import Cluster, Network, Node, Service, Task
 from cluster.model.placement_labels import Rebalance
 from cluster.model.specs import ServiceModeKind
-from cluster.model.task_state import FAILED, READY, REJECTED, is_final, is_wished
+from cluster.model.task_state import FAILED, READY, REJECTED, RUNNING, is_final, is_wished
 from manager.index import FAILURES, Index, attributes
 from manager.orchestrator.dependencies import awaited
 from manager.orchestrator.slots import slot_key
@@ -67,8 +67,11 @@ def _mark(index: Index, before: Object | None, after: Object | None) -> None:
 
 
 def _mark_task(index: Index, task: Task, before: Task | None, after: Task | None) -> None:
-    index.agenda.touch(task.service_id, slot_key(task))
-    if awaited(index, task.service_id):
+    if after is not None and after.service_id in index.one_off and _waits_as_asked(index, after):
+        index.agenda.services.pop(after.service_id, None)
+    else:
+        index.agenda.touch(task.service_id, slot_key(task))
+    if index.dependencies.dependents and awaited(index, task.service_id):
         index.agenda.retry_pending = True
     if after is not None and after.desired_state is READY:
         index.arm(after)
@@ -83,6 +86,11 @@ def _mark_task(index: Index, task: Task, before: Task | None, after: Task | None
     if failed and after is not None and not is_final(before.status.state):
         nodes = index.failures.setdefault((after.service_id, after.spec_version), {})
         nodes[after.node_id] = (*nodes.get(after.node_id, ()), after.status.timestamp_ns)[-FAILURES:]
+
+
+def _waits_as_asked(index: Index, task: Task) -> bool:
+    """Whether it is plain that all is done for the task's service, and that it gets a node is all that is missing: so most tasks of one-off services come."""
+    return not task.node_id and task.desired_state is RUNNING and not is_final(task.status.state) and index.one_off_of(task) is not None
 
 
 def _mark_node(index: Index, node_id: NodeId, before: Object | None, after: Object | None) -> None:

@@ -58,8 +58,6 @@ def asked(service: Service) -> tuple[Dependency, ...]:
 
 def awaited(index: Index, service_id: ServiceId) -> bool:
     """Whether some service waits for this one."""
-    if not index.dependencies.dependents:
-        return False
     service = index.services.get(service_id)
     return service is not None and service.spec.name in index.dependencies.dependents
 

@@ -24,12 +24,11 @@ from manager.orchestrator.tasks import new_task, stop
 def is_at_rest(draft: Draft, service_id: ServiceId) -> bool:
     """Whether this is a one-off service with just the task that it asks for, on its way to run or running where it may: mostly it is so, and then `reconcile`
     would find nothing to do."""
-    index = draft.index
-    asks, task_id = index.one_off.get(service_id), index.slots.lone(service_id)
-    if asks is None or task_id is None or service_id in index.unallocated:
+    task_id = draft.index.slots.lone(service_id) if service_id in draft.index.one_off else None
+    if task_id is None:
         return False
-    task = index.tasks[task_id]
-    return task.spec_version == asks.spec_version and task.endpoint is None and restart.is_at_rest(draft, task)
+    task = draft.index.tasks[task_id]
+    return draft.index.one_off_of(task) is not None and restart.is_at_rest(draft, task)
 
 
 def reconcile(draft: Draft, service: Service, keys: Iterable[SlotKey], *, itself: bool) -> None:

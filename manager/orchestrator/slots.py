@@ -171,8 +171,8 @@ class ServiceSlots:
             self.runs.setdefault(task.job_iteration, JobRun()).count(key, task)
             return
         if isinstance(key, int) and key > self._top:
-            for number in range(self._top + 1, key):
-                heapq.heappush(self._free, number)
+            if key > self._top + 1:
+                self._free += range(self._top + 1, key)  # which are above all of the heap's
             self._top = key
         if live:
             make = (task.spec_version, task.endpoint)
@@ -210,13 +210,14 @@ class ServiceSlots:
 
     def _weigh(self, key: SlotKey, kept: int, live: int, running: int) -> None:
         had = _NONE if key in self._given_up else self._tallies.get(key, _USUAL)
-        has = (had[0] + kept, had[1] + live, had[2] + running)
-        self.over += (has[0] > 0 and not has[1]) - (had[0] > 0 and not had[1])
+        had_kept, had_live, had_running = had
+        has = (had_kept + kept, had_live + live, had_running + running)
+        self.over += (has[0] > 0 and not has[1]) - (had_kept > 0 and not had_live)
         if not has[0]:
             self._given_up[key] = None
             self._tallies.pop(key, None)
             return
-        if not had[0]:
+        if not had_kept:
             del self._given_up[key]
         if has == _USUAL:
             self._tallies.pop(key, None)

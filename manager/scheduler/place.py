@@ -133,7 +133,7 @@ def _grouped(draft: Draft, waiting: Iterable[Task]) -> list[tuple[list[Task], bo
     of_service: dict[tuple[ServiceId, int], list[Task]] = {}
     last: tuple[object, ...] | None = None
     for task in waiting:
-        asks = _asks_alone(draft, task)
+        asks = _asks_alone(draft, task) if task.service_id in draft.index.one_off else None
         if asks is not None:
             if asks == last:
                 groups[-1][0].append(task)
@@ -152,19 +152,10 @@ def _grouped(draft: Draft, waiting: Iterable[Task]) -> list[tuple[list[Task], bo
 
 
 def _asks_alone(draft: Draft, task: Task) -> tuple[object, ...] | None:
-    """What the task asks for if it is the only one of a one-off service: with others that ask for the same it is placed as if all were of one service, of which
-    no node has a task. None for any other task, and for one that failed lately."""
-    index = draft.index
-    asks = index.one_off.get(task.service_id)
-    if (
-        asks is None
-        or asks.spec_version != task.spec_version
-        or index.slots.lone(task.service_id) != task.id
-        or task.endpoint is not None
-        or task.service_id in index.unallocated
-        or (index.failures and (task.service_id, task.spec_version) in index.failures)
-        or (asks.placement is not None and asks.placement.spread)
-    ):
+    """What a task of a one-off service asks for, if it is the only one: with others that ask for the same it is placed as if all were of one service, of which
+    no node has a task. None for any other, and for one that failed lately."""
+    asks, failures = draft.index.one_off_of(task), draft.index.failures
+    if asks is None or (failures and (task.service_id, task.spec_version) in failures) or (asks.placement is not None and asks.placement.spread):
         return None
     return asks.placement, asks.reservations, task.id in draft.waiting
 

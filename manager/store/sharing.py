@@ -37,9 +37,17 @@ def as_shared(task: Task, spec: TaskSpec, meta: Meta, service_id: ServiceId, ser
     )
 
 
-def of_service(task: Task, service: Service | None, meta: Meta) -> Task:
-    """A new task over the shared words, those of its service first."""
-    if service is None:
+def beside(service: Service, other: Service | None) -> Service:
+    """The service over what its tasks run, where `other` runs the same: of services that come one after the other many do."""
+    spec = service.spec
+    if other is None or other.spec.task is spec.task or other.spec.task != spec.task:
+        return service
+    return msgspec.structs.replace(service, spec=msgspec.structs.replace(spec, task=other.spec.task))
+
+
+def of_service(task: Task, service: object, meta: Meta) -> Task:
+    """A new task over the shared words, those of its service first, if there is one."""
+    if type(service) is not Service:
         return as_shared(task, task.spec, meta, _intern(task.service_id), _intern(task.service_name))
     spec, name = service.spec.task, service.spec.name
     spec = spec if task.spec is spec or task.spec == spec else task.spec

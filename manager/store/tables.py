@@ -59,38 +59,36 @@ def name_key(name: str) -> str:
 class Tables:
     """All rows and indexes. `index` is the log index of the last change."""
 
-    __slots__ = ("index", "names", "rows", "tasks_by_node", "tasks_by_service")
+    __slots__ = ("index", "names", "rows", "tasks", "tasks_by_node", "tasks_by_service")
 
     def __init__(self) -> None:
         self.index = 0
         self.rows: dict[Kind, dict[str, Object]] = {kind: {} for kind in Kind}
+        self.tasks = cast("dict[str, Task]", self.rows[_TASK])
         self.names: dict[Kind, Index] = {kind: Index() for kind in NAMED_KINDS}
         self.tasks_by_service = Index()
         self.tasks_by_node = Index()
 
     def write(self, kind: Kind, id: str, after: Object | None) -> None:
         """Put `after` in the place of what is there (None: take the row away) and keep the indexes in step."""
-        self.write_all(kind, {id: after})
-
-    def write_all(self, kind: Kind, objects: Mapping[str, Object | None]) -> None:
-        """The same for each of these objects: of an entry's all at once, which often are a thousand tasks."""
         if kind is _TASK:
-            self._write_tasks(cast("Mapping[str, Task | None]", objects))
+            assert after is None or type(after) is Task
+            self.write_tasks({id: after})
             return
         rows = self.rows[kind]
-        for id_, after in objects.items():
-            before = rows.get(id_)
-            if after is not None:
-                rows[id_] = after
-            elif before is not None:
-                del rows[id_]
-            if kind in self.names:
-                old, new = name_of(before) if before is not None else "", name_of(after) if after is not None else ""
-                if old != new:
-                    self.names[kind].move(id_, name_key(old), name_key(new))
+        before = rows.get(id)
+        if after is not None:
+            rows[id] = after
+        elif before is not None:
+            del rows[id]
+        if kind in self.names:
+            old, new = name_of(before) if before is not None else "", name_of(after) if after is not None else ""
+            if old != new:
+                self.names[kind].move(id, name_key(old), name_key(new))
 
-    def _write_tasks(self, tasks: Mapping[str, Task | None]) -> None:
-        rows = cast("dict[str, Task]", self.rows[_TASK])
+    def write_tasks(self, tasks: Mapping[str, Task | None]) -> None:
+        """The same for these tasks, which an entry may have by the thousand."""
+        rows = self.tasks
         for id_, after in tasks.items():
             before = rows.get(id_)
             if after is None:
@@ -102,10 +100,10 @@ class Tables:
             rows[id_] = after
             if before is None:
                 self.tasks_by_service.add(after.service_id, id_)  # a task never changes its service
-                if after.node_id:
-                    self.tasks_by_node.add(after.node_id, id_)
-            elif before.node_id != after.node_id:
+            if before is not None and before.node_id:
                 self.tasks_by_node.move(id_, before.node_id, after.node_id)
+            elif after.node_id:
+                self.tasks_by_node.add(after.node_id, id_)
 
     def freeze(self) -> Callable[[], tuple[bytes, ...]]:
         """Everything as it is now, as what makes bytes of it whenever and wherever that is called; `Loading` is the inverse."""

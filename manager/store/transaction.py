@@ -8,9 +8,8 @@ judged here and nowhere else.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,7 +32,7 @@ UNIQUE_NAMES: Final = {
 
 _ACTIVE: Final = Availability.ACTIVE
 _READY: Final = NodeState.READY
-_UPDATE, _DELETE, _STATUS, _NODE, _SERVICE = Op.UPDATE, Op.DELETE, Op.STATUS, Kind.NODE, Kind.SERVICE
+_CREATE, _UPDATE, _DELETE, _STATUS, _NODE, _SERVICE, _TASK = Op.CREATE, Op.UPDATE, Op.DELETE, Op.STATUS, Kind.NODE, Kind.SERVICE, Kind.TASK
 """Once: to look a member up in its enumeration takes longer than to judge a change by it."""
 
 _UNSTAMPED: Final = Meta()
@@ -79,13 +78,14 @@ def merged_status(task: Task, status: TaskStatus) -> tuple[TaskStatus, tuple[Tas
 class Transaction:
     """Changes staged over `tables`, which stay untouched until `commit`."""
 
-    __slots__ = ("_events", "_index", "_last_stamp", "_names", "_rows", "_stamp_of", "_tables")
+    __slots__ = ("_events", "_index", "_last_stamp", "_names", "_rows", "_stamp_of", "_tables", "_tasks")
 
     def __init__(self, tables: Tables, index: int) -> None:
         assert index > tables.index, f"entry {index} was applied before (at {tables.index})"
         self._tables = tables
         self._index = index
-        self._rows: defaultdict[Kind, dict[str, Object | None]] = defaultdict(dict)
+        self._rows: dict[Kind, dict[str, Object | None]] = {}  # of all but tasks
+        self._tasks: dict[str, Any] = {}  # Task, or None
         self._names: dict[tuple[Kind, str], str] = {}
         self._events: list[Event] = []
         self._last_stamp = _UNSTAMPED
@@ -93,70 +93,67 @@ class Transaction:
 
     def get(self, kind: Kind, id: str) -> Object | None:
         """The object as the staged changes leave it."""
-        staged = self._rows[kind]
-        return staged[id] if id in staged else self._tables.rows[kind].get(id)
+        staged = self._tasks if kind is _TASK else self._rows.get(kind)
+        return staged[id] if staged is not None and id in staged else self._tables.rows[kind].get(id)
 
     def judge(self, change: Change) -> Event | None:
         """What the change does; None for nothing. Raises Conflict, OutOfSequence, NotFound, or InvalidArgument for a change
         that is malformed.
         """
         op, kind, obj = change.op, change.kind, change.after
+        if type(obj) is Task and kind is _TASK and obj.id == change.id:  # most are, and come by the thousand
+            if op is _UPDATE:
+                return self._update_task(obj)
+            if op is _CREATE:
+                return self._create_task(obj)
         if op is _STATUS:
             return self._report(change)
+        before = self.get(kind, change.id)
         if op is _DELETE:
-            before = self.get(kind, change.id)
             if before is None:
                 raise _missing(kind, change.id)
             return Event(kind, change.id, before, None)
-        if type(obj) is not KIND_TYPES[kind] or obj.id != change.id:
+        if obj is None or type(obj) is not KIND_TYPES[kind] or obj.id != change.id:
             raise InvalidArgument(f"malformed change: {op.name.lower()} of {kind.name.lower()} {change.id}")
-        return self._update(kind, obj) if op is _UPDATE else self._create(kind, obj)
+        if op is _UPDATE:
+            if before is None:
+                raise _missing(kind, change.id)
+            return self._update(kind, before, obj)
+        if before is not None:
+            raise _taken(kind, change.id)
+        return self._create(kind, obj)
 
     def stage(self, changes: Iterable[Change]) -> None:
         """Judge these changes, each over what those before it do. Raises as `judge`."""
-        rows, events = self._rows, self._events
+        tasks, events = self._tasks, self._events
         for change in changes:
-            if (event := self.judge(change)) is not None:
-                rows[event.kind][event.id] = event.after
-                events.append(event)
+            if (event := self.judge(change)) is None:
+                continue
+            events.append(event)
+            if event.kind is _TASK:
+                tasks[event.id] = event.after
+            else:
+                self._rows.setdefault(event.kind, {})[event.id] = event.after
 
     def commit(self) -> Batch:
         """Write what was staged into the tables and move them to this transaction's index."""
         for kind, rows in self._rows.items():
-            self._tables.write_all(kind, rows)
+            for key, after in rows.items():
+                self._tables.write(kind, key, after)
+        self._tables.write_tasks(self._tasks)
         self._tables.index = self._index
         return Batch(self._index, tuple(self._events))
 
     def _create(self, kind: Kind, obj: Object) -> Event:
-        if self.get(kind, obj.id) is not None:
-            raise Conflict(f"{kind.name.lower()} {obj.id} already exists")
-        if type(obj) is Task:
-            if obj.status.state is ASSIGNED:
-                self._check_node(obj.node_id)
-            service = self.get(_SERVICE, obj.service_id)
-            assert service is None or type(service) is Service
-            return Event(kind, obj.id, None, sharing.of_service(obj, service, self._stamp(obj.meta, self._index)))
         if kind in UNIQUE_NAMES:
             self._claim_name(kind, obj)
         if type(obj) is Service:
-            obj = msgspec.structs.replace(obj, spec_version=self._index)
+            obj = msgspec.structs.replace(sharing.beside(obj, self._latest_service()), spec_version=self._index)
         return Event(kind, obj.id, None, self._stamped(obj, self._index))
 
-    def _update(self, kind: Kind, obj: Object) -> Event:
-        before = self.get(kind, obj.id)
-        if before is None:
-            raise _missing(kind, obj.id)
+    def _update(self, kind: Kind, before: Object, obj: Object) -> Event:
         if obj.meta.version != before.meta.version:
             raise OutOfSequence
-        if type(obj) is Task:
-            assert type(before) is Task
-            if obj.service_id != before.service_id:
-                raise InvalidArgument(f"malformed change: task {obj.id} is of another service")
-            if obj.status.state is ASSIGNED and before.status.state < ASSIGNED:
-                self._check_node(obj.node_id)
-            # over what agents have reported since the planner looked: as a report is merged
-            status, history = merged_status(before, obj.status)
-            return Event(kind, obj.id, before, sharing.over(before, obj, self._stamp(obj.meta, before.meta.created), status, history))
         if kind in UNIQUE_NAMES and name_key(name_of(obj)) != name_key(name_of(before)):
             self._claim_name(kind, obj)
         if isinstance(obj, Service):
@@ -164,6 +161,31 @@ class Transaction:
             unchanged = obj.spec == before.spec and obj.job_iteration == before.job_iteration
             obj = msgspec.structs.replace(obj, spec_version=before.spec_version if unchanged else self._index)
         return Event(kind, obj.id, before, self._stamped(obj, before.meta.created))
+
+    def _task(self, id: str) -> Task | None:
+        found: Task | None = self._tasks[id] if id in self._tasks else self._tables.tasks.get(id)
+        return found
+
+    def _create_task(self, task: Task) -> Event:
+        if self._task(task.id) is not None:
+            raise _taken(_TASK, task.id)
+        if task.status.state is ASSIGNED:
+            self._check_node(task.node_id)
+        service = self.get(_SERVICE, task.service_id)
+        return Event(_TASK, task.id, None, sharing.of_service(task, service, self._stamp(task.meta, self._index)))
+
+    def _update_task(self, task: Task) -> Event:
+        before = self._task(task.id)
+        if before is None:
+            raise _missing(_TASK, task.id)
+        if task.meta.version != before.meta.version:
+            raise OutOfSequence
+        if task.service_id != before.service_id:
+            raise InvalidArgument(f"malformed change: task {task.id} is of another service")
+        if task.status.state is ASSIGNED and before.status.state < ASSIGNED:
+            self._check_node(task.node_id)
+        status, history = merged_status(before, task.status)  # with what agents have reported since the planner looked
+        return Event(_TASK, task.id, before, sharing.over(before, task, self._stamp(task.meta, before.meta.created), status, history))
 
     def _check_node(self, id: NodeId) -> None:
         """A node that was drained or paused, or went down, between a plan and its commit takes no new task. Raises OutOfSequence."""
@@ -176,18 +198,22 @@ class Transaction:
 
         The version stays: a report touches nothing that a plan decides, so a plan that was made before it still holds.
         """
-        if change.kind is not Kind.TASK or not isinstance(change.after, TaskStatus):
+        if change.kind is not _TASK or not isinstance(change.after, TaskStatus):
             raise InvalidArgument(f"malformed change: status of {change.kind.name.lower()} {change.id}")
-        task = self.get(Kind.TASK, change.id)
+        task = self._task(change.id)
         if task is None:
             return None
-        assert isinstance(task, Task)
         status, history = merged_status(task, change.after)
         if status is task.status:
             return None
         meta = task.meta
         meta = Meta(meta.version, meta.created_at_ns, max(meta.updated_at_ns, change.after.timestamp_ns), meta.created)
-        return Event(Kind.TASK, change.id, task, msgspec.structs.replace(task, meta=meta, status=status, history=history))
+        return Event(_TASK, change.id, task, msgspec.structs.replace(task, meta=meta, status=status, history=history))
+
+    def _latest_service(self) -> Service | None:
+        rows = self._rows.get(_SERVICE) or self._tables.rows[_SERVICE]
+        latest = next(reversed(rows.values()), None)
+        return latest if type(latest) is Service else None
 
     def _stamped(self, obj: Object, created: int) -> Object:
         return msgspec.structs.replace(obj, meta=self._stamp(obj.meta, created))
@@ -213,6 +239,10 @@ class Transaction:
 
 def _missing(kind: Kind, id: str) -> NotFound:
     return NotFound(f"{kind.name.lower()} {id} not found")
+
+
+def _taken(kind: Kind, id: str) -> Conflict:
+    return Conflict(f"{kind.name.lower()} {id} already exists")
 
 
 def apply(tables: Tables, index: int, changes: tuple[Change, ...]) -> Batch:
