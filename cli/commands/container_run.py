@@ -26,6 +26,7 @@ NOT_EXECUTABLE: Final = 126
 _PULLED_FOR: Final = ("No such image", "does not match the specified platform")
 _WINDOWS: Final = '"--{}" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux'
 _WINDOWS_ONLY: Final = ("cpu_count", "cpu_percent", "io_maxbandwidth", "io_maxiops")
+DEFAULT_PLATFORM: Final = "DOCKER_DEFAULT_PLATFORM"
 PULLS: Final = ("always", "missing", "never", "")
 
 
@@ -148,7 +149,7 @@ def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
     if flags["pull"] == "always":
         _pull(api, body["Image"], flags)
     try:
-        made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
+        made = api.post("/containers/create", body, name=flags["name"], platform=_platform(flags))
     except ApiFailure as e:
         if "unknown operating system or architecture" in e.reason:
             raise Refused(f"error parsing specified platform: {e.reason}") from e
@@ -161,10 +162,14 @@ def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
             from cli.nearest import proposals  # for mistakes alone
 
             raise CliFailure("\n".join((failure.message, *proposals(body["Image"], "image", api))), failure.status) from failure
-        made = api.post("/containers/create", body, name=flags["name"], platform=flags["platform"])
+        made = api.post("/containers/create", body, name=flags["name"], platform=_platform(flags))
     for warning in made.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
     return str(made["Id"])
+
+
+def _platform(flags: Mapping[str, Any]) -> str:
+    return str(flags["platform"] or os.environ.get(DEFAULT_PLATFORM, ""))
 
 
 def _pull(api: Api, image: str, flags: Mapping[str, Any]) -> None:
@@ -172,7 +177,7 @@ def _pull(api: Api, image: str, flags: Mapping[str, Any]) -> None:
     from cli.transfer import Transfer
 
     name = parse(image).with_default_tag()
-    query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": flags["platform"]}
+    query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": _platform(flags)}
     with api.stream("POST", "/images/create", b"", credentials.header_for(name.domain), **query) as answer:
         Transfer(sys.stderr, quiet=bool(flags["quiet"])).show(answer.lines())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -163,7 +164,7 @@ def import_(
 ) -> int:
     source = arguments[0]
     remote = source.startswith(("http://", "https://"))
-    query: dict[str, Any] = {"fromSrc": source if remote else "-", "message": message, "platform": platform}
+    query: dict[str, Any] = {"fromSrc": source if remote else "-", "message": message, "platform": platform or os.environ.get("DOCKER_DEFAULT_PLATFORM", "")}
     try:
         if len(arguments) > 1:
             parse(arguments[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from typing import Any, Final
 
@@ -35,7 +36,8 @@ def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     name = wanted if every else wanted.with_default_tag()
     if not (every or wanted.tag or wanted.digest) and not flags["quiet"]:
         print(f"Using default tag: {name.tag}", flush=True)
-    query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": flags["platform"]}
+    platform = flags["platform"] or os.environ.get("DOCKER_DEFAULT_PLATFORM", "")
+    query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": platform}
     with api.stream("POST", "/images/create", b"", credentials.header_for(name.domain), **query) as answer:
         Transfer(sys.stdout, quiet=bool(flags["quiet"])).show(answer.lines())
     print(name.repository if every else name.canonical)

@@ -308,6 +308,18 @@ def test_flags_for_windows_are_refused_before_anything_is_asked(festoon: Callabl
     assert engine.seen == []
 
 
+def test_a_usual_platform_stands_for_the_flag(festoon: Callable[..., Any], engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/arm64")
+    engine.answers["POST", "/containers/create"] = {"Id": "c1"}
+    festoon("create", "box")
+    festoon("create", "--platform", "linux/amd64", "box")
+    festoon("pull", "-q", "box")
+    targets = [target for _, target, _ in engine.seen]
+    assert targets[0].endswith("platform=linux%2Farm64")
+    assert targets[1].endswith("platform=linux%2Famd64")
+    assert targets[2].endswith("platform=linux%2Farm64")
+
+
 @pytest.mark.parametrize(("group", "usage"), [("volume", "festoon volume COMMAND"), ("stack", "festoon stack [OPTIONS]"), ("network", "festoon network")])
 def test_a_group_that_is_misused_says_its_usage(festoon: Callable[..., Any], group: str, usage: str) -> None:
     assert f"\n\nUsage:  {usage}\n\n" in festoon(group, "nosuch").err
