@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote_plus
 
 
 class NilList(tuple[Any, ...]):
@@ -148,6 +147,12 @@ def _printf(form: str, *values: Any) -> str:
     return printf(go_text, form, values)
 
 
+def _urlquery(*values: Any) -> str:
+    from urllib.parse import quote_plus  # which costs as much as all the rest of this module
+
+    return quote_plus("".join(go_text(v) for v in values))
+
+
 def _truncate(text: Any, limit: int) -> str:
     return go_text(text)[:limit]
 
@@ -192,5 +197,5 @@ FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "not": lambda value: not truth(value),
     "js": lambda *values: "".join(go_text(v) for v in values).translate(_JS),
     "html": lambda *values: "".join(go_text(v) for v in values).translate(_HTML),
-    "urlquery": lambda *values: quote_plus("".join(go_text(v) for v in values)),
+    "urlquery": _urlquery,
 }

@@ -270,14 +270,18 @@ def test_help_lists_commands_without_loading_them(festoon: Callable[..., Any]) -
     assert "service" in result.stdout
 
 
-def test_what_a_command_imports_is_little() -> None:
+@pytest.mark.parametrize(
+    ("words", "program", "after"),
+    [(("ps",), "", ""), (("run", "--rm", "-p", "80:80", "busybox", "true"), "festoon: ", "\nRun 'festoon run --help' for more information\n")],
+)
+def test_what_a_command_imports_is_little(words: tuple[str, ...], program: str, after: str) -> None:
     script = (
         "import sys\nhad = set(sys.modules)\nfrom cli.root import run\n"
-        "run('festoon', ['-H', 'unix:///nosuch', 'run', '--rm', '-p', '80:80', 'busybox', 'true'])\n"
+        f"run('festoon', ['-H', 'unix:///nosuch', *{words!r}])\n"
         "sys.exit(' '.join({'h11', 'inspect', 'dataclasses', 'pathlib', 'urllib.parse', 'tempfile', 'fractions', 'threading'} & set(sys.modules) - had) or 0)"
     )
     result = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=False, timeout=30)
-    said = "festoon: Cannot connect to the Festoon daemon at unix:///nosuch. Is the festoon daemon running?\n\nRun 'festoon run --help' for more information\n"
+    said = f"{program}Cannot connect to the Festoon daemon at unix:///nosuch. Is the festoon daemon running?\n{after}"
     assert (result.returncode, result.stderr) == (0, said)
 
 
