@@ -22,7 +22,9 @@ def _listen_address(text: str) -> str:
         host, port = address, ""
     port = port or DEFAULT_PORT
     plain = host.removeprefix("[").removesuffix("]")
-    if not (port.isascii() and port.isdigit()) or ("[" not in host and ":" in plain):
+    if not (port.isascii() and port.isdigit()):  # in the words of Go's url.Parse
+        raise ValueError(f'parse "tcp://{address}": invalid port ":{port}" after host')
+    if "[" not in host and ":" in plain:
         raise ValueError(f"invalid bind address format: {text}")
     return f"{host or DEFAULT_HOST}:{port}"
 

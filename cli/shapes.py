@@ -58,6 +58,7 @@ SERVICE: Final = Shape({
     "StopSignal": "", "StopGracePeriod": None, "Privileges": None, "TTY": False, "OpenStdin": False, "ReadOnly": False, "Sysctls": {}, "Ulimits": [],
     "CapabilityAdd": [], "CapabilityDrop": [], "Ports": [], "VirtualIPs": [], "Constraints": [], "Preferences": [], "MaxReplicas": 0, "Platforms": [],
     "ForceUpdate": 0, "Runtime": "", "Addr": "", "Aliases": [], "DriverOpts": {}, "Name": "", "PublishedPort": 0, "TargetPort": 0,
+    "Index": 0, "MaxConcurrent": None, "Replicas": None, "TotalCompletions": None,
 }, "can't evaluate field {} in type swarm.Service")  # fmt: skip
 DEPENDENCY: Final = Shape({"Data": NilList(), "Templating": None, "Driver": None, "Labels": {}}, "can't evaluate field {} in type swarm.Secret")
 VOLUME: Final = Shape({"ClusterVolume": None, "CreatedAt": "", "Status": {}, "UsageData": None}, "can't evaluate field {} in type volume.Volume")
