@@ -97,8 +97,7 @@ def ask_of(task: Task, parsed: tuple[Constraint, ...], service: Service | None, 
 
 def of_no_service(ask: Ask) -> Ask:
     """The same for several services of which no node has a task: how many a node may have of one limits none of them."""
-    fits_anywhere = ask.fits_anywhere or not (ask.ports or ask.reserve.nano_cpus or ask.reserve.memory_bytes or ask.reserve.generic)
-    return msgspec.structs.replace(ask, service_id=ServiceId(""), max_replicas=0, fits_anywhere=fits_anywhere)
+    return msgspec.structs.replace(ask, service_id=ServiceId(""), max_replicas=0)
 
 
 _NOTHING: Final = Resources()

@@ -162,6 +162,7 @@ def shape(index: Index) -> dict[str, object]:
         "ports": {k: set(v) for k, v in index.ports.ports.items()},
         "marks": index.ports.marks,
         "pending": set(index.pending),
+        "one-off": index.one_off,
         "global": set(index.global_services),
         "ingress": set(index.ingress),
         "attached": {k: set(v) for k, v in index.attached.items()},

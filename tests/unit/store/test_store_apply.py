@@ -245,3 +245,13 @@ def test_replicas_share_their_services_spec() -> None:
     again = Store()
     again.restore(store.save())
     assert stored(again, "t1").spec is stored(again, "t2").spec
+
+
+def test_services_that_come_one_after_the_other_share_what_their_tasks_run() -> None:
+    store = Store()
+    store.apply(1, (created(service("s1")), created(service("s2"))))
+    store.apply(2, (created(service("s3")),))
+    store.apply(3, (created(service("s4", image="other")),))
+    one, two, three, four = (found.spec.task for found in store.all(Kind.SERVICE))
+    assert one is two is three
+    assert four.container.image == "other"
