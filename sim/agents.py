@@ -202,15 +202,10 @@ class Agent:
         return {item.secret.id for item in self.told.values() if isinstance(item, SecretItem)}
 
     def _check_secrets(self) -> None:
-        """Whatever it is told, it knows the secrets of the tasks that it was told to run, and no others. Raises Broken."""
+        """It knows no secret that none of the tasks that it was told of uses. Raises Broken."""
         tasks = [item.task for item in self.told.values() if isinstance(item, TaskItem)]
         if spare := self.secrets.difference(*map(secrets_of, tasks)):
             raise Broken(f"{self.name} is told of secret {min(spare)}, which none of its tasks uses")
-        for task in tasks:
-            held = self._held.get(task.id)
-            state = held.status.state if held is not None else task.status.state
-            if state <= TaskState.RUNNING and (lacking := secrets_of(task) - self.secrets):
-                raise Broken(f"{self.name} is told of task {task.id} without {min(lacking)}")
 
     # -- tasks
 
@@ -262,6 +257,8 @@ class Agent:
                 self._say(held, TaskState.PREPARING, "preparing")
                 return self._wait(held, PREPARE_NS, self._prepared)
             case Action.START:
+                if lacking := secrets_of(held.task) - self.secrets:
+                    raise Broken(f"{self.name} is to start task {held.task.id} without {min(lacking)}")
                 self._say(held, TaskState.STARTING, "starting")
                 if container is None:
                     container = self.containers[held.task.id] = Container()

@@ -112,7 +112,7 @@ def check(draft: Draft, service: Service, key: SlotKey, slot_tasks: list[Task]) 
             # it ended before it was to run (its image is missing): its own delay has to pass before its replacement is prepared
             draft.index.agenda.arm(task.released_at_ns, task.service_id, key)
         elif is_final(task.status.state):
-            retire(draft, service, task, slot_tasks, ended_how(task), replace=not newer and not _is_stood_in_for(task, slot_tasks))
+            retire(draft, service, task, slot_tasks, ended_how(task), replace=not newer and not _is_stood_in_for(draft, service, task, slot_tasks))
         elif trouble and moves_start_first(draft, service, task):
             if newer is None or is_final(newer.status.state):
                 new_task(draft, service, slot=task.slot, waits=True, released_at_ns=_next_try_ns(draft, task, slot_tasks), cause=replaces(task, trouble))
@@ -133,7 +133,7 @@ def _let_go(draft: Draft, service: Service, slot_tasks: list[Task]) -> list[Task
     for task in _overtaken(draft, service, live):
         stop(draft, task, SHUTDOWN, REPLACED)
     for task in older:
-        if task.spec_version != newest.spec_version or is_final(task.status.state):
+        if not _run_the_same(draft, service, task, newest) or is_final(task.status.state):
             continue
         finds_no_place = newest.status.state is PENDING and bool(newest.status.err) and moves_start_first(draft, service, task)
         if newest.status.state is RUNNING or finds_no_place:
@@ -172,9 +172,14 @@ def _next_try_ns(draft: Draft, task: Task, slot_tasks: list[Task]) -> int:
     return max(failed, default=draft.now_ns - delay_ns(task)) + delay_ns(task)
 
 
-def _is_stood_in_for(task: Task, slot_tasks: list[Task]) -> bool:
+def _is_stood_in_for(draft: Draft, service: Service, task: Task, slot_tasks: list[Task]) -> bool:
     """Whether the task was to take the place of another, which is still there and runs the same."""
-    return any(t is not task and is_live(t) and not is_final(t.status.state) and t.spec_version == task.spec_version for t in slot_tasks)
+    return any(t is not task and is_live(t) and not is_final(t.status.state) and _run_the_same(draft, service, t, task) for t in slot_tasks)
+
+
+def _run_the_same(draft: Draft, service: Service, one: Task, other: Task) -> bool:
+    """A change of scale alone makes nothing else of a service."""
+    return one.spec_version == other.spec_version or not (is_dirty(draft, service, one) or is_dirty(draft, service, other))
 
 
 def retire(draft: Draft, service: Service, task: Task, slot_tasks: list[Task], why: str, *, replace: bool) -> None:

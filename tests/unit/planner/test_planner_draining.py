@@ -12,11 +12,14 @@ from tests.unit.planner.world import World
 FIRST = UpdateConfig(order=UpdateOrder.START_FIRST)
 
 
-def begun(**fields: object) -> World:
-    """Three nodes with a task each; the first node has just been drained."""
+def begun(*, scaled: bool = False, **fields: object) -> World:
+    """Three nodes with a task each, of which one may have come by scaling; the first node has just been drained."""
     world = World(nodes=3)
-    world.service("a", replicas=3, update=FIRST, **fields)
+    world.service("a", replicas=2 if scaled else 3, update=FIRST, **fields)
     world.run()
+    if scaled:
+        world.scale("a", 3)
+        world.run()
     world.set_availability("n1", Availability.DRAIN)
     world.settle()
     return world
@@ -46,15 +49,17 @@ def test_stop_first_stops_first() -> None:
 
 
 @pytest.mark.parametrize(("where", "waiting"), [(Placement(max_replicas=1), 1), (Placement(("node.hostname==n1",)), 3)], ids=["replicas", "constraint"])
-def test_a_replacement_that_finds_no_place_holds_no_drain_up(where: Placement, waiting: int) -> None:
-    world = begun(placement=where)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_replacement_that_finds_no_place_holds_no_drain_up(where: Placement, waiting: int, scaled: bool) -> None:
+    world = begun(scaled=scaled, placement=where)
     world.run()
     assert all(t.status.state is not TaskState.RUNNING for t in world.tasks() if t.node_id == "n1")
     assert [t.status.state for t in world.live() if not t.node_id] == [TaskState.PENDING] * waiting
 
 
-def test_a_replacement_that_fails_is_tried_again_after_the_delay_and_the_old_one_goes_on() -> None:
-    world = begun()
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_replacement_that_fails_is_tried_again_after_the_delay_and_the_old_one_goes_on(scaled: bool) -> None:
+    world = begun(scaled=scaled)
     for _ in range(3):
         (new,) = [t for t in world.live() if t.cause.endswith("is drained") and t.desired_state is TaskState.RUNNING]
         world.fail(new)

@@ -60,7 +60,7 @@ def test_secrets_that_a_node_keeps_after_its_tasks_are_over_are_noticed(monkeypa
 def test_a_task_that_is_told_without_its_secret_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dependencies, "needed", lambda self, node_id: ())
     monkeypatch.setattr(Dependencies, "item", lambda self, node_id, key: None)
-    assert "without secret" in run(generate(1, SECRETIVE), keep=False).failure
+    assert "to start task" in run(generate(1, SECRETIVE), keep=False).failure
 
 
 def test_a_secret_of_nobody_s_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
