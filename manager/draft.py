@@ -68,7 +68,7 @@ class Draft:
         self._explained = 0
         self._bytes = 0
         self._counted: set[str] = set()
-        self._weighed: TaskSpec | None = None  # the last, and its size
+        self._weighed: TaskSpec | None = None  # the last, and the size of a task that has it
         self._weighed_bytes = 0
         self._stamp = self._stamp_of = Meta()  # the last, and what it was made of
         self._parsed: dict[tuple[str, ...], tuple[Constraint, ...] | str] = {}
@@ -109,7 +109,8 @@ class Draft:
         """As `Index.give_node`."""
         if not self.index.give_node(before, after):
             return False
-        self._grow(self._task_weight(after.spec))
+        self._bytes += self._weighed_bytes if after.spec is self._weighed else self._weight(after)
+        self.full = self._bytes >= self.limit_bytes
         return True
 
     def delete_task(self, task: Task) -> None:
@@ -143,12 +144,12 @@ class Draft:
         self.full = self._bytes >= self.limit_bytes
 
     def _weight(self, obj: Task | Service | Node | Network) -> int:
-        return self._task_weight(obj.spec) if type(obj) is Task else len(msgspec.msgpack.encode(obj))
-
-    def _task_weight(self, spec: TaskSpec) -> int:
-        if spec is not self._weighed and spec != self._weighed:  # one after the other have the same, or an equal one
-            self._weighed, self._weighed_bytes = spec, len(msgspec.msgpack.encode(spec))
-        return self._weighed_bytes + TASK_OVERHEAD_BYTES
+        if type(obj) is not Task:
+            return len(msgspec.msgpack.encode(obj))
+        if obj.spec is not self._weighed and obj.spec != self._weighed:  # one after the other have the same, or an equal one
+            self._weighed_bytes = len(msgspec.msgpack.encode(obj.spec)) + TASK_OVERHEAD_BYTES
+        self._weighed = obj.spec
+        return self._weighed_bytes
 
     def changes(self) -> tuple[tuple[Change, ...], Touched]:
         """What is to be proposed, and where. Networks and nodes come before services, services before tasks."""

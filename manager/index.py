@@ -128,6 +128,7 @@ class Index:
         self.wishes: dict[ServiceId, Wish] = {}  # of services whose labels say something of their placement
         self.packing = 0  # how many of those pack
         self.one_off: dict[ServiceId, OneOff] = {}
+        self._latest_one_off: OneOff | None = None
         self.pending: dict[TaskId, None] = {}  # wished to run, without a node
         self.global_services: dict[ServiceId, None] = {}
         self.ingress: dict[NetworkId, None] = {}
@@ -392,8 +393,10 @@ class Index:
         asks = one_off(after) if after is not None and id not in self.wishes else None
         if asks is None:
             self.one_off.pop(id, None)
+        elif asks == self._latest_one_off:
+            self.one_off[id] = self._latest_one_off  # the same one for those that are alike
         else:
-            self.one_off[id] = asks
+            self.one_off[id] = self._latest_one_off = asks
         if after is None:
             self.services.pop(id, None)
             self.global_services.pop(id, None)

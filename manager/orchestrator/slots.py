@@ -161,10 +161,10 @@ class ServiceSlots:
 
     def count(self, task: Task) -> None:
         """What this task is wished to be counts from now on."""
-        if task.desired_state >= REMOVE:
+        desired, key = task.desired_state, slot_key(task)
+        if desired >= REMOVE:
             return
-        key = slot_key(task)
-        live = not task.job_iteration and task.desired_state <= RUNNING
+        live = not task.job_iteration and desired <= RUNNING
         runs = live and task.status.state is RUNNING
         self._weigh(key, 1, live, runs)
         if task.job_iteration:
@@ -209,11 +209,10 @@ class ServiceSlots:
                 del self.nodes[task.node_id]
 
     def _weigh(self, key: SlotKey, kept: int, live: int, running: int) -> None:
-        had = _NONE if key in self._given_up else self._tallies.get(key, _USUAL)
-        had_kept, had_live, had_running = had
-        has = (had_kept + kept, had_live + live, had_running + running)
-        self.over += (has[0] > 0 and not has[1]) - (had_kept > 0 and not had_live)
-        if not has[0]:
+        had_kept, had_live, had_running = _NONE if key in self._given_up else self._tallies.get(key, _USUAL)
+        has = has_kept, has_live, _ = (had_kept + kept, had_live + live, had_running + running)
+        self.over += (has_kept > 0 and not has_live) - (had_kept > 0 and not had_live)
+        if not has_kept:
             self._given_up[key] = None
             self._tallies.pop(key, None)
             return

@@ -66,9 +66,6 @@ class NodeOrder:
         self._rebuild()
 
     def _key(self, node_id: NodeId) -> Key:
-        if self._plain:
-            use = self._uses[node_id]
-            return use.by_service.get(self.by.service_id, 0), 0, use.active, node_id
         return key(self._all, self._uses, node_id, self.by.service_id, self.by.load, pack=self.by.pack)
 
     def _rebuild(self) -> None:
@@ -82,7 +79,7 @@ class NodeOrder:
 
     def __iter__(self) -> Iterator[Key]:
         """The same again and again: each time the first node as it then is. This costs less than to ask for each."""
-        heap, nodes, key = self._heap, self._nodes, self._key
+        heap, nodes, uses, plain, service_id = self._heap, self._nodes, self._uses, self._plain, self.by.service_id
         while heap or self.moved:
             if self.moved:
                 self._take_in_moved()
@@ -90,7 +87,8 @@ class NodeOrder:
             entry = heap[0]
             node_id = entry[3]
             if node_id in nodes:
-                now = key(node_id)
+                use = uses[node_id]  # most orders are plain, and each step is taken for every task
+                now = (use.by_service.get(service_id, 0), 0, use.active, node_id) if plain else self._key(node_id)
                 if entry == now:
                     yield entry
                     continue

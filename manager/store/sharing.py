@@ -19,8 +19,8 @@ _intern: Final[Callable[[str], Any]] = intern
 """Of an id, the same sort of id."""
 
 
-def as_shared(task: Task, spec: TaskSpec, meta: Meta, service_id: ServiceId, service_name: str) -> Task:
-    """The task over the shared words, with these in the place of its own: of the specification, the id and the name what is equal to it and shared already."""
+def as_shared(task: Task, spec: TaskSpec, meta: Meta, status: TaskStatus, service_id: ServiceId, service_name: str) -> Task:
+    """The task over the shared words, with these in the place of its own: what is equal to them and shared already."""
     history = tuple(shared_status(status, task.status) for status in task.history) if task.history else ()
     return msgspec.structs.replace(
         task,
@@ -29,7 +29,7 @@ def as_shared(task: Task, spec: TaskSpec, meta: Meta, service_id: ServiceId, ser
         service_id=service_id,
         service_name=service_name,
         node_id=_intern(task.node_id) if task.node_id else task.node_id,
-        status=shared_status(task.status, task.status),
+        status=status,
         networks=tuple(_network(network) for network in task.networks) if task.networks else (),
         history=history,
         cause=_intern(task.cause),
@@ -45,13 +45,13 @@ def beside(service: Service, other: Service | None) -> Service:
     return msgspec.structs.replace(service, spec=msgspec.structs.replace(spec, task=other.spec.task))
 
 
-def of_service(task: Task, service: object, meta: Meta) -> Task:
+def of_service(task: Task, service: object, meta: Meta, status: TaskStatus) -> Task:
     """A new task over the shared words, those of its service first, if there is one."""
     if type(service) is not Service:
-        return as_shared(task, task.spec, meta, _intern(task.service_id), _intern(task.service_name))
+        return as_shared(task, task.spec, meta, status, _intern(task.service_id), _intern(task.service_name))
     spec, name = service.spec.task, service.spec.name
     spec = spec if task.spec is spec or task.spec == spec else task.spec
-    return as_shared(task, spec, meta, service.id, name if task.service_name == name else _intern(task.service_name))
+    return as_shared(task, spec, meta, status, service.id, name if task.service_name == name else _intern(task.service_name))
 
 
 def over(before: Task, after: Task, meta: Meta, status: TaskStatus, history: tuple[TaskStatus, ...]) -> Task:
@@ -108,5 +108,5 @@ def with_shared(services: Iterable[Service], tasks: Iterable[Task]) -> Iterator[
         spec = known.setdefault((task.service_id, task.spec_version), task.spec)
         version, created, slot, of_spec = (numbers.setdefault(n, n) for n in (task.meta.version, task.meta.created, task.slot, task.spec_version))
         spec, meta = spec if spec == task.spec else task.spec, stamped(task.meta, version, created)
-        once = as_shared(task, spec, meta, _intern(task.service_id), _intern(task.service_name))
+        once = as_shared(task, spec, meta, shared_status(task.status, task.status), _intern(task.service_id), _intern(task.service_name))
         yield msgspec.structs.replace(once, slot=slot, spec_version=of_spec)

@@ -75,10 +75,20 @@ def merged_status(task: Task, status: TaskStatus) -> tuple[TaskStatus, tuple[Tas
     return sharing.shared_status(status, known), history
 
 
+class _Step(msgspec.Struct, frozen=True, gc=False):
+    """What merging a status with what was known has given."""
+
+    known: TaskStatus | None
+    reported: TaskStatus | None
+    before: tuple[TaskStatus, ...]
+    status: TaskStatus
+    history: tuple[TaskStatus, ...]
+
+
 class Transaction:
     """Changes staged over `tables`, which stay untouched until `commit`."""
 
-    __slots__ = ("_events", "_index", "_last_stamp", "_names", "_rows", "_stamp_of", "_tables", "_tasks")
+    __slots__ = ("_events", "_index", "_last_stamp", "_names", "_rows", "_stamp_of", "_status", "_step", "_tables", "_tasks")
 
     def __init__(self, tables: Tables, index: int) -> None:
         assert index > tables.index, f"entry {index} was applied before (at {tables.index})"
@@ -90,6 +100,8 @@ class Transaction:
         self._events: list[Event] = []
         self._last_stamp = _UNSTAMPED
         self._stamp_of: Meta | None = None  # what that was made of
+        self._status = _NONE  # the last new task's
+        self._step = _NO_STEP  # the last
 
     def get(self, kind: Kind, id: str) -> Object | None:
         """The object as the staged changes leave it."""
@@ -171,8 +183,10 @@ class Transaction:
             raise _taken(_TASK, task.id)
         if task.status.state is ASSIGNED:
             self._check_node(task.node_id)
+        if task.status != self._status:
+            self._status = sharing.shared_status(task.status, task.status)
         service = self.get(_SERVICE, task.service_id)
-        return Event(_TASK, task.id, None, sharing.of_service(task, service, self._stamp(task.meta, self._index)))
+        return Event(_TASK, task.id, None, sharing.of_service(task, service, self._stamp(task.meta, self._index), self._status))
 
     def _update_task(self, task: Task) -> Event:
         before = self._task(task.id)
@@ -184,8 +198,10 @@ class Transaction:
             raise InvalidArgument(f"malformed change: task {task.id} is of another service")
         if task.status.state is ASSIGNED and before.status.state < ASSIGNED:
             self._check_node(task.node_id)
-        status, history = merged_status(before, task.status)  # with what agents have reported since the planner looked
-        return Event(_TASK, task.id, before, sharing.over(before, task, self._stamp(task.meta, before.meta.created), status, history))
+        step = self._step
+        if step.known is not before.status or step.reported is not task.status or step.before is not before.history:  # most of a plan's tasks take the same
+            step = self._step = _Step(before.status, task.status, before.history, *merged_status(before, task.status))
+        return Event(_TASK, task.id, before, sharing.over(before, task, self._stamp(task.meta, before.meta.created), step.status, step.history))
 
     def _check_node(self, id: NodeId) -> None:
         """A node that was drained or paused, or went down, between a plan and its commit takes no new task. Raises OutOfSequence."""
@@ -235,6 +251,10 @@ class Transaction:
             if holder is not None and holder_id != obj.id and name_key(name_of(holder)) == key:
                 raise Conflict(UNIQUE_NAMES[kind].format(name_of(obj)))
         self._names[kind, key] = obj.id
+
+
+_NONE: Final = TaskStatus()
+_NO_STEP: Final = _Step(None, None, (), _NONE, ())
 
 
 def _missing(kind: Kind, id: str) -> NotFound:
