@@ -12,6 +12,7 @@ import msgspec
 from cluster.model.changes import Change, Kind
 from cluster.model.errors import ClusterError
 from cluster.model.objects import Service
+from cluster.model.placement_labels import PRIORITY, REBALANCE, STRATEGY
 from cluster.model.specs import (
     Availability,
     ContainerSpec,
@@ -79,7 +80,14 @@ def service_spec(name: str, replicas: int, variant: int, shape: Shape) -> Servic
         order=UpdateOrder.STOP_FIRST if exclusive else draws.choice((UpdateOrder.STOP_FIRST, UpdateOrder.START_FIRST)),
     )
     mode = ServiceMode(ServiceModeKind.GLOBAL) if is_global else ServiceMode(ServiceModeKind.REPLICATED, replicas or shape.replicas)
-    return ServiceSpec(name, task, mode=mode, update=update, endpoint=_endpoint(name, port))
+    labels = () if shape.policy else _placement_labels(variant)  # somebody's own placement is not ours to bend
+    return ServiceSpec(name, task, mode=mode, update=update, endpoint=_endpoint(name, port), labels=labels)
+
+
+def _placement_labels(variant: int) -> tuple[tuple[str, str], ...]:
+    """What Docker's API has no fields for: some services pack, some are moved when nodes come, some may evict others."""
+    asked = ((STRATEGY, "pack", 7), (REBALANCE, "auto", 5), (PRIORITY, str(variant % 4), 3))
+    return tuple((label, value) for label, value, every in asked if variant % every == 1)
 
 
 def _job_spec(name: str, variant: int, shape: Shape) -> ServiceSpec:
