@@ -20,6 +20,7 @@ from manager.draft import Draft
 from manager.orchestrator import update
 from manager.orchestrator.tasks import is_live, new_task, replaces, stop
 from manager.scheduler import filters
+from manager.scheduler.ranking import failures
 
 BECAUSE: Final = "moved to balance the service over its nodes"
 
@@ -53,7 +54,8 @@ def _move(draft: Draft, service: Service, config: UpdateConfig, task: Task) -> N
 
 
 def _next(draft: Draft, service: Service) -> Task | None:
-    """A task on a node that holds at least two more than another one that could take it; None when all is even."""
+    """A task on a node that holds at least two more than another one that could take it; None when all is even. Where the service failed often lately the
+    scheduler puts nothing while it has a choice: who moved a task for such a node would move for ever."""
     index = draft.index
     slots = index.slots.of(service.id)
     leaving = _leaving(draft, service)
@@ -68,11 +70,12 @@ def _next(draft: Draft, service: Service) -> Task | None:
     wish, parsed = index.wish(service.id), draft.constraints_of(task.spec)
     if isinstance(parsed, str) or wish.strategy is Strategy.PACK or (task.spec.placement is not None and task.spec.placement.spread):
         return None
-    ask = filters.ask_of(task, parsed, service, wish)
+    ask = filters.ask_of(msgspec.structs.replace(task, spec_version=service.spec_version), parsed, service, wish)  # as the one that takes its place
     low_enough = held[fullest] - 2
     for node_id in index.classes.of(ask.static).nodes:
         use = index.uses[node_id]
-        if use.by_service.get(service.id, 0) <= low_enough and filters.fits(ask, index.nodes[node_id], use):
+        is_low = use.by_service.get(service.id, 0) <= low_enough
+        if is_low and not failures(index, ask, node_id, draft.now_ns) and filters.fits(ask, index.nodes[node_id], use):
             return task
     return None
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from cluster.model.specs import UpdateConfig, UpdateOrder
+from cluster.model.specs import RestartPolicy, UpdateConfig, UpdateOrder
 from cluster.model.task_state import TaskState
 from tests.unit.planner.world import World
 
@@ -83,3 +83,20 @@ def test_a_node_that_cannot_take_them_gets_none() -> None:
     to_the_end(world)
     assert on_nodes(world) == {"n1": 3}
     assert on_nodes(world, "b") == {"n1": 3}
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_nothing_moves_for_a_node_where_the_service_keeps_failing(scaled: bool) -> None:
+    world = World(nodes=3)
+    world.service("a", replicas=5 if scaled else 6, labels=AUTO, restart=RestartPolicy(delay_ns=0))
+    world.run()
+    if scaled:
+        world.scale("a", 6)
+        world.run()
+    while on_nodes(world).get("n3"):
+        world.fail(next(task for task in world.running("a") if task.node_id == "n3"))
+        world.run()
+    moves = [t for t in world.tasks("a") if t.cause.endswith("moved to balance the service over its nodes")]
+    to_the_end(world)
+    assert on_nodes(world) == {"n1": 3, "n2": 3}
+    assert len(moves) == len([t for t in world.tasks("a") if t.cause.endswith("moved to balance the service over its nodes")])
