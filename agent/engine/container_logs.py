@@ -14,6 +14,7 @@ from agent.engine.call import Call
 from agent.engine.convert import log_time_text
 from agent.engine.framing import STDERR, STDOUT, content_type, frame
 from agent.engine.log_options import LogOptions, log_options_of
+from agent.records import Record
 from cluster.wire.http import Response
 from runtime import logs
 
@@ -33,6 +34,15 @@ async def container_logs(call: Call) -> Response:
         found = _written(logs.read(path, since_ns=since_ns, until_ns=until_ns, tail=tail, unfinished=not running))
     details = log_attributes.details_of(record) + b" " if options.details else b""
     return stream_answer(_chosen(found, options, details, tty=tty), content_type(call.version, tty=tty))
+
+
+def said_until(call: Call, record: Record, until_ns: int, *, stdout: bool, stderr: bool) -> AsyncGenerator[bytes, None]:
+    """What a container has said so far, as `attach` replays it. Raises where nothing is kept."""
+    log_settings.readable(record.host)
+    options = LogOptions(follow=False, tail=-1, since_ns=0, until_ns=until_ns, stdout=stdout, stderr=stderr, timestamps=False, details=False)
+    running = call.node.containers.is_running(record)
+    found = _written(logs.read(call.node.containers.log_path(record), since_ns=0, until_ns=until_ns, tail=None, unfinished=not running))
+    return _chosen(found, options, b"", tty=record.config.tty)
 
 
 async def _chosen(found: AsyncGenerator[tuple[logs.Record, ...], None], options: LogOptions, details: bytes, *, tty: bool) -> AsyncGenerator[bytes, None]:

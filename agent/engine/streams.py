@@ -94,11 +94,15 @@ class Joint:
         try:
             async with trio.open_nursery() as everything:
                 everything.start_soon(self._feed, client, gone, everything.cancel_scope)
-                for descriptor in self._wires.ignored:
-                    everything.start_soon(self._throw_away, self._files[descriptor])
+                if self._wires.outputs:
+                    for descriptor in self._wires.ignored:
+                        everything.start_soon(self._throw_away, self._files[descriptor])
                 if ended is not None:
                     everything.start_soon(self._cut_off, ended, over)
                 async with trio.open_nursery() as outputs:
+                    if not self._wires.outputs:  # the client only feeds: until it stops, or the program does
+                        for descriptor in self._wires.ignored:
+                            outputs.start_soon(self._throw_away, self._files[descriptor])
                     for number, descriptor in self._wires.outputs:
                         outputs.start_soon(self._copy, descriptor, client, number, everything.cancel_scope)
                 if ended is not None:
@@ -193,6 +197,8 @@ class Joint:
             await target.aclose()
         if self._end_input is not None:
             await self._end_input()
-        if gone is not None:
+        if wires.copies and wires.input >= 0 and not wires.outputs:
+            scope.cancel()  # who only fed has done so
+        elif gone is not None:
             await gone()
             scope.cancel()

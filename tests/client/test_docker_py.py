@@ -286,3 +286,19 @@ def test_older_versions_of_the_api_mean_what_they_meant(lab: Lab, client: Client
     assert made.attrs["ResolvConfPath"].endswith(f"{made.id}/resolv.conf")
     assert made.attrs["NetworkSettings"]["Networks"]["bridge"]["NetworkID"] == client.networks.get("bridge").id
     old.close()
+
+
+def test_attaching_replays_what_was_said_when_asked(client: Client, keep: Any) -> None:
+    box = keep(client.containers.run("busybox", ["sh", "-c", "echo earlier; read line; echo $line"], detach=True, stdin_open=True))
+    assert until(lambda: box.logs() == b"earlier\n")
+    assert box.attach(logs=True, stream=False) == b"earlier\n"
+    assert box.attach(logs=False, stream=False) == b""
+    said = box.attach(logs=True, stream=True)
+    assert next(said) == b"earlier\n"
+    feed = box.attach_socket(params={"stdin": 1, "stream": 1})
+    feed._sock.sendall(b"later\n")
+    feed._sock.shutdown(socket.SHUT_WR)
+    assert b"".join(said) == b"later\n"
+    feed.close()
+    box.wait()
+    assert box.attach(logs=True, stream=False, stderr=False) == b"earlier\nlater\n"

@@ -137,6 +137,28 @@ def test_what_the_client_did_not_ask_for_is_read_and_dropped() -> None:
     run(body)
 
 
+def test_who_only_feeds_is_joined_until_the_half_close() -> None:
+    async def body(background: trio.Nursery) -> None:
+        (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()
+        joint = Joint(attach_wires(Attached(in_write, out_read), stdin=True, stdout=False, stderr=False, raw=False))
+        client, server = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(joint.join, server, None, background)
+            await trio.testing.wait_all_tasks_blocked()
+            await client.send_all(b"late")
+            program = trio.lowlevel.FdStream(in_read)
+            assert await program.receive_some() == b"late"
+            await client.send_eof()
+            assert await client.receive_some() == b""
+            assert await program.receive_some() == b""
+        await trio.testing.wait_all_tasks_blocked()
+        assert not any(is_open(fd) for fd in (in_write, out_read))
+        os.close(out_write)
+        await program.aclose()
+
+    run(body)
+
+
 def test_a_terminal_is_raw_and_detach_keys_leave_it_open() -> None:
     async def body(background: trio.Nursery) -> None:
         master, slave = os.openpty()
