@@ -36,13 +36,13 @@ async def container_logs(call: Call) -> Response:
     return stream_answer(_chosen(found, options, details, tty=tty), content_type(call.version, tty=tty))
 
 
-def said_until(call: Call, record: Record, until_ns: int, *, stdout: bool, stderr: bool) -> AsyncGenerator[bytes, None]:
-    """What a container has said so far, as `attach` replays it. Raises where nothing is kept."""
+def said_until(call: Call, record: Record, until_ns: int, *, stdout: bool, stderr: bool, raw: bool) -> AsyncGenerator[bytes, None]:
+    """What a container has said so far, as `attach` replays it; `raw`: without frames. Raises where nothing is kept."""
     log_settings.readable(record.host)
     options = LogOptions(follow=False, tail=-1, since_ns=0, until_ns=until_ns, stdout=stdout, stderr=stderr, timestamps=False, details=False)
     running = call.node.containers.is_running(record)
     found = _written(logs.read(call.node.containers.log_path(record), since_ns=0, until_ns=until_ns, tail=None, unfinished=not running))
-    return _chosen(found, options, b"", tty=record.config.tty)
+    return _chosen(found, options, b"", tty=raw)
 
 
 async def _chosen(found: AsyncGenerator[tuple[logs.Record, ...], None], options: LogOptions, details: bytes, *, tty: bool) -> AsyncGenerator[bytes, None]:

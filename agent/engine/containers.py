@@ -12,7 +12,7 @@ from agent import links, machine
 from agent.container_spec import signal_number
 from agent.containers import NAME
 from agent.engine import container_filters, limit_warnings, platforms
-from agent.engine.answers import NO_CONTENT, json_answer, message_of, unserved
+from agent.engine.answers import NO_CONTENT, json_answer, message_of
 from agent.engine.call import Call, matches_labels
 from agent.engine.convert import mapping
 from agent.engine.convert_containers import inspect_json, summary_json
@@ -265,7 +265,3 @@ async def resize(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
     await call.node.containers.resize(record.id, call.needed_integer("h"), call.needed_integer("w"))
     return Response(200)
-
-
-async def websocket(_call: Call) -> Response:
-    return unserved("attaching by WebSocket is not served: use POST /containers/ID/attach")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 
-from agent.engine import containers, system
+from agent.engine import system
 from agent.engine.routes import ROUTES, Handler
 from cluster.version import API_VERSION, MIN_API_VERSION
 
-REFUSED = frozenset({system.build, system.plugin_install, containers.websocket})
+REFUSED = frozenset({system.build, system.plugin_install})
 """Handlers that answer 501 with one sentence, whatever is asked."""
 
 OWN = ("/festoon/", "/metrics")

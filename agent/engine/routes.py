@@ -69,7 +69,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/containers/{id}/changes", archive.changes),
     ("GET", "/containers/{id}/export", archive.export),
     ("GET", "/containers/{id}/stats", stats.stats),
-    ("GET", "/containers/{id}/attach/ws", c.websocket),
+    ("GET", "/containers/{id}/attach/ws", attach.attach_by_websocket),
     ("HEAD", "/containers/{id}/archive", archive.head),
     ("GET", "/containers/{id}/archive", archive.get),
     ("PUT", "/containers/{id}/archive", archive.put),

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tarfile
 import time
@@ -17,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import websocket
 
 from tests.client import image_index
 from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, until
@@ -51,6 +54,15 @@ class World:
         answer = api.request(method, f"{api.base_url}/v{api._version}{path}", json=body)
         assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
 
+    def attach_by_websocket(self, container: str) -> None:
+        plain = socket.socket(socket.AF_UNIX)
+        plain.connect(str(self.sockets[MANAGER]))
+        plain.settimeout(PATIENCE_S)
+        joined = websocket.create_connection(f"ws://localhost/v1.51/containers/{container}/attach/ws?stdin=1&stdout=1&stream=1", socket=plain)
+        joined.send("typed\n")
+        assert joined.recv() == b"typed\n"
+        joined.close()
+
 
 def everything(world: World) -> None:
     engine(world)
@@ -71,7 +83,7 @@ def engine(world: World) -> None:
     assert world.python[MANAGER].df()["Images"]
     for path in ("/build", "/session", "/plugins/pull?remote=x"):
         world.ask("POST", path, status=501)
-    world.ask("GET", "/containers/x/attach/ws", status=501)
+    world.ask("GET", "/containers/x/attach/ws", status=404)
 
 
 def images(world: World) -> None:
@@ -166,8 +178,10 @@ def containers(world: World) -> None:
     py.containers.get("linked").resize(24, 80)
     docker("export", "-o", str(world.home / "export.tar"), "linked")
     assert docker("run", "-i", "--name", "attached", "busybox", "cat", stdin="typed\n") == "typed\n"
+    docker("run", "-d", "-i", "--name", "spoken", "busybox", "cat")
+    world.attach_by_websocket("spoken")
     docker("ps", "-a")
-    docker("rm", "-f", "-v", "renamed", "linked", "other")
+    docker("rm", "-f", "-v", "renamed", "linked", "other", "spoken")
     docker("container", "prune", "-f")
     began = f"{time.time() - 60:.0f}"
     docker("events", "--since", began, "--until", f"{time.time():.0f}")

@@ -28,14 +28,12 @@ pytestmark = [
 ]
 
 ONLY_REFUSED = {
-    "GET /containers/{id}/attach/ws": "answers 501",
     "PUT /volumes/{name}": "only volumes of CSI drivers can be changed, and there are none",
     "POST /swarm/unlock": "this swarm is not locked: tests/cluster/test_autolock.py opens one that is",
 }
 """Routes that were asked but not with success, and why."""
 
 AS_DOCKER = (
-    ("GET /containers/{id}/attach/ws: 501 *", "the only status for what is not served"),
     ("POST /exec/{id}/start: 101 *", "the description names no upgrade here, every daemon makes one"),
     ("POST /swarm/unlock: 409 *", "Docker's status for a swarm that is not locked"),
     ("GET /exec/{id}/json: ExitCode: None *", "null while it runs"),
