@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from runtime.cgroups import device_filter, files, v1, v2
 from runtime.cgroups.detect import Layout, detect
@@ -17,11 +17,29 @@ from runtime.child.host import CgroupView
 from runtime.errors import StartFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runtime.cgroups.detect import Hierarchy
     from runtime.spec import Limits
 
 DEFAULT_PARENT = "festoon"
 ABANDONED_AFTER_S = 60.0
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+
+T = TypeVar("T")
+TRIES: Final = 10
+"""Of making the groups above the containers'."""
+
+
+def _until_made(make: Callable[[Hierarchy, str], T], hierarchy: Hierarchy, parent: str) -> T:
+    """Another node of this machine may take the parent away, empty as it is, between two of the calls that make it. Raises as `make`."""
+    for _ in range(TRIES - 1):
+        try:
+            return make(hierarchy, parent)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+    return make(hierarchy, parent)
 
 
 class Groups(NamedTuple):
@@ -98,13 +116,13 @@ class Parents:
             found: list[tuple[str, tuple[str, ...]]] = []
             for hierarchy in self._layout.v1:
                 try:
-                    found.append((v1.make_parent(hierarchy, parent), hierarchy.controllers))
+                    found.append((_until_made(v1.make_parent, hierarchy, parent), hierarchy.controllers))
                 except OSError as error:
                     if error.errno not in _NOT_OURS:
                         raise
             if self._layout.v2 is not None:
                 try:
-                    found.append(v2.make_parent(self._layout.v2, parent))
+                    found.append(_until_made(v2.make_parent, self._layout.v2, parent))
                 except OSError as error:
                     if error.errno not in _NOT_OURS:
                         raise

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from runtime.cgroups import v1
 from runtime.cgroups.detect import Hierarchy, Layout
 from runtime.cgroups.groups import Parents
 
@@ -42,3 +44,21 @@ def test_groups_above_our_own_are_not_touched(own: Path) -> None:
     parents.find("a", "one")
     parents.remove_all()
     assert own.is_dir()
+
+
+@pytest.mark.parametrize("error", [errno.ENOENT, errno.ENODEV])
+def test_parents_that_another_node_takes_away_meanwhile_are_made_again(own: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    really, lost = v1.make_parent, []
+
+    def make(hierarchy: Hierarchy, parent: str) -> str:
+        folder = really(hierarchy, parent)
+        if len(lost) < 3:
+            lost.append(folder)
+            Path(folder).rmdir()
+            raise OSError(error, "it was taken away")
+        return folder
+
+    monkeypatch.setattr(v1, "make_parent", make)
+    assert parents_below(own).find("", "one").folders == (str(own / "festoon/one"),)
+    assert len(lost) == 3
+    assert (own / "festoon").is_dir()
