@@ -76,9 +76,10 @@ async def connect(
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
+        _, raised = group.split(trio.Cancelled)  # where the block fails while somebody cancels all of this, both are in the group
+        if raised is None or len(raised.exceptions) > 1:
             raise
-        raise group.exceptions[0] from group.exceptions[0].__cause__  # the block's own, as if there were no nursery
+        raise raised.exceptions[0] from raised.exceptions[0].__cause__  # the block's own, as if there were no nursery
 
 
 async def serve(

@@ -226,6 +226,21 @@ def test_a_call_in_flight_fails_when_the_server_goes() -> None:
     trio.run(main)
 
 
+def test_what_the_block_raises_is_what_its_caller_hears_also_while_it_is_cancelled() -> None:
+    """A manager ended by this: it lost the connection to a member at the moment at which it was to listen to it no more."""
+
+    async def body(authority: Authority, address: str) -> None:
+        with trio.CancelScope() as scope:
+            with pytest.raises(Unavailable, match="lost"):
+                async with peer.connect(address, authority.client(Role.MANAGER)):
+                    scope.cancel()
+                    raise Unavailable("lost")
+            await trio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+
+    run({}, body)
+
+
 def test_a_peer_that_says_nothing_for_three_intervals_is_dead() -> None:
     async def body(authority: Authority, address: str) -> None:
         forward = Forwarder(address)
