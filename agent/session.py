@@ -34,6 +34,8 @@ KEEPALIVE_S: Final = 1.0
 MESSAGES_AHEAD: Final = 64  # assignments that are heard before the kernel is brought to the first of them; a further one waits at the connection
 CALL_WAIT_S: Final = 5.0  # how long a control call waits for a session before it says that no manager answers
 
+LOST: Final = "the connection to the manager that leads was lost before it answered; whether the change was made is not known"
+
 READS: Final = frozenset({"control.query", "control.why", "control.preview", "control.raft_status", "control.raft_log"})
 """Calls that change nothing: asked again when the connection was lost before the answer came."""
 
@@ -192,7 +194,7 @@ class Session:
                 if not peer.closed.is_set():
                     raise
                 if not again:
-                    raise Unavailable(NO_LEADER) from error  # it fell silent in the middle
+                    raise Unavailable(LOST) from error
 
     async def call_own(self, name: str, request: object) -> Any:
         """One call to the manager of this node itself, whoever leads, over a connection of its own. Raises Unavailable when it does not answer within

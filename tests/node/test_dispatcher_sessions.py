@@ -12,17 +12,19 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from agent.reporter import Reporter
-from agent.session import Session, Told
+from agent.session import LOST, Session, Told
 from cluster.identity import tls
 from cluster.identity.contexts import Contexts
 from cluster.identity.folder import Credentials
 from cluster.model.assignments import Assignments, SessionState, TaskItem
 from cluster.model.changes import Kind
+from cluster.model.errors import Unavailable
 from cluster.model.objects import NodeDescription
 from cluster.model.specs import Placement, Platform, Resources
-from cluster.wire.calls import Describe, Query, ServiceWrite
+from cluster.wire.calls import Applied, Describe, Query, ServiceWrite
 from cluster.wire.peer import Peer, connect
 from tests.node.manager_lab import FakeAgent, ManagerLab, service_spec
 
@@ -205,6 +207,40 @@ def test_a_busy_agent_hears_what_follows_and_goes_on_from_what_it_has_applied(la
             await agent.until(lambda: len(agent.tasks()) == 3)
             changes = [message for message in agent.told if message.results_in > message.applies_to]
             assert [message.results_in for message in changes] == list(range(1, len(changes) + 1))  # each once, in order
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_who_asked_for_a_change_as_the_connection_broke_hears_that_nobody_knows_whether_it_was_made(lab: ManagerLab) -> None:
+    lab.start(bootstrap={"hostname": "one"})
+
+    async def main() -> None:
+        async with lab.control() as peer, trio.open_nursery() as nursery:
+            _, credentials = await lab.join(await _token(peer), "cut")
+            wire = Wire(lab.port)
+            port = await nursery.start(wire.serve)
+            agent = Agent(credentials, f"127.0.0.1:{port}")
+            nursery.start_soon(agent.run)
+            await agent.until(lambda: bool(agent.told))
+            assert lab.process is not None
+            os.kill(lab.process.pid, signal.SIGSTOP)
+            try:
+                said: list[str] = []
+
+                async def ask() -> None:
+                    try:
+                        await agent.session.call("agent.applied", Applied(0))
+                    except Unavailable as error:
+                        said.append(error.message)
+
+                async with trio.open_nursery() as asking:
+                    asking.start_soon(ask)
+                    await trio.testing.wait_all_tasks_blocked()
+                    await wire.cut()
+            finally:
+                os.kill(lab.process.pid, signal.SIGCONT)
+            assert said == [LOST]
             nursery.cancel_scope.cancel()
 
     trio.run(main)

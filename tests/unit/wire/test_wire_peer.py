@@ -230,11 +230,14 @@ def test_what_the_block_raises_is_what_its_caller_hears_also_while_it_is_cancell
     """A manager ended by this: it lost the connection to a member at the moment at which it was to listen to it no more."""
 
     async def body(authority: Authority, address: str) -> None:
+        async def lose(scope: trio.CancelScope) -> None:
+            async with peer.connect(address, authority.client(Role.MANAGER)):
+                scope.cancel()
+                raise Unavailable("lost")
+
         with trio.CancelScope() as scope:
             with pytest.raises(Unavailable, match="lost"):
-                async with peer.connect(address, authority.client(Role.MANAGER)):
-                    scope.cancel()
-                    raise Unavailable("lost")
+                await lose(scope)
             await trio.lowlevel.checkpoint()
         assert scope.cancelled_caught
 
