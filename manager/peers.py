@@ -8,6 +8,7 @@ opened again. Whoever speaks is who its certificate says: messages in another me
 from __future__ import annotations
 
 import logging
+import os
 import random
 from functools import partial
 from typing import Final
@@ -16,10 +17,11 @@ import msgspec
 import trio
 
 from cluster.identity.contexts import Contexts
-from cluster.model.errors import ClusterError, FailedPrecondition, InvalidArgument, PermissionDenied
+from cluster.model.errors import ClusterError, Conflict, FailedPrecondition, InvalidArgument, PermissionDenied
 from cluster.wire import versions
 from cluster.wire.calls import Follow, JoinedManagers, JoinManagers, RaftFrame
 from cluster.wire.peer import Caller, Items, connect, split_address
+from manager.clones import Places, home
 from manager.dispatcher.liveness import KEEPALIVE_S
 from manager.raft.driver import Driver
 from manager.raft.membership import Member, Membership
@@ -47,12 +49,13 @@ class Peers:
     """
 
     def __init__(self, driver: Driver, contexts: Contexts, known: tuple[Member, ...] = (), speak: int = versions.VERSION) -> None:
-        self._speak = speak
+        self._speak, self._process = speak, os.urandom(16).hex()
         self._known = known
         self._driver = driver
         self._contexts = contexts
         self._listening: dict[Member, trio.CancelScope] = {}
         self._heard: set[str] = set()  # addresses of members that a connection is open to
+        self._places = Places()
         self._changed = trio.Event()
 
     @property
@@ -75,7 +78,7 @@ class Peers:
         await self._changed.wait()
 
     async def run(self) -> None:
-        """Listen to all members but this one, as they come and go. Runs until cancelled."""
+        """Listen to all members but this one, as they come and go. Runs until cancelled. Raises Conflict (in a group) when another process is this member."""
         async with trio.open_nursery() as nursery:
             while True:
                 members = self._driver.membership.members or self._known
@@ -100,7 +103,9 @@ class Peers:
                         if peer.caller.node_id != member.node_id:
                             raise PermissionDenied(f"{member.address} is node {peer.caller.node_id}, not {member.node_id}")
                         self._note_heard(member, True)
-                        await peer.listen("raft.follow", Follow(self._driver.raft_id, self._speak), partial(self._take, member, bytearray()))
+                        await peer.listen("raft.follow", Follow(self._driver.raft_id, self._speak, self._process), partial(self._take, member, bytearray()))
+                except Conflict:
+                    raise  # another process is this member
                 except ClusterError as error:
                     if str(error) != said:  # a manager that stays away is no news
                         log.info("not connected to a manager", extra={"fields": {"manager": member.address, "error": str(error)}})
@@ -139,13 +144,21 @@ class Peers:
     # -- what this member says to others
 
     async def follow(self, caller: Caller, request: Follow, items: Items) -> None:
-        """raft.follow: everything for that member, until it goes. Raises PermissionDenied for somebody else's id."""
+        """raft.follow: everything for that member, until it goes. Raises PermissionDenied for somebody else's id, Conflict for a clone of the member."""
         versions.check(self._speak, request.protocol, f"the manager of node {caller.node_id}")
-        self._check(caller, request.raft_id)
+        member = self._check(caller, request.raft_id)
         if self._driver.leader and self._driver.settled_membership.was_removed(request.raft_id):
             told = Message(MessageKind.REMOVED, self._driver.raft_id, request.raft_id, self._driver.term)
             items.put(RaftFrame(msgspec.msgpack.encode((told,))))  # it was away when that happened
             return
+        try:
+            async with self._places.taken(request.raft_id, request.process, caller, home(member.address) if member else ""):
+                await self._say_all(request, items)
+        except Conflict as refused:
+            log.warning("two managers with one identity", extra={"fields": {"node": caller.node_id, "refused": caller.address, "error": refused.message}})
+            raise
+
+    async def _say_all(self, request: Follow, items: Items) -> None:
         if request.protocol >= versions.HELD and (held := self._driver.held_by(request.raft_id)) is not None:
             items.put(RaftFrame(msgspec.msgpack.encode((held,))))
 
@@ -171,11 +184,13 @@ class Peers:
             self._driver.outboxes.close(request.raft_id, outbox)
             self.note_change()
 
-    def _check(self, caller: Caller, raft_id: int) -> None:
+    def _check(self, caller: Caller, raft_id: int) -> Member | None:
+        """The member as this one knows it. Raises PermissionDenied when it is another node."""
         membership = self._driver.membership
         known = next((member for member in membership.members if member.raft_id == raft_id), None)
         if known is not None and known.node_id not in ("", caller.node_id):
             raise PermissionDenied(f"node {caller.node_id} is not the manager with the Raft id {raft_id}")
+        return known
 
     async def join(self, caller: Caller, request: JoinManagers) -> JoinedManagers:
         """raft.join: the node that calls becomes a learner; this member must lead. One that is a member already has lost
@@ -185,7 +200,7 @@ class Peers:
         split_address(request.address)
         versions.check(self._speak, request.protocol, f"the manager of node {caller.node_id}")
         if (old := self._driver.membership.of_node(caller.node_id)) is not None:
-            if self.hears(old):
+            if self.hears(old) and not self._places.is_elsewhere(old.raft_id, caller.address, home(old.address)):
                 raise FailedPrecondition(f"node {caller.node_id} is a manager already, and heard at {old.address}: {CLONED}")
             await self._driver.change_membership(lambda membership: membership.without(old.raft_id))
 

@@ -22,8 +22,9 @@ from cluster.model.ids import NodeId, TaskId
 from cluster.model.objects import Network, Node
 from cluster.wire import versions
 from cluster.wire.calls import Applied, Attach, Attached, Describe, KeepAttachments, Nothing, OpenSession, Text, UpdateStatuses
-from cluster.wire.peer import Caller
-from manager.dispatcher import clones, containers, desk
+from cluster.wire.peer import Caller, Peer
+from manager import clones
+from manager.dispatcher import containers, desk
 from manager.dispatcher.desk import Desk, Telling, Told
 from manager.dispatcher.sessions import Session, Sessions
 from manager.dispatcher.statuses import Reports
@@ -46,6 +47,7 @@ class Dispatcher:
         self._driver = driver
         self._wall_ns = wall_ns
         self._sessions = Sessions()
+        self._clones: dict[NodeId, str] = {}  # what was said of them last
         self._desk = Desk(store, lambda: driver.leader_address, f"{driver.term}")
         self._liveness_changed = trio.Event()
         self._reports = Reports(store, driver.propose, wall_ns, scheduling_delays)
@@ -214,12 +216,18 @@ class Dispatcher:
     async def _refuse_clone(self, node_id: NodeId, request: OpenSession, caller: Caller) -> None:
         """Raises Conflict when another agent with this node's identity is alive; who asks for the node's status reads so, too."""
         there = self._sessions.of_another(node_id, request.process) if request.process else None
-        if there is None or not await clones.is_alive(there.peer):
+        if there is None or self._goes_first(node_id, caller, there.peer) or not await clones.is_alive(there.peer):
             return
-        said = clones.words(there.peer.address, caller.address)
-        log.warning("two agents with one identity", extra={"fields": {"node": node_id, "session": there.peer.address, "refused": caller.address}})
+        said = clones.words("agents", "session", there.peer.address, caller.address)
+        if self._clones.get(node_id) != said:  # who is refused asks again and again
+            self._clones[node_id] = said
+            log.warning("two agents with one identity", extra={"fields": {"node": node_id, "session": there.peer.address, "refused": caller.address}})
         await self._change_node(node_id, lambda node: desk.noted(node, said, self._wall_ns()))
         raise Conflict(said)
+
+    def _goes_first(self, node_id: NodeId, caller: Caller, there: Peer) -> bool:
+        seat = self._desk.member(node_id).manager
+        return seat is not None and clones.goes_first(caller.address, there.address, clones.home(seat.address))
 
     async def _ready(self, node_id: NodeId, request: OpenSession, caller: Caller) -> None:
         address = request.advertise_address or caller.address

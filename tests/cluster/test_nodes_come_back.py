@@ -108,6 +108,40 @@ def test_a_cloned_agent_is_reported_and_the_first_one_goes_on(lab: Lab) -> None:
     lab.ok(MANAGERS[0], "festoon", "service", "rm", "keep")
 
 
+@pytest.mark.parametrize("first", ["the manager", "its clone"])
+def test_a_cloned_manager_is_refused_and_the_manager_keeps_its_place(lab: Lab, first: str) -> None:
+    assert all_well(lab)
+    node, leader = follower(lab), leader_of(lab)
+    place = raft_id(lab, node)
+    send(lab, node, signal.SIGSTOP)
+    copy = lab.ok(node, "sh", "-c", f"cd {STATE} && tar cz node raft | base64 -w0")
+    send(lab, node, signal.SIGCONT)
+    assert all_well(lab)
+    assert create(lab, leader, "after-the-copy")
+    lab.ok(SPARE, "festoon", "swarm", "leave")
+    if first == "its clone":
+        kill(lab, node)
+    kill(lab, SPARE)
+    put = lab.on(SPARE, "sh", "-c", f"cd {STATE} && rm -rf node raft && base64 -d | tar xz", stdin=copy)
+    assert put.returncode == 0, put.stderr
+    start(lab)  # of both, the clone may be the first
+    assert until(lambda: "a cloned machine has to leave" in swarm_error(lab, SPARE)), swarm_error(lab, SPARE)
+    assert all_well(lab)
+    if first == "the manager":
+        assert until(lambda: "two managers with one identity" in "".join(said_by(lab, manager) for manager in MANAGERS))
+        assert raft_id(lab, node) == place
+    place = raft_id(lab, node)  # a clone that came first may have been told that its log went back, and have joined as another member, for a moment
+    assert swarm_error(lab, node) == "active:"
+    assert until(lambda: "after-the-copy" in services(lab, node))
+    lab.ok(node, "festoon", "service", "rm", "after-the-copy")
+    lab.ok(SPARE, "festoon", "swarm", "leave", "--force")
+    token = lab.ok(leader, "festoon", "swarm", "join-token", "-q", "worker").strip()
+    lab.ok(SPARE, "festoon", "swarm", "join", "--token", token, f"{OWN_SUBNET}.10:2377")
+    assert swarm_error(lab, SPARE) == "active:"
+    assert all_well(lab)
+    assert raft_id(lab, node) == place
+
+
 def test_nodes_of_neighbouring_versions_make_one_cluster_and_others_are_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     node = follower(lab)
     for version in ("1", "3"):  # not upgraded yet; upgraded first

@@ -11,6 +11,7 @@ class Follow(Body, frozen=True):
 
     raft_id: int  # of the one that asks
     protocol: int = versions.FIRST  # that it speaks
+    process: str = ""  # drawn by each process for itself, as OpenSession.process
 
 
 class RaftFrame(Body, frozen=True):
