@@ -41,7 +41,7 @@ def home(advertised: str) -> str:
 
 
 def goes_first(address: str, other: str, home: str) -> bool:
-    """Whether who calls from `address` goes before the one at `other`: a manager that is where the group knows it is not kept out by a clone that came first."""
+    """Whether who calls from `address` goes before the one at `other`: a manager at its known address is not kept out by a clone that came first."""
     return _is_at(address, home) and not _is_at(other, home)
 
 
