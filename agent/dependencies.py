@@ -96,7 +96,7 @@ class Dependencies:
             "config": lambda target: of(container.configs, "config", "config", target),
         }
         template = Template(spec.data.decode(errors="surrogateescape"), tuple(functions))
-        expanded = template.render(context, strict="can't evaluate field {}", functions=functions).encode(errors="surrogateescape")
+        expanded = template.render(context, functions=functions).encode(errors="surrogateescape")
         if len(expanded) > EXPANDED_LIMIT_BYTES:
             raise InvalidArgument(f"it is larger than {EXPANDED_LIMIT_BYTES} bytes then")
         return expanded

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from cli.failures import FAILED, CliFailure
 from cli.output import aligned
-from cli.shapes import ANY, Shape
-from cluster.model.template_functions import as_json, go_text
+from cluster.model.go_values import Struct, go_text
+from cluster.model.template_functions import as_json
 
 Row = Mapping[str, Any]
 TABLE: Final = "table"
@@ -58,14 +58,13 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
         table = form.startswith(TABLE + " ")
         text = form.removeprefix(TABLE + " ").strip() if table else form
         text = text.replace("\\t", "\t").replace("\\n", "\n")
-        public = [{name: value for name, value in sorted(row.items()) if name in self.headers or callable(value)} for row in rows]
-        strict = "can't evaluate field {}" + (f" in type {self.kind}" if self.kind else "")
+        public = [Struct({name: value for name, value in sorted(row.items()) if name in self.headers or callable(value)}, self.kind) for row in rows]
         try:
             template = Template(text)
             if self.tried_first and not rows:
-                none = dict.fromkeys(self.headers, "") | {"Label": label_of(None)}
-                template.render(none, strict=strict, functions={"json": _row_json(none)})
-            lines = [template.render(row, strict=strict, functions={"json": _row_json(row)}) for row in public]
+                none = Struct(dict.fromkeys(self.headers, "") | {"Label": label_of(None)}, self.kind)
+                template.render(none, functions={"json": _row_json(none)})
+            lines = [template.render(row, functions={"json": _row_json(row)}) for row in public]
             if table:
                 header = template.render({**self.headers, "Label": lambda key: key}, functions={"json": lambda value: value})
                 return aligned([header, *lines])
@@ -87,12 +86,12 @@ def _row_json(row: Row) -> Callable[[Any], str]:
     return encode
 
 
-def check_template(form: str, status: int = UNREADABLE) -> None:
-    """Raises CliFailure for a template of `inspect` that can't be read."""
+def check_template(form: str, status: int = UNREADABLE, name: str = "") -> None:
+    """Raises CliFailure for a template of `inspect` that can't be read. `name`: see Template."""
     from cluster.model.templates import Template, TemplateError
 
     try:
-        Template(form)
+        Template(form, name=name)
     except TemplateError as e:
         raise CliFailure(f"template parsing error: {e}", status) from e
 
@@ -102,20 +101,29 @@ def label_of(labels: Mapping[str, str] | None) -> Callable[[str], str]:
     return lambda key: (labels or {}).get(key, "")
 
 
-def inspected(found: Sequence[Any], form: str, shape: Shape = ANY, *, preface: str = "template parsing error: ", name: str = "", status: int = FAILED) -> str:
-    """What `inspect` prints: indented JSON as the daemon ordered it, or a template's lines. Raises CliFailure, its words behind `preface`, with `status`.
-    `name`: see Template."""
+def inspected(found: Sequence[tuple[Any, str]], form: str, *, preface: str = "template parsing error: ", name: str = "", status: int = FAILED,
+              or_raw: bool = True) -> str:  # fmt: skip
+    """What `inspect` prints of answers and the names of their types in Go: indented JSON as the daemon ordered it, or a template's lines. `or_raw`:
+    what doesn't fit the type is tried on the JSON. Raises CliFailure, its words behind `preface`, with `status`. `name`: see Template."""
     import json
 
     if not form:
-        return json.dumps(list(found), indent=4, ensure_ascii=False) + "\n"
+        return json.dumps([value for value, _ in found], indent=4, ensure_ascii=False) + "\n"
     if form == "json":
-        return as_json(list(found)) + "\n"
-    from cli.durations import marked
+        return as_json([value for value, _ in found]) + "\n"
+    from cli.answers import raw, typed
     from cluster.model.templates import Template, TemplateError
+
+    def one(value: Any, kind: str) -> str:
+        try:
+            return template.render(typed(value, kind))
+        except TemplateError:
+            if not or_raw:
+                raise
+            return template.render(raw(value), strict=True)
 
     try:
         template = Template(form, name=name)
-        return "".join(template.render(marked(one), strict=shape.words, absent=shape.absent) + "\n" for one in found)
+        return "".join(one(value, kind) + "\n" for value, kind in found)
     except TemplateError as e:
         raise CliFailure(f"{preface}{e}", status) from e

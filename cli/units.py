@@ -6,10 +6,7 @@ Source: docker/go-units (sizes, HumanDuration) and Go's time.ParseDuration; the 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from fractions import Fraction
+from typing import Final
 
 NANOSECONDS: Final[dict[str, int]] = {
     "ns": 1,
@@ -70,29 +67,6 @@ def parse_duration(text: str) -> int:
     if not rest:
         raise ValueError(f'time: invalid duration "{text}"')
     return sign * int(total)
-
-
-def show_duration(nanoseconds: int) -> str:
-    """As Go prints a duration: `1m30s`, `100ms`, `2160h0m0s`."""
-    from fractions import Fraction
-
-    if nanoseconds == 0:
-        return "0s"
-    sign, rest = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
-    if rest < NANOSECONDS["s"]:
-        unit = "ms" if rest >= NANOSECONDS["ms"] else "us" if rest >= NANOSECONDS["us"] else "ns"
-        return f"{sign}{_trim(Fraction(rest, NANOSECONDS[unit]))}{unit.replace('us', 'µs')}"
-    minutes, left = divmod(rest, NANOSECONDS["m"])
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{_trim(Fraction(left, NANOSECONDS['s']))}s"
-    if hours:
-        return f"{sign}{hours}h{minutes}m{seconds}"
-    return f"{sign}{minutes}m{seconds}" if minutes else sign + seconds
-
-
-def _trim(value: Fraction) -> str:
-    text = f"{float(value):.9f}".rstrip("0").rstrip(".")
-    return text or "0"
 
 
 def parse_time(text: str) -> float:

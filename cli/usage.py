@@ -303,9 +303,9 @@ def _described(flag: Flag) -> str:
     if flag.type is None or flag.many or not flag.default or "(default" in flag.help:
         return flag.help
     if flag.type.name == "duration":
-        from cli.units import show_duration  # for help alone
+        from cluster.model.go_clock import duration_text  # for help alone
 
-        return f"{flag.help} (default {show_duration(flag.default)})"
+        return f"{flag.help} (default {duration_text(flag.default)})"
     shown = f'"{flag.default}"' if isinstance(flag.default, str) else f"{flag.default:g}" if isinstance(flag.default, float) else str(flag.default)
     return f"{flag.help} (default {shown})"
 

@@ -178,9 +178,7 @@ def _joined(address: str, port: str) -> str:
 @option("--format", "-f", help=FORMAT_HELP, default="")
 @switch("--size", "-s", help="Display total file sizes")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None) -> int:
-    return inspect_all(
-        arguments, lambda name: api.get(f"/containers/{reference(name)}/json", size=bool(size)), format
-    )
+    return inspect_all(arguments, lambda name: (api.get(f"/containers/{reference(name)}/json", size=bool(size)), "container.InspectResponse"), format)
 
 
 @command("logs", "CONTAINER", summary="Fetch the logs of a container", least=1, most=1, aliases=["container logs", "logs"])

@@ -213,7 +213,11 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
             found.append(_inspected(name))
         except CliFailure as e:
             failures.append(e.message)
-    print(inspected(found, format) if found or not format else "\n", end="")
+    try:
+        print(inspected([(one, "context.contextWithTLSListing") for one in found], format, or_raw=False) if found or not format else "\n", end="")
+    except CliFailure:
+        print()  # as Docker does when a template does not fit what was found
+        raise
     if failures:
         raise CliFailure("\n".join(failures))
     return 0

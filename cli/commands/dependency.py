@@ -18,7 +18,6 @@ from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural
 from cli.service_flags import LABEL
-from cli.shapes import DEPENDENCY
 from cli.units import go_time, human_age
 from cli.usage import Command, Group, command
 
@@ -137,7 +136,7 @@ def _inspect(noun: Noun) -> Command:
             return api.get(f"/{word}s/{reference(name)}")
 
         if not pretty:
-            return inspect_all(arguments, get, format, DEPENDENCY, unreadable=FAILED)
+            return inspect_all(arguments, lambda name: (get(name), f"swarm.{word.title()}"), format, unreadable=FAILED)
         print("\n".join(_pretty(noun, get(name)) for name in arguments), end="")
         return 0
 

@@ -17,7 +17,6 @@ from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import short_id
 from cli.platforms import PLATFORM, PLATFORMS, Platform, platform_query, require
-from cli.shapes import typed_image
 from cli.transfer import Transfer
 from cli.units import human_duration, human_size
 from cli.usage import Group, command
@@ -128,10 +127,9 @@ def image_rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) 
 @option("--format", "-f", help=FORMAT_HELP, default="")
 @option("--platform", help=INSPECT_PLATFORM_HELP, type=PLATFORM, since="1.49")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platform | None) -> int:
-    def get(name: str) -> Any:
+    def get(name: str) -> tuple[Any, str]:
         require(api, [name], platform)
-        found = api.get(f"/images/{reference(name)}/json")
-        return typed_image(found) if format else found
+        return api.get(f"/images/{reference(name)}/json"), "image.InspectResponse"
 
     return inspect_all(arguments, get, format)
 

@@ -206,14 +206,7 @@ def _range_start(text: str) -> IPv4Address | IPv6Address:
 @option("--format", "-f", help=FORMAT_HELP, default="")
 @switch("--verbose", "-v", help="Verbose output for diagnostics")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | None) -> int:
-    def get(name: str) -> Any:
-        found = api.get(f"/networks/{reference(name)}", verbose=bool(verbose))
-        if format in ("", "json") or "EnableIPv4" in found:
-            return found
-        before = list(found).index("EnableIPv6")  # a template sees all fields of the newest API, also those that an old one does not send
-        return dict([*list(found.items())[:before], ("EnableIPv4", False), *list(found.items())[before:]])
-
-    return inspect_all(arguments, get, format)
+    return inspect_all(arguments, lambda name: (api.get(f"/networks/{reference(name)}", verbose=bool(verbose)), "network.Inspect"), format)
 
 
 @command("connect", "NETWORK CONTAINER", summary="Connect a container to a network", least=2, most=2)

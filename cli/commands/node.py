@@ -14,7 +14,6 @@ from cli.failures import FAILED, CliFailure, each
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import natural
-from cli.shapes import NODE
 from cli.units import binary_size, go_time
 from cli.usage import Group, command
 
@@ -106,7 +105,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
         return api.get(f"/nodes/{reference(_reference(api, name))}")
 
     if not pretty:
-        return inspect_all(arguments, get, format, NODE, unreadable=FAILED)
+        return inspect_all(arguments, lambda name: (get(name), "swarm.Node"), format, unreadable=FAILED, or_raw=False)
     print("\n".join("".join(f"{line}\n" for line in _pretty(get(name))) for name in arguments), end="")
     return 0
 

@@ -10,10 +10,10 @@ from cli.commands.system import FORMAT_HELP, inspect_all
 from cli.configuration import format_of
 from cli.failures import FAILED, ApiFailure, CliFailure
 from cli.flags import option, switch
-from cli.shapes import SERVICE
-from cli.units import binary_size, human_age, show_duration
+from cli.units import binary_size, human_age
 from cli.usage import command
-from cluster.model.template_functions import go_text
+from cluster.model.go_clock import duration_text
+from cluster.model.go_values import go_text
 
 Values = Mapping[str, Any]
 
@@ -42,7 +42,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
             raise
 
     if not pretty:
-        return inspect_all(arguments, get, form, SERVICE, unreadable=FAILED)
+        return inspect_all(arguments, lambda name: (get(name), "swarm.Service"), form, unreadable=FAILED, or_raw=False)
     import time
 
     texts = []
@@ -137,10 +137,10 @@ def _policy(title: str, order: str, policy: Values | None) -> Iterator[str]:
     yield f"{title}:"
     yield f" Parallelism:\t{policy.get('Parallelism', 0)}"
     if policy.get("Delay"):
-        yield f" Delay:\t\t{show_duration(policy['Delay'])}"
+        yield f" Delay:\t\t{duration_text(policy['Delay'])}"
     yield f" On failure:\t{policy.get('FailureAction', '')}"
     if policy.get("Monitor"):
-        yield f" Monitoring Period: {show_duration(policy['Monitor'])}"
+        yield f" Monitoring Period: {duration_text(policy['Monitor'])}"
     yield f" Max failure ratio: {policy.get('MaxFailureRatio', 0):g}"
     yield f" {order}{policy.get('Order', '')}"
 
@@ -214,10 +214,10 @@ def _healthcheck(health: Values | None) -> Iterator[str]:
     if health is None:
         return
     yield " Healthcheck:"
-    yield f"  Interval = {show_duration(health.get('Interval', 0))}"
+    yield f"  Interval = {duration_text(health.get('Interval', 0))}"
     yield f"  Retries = {health.get('Retries', 0)}"
-    yield f"  StartPeriod =\t{show_duration(health.get('StartPeriod', 0))}"
-    yield f"  Timeout =\t{show_duration(health.get('Timeout', 0))}"
+    yield f"  StartPeriod =\t{duration_text(health.get('StartPeriod', 0))}"
+    yield f"  Timeout =\t{duration_text(health.get('Timeout', 0))}"
     if tests := health.get("Test"):
         yield "  Tests:"
         yield from (f"\t Test = {test}{' ' * (number == len(tests))}" for number, test in enumerate(tests, 1))

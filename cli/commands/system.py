@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from cli.api import API_VERSION, Api, filters_of, reference
@@ -11,7 +11,6 @@ from cli.failures import FAILED, ApiFailure, CliFailure
 from cli.flags import FILTER, option, options, switch
 from cli.listing import UNREADABLE, check_template, inspected
 from cli.output import aligned
-from cli.shapes import ANY, EVENT, INFO, VERSIONS, Shape, typed_image
 from cli.units import binary_size, human_duration, parse_since
 from cli.usage import command
 from cluster.version import VERSION
@@ -27,17 +26,19 @@ LIST_FORMAT_HELP: Final = (
     + FORMAT_HELP.partition("\n")[2]
 )
 _KINDS: Final = {
-    "container": "/containers/{}/json",
-    "image": "/images/{}/json",
-    "network": "/networks/{}",
-    "volume": "/volumes/{}",
-    "service": "/services/{}",
-    "task": "/tasks/{}",
-    "node": "/nodes/{}",
-    "plugin": "/plugins/{}/json",
-    "secret": "/secrets/{}",
-    "config": "/configs/{}",
+    "container": ("/containers/{}/json", "container.InspectResponse"),
+    "image": ("/images/{}/json", "image.InspectResponse"),
+    "network": ("/networks/{}", "network.Inspect"),
+    "volume": ("/volumes/{}", "volume.Volume"),
+    "service": ("/services/{}?insertDefaults=true", "swarm.Service"),
+    "task": ("/tasks/{}", "swarm.Task"),
+    "node": ("/nodes/{}", "swarm.Node"),
+    "plugin": ("/plugins/{}/json", "interface {}"),
+    "secret": ("/secrets/{}", "swarm.Secret"),
+    "config": ("/configs/{}", "swarm.Config"),
 }
+_NO_BUILD: Final = ("0001-01-01T00:00:00Z", "Mon Jan  1 00:00:00 0001")
+"""When the daemon was built, as it says it and as Docker's client shows it."""
 _SWARM_KINDS: Final = frozenset({"service", "task", "node", "secret", "config"})
 
 
@@ -51,7 +52,7 @@ def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
     if format:
         found = api.get("/info")
         found["ClientInfo"] = client
-        _print_formatted(found, format, INFO)
+        _print_formatted(found, format, "system.dockerInfo")
         return 0
     print(f"Client: Festoon\n Version:    {VERSION}\n Context:    {context}\n Debug Mode: false\n\nServer:")
     found = api.get("/info")
@@ -61,10 +62,11 @@ def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
     return 0
 
 
-def _print_formatted(found: Mapping[str, Any], form: str, shape: Shape, name: str = "") -> None:
-    """`name`: of the template, which its failures tell."""
+def _print_formatted(found: Mapping[str, Any], form: str, kind: str, name: str = "") -> None:
+    """`kind`: the type in Go. `name`: of the template, which its failures tell."""
+    check_template(form, name=name)
     try:
-        print(inspected([found], "{{json .}}" if form == "json" else form, shape, preface="", name=name), end="")
+        print(inspected([(found, kind)], "{{json .}}" if form == "json" else form, preface="", name=name, or_raw=False), end="")
     except CliFailure:
         print()
         raise
@@ -199,10 +201,11 @@ def version(api: Api, arguments: tuple[str, ...], format: str) -> int:
     except CliFailure as e:
         failure = e
     if format:
-        both = {"Client": client, "Server": server}
-        if ".APIVersion" in format:  # what Go's type calls the field
-            both = {side: found and {**found, "APIVersion": found["ApiVersion"]} for side, found in both.items()}
-        _print_formatted(both, format, VERSIONS, "version")
+        both = {"Client": {**client, "GoVersion": f"Python {client['PythonVersion']}"}, "Server": server}
+        for component in (server or {}).get("Components") or ():
+            if component.get("Details", {}).get("BuildTime") == _NO_BUILD[0]:
+                component["Details"]["BuildTime"] = _NO_BUILD[1]
+        _print_formatted(both, format, "system.versionInfo", "version")
     else:
         lines = ["Client: Festoon", *_facts(client, " ")]
         if server:
@@ -241,12 +244,13 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
         raise CliFailure(f'unknown type: "{type}": must be one of {known}')
     if type:
         sized = bool(size) if type == "container" else None
-        return inspect_all(arguments, lambda name: api.get(_KINDS[type].format(reference(name)), size=sized), format)
-    return inspect_all(arguments, lambda name: _any(api, name, size=bool(size), typed=bool(format)), format)
+        path, kind = _KINDS[type]
+        return inspect_all(arguments, lambda name: (api.get(path.format(reference(name)), size=sized), kind), format)
+    return inspect_all(arguments, lambda name: _any(api, name, size=bool(size)), format)
 
 
-def _any(api: Api, name: str, *, size: bool, typed: bool) -> Any:
-    for kind, path in _KINDS.items():
+def _any(api: Api, name: str, *, size: bool) -> tuple[Any, str]:
+    for kind, (path, go_type) in _KINDS.items():
         try:
             found = api.get(path.format(reference(name)), size=size if kind == "container" else None)
         except ApiFailure as e:
@@ -256,12 +260,14 @@ def _any(api: Api, name: str, *, size: bool, typed: bool) -> Any:
         else:
             if size and kind != "container":
                 print(f"WARNING: --size ignored for {kind}", file=sys.stderr)
-            return typed_image(found) if typed and kind == "image" else found
+            return found, go_type
     raise CliFailure(f"Error: No such object: {name}")
 
 
-def inspect_all(names: tuple[str, ...], get: Any, form: str, shape: Shape = ANY, *, unreadable: int = UNREADABLE) -> int:
-    """Print what was found, then what was not. `unreadable`: the exit status for a template that can't be read."""
+def inspect_all(names: tuple[str, ...], get: Callable[[str], tuple[Any, str]], form: str, *, unreadable: int = UNREADABLE,
+                or_raw: bool = True) -> int:  # fmt: skip
+    """Print what was found, then what was not. `get`: an answer and its type in Go. `unreadable`: the exit status for a template that can't be read.
+    `or_raw`: see inspected."""
     check_template(form, unreadable)
     found, failures = [], []
     for name in names:
@@ -271,7 +277,7 @@ def inspect_all(names: tuple[str, ...], get: Any, form: str, shape: Shape = ANY,
             failures.append(e.message)
     if found or not form:
         try:
-            print(inspected(found, form, shape) if found else "[]\n", end="")
+            print(inspected(found, form, or_raw=or_raw) if found else "[]\n", end="")
         except CliFailure:
             print()  # as Docker does when a template does not fit what was found
             raise
@@ -306,12 +312,8 @@ def events(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format
 
 
 def _event_text(event: Mapping[str, Any], form: str) -> str:
-    if "json .}}" in form.replace(" }}", "}}"):
-        shown = event
-    else:
-        fields = {"Scope": event.get("scope", ""), "Time": event.get("time", 0), "TimeNano": event.get("timeNano", 0)}
-        shown = {"Type": "", "Action": "", "Actor": {"ID": "", "Attributes": {}}, **event, **fields}
-    return inspected([shown], form, EVENT, preface="Error parsing format: ", status=UNREADABLE).removesuffix("\n")
+    shown = inspected([(event, "events.Message")], form, preface="Error parsing format: ", status=UNREADABLE, or_raw=False)
+    return shown.removesuffix("\n")
 
 
 def _event_line(event: Mapping[str, Any]) -> str:

@@ -83,11 +83,12 @@ def _tables(found: Mapping[str, Any]) -> str:
 
 def _templated(found: Mapping[str, Any], form: str) -> str:
     """A template sees all four lists at once, and no line is ended for it. Raises CliFailure."""
+    from cluster.model.go_values import Struct
     from cluster.model.templates import Template, TemplateError, TemplateSyntaxError
 
     text = "{{json .}}" if form == "json" else form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
     try:
-        return Template(text).render(_rows(found, trunc=False), strict="can't evaluate field {} in type *formatter.diskUsageContext")
+        return Template(text).render(Struct(_rows(found, trunc=False), "*formatter.diskUsageContext"))
     except TemplateError as e:
         raise CliFailure(f"template parsing error: {e}" if isinstance(e, TemplateSyntaxError) else str(e)) from e
 

@@ -12,7 +12,6 @@ from cli.flags import BYTES, FILTER, MAP, option, options, switch
 from cli.listing import Listing, label_of
 from cli.output import natural
 from cli.service_flags import LABEL, flagged
-from cli.shapes import VOLUME
 from cli.units import human_size
 from cli.usage import Group, command
 
@@ -90,7 +89,7 @@ def create(api: Api, arguments: tuple[str, ...], driver: str, label: tuple[str, 
 @command("inspect", "VOLUME [VOLUME...]", summary="Display detailed information on one or more volumes", least=1, most=None)
 @option("--format", "-f", help=FORMAT_HELP, default="")
 def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
-    return inspect_all(arguments, lambda name: api.get(f"/volumes/{reference(name)}"), format, VOLUME)
+    return inspect_all(arguments, lambda name: (api.get(f"/volumes/{reference(name)}"), "volume.Volume"), format, or_raw=False)
 
 
 @command("ls", summary="List volumes", aliases=["volume ls", "volume list"])

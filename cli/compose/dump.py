@@ -12,7 +12,7 @@ from typing import Any, Final
 from cli.compose.longforms import Bytes, Value, text_of
 from cli.compose.source import scalar
 from cli.compose.stack import Stack
-from cli.durations import Duration
+from cluster.model.go_values import Duration
 
 _OLD_BOOLEAN: Final = re.compile(r"y|Y|yes|Yes|YES|on|On|ON|n|N|no|No|NO|off|Off|OFF")
 _SPECIAL_FLOAT: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")

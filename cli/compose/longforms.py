@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from cli.compose.ports import parse_port
 from cli.compose.volumes import parse_volume
-from cli.durations import Duration
 from cli.units import parse_duration, parse_size
+from cluster.model.go_values import Duration
 
 Value = dict[str, Any]
 _POINTERS: Final = frozenset(
@@ -146,7 +146,7 @@ def _test(value: Any) -> list[str]:
 
 
 def _duration(value: str) -> Duration:
-    return Duration(parse_duration(value))
+    return Duration(parse_duration(value), "time.Duration")
 
 
 def _size(value: Any) -> Bytes:

@@ -1,19 +1,20 @@
-"""Go's Sprintf for the values that templates have: text, numbers, booleans, lists, maps, nil. It never fails: what doesn't fit is said in the text, as Go
-does (`%!d(string=x)`). Pure.
+"""Go's Sprintf for the values that templates have. It never fails: what doesn't fit is said in the text, as Go does (`%!d(string=x)`). Pure.
 
-Not here: explicit argument indexes (`%[1]d`) and verbs of complex numbers and pointers. Source: https://pkg.go.dev/fmt
+Not here: the verbs of complex numbers. Source: https://pkg.go.dev/fmt
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+
+from cluster.model.go_values import Pointer, Slice, Struct, go_text, own_words, type_of
 
 MAX_WIDTH: Final = 1_000_000
 """What Go takes for a width or precision."""
 
-_VERB: Final = re.compile(r"%([#0+\- ]*)(\*|\d*)(?:(\.)(\*|\d*))?(.?)", re.DOTALL)
+_VERB: Final = re.compile(r"%([#0+\- ]*)(\[[^\]]*\])?(\*|\d*)(?:(\.)(\*|\d*))?(\[[^\]]*\])?(.?)", re.DOTALL)
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
 _BASES: Final = {"d": "d", "v": "d", "b": "b", "o": "o", "O": "o", "x": "x", "X": "X"}
 _PREFIXES: Final = {"b": "0b", "o": "0", "x": "0x", "X": "0X"}
@@ -26,67 +27,101 @@ class _Form(NamedTuple):
     verb: str
 
 
-def printf(text: Callable[[Any], str], form: str, values: tuple[Any, ...]) -> str:
-    """`text` is how Go prints a value by %v."""
-    waiting = list(values)
+def printf(form: str, values: tuple[Any, ...]) -> str:
+    """The text."""
+    used = _Used(values)
 
     def one(found: re.Match[str]) -> str:
-        flags, width, dot, precision, verb = found.groups()
+        flags, first, width, dot, precision, second, verb = found.groups()
         if not verb:
             return "%!(NOVERB)"
         if verb == "%":
             return "%"
-        wide, exact = _number(width, waiting), _number(precision or "", waiting) if dot else None
-        if not waiting:
-            return f"%!{verb}(MISSING)"
-        return _padded(_shown(text, waiting.pop(0), _Form(flags, wide, exact, verb)), _Form(flags, wide, exact, verb))
+        if first and not used.at(first):
+            return f"%!{verb}(BADINDEX)"
+        wide, exact = used.number(width), used.number(precision or "") if dot else None
+        if second and not used.at(second):
+            return f"%!{verb}(BADINDEX)"
+        if used.next >= len(values):
+            return f"%!{verb}({'BADINDEX' if used.chosen else 'MISSING'})"
+        form = _Form(flags, wide, exact, verb)
+        return _padded(_shown(used.take(), form, 0), form)
 
     out = _VERB.sub(one, form)
-    extra = ", ".join("<nil>" if value is None else f"{type_of(value)}={text(value)}" for value in waiting)
+    waiting = () if used.chosen else values[used.next :]
+    extra = ", ".join("<nil>" if value is None else f"{type_of(value)}={go_text(value)}" for value in waiting)
     return f"{out}%!(EXTRA {extra})" if waiting else out
 
 
-def type_of(value: Any) -> str:
-    """What Go calls its type, as far as a value that was JSON can say."""
-    if value is None:
-        return "<nil>"
-    if isinstance(value, Mapping):
-        return "map[string]interface {}" if not value or not all(isinstance(item, str) for item in value.values()) else "map[string]string"
-    if isinstance(value, list | tuple):
-        return "[]string" if all(isinstance(item, str) for item in value) else "[]interface {}"
-    return {bool: "bool", int: "int", float: "float64"}.get(type(value), "string")
+class _Used:
+    """Which of the values is next; `chosen`: whether the form ever said so itself (`%[2]d`), after which none is too many."""
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self._values, self.next, self.chosen = values, 0, False
+
+    def at(self, index: str) -> bool:
+        self.chosen = True
+        self.next = int(index[1:-1]) - 1 if index[1:-1].isdigit() else -1
+        return 0 <= self.next < len(self._values)
+
+    def take(self) -> Any:
+        self.next += 1
+        return self._values[self.next - 1]
+
+    def number(self, text: str) -> int:
+        if text == "*":
+            value = self.take() if self.next < len(self._values) else 0
+            return min(value, MAX_WIDTH) if isinstance(value, int) else 0
+        return min(int(text or 0), MAX_WIDTH)
 
 
-def _number(text: str, waiting: list[Any]) -> int:
-    if text == "*":
-        value = waiting.pop(0) if waiting else 0
-        return min(value, MAX_WIDTH) if isinstance(value, int) else 0
-    return min(int(text or 0), MAX_WIDTH)
-
-
-def _shown(text: Callable[[Any], str], value: Any, form: _Form) -> str:
+def _shown(value: Any, form: _Form, depth: int) -> str:
     """Without its padding."""
     verb = form.verb
     if verb == "T":
         return type_of(value)
-    if isinstance(value, Mapping) and verb != "v":
-        return "map[" + " ".join(f"{key}:{_shown(text, item, form)}" for key, item in sorted(value.items())) + "]"
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields") and verb != "v":
-        return "[" + " ".join(_shown(text, item, form) for item in value) + "]"
+    if verb == "p":
+        return go_text(value, depth=1) if isinstance(value, Pointer) and value else _misfit(value, "p")
+    if verb == "v":
+        way = next((flag for flag in "#+" if flag in form.flags), "")
+        return _signed(value, form) if type(value) is int and way != "#" else go_text(value, way)
+    if isinstance(value, Pointer):
+        return _at(value, form, depth)
+    if verb in "sqxX":
+        value = own_words(value) or value
+    if isinstance(value, Struct) and value.fields:
+        return "{" + " ".join(_shown(value[field[0]], form, depth + 1) for field in value.fields) + "}"
+    if isinstance(value, Mapping):
+        return "map[" + " ".join(f"{_shown(key, form, depth + 1)}:{_shown(item, form, depth + 1)}" for key, item in sorted(value.items())) + "]"
+    if isinstance(value, Slice) and value.type == "[]uint8" and verb in "sqxX":
+        value = bytes(value).decode("latin-1" if verb in "xX" else "utf-8", "replace")
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(_shown(item, form, depth + 1) for item in value) + "]"
     said: str | None = None
-    if verb == "v" and not ("#" in form.flags and isinstance(value, str)):
-        said = _signed(value, form) if type(value) is int else text(value)
-    elif isinstance(value, bool):
-        said = text(value) if verb == "t" else None
-    elif type(value) is int:
-        said = _integer(value, form)
+    if isinstance(value, bool):
+        said = go_text(value) if verb == "t" else None
+    elif isinstance(value, int):
+        said = _integer(int(value), form)
     elif isinstance(value, float):
-        said = f"{value:{'+' if '+' in form.flags else ''}.{6 if form.precision is None else form.precision}{verb}}" if verb in "eEfFgG" else None
+        said = f"{float(value):{'+' if '+' in form.flags else ''}.{6 if form.precision is None else form.precision}{verb}}" if verb in "eEfFgG" else None
     elif isinstance(value, str):
-        said = _string(value, form)
-    if said is not None:
-        return said
-    return f"%!{verb}(<nil>)" if value is None else f"%!{verb}({type_of(value)}={text(value)})"
+        said = _string(str.__str__(value), form)
+    return _misfit(value, verb) if said is None else said
+
+
+def _misfit(value: Any, verb: str) -> str:
+    return f"%!{verb}(<nil>)" if value is None else f"%!{verb}({type_of(value)}={go_text(value)})"
+
+
+def _at(pointer: Pointer, form: _Form, depth: int) -> str:
+    if pointer and own_words(pointer.to) and form.verb in "sqxX":
+        return _shown(pointer.to, form, depth)
+    if pointer and not depth and isinstance(pointer.to, Mapping | list):
+        return "&" + _shown(pointer.to, form, 1)
+    address = int(go_text(pointer, depth=1), 16) if pointer else 0
+    if form.verb in _BASES and form.verb != "v":
+        return _signed(address, form)
+    return _misfit(pointer, form.verb)
 
 
 def _integer(value: int, form: _Form) -> str | None:

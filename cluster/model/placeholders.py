@@ -11,25 +11,33 @@ from typing import Any, Final
 import msgspec
 
 from cluster.model.errors import InvalidArgument
+from cluster.model.go_values import Map, Struct, type_of
 from cluster.model.objects import NodeDescription, Task, container_name, shown_slot
 from cluster.model.specs import ContainerSpec, Mount
 from cluster.model.templates import Template, TemplateError
 
-Context = Mapping[str, Any]
+Context = Struct
+_PLATFORM: Final = "template.Platform"
 _TYPES: Final = {
-    "": "*template.Context", "Service": "struct { ID string; Name string; Labels map[string]string }",
-    "Node": "struct { ID string; Hostname string; Platform template.Platform }", "Platform": "template.Platform",
+    "Service": "struct { ID string; Name string; Labels map[string]string }",
+    "Node": "struct { ID string; Hostname string; Platform template.Platform }",
     "Task": "struct { ID string; Name string; Slot string }",
-}  # fmt: skip
+}
 
 
 def context(task: Task, node: NodeDescription, node_id: str) -> Context:
     """What templates see of a task on a node."""
-    return {
-        "Service": {"ID": task.service_id, "Name": task.service_name, "Labels": dict(task.service_labels)},
-        "Node": {"ID": node_id, "Hostname": node.hostname, "Platform": {"Architecture": node.platform.architecture, "OS": node.platform.os}},
+    platform = _struct(_PLATFORM, {"Architecture": node.platform.architecture, "OS": node.platform.os})
+    values: dict[str, dict[str, Any]] = {
+        "Service": {"ID": task.service_id, "Name": task.service_name, "Labels": Map(dict(task.service_labels), "map[string]string", empty="")},
+        "Node": {"ID": node_id, "Hostname": node.hostname, "Platform": platform},
         "Task": {"ID": task.id, "Name": container_name(task), "Slot": str(shown_slot(task) or node_id)},
     }
+    return _struct("*template.Context", {name: _struct(_TYPES[name], inner) for name, inner in values.items()})
+
+
+def _struct(type: str, values: Mapping[str, Any]) -> Struct:
+    return Struct(values, type, tuple((name, name, False, type_of(value), False) for name, value in values.items()))
 
 
 def expand(text: str, of: Context) -> str:
@@ -37,15 +45,9 @@ def expand(text: str, of: Context) -> str:
     if "{{" not in text:
         return text
     try:
-        return Template(text).render(of, strict=missing, free=())
+        return Template(text, name="expansion").render(of, strict=True)
     except TemplateError as error:
-        said = str(error).replace("template: :", "template: expansion:", 1).replace('executing "" at', 'executing "expansion" at', 1)
-        raise InvalidArgument(said) from error
-
-
-def missing(parent: str, name: str) -> str:
-    """What Go says of a field that there is not."""
-    return f'map has no entry for key "{name}"' if parent == "Labels" else f"can't evaluate field {name} in type {_TYPES.get(parent, 'string')}"
+        raise InvalidArgument(str(error)) from error
 
 
 def expanded(spec: ContainerSpec, of: Context) -> ContainerSpec:

@@ -1,7 +1,4 @@
-"""The functions of `--format` templates, and how Go prints a value. Pure.
-
-Source: Go's fmt package (%v) and text/template's builtins; docker/cli's templates package.
-"""
+"""The functions of `--format` templates, and how each refuses what it is not for. Pure. Source: text/template's builtins; docker/cli's templates package."""
 
 from __future__ import annotations
 
@@ -9,119 +6,145 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from cluster.model.go_values import Int, Map, Pointer, Struct, go_text, key_type, plain, pointee, type_of
 
-class NilList(tuple[Any, ...]):
-    """A list that the API sends as null: Go prints it as an empty one, and as null in JSON."""
+MAX_PADDING: Final = 1_000_000
+"""Spaces."""
+
+
+class Function(NamedTuple):
+    """`takes`: the types of its arguments; `more`: of as many more as one likes."""
+
+    call: Callable[..., Any]
+    takes: tuple[str, ...] = ()
+    more: str = ""
+
+
+class _Nothing(str):
+    """What a field that isn't there reads as: empty as a condition."""
 
     __slots__ = ()
-
-
-class NilMap(dict[str, Any]):
-    """The same for a map."""
-
-    __slots__ = ()
-
-
-_LISTS: Final = frozenset({
-    "Aliases", "Args", "Binds", "CapAdd", "CapDrop", "Cmd", "DNSNames", "DeviceCgroupRules", "DeviceRequests", "Devices", "Dns", "DnsOptions",
-    "DnsSearch", "Entrypoint", "Env", "ExecIDs", "ExtraHosts", "GroupAdd", "Layers", "Links", "Log", "MaskedPaths", "Mounts", "OnBuild", "ReadonlyPaths",
-    "RepoDigests", "RepoTags", "SecondaryIPAddresses", "SecondaryIPv6Addresses", "SecurityOpt", "Shell", "Test", "Ulimits", "VolumesFrom", "Warnings",
-})  # fmt: skip
-_MAPS: Final = frozenset({
-    "Annotations", "DriverOpts", "ExposedPorts", "Labels", "Networks", "Options", "PortBindings", "Ports", "Status", "StorageOpt", "Sysctls", "Tmpfs",
-    "Volumes",
-})  # fmt: skip
-
-
-FREE: Final = _MAPS | {"Attributes", "Options", "DriverConfig"}
-"""Maps whose keys users choose: one that is not there is no mistake."""
-
-
-def null(name: str) -> NilList | NilMap | None:
-    """What a null in the field of that name is: in Go the type says it."""
-    return NilList() if name in _LISTS else NilMap() if name in _MAPS else None
-
-
-def unset(name: str, empty: Any) -> Any:
-    """What a field is that an answer leaves out: an empty list or map is nil in Go."""
-    if empty == []:
-        return NilList()
-    return NilMap() if empty == {} and name in _MAPS else empty
-
-
-class Struct(dict[str, Any]):
-    """An object of which an answer leaves out what is empty. `absent`: what those fields read as."""
-
-    __slots__ = ("absent",)
-
-    def __init__(self, fields: Mapping[str, Any], absent: Mapping[str, Any]) -> None:
-        super().__init__(fields)
-        self.absent = absent
-
-
-class Nil(NamedTuple):
-    """A pointer of that Go type that points at nothing."""
-
-    type: str
 
     def __bool__(self) -> bool:
         return False
 
 
-def go_text(value: Any) -> str:
-    """As Go's %v: `map[a:b]`, `[a b]`, `true`, `<nil>`."""
-    if value is None or isinstance(value, Nil):
-        return "<nil>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return "map[" + " ".join(f"{key}:{go_text(item)}" for key, item in sorted(value.items())) + "]"
-    if isinstance(value, (list, tuple)):
-        return "[" + " ".join(go_text(item) for item in value) + "]"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value)
+NO_VALUE: Final = _Nothing("<no value>")
 
 
 def truth(value: Any) -> bool:
-    """Whether Go takes the value for true: not empty, not zero."""
-    return bool(value)
+    """Whether Go takes the value for true: not empty, not zero, not nil. A struct always is."""
+    return isinstance(value, Struct) or bool(value)
 
 
 def as_json(value: Any) -> str:
     """Compact JSON, without escaping what HTML needs escaped."""
-    return "null" if isinstance(value, NilList | NilMap | Nil) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"))
 
 
 def _index(value: Any, *keys: Any) -> Any:
+    if value is None:
+        raise TypeError("index of untyped nil")
     for key in keys:
-        if isinstance(value, Mapping):
-            value = value.get(key, "")
-        elif isinstance(value, (str, list, tuple)) and isinstance(key, int):
-            if not 0 <= key <= len(value):
-                raise IndexError(f"index out of range: {key}")
-            if key == len(value):
-                raise IndexError(f"reflect: {'string' if isinstance(value, str) else 'slice'} index out of range")
-            value = ord(value[key]) if isinstance(value, str) else value[key]
-        else:
-            raise TypeError("index of untyped nil" if value is None else f"can't index item of type {_KINDS.get(type(value), 'interface {}')}")
+        value = _indexed(value, key)
     return value
 
 
-def _slice(value: Any, *bounds: int) -> Any:
-    """`slice x 1 3` is x[1:3]. Raises IndexError where Go does."""
-    first, last = (*bounds, len(value))[:2] if len(bounds) == 1 else (bounds or (0, len(value)))
-    if not 0 <= first <= last <= len(value):
-        raise IndexError(f"index out of range: {last if last > len(value) else first}")
-    return value[first:last]
+def _indexed(value: Any, key: Any) -> Any:
+    if value is None or isinstance(value, Pointer):
+        raise TypeError("index of nil pointer" if value is None or value.to is None else f"can't index item of type {type_of(value)}")
+    if isinstance(value, Mapping) and not isinstance(value, Struct):
+        wanted = key_type(type_of(value))
+        if not isinstance(key, str) or (wanted != "string" and type_of(key) != wanted):
+            raise TypeError(f"value is nil; should be of type {wanted}" if key is None else f"value has type {type_of(key)}; should be {wanted}")
+        return value.get(key, value.empty if isinstance(value, Map) else "")
+    if not isinstance(value, str | list | tuple):
+        raise TypeError(f"can't index item of type {type_of(value)}")
+    at = _place(key, len(value))
+    if at == len(value):
+        raise IndexError(f"reflect: {'string' if isinstance(value, str) else 'slice'} index out of range")
+    return Int(value.encode()[at], "uint8") if isinstance(value, str) else value[at]
 
 
-def _alike(a: Any, b: Any) -> bool:
-    """True, or a TypeError where Go does not compare: text, numbers and booleans with their like."""
-    kinds = (next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None) for value in (a, b))
-    if len(set(kinds)) > 1 and a is not None and b is not None:
+def _place(key: Any, limit: int) -> int:
+    if key is None:
+        raise TypeError("cannot index slice/array with nil")
+    if not isinstance(key, int) or isinstance(key, bool):
+        raise TypeError(f"cannot index slice/array with type {type_of(key)}")
+    if not 0 <= key <= limit:
+        raise IndexError(f"index out of range: {key}")
+    return key
+
+
+def _slice(value: Any, *bounds: Any) -> Any:
+    """`slice x 1 3` is x[1:3]."""
+    if value is None:
+        raise TypeError("slice of untyped nil")
+    if len(bounds) > 3:
+        raise TypeError(f"too many slice indexes: {len(bounds)}")
+    if isinstance(value, str) and len(bounds) == 3:
+        raise TypeError("cannot 3-index slice a string")
+    if not isinstance(value, str | list | tuple):
+        raise TypeError(f"can't slice item of type {type_of(value)}")
+    places = [0, len(value), len(value)]
+    for number, bound in enumerate(bounds):
+        places[number] = _place(bound, len(value))
+    for before, after in ((places[0], places[1]), (places[1], places[2])):
+        if before > after:
+            raise IndexError(f"invalid slice index: {before} > {after}")
+    return value[places[0] : places[1]]
+
+
+def _len(value: Any) -> int:
+    if value is None:
+        raise TypeError("reflect: call of reflect.Value.Type on zero Value")
+    value = pointee(value)
+    if isinstance(value, Pointer):
+        raise TypeError("len of nil pointer")
+    if isinstance(value, Struct) or not isinstance(value, str | Mapping | list | tuple):
+        raise TypeError(f"len of type {type_of(value)}")
+    return len(value.encode() if isinstance(value, str) else value)
+
+
+def _basic(value: Any) -> str:
+    """The kind of what Go compares; empty for what it doesn't."""
+    if isinstance(value, bool):
+        return "bool"
+    return next((name for kind, name in ((int, "int"), (float, "float"), (complex, "complex"), (str, "string")) if isinstance(value, kind)), "")
+
+
+def _eq(first: Any, *others: Any) -> bool:
+    if not others:
+        raise TypeError("missing argument for comparison")
+    return any(_equal(first, other) for other in others)
+
+
+def _equal(first: Any, other: Any) -> bool:
+    for value in (first, other):
+        if isinstance(value, Struct | Mapping | list | tuple):
+            raise TypeError(_printf("non-comparable type %s: %s", value, type_of(value)))
+    if _basic(first) != _basic(other) and first is not None and other is not None:
         raise TypeError("incompatible types for comparison")
-    return True
+    return bool(first == other)
+
+
+def _ne(first: Any, other: Any) -> bool:
+    return not _equal(first, other)
+
+
+def _lt(first: Any, other: Any) -> bool:
+    kinds = _basic(first), _basic(other)
+    if "" in kinds:
+        raise TypeError("invalid type for comparison")
+    if kinds[0] != kinds[1]:
+        raise TypeError("incompatible types for comparison")
+    if kinds[0] in {"bool", "complex"}:
+        raise TypeError("invalid type for comparison")
+    return bool(first < other)
+
+
+def _le(first: Any, other: Any) -> bool:
+    return _lt(first, other) or _equal(first, other)
 
 
 def _and(*values: Any) -> Any:
@@ -144,17 +167,18 @@ def _print(*values: Any) -> str:
 def _printf(form: str, *values: Any) -> str:
     from cluster.model.go_format import printf  # for those who use it
 
-    return printf(go_text, form, values)
+    return printf(form, values)
+
+
+def _joined(values: tuple[Any, ...]) -> str:
+    """As html, js and urlquery see what they are given."""
+    return _print(*(pointee(value) for value in values))
 
 
 def _urlquery(*values: Any) -> str:
     from urllib.parse import quote_plus  # which costs as much as all the rest of this module
 
-    return quote_plus("".join(go_text(v) for v in values))
-
-
-def _truncate(text: Any, limit: int) -> str:
-    return go_text(text)[:limit]
+    return quote_plus(_joined(values))
 
 
 def _title(text: str) -> str:
@@ -163,39 +187,38 @@ def _title(text: str) -> str:
 
 
 def _pad(text: str, before: int, after: int) -> str:
-    return " " * before + text + " " * after if text else ""
+    return " " * min(before, MAX_PADDING) + text + " " * min(after, MAX_PADDING) if text else ""
 
 
 _HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "\0": "\N{REPLACEMENT CHARACTER}"})
-
 _JS: Final = str.maketrans({"\\": "\\\\", "'": "\\'", '"': '\\"', **{chr(n): f"\\u{n:04X}" for n in (*range(32), *b"<>&=")}})
-_KINDS: Final = {int: "int", float: "float64", bool: "bool"}
 
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "json": as_json,
-    "lower": lambda text: go_text(text).lower(),
-    "upper": lambda text: go_text(text).upper(),
-    "title": lambda text: _title(go_text(text)),
-    "split": lambda text, separator: go_text(text).split(separator) if separator else list(go_text(text)),
-    "join": lambda items, separator: separator.join(go_text(i) for i in items or ()),
-    "truncate": _truncate,
-    "pad": _pad,
-    "println": lambda *values: " ".join(go_text(v) for v in values) + "\n",
-    "print": _print,
-    "printf": _printf,
-    "len": lambda value: len(value or ()),
-    "index": _index,
-    "slice": _slice,
-    "eq": lambda a, *others: any(_alike(a, b) and a == b for b in others),
-    "ne": lambda a, b: _alike(a, b) and a != b,
-    "lt": lambda a, b: _alike(a, b) and a < b,
-    "le": lambda a, b: _alike(a, b) and a <= b,
-    "gt": lambda a, b: _alike(a, b) and a > b,
-    "ge": lambda a, b: _alike(a, b) and a >= b,
-    "and": _and,
-    "or": _or,
-    "not": lambda value: not truth(value),
-    "js": lambda *values: "".join(go_text(v) for v in values).translate(_JS),
-    "html": lambda *values: "".join(go_text(v) for v in values).translate(_HTML),
-    "urlquery": _urlquery,
+FUNCTIONS: Final[dict[str, Function]] = {
+    "json": Function(as_json, ("any",)),
+    "lower": Function(str.lower, ("string",)),
+    "upper": Function(str.upper, ("string",)),
+    "title": Function(_title, ("string",)),
+    "split": Function(lambda text, separator: text.split(separator) if separator else list(text), ("string", "string")),
+    "join": Function(lambda items, separator: separator.join(items), ("[]string", "string")),
+    "truncate": Function(lambda text, limit: text[:limit], ("string", "int")),
+    "pad": Function(_pad, ("string", "int", "int")),
+    "println": Function(lambda *values: " ".join(go_text(v) for v in values) + "\n", more="any"),
+    "print": Function(_print, more="any"),
+    "printf": Function(_printf, ("string",), "any"),
+    "len": Function(_len, ("any",)),
+    "index": Function(_index, ("any",), "any"),
+    "slice": Function(_slice, ("any",), "any"),
+    "eq": Function(_eq, ("any",), "any"),
+    "ne": Function(_ne, ("any", "any")),
+    "lt": Function(_lt, ("any", "any")),
+    "le": Function(_le, ("any", "any")),
+    "gt": Function(lambda first, other: not _le(first, other), ("any", "any")),
+    "ge": Function(lambda first, other: not _lt(first, other), ("any", "any")),
+    "and": Function(_and, ("any",), "any"),
+    "or": Function(_or, ("any",), "any"),
+    "not": Function(lambda value: not truth(value), ("any",)),
+    "call": Function(_index, ("any",), "any"),  # no template has a function as a value: templates.py says so
+    "js": Function(lambda *values: _joined(values).translate(_JS), more="any"),
+    "html": Function(lambda *values: _joined(values).translate(_HTML), more="any"),
+    "urlquery": Function(_urlquery, more="any"),
 }

@@ -1,31 +1,20 @@
 """The text of a template as a tree: text, actions, control structures and named templates. Pure; runs nothing.
 
-Source: https://pkg.go.dev/text/template.
+A node says where it stands (`at`), and reads as Go writes it in messages (`str`). Source: https://pkg.go.dev/text/template and its parse package.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from cluster.model.template_functions import FUNCTIONS
+from cluster.model.template_literals import number_of, unquoted
+from cluster.model.template_tokens import Token, tokens_of
 
-_ACTION: Final = re.compile(r"\{\{(-(?=\s))?(.*?)((?<=\s)-)?\}\}", re.DOTALL)
-_TOKEN: Final = re.compile(
-    r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)|(?P<field>(?:\.[A-Za-z_]\w*)+)"""
-    r"""|(?P<variable>\$\w*)|(?P<word>[A-Za-z_]\w*)|(?P<sign>:=|=|[().|,]))"""
-)
 MAX_DEPTH: Final = 64
-_FIRST_WORD: Final = re.compile(r"\{\{(?:-\s)?\s*([A-Za-z_]\w*)")
-_CONTROLS: Final = frozenset({"if", "range", "with", "define", "block"})
-_KEYWORDS: Final = _CONTROLS | {"else", "end", "json", "template", "break", "continue"}
-"""With `json`, which whoever renders may bring."""
-CONSTANTS: Final = {"true": True, "false": False, "nil": None}
-
-Token = tuple[str, str]
-"""(string | number | field | access | variable | word | sign, its text)"""
+"""Of control structures and of parentheses."""
+_OPERANDS: Final = frozenset({"bool", "character", "dot", "field", "word", "number", "string", "variable", "open"})
 
 
 class TemplateError(ValueError):
@@ -36,175 +25,385 @@ class TemplateSyntaxError(TemplateError):
     """It doesn't parse."""
 
 
-@dataclass(slots=True)
-class Block:
-    """A list of nodes."""
-
-    nodes: list[Node] = field(default_factory=list)
+@dataclass(frozen=True, slots=True)
+class Literal:
+    text: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A number, string or boolean, nil or the dot. `kind`: int, float, complex, uint (too large for an int), string, bool, nil or dot."""
+
+    kind: str
+    value: Any
+    said: str
+    at: int
+
+    def __str__(self) -> str:
+        return self.said
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    name: str
+    at: int
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Fields of the dot (`of` is None), of a variable (`of` is its name), or of what parentheses make. No `names`: just the variable."""
+
+    of: Pipe | str | Function | None
+    names: tuple[str, ...]
+    at: int
+
+    def __str__(self) -> str:
+        first = "" if self.of is None else f"({self.of})" if isinstance(self.of, Pipe) else str(self.of)
+        return first + "".join(f".{name}" for name in self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    parts: tuple[Operand, ...]
+    at: int
+
+    def __str__(self) -> str:
+        return " ".join(f"({part})" if isinstance(part, Pipe) else str(part) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """`variables`: what it is assigned to; `declares`: by `:=`."""
+
+    commands: tuple[Command, ...]
+    variables: tuple[str, ...]
+    declares: bool
+    at: int
+
+    def __str__(self) -> str:
+        names = ", ".join(self.variables) + (" := " if self.declares else " = ") if self.variables else ""
+        return names + " | ".join(map(str, self.commands))
+
+
+Operand = Constant | Function | Chain | Pipe
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
-    """`kind`: if, range, with; while it is read, define and block too, whose `body` goes to the named ones."""
+    """`kind`: if, range or with."""
 
     kind: str
-    tokens: list[Token]
-    body: Block = field(default_factory=Block)
-    otherwise: Block = field(default_factory=Block)
+    pipe: Pipe
+    body: list[Node]
+    otherwise: list[Node]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Leave:
-    """`kind`: break or continue."""
+    """`kind`: break, continue; while it is read end and else, too."""
 
     kind: str
 
+    def __str__(self) -> str:
+        return f"{{{{{self.kind}}}}}"
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """`{{template "name" pipeline}}`; no tokens: with nothing."""
+    """`{{template "name" pipe}}`."""
 
     name: str
-    tokens: list[Token]
+    said: str
+    pipe: Pipe | None
+    at: int
+
+    def __str__(self) -> str:
+        return f"{{{{template {self.said}{f' {self.pipe}' if self.pipe else ''}}}}}"
 
 
-Node = str | list[Token] | Control | Leave | Call
+Node = Literal | Pipe | Control | Leave | Call
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What a template that is being read knows: one that is defined in another has a scope of its own."""
+
+    variables: list[str] = field(default_factory=lambda: ["$"])
+    ranges: int = 0
 
 
 class Parsed:
     """`root`, and the templates that are defined in it by `name`. Raises TemplateSyntaxError."""
 
-    def __init__(self, text: str, more: Collection[str]) -> None:
-        """`more`: functions beside Go's and docker's."""
-        self.root = Block()
-        self.named: dict[str, Block] = {}
-        self._functions = {*FUNCTIONS, *more}
-        self._open: list[tuple[Block, Control | None]] = [(self.root, None)]
-        self._parse(text)
+    def __init__(self, text: str, functions: Collection[str], name: str = "") -> None:
+        """`name`: what its mistakes call it."""
+        self._called = name
+        self.named: dict[str, list[Node]] = {}
+        self._text = text
+        self._functions = functions
+        self._tokens = list(tokens_of(text))
+        self._next = 0
+        self._action_line = 0
+        self._depth = 0
+        self._scope = _Scope()
+        self.root = self._top()
 
-    def _parse(self, text: str) -> None:
-        position, trim = 0, False
-        for match in _ACTION.finditer(text):
-            piece = text[position : match.start()]
-            piece = piece.lstrip() if trim else piece
-            piece = piece.rstrip() if match[1] else piece
-            if piece:
-                self._open[-1][0].nodes.append(piece)
-            position, trim = match.end(), bool(match[3])
-            self._place(match[2].strip())
-        rest = text[position:].lstrip() if trim else text[position:]
-        if "{{" in rest:
-            word = _FIRST_WORD.match(rest, rest.index("{{"))
-            if word is not None and word[1] not in {*FUNCTIONS, *CONSTANTS, *_KEYWORDS}:
-                raise _wrong(f'function "{word[1]}" not defined')
-            raise _wrong("unclosed action")
-        if len(self._open) > 1:
-            raise _wrong("unexpected EOF")
-        if rest:
-            self.root.nodes.append(rest)
+    def _line(self, at: int) -> int:
+        return self._text.count("\n", 0, at) + 1
 
-    def _place(self, action: str) -> None:
-        word, _, rest = action.partition(" ")
-        if action.startswith("/*"):
-            return
-        if not action:
-            raise _wrong("missing value for command")
-        nodes = self._open[-1][0].nodes
-        if word in _CONTROLS:
-            self._begin(word, rest)
-        elif word == "else":
-            self._otherwise(rest)
-        elif word == "end":
-            self._end()
-        elif action in ("break", "continue"):
-            if not any(control is not None and control.kind == "range" for _, control in self._open):
-                raise _wrong(f"{{{{{action}}}}} outside {{{{range}}}}")
-            nodes.append(Leave(action))
-        elif word == "template":
-            nodes.append(Call(*self._named(self._tokens(rest))))
-        else:
-            nodes.append(self._tokens(action))
+    def _wrong(self, words: str) -> TemplateSyntaxError:
+        at = self._tokens[max(0, min(self._next, len(self._tokens)) - 1)].at
+        return TemplateSyntaxError(f"template: {self._called}:{self._line(at)}: {words}")
 
-    def _begin(self, word: str, rest: str) -> None:
-        if len(self._open) > MAX_DEPTH:
-            raise _wrong(f"more than {MAX_DEPTH} levels")
-        if word == "define" and len(self._open) > 1:
-            raise _wrong("unexpected {{define}}")
-        control = Control(word, self._tokens(rest))
-        if word in ("define", "block"):
-            name, argument = self._named(control.tokens)
-            self.named[name] = control.body
-            if word == "block":
-                self._open[-1][0].nodes.append(Call(name, argument))
-        else:
-            self._open[-1][0].nodes.append(control)
-        self._open.append((control.body, control))
+    def _unexpected(self, token: Token, context: str) -> TemplateSyntaxError:
+        if token.kind != "error":
+            return self._wrong(f"unexpected {token} in {context}")
+        extra = ""
+        if self._action_line and self._action_line != self._line(token.at):
+            extra = f"{'' if token.text.endswith(' action') else ' in action'} started at {self._called}:{self._action_line}"
+        return self._wrong(token.text + extra)
 
-    def _otherwise(self, rest: str) -> None:
-        control = self._open[-1][1]
-        if control is None or control.kind in ("define", "block"):
-            raise _wrong("unexpected {{else}}")
-        self._open[-1] = (control.otherwise, control)
-        if rest.startswith(("if ", "with ")):
-            word, _, condition = rest.partition(" ")
-            inner = Control(word, self._tokens(condition))
-            control.otherwise.nodes.append(inner)
-            self._open[-1] = (inner.body, inner)
+    def _take(self, *, spaces: bool = False) -> Token:
+        """The next token. `spaces`: also one that only separates."""
+        while True:
+            token = self._tokens[min(self._next, len(self._tokens) - 1)]
+            self._next += 1
+            if spaces or token.kind != "space":
+                return token
 
-    def _end(self) -> None:
-        if len(self._open) == 1:
-            raise _wrong("unexpected {{end}}")
-        self._open.pop()
+    def _peek(self, *, spaces: bool = False) -> Token:
+        before = self._next
+        token = self._take(spaces=spaces)
+        self._next = before if spaces else self._next - 1
+        return token
 
-    def _named(self, tokens: list[Token]) -> tuple[str, list[Token]]:
-        if not tokens or tokens[0][0] != "string":
-            raise _wrong("unexpected name in template clause")
-        return unquoted(tokens[0][1]), tokens[1:]
+    def _expect(self, kind: str, context: str) -> Token:
+        token = self._take()
+        if token.kind != kind:
+            raise self._unexpected(token, context)
+        return token
 
-    def _tokens(self, text: str) -> list[Token]:
-        found: list[Token] = []
-        position = 0
-        text = text.strip()
-        while position < len(text):
-            match = _TOKEN.match(text, position)
-            if match is None:
-                raise _wrong(f"unexpected {text[position:].strip()!r} in command")
-            kind, said = str(match.lastgroup), match[str(match.lastgroup)]
-            before = match.start(kind) > position  # a space separates operand and argument
-            if kind == "field" and not before and found and (found[-1] == ("sign", ")") or found[-1][0] == "variable"):
-                kind = "access"
-            if kind == "word" and said not in self._functions and said not in CONSTANTS:
-                raise _wrong(f'function "{said}" not defined')
-            found.append((kind, said))
-            position = match.end()
+    def _top(self) -> list[Node]:
+        found: list[Node] = []
+        while self._peek().kind != "end":
+            before = self._next
+            if self._take().kind == "left" and self._take()[:2] == ("keyword", "define"):
+                self._define()
+                continue
+            self._next = before
+            node = self._node()
+            if isinstance(node, Leave) and node.kind in ("end", "else"):
+                raise self._wrong(f"unexpected {node}")
+            found.append(node)
         return found
 
+    def _list(self) -> tuple[list[Node], Leave]:
+        """Nodes up to an end or else."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise self._wrong(f"more than {MAX_DEPTH} levels")
+        found: list[Node] = []
+        while self._peek().kind != "end":
+            node = self._node()
+            if isinstance(node, Leave) and node.kind in ("end", "else"):
+                self._depth -= 1
+                return found, node
+            found.append(node)
+        raise self._wrong("unexpected EOF")
 
-def _wrong(words: str) -> TemplateSyntaxError:
-    return TemplateSyntaxError(f"template: :1: {words}")
+    def _node(self) -> Node:
+        token = self._take()
+        if token.kind == "text":
+            return Literal(token.text)
+        if token.kind != "left":
+            raise self._unexpected(token, "input")
+        self._action_line = self._line(token.at)
+        word = self._peek()
+        if word.kind != "keyword" or word.text in {"nil", "define"}:
+            return self._pipeline("command", "right")
+        self._take()
+        if word.text in {"break", "continue"}:
+            self._expect("right", f"{{{{{word.text}}}}}")
+            if not self._scope.ranges:
+                raise self._wrong(f"{{{{{word.text}}}}} outside {{{{range}}}}")
+        elif word.text == "else":
+            if self._peek()[:2] not in (("keyword", "if"), ("keyword", "with")):
+                self._expect("right", "else")
+        elif word.text == "end":
+            self._expect("right", "end")
+        elif word.text == "template":
+            return self._template()
+        elif word.text == "block":
+            return self._block()
+        else:
+            return self._control(word.text)
+        return Leave(word.text)
 
+    def _control(self, kind: str) -> Control:
+        known = len(self._scope.variables)
+        pipe = self._pipeline(kind, "right")
+        self._scope.ranges += kind == "range"
+        body, end = self._list()
+        self._scope.ranges -= kind == "range"
+        otherwise: list[Node] = []
+        if end.kind == "else":
+            word = self._peek()
+            if word.kind == "keyword" and word.text == kind and kind != "range":
+                self._take()
+                otherwise.append(self._control(kind))
+            else:
+                otherwise, end = self._list()
+                if end.kind != "end":
+                    raise self._wrong(f"expected end; found {end}")
+        del self._scope.variables[known:]
+        return Control(kind, pipe, body, otherwise)
 
-def assigned(tokens: list[Token]) -> tuple[list[str], list[Token]]:
-    """Variables that a pipeline is assigned to (`$x :=`, `$i, $v :=`), and the pipeline."""
-    signs = {("sign", ":="), ("sign", "=")}
-    if len(tokens) > 1 and tokens[0][0] == "variable" and tokens[1] in signs:
-        return [tokens[0][1]], tokens[2:]
-    if len(tokens) > 3 and tokens[1] == ("sign", ",") and tokens[3] in signs:
-        return [tokens[0][1], tokens[2][1]], tokens[4:]
-    return [], tokens
+    def _define(self) -> None:
+        name = unquoted(self._expect("string", "define clause").text)
+        self._expect("right", "define clause")
+        self._inner(name or "", "define clause")
 
+    def _block(self) -> Call:
+        token, name = self._name("block clause")
+        pipe = self._pipeline("block clause", "right")
+        self._inner(name, "block clause")
+        return Call(name, token.text, pipe, token.at)
 
-def spelled(tokens: list[Token]) -> str:
-    """As Go writes a command in its messages."""
-    text = ""
-    for kind, said in tokens:
-        text += said if not text or kind == "access" or said == ")" or text.endswith("(") else f" {said}"
-    return text
+    def _inner(self, name: str, context: str) -> None:
+        outer, self._scope = self._scope, _Scope()
+        self.named[name], end = self._list()
+        if end.kind != "end":
+            raise self._wrong(f"unexpected {end} in {context}")
+        self._scope = outer
 
+    def _template(self) -> Call:
+        token, name = self._name("template clause")
+        if self._peek().kind == "right":
+            self._take()
+            return Call(name, token.text, None, token.at)
+        return Call(name, token.text, self._pipeline("template clause", "right"), token.at)
 
-def unquoted(text: str) -> str:
-    """The value of a string of either form."""
-    if text[0] == "`":
-        return text[1:-1]
-    plain = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
-    return re.sub(r"\\(.)", lambda m: plain.get(m[1], m[1]), text[1:-1])
+    def _name(self, context: str) -> tuple[Token, str]:
+        token = self._expect("string", context)
+        return token, self._string(token)
+
+    def _string(self, token: Token) -> str:
+        value = unquoted(token.text)
+        if value is None:
+            raise self._wrong("invalid syntax")
+        return value
+
+    def _pipeline(self, context: str, end: str) -> Pipe:
+        at = self._peek().at
+        variables, declares = self._declared(context)
+        commands: list[Command] = []
+        while True:
+            token = self._take()
+            if token.kind == end:
+                break
+            if token.kind not in _OPERANDS and token[:2] != ("keyword", "nil"):
+                raise self._unexpected(token, context)
+            self._next -= 1
+            commands.append(self._command())
+        if not commands:
+            raise self._wrong(f"missing value for {context}")
+        for stage, command in enumerate(commands[1:], 2):
+            if isinstance(command.parts[0], Constant):
+                raise self._wrong(f"non executable command in pipeline stage {stage}")
+        return Pipe(tuple(commands), variables, declares, at)
+
+    def _declared(self, context: str) -> tuple[tuple[str, ...], bool]:
+        """`$x :=`, `$x =`, and in a range `$i, $x :=`."""
+        names: list[str] = []
+        before = self._next
+        while self._peek().kind == "variable":
+            name = self._take().text
+            sign = self._take()
+            if sign.kind not in {"declare", "assign"} and sign.text != ",":
+                break
+            names.append(name)
+            self._scope.variables.append(name)
+            if sign.text != ",":
+                return tuple(names), sign.kind == "declare"
+            if context != "range" or len(names) > 1:
+                raise self._wrong(f"too many declarations in {context}")
+            if self._peek().kind not in {"variable", "right", "close"}:
+                raise self._wrong("range can only initialize variables")
+        if not names:
+            self._next = before
+        return tuple(names), True
+
+    def _command(self) -> Command:
+        at = self._peek().at
+        parts: list[Operand] = []
+        while True:
+            self._peek()
+            operand = self._operand()
+            if operand is not None:
+                parts.append(operand)
+            token = self._take(spaces=True)
+            if token.kind == "space":
+                continue
+            if token.kind in {"right", "close"}:
+                self._next -= 1
+            elif token.kind != "pipe":
+                raise self._unexpected(token, "operand")
+            break
+        if not parts:
+            raise self._wrong("empty command")
+        return Command(tuple(parts), at)
+
+    def _operand(self) -> Operand | None:
+        term = self._term()
+        if term is None or self._peek(spaces=True).kind != "field":
+            return term
+        at = self._peek(spaces=True).at
+        names = []
+        while self._peek(spaces=True).kind == "field":
+            names.append(self._take().text[1:])
+        if isinstance(term, Constant):
+            from cluster.model.go_format import quoted
+
+            raise self._wrong(f"unexpected . after term {quoted(term.said)}")
+        if isinstance(term, Chain):
+            return Chain(term.of, (*term.names, *names), at)
+        return Chain(term, tuple(names), at)
+
+    def _term(self) -> Operand | None:
+        token = self._take()
+        kind, text, at = token
+        if kind == "word":
+            if text not in self._functions:
+                raise self._wrong(f'function "{text}" not defined')
+            return Function(text, at)
+        if kind == "dot":
+            return Constant("dot", None, text, at)
+        if kind == "keyword" and text == "nil":
+            return Constant("nil", None, text, at)
+        if kind == "bool":
+            return Constant("bool", text == "true", text, at)
+        if kind == "variable":
+            if text not in self._scope.variables:
+                raise self._wrong(f'undefined variable "{text}"')
+            return Chain(text, (), at)
+        if kind == "field":
+            return Chain(None, (text[1:],), at)
+        if kind == "string":
+            return Constant("string", self._string(token), text, at)
+        if kind in {"number", "character"}:
+            try:
+                return Constant(*number_of(text), text, at)
+            except ValueError as e:
+                raise self._wrong(str(e)) from e
+        if kind == "open":
+            self._depth += 1
+            if self._depth > MAX_DEPTH:
+                raise self._wrong(f"more than {MAX_DEPTH} levels")
+            pipe = self._pipeline("parenthesized pipeline", "close")
+            self._depth -= 1
+            return pipe
+        self._next -= 1
+        return None

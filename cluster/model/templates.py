@@ -1,16 +1,32 @@
-"""Go's text/template, as much of it as `--format` uses: fields, pipelines, functions, variables, if, range, with, named templates.
+"""Go's text/template: fields, pipelines, functions, variables, if, range, with, named templates, and its words for what doesn't fit.
 
-Owns running; parsing is in cluster/model/template_syntax.py, the functions in template_functions.py. Pure. Values are what JSON has: dict, list,
-str, int, float, bool, None. Source: https://pkg.go.dev/text/template and docker/cli's templates package.
+Owns running; parsing is in cluster/model/template_syntax.py, the functions in template_functions.py. Pure. Values are what JSON has (dict, list,
+str, int, float, bool, None), or of Go's types (go_values.py). Source: https://pkg.go.dev/text/template and docker/cli's templates package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from cluster.model.template_functions import FREE, FUNCTIONS, Nil, Struct, go_text, null, truth, unset
-from cluster.model.template_syntax import CONSTANTS, Block, Call, Control, Leave, Parsed, TemplateError, TemplateSyntaxError, Token, assigned, spelled, unquoted
+from cluster.model.go_values import MISSING, Int, Pointer, Slice, Struct, Text, element_type, go_text, key_type, pointee, printed, type_of
+from cluster.model.template_functions import FUNCTIONS, NO_VALUE, Function, truth
+from cluster.model.template_syntax import (
+    Call,
+    Chain,
+    Command,
+    Constant,
+    Control,
+    Leave,
+    Literal,
+    Node,
+    Operand,
+    Parsed,
+    Pipe,
+    TemplateError,
+    TemplateSyntaxError,
+)  # fmt: skip
+from cluster.model.template_syntax import Function as Name
 
 __all__ = ["Template", "TemplateError", "TemplateSyntaxError"]
 
@@ -18,226 +34,270 @@ MAX_OUTPUT: Final = 16 * 1024 * 1024
 """Characters that one template may make."""
 MAX_CALLS: Final = 64
 """Templates that call each other; Go's limit is 100,000, which is more than a Python thread has room for."""
-_ENDS: Final = frozenset({("sign", "|"), ("sign", ")")})
-"""Of a command."""
-
-Missing = Callable[[str, str], str]
-"""(name of the parent, name of what it has not) -> the words."""
+_NOTHING: Final = object()
+"""No value from an earlier stage of the pipeline."""
+_ANY: Final = Function(lambda value: value, ("any",))
+_METHOD: Final = ("string",)
+_EXPECTED: Final = {"string": "string", "int": "integer"}
 
 
 class Template:
     """A parsed template. Raises TemplateSyntaxError when the text isn't one."""
 
     def __init__(self, text: str, more: Collection[str] = (), name: str = "") -> None:
-        """`more`: names of functions that `render` will be given beside Go's and docker's. `name`: what failures of a rendering call it."""
+        """`more`: names of functions that `render` will be given beside Go's and docker's. `name`: what mistakes in it and failures of a rendering call it."""
         self._text = text
         self._name = name
-        self._parsed = Parsed(text, more)
+        self._parsed = Parsed(text, {*FUNCTIONS, *more}, name)
 
-    def render(self, value: object, *, strict: str | Missing = "", functions: Mapping[str, Callable[..., Any]] | None = None,
-               absent: Mapping[str, Any] | None = None, free: Collection[str] = FREE) -> str:  # fmt: skip
-        """The text for a value. A field that isn't there reads as `absent` says, else it is an error in the words of `strict` ("can't evaluate field {}", or
-        what it makes of the parent's name and the field's), else it reads `<no value>`, as any key of a map that is `free`. Raises TemplateError."""
-        words = (lambda _parent, name: strict.format(name)) if isinstance(strict, str) and strict else strict or None
-        run = _Run(self._text, self._name, self._parsed.named, words, {**FUNCTIONS, **(functions or {})}, absent or {}, free)
-        run.block(self._parsed.root, value, {"$": value}, 0)
+    def render(self, value: object, *, functions: Mapping[str, Callable[[Any], Any]] | None = None, strict: bool = False) -> str:
+        """The text for a value. `functions`: of one argument each. A key that a map has not reads `<no value>`; `strict`: it is an error.
+        Raises TemplateError."""
+        more = {name: _ANY._replace(call=call) for name, call in (functions or {}).items()}
+        run = _Run(self._text, self._name, self._parsed.named, {**FUNCTIONS, **more}, strict)
+        run.template(self._name, self._parsed.root, value)
         return "".join(run.out)
 
 
 class _Run:
-    """One rendering."""
+    """One rendering. `_now`: what is being evaluated, which a failure tells."""
 
-    def __init__(
-        self, text: str, name: str, named: Mapping[str, Block], strict: Missing | None, functions: dict[str, Callable[..., Any]], absent: Mapping[str, Any],
-        free: Collection[str],
-    ) -> None:  # fmt: skip
+    def __init__(self, text: str, name: str, named: Mapping[str, list[Node]], functions: Mapping[str, Function], strict: bool) -> None:
         self.out: list[str] = []
         self._length = 0
         self._text = text
+        self._file = name
         self._name = name
         self._named = named
-        self._strict = strict
         self._functions = functions
-        self._absent = absent
-        self._free = free
+        self._strict = strict
+        self._now: Operand | Command | Call | None = None
+        self._calls = 0
+        self._variables: list[tuple[str, Any]] = []
 
-    def write(self, text: str) -> None:
+    def _wrong(self, words: str) -> TemplateError:
+        at = self._now.at if self._now is not None else 0
+        line, column = self._text.count("\n", 0, at) + 1, at - (self._text.rfind("\n", 0, at) + 1)
+        return TemplateError(f'template: {self._file}:{line}:{column}: executing "{self._name}" at <{self._now}>: {words}')
+
+    def _write(self, text: str) -> None:
         self._length += len(text)
         if self._length > MAX_OUTPUT:
             raise TemplateError(f"template: more than {MAX_OUTPUT} characters of output")
         self.out.append(text)
 
-    def block(self, block: Block, dot: object, variables: dict[str, Any], calls: int) -> str:
-        """Writes it. `break` or `continue` when it ended with that."""
-        for node in block.nodes:
-            if isinstance(node, str):
-                self.write(node)
-            elif isinstance(node, Control):
-                left = self._control(node, dot, dict(variables), calls)
-                if left:
-                    return left
+    def template(self, name: str, body: list[Node], dot: Any) -> None:
+        """A whole template, with variables of its own."""
+        outer, self._variables, before, self._name = self._variables, [("$", dot)], self._name, name
+        self._nodes(body, dot)
+        self._variables, self._name = outer, before
+
+    def _nodes(self, nodes: Sequence[Node], dot: Any) -> str:
+        """`break` or `continue` when they ended with that."""
+        for node in nodes:
+            if isinstance(node, Literal):
+                self._write(node.text)
+            elif isinstance(node, Pipe):
+                value = self._pipe(node, dot)
+                if not node.variables:
+                    self._write(go_text(printed(value)))
+            elif isinstance(node, Call):
+                self._call(node, dot)
             elif isinstance(node, Leave):
                 return node.kind
-            elif isinstance(node, Call):
-                self._call(node, dot, variables, calls)
             else:
-                names, tokens = assigned(node)
-                value = self.pipeline(list(tokens), dot, variables)
-                if names:
-                    variables[names[0]] = value
-                else:
-                    self.write(go_text(value))
+                before = len(self._variables)
+                left = self._range(node, dot) if node.kind == "range" else self._choice(node, dot)
+                del self._variables[before:]
+                if left:
+                    return left
         return ""
 
-    def _call(self, node: Call, dot: object, variables: dict[str, Any], calls: int) -> None:
+    def _call(self, node: Call, dot: Any) -> None:
+        self._now = node
         body = self._named.get(node.name)
         if body is None:
-            raise TemplateError(f'template: :1: executing "" at <{{{{template "{node.name}"}}}}>: template "{node.name}" not defined')
-        if calls >= MAX_CALLS:
-            raise TemplateError("template: :1: exceeded maximum template depth")
-        value = self.pipeline(list(node.tokens), dot, variables) if node.tokens else None
-        self.block(body, value, {"$": value}, calls + 1)
+            raise self._wrong(f'template "{node.name}" not defined')
+        if self._calls >= MAX_CALLS:
+            raise self._wrong(f"exceeded maximum template depth ({MAX_CALLS})")
+        self._calls += 1
+        self.template(node.name, body, NO_VALUE if node.pipe is None else self._pipe(node.pipe, dot))
+        self._calls -= 1
 
-    def _control(self, node: Control, dot: object, variables: dict[str, Any], calls: int) -> str:
-        names, tokens = assigned(node.tokens)
-        value = self.pipeline(list(tokens), dot, variables)
-        if node.kind == "range":
-            return self._range(node, dot, variables, value, names, calls)
-        if names:
-            variables[names[0]] = value
+    def _choice(self, node: Control, dot: Any) -> str:
+        value = self._pipe(node.pipe, dot)
         if truth(value):
-            return self.block(node.body, value if node.kind == "with" else dot, variables, calls)
-        return self.block(node.otherwise, dot, variables, calls)
+            return self._nodes(node.body, value if node.kind == "with" else dot)
+        return self._nodes(node.otherwise, dot)
 
-    def _range(self, node: Control, dot: object, variables: dict[str, Any], value: Any, names: list[str], calls: int) -> str:
-        items: list[tuple[Any, Any]]
-        if isinstance(value, Mapping):
+    def _range(self, node: Control, dot: Any) -> str:
+        value = pointee(self._pipe(node.pipe, dot))
+        names = node.pipe.variables
+        items: list[tuple[Any, Any]] = []
+        if isinstance(value, Mapping) and not isinstance(value, Struct):
             items = sorted(value.items())
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, list | tuple):
             items = list(enumerate(value))
         elif isinstance(value, int) and not isinstance(value, bool):
             items = [(i, i) for i in range(value)]
-        elif value is None:
-            items = []
-        else:
-            raise TemplateError(f"template: :1: range can't iterate over {go_text(value)}")
-        for key, item in items:
-            inner = dict(variables)
-            inner.update(zip(names, (key, item) if len(names) > 1 else (item,), strict=False))
-            if self.block(node.body, item, inner, calls) == "break":
+        elif value is not NO_VALUE:
+            raise self._wrong(f"range can't iterate over {go_text(value)}")
+        if not items:
+            return self._nodes(node.otherwise, dot)
+        for item in items:
+            before = len(self._variables)
+            for name, part in zip(names, item if len(names) > 1 else item[1:], strict=False):
+                self._set(name, part, declare=node.pipe.declares)
+            left = self._nodes(node.body, item[1])
+            del self._variables[before:]
+            if left == "break":
                 break
-        return "" if items else self.block(node.otherwise, dot, variables, calls)
+        return ""
 
-    def pipeline(self, tokens: list[Token], dot: object, variables: dict[str, Any]) -> Any:
-        """The value of a whole pipeline; consumes its tokens up to the closing parenthesis or the end."""
-        value: Any = None
-        first = True
-        while True:
-            value = self._command(tokens, dot, variables, [] if first else [value])
-            first = False
-            if not tokens or tokens[0] != ("sign", "|"):
-                return value
-            tokens.pop(0)
+    def _set(self, name: str, value: Any, *, declare: bool) -> None:
+        if declare:
+            self._variables.append((name, value))
+            return
+        place = next(i for i in reversed(range(len(self._variables))) if self._variables[i][0] == name)
+        self._variables[place] = (name, value)
 
-    def _command(self, tokens: list[Token], dot: object, variables: dict[str, Any], piped: list[Any]) -> Any:
-        if not tokens:
-            raise TemplateError("template: :1: missing value for command")
-        kind, text = tokens[0]
-        if kind == "word" and text not in CONSTANTS:
-            whole = list(tokens)
-            tokens.pop(0)
-            function = self._functions[text]
-            arguments = []
-            while tokens and tokens[0] not in _ENDS:
-                arguments.append(self._operand(tokens, dot, variables))
-            try:
-                return function(*(None if given is _NO_VALUE else given for given in (*arguments, *piped)))
-            except (TypeError, ValueError, LookupError, AttributeError) as e:
-                said = spelled(whole[: len(whole) - len(tokens)])
-                raise TemplateError(f"{self._at(said, self._text.find(said))}error calling {text}: {e}") from e
-        value = self._operand(tokens, dot, variables)
-        if callable(value):  # a method: {{.Label "key"}}
-            arguments = []
-            while tokens and tokens[0] not in _ENDS:
-                arguments.append(self._operand(tokens, dot, variables))
-            try:
-                return value(*arguments, *piped)
-            except TypeError as e:
-                raise TemplateError(f"template: :1: wrong number of args for {text[1:]}") from e
-        if tokens and tokens[0] not in _ENDS:
-            raise TemplateError(f'template: :1: can\'t give argument to non-function {text}')
+    def _pipe(self, pipe: Pipe, dot: Any) -> Any:
+        value: Any = _NOTHING
+        self._now = pipe
+        for command in pipe.commands:
+            value = self._command(command, dot, value)
+            value = NO_VALUE if value is None else value
+        for name in pipe.variables:  # of a range's its elements come later, too
+            self._set(name, value, declare=pipe.declares)
         return value
 
-    def _operand(self, tokens: list[Token], dot: object, variables: dict[str, Any]) -> Any:
-        kind, text = tokens.pop(0)
-        value: Any
-        if kind == "field":
-            return self._access(dot, text)
-        if kind == "string":
-            return unquoted(text)
-        if kind == "number":
-            return float(text) if "." in text else int(text)
-        if kind == "word":
-            if text in CONSTANTS:
-                return CONSTANTS[text]
-            return self._command([(kind, text)], dot, variables, [])
-        if kind == "variable":
-            if text not in variables:
-                raise TemplateError(f'template: :1: undefined variable "{text}"')
-            value = variables[text]
-        elif (kind, text) == ("sign", "."):
-            return dot
-        elif (kind, text) == ("sign", "("):
-            value = self.pipeline(tokens, dot, variables)
-            if not tokens or tokens.pop(0) != ("sign", ")"):
-                raise TemplateError("template: :1: unclosed left paren")
+    def _command(self, command: Command, dot: Any, final: Any) -> Any:
+        first = command.parts[0]
+        if isinstance(first, Name):
+            return self._function(first, command, command.parts[1:], dot, final)
+        if isinstance(first, Chain):
+            return self._chain(first, dot, command.parts[1:], final)
+        self._now = first if isinstance(first, Constant) else self._now
+        if len(command.parts) > 1 or final is not _NOTHING:
+            raise self._wrong(f"can't give argument to non-function {first if isinstance(first, Constant) else f'({first})'}")
+        if isinstance(first, Constant) and first.kind == "nil":
+            raise self._wrong("nil is not a command")
+        return self._operand(first, dot)
+
+    def _operand(self, operand: Operand, dot: Any) -> Any:
+        """The value of an argument, whatever it is wanted for."""
+        self._now = operand
+        if isinstance(operand, Name):
+            return self._function(operand, operand, (), dot, _NOTHING)
+        if isinstance(operand, Chain):
+            return self._chain(operand, dot, (), _NOTHING)
+        if isinstance(operand, Pipe):
+            return self._pipe(operand, dot)
+        if operand.kind == "uint" or (operand.kind == "int" and not -(1 << 63) <= operand.value < 1 << 63):
+            raise self._wrong(f"{operand} overflows int")
+        return dot if operand.kind == "dot" else operand.value
+
+    def _chain(self, chain: Chain, dot: Any, arguments: Sequence[Operand], final: Any) -> Any:
+        self._now = chain
+        if isinstance(chain.of, str):
+            value = next(value for name, value in reversed(self._variables) if name == chain.of)
         else:
-            raise TemplateError(f"template: :1: unexpected {text!r} in command")
-        if tokens and tokens[0][0] == "access":
-            value = self._access(value, tokens.pop(0)[1])
+            value = dot if chain.of is None else self._operand(chain.of, dot)
+        if not chain.names and (arguments or final is not _NOTHING):
+            raise self._wrong(f"can't give argument to non-function {chain}")
+        kind = type_of(value)
+        for name in chain.names:
+            if value is NO_VALUE:
+                if self._strict:
+                    raise self._wrong(f'nil data; no entry for key "{name}"')
+                return value
+            inner = pointee(value)
+            found = self._field(inner, name)
+            if found is MISSING:
+                raise self._wrong(self._without(value, kind, name))
+            kind = element_type(kind) if isinstance(inner, Mapping) and not isinstance(inner, Struct) else type_of(found)
+            value = found
+        if callable(value):
+            return self._apply(Function(value, _METHOD), chain.names[-1], chain, arguments, dot, final)
+        if chain.names and (arguments or final is not _NOTHING):
+            is_map = isinstance(inner, Mapping) and not isinstance(inner, Struct)
+            raise self._wrong(f"{name} is not a method but has arguments" if is_map else f"{name} has arguments but cannot be invoked as function")
         return value
 
-    def _access(self, value: Any, path: str) -> Any:
-        parent = ""
-        for name in path.split(".")[1:]:
-            if isinstance(value, Mapping) and name in value:
-                value = null(name) if value[name] is None else value[name]
-            elif isinstance(value, Struct) and name in value.absent:
-                value = unset(name, value.absent[name])
-            elif isinstance(value, Mapping) and parent in self._free:
-                value = _NO_VALUE
-            elif isinstance(value, Mapping) and name in self._absent:
-                value = unset(name, self._absent[name])
-                if isinstance(value, Nil) and name != path.rpartition(".")[2]:
-                    after = path.removeprefix(".").split(".")
-                    raise TemplateError(self._at_field(path) + f"nil pointer evaluating {value.type}.{after[after.index(name) + 1]}")
-                if value is None and self._strict and name != path.rpartition(".")[2]:
-                    raise TemplateError(self._at_field(path) + self._strict(parent, name))
-            elif self._strict and isinstance(value, Mapping):
-                raise TemplateError(self._at_field(path) + self._strict(parent, name))
-            elif value is None or isinstance(value, Mapping):
-                return _NO_VALUE if value is not None else None
-            elif value is not _NO_VALUE:
-                kind = " in type string" if isinstance(value, str) else ""
-                raise TemplateError(self._at_field(path) + f"can't evaluate field {name}{kind}")
-            parent = name
+    def _field(self, value: Any, name: str) -> Any:
+        """MISSING where it is an error to ask for it."""
+        if isinstance(value, Struct):
+            return value.field(name)
+        if isinstance(value, Text | Int):
+            from cluster.model.go_methods import called
+
+            return called(value, value.type, name, MISSING)
+        if not isinstance(value, Mapping) or key_type(type_of(value)) != "string":
+            return MISSING
+        return value.get(name, MISSING if self._strict else NO_VALUE)
+
+    def _without(self, value: Any, kind: str, name: str) -> str:
+        if value is None or (isinstance(value, Pointer) and value.to is None and (value.names is None or name in value.names)):
+            return f"nil pointer evaluating {'interface {}' if value is None else kind}.{name}"
+        if isinstance(value, Mapping) and not isinstance(value, Struct) and self._strict:
+            return f'map has no entry for key "{name}"'
+        return f"can't evaluate field {name}" + (f" in type {kind}" if kind else "")
+
+    def _function(self, name: Name, whole: Name | Command, arguments: Sequence[Operand], dot: Any, final: Any) -> Any:
+        self._now = name
+        function = self._functions[name.name]
+        if name.name in ("and", "or") and arguments:  # which look no further than they have to
+            for argument in arguments:
+                value = self._operand(argument, dot)
+                if truth(value) == (name.name == "or"):
+                    return value
+            return value if final is _NOTHING else final
+        return self._apply(function, name.name, whole, arguments, dot, final)
+
+    def _apply(self, function: Function, name: str, whole: Name | Command | Chain, arguments: Sequence[Operand], dot: Any, final: Any) -> Any:
+        given = len(arguments) + (final is not _NOTHING)
+        if function.more and given < len(function.takes):
+            raise self._wrong(f"wrong number of args for {name}: want at least {len(function.takes)} got {len(arguments)}")
+        if not function.more and given != len(function.takes):
+            raise self._wrong(f"wrong number of args for {name}: want {len(function.takes)} got {given}")
+        wanted = [*function.takes, *[function.more] * (given - len(function.takes))]
+        values = [self._argument(argument, kind, dot) for argument, kind in zip(arguments, wanted, strict=False)]
+        if final is not _NOTHING:
+            values.append(self._fitting(final, wanted[-1]))
+        try:
+            if name == "call":
+                raise TypeError(f"non-function {arguments[0] if arguments else go_text(final)} of type {type_of(values[0])}")
+            return function.call(*(None if value is NO_VALUE else value for value in values))
+        except (TypeError, ValueError, LookupError, AttributeError) as e:
+            self._now = whole
+            raise self._wrong(f"error calling {name}: {e}") from e
+
+    def _argument(self, argument: Operand, kind: str, dot: Any) -> Any:
+        value = self._operand(argument, dot)
+        if not isinstance(argument, Constant) or argument.kind == "dot":
+            return self._fitting(value, kind)
+        if argument.kind == "nil":
+            if kind in _EXPECTED:
+                raise self._wrong(f"cannot assign nil to {kind}")
+        elif kind == "[]string":
+            raise self._wrong(f"can't handle {argument} for arg of type []string")
+        elif kind in _EXPECTED and argument.kind != kind and not (kind == "int" and argument.kind == "float" and argument.value.is_integer()):
+            raise self._wrong(f"expected {_EXPECTED[kind]}; found {argument}")
+        return int(argument.value) if kind == "int" else value
+
+    def _fitting(self, value: Any, kind: str) -> Any:
+        """What Go gives to a function that takes values of that type."""
+        if kind in {"any", ""}:
+            return value
+        found = type_of(value)
+        if value is NO_VALUE or value is None:
+            if kind == "[]string":
+                return []
+            raise self._wrong(f"invalid value; expected {kind}")
+        if isinstance(value, Pointer) and found == f"*{kind}":
+            if value.to is None:
+                raise self._wrong(f"dereference of nil pointer of type {kind}")
+            return value.to
+        if found != kind and not (kind == "[]string" and isinstance(value, Slice) and not found.startswith("[]")):  # a named type of them
+            raise self._wrong(f"wrong type for value; expected {kind}; found {found}")
         return value
-
-    def _at_field(self, path: str) -> str:
-        """Where the template says it, as Go tells: the first place that reads so, at its second name."""
-        return self._at(path, self._text.find(path) + max(0, path.find(".", 1)))
-
-    def _at(self, said: str, column: int) -> str:
-        return f'template: {self._name}:1:{max(0, column)}: executing "{self._name}" at <{said}>: '
-
-
-class _Missing(str):
-    """What a field that isn't there reads as: empty as a condition."""
-
-    __slots__ = ()
-
-    def __bool__(self) -> bool:
-        return False
-
-
-_NO_VALUE: Final = _Missing("<no value>")

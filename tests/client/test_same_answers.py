@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.driver import MANAGER, Lab
 
+ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 SERVICES = {
     "plain": (),
     "ports": ("--publish", "18471:80", "--publish", "mode=host,target=90,published=18472,protocol=udp"),
@@ -49,3 +51,46 @@ def test_both_clients_show_the_same(lab: Lab, services: tuple[str, ...], command
     ours = lab.ok(MANAGER, "festoon", *words).replace("festoon swarm", "docker swarm")
     theirs = lab.ok(MANAGER, "docker", *words)
     assert ours == theirs
+
+
+TEMPLATES = {
+    "container inspect same-values": (
+        "{{.}}", "{{json .}}", "{{.State}}", "{{.HostConfig}}", "{{json .HostConfig}}", "{{.Config}}", "{{.NetworkSettings.Ports}}", "{{.Mounts}}",
+        '{{range $p, $at := .NetworkSettings.Ports}}{{$p}}{{range $at}} {{.HostIp}} {{.HostPort}}{{end}}{{end}}', '{{printf "%+v" .HostConfig.RestartPolicy}}',
+        '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}', '{{join .Config.Cmd ","}} {{.Config.Labels.k}} {{index .Config.Labels "x"}}',
+        '{{printf "%T %v %d" .State .State.Pid .State.Pid}} {{.HostConfig.Ulimits}}', "{{.State.Nope}}", "{{.State.Running.X}}", "{{.Nope.X}}",
+    ),
+    "image inspect busybox": ("{{.}}", "{{json .}}", "{{.RootFS}} {{.Config}} {{.RepoTags}}", "{{.Config.Nope}}"),
+    "network inspect ingress": ("{{.}}", "{{json .}}", "{{.IPAM}} {{.Containers}} {{.Created}}", "{{.IPAM.Nope}}"),
+    "volume inspect same-values": ("{{.}}", "{{json .}}", "{{.Options}} {{.CreatedAt}}", "{{.Nope}}"),
+    "service inspect same-rich": (
+        "{{.}}", "{{json .}}", "{{.Spec}}", "{{.Spec.TaskTemplate.ContainerSpec}}", '{{printf "%+v" .Spec.TaskTemplate}}', "{{.Endpoint}}", "{{.CreatedAt}}",
+        "{{.Spec.UpdateConfig}} {{.Spec.UpdateConfig.Delay.Seconds}}", "{{.UpdateStatus.State}}", "{{.Spec.Nope}}", "{{.Spec.Name.X}}",
+    ),
+    "node inspect self": ("{{.}}", "{{json .}}", "{{.Description}}", "{{.ManagerStatus}} {{.Version}}", "{{.ManagerStatus.Nope}}"),
+    "info -f": ("{{.Swarm}}", "{{.RegistryConfig}}", "{{json .RegistryConfig}}", "{{.Plugins.Network}} {{.Runtimes}}", "{{.Swarm.Nope}}", "{{.Nope}}"),
+    "version -f": ("{{.Server}}", "{{json .Server}}", "{{.Server.Platform.Name}}", "{{.Server.Nope}}", "{{.Server"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def values(lab: Lab) -> Iterator[None]:
+    lab.ok(MANAGER, "docker", "volume", "create", "--label", "a=b", "same-values")
+    lab.ok(MANAGER, "docker", "run", "-d", "--name", "same-values", "-p", "18473:80", "-v", "same-values:/v", "--label", "k=v", "--restart", "on-failure:3",
+           "--memory", "64m", "--ulimit", "nofile=100:200", "--health-cmd", "true", "--health-interval", "1h", "busybox", "sleep", "1000")  # fmt: skip
+    try:
+        yield
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "same-values")
+        lab.on(MANAGER, "festoon", "volume", "rm", "same-values")
+
+
+@pytest.mark.parametrize("command", TEMPLATES)
+def test_both_clients_print_the_same_of_a_template(lab: Lab, services: tuple[str, ...], values: None, command: str) -> None:
+    """Its words and its status too, where it does not fit; an address is what differs by nature."""
+    words = command.split() if command.endswith(" -f") else [*command.split(), "-f"]
+    for template in TEMPLATES[command]:
+        ours, theirs = (lab.on(MANAGER, client, *words, template) for client in ("festoon", "docker"))
+        assert (ours.returncode, *(ADDRESS.sub("0xc…", text) for text in (ours.stdout, ours.stderr))) == (
+            theirs.returncode, *(ADDRESS.sub("0xc…", text) for text in (theirs.stdout, theirs.stderr))
+        ), template  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.model.go_format import quoted
-from cluster.model.templates import Template, TemplateError
+from cluster.model.templates import Template
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,3 @@ def test_a_form_is_filled_as_go_fills_it(form: str, values: tuple[Any, ...], tex
 def test_text_is_quoted_as_go_quotes_it() -> None:
     assert quoted('a"\\\n\x01é\u200b') == '"a\\"\\\\\\n\\x01é\\u200b"'
     assert quoted("é", ascii_only=True) == '"\\u00e9"'
-
-
-@pytest.mark.parametrize("comparison", ["eq 1 .name", "lt .name 5", "ge true 1"])
-def test_what_is_not_alike_is_not_compared(comparison: str) -> None:
-    with pytest.raises(TemplateError, match="incompatible types for comparison"):
-        Template(f"{{{{{comparison}}}}}").render({"name": "a"})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import units
-from cli.listing import inspected
+from cluster.model.go_clock import duration_text
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_what_is_no_duration_is_refused_in_gos_words(text: str, complaint: str) 
 
 @given(st.integers(0, 10**16))
 def test_a_shown_duration_reads_back_as_itself(nanoseconds: int) -> None:
-    shown = units.show_duration(nanoseconds)
+    shown = duration_text(nanoseconds)
     assert abs(units.parse_duration(shown) - nanoseconds) <= 1
 
 
 def test_durations_are_shown_as_go_shows_them() -> None:
-    shown = [units.show_duration(n) for n in (0, 10**8, 5 * 10**9, 90 * 10**9, 7776000 * 10**9, 1500)]
+    shown = [duration_text(n) for n in (0, 10**8, 5 * 10**9, 90 * 10**9, 7776000 * 10**9, 1500)]
     assert shown == ["0s", "100ms", "5s", "1m30s", "2160h0m0s", "1.5µs"]
 
 
@@ -114,10 +114,3 @@ def test_since_takes_a_duration_a_time_or_seconds() -> None:
 def test_sizes_in_words() -> None:
     assert [units.human_size(n) for n in (0, 999, 1982000, 4.26e9)] == ["0B", "999B", "1.98MB", "4.26GB"]
     assert units.binary_size(64 << 20) == "64MiB"
-
-
-def test_durations_of_objects_read_as_go_shows_them_in_templates_and_as_numbers_in_json() -> None:
-    shown = {"Spec": {"CAConfig": {"NodeCertExpiry": 720 * 3600 * 10**9}, "UpdateConfig": {"Delay": 0, "Parallelism": 1}}, "Delay": 5}
-    assert inspected([shown], "{{.Spec.CAConfig.NodeCertExpiry}} {{.Spec.UpdateConfig.Delay}}") == "720h0m0s 0s\n"
-    assert inspected([shown], "{{.Spec.UpdateConfig.Parallelism}} {{.Delay}}") == "1 5\n"
-    assert inspected([shown], "{{json .Spec.CAConfig}}") == '{"NodeCertExpiry":2592000000000000}\n'
