@@ -232,7 +232,7 @@ class Session:
             while self._peer is None or self._peer is tried:
                 await self._changed.wait()
         if self._peer is None or self._peer is tried:
-            raise Unavailable(NO_LEADER)
+            raise Unavailable(self.refusal or NO_LEADER)
         return self._peer
 
     async def _serve(self, peer: Peer, address: str, told: Told, reporter: Reporter) -> Exception | None:

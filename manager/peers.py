@@ -54,19 +54,18 @@ class Peers:
         self._driver = driver
         self._contexts = contexts
         self._listening: dict[Member, trio.CancelScope] = {}
-        self._heard: set[str] = set()  # addresses of members that a connection is open to
+        self._heard: set[int] = set()  # members that a connection is open to
         self._places = Places()
         self._changed = trio.Event()
 
     @property
     def leader_address(self) -> str:
         """host:port of the member that leads, if it is this one or one that this one hears; empty otherwise."""
-        address = self._driver.leader_address
-        return address if self._driver.leader or address in self._heard else ""
+        return self._driver.leader_address if self._driver.leader or self._driver.raft.leader in self._heard else ""
 
     def hears(self, member: Member) -> bool:
         """Whether the member can be reached, as far as connections tell, in both directions."""
-        return member.address in self._heard and self._driver.outboxes.is_open(member.raft_id)
+        return member.raft_id in self._heard and self._driver.outboxes.is_open(member.raft_id)
 
     def note_change(self) -> None:
         """Wake who waits for a change."""
@@ -119,9 +118,9 @@ class Peers:
 
     def _note_heard(self, member: Member, heard: bool) -> None:
         if heard:
-            self._heard.add(member.address)
-        elif member.address in self._heard:
-            self._heard.discard(member.address)
+            self._heard.add(member.raft_id)
+        elif member.raft_id in self._heard:
+            self._heard.discard(member.raft_id)
             self._driver.lost(member.raft_id)
         self.note_change()
 
@@ -192,6 +191,20 @@ class Peers:
             raise PermissionDenied(f"node {caller.node_id} is not the manager with the Raft id {raft_id}")
         return known
 
+    def _replaced(self, caller: Caller, address: str) -> list[Member]:
+        """The members that the one who joins was: as this node, or as an earlier one of its machine, whose identity went with its disk, so that it is heard
+        at that address no more. Raises FailedPrecondition when one of them lives.
+        """
+        found: list[Member] = []
+        for member in self._driver.membership.members:
+            if member.node_id == caller.node_id:
+                if self.hears(member) and not self._places.is_elsewhere(member.raft_id, caller.address, home(member.address)):
+                    raise FailedPrecondition(f"node {caller.node_id} is a manager already, and heard at {member.address}: {CLONED}")
+                found.append(member)
+            elif member.address == address and caller.address == home(address) and not self.hears(member):
+                found.append(member)
+        return found
+
     async def join(self, caller: Caller, request: JoinManagers) -> JoinedManagers:
         """raft.join: the node that calls becomes a learner; this member must lead. One that is a member already has lost
         what it had, or the answer: it gets a new id, and its old one goes, if the others do without. Raises
@@ -199,10 +212,8 @@ class Peers:
         """
         split_address(request.address)
         versions.check(self._speak, request.protocol, f"the manager of node {caller.node_id}")
-        if (old := self._driver.membership.of_node(caller.node_id)) is not None:
-            if self.hears(old) and not self._places.is_elsewhere(old.raft_id, caller.address, home(old.address)):
-                raise FailedPrecondition(f"node {caller.node_id} is a manager already, and heard at {old.address}: {CLONED}")
-            await self._driver.change_membership(lambda membership: membership.without(old.raft_id))
+        for old in self._replaced(caller, request.address):
+            await self._driver.change_membership(partial(Membership.without, raft_id=old.raft_id))
 
         def with_caller(membership: Membership) -> Membership:
             return membership.with_learner(caller.node_id, request.address)

@@ -162,6 +162,7 @@ def test_nodes_of_neighbouring_versions_make_one_cluster_and_others_are_told(lab
     words = "speaks version 4 of the managers' protocol and this manager version 2: only neighbours understand each other"
     assert until(lambda: words in swarm_error(lab, WORKER)), swarm_error(lab, WORKER)
     assert until(lambda: words in swarm_error(lab, node)), swarm_error(lab, node)
+    assert words in lab.on(node, "festoon", "node", "ls").stderr
     assert until(lambda: statuses(lab, other).get(node) == "Unreachable")
     assert create(lab, other, "without")
     lab.ok(other, "festoon", "service", "rm", "without")

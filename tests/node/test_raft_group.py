@@ -45,6 +45,11 @@ class Manager:
         """Whether it and every other member are connected in both directions."""
         return all(self._peers.hears(member) for member in self.driver.membership.members if member.raft_id != self.driver.raft_id)
 
+    @property
+    def leader_address(self) -> str:
+        """Where it sends who asks it."""
+        return self._peers.leader_address
+
     def networks(self) -> set[str]:
         return {found.id for found in self.store.all(Kind.NETWORK)}
 
@@ -117,6 +122,11 @@ class Group:
         await leader.change_membership(lambda known: known.promoted(self._ids[name]))
         return manager
 
+    async def anew(self, lost: str, name: str) -> Manager:
+        """A new node where one was that is lost."""
+        self._ports[name] = self._ports[lost]
+        return await self.voter(name)
+
     def leader(self) -> Manager:
         return next(manager for manager in self.running.values() if manager.driver.leader)
 
@@ -175,6 +185,27 @@ def test_three_members_have_one_store_and_go_on_without_their_leader(tmp_path: P
         one = await group.start("one")
         await until(lambda: one.networks() == expected)
         assert one.store.digest() == two.store.digest()
+
+    in_group(tmp_path, script)
+
+
+def test_a_machine_that_lost_its_disk_takes_the_place_that_it_had_and_is_heard(tmp_path: Path) -> None:
+    """It joins by a token again, as another node; what it was would count as a voter for ever."""
+
+    async def script(group: Group) -> None:
+        one = await group.start("one")
+        two, three = await group.voter("two"), await group.voter("three")
+        await until(lambda: one.hears_all() and two.hears_all() and three.hears_all())
+        for number in range(2):
+            lost = "three" if number == 0 else f"again-{number - 1}"
+            await group.stop(lost)
+            await until(lambda: not group.leader().hears_all())
+            again = await group.anew(lost, f"again-{number}")
+            voters = group.leader().driver.membership.voters
+            assert len(voters) == 3, voters
+            await until(lambda at=again: group.leader().hears_all() and at.hears_all())  # type: ignore[misc]
+        assert await group.leader().driver.hand_over(again.driver.raft_id)
+        await until(lambda: again.driver.leader and one.leader_address == again.address)
 
     in_group(tmp_path, script)
 
