@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("festoon.membership")
 replace = msgspec.structs.replace
 REMOVED: Final = 'This node was removed from the swarm. Use "docker swarm leave" to leave it and "docker swarm join" to join it anew.'
+ENDING_S: Final = 5.0
+"""How long a manager that was unlocked and serves no more may take to end by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,8 @@ class MemberLife:
         if over:
             return
         answers = await trio.to_thread.run_sync(seal_socket.ask, self._root / "raft") is not None
-        if not answers:  # one that was taken over and is in a bad way: the next one waits for the key
-            await self._manager.let_go()
+        if not answers:  # it ends again, as who was removed meanwhile does, and what it does last lays the key open; or it is in a bad way
+            await self._manager.let_go(patience_s=ENDING_S)
         await self.begin(identity, running=answers)
 
     async def _live(self, identity: Identity, session: Session, worker: Worker, reporter: Reporter, renewal: Renewal, running: bool, *,
