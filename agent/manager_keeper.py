@@ -20,6 +20,9 @@ from cluster.identity import unlock_key
 from cluster.model.errors import Conflict, Internal, InvalidArgument
 
 RESTART_PAUSE_S: Final = 1.0
+"""Before one that died at once is started again; doubled each time that it comes up and dies at once again, up to RESTART_LAST_PAUSE_S."""
+
+RESTART_LAST_PAUSE_S: Final = 16.0
 
 log = logging.getLogger("festoon.membership")
 
@@ -101,16 +104,22 @@ class ManagerKeeper:
                     started()
                 elif not self.locked:
                     await self._start_again(identity, started)
+                pause_s = RESTART_PAUSE_S
                 while True:
                     if self.locked:
                         await self._start_unlocked(identity, started)
                         continue
-                    began = time.monotonic()
-                    if not self.error:  # it came up
-                        self.ended_for = await self._process.wait_dead() or self.ended_for
-                        log.warning("the manager process has died; starting it again", extra={"fields": {"words": self.ended_for}})
+                    began, came_up = time.monotonic(), not self.error
+                    if came_up:
+                        ended_for = await self._process.wait_dead() or self.ended_for
+                        if ended_for != self.ended_for or pause_s == RESTART_PAUSE_S:  # else it is said already
+                            log.warning("the manager process has died; starting it again", extra={"fields": {"words": ended_for}})
+                        self.ended_for = ended_for
                     if time.monotonic() - began < RESTART_PAUSE_S:
-                        await trio.sleep(RESTART_PAUSE_S)  # it dies at once: do not spin
+                        await trio.sleep(pause_s)  # it dies at once: do not spin
+                        pause_s = min(2 * pause_s, RESTART_LAST_PAUSE_S) if came_up else RESTART_PAUSE_S
+                    else:
+                        pause_s = RESTART_PAUSE_S
                     await self._start_again(identity, started)
         finally:
             self._scope = None

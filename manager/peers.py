@@ -56,6 +56,7 @@ class Peers:
         self._listening: dict[Member, trio.CancelScope] = {}
         self._heard: set[int] = set()  # members that a connection is open to
         self._places = Places()
+        self._clone = ""  # what was said of one last
         self._changed = trio.Event()
 
     @property
@@ -154,7 +155,9 @@ class Peers:
             async with self._places.taken(request.raft_id, request.process, caller, home(member.address) if member else ""):
                 await self._say_all(request, items)
         except Conflict as refused:
-            log.warning("two managers with one identity", extra={"fields": {"node": caller.node_id, "refused": caller.address, "error": refused.message}})
+            if refused.message != self._clone:  # which comes again and again
+                self._clone = refused.message
+                log.warning("two managers with one identity", extra={"fields": {"node": caller.node_id, "refused": caller.address, "error": refused.message}})
             raise
 
     async def _say_all(self, request: Follow, items: Items) -> None:
