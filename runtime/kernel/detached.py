@@ -16,6 +16,7 @@ from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
 
 TTY_GID = 5
+WINDOW_MASK = 0xFFFF
 
 
 def set_option(context: int, key: bytes, value: bytes) -> None:
@@ -55,8 +56,8 @@ def open_terminal(ptmx: int) -> int:
 
 
 def resize_terminal(master: int, rows: int, columns: int) -> None:
-    """Sets the window's size; the foreground group gets SIGWINCH."""
-    fcntl.ioctl(master, k.TIOCSWINSZ, struct.pack("=4H", rows, columns, 0, 0))
+    """Sets the window's size; the foreground group gets SIGWINCH. Of larger numbers the kernel's struct has room for the lower bits, as with Docker."""
+    fcntl.ioctl(master, k.TIOCSWINSZ, struct.pack("=4H", rows & WINDOW_MASK, columns & WINDOW_MASK, 0, 0))
 
 
 def open_container_ptmx(pid: int) -> int:

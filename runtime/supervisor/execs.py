@@ -52,10 +52,12 @@ def start(context: Context, container: Container, spec: ExecSpec, outcome: Outco
     try:
         with ExitStack() as stack:
             joining.begin(container.process, stack)
-    except (OSError, Refused, RuntimeFault) as error:
+    except Exception as error:
         joining.abandoned = True
         close_all((*ours.values(), joining.running.terminal, joining.report))
-        raise error if isinstance(error, RuntimeFault) else StartFailed(str(error)) from error
+        if isinstance(error, (OSError, Refused)):
+            raise StartFailed(str(error)) from error
+        raise
     container.execs[spec.exec_id] = joining.running
 
 

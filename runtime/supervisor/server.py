@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -95,6 +96,9 @@ class Server:
             ask.fail(fault)
         except OSError as error:
             ask.fail(RuntimeFault(str(error)))
+        except Exception as bug:  # noqa: BLE001  the boundary: repeated, the request would end one supervisor after the other
+            sys.excepthook(type(bug), bug, bug.__traceback__)  # prints it without the import of traceback
+            ask.fail(RuntimeFault(f"internal error: {bug!r}"))
         finally:
             _close(ask.descriptors)  # those that nobody has taken over
             ask.descriptors = []
@@ -118,8 +122,9 @@ class Ask:
 
     def answer(self, answer: Answer, descriptors: tuple[int, ...] = ()) -> None:
         self.connection.send(self._number, answer, descriptors)
-        if self._finished is not None:
-            self._finished()
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished()
 
     def streams(self, opened: dict[str, int], pid: int = 0) -> None:
         """Descriptors by name, handed over."""

@@ -119,12 +119,15 @@ def _begin(context: Context, container: Container, before: tuple[Phase, Exited |
             gate = _fork(context, container, prepared, opened)
             context.save(container)
             os.write(gate, b"\1")
-    except (OSError, Refused, RuntimeFault) as error:
+    except Exception as error:
         if container.process is None and container.phase is Phase.STARTING:
             container.phase, container.exited = before
             ending.release(context, container)
         # else the child finds its gate closed and ends by itself, as a start that failed
         fault = error if isinstance(error, RuntimeFault) else StartFailed(str(error))
+        if not isinstance(error, (OSError, Refused, RuntimeFault)):
+            conclude(container, fault)
+            raise
     if fault is not None:
         conclude(container, fault)
 

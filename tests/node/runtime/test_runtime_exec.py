@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ def test_container_with_a_terminal(machine: Any) -> None:
         await supervisor.create(spec)
         attached = await supervisor.attach(spec.id)
         await supervisor.start(spec.id)
-        await supervisor.resize(spec.id, 33, 111)
+        await supervisor.resize(spec.id, (1 << 16) + 33, 111)  # a size has two bytes
         os.write(attached.stdin, b"tty; stty size; test -c /dev/console && echo has-'a'-console\n")
         data = await read_until(attached.stdout, b"has-a-console\r\n")
         assert b"/dev/pts/0\r\n" in data
@@ -135,6 +136,25 @@ def test_container_with_a_terminal(machine: Any) -> None:
         assert "33 111" in machine.output(spec)
 
     machine.run(body)
+
+
+def test_a_request_that_fails_by_a_bug_ends_that_one_only(machine: Any) -> None:
+    async def body(supervisor: Supervisor) -> None:
+        spec = machine.spec("sleep", "1000")
+        await machine.started(supervisor, spec)
+        before = machine.pid_of("runtime.supervisor")
+        nobody = machine.exec_spec(spec, "true", user=User(uid=1 << 40))  # nobody asks for it: the engine knows what an id is
+        with pytest.raises(RuntimeFault, match="internal error: OverflowError"):
+            await supervisor.exec(nobody)
+        started = await supervisor.exec(machine.exec_spec(spec, "true"))
+        for descriptor in (started.stdout, started.stderr):
+            os.close(descriptor)
+        assert machine.pid_of("runtime.supervisor") == before
+
+    machine.run(body)
+    journal = Path(machine.places.journal)
+    assert "OverflowError" in journal.read_text()
+    journal.write_text("")
 
 
 def test_attached_input_ends_when_it_is_closed(machine: Any) -> None:
