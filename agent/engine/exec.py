@@ -89,8 +89,12 @@ async def start(call: Call) -> Response:
     if detach:
         call.background.start_soon(joint.discard)
         return Response(200)
-    if config.tty and len(size) == 2 and all(size):
-        await containers.exec_resize(record.id, size[0], size[1])
+    try:
+        if config.tty and len(size) == 2 and all(size):
+            await containers.exec_resize(record.id, size[0], size[1])
+    except BaseException:
+        call.background.start_soon(joint.discard)
+        raise
 
     async def hijack(stream: RawStream) -> None:
         await joint.join(stream, lambda: containers.exec_wait(record.id), call.background, stream.wait_gone)

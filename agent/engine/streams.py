@@ -27,7 +27,8 @@ EndInput = Callable[[], Awaitable[object]]
 Gone = Callable[[], Awaitable[None]]
 PIECE_BYTES: Final = 32 * 1024
 LINGER_S: Final = 2.0
-"""How long what others still write after the program's end is waited for, as in Docker (`> >(tee log)` ends a little later)."""
+"""How long what others still write after the program's end is waited for, as in Docker (`> >(tee log)` ends a little later); and how long a program may
+take to read what a client said before it went."""
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
@@ -82,6 +83,7 @@ class Joint:
         self._unread = {fd for _, fd in wires.outputs} | set(wires.ignored)
         self._sending = trio.Lock()
         self._over = False
+        self._fed = trio.Event()
         self._waiting: dict[int, trio.CancelScope] = {}
 
     async def join(
@@ -89,11 +91,13 @@ class Joint:
     ) -> None:
         """Copy both ways until the outputs end (and `ended` has returned: the exit status is known) or LINGER_S after `ended`, the user detaches, or
         the client is gone. What is left then is discarded in `background`; so it is on cancellation. None: the outputs' end is the program's. `gone`
-        returns when a client that has half-closed is gone altogether."""
+        returns when a client has closed both halves: a program that does not take what it said last must not hold its place."""
         over = trio.Event()
         try:
             async with trio.open_nursery() as everything:
-                everything.start_soon(self._feed, client, gone, everything.cancel_scope)
+                everything.start_soon(self._feed, client, everything.cancel_scope)
+                if gone is not None:
+                    everything.start_soon(self._let_go, gone, everything.cancel_scope)
                 if self._wires.outputs:
                     for descriptor in self._wires.ignored:
                         everything.start_soon(self._throw_away, self._files[descriptor])
@@ -169,7 +173,14 @@ class Joint:
                 scope.cancel()
                 return
 
-    async def _feed(self, client: Stream, gone: Gone | None, scope: trio.CancelScope) -> None:
+    async def _let_go(self, gone: Gone, scope: trio.CancelScope) -> None:
+        """What such a client has sent before is still for the program, if that reads it soon."""
+        await gone()
+        with trio.move_on_after(LINGER_S):
+            await self._fed.wait()
+        scope.cancel()
+
+    async def _feed(self, client: Stream, scope: trio.CancelScope) -> None:
         """The client's bytes to the input; without an input only watch for a client that is gone (a half-close is not)."""
         wires = self._wires
         target = self._files.get(wires.input)
@@ -199,6 +210,4 @@ class Joint:
             await self._end_input()
         if wires.copies and wires.input >= 0 and not wires.outputs:
             scope.cancel()  # who only fed has done so
-        elif gone is not None:
-            await gone()
-            scope.cancel()
+        self._fed.set()

@@ -7,6 +7,7 @@ Owns who may connect how. In the clear any web page that a user of this machine 
 from __future__ import annotations
 
 import ipaddress
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from agent.node import Node
 
 SCHEME: Final = "tcp://"
+KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 9),
+)
+"""As Go sets them for Docker's daemon, in seconds; connections inherit them from their listener (tcp(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ async def listen(settings: TcpSettings) -> list[trio.SocketListener]:
         for host in settings.hosts:
             name, port = split_address(host.removeprefix(SCHEME))
             try:
-                made += await trio.open_tcp_listeners(port, host=name)
+                made += [_with_keepalive(listener) for listener in await trio.open_tcp_listeners(port, host=name)]
             except OSError as error:
                 reason = strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
                 raise Unavailable(f"listen tcp {host.removeprefix(SCHEME)}: bind: {reason}") from error
@@ -82,6 +90,13 @@ async def listen(settings: TcpSettings) -> list[trio.SocketListener]:
             listener.socket.close()
         raise
     return made
+
+
+def _with_keepalive(listener: trio.SocketListener) -> trio.SocketListener:
+    """What it accepts asks by itself whether the other side is still there: a follower whose machine has died would be kept for ever."""
+    for level, option, value in KEEPALIVE:
+        listener.socket.setsockopt(level, option, value)
+    return listener
 
 
 async def run_tcp(node: Node, listeners: Sequence[trio.SocketListener], context: ssl.SSLContext | None) -> None:

@@ -50,6 +50,9 @@ READING_BYTES: Final = 1
 """What the kernel still counts of a message while it tells that the other side has read it, and takes back without telling anybody. A message counts
 with hundreds (the memory that it takes). Source: sock_wfree in net/core/sock.c."""
 
+GONE: Final = select.EPOLLHUP | select.EPOLLERR
+"""Over TCP what a client that has gone did not read still counts."""
+
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -74,7 +77,7 @@ class MalformedBody(InvalidArgument):
 class Response:
     """What to answer: `body`, or `stream` (each item sent at once; the head before the first), or `hijack`, which
     gets the raw connection after 101 UPGRADED (200 for a client that asked for no upgrade) and ends it by returning.
-    A stream that is an async generator is closed in any case."""
+    A stream that is an async generator is closed in any case; a hijack is called also when the client has gone before its head, for what it holds."""
 
     status: int = 200
     headers: Headers = ()
@@ -198,14 +201,13 @@ class _Exchange:
 
             async def watch() -> None:
                 nonlocal lost
-                lost = not await self._listen()
-                if lost:
-                    nursery.cancel_scope.cancel()
+                await _until_ended(self.wire.socket)
+                lost = True
+                nursery.cancel_scope.cancel()
 
             try:
                 await self._send(self.side.respond(response.status, headers))
-                if self.body_read:
-                    nursery.start_soon(watch)
+                nursery.start_soon(watch)
                 if request.method != "HEAD":
                     async for item in items:
                         if item:
@@ -220,23 +222,13 @@ class _Exchange:
         if lost:
             raise Disconnected("the answer broke off")
 
-    async def _listen(self) -> bool:
-        """Wait until the client says something more (True; it is kept for the next exchange) or goes away (False)."""
-        try:
-            data = await _receive(self.wire)
-        except _LOST:
-            return False
-        if not data:
-            return False
-        self.side.receive(data)
-        return True
-
     async def _hand_over(self, request: Request, response: Response, hijack: Hijack) -> None:
         upgrade = request.headers.get("upgrade", "")
         headers = list(response.headers)
         if upgrade:
             headers += [("Connection", "Upgrade"), ("Upgrade", upgrade)]
-        await self._send(upgrade_head(101 if upgrade else 200, headers))
+        with suppress(Disconnected):  # the stream says so too
+            await self._send(upgrade_head(101 if upgrade else 200, headers))
         stream = RawStream(self.wire, self.side.leftover())
         with suppress(*_LOST):
             await hijack(stream)
@@ -340,16 +332,24 @@ async def _see_off(stream: Stream) -> None:
             pass
 
 
+async def _until_ended(connection: trio.socket.SocketType) -> None:
+    """Until the client has closed its half, or is dead. What it says meanwhile (the rest of a body, a further request) stays unread."""
+    await trio.lowlevel.wait_readable(connection.fileno())  # mostly that is the end: only who has said something costs a poll of its own
+    with select.epoll() as poll:
+        poll.register(connection.fileno(), select.EPOLLRDHUP)
+        await trio.lowlevel.wait_readable(poll.fileno())
+
+
 async def _until_read(connection: trio.socket.SocketType) -> None:
     """Until the other side has read all that was sent, or has gone. The kernel wakes an edge-triggered poll whenever something was read."""
     if _unread_bytes(connection) <= READING_BYTES:
         return
     with select.epoll() as poll:
         poll.register(connection.fileno(), select.EPOLLOUT | select.EPOLLET)
-        poll.poll(0)  # what it says of the present
-        while _unread_bytes(connection) > READING_BYTES:
+        told = poll.poll(0)  # what it says of the present
+        while _unread_bytes(connection) > READING_BYTES and not any(events & GONE for _, events in told):
             await trio.lowlevel.wait_readable(poll.fileno())
-            poll.poll(0)
+            told = poll.poll(0)
 
 
 def _unread_bytes(connection: trio.socket.SocketType) -> int:

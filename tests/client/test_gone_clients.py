@@ -41,6 +41,26 @@ def test_who_was_attached_and_has_gone_takes_no_place(lab: Lab, quiet: str) -> N
     assert until(lambda: lab.on(MANAGER, "python3", "-c", ATTACH, quiet, str(MANY)).returncode == 0)
 
 
+STARTED = r"""
+import json, socket, sys
+def asked(target, body):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("/run/festoon/festoon.sock")
+    data = json.dumps(body).encode()
+    s.sendall(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+    return s
+created = asked(f"/containers/{sys.argv[1]}/exec", {"Cmd": ["sh", "-c", sys.argv[2]], "AttachStdout": True})
+identifier = json.loads(created.recv(65536).partition(b"\r\n\r\n")[2])["Id"]
+asked(f"/exec/{identifier}/start", {}).close()
+"""
+
+
+def test_who_goes_before_the_answer_has_started_a_program_that_may_go_on_writing(lab: Lab, quiet: str) -> None:
+    script = "for number in 1 2 3 4 5; do echo $number; sleep 0.1; done; touch /written"
+    lab.ok(MANAGER, "python3", "-c", STARTED, quiet, script)
+    assert until(lambda: lab.on(MANAGER, "festoon", "exec", quiet, "test", "-e", "/written").returncode == 0)
+
+
 def readers(log: str) -> int:
     """Descriptors of this machine's processes that stand for the file."""
     found = 0

@@ -120,6 +120,25 @@ def test_a_client_that_leaves_does_not_break_the_programs_pipe() -> None:
     run(body)
 
 
+def test_a_client_that_has_gone_is_not_held_by_a_program_that_does_not_read() -> None:
+    async def body() -> None:
+        (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()
+        client, server = trio.testing.memory_stream_pair()
+        gone = trio.Event()
+        async with trio.open_nursery() as background:
+            joint = Joint(Wires(in_write, ((1, out_read),), copies=True))
+            background.start_soon(joint.join, server, None, background, gone.wait)
+            await client.send_all(b"x" * (1 << 20))
+            await trio.testing.wait_all_tasks_blocked()
+            gone.set()
+        assert not is_open(in_write)
+        assert not is_open(out_read)
+        os.close(in_read)
+        os.close(out_write)
+
+    trio.run(body, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
 def test_what_the_client_did_not_ask_for_is_read_and_dropped() -> None:
     async def body(background: trio.Nursery) -> None:
         (in_read, in_write), (out_read, out_write) = os.pipe(), os.pipe()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -25,6 +27,8 @@ class Events:
 
     def __init__(self) -> None:
         self.stream_closed = threading.Event()
+        self.client_gone = threading.Event()
+        self.hijack_over = threading.Event()
         self.hijacked: list[bytes] = []
 
 
@@ -43,7 +47,17 @@ async def application(events: Events, request: Request) -> Response:
     if request.path == "/hijack":
         await request.body()
         return Response(hijack=partial(_shout, events), headers=(("Content-Type", "application/x-raw"),))
+    if request.path == "/late":
+        await trio.to_thread.run_sync(events.client_gone.wait)
+        return Response(hijack=partial(_hold, events))
     raise NotFound("page not found")
+
+
+async def _hold(events: Events, stream: http.Stream) -> None:
+    try:
+        await stream.send_all(b"x")
+    finally:
+        events.hijack_over.set()
 
 
 async def _items(events: Events) -> AsyncIterator[bytes]:
@@ -146,6 +160,29 @@ def test_items_are_sent_as_they_come_and_a_client_that_goes_ends_the_stream(serv
     assert events.stream_closed.wait(5)
 
 
+@pytest.mark.parametrize(("length", "more"), [(2, b"{}"), (9, b"{}"), (0, b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")])
+def test_a_client_that_says_more_than_anybody_reads_ends_the_stream_by_going(served: tuple[str, Events], length: int, more: bytes) -> None:
+    path, events = served
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length)
+        data = b""
+        while b"first\n" not in data:
+            data += client.recv(4096)
+        client.sendall(more)
+        assert not events.stream_closed.is_set()
+    assert events.stream_closed.wait(10)
+
+
+def test_a_hijack_is_told_of_a_client_that_has_gone_before_its_head(served: tuple[str, Events]) -> None:
+    path, events = served
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(b"POST /late HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+    events.client_gone.set()
+    assert events.hijack_over.wait(10)
+
+
 def test_a_stream_that_fails_breaks_off_and_the_server_goes_on(served: tuple[str, Events]) -> None:
     client = HttpClient(served[0])
     with client.stream("GET", "/broken") as answer, pytest.raises(ConnectionFailed, match="broke off"):
@@ -234,6 +271,25 @@ def test_nothing_comes_along_with_the_head_of_a_hijacked_connection(tmp_path: Pa
             await gone.aclose()  # without having read anything: its server goes on to its end
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_who_has_gone_with_something_unread_is_not_waited_for() -> None:
+    async def main() -> None:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        client = await trio.open_tcp_stream(*listener.socket.getsockname())
+        server = await listener.accept()
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(server.socket.fileno(), bytes(1 << 16))  # until neither side has room for more
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await client.aclose()
+        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+            await http.RawStream(server, b"").send_all(b"x")
+        await server.aclose()
+        await listener.aclose()
 
     trio.run(main)
 
