@@ -71,6 +71,13 @@ def _limits(request: Capture) -> capture.Limits:
     return limits
 
 
+def _where(networks: Networks, reference: str) -> tuple[str, str]:
+    try:
+        return networks.where(reference)
+    except NotFound:
+        raise NotFound(f"no such task, container or network: {reference}") from None
+
+
 def _hear(containers: Containers, networks: Networks, reference: str) -> socket.socket:
     """A socket that hears every packet of a container or task here, or of a network on this node. Raises NotFound, Conflict, Internal."""
     found = next((r for r in containers.records() if r.task_id and r.name.rpartition(".")[0] == reference), None)
@@ -78,7 +85,7 @@ def _hear(containers: Containers, networks: Networks, reference: str) -> socket.
         try:
             record = found or containers.find(reference)
         except NotFound:
-            return capture.open_socket(*networks.where(reference))
+            return capture.open_socket(*_where(networks, reference))
         if not containers.is_running(record):
             raise Conflict(f"container {record.id} is not running")
         return capture.open_socket(f"/proc/{record.state.pid}/ns/net", "")  # its own, another container's, the node's

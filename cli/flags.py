@@ -59,8 +59,10 @@ class Words(NamedTuple):
 class Misuse(CliFailure):
     """Words that are no flags, or flags whose values are none. The command adds its usage."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, meant: str = "") -> None:
+        """`meant`: what may have been, which is said last."""
         super().__init__(message, MISUSED)
+        self.meant = meant
 
 
 def _unsigned(text: str, bits: int = 64) -> int:
@@ -236,7 +238,10 @@ class _Reading:
         if flag is None and name == "--help":
             self.help = True
         elif flag is None:
-            raise Misuse(f"unknown flag: {name}")
+            from difflib import get_close_matches  # for mistakes alone
+
+            shown = [known for known, flag in self._by_name.items() if known.startswith("--") and flag.instead is None]
+            raise Misuse(f"unknown flag: {name}", next(iter(get_close_matches(name, [*shown, "--help"], n=1)), ""))
         elif equals:
             self._take(flag, value, name)
         elif flag.type is None:

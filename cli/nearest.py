@@ -15,7 +15,7 @@ from cli.object_names import KINDS, names
 
 _LATEST: Final = ":latest"
 _KIND: Final = "|".join(KINDS)
-_ALSO: Final = {"object": KINDS, "task": ("service", "container")}
+_ALSO: Final = {"object": KINDS, "task": ("service", "task", "container"), "task, container or network": ("service", "task", "container", "network")}
 """Words of the daemon's sentences that stand for several kinds."""
 _MISSING: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -25,6 +25,7 @@ _MISSING: Final = tuple(
         rf"\b(?P<kind>{_KIND}) not found: (?P<name>\S+)",
         r"\bget (?P<name>\S+): no such (?P<kind>volume)",
         r"\bno such task or (?P<kind>service): (?P<name>\S+)",
+        r"\bno such (?P<kind>task, container or network): (?P<name>[^\s:]+)",
         r"\bnothing found in (?P<kind>stack): (?P<name>\S+)",
         r"\bAn (?P<kind>image) does not exist locally with the tag: (?P<name>\S+)",
         r'^(?P<kind>context) "(?P<name>[^"]+)": context not found',

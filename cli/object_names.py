@@ -19,12 +19,28 @@ _SOURCES: Final[dict[str, _Source]] = {
     "container": ("/containers/json", lambda one: [name.lstrip("/") for name in one["Names"]]),
     "image": ("/images/json", lambda one: one.get("RepoTags") or ()),
 }
-KINDS: Final = tuple(_SOURCES)
+KINDS: Final = (*_SOURCES, "task")
+STATES: Final[dict[str, tuple[str, ...]]] = {"running": ("running", "paused", "restarting"), "stopped": ("created", "exited", "dead"), "paused": ("paused",)}
+"""Containers by what can be done with them."""
 
 
 def names(api: Api, kind: str) -> Iterator[str]:
-    """All of a kind. Raises CliFailure where the daemon can't say."""
+    """All of a kind, or all containers in a state; of tasks those that are wanted. Raises CliFailure where the daemon can't say."""
+    if kind == "task":
+        yield from _tasks(api)
+        return
+    states = STATES.get(kind)
+    kind = "container" if states else kind
     where, names_of = _SOURCES[kind]
     found: Any = api.get(where, **({"all": True} if kind == "container" else {}))
     for one in (found["Volumes"] if kind == "volume" else found) or ():
-        yield from names_of(one)
+        if not states or one["State"] in states:
+            yield from names_of(one)
+
+
+def _tasks(api: Api) -> Iterator[str]:
+    services = {one["ID"]: one["Spec"]["Name"] for one in api.get("/services")}
+    for one in api.get("/tasks", filters='{"desired-state":["running"]}'):
+        name = services.get(one.get("ServiceID"))
+        if name:
+            yield f"{name}.{one.get('Slot') or one.get('NodeID')}"

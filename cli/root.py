@@ -102,10 +102,13 @@ def run(program: str, arguments: list[str]) -> int:
     name = os.path.basename(program)
     root = tree()
     try:
-        if arguments[:1] == ["__complete"]:
+        if arguments[:1] in (["__complete"], ["__completeNoDesc"]):
             from cli.completion import complete
 
-            return complete(root, arguments[1:], lambda host, context: _api_of("festoon", host, context, _NO_TLS, configuration.read()))
+            def daemon(host: str, context: str) -> Api:
+                return _api_of("festoon", host, context, _NO_TLS, configuration.read())
+
+            return complete(root, arguments[1:], daemon, described=arguments[0] == "__complete")
         result = root.invoke(name if name != "__main__.py" else "festoon", arguments, None)
         sys.stdout.flush()
     except CliFailure as e:

@@ -70,7 +70,7 @@ class Command:
         try:
             found = read(self.flags, words, interspersed=self.interspersed)
         except Misuse as e:
-            raise _with_usage(self, path, e.message) from e
+            raise _with_usage(self, path, e) from e
         if _help_wanted(found):
             print(self.help_of(path), end="")
             return 0
@@ -186,7 +186,7 @@ class Group:
         try:
             found = read(self.flags, words, interspersed=False)
         except Misuse as e:
-            raise _with_usage(self, path, e.message) from e
+            raise _with_usage(self, path, e) from e
         if _help_wanted(found):
             print(self.help_of(path))
             return 0
@@ -237,6 +237,11 @@ class Group:
         return next(iter(get_close_matches(name, [*self._lazy, *self._aliases], n=1)), "")
 
     @property
+    def summaries(self) -> dict[str, str]:
+        """By the names, what each is for."""
+        return {name: self._lazy[name][1] for name in self.names}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What may be said after the group's own name, without aliases."""
         return tuple(sorted(self._lazy))
@@ -277,8 +282,9 @@ def _arguments(count: int) -> str:
     return f"{count} argument" + ("" if count == 1 else "s")
 
 
-def _with_usage(asked: Command | Group, path: str, text: str) -> CliFailure:
-    return CliFailure(f"{text}\n\n{asked.usage_of(path)}\n\nRun '{path} --help' for more information", MISUSED)
+def _with_usage(asked: Command | Group, path: str, misuse: Misuse) -> CliFailure:
+    proposed = f"\n\nDid you mean '{misuse.meant}'?" if misuse.meant else ""
+    return CliFailure(f"{misuse.message}\n\n{asked.usage_of(path)}\n\nRun '{path} --help' for more information{proposed}", MISUSED)
 
 
 def _flag_lines(flags: Sequence[Flag]) -> str:

@@ -131,7 +131,8 @@ def _holder(folder: str, lab: str, node: str) -> int:
 def _missing(lab: str, node: str) -> str:
     folder = f"{ROOT}/{lab}"
     if not os.path.isdir(folder):
-        return f"there is no lab {lab!r}: `festoon lab up` makes one"
+        others = sorted(os.listdir(ROOT)) if os.path.isdir(ROOT) else []
+        return f"there is no lab {lab!r}" + (f" (there are {', '.join(others)})" if others else "") + ": `festoon lab up` makes one"
     there = sorted(n for n in os.listdir(folder) if os.path.isdir(f"{folder}/{n}/state"))
     return f"no machine {node} in the lab: there are {', '.join(there)}"
 

@@ -82,7 +82,8 @@ def read(name: str) -> Record:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Record)
     except FileNotFoundError:
-        raise LabError(f"there is no lab {name!r}: `festoon lab up` makes one") from None
+        others = f" (there are {', '.join(names())})" if names() else ""
+        raise LabError(f"there is no lab {name!r}{others}: `festoon lab up` makes one") from None
     except msgspec.ValidationError as error:
         raise LabError(f"{path} can't be read ({error}): `festoon lab down --name {name}` removes the lab") from None
 

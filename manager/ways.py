@@ -98,7 +98,7 @@ def holder(store: Store, reference: str) -> tuple[NodeId, str]:
         try:
             place = next(_meant(store, reference))
         except NotFound:
-            raise NotFound(f"network {reference} not found") from None
+            raise NotFound(f"no such task, container or network: {reference}") from None
         return place.node_id, place.container_id
     for place in _places(store):
         if any(network_id == network.id for network_id, _ in place.addresses):

@@ -1,4 +1,5 @@
-"""`festoon completion bash|zsh|fish`: a script that a shell reads; it asks `festoon __complete` (cli/completion.py)."""
+"""`festoon completion bash|zsh|fish`: a script that a shell reads; it asks `festoon __complete` (cli/completion.py), or `__completeNoDesc`, as bash
+does, which shows no descriptions."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ _festoon() {
     # the shell ends words at colons and equal signs too, which names and values may have in them
     case "$line" in *[[:space:]]) ;; *) word="${words[-1]}"; unset "words[-1]" ;; esac
     IFS=$'\\n'
-    COMPREPLY=($(compgen -W "$("${words[0]}" __complete "${words[@]:1}" "$word" 2>/dev/null)" -- "$word"))
+    COMPREPLY=($(compgen -W "$("${words[0]}" __completeNoDesc "${words[@]:1}" "$word" 2>/dev/null)" -- "$word"))
     COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*[:=]}"}"}")
     [ ${#COMPREPLY[@]} -gt 0 ] || compopt -o default
 }
@@ -25,10 +26,19 @@ complete -F _festoon festoon
 """,
     "zsh": """#compdef festoon
 _festoon() {
-    local -a found
-    found=("${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT-1]}" "${words[CURRENT]}" 2>/dev/null)}")
-    found=("${(@)found:#}")
-    if (( ${#found} )); then compadd -a found; else _files; fi
+    local -a lines found shown
+    local line name width=0 tab=$'\t'
+    lines=("${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT-1]}" "${words[CURRENT]}" 2>/dev/null)}")
+    lines=("${(@)lines:#}")
+    found=("${(@)lines%%${tab}*}")
+    if (( ! ${#found} )); then _files; return; fi
+    for name in "${found[@]}"; do (( ${#name} > width )) && width=${#name}; done
+    for line in "${lines[@]}"; do
+        name="${line%%${tab}*}"
+        [[ "$line" == *${tab}* ]] && name="${(r:width:)name}  -- ${line#*${tab}}"
+        shown+=("$name")
+    done
+    if [[ "${lines[1]}" == *${tab}* ]]; then compadd -l -d shown -a found; else compadd -a found; fi
 }
 compdef _festoon festoon
 """,
@@ -56,7 +66,7 @@ def _shell(name: str) -> Command:
     @command(name, summary=f"Generate the autocompletion script for {name}")
     @switch("--no-descriptions", help="disable completion descriptions")
     def script(api: Api, arguments: tuple[str, ...], no_descriptions: bool | None) -> int:
-        print(_SCRIPTS[name], end="")
+        print(_SCRIPTS[name].replace("__complete ", "__completeNoDesc ") if no_descriptions else _SCRIPTS[name], end="")
         return 0
 
     return script

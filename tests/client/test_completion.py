@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
-from tests.driver import MANAGER, Lab
+from tests.driver import MANAGER, Lab, until
 
 SHELLS = {
     "bash": 'source <(festoon completion bash); COMP_LINE="{line}"; COMP_POINT=${{#COMP_LINE}}; _festoon; printf "%s\\n" "${{COMPREPLY[@]}}"',
-    "zsh": 'compdef() {{ :; }}; compadd() {{ print -l -- ${{(P)2}}; }}; source <(festoon completion zsh); words=({words}); CURRENT=${{#words}}; _festoon',
+    "zsh": 'compdef() {{ :; }}; compadd() {{ print -l -- ${{(P)@[-1]}} }}; source <(festoon completion zsh); words=({words}); CURRENT=${{#words}}; _festoon',
     "fish": 'festoon completion fish | source; complete -C "{line}"',
 }
 
@@ -37,3 +37,35 @@ def test_commands_flags_and_names_are_proposed(lab: Lab, shell: str) -> None:
         assert proposed("festoon", "rm", "-f", f"complete-{shell[:2]}") == {f"complete-{shell}"}
     finally:
         lab.ok(MANAGER, "festoon", "rm", "-f", f"complete-{shell}")
+
+
+def test_commands_and_flags_say_what_they_are_for_where_a_shell_shows_it(lab: Lab) -> None:
+    assert "create\tCreate a volume" in lab.ok(MANAGER, "festoon", "__complete", "volume", "").splitlines()
+    assert "--log-driver\tLogging driver for the container" in lab.ok(MANAGER, "festoon", "__complete", "run", "--log").splitlines()
+    assert lab.ok(MANAGER, "festoon", "__completeNoDesc", "volume", "cr") == "create\n"
+    for shell in SHELLS:
+        assert "__complete " not in lab.ok(MANAGER, "festoon", "completion", shell, "--no-descriptions")
+
+
+def test_names_are_of_what_the_command_is_for(lab: Lab) -> None:
+    def proposed(*words: str) -> set[str]:
+        return set(lab.ok(MANAGER, "festoon", "__complete", *words).split())
+
+    lab.ok(MANAGER, "festoon", "run", "-d", "--name", "fits-up", "busybox", "sleep", "1000")
+    lab.ok(MANAGER, "festoon", "create", "--name", "fits-new", "busybox", "true")
+    lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "fits-service", "busybox", "sleep", "1000")
+    try:
+        assert proposed("stop", "fits") == {"fits-up"}
+        assert proposed("start", "fits") == {"fits-new"}
+        assert proposed("inspect", "fits") >= {"fits-up", "fits-new", "fits-service"}
+        assert proposed("network", "connect", "bri") == {"bridge"}
+        assert proposed("network", "connect", "bridge", "fits-u") == {"fits-up"}
+        names = {"fits-service", "fits-service.1"}
+        assert until(lambda: proposed("why", "fits-s") == names)
+        assert proposed("network", "capture", "fits-u") == {"fits-up"}
+        assert proposed("lab", "exec", "--name", lab.name, "swarm-w") == {"swarm-worker1", "swarm-worker2"}
+        assert lab.name in proposed("lab", "ls", "--name", "")
+        assert proposed("run", "--cap-add", "NET_A") == {"NET_ADMIN"}
+    finally:
+        lab.on(MANAGER, "festoon", "service", "rm", "fits-service")
+        lab.on(MANAGER, "festoon", "rm", "-f", "fits-up", "fits-new")

@@ -32,6 +32,8 @@ def streamed(*pieces: bytes) -> Response:
 @pytest.mark.parametrize(
     ("arguments", "status", "complaint"),
     [
+        (["service", "ls", "--fromat", "x"], 125, "unknown flag: --fromat\n\nUsage:  festoon service ls [OPTIONS]\n\nRun 'festoon service ls --help' for more "
+                                                  "information\n\nDid you mean '--format'?\n"),
         (["service", "ls", "--x"], 125, "unknown flag: --x\n\nUsage:  festoon service ls [OPTIONS]\n\nRun 'festoon service ls --help' for more information\n"),
         (["service", "ls", "-z"], 125, "unknown shorthand flag: 'z' in -z\n"),
         (["service", "create", "--replicas"], 125, "flag needs an argument: --replicas\n"),
