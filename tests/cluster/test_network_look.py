@@ -90,7 +90,9 @@ def test_a_capture_has_the_packets_of_a_task_and_a_network_of_another_node(lab: 
             assert len(captured(lab, "/tmp/far.pcap")) == 2, reference
         refused = lab.on(WORKER2, "festoon", "network", "capture", "far", "-c", "1")
         assert (refused.returncode, refused.stderr.strip()) == (
-            1, "Error response from daemon: no such task, container or network: far: a worker captures what is on itself, a manager what is on any node")  # fmt: skip
+            1,
+            "Error response from daemon: no such task, container or network: far: a worker captures what is on itself, a manager what is on any node",
+        )
     finally:
         lab.on(MANAGER, "festoon", "service", "rm", "talker")
         assert until(lambda: lab.on(MANAGER, "festoon", "network", "rm", "far").returncode == 0)
