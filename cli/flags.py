@@ -240,8 +240,9 @@ class _Reading:
         elif flag is None:
             from difflib import get_close_matches  # for mistakes alone
 
-            shown = [known for known, flag in self._by_name.items() if known.startswith("--") and flag.instead is None]
-            raise Misuse(f"unknown flag: {name}", next(iter(get_close_matches(name, [*shown, "--help"], n=1)), ""))
+            shown = [known[2:] for known, flag in self._by_name.items() if known.startswith("--") and flag.instead is None]
+            nearest = get_close_matches(name[2:], [*shown, "help"], n=1)  # without the dashes, which every two have in common
+            raise Misuse(f"unknown flag: {name}", f"--{nearest[0]}" if nearest else "")
         elif equals:
             self._take(flag, value, name)
         elif flag.type is None:

@@ -52,6 +52,9 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
             form = next((line for line in self.raw.splitlines() if "{{.ID}}" in line), self.raw.partition("\n")[0]) if quiet else self.raw
         return self._templated(rows, form)
 
+    def _empty(self) -> Struct:
+        return Struct(dict.fromkeys(self.headers, "") | {"Label": label_of(None)}, self.kind)
+
     def _templated(self, rows: Sequence[Row], form: str) -> str:
         from cluster.model.templates import Template, TemplateError, TemplateSyntaxError
 
@@ -62,16 +65,30 @@ class Listing(NamedTuple):  # importing dataclasses takes a sixth of the time of
         try:
             template = Template(text)
             if self.tried_first and not rows:
-                none = Struct(dict.fromkeys(self.headers, "") | {"Label": label_of(None)}, self.kind)
+                none = self._empty()
                 template.render(none, functions={"json": _row_json(none)})
             lines = [template.render(row, functions={"json": _row_json(row)}) for row in public]
             if table:
                 header = template.render({**self.headers, "Label": lambda key: key}, functions={"json": lambda value: value})
                 return aligned([header, *lines])
         except TemplateError as e:
-            verb = "parse" if isinstance(e, TemplateSyntaxError) else "execute"
-            raise CliFailure(f"failed to {verb} template: {e}" if self.tried_first else f"template parsing error: {e}") from e
+            if not self.tried_first:
+                raise CliFailure(f"template parsing error: {e}") from e
+            if isinstance(e, TemplateSyntaxError):
+                raise CliFailure(f"failed to parse template: {e}") from e
+            raise CliFailure(f"failed to execute template: {_failure_of(form, self._empty()) or e}") from e
         return "".join(line + "\n" for line in lines)
+
+
+def _failure_of(form: str, row: Struct) -> ValueError | None:
+    """How the whole form fails, its word `table` with it: that is what Docker tries before there are rows."""
+    from cluster.model.templates import Template, TemplateError
+
+    try:
+        Template(form).render(row)
+    except TemplateError as e:
+        return e
+    return None
 
 
 def _row_json(row: Row) -> Callable[[Any], str]:

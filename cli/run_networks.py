@@ -65,9 +65,6 @@ def mode(flags: Flags) -> str:
 def endpoints(flags: Flags, api_version: str) -> Network:
     """Raises CliFailure for contradictions, and for what this version of the API can't say."""
     networks = [dict(network) for network in flags["network"] or ({"name": "default"},)]
-    if tuple(map(int, re.findall(r"\d+", api_version))) < MAC_OF_NETWORK and any(network.get("mac_address") for network in networks):
-        needed = ".".join(map(str, MAC_OF_NETWORK))
-        raise CliFailure(f'"specify mac-address per network" requires API version {needed}, but the Docker daemon API version is {api_version}', MISUSED)
     _take_flags(networks[0], flags)
     if len({_is_users(network["name"]) for network in networks}) > 1:
         raise CliFailure("conflicting options: cannot attach both user-defined and non-user-defined network-modes", MISUSED)
@@ -81,6 +78,9 @@ def endpoints(flags: Flags, api_version: str) -> Network:
         if name in found:
             raise CliFailure(f'network "{name}" is specified multiple times', MISUSED)
         found[name] = _endpoint(network)
+    if tuple(map(int, re.findall(r"\d+", api_version))) < MAC_OF_NETWORK and any("MacAddress" in endpoint for endpoint in found.values()):
+        needed = ".".join(map(str, MAC_OF_NETWORK))
+        raise CliFailure(f'"specify mac-address per network" requires API version {needed}, but the Docker daemon API version is {api_version}', MISUSED)
     return found if len(found) > 1 else {name: endpoint for name, endpoint in found.items() if endpoint}
 
 

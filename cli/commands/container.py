@@ -20,6 +20,7 @@ from cli.log_output import copy
 from cli.output import aligned, ellipsis, short_id
 from cli.units import human_duration, human_size, parse_since
 from cli.usage import Group, command
+from cluster.model.go_values import Pointer
 
 MAX_COMMAND_LENGTH: Final = 20
 
@@ -138,7 +139,7 @@ def container_row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str,
         "Networks": ",".join(sorted((c.get("NetworkSettings") or {}).get("Networks") or {})),
         "LocalVolumes": str(sum(m.get("Driver") == "local" for m in c.get("Mounts") or ())),
         "Size": size,
-        "Platform": None,  # of no multi-platform image
+        "Platform": Pointer(None, "*v1.Platform"),  # of no multi-platform image
     }
 
 

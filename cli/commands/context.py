@@ -38,10 +38,11 @@ MAX_ARCHIVE_BYTES: Final = 10 * 1024 * 1024
 MAX_ERROR_LENGTH: Final = 45
 _FILES: Final = {"ca": "ca.pem", "cert": "cert.pem", "key": "key.pem"}
 _LISTING: Final = Listing(
-    {"Current": "CURRENT", "Description": "DESCRIPTION", "DockerEndpoint": "DOCKER ENDPOINT", "Error": "ERROR", "Name": "NAME"},
+    {"Current": "<no value>", "Description": "DESCRIPTION", "DockerEndpoint": "DOCKER ENDPOINT", "Error": "ERROR", "Name": "NAME"},
     ("Name", "Description", "DockerEndpoint", "Error"),
     "Name",
     {"Name": "_shown", "Error": "_error"},
+    "*formatter.clientContextContext",
 )
 
 

@@ -15,7 +15,7 @@ from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.configuration import format_of
 from cli.failures import FAILED, CliFailure, each
 from cli.flags import FILTER, option, options, switch
-from cli.listing import Listing
+from cli.listing import Listing, label_of
 from cli.output import natural
 from cli.service_flags import LABEL
 from cli.units import go_time, human_age
@@ -181,13 +181,14 @@ def _ls(noun: Noun) -> Command:
     return ls
 
 
-def _row(noun: Noun, found: Mapping[str, Any], now: float) -> dict[str, str]:
+def _row(noun: Noun, found: Mapping[str, Any], now: float) -> dict[str, Any]:
     spec = found["Spec"]
-    row = {"ID": found["ID"], "Name": spec["Name"]}
+    row: dict[str, Any] = {"ID": found["ID"], "Name": spec["Name"]}
     if noun.driver:
         row["Driver"] = (spec.get("Driver") or {}).get("Name", "")
     ages = {"CreatedAt": human_age(found["CreatedAt"], now), "UpdatedAt": human_age(found["UpdatedAt"], now)}
-    return row | ages | {"Labels": ",".join(f"{key}={value}" for key, value in sorted((spec.get("Labels") or {}).items()))}
+    labels = spec.get("Labels") or {}
+    return row | ages | {"Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())), "Label": label_of(labels)}
 
 
 def _rm(noun: Noun) -> Command:

@@ -89,9 +89,12 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get("/images/json", all=bool(flags["all"]), filters=wanted or None) or []
     digests, quiet = bool(flags["digests"]), bool(flags["quiet"])
     rows = [row for i in found for row in image_rows(i, digests=digests, trunc=not flags["no_trunc"], now=time.time())]
+    form = format_of(api.settings, "imagesFormat", flags["format"], quiet=quiet)
+    if digests and form.startswith("table ") and "{{.Digest}}" not in form:
+        form += "\t{{.Digest}}"  # as Docker does
     raw = _RAW.format(digest="digest: {{.Digest}}\n" if digests else "")
     listing = Listing(_HEADERS, _WITH_DIGESTS if digests else _COLUMNS, kind="*formatter.imageContext", raw=raw)
-    print(listing.render(rows, format_of(api.settings, "imagesFormat", flags["format"], quiet=quiet), quiet=quiet), end="")
+    print(listing.render(rows, form, quiet=quiet), end="")
     return 0
 
 

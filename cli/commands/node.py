@@ -35,7 +35,7 @@ node = Group(
 LISTING: Final = Listing(
     {
         "ID": "ID",
-        "Self": "SELF",
+        "Self": "",
         "Hostname": "HOSTNAME",
         "Status": "STATUS",
         "Availability": "AVAILABILITY",

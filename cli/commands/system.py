@@ -65,11 +65,14 @@ def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
 def _print_formatted(found: Mapping[str, Any], form: str, kind: str, name: str = "") -> None:
     """`kind`: the type in Go. `name`: of the template, which its failures tell."""
     check_template(form, name=name)
+    from cli.answers import typed
+    from cluster.model.templates import Template, TemplateError
+
     try:
-        print(inspected([(found, kind)], "{{json .}}" if form == "json" else form, preface="", name=name, or_raw=False), end="")
-    except CliFailure:
-        print()
-        raise
+        print(Template("{{json .}}" if form == "json" else form, name=name).render(typed(found, kind)))
+    except TemplateError as e:
+        print(e.written)
+        raise CliFailure(str(e)) from e
 
 
 def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
@@ -312,7 +315,7 @@ def events(api: Api, arguments: tuple[str, ...], filter: tuple[str, ...], format
 
 
 def _event_text(event: Mapping[str, Any], form: str) -> str:
-    shown = inspected([(event, "events.Message")], form, preface="Error parsing format: ", status=UNREADABLE, or_raw=False)
+    shown = inspected([(event, "*events.Message")], form, preface="Error parsing format: ", status=UNREADABLE, or_raw=False)
     return shown.removesuffix("\n")
 
 

@@ -19,7 +19,7 @@ from cli.units import human_size
 from cli.usage import command
 
 USAGE: Final = Listing({"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE"},
-                       ("Type", "TotalCount", "Active", "Size", "Reclaimable"))  # fmt: skip
+                       ("Type", "TotalCount", "Active", "Size", "Reclaimable"), kind="*formatter.diskUsageImagesContext")  # fmt: skip
 IMAGES: Final = Listing(
     {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE", "SharedSize": "SHARED SIZE",
      "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS"},
@@ -31,6 +31,8 @@ CONTAINERS: Final = Listing(
     ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names"),
 )  # fmt: skip
 VOLUMES: Final = Listing({"Name": "VOLUME NAME", "Links": "LINKS", "Size": "SIZE"}, ("Name", "Links", "Size"))
+_KINDS: Final = {"Images": "*formatter.imageContext", "Containers": "*formatter.ContainerContext", "Volumes": "*formatter.volumeContext", "BuildCache": ""}
+"""What Docker calls the rows of each."""
 LIVE: Final = ("running", "paused", "restarting")
 NO_CACHE: Final = "CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED"
 CONTAINER_WARNING: Final = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue? [y/N] "
@@ -88,8 +90,10 @@ def _templated(found: Mapping[str, Any], form: str) -> str:
 
     text = "{{json .}}" if form == "json" else form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
     try:
-        return Template(text).render(Struct(_rows(found, trunc=False), "*formatter.diskUsageContext"))
+        rows = {name: [Struct(row, _KINDS[name]) for row in rows] for name, rows in _rows(found, trunc=False).items()}
+        return Template(text).render(Struct(rows, "*formatter.diskUsageContext"))
     except TemplateError as e:
+        print(e.written, end="")
         raise CliFailure(f"template parsing error: {e}" if isinstance(e, TemplateSyntaxError) else str(e)) from e
 
 

@@ -129,7 +129,7 @@ def type_of(value: Any) -> str:
     if value is None:
         return "<nil>"
     known = getattr(value, "type", None)
-    if isinstance(known, str) and known:
+    if isinstance(known, str):
         return known
     if isinstance(value, Mapping):
         return "map[string]string" if value and all(isinstance(item, str) for item in value.values()) else "map[string]interface {}"

@@ -18,7 +18,9 @@ _OPERANDS: Final = frozenset({"bool", "character", "dot", "field", "word", "numb
 
 
 class TemplateError(ValueError):
-    """The template doesn't parse, or doesn't fit its value."""
+    """The template doesn't parse, or doesn't fit its value. `written`: what it had said before."""
+
+    written = ""
 
 
 class TemplateSyntaxError(TemplateError):

@@ -55,7 +55,11 @@ class Template:
         Raises TemplateError."""
         more = {name: _ANY._replace(call=call) for name, call in (functions or {}).items()}
         run = _Run(self._text, self._name, self._parsed.named, {**FUNCTIONS, **more}, strict)
-        run.template(self._name, self._parsed.root, value)
+        try:
+            run.template(self._name, self._parsed.root, value)
+        except TemplateError as e:
+            e.written = "".join(run.out)
+            raise
         return "".join(run.out)
 
 
@@ -221,6 +225,8 @@ class _Run:
             return self._apply(Function(value, _METHOD), chain.names[-1], chain, arguments, dot, final)
         if chain.names and (arguments or final is not _NOTHING):
             is_map = isinstance(inner, Mapping) and not isinstance(inner, Struct)
+            if isinstance(inner, Struct) and not inner.fields:  # a row, whose fields are methods in Go
+                raise self._wrong(f"wrong number of args for {name}: want 0 got {len(arguments) + (final is not _NOTHING)}")
             raise self._wrong(f"{name} is not a method but has arguments" if is_map else f"{name} has arguments but cannot be invoked as function")
         return value
 

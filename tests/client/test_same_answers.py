@@ -68,8 +68,16 @@ TEMPLATES = {
         "{{.Spec.UpdateConfig}} {{.Spec.UpdateConfig.Delay.Seconds}}", "{{.UpdateStatus.State}}", "{{.Spec.Nope}}", "{{.Spec.Name.X}}",
     ),
     "node inspect self": ("{{.}}", "{{json .}}", "{{.Description}}", "{{.ManagerStatus}} {{.Version}}", "{{.ManagerStatus.Nope}}"),
-    "info -f": ("{{.Swarm}}", "{{.RegistryConfig}}", "{{json .RegistryConfig}}", "{{.Plugins.Network}} {{.Runtimes}}", "{{.Swarm.Nope}}", "{{.Nope}}"),
-    "version -f": ("{{.Server}}", "{{json .Server}}", "{{.Server.Platform.Name}}", "{{.Server.Nope}}", "{{.Server"),
+    "info -f": ("{{.Swarm}}", "{{.RegistryConfig}}", "{{json .RegistryConfig}}", "{{.Plugins.Network}}", "{{.Swarm.Nope}}", "{{.Driver}}{{.Nope}}"),
+    "secret ls --format": ('{{.Name}} {{.Label "a"}} {{.Labels}}', "{{.Nope}}"),
+    "config ls --format": ('{{.Name}} {{.Label "a"}}', "{{.Name.X}}"),
+    "node ls --format": ("table {{.Hostname}} {{.Self}}", "{{.Nope}}"),
+    "ps -a --format": ('table {{.Names}}\\t{{.Label "k"}}', "{{json .Platform}} {{.Platform}}", "table {{.Nope}}", "{{range .Names}}{{end}}", "{{.Names 5}}"),
+    "images --digests --format": ("table {{.Repository}}", "{{.Digest}}"),
+    "system df --format": ("{{.Type}} {{.Nope}}",),
+    "system df -v --format": ("{{range .Images}}{{.Repository}} {{end}}{{.Nope}}", "{{range .Images}}{{.Nope}}{{end}}"),
+    "context ls --format": ("table {{.Name}} {{.Current}}", "{{.Nope}}"),
+    "version -f": ("{{.Server}}", "{{json .Server}}", "{{.Server.Platform.Name}}", "{{.Server.Os}}{{.Server.Nope}}", "{{.Server"),
 }  # fmt: skip
 
 
@@ -78,17 +86,21 @@ def values(lab: Lab) -> Iterator[None]:
     lab.ok(MANAGER, "docker", "volume", "create", "--label", "a=b", "same-values")
     lab.ok(MANAGER, "docker", "run", "-d", "--name", "same-values", "-p", "18473:80", "-v", "same-values:/v", "--label", "k=v", "--restart", "on-failure:3",
            "--memory", "64m", "--ulimit", "nofile=100:200", "--health-cmd", "true", "--health-interval", "1h", "busybox", "sleep", "1000")  # fmt: skip
+    for kind in ("secret", "config"):
+        lab.ok(MANAGER, "sh", "-c", f"echo x | docker {kind} create -l a=b same-values -")
     try:
         yield
     finally:
         lab.on(MANAGER, "festoon", "rm", "-f", "same-values")
+        for kind in ("secret", "config"):
+            lab.on(MANAGER, "festoon", kind, "rm", "same-values")
         lab.on(MANAGER, "festoon", "volume", "rm", "same-values")
 
 
 @pytest.mark.parametrize("command", TEMPLATES)
 def test_both_clients_print_the_same_of_a_template(lab: Lab, services: tuple[str, ...], values: None, command: str) -> None:
     """Its words and its status too, where it does not fit; an address is what differs by nature."""
-    words = command.split() if command.endswith(" -f") else [*command.split(), "-f"]
+    words = command.split() if command.endswith((" -f", " --format")) else [*command.split(), "-f"]
     for template in TEMPLATES[command]:
         ours, theirs = (lab.on(MANAGER, client, *words, template) for client in ("festoon", "docker"))
         assert (ours.returncode, *(ADDRESS.sub("0xc…", text) for text in (ours.stdout, ours.stderr))) == (

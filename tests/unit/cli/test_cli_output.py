@@ -46,7 +46,11 @@ def test_a_list_as_table_json_lines_template_or_ids() -> None:
     assert raw.render(ROWS, "raw", quiet=True) == "id: abc\nid: d\n"
     assert raw.render([], "{{json .}}") == ""
     assert LISTING.render(ROWS, "raw") == "raw\nraw\n"
-    for template, words in (("{{.Nope}}", "failed to execute template: template: :1:2"), ("{{.Name", "failed to parse template: template: :1: un")):
+    for template, words in (
+        ("{{.Nope}}", "failed to execute template: template: :1:2"), ("table {{.Nope}}", "failed to execute template: template: :1:8"),
+        ("{{range .Name}}{{end}}", "can't iterate over $"), ("{{.Name 5}}", "wrong number of args for Name: want 0 got 1"),
+        ("{{.Name", "failed to parse template: template: :1: un"),
+    ):  # fmt: skip
         for rows in (ROWS, []):
             with pytest.raises(CliFailure, match=words):
                 raw.render(rows, template)

@@ -78,6 +78,8 @@ def test_an_older_api_has_no_hardware_address_of_one_network() -> None:
     with pytest.raises(CliFailure) as refused:
         endpoints({**NONE, "network": networks}, "1.41")
     assert str(refused.value) == '"specify mac-address per network" requires API version 1.44, but the Docker daemon API version is 1.41'
+    with pytest.raises(CliFailure, match=r"requires API version 1\.44"):
+        endpoints({**NONE, "network": [], "mac_address": "02:42:0a:58:00:82"}, "1.41")
 
 
 def test_an_option_of_the_driver_has_a_value() -> None:
