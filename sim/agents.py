@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent.step import Action, Seen, step
-from cluster.model.assignments import Assignments, Item, SecretItem, SessionState, TaskItem
+from cluster.model.assignments import Assignments, SessionState, TaskItem
 from cluster.model.ids import NodeId
 from cluster.model.objects import NodeDescription, Task, TaskStatus
 from cluster.model.specs import Platform, Resources
@@ -20,6 +20,7 @@ from cluster.wire.calls import Applied, IssueCertificate, IssuedCertificate, Ope
 from sim.failure import Broken
 from sim.network import Connection
 from sim.process import Process
+from sim.told import Told
 from sim.world import MS, SECOND, START_NS
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Agent:
         self._begun = False  # the session has told something
         self._held: dict[str, Held] = {}
         self.work_ended = 0  # containers of jobs that ran to their end
-        self.told: dict[str, Item] = {}  # what the managers' stream says, folded
+        self.told = Told()  # what the managers' stream says
         self._waiting: dict[str, TaskStatus] = {}
         self._sending: dict[str, TaskStatus] = {}
         self._old: list[tuple[str, TaskStatus]] = []
@@ -174,13 +175,10 @@ class Agent:
             self._stream = ""
             self._lose()
             return
-        if message.complete:
-            self.told.clear()
-        gone_items = [self.told.pop(key) for key in message.removals if key in self.told]
-        self.told.update((item.key, item) for item in message.upserts)
-        if any(map(_is_about_secrets, message.upserts)) or any(map(_is_about_secrets, gone_items)):
+        tasks: dict[str, Task] = {}
+        if self.told.take(message):
             self._check_secrets()
-        tasks = {item.task.id: item.task for item in message.upserts if isinstance(item, TaskItem)}
+            tasks = {item.task.id: item.task for item in message.upserts if type(item) is TaskItem}
         if message.complete:
             known = (*self._held, *(task_id for task_id in self.containers if task_id not in self._held))
             gone = [task_id for task_id in known if task_id not in tasks]
@@ -199,11 +197,11 @@ class Agent:
     @property
     def secrets(self) -> set[str]:
         """Ids of those that it was told, and may know still."""
-        return {item.secret.id for item in self.told.values() if isinstance(item, SecretItem)}
+        return {item.secret.id for item in self.told.secrets.values()}
 
     def _check_secrets(self) -> None:
         """It knows no secret that none of the tasks that it was told of uses. Raises Broken."""
-        tasks = [item.task for item in self.told.values() if isinstance(item, TaskItem)]
+        tasks = [item.task for item in self.told.tasks.values()]
         if spare := self.secrets.difference(*map(secrets_of, tasks)):
             raise Broken(f"{self.name} is told of secret {min(spare)}, which none of its tasks uses")
 
@@ -380,10 +378,6 @@ class Agent:
             self._cluster.world.occurred["late report"] += 1
             self._cluster.world.note(self.name, "reports what was true once")
             self._connection.send(AGENT_SIDE, UpdateStatuses((self._old[0],)))
-
-
-def _is_about_secrets(item: Item) -> bool:
-    return bool(item.task.spec.container.secrets) if isinstance(item, TaskItem) else isinstance(item, SecretItem)
 
 
 def secrets_of(task: Task) -> set[str]:

@@ -160,8 +160,9 @@ class ControlPlane:
             return ""
         board = Board(item for kind in Kind for item in store.all(kind))
         for agent in self.agents:
-            wanted = {item.key: item for item in board.open(agent.node_id)} if store.get(Kind.NODE, agent.name) is not None else agent.told
-            if agent.told.keys() != wanted.keys() or not all(_is_told(agent.told[key], wanted[key]) for key in wanted):
+            wanted = {item.key: item for item in board.open(agent.node_id)} if store.get(Kind.NODE, agent.name) is not None else agent.told.items
+            told = agent.told.items
+            if told.keys() != wanted.keys() or not all(_is_told(told[key], wanted[key]) for key in wanted):
                 return f"node {agent.name} was told otherwise than it would be told now"
         return ""
 

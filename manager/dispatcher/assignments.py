@@ -67,6 +67,9 @@ def is_assigned(task: Task) -> bool:
     return bool(task.node_id) and task.status.state >= ASSIGNED
 
 
+WITH_DATA: Final = frozenset({SecretItem, ConfigItem})
+
+
 def data_bytes(item: Item) -> int:
     """How large its data is; 0 for what has none."""
     match item:
@@ -127,10 +130,11 @@ class Board:
             self.close(node_id)
             self.forget(node_id)
         session = self._sessions[node_id] = _Session(next(self._streams))
-        for network_id in self._networks:
-            self._place(session, node_id, network_id)
-        items = [item for item in session.pending.values() if item is not None]
-        session.pending.clear()
+        items: list[Item] = []
+        for network_id in self._networks_of(node_id):
+            if (network := self._network_item(node_id, network_id)) is not None:
+                self._join(session, node_id, network)
+                items += network, *self._items.get(network_id, {}).values()
         tasks = (TaskItem(self._as_told(task)) for task in self._tasks.get(node_id, {}).values())
         return (*tasks, *items, *self._dependencies.needed(node_id))  # what is large comes last: what the first message leaves out is gone until the next
 
@@ -431,10 +435,21 @@ class Board:
             return
         if now != told:
             session.pending[now.key] = now
-            session.joined[network_id] = now
+            self._join(session, node_id, now)
         if told is None:
             session.pending.update((item.key, item) for item in self._items.get(network_id, {}).values())
-            self._listeners.setdefault(network_id, {})[node_id] = None
+
+    def _join(self, session: _Session, node_id: NodeId, network: NetworkItem) -> None:
+        session.joined[network.network.id] = network
+        self._listeners.setdefault(network.network.id, {})[node_id] = None
+
+    def _networks_of(self, node_id: NodeId) -> Iterable[NetworkId]:
+        """All that it may take part in, and hardly any other."""
+        ours = dict.fromkeys(self._attached.get(node_id, ()))
+        if (node := self._nodes.get(node_id)) is not None:
+            ours.update(dict.fromkeys([held.network_id for held in node.containers]))
+            ours.update(dict.fromkeys([attachment.network_id for attachment in node.attachments]))
+        return ours
 
     def _network_item(self, node_id: NodeId, network_id: NetworkId) -> NetworkItem | None:
         """The network as the node takes part in it; None when it does not, or when its addresses are not allocated

@@ -19,7 +19,7 @@ from cluster.model.errors import ClusterError, NodeRemoved, Unavailable
 from cluster.model.ids import NodeId
 from cluster.model.objects import Node, NodeDescription, NodeState, NodeStatus
 from cluster.model.specs import Role
-from manager.dispatcher.assignments import DATA_PER_MESSAGE_BYTES, Board, data_bytes
+from manager.dispatcher.assignments import DATA_PER_MESSAGE_BYTES, WITH_DATA, Board, data_bytes
 from manager.dispatcher.liveness import Liveness
 from manager.store import Batch, Store
 
@@ -213,11 +213,14 @@ def left(node: Node, wall_ns: int) -> Node:
 def complete_messages(items: tuple[Item, ...]) -> tuple[Assignments, ...]:
     """The complete set as one message; what is more than a message holds follows as deltas."""
     starts = [0]
-    size = 0
-    for position, item in enumerate(items):
-        size += data_bytes(item)
-        if size > DATA_PER_MESSAGE_BYTES or position - starts[-1] == ITEMS_PER_MESSAGE:
-            starts.append(position)
-            size = data_bytes(item)
+    if WITH_DATA.isdisjoint(map(type, items)):  # as the many of them are, and nodes that come back are many
+        starts = list(range(0, max(len(items), 1), ITEMS_PER_MESSAGE))
+    else:
+        size = 0
+        for position, item in enumerate(items):
+            size += data_bytes(item)
+            if size > DATA_PER_MESSAGE_BYTES or position - starts[-1] == ITEMS_PER_MESSAGE:
+                starts.append(position)
+                size = data_bytes(item)
     bounds = zip(starts, (*starts[1:], len(items)), strict=True)
     return tuple(Assignments(start == 0, number, number + 1, items[start:end]) for number, (start, end) in enumerate(bounds))
