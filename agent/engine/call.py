@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from agent.engine.fields import Fields
-from cluster.model.decimals import is_integer
+from cluster.model.decimals import is_integer, number_fault
 from cluster.model.errors import InvalidArgument
 from cluster.wire.http import Request
 
@@ -27,6 +27,7 @@ _FALSE: Final = frozenset({"", "0", "no", "false", "none"})
 _TRUE_OR_FALSE: Final = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(("", "0", "f", "F", "FALSE", "false", "False"), False)
 CAPITAL_UNTIL: Final = (1, 42)  # older daemons say "Invalid filter"
 _MAX_FILTER_BYTES: Final = 64 * 1024
+JSON_TYPE: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,7 @@ class Call:
         if not text:
             return default
         if not is_integer(text):
-            fault = "value out of range" if text.removeprefix("-").isdecimal() else "invalid syntax"
-            raise InvalidArgument(f'strconv.Atoi: parsing "{text}": {fault}')
+            raise InvalidArgument(f'strconv.Atoi: parsing "{text}": {number_fault(text)}')
         return int(text)
 
     def needed_integer(self, name: str) -> int:
@@ -100,17 +100,30 @@ class Call:
         """In the words of that version."""
         return InvalidArgument(f"{'Invalid' if self.version < CAPITAL_UNTIL else 'invalid'} filter '{name}={value}'")
 
-    async def fields(self) -> Fields:
-        """The body's JSON object; one without fields when there is no body."""
+    async def fields(self, *, strict_type: bool = True) -> Fields:
+        """The body's JSON object; one without fields when there is no body, or none but null. A body says that it is JSON: what a web page may send to
+        another's address without asking does not."""
         body = await self.request.body()
-        if not body.strip():
+        if not body:
             return Fields({})
+        if strict_type:
+            _check_type(self.request.headers.get("content-type", ""))
         try:
-            return Fields(msgspec.json.decode(body))
+            decoded = msgspec.json.decode(body)
+            return Fields({} if decoded is None else decoded)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidArgument(f"invalid JSON: {error}") from error
         except RecursionError as error:
             raise InvalidArgument("invalid JSON: exceeded max depth") from error
+
+
+def _check_type(header: str) -> None:
+    """As Docker reads the Content-Type of a body."""
+    mimetype = header.partition(";")[0].strip().lower()
+    if not mimetype:
+        raise InvalidArgument(f"malformed Content-Type header ({header}): mime: no media type")
+    if mimetype != JSON_TYPE:
+        raise InvalidArgument(f"unsupported Content-Type header ({header}): must be '{JSON_TYPE}'")
 
 
 def parse_filters(text: str, accepted: frozenset[str] | None) -> Filters:
@@ -119,7 +132,7 @@ def parse_filters(text: str, accepted: frozenset[str] | None) -> Filters:
     if len(text) > _MAX_FILTER_BYTES:
         raise InvalidArgument(f"invalid filter: longer than {_MAX_FILTER_BYTES} bytes")
     try:
-        decoded = msgspec.json.decode(text, type=dict[str, list[str] | dict[str, bool]])
+        decoded = msgspec.json.decode(text, type=dict[str, list[str] | dict[str, bool]] | None) or {}
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InvalidArgument(f"invalid filter: {error}") from error
     for name in decoded:

@@ -262,6 +262,7 @@ async def prune(call: Call) -> Response:
 
 
 async def resize(call: Call) -> Response:
+    height, width = call.needed_integer("h"), call.needed_integer("w")
     record = call.node.containers.find(call.names["id"])
-    await call.node.containers.resize(record.id, call.needed_integer("h"), call.needed_integer("w"))
+    await call.node.containers.resize(record.id, height, width)
     return Response(200)

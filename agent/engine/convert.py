@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from cluster.model.decimals import is_integer, is_natural
+from cluster.model.decimals import is_integer, is_natural, number_fault
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Meta
 from cluster.model.specs import Pairs
@@ -58,7 +58,8 @@ def time_parameter_ns(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidArgument(f'invalid value for time: failed to parse value as time or duration: "{text}"') from error
+        word = fraction if is_integer(whole) else whole
+        raise InvalidArgument(f'strconv.ParseInt: parsing "{word}": {number_fault(word)}') from error
     return _bounded(int(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) * SECOND_NS + moment.microsecond * 1000)
 
 

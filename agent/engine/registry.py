@@ -56,7 +56,7 @@ async def push(call: Call) -> Response:
 
 async def auth(call: Call) -> Response:
     """`docker login`: ask the registry whether it knows the user."""
-    fields = await call.fields()
+    fields = await call.fields(strict_type=False)  # as in Docker
     who = Credentials(*(fields.text(name) for name in ("username", "password", "identitytoken", "registrytoken", "serveraddress")))
     fields.text("email")  # what Docker's daemon reads, too
     server = who.server.partition("://")[2] or who.server

@@ -16,7 +16,7 @@ from agent.engine.convert import mapping
 from agent.engine.convert_services import Counts, service_json, service_spec_of
 from agent.engine.swarm_logs import logs_answer
 from cluster.model.changes import Kind
-from cluster.model.decimals import is_natural
+from cluster.model.decimals import is_natural, number_fault
 from cluster.model.errors import InvalidArgument
 from cluster.model.objects import Service, Task
 from cluster.model.specs import ServiceModeKind, ServiceSpec
@@ -120,9 +120,15 @@ async def logs(call: Call) -> Response:
     return logs_answer(call, tty=service.spec.task.container.tty, services=(service.id,))
 
 
+NAMED_ONLY: Final = frozenset({"secret", "config"})
+"""Of these Docker does not say what is wrong with the version."""
+
+
 def version_of(call: Call, kind: str) -> int:
     """The `version` that every update of a cluster object must name."""
     text = call.text("version")
     if not is_natural(text):
-        raise InvalidArgument(f"invalid {kind} version '{text}': strconv.ParseUint: parsing \"{text}\": invalid syntax")
+        if kind in NAMED_ONLY:
+            raise InvalidArgument(f"invalid {kind} version")
+        raise InvalidArgument(f"invalid {kind} version '{text}': strconv.ParseUint: parsing \"{text}\": {number_fault(text, signed=False)}")
     return int(text)

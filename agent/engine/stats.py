@@ -17,13 +17,14 @@ from agent.engine.answers import json_answer, json_line, stream_answer
 from agent.engine.call import Call
 from agent.engine.convert import NEVER, Json, time_text
 from agent.records import Record
-from cluster.model.errors import ClusterError, Conflict
+from cluster.model.errors import ClusterError, Conflict, InvalidArgument
 from cluster.wire.http import Response
 from runtime.cgroups import usage
 from runtime.cgroups.usage import BlockIo, Usage
 from runtime.errors import RuntimeFault
 
 INTERVAL_S: Final = 1.0
+ONE_SHOT_SINCE: Final = (1, 41)
 CPU_FIELDS: Final = 8  # user to steal: guest time is in user time already
 NS_PER_S: Final = 1_000_000_000
 _OLD_NAMES: Final = (
@@ -34,8 +35,11 @@ _OLD_NAMES: Final = (
 async def stats(call: Call) -> Response:
     """`stream=0`: one object, whose `precpu_stats` are of a second before unless `one-shot`. A container that does not run has only its name."""
     record = call.node.containers.find(call.names["id"])
-    if not call.flag("stream", True):
-        before = None if call.flag("one-shot") else await _cpu_of(call, record)
+    stream, one_shot = call.flag("stream", True), call.version >= ONE_SHOT_SINCE and call.flag("one-shot")
+    if stream and one_shot:
+        raise InvalidArgument("cannot have stream=true and one-shot=true")
+    if not stream:
+        before = None if one_shot else await _cpu_of(call, record)
         if before is not None:
             await trio.sleep(INTERVAL_S)  # what Docker's two samples are apart
         return json_answer(await _object(call, record.id, before))

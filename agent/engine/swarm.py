@@ -79,6 +79,7 @@ async def leave(call: Call) -> Response:
 async def update(call: Call) -> Response:
     fields = await call.fields()
     version = version_of(call, "swarm")
+    worker, manager, key = (_rotates(call, name) for name in ("rotateWorkerToken", "rotateManagerToken", "rotateManagerUnlockKey"))
     cluster = await lookup.cluster(call.node)
     authority = fields.section("CAConfig")
     if authority.truthy("ExternalCAs"):
@@ -86,14 +87,22 @@ async def update(call: Call) -> Response:
     request = ClusterWrite(
         version=version,
         spec=cluster_spec_of(fields, cluster.spec),
-        rotate_worker_token=call.flag("rotateWorkerToken"),
-        rotate_manager_token=call.flag("rotateManagerToken"),
-        rotate_unlock_key=call.flag("rotateManagerUnlockKey"),
+        rotate_worker_token=worker,
+        rotate_manager_token=manager,
+        rotate_unlock_key=key,
         signing_ca_pem=authority.text("SigningCACert"),
         signing_key_pem=authority.text("SigningCAKey"),
     )
     await call.node.swarm.call("control.cluster_update", request)
     return Response(200)
+
+
+def _rotates(call: Call, name: str) -> bool:
+    """Raises InvalidArgument, which does not say why here."""
+    try:
+        return call.strict_flag(name)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"invalid value for {name}: {call.text(name)}") from error
 
 
 async def unlock_key(call: Call) -> Response:

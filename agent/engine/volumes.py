@@ -82,7 +82,7 @@ async def prune(call: Call) -> Response:
 
 async def update(call: Call) -> Response:
     """Only the cluster's own volumes (CSI) can be updated, of which there are none here: Docker's answers for every other one."""
-    version_of(call, "volume")
     if not call.node.swarm.is_manager:
         raise Unavailable("volume update only valid for cluster volumes, but swarm is unavailable")
+    version_of(call, "swarm object")
     raise NotFound(f"volume {call.names['name']} not found")

@@ -16,3 +16,9 @@ def is_natural(text: str) -> bool:
 def is_integer(text: str) -> bool:
     """The same, perhaps with a minus before it."""
     return is_natural(text.removeprefix("-"))
+
+
+def number_fault(text: str, *, signed: bool = True) -> str:
+    """What Go's strconv has against a text that is no such number."""
+    digits = text.removeprefix("-") if signed else text
+    return "value out of range" if digits.isascii() and digits.isdigit() else "invalid syntax"

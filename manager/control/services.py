@@ -50,8 +50,6 @@ def update(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tup
     name changed, port taken).
     """
     service = _service(store, request.id)
-    if request.version != service.meta.version:
-        raise OutOfSequence
     if request.rollback:
         if service.previous_spec is None:
             raise FailedPrecondition(f"service {service.id} does not have a previous spec")
@@ -61,6 +59,8 @@ def update(store: Store, request: ServiceWrite, now_ns: int, rng: Random) -> tup
         spec, status = _replacement(store, service, request.spec), None
     _refuse_taken_ports(store, spec, service_id=service.id)
     _refuse_without_ingress(store, spec)
+    if request.version != service.meta.version:  # last, as in SwarmKit: what is wrong in itself is said first
+        raise OutOfSequence
     after = msgspec.structs.replace(
         service,
         spec=spec,

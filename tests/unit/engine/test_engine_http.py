@@ -120,7 +120,7 @@ def with_engine(tmp_path: Path, body: Callable[[Any, Ask], Awaitable[None]]) -> 
             payload = raw or (json.dumps(json_body).encode() if json_body is not None else b"")
             stream = await trio.open_unix_socket(str(path))
             async with stream:
-                head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(payload)}\r\n\r\n"
+                head = f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
                 await stream.send_all(head.encode() + payload)
                 received = b""
                 with trio.fail_after(5):

@@ -29,9 +29,10 @@ def test_a_port_that_is_none(text: str) -> None:
         parse_port(text)
 
 
-@pytest.mark.parametrize("text", ["²", DIGITS, f"1.{DIGITS}", "nonsense"])
-def test_a_time_that_is_none(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="failed to parse value as time or duration"):
+@pytest.mark.parametrize(("text", "fault"), [("²", "invalid syntax"), (DIGITS, "value out of range"), (f"1.{DIGITS}", "value out of range"),
+                                            ("nonsense", "invalid syntax")])  # fmt: skip
+def test_a_time_that_is_none(text: str, fault: str) -> None:
+    with pytest.raises(InvalidArgument, match=f'strconv.ParseInt: parsing "{text.removeprefix("1.")}": {fault}'):
         time_parameter_ns(text)
     with pytest.raises(InvalidArgument, match="failed to parse value as time or duration"):
         until_ns({"until": (f"{DIGITS}h",)}, 0)
