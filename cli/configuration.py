@@ -18,6 +18,11 @@ PROXIES: Final = (
 )  # fmt: skip
 
 Settings = Mapping[str, Any]
+_PLACES: Final = (
+    ("Expecting property name", "looking for beginning of object key string"), ("Expecting value", "looking for beginning of value"),
+    ("Expecting ':'", "after object key"), ("Expecting ','", "after object key:value pair"), ("Extra data", "after top-level value"),
+)  # fmt: skip
+"""Of what is wrong in JSON: Python's words, and Go's."""
 
 
 def read() -> Settings:
@@ -34,9 +39,20 @@ def read() -> Settings:
         print(f"WARNING: Error loading config file: {path}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
         return {}
     except ValueError as e:
-        print(f"WARNING: Error parsing config file ({path}): {e}", file=sys.stderr)
+        print(f"WARNING: Error parsing config file ({path}): {_in_gos_words(e)}", file=sys.stderr)
         return {}
     return found
+
+
+def _in_gos_words(error: ValueError) -> str:
+    """What Go says of text that is no JSON."""
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    place = next((place for words, place in _PLACES if error.msg.startswith(words)), "")
+    wrong = error.doc[error.pos : error.pos + 1]
+    if not wrong:
+        return "unexpected EOF" if error.doc.strip() else "EOF"
+    return f"invalid character '{wrong}' {place}" if place else str(error)
 
 
 def text(settings: Settings, name: str) -> str:

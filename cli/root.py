@@ -77,8 +77,6 @@ _COMMANDS: Final = {
     "tag": ("cli.commands.image:tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE"),
 }
 _NO_TLS: Final = {"tls": None, "tlsverify": None, "tlscacert": "", "tlscert": "", "tlskey": ""}
-TCP_PORT: Final = 2375
-_SCHEMES: Final = frozenset({"unix", "tcp", "http", "ssh", "fd", "npipe"})
 _LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic", "trace")
 _BUILD: Final = "Festoon builds no images: build with buildah, kaniko or docker buildx, and bring the result in with `load`, `import` or `pull`"
 _SECTIONS: Final = {
@@ -154,12 +152,14 @@ def _begin(program: str, host: tuple[str, ...], config: str, context: str, **fla
         os.environ["DOCKER_CONFIG"] = config
     if host and context:
         raise CliFailure("conflicting options: cannot specify both --host and --context")
+    if len(host) > 1:
+        raise CliFailure("Failed to initialize: unable to resolve docker endpoint: Specify only one -H")
     return _api_of(program, host[-1] if host else "", context, flags, configuration.read())
 
 
 def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any], settings: configuration.Settings) -> Api:
     """The daemon that is meant: by flag, environment or context, in this order."""
-    given = _with_scheme(host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or ""))
+    given = host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or "")
     tls = None
     if not given and (context or os.environ.get("DOCKER_CONTEXT") or settings.get("currentContext")):
         from cli import contexts  # late: most people have none, and hashing names costs milliseconds
@@ -167,22 +167,23 @@ def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any], set
         name = contexts.current(context)
         if name != contexts.DEFAULT:
             return _api_of_context(program, name, context, settings)
-    if any(flags[name] for name in ("tls", "tlsverify")) or given.startswith("tcp://"):
+    if not given and not (flags["tls"] or flags["tlsverify"]):
+        return Api(DEFAULT_HOST, program, context=context, settings=settings)
+    from cli.daemon_address import daemon_address
+
+    trouble = ""
+    if any(flags[name] for name in ("tls", "tlsverify")) or not given.startswith(("unix://", "/", "ssh://")):
         from cli import credentials
         from cli.tls import wish_of
 
         wish = wish_of(flags, credentials.path().parent)
         tls = wish.context if wish is not None else None
-    scheme, separator, _ = given.partition("://")
-    trouble = f"Failed to initialize: unable to resolve docker endpoint: invalid bind address format: {given}" if separator and scheme not in _SCHEMES else ""
-    return Api(given or DEFAULT_HOST, program, context=context, tls=tls, trouble=trouble, settings=settings)
-
-
-def _with_scheme(address: str) -> str:
-    """What has no scheme is a host with or without its port, as in Docker's client."""
-    if not address or "://" in address or address.startswith("/"):
-        return address
-    return f"tcp://{address}" if ":" in address else f"tcp://{address}:{TCP_PORT}"
+        trouble = wish.trouble() if wish is not None else ""
+    try:
+        given = daemon_address(given or "unix://", default=DEFAULT_HOST, tls=tls is not None)
+    except CliFailure as e:
+        return Api("", program, context=context, trouble=e.message, settings=settings)
+    return Api(given, program, context=context, tls=tls, trouble=trouble, settings=settings)
 
 
 def _api_of_context(program: str, name: str, asked: str, settings: configuration.Settings) -> Api:

@@ -23,8 +23,8 @@ def command_of(address: str) -> list[str]:
     """Raises CliFailure for an address that is none, in docker's words."""
     try:
         url, port = urlsplit(address), urlsplit(address).port
-    except ValueError as error:
-        raise CliFailure(f"ssh host connection is not valid: {error}") from None
+    except ValueError:
+        raise CliFailure(f'Failed to initialize: parse "{address}": invalid port ":{urlsplit(address).netloc.rpartition(":")[2]}" after host') from None
     wrong = ""
     if url.password is not None:
         wrong = "plain-text password is not supported"
@@ -33,9 +33,9 @@ def command_of(address: str) -> list[str]:
     elif url.path:
         wrong = f'extra path after the host: "{url.path}"'
     elif url.query or url.fragment:
-        wrong = f'extra query after the host: "{url.query or url.fragment}"'
+        wrong = f'query parameters are not allowed: "{url.query}"' if url.query else f'fragments are not allowed: "{url.fragment}"'
     if wrong:
-        raise CliFailure(f"ssh host connection is not valid: {wrong}")
+        raise CliFailure(f"Failed to initialize: ssh host connection is not valid: invalid SSH URL: {wrong}")
     user = ("-l", url.username) if url.username else ()
     return ["ssh", "-o", "ConnectTimeout=30", "-T", *user, *(("-p", str(port)) if port else ()), "--", str(url.hostname), *_REMOTE]
 

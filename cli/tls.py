@@ -26,6 +26,11 @@ class TlsWish:
     cert: str
     key: str
 
+    def trouble(self) -> str:
+        """Why it can't be had, as Docker's client says before it asks anything."""
+        missing = next((path for path in (self.ca, self.cert, self.key) if path and not os.path.exists(path)), "")
+        return f"Failed to initialize: unable to resolve docker endpoint: open {missing}: no such file or directory" if missing else ""
+
     def context(self) -> SSLContext:
         """Raises CliFailure for files that can't be used."""
         import ssl
@@ -59,7 +64,7 @@ def wish_of(flags: Mapping[str, object], config_folder: Path) -> TlsWish | None:
         path = folder / name
         return given or (str(path) if path.exists() else "")
 
-    return TlsWish(bool(verify), file("tlscacert", "ca.pem"), file("tlscert", "cert.pem"), file("tlskey", "key.pem"))
+    return TlsWish(bool(verify), str(flags["tlscacert"] or folder / "ca.pem"), file("tlscert", "cert.pem"), file("tlskey", "key.pem"))
 
 
 def wish_of_folder(folder: Path, *, verify: bool) -> TlsWish | None:

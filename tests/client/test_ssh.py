@@ -64,9 +64,9 @@ def test_requests_streams_and_raw_connections_go_through(lab: Lab, program: str,
 @pytest.mark.parametrize(
     ("host", "words"),
     [
-        ("ssh://root:secret@h", "ssh host connection is not valid: plain-text password is not supported"),
-        ("ssh://h/path", 'ssh host connection is not valid: extra path after the host: "/path"'),
-        ("ssh://", "ssh host connection is not valid: hostname is empty"),
+        ("ssh://root:secret@h", "ssh host connection is not valid: invalid SSH URL: plain-text password is not supported"),
+        ("ssh://h/path", 'ssh host connection is not valid: invalid SSH URL: extra path after the host: "/path"'),
+        ("ssh://", "ssh host connection is not valid: invalid SSH URL: hostname is empty"),
     ],
 )
 def test_what_is_no_address(lab: Lab, host: str, words: str) -> None:

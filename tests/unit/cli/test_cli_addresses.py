@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cli.address_flags import LISTEN_ADDRESS, SUBNETS
+from cli.daemon_address import daemon_address
+from cli.failures import CliFailure
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,31 @@ def test_pools_are_subnets() -> None:
     for text in ("nonsense", "10.0.0.1", "10.0.0.0/8,x"):
         with pytest.raises(ValueError, match="invalid string being converted to CIDR"):
             SUBNETS.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "tls", "address"),
+    [
+        ("h", False, "tcp://h:2375"), ("h:1", False, "tcp://h:1"), (":1", False, "tcp://localhost:1"), ("tcp://h", True, "tcp://h:2376"),
+        ("tcp://", False, "tcp://localhost:2375"), ("tcp://[::1]:5", False, "tcp://[::1]:5"), ("tcp://[::1]", False, "tcp://[::1]:2375"),
+        ("unix:///a", False, "unix:///a"), ("unix://", False, "unix:///usual"), ("/a", False, "/a"), ("ssh://u@h:3", False, "ssh://u@h:3"),
+    ],
+)  # fmt: skip
+def test_what_the_daemons_address_leaves_out_is_added(given: str, tls: bool, address: str) -> None:
+    assert daemon_address(given, default="unix:///usual", tls=tls) == address
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("tcp://x:y", 'unable to resolve docker endpoint: parse "tcp://x:y": invalid port ":y" after host'),
+        ("h:x", 'unable to resolve docker endpoint: parse "tcp://h:x": invalid port ":x" after host'),
+        ("tcp://[::1", "unable to resolve docker endpoint: parse \"tcp://[::1\": missing ']' in host"),
+        ("http://h:1", "unable to resolve docker endpoint: invalid bind address format: http://h:1"),
+        ("fd://", "unable to parse docker host `fd://`"), ("npipe://x", "protocol not available"),
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_a_daemon_is_refused_in_dockers_words(given: str, words: str) -> None:
+    with pytest.raises(CliFailure) as refused:
+        daemon_address(given, default="", tls=False)
+    assert refused.value.message == f"Failed to initialize: {words}"

@@ -66,12 +66,22 @@ def test_a_service_is_inspected_by_the_usual_format_unless_pretty(festoon: Calla
     assert "Service Mode:" in festoon("service", "inspect", "--pretty", "web").out
 
 
-def test_a_file_that_cannot_be_read_is_warned_of_and_stops_nothing(tmp_path: Path, festoon: Callable[..., Any], settings: Callable[..., None]) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{bad", "invalid character 'b' looking for beginning of object key string"), ('{"a":}', "invalid character '}' looking for beginning of value"),
+        ('{"a" 1}', "invalid character '1' after object key"), ('{"a":1 2}', "invalid character '2' after object key:value pair"),
+        ('{"a":', "unexpected EOF"), ("", "EOF"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_warned_of_and_stops_nothing(
+    tmp_path: Path, festoon: Callable[..., Any], settings: Callable[..., None], content: str, words: str
+) -> None:
     settings()
-    (tmp_path / "config.json").write_text("{bad")
+    (tmp_path / "config.json").write_text(content)
     said = festoon("ps", "-q")
     assert (said.status, said.out) == (0, "cccccccccccc\n")
-    assert said.err.startswith(f"WARNING: Error parsing config file ({tmp_path}/config.json): ")
+    assert said.err == f"WARNING: Error parsing config file ({tmp_path}/config.json): {words}\n"
 
 
 def test_usual_filters_go_along_with_a_prune_but_for_those_that_are_contradicted(

@@ -85,6 +85,13 @@ def test_one_that_nobody_vouches_for_is_not_unless_that_was_asked_for(daemon: st
     assert Api(daemon, tls=TlsWish(False, "", "", "").context).get("/info") == {}
 
 
+def test_without_the_ca_s_file_no_daemon_is_asked(tmp_path: Path) -> None:
+    """The system's own authorities vouch for many that are no daemon of ours."""
+    wish = wish_of({**FLAGS, "tlsverify": True}, tmp_path)
+    assert wish is not None
+    assert wish.trouble() == f"Failed to initialize: unable to resolve docker endpoint: open {tmp_path}/ca.pem: no such file or directory"
+
+
 def test_files_that_can_not_be_used_are_said(tmp_path: Path) -> None:
     with pytest.raises(CliFailure, match="Failed to initialize: unable to resolve docker endpoint"):
         TlsWish(True, str(tmp_path / "nosuch"), "", "").context()
