@@ -1,8 +1,8 @@
 """Three managers' log against Debian's etcd 3.4: proposals per second and their latency at 1, 16 and 256 callers, in turn in one run.
 
-Every member is a process with its log on this machine's disk, over loopback and TLS (etcd without TLS). One client process asks the
-leader: ours by a unix socket, etcd by its own protocol (grpc_calls.py); both clients take about as little of the processors that the members share with
-them. A caller sends its next request of 300 bytes when the last is answered.
+Every member is a process with its log on this machine's disk, over loopback and TLS (etcd without TLS, unless BENCH_ETCD_TLS is set). One client process
+asks the leader: ours by a unix socket, etcd by its own protocol (grpc_calls.py); both clients take about as little of the processors that the members share
+with them. A caller sends its next request of 300 bytes when the last is answered.
 
 Two more, for comparing with figures that were measured so: our log alone (members that take any bytes and have no store), and the same etcd asked by
 grpcio, where that is installed (`pip install grpcio`).
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import importlib.util
+import os
 import shutil
 import socket
 import struct
@@ -35,6 +36,7 @@ from cluster.model.specs import Role
 CALLERS = (1, 16, 256)
 SECONDS = 4.0
 PAYLOAD_BYTES = 300
+ETCD_TLS = bool(os.environ.get("BENCH_ETCD_TLS"))
 LENGTH = struct.Struct("!I")
 Put = Callable[[int], Awaitable[None]]
 
@@ -155,14 +157,16 @@ async def _unix_client(path: Path) -> Put:
 async def _etcd(folder: Path) -> AsyncIterator[int]:
     """The client port of its leader."""
     ports = _ports(6)
-    cluster = ",".join(f"e{n}=http://127.0.0.1:{ports[n]}" for n in range(3))
+    scheme = "https" if ETCD_TLS else "http"
+    cluster = ",".join(f"e{n}={scheme}://127.0.0.1:{ports[n]}" for n in range(3))
     members = []
+    secured = ["--peer-auto-tls"] if ETCD_TLS else []
     try:
         for n in range(3):
-            client, peer = f"http://127.0.0.1:{ports[3 + n]}", f"http://127.0.0.1:{ports[n]}"
+            client, peer = f"http://127.0.0.1:{ports[3 + n]}", f"{scheme}://127.0.0.1:{ports[n]}"
             argv = ["etcd", "--name", f"e{n}", "--data-dir", str(folder / f"etcd{n}"), "--initial-cluster", cluster, "--initial-cluster-state", "new",
                     "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--listen-client-urls", client,
-                    "--advertise-client-urls", client, "--log-level", "error"]  # fmt: skip
+                    "--advertise-client-urls", client, "--log-level", "error", *secured]  # fmt: skip
             members.append(subprocess.Popen(argv, stderr=subprocess.DEVNULL))
         yield await _etcd_leader(ports[3:])
     finally:
