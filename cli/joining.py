@@ -29,7 +29,7 @@ ENOUGH: Final = 3
 
 def join(api: Api, container_id: str, names: Mapping[str, bool], *, tty: bool, detach_keys: str, proxy: bool, begin: Callable[[], object] | None) -> bool:
     """Our streams and its own, from before `begin` until it has said all (False) or the user detaches (True). Without `begin` what runs already is made to
-    draw its screen again."""
+    draw its screen again. `proxy`: whether signals are passed on."""
     from cli.terminal import attached
 
     keys = detach_keys or configuration.text(api.settings, "detachKeys")
@@ -42,7 +42,7 @@ def join(api: Api, container_id: str, names: Mapping[str, bool], *, tty: bool, d
         if any(names.values()):
             query = {"stream": True, "detachKeys": keys, **names}
             joined = stack.enter_context(api.hijack(f"/containers/{container_id}/attach", **query))
-        stack.enter_context(_signals(api, container_id, forwarded=proxy and not tty))
+        stack.enter_context(_signals(api, container_id, forwarded=proxy))
         if begin is not None:
             begin()
         if joined is None:

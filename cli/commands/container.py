@@ -298,7 +298,7 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
     tty, names = bool(config.get("Tty")), {"stdin": bool(interactive and config.get("OpenStdin")), "stdout": True, "stderr": True}
     with Waiting(api, found["Id"], "removed" if removed else "next-exit") as waiting:
         start_it = partial(api.post, f"/containers/{found['Id']}/start")
-        return 0 if join(api, found["Id"], names, tty=tty, detach_keys=detach_keys, proxy=True, begin=start_it) else waiting.status()
+        return 0 if join(api, found["Id"], names, tty=tty, detach_keys=detach_keys, proxy=not tty, begin=start_it) else waiting.status()
 
 
 @command(

@@ -84,7 +84,7 @@ def attach(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         raise CliFailure("the input device is not a TTY")
     names = {"stdin": stdin, "stdout": True, "stderr": True}
     with Waiting(api, found["Id"], "") as waiting:
-        if join(api, found["Id"], names, tty=tty, detach_keys=flags["detach_keys"], proxy=flags["sig_proxy"] is not False, begin=None):
+        if join(api, found["Id"], names, tty=tty, detach_keys=flags["detach_keys"], proxy=flags["sig_proxy"] is not False and not tty, begin=None):
             raise CliFailure(DETACHED)
         return waiting.status()
 
@@ -101,7 +101,8 @@ def _attached_run(api: Api, container_id: str, body: Mapping[str, Any], flags: M
                     waiting.status()
                 raise
 
-        proxy = flags["sig_proxy"] is not False
+        keys_are_its_own = bool(flags["tty"]) and names["stdin"]  # a terminal's Ctrl-C is a byte then, and what else ends us puts the terminal back
+        proxy = flags["sig_proxy"] is not False and not keys_are_its_own
         detached = join(api, container_id, names, tty=bool(flags["tty"]), detach_keys=flags["detach_keys"], proxy=proxy, begin=begin)
         return 0 if detached else waiting.status()
 

@@ -109,8 +109,9 @@ def read_data(path: str) -> str:
     try:
         if path == "-":
             data = sys.stdin.buffer.read(MAX_DATA_BYTES)
-            while sys.stdin.buffer.read(MAX_DATA_BYTES):
-                pass  # who writes it shall not break its pipe
+            more = len(data) == MAX_DATA_BYTES  # else the end has come, and who types would have to say so twice
+            while more:
+                more = bool(sys.stdin.buffer.read(MAX_DATA_BYTES))  # who writes it shall not break its pipe
         else:
             with open(path, "rb") as file:
                 data = file.read(MAX_DATA_BYTES)

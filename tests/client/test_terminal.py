@@ -174,6 +174,30 @@ def test_the_third_ctrl_c_ends_the_client_whatever_the_container_makes_of_it(
         lab.on(MANAGER, "festoon", "rm", "-f", "deaf")
 
 
+def test_a_terminal_without_input_passes_ctrl_c_on(lab: Lab, program: str, terminal: Callable[[list[str], int, int], Terminal]) -> None:
+    """Nothing reads the keys, so they are signals."""
+    try:
+        script = "trap 'echo heard; exit 5' INT; echo up; while :; do sleep 0.1; done"
+        command = [program, "run", "-t", "--name", "keys", "busybox", "sh", "-c", script]
+        client = terminal([FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", *command], 24, 80)
+        client.expect("up")
+        client.type("\x03")
+        client.expect("heard")
+        assert client.wait() == 5
+    finally:
+        lab.on(MANAGER, "festoon", "rm", "-f", "keys")
+
+
+def test_a_secret_that_is_typed_ends_with_one_ctrl_d(lab: Lab, terminal: Callable[[list[str], int, int], Terminal]) -> None:
+    try:
+        client = terminal([FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", "festoon", "secret", "create", "typed", "-"], 24, 80)
+        client.type("hush\n\x04")
+        client.expect(r"[a-z0-9]{25}")
+        assert client.wait() == 0
+    finally:
+        lab.on(MANAGER, "festoon", "secret", "rm", "typed")
+
+
 def test_start_gives_the_signals_and_the_status_of_what_it_started(lab: Lab, terminal: Callable[[list[str], int, int], Terminal]) -> None:
     try:
         script = "trap 'echo heard; exit 5' INT; echo up; while :; do sleep 0.1; done"
