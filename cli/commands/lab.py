@@ -213,9 +213,14 @@ def _plan(name: str, nodes: int | None, managers: int | None, subnet: str | None
     now = (len(there.machines), sum(m.role == "manager" for m in there.machines), there.subnet, record.uplink)
     if any(want is not None and want != have for want, have in zip((nodes, managers, subnet, uplink or None), now, strict=True)):
         raise LabError(
-            f"the lab {name} is there with {now[0]} nodes, {now[1]} managers, {now[2]}{', --uplink' if now[3] else ''}: take it down first to make another"
+            f"the lab {name} is there with {_count(now[0], 'node')}, {_count(now[1], 'manager')}, {now[2]}{', --uplink' if now[3] else ''}: "
+            "take it down first to make another"
         )
     return there
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _record(name: str) -> records.Record | None:

@@ -21,7 +21,7 @@ from typing import Final
 import trio
 
 from cluster.model.reference import Reference
-from runtime.errors import BadImage, RegistryFailed, RegistryRefused, RegistryUnreachable, RuntimeFault
+from runtime.errors import BadImage, NoSuchImage, RegistryFailed, RegistryRefused, RegistryUnreachable, RuntimeFault
 from runtime.images import config, registry
 from runtime.images import partial as partials
 from runtime.images.archive import StagedBlob
@@ -83,6 +83,7 @@ class Puller:
             image_id = manifest.config.digest
             here = await trio.to_thread.run_sync(self._has_image, image_id)
             names = _names(name, digest)
+            named = here and await trio.to_thread.run_sync(self._is_called, image_id, name)
             if here:
                 await trio.to_thread.run_sync(self._name_again, image_id, names)
                 if credentials == ANONYMOUS:
@@ -90,7 +91,7 @@ class Puller:
             else:
                 await self._take(source, manifest, names, report, private=credentials != ANONYMOUS)
         report(Progress(f"Digest: {digest}"))
-        report(Progress(f"Status: {'Image is up to date for' if here else 'Downloaded newer image for'} {name.familiar}"))
+        report(Progress(f"Status: {'Image is up to date for' if named else 'Downloaded newer image for'} {name.familiar}"))
         return Pulled(image_id, digest, not here)
 
     async def take(self, source: Source, manifest: Manifest, name: Reference, report: Report) -> None:
@@ -225,6 +226,12 @@ class Puller:
 
     def _has_image(self, image_id: str) -> bool:
         return any(image.id == image_id for image in self._store.list())
+
+    def _is_called(self, image_id: str, name: Reference) -> bool:
+        try:
+            return self._store.get(name.canonical).id == image_id
+        except NoSuchImage:
+            return False
 
     def _name_again(self, image_id: str, names: Sequence[Reference]) -> None:
         for name in names:

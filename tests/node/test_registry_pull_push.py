@@ -115,6 +115,10 @@ def test_what_one_node_pushes_another_pulls(host: str, make_node: Callable[[str]
     again = two.pull(name)
     assert not again.fresh
     assert two.statuses() == ["Pulling from team/app", f"Digest: {pushed.digest}", f"Status: Image is up to date for {name}"]
+    one.store.tag(name, f"{host}/team/app:also")
+    one.push(f"{host}/team/app:also")
+    assert not two.pull(f"{host}/team/app:also").fresh
+    assert two.statuses()[-1] == f"Status: Downloaded newer image for {host}/team/app:also"  # the name is new here
     assert two.store.get(f"{host}/team/app@{pushed.digest}").id == image.id
     assert two.store.get(f"{host}/team/app:other@{pushed.digest}").id == image.id  # the digest says which
 
