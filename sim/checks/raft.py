@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from manager.raft.core import Raft, Role
 from manager.raft.log import Entry
+from manager.raft.membership import Membership
 from manager.raft.messages import Message, MessageKind
 from manager.raft.votes import quorum
 from manager.raft_storage.records import Record
@@ -54,6 +55,7 @@ class RaftChecks:
         self._applied: dict[str, int] = {}
         self._durable: dict[int, tuple[int, int]] = {}  # voter: (index, term) of its log's durable end
         self._digests: dict[int, tuple[str, str]] = {}
+        self._memberships: dict[str, Membership] = {}  # of who leads, when it had done something last
 
     # -- events
 
@@ -109,6 +111,8 @@ class RaftChecks:
             raise Broken(f"{manager.name} is told of an entry that it has held and lacks")
         if raft.role is Role.LEADER:
             self._leads(manager)
+        else:
+            self._memberships.pop(manager.name, None)
         self._applies(manager)
 
     # -- promises
@@ -128,6 +132,7 @@ class RaftChecks:
             raise Broken(f"term {raft.term} has two leaders: {known} and {manager.name}")
         if raft.log.committed > self.last_committed:
             self._has_quorum(manager)
+        self._memberships[manager.name] = raft.membership
 
     def _is_complete(self, manager: Manager) -> None:
         """Leader completeness: it holds the last entry that was committed, hence all before it (log matching)."""
@@ -139,14 +144,21 @@ class RaftChecks:
             raise Broken(f"{manager.name} leads term {_raft(manager).term} without the committed entry {last} of term {term}")
 
     def _has_quorum(self, manager: Manager) -> None:
-        """What a leader commits is on the disks of a majority."""
+        """What a leader commits is on the disks of a majority: of the members that it has now, or of those that it had before this step, in which it may
+        have committed first and changed the membership then."""
         raft = _raft(manager)
         index = raft.log.committed
-        term = raft.log.term(index)
-        voters = raft.membership.voters
-        holding = sum((self._durable.get(voter, (0, 0)) >= (index, 0)) or (voter == raft.config.id and raft.log.stable >= index) for voter in voters)
-        if holding < quorum(len(voters)):
-            raise Broken(f"{manager.name} commits entry {index} of term {term}, which {holding} of {len(voters)} hold")
+        if not any(self._is_held(manager, index, members.voters) for members in (raft.membership, self._memberships.get(manager.name, raft.membership))):
+            voters = raft.membership.voters
+            held = f"{self._holding(manager, index, voters)} of {len(voters)} hold"
+            raise Broken(f"{manager.name} commits entry {index} of term {raft.log.term(index)}, which {held}")
+
+    def _is_held(self, manager: Manager, index: int, voters: tuple[int, ...]) -> bool:
+        return self._holding(manager, index, voters) >= quorum(len(voters))
+
+    def _holding(self, manager: Manager, index: int, voters: tuple[int, ...]) -> int:
+        raft = _raft(manager)
+        return sum((self._durable.get(voter, (0, 0)) >= (index, 0)) or (voter == raft.config.id and raft.log.stable >= index) for voter in voters)
 
     def _applies(self, manager: Manager) -> None:
         log = _raft(manager).log

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import msgspec
 import pytest
 
@@ -12,9 +15,13 @@ from cluster.model.specs import Availability, ContainerSpec, NodeSpec, TaskSpec
 from cluster.model.task_state import TaskState
 from manager.dispatcher import dependencies
 from manager.dispatcher.dependencies import Dependencies
+from manager.raft.core import Role
+from manager.raft.membership import of_voters
 from manager.store import Batch, Event, Store
 from sim.checks.cluster import ClusterChecks
+from sim.checks.raft import RaftChecks
 from sim.failure import Broken
+from sim.manager import Manager
 from sim.properties import Properties
 from sim.run import run
 from sim.scenario import Shape
@@ -69,3 +76,33 @@ def test_a_secret_of_nobody_s_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(Dependencies, "needed", needed)
     assert "which none of its tasks uses" in run(generate(1, SECRETIVE), keep=False).failure
+
+
+def leader(committed: int, *voters: int) -> Manager:
+    """Member 1, which leads term 1 and has 1 entry on its disk; its log's other entries are on their way there."""
+    log = SimpleNamespace(committed=committed, stable=1, term=lambda index: 1, applied=0, offset=0)
+    raft = SimpleNamespace(role=Role.LEADER, term=1, went_back=False, membership=of_voters(*voters), config=SimpleNamespace(id=1), log=log)
+    return cast("Manager", SimpleNamespace(name="m1", raft_id=1, member=SimpleNamespace(raft=raft), disk=SimpleNamespace(unsafe=lambda prefix: "")))
+
+
+def held_by_two_and_three(checks: RaftChecks, index: int) -> None:
+    checks._durable.update({2: (index, 1), 3: (index, 1)})
+
+
+def test_what_is_committed_right_before_a_member_goes_needs_the_majority_of_before() -> None:
+    """A leader whose disk is slow commits what both others hold, and takes one of them out, in one step (found by a hunt)."""
+    checks = RaftChecks(digests=False)
+    checks.started(leader(1, 1, 2, 3))
+    checks.stepped(leader(0, 1, 2, 3))
+    held_by_two_and_three(checks, 2)
+    checks.stepped(leader(2, 1, 3))
+
+
+def test_what_is_committed_after_a_member_has_gone_needs_the_majority_of_now() -> None:
+    checks = RaftChecks(digests=False)
+    checks.started(leader(1, 1, 2, 3))
+    checks.stepped(leader(0, 1, 2, 3))
+    checks.stepped(leader(0, 1, 3))
+    held_by_two_and_three(checks, 2)
+    with pytest.raises(Broken, match="which 1 of 2 hold"):
+        checks.stepped(leader(2, 1, 3))
