@@ -11,7 +11,7 @@ import trio
 from agent import links, machine
 from agent.container_spec import signal_number
 from agent.containers import NAME
-from agent.engine import container_filters, limit_warnings, platforms
+from agent.engine import container_filters, limit_warnings, past_fields, platforms
 from agent.engine.answers import NO_CONTENT, json_answer, message_of
 from agent.engine.call import Call, matches_labels
 from agent.engine.convert import mapping
@@ -40,7 +40,6 @@ HEALTHS: Final = ("none", "starting", "healthy", "unhealthy")
 SHOWN: Final = ("running", "paused", "restarting")
 PORTS_DISCARDED: Final = "Published ports are discarded when using host network mode"
 KILL: Final = 9
-DNS_NAMES: Final = (1, 44)  # the first version that tells an endpoint's names
 READ_ONLY_BELOW: Final = (1, 44)  # the first version in which a bind says whether what is mounted below it is read-only too
 OWN_IPC: Final = (1, 40)  # before it every container's could be shared
 ONE_ENDPOINT: Final = (1, 44)  # before it a container was made on one network
@@ -158,9 +157,8 @@ async def inspect(call: Call) -> Response:
         volumes_root=volumes_root(call.node),
         linked=[f"/{link.child.name}:{link.name}" for link in links.of(record, containers.get)],
     )
-    if call.version < DNS_NAMES:
-        for endpoint in shown["NetworkSettings"]["Networks"].values():
-            del endpoint["DNSNames"]
+    networks = shown["NetworkSettings"]["Networks"]
+    networks |= {name: past_fields.endpoint_of(endpoint, call.version) for name, endpoint in networks.items()}
     return json_answer(shown | (await _sizes(call.node, record) if call.flag("size") else {}))
 
 

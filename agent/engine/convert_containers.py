@@ -121,11 +121,11 @@ def endpoint_json(attachment: Attachment, names: list[str], hostname: tuple[str,
         own, own6 = (cidr.partition("/")[0] for cidr in ((ipam or {}).get("IPv4Address") or asked.address, asked.address6))
         if given := filled({"IPv4Address": own, "IPv6Address": own6, "LinkLocalIPs": list(asked.link_local)}):
             ipam = (ipam or {}) | given
-    user_defined = attachment.network_name not in ("bridge", "host", "none") and names
+    named = [*names[:1], *attachment.aliases, *names[1:], *hostname] if attachment.network_name not in ("bridge", "host", "none") and names else []
     return {
         "IPAMConfig": ipam,
         "Links": (list(asked.links) or None) if asked is not None else None,
-        "Aliases": [*attachment.aliases, names[-1], *hostname] if user_defined else list(attachment.aliases) or ([] if ipam is not None else None),
+        "Aliases": list(attachment.aliases) or ([] if ipam is not None else None),
         "MacAddress": attachment.mac,
         "DriverOpts": mapping(asked.driver_opts) if asked is not None and asked.driver_opts is not None else None,
         "GwPriority": asked.gateway_priority if asked is not None else 0,
@@ -137,7 +137,7 @@ def endpoint_json(attachment: Attachment, names: list[str], hostname: tuple[str,
         "IPv6Gateway": attachment.gateway6,
         "GlobalIPv6Address": address6,
         "GlobalIPv6PrefixLen": int(prefix6 or 0),
-        "DNSNames": [*names, *(alias for alias in attachment.aliases if alias not in names)] if attachment.aliases else None,
+        "DNSNames": list(dict.fromkeys(named)) or None,
     }
 
 

@@ -19,7 +19,6 @@ def image_summary_json(image: Image, containers: int) -> Json:
         "Created": image.created_unix_s,
         "Size": image.size_bytes,
         "SharedSize": -1,
-        "VirtualSize": image.size_bytes,
         "Labels": mapping(image.config.labels),
         "Containers": containers,
     }
@@ -40,7 +39,6 @@ def image_json(image: Image) -> Json:
         **({"Variant": image.variant} if image.variant else {}),
         "Os": image.os,
         "Size": image.size_bytes,
-        "VirtualSize": image.size_bytes,
         "GraphDriver": {"Name": "overlay2", "Data": {}},
         "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
         "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
-from agent.engine import image_archives, registry
+from agent.engine import image_archives, past_fields, registry
 from agent.engine.answers import json_answer
 from agent.engine.call import Call, Filters, matches_labels
 from agent.engine.convert import SECOND_NS, mapping
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from agent.node import Node
 
 FILTERS: Final = frozenset({"before", "dangling", "label", "reference", "since", "until"})
-NOT_COUNTED: Final = -1  # containers of an image, as in Docker's list; `system df` counts them
 PRUNE_FILTERS: Final = frozenset({"dangling", "label", "label!", "until"})
 
 
@@ -39,7 +39,9 @@ async def list_(call: Call) -> Response:
     bounds = await _bounds(call, filters)
     _check_patterns(filters.get("reference", ()))
     dangling = call.truth(filters, "dangling")
-    return json_answer([image_summary_json(i, NOT_COUNTED) for i in _selected(images, filters, dangling, bounds)])
+    users = Counter(record.image_id for record in call.node.containers.records())
+    shown = (image_summary_json(image, users[image.id]) for image in _selected(images, filters, dangling, bounds))
+    return json_answer([past_fields.summary_of(each, call.version) for each in shown])
 
 
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]
@@ -95,7 +97,7 @@ def _matches(reference: str, pattern: str) -> bool:
 
 async def inspect(call: Call) -> Response:
     try:
-        return json_answer(image_json(await _get(call)))
+        return json_answer(past_fields.image_of(image_json(await _get(call)), call.version))
     except NoSuchImage as error:
         raise NotFound(f"no such image: {call.names['name']}: {error}") from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from agent.engine import lookup
+from agent.engine import lookup, past_fields
 from agent.engine.answers import json_answer, unserved
 from agent.engine.call import Call
 from agent.engine.containers import volumes_root
@@ -23,7 +23,7 @@ from agent.engine.convert_volumes import volume_json
 from agent.events import pruned
 from agent.log_settings import DEFAULT_DRIVER
 from cluster.model.changes import Kind
-from cluster.model.errors import NO_LEADER, ClusterError, NotFound
+from cluster.model.errors import NO_LEADER, ClusterError, InvalidArgument, NotFound
 from cluster.model.reference import DEFAULT_DOMAIN
 from cluster.version import API_VERSION, MIN_API_VERSION
 from cluster.wire.calls import Query
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _NO_CACHE: Final = (("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache"))
 RENAMED_PROFILE: Final = (1, 42)  # API
+CHOSEN_USAGE: Final = (1, 42)
+_USAGES: Final = {"container": "Containers", "image": "Images", "volume": "Volumes", "build-cache": "BuildCache"}
 _CGROUP2: Final = Path("/sys/fs/cgroup/cgroup.controllers")
 BALANCING_LABEL: Final = "festoon.balancing"
 """Which of ipvs and nft balances the mesh here; a label, because that is what every client prints."""
@@ -92,7 +94,7 @@ async def info(call: Call) -> Response:
     security = [f"name=seccomp,profile={'default' if call.version < RENAMED_PROFILE else 'builtin'}"]
     security += ["name=userns"] if node.containers.user_namespaces.default else []
     more = {"SecurityOptions": security, "Swarm": await swarm_info(node), "Warnings": [*node.networks.obstacles(), *node.swarm.warnings]}
-    return json_answer(info_json(node, len(images), facts) | more)
+    return json_answer(past_fields.info_of(info_json(node, len(images), facts) | more, call.version))
 
 
 def machine_facts() -> Json:
@@ -217,7 +219,12 @@ async def swarm_info(node: Node) -> Json:
 
 
 async def disk_usage(call: Call) -> Response:
+    """Of all kinds of objects, or of the types asked for; the others are null."""
     node = call.node
+    wanted = call.texts("type") if call.version >= CHOSEN_USAGE else ()
+    for kind in wanted:
+        if kind not in _USAGES:
+            raise InvalidArgument(f"unknown object type: {kind}")
     images = await trio.to_thread.run_sync(node.images.list)
     records = node.containers.records()
     users = [record.image_id for record in records]
@@ -225,12 +232,15 @@ async def disk_usage(call: Call) -> Response:
     now_ns, root = time.time_ns(), volumes_root(node)
     out: dict[str, Any] = {
         "LayersSize": await trio.to_thread.run_sync(node.images.layers_size_bytes),
-        "Images": [image_summary_json(image, users.count(image.id)) | {"SharedSize": shared.get(image.id, 0)} for image in images],
+        "Images": [
+            past_fields.sized_of(image_summary_json(image, users.count(image.id)), call.version) | {"SharedSize": shared.get(image.id, 0)} for image in images
+        ],
         "Containers": [summary_json(record, now_ns, root) | {"SizeRw": await node.files.size_bytes(record)} for record in records],
         "Volumes": [await _volume_usage(node, volume) for volume in node.volumes.all()],
         "BuildCache": [],
     }
-    return json_answer(out)
+    left_out = {name: None for kind, name in _USAGES.items() if wanted and kind not in wanted}
+    return json_answer(out | left_out | ({"LayersSize": 0} if "Images" in left_out else {}))
 
 
 async def _volume_usage(node: Node, volume: Volume) -> Json:

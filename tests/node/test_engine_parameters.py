@@ -156,6 +156,7 @@ WORDS: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/containers/one/resize", None, 400, 'strconv.Atoi: parsing "": invalid syntax'),
     ("POST", "/containers/one/rename?name=bad%20name", None, 400,
      "Error when allocating new name: Invalid container name (/bad name), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
+    ("GET", "/system/df?type=nosuch", None, 400, "unknown object type: nosuch"),
     ("POST", "/containers/nosuch/resize", None, 400, 'strconv.Atoi: parsing "": invalid syntax'),
     ("GET", "/containers/json?filters=null", None, 200, ""),
     ("GET", "/v1.41/containers/one/stats?one-shot=1", None, 400, "cannot have stream=true and one-shot=true"),
@@ -211,3 +212,25 @@ def test_what_can_not_be_is_refused_in_dockers_words(world: World, method: str, 
 def test_a_body_says_that_it_is_json(world: World, content_type: str, body: bytes, status: int, words: str) -> None:
     heard = ask(world.socket, head("POST", "/volumes/create", {"Content-Type": content_type} if content_type else {}, len(body)) + body)
     assert (heard.status, words) == (status, json.loads(heard.body).get("message", ""))
+
+
+def test_fields_come_and_go_with_the_version(world: World) -> None:
+    image, listed = (world.json("GET", f"/v1.43/images{path}") for path in ("/busybox/json", "/json"))
+    assert "VirtualSize" in image
+    assert "VirtualSize" in listed[0]
+    assert "VirtualSize" not in world.json("GET", "/images/busybox/json")
+    assert world.json("GET", "/images/json")[0]["Containers"] > 0
+    assert "FirewallBackend" not in world.json("GET", "/v1.48/info")
+    world.json("POST", "/networks/net-one/connect", {"Container": "one", "EndpointConfig": {"Aliases": ["first"]}})
+    new, old = (world.json("GET", f"{version}/containers/one/json")["NetworkSettings"]["Networks"]["net-one"] for version in ("", "/v1.43"))
+    short = world.json("GET", "/containers/one/json")["Id"][:12]
+    assert (new["Aliases"], new["DNSNames"]) == (["first"], ["one", "first", short])
+    assert (old["Aliases"], "DNSNames" in old) == (["first", short], False)
+
+
+def test_disk_usage_is_told_of_what_is_asked_for(world: World) -> None:
+    found = world.json("GET", "/system/df?type=volume&type=container")
+    assert (found["Images"], found["BuildCache"], found["LayersSize"]) == (None, None, 0)
+    assert found["Volumes"]
+    assert found["Containers"]
+    assert world.json("GET", "/v1.41/system/df?type=volume")["Images"]
