@@ -81,3 +81,10 @@ def test_no_stream_at_all_is_the_users_mistake(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ExceptionGroup) as raised:
         answer(monkeypatch, {"tail": "1"})
     assert raised.group_contains(InvalidArgument, match="you must choose at least one stream")
+
+
+def test_a_follower_takes_little_of_the_loops_time_at_once() -> None:
+    lines = [logs.Record("stdout", 0, b"x" * 99 + b"\n")] * 1000
+    found = list(logs.batches(lines))
+    assert [record for batch in found for record in batch] == lines
+    assert max(sum(len(record.data) for record in batch) for batch in found) < 20_000
