@@ -65,6 +65,8 @@ async def connect(
         server_name = subject.MANAGER_NAME
     stream = await transport.dial(address, context, server_name, timeout_s=dial_timeout_s)
     peer = Peer(stream, handlers or {}, Silence(keepalive_s, trio.current_time()))
+    if not peer.address:  # the kernel does not tell it of a connection that is reset already
+        peer.address, peer.port = split_address(address)
     keepalive = Keepalive(keepalive_s)
     try:
         async with trio.open_nursery() as nursery:
