@@ -14,9 +14,13 @@ from agent.engine.answers import json_answer
 from agent.engine.call import Call
 from agent.engine.convert import time_text
 from agent.records import Record
-from cluster.model.errors import InvalidArgument
+from cluster.model.errors import InvalidArgument, NotFound
 from cluster.wire.http import Response
 from runtime.storage.requests import PathStat
+
+NAME_MAX_BYTES: Final = 255
+PATH_MAX_BYTES: Final = 4095
+"""What a name and a path may be at most. Source: path_resolution(7), limits.h."""
 
 _TAR: Final = ("Content-Type", "application/x-tar")
 _GO_KINDS: Final = (
@@ -50,6 +54,8 @@ def _path(call: Call) -> str:
         raise InvalidArgument("bad parameter: pathcannot be empty")  # as Docker spells it
     if "\0" in path:
         raise InvalidArgument("invalid path: it contains a NUL byte")
+    if len(path.encode()) > PATH_MAX_BYTES or any(len(name.encode()) > NAME_MAX_BYTES for name in path.split("/")):
+        raise NotFound(f"Could not find the file {path} in container {call.names['id']}")
     return path
 
 

@@ -156,6 +156,8 @@ WORDS: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/containers/one/resize", None, 400, 'strconv.Atoi: parsing "": invalid syntax'),
     ("POST", "/containers/one/rename?name=bad%20name", None, 400,
      "Error when allocating new name: Invalid container name (/bad name), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
+    ("GET", f"/containers/one/archive?path=/{'x' * 256}", None, 404, f"Could not find the file /{'x' * 256} in container one"),
+    ("GET", f"/containers/one/archive?path=/{'x/' * 2048}", None, 404, f"Could not find the file /{'x/' * 2048} in container one"),
     ("GET", "/system/df?type=nosuch", None, 400, "unknown object type: nosuch"),
     ("POST", "/containers/nosuch/resize", None, 400, 'strconv.Atoi: parsing "": invalid syntax'),
     ("GET", "/containers/json?filters=null", None, 200, ""),
