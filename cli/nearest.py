@@ -28,7 +28,7 @@ _MISSING: Final = tuple(
         r"\bno such (?P<kind>task, container or network): (?P<name>[^\s:]+)",
         r"\bnothing found in (?P<kind>stack): (?P<name>\S+)",
         r"\bAn (?P<kind>image) does not exist locally with the tag: (?P<name>\S+)",
-        r'^(?P<kind>context) "(?P<name>[^"]+)": context not found',
+        r'\b(?P<kind>context) "(?P<name>[^"]+)"(?:: context not found| does not exist)',
     )
 )
 

@@ -83,4 +83,5 @@ def test_an_image_that_no_registry_has_either_may_be_one_that_is_here(festoon: C
 
 def test_a_context_is_proposed(festoon: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    assert festoon("context", "use", "defualt").err.splitlines()[1:] == ["Did you mean 'default'?"]
+    for command in (("context", "use", "defualt"), ("context", "rm", "defualt"), ("--context", "defualt", "ps")):
+        assert festoon(*command).err.splitlines()[1:] == ["Did you mean 'default'?"], command
