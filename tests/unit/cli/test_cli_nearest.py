@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from cli import contexts
+from cli.api import Api
+from cli.failures import CliFailure
+from cli.nearest import with_proposals
 from cluster.wire.http import json_response
 
 THERE = {
@@ -83,5 +87,9 @@ def test_an_image_that_no_registry_has_either_may_be_one_that_is_here(festoon: C
 
 def test_a_context_is_proposed(festoon: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    for command in (("context", "use", "defualt"), ("context", "rm", "defualt"), ("--context", "defualt", "ps")):
+    for command in (("context", "use", "defualt"), ("context", "rm", "defualt")):
         assert festoon(*command).err.splitlines()[1:] == ["Did you mean 'default'?"], command
+    with pytest.raises(CliFailure, match="context not found") as refused:
+        contexts.read("defualt")
+    said = f"Failed to initialize: unable to resolve docker endpoint: {refused.value.message}"
+    assert with_proposals(said, Api("unix:///nowhere")).splitlines()[1:] == ["Did you mean 'default'?"]
