@@ -121,6 +121,10 @@ class History:
                 return membership
         return self._steps[0][1]
 
+    def after(self, index: int) -> int:
+        """How many changes the entries behind `index` make."""
+        return sum(start > index for start, _ in self._steps)
+
     def put(self, index: int, membership: Membership) -> None:
         assert index > self.changed_at, "a later entry"
         self._steps.append((index, membership))

@@ -132,7 +132,15 @@ class RaftChecks:
             raise Broken(f"term {raft.term} has two leaders: {known} and {manager.name}")
         if raft.log.committed > self.last_committed:
             self._has_quorum(manager)
-        self._memberships[manager.name] = raft.membership
+        if raft.membership is not self._memberships.get(manager.name):
+            self._changes_once(manager)
+            self._memberships[manager.name] = raft.membership
+
+    def _changes_once(self, manager: Manager) -> None:
+        """One change of the members at a time: of two, the majorities before and after may have nobody in common."""
+        log = _raft(manager).log
+        if (under_way := log.memberships.after(log.committed)) > 1:
+            raise Broken(f"{manager.name} has {under_way} changes of the managers under way at once")
 
     def _is_complete(self, manager: Manager) -> None:
         """Leader completeness: it holds the last entry that was committed, hence all before it (log matching)."""

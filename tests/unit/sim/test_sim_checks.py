@@ -16,7 +16,7 @@ from cluster.model.task_state import TaskState
 from manager.dispatcher import dependencies
 from manager.dispatcher.dependencies import Dependencies
 from manager.raft.core import Role
-from manager.raft.membership import of_voters
+from manager.raft.membership import History, of_voters
 from manager.store import Batch, Event, Store
 from sim.checks.cluster import ClusterChecks
 from sim.checks.raft import RaftChecks
@@ -80,7 +80,7 @@ def test_a_secret_of_nobody_s_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def leader(committed: int, *voters: int) -> Manager:
     """Member 1, which leads term 1 and has 1 entry on its disk; its log's other entries are on their way there."""
-    log = SimpleNamespace(committed=committed, stable=1, term=lambda index: 1, applied=0, offset=0)
+    log = SimpleNamespace(committed=committed, stable=1, term=lambda index: 1, applied=0, offset=0, memberships=History(of_voters(*voters)))
     raft = SimpleNamespace(role=Role.LEADER, term=1, went_back=False, membership=of_voters(*voters), config=SimpleNamespace(id=1), log=log)
     return cast("Manager", SimpleNamespace(name="m1", raft_id=1, member=SimpleNamespace(raft=raft), disk=SimpleNamespace(unsafe=lambda prefix: "")))
 
@@ -106,3 +106,13 @@ def test_what_is_committed_after_a_member_has_gone_needs_the_majority_of_now() -
     held_by_two_and_three(checks, 2)
     with pytest.raises(Broken, match="which 1 of 2 hold"):
         checks.stepped(leader(2, 1, 3))
+
+
+def test_two_changes_of_the_members_at_once_are_noticed() -> None:
+    leading = leader(0, 1, 2, 3, 4)
+    history = leading.member.raft.log.memberships  # type: ignore[union-attr]
+    history.put(2, of_voters(1, 2, 3))
+    RaftChecks(digests=False)._leads(leading)
+    history.put(3, of_voters(1, 2))
+    with pytest.raises(Broken, match="m1 has 2 changes of the managers under way at once"):
+        RaftChecks(digests=False)._leads(leading)
