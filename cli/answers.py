@@ -74,7 +74,10 @@ def typed(value: Any, type: str) -> Any:
 
 
 def _struct(value: Mapping[str, Any], type: str, fields: tuple[Field, ...]) -> Struct:
-    return Struct({name: typed(value if embedded else value.get(json), kind) for name, json, _, kind, embedded in fields}, type, fields)
+    made = Struct({name: typed(value if embedded else value.get(json), kind) for name, json, _, kind, embedded in fields}, type, fields)
+    if type == "store.Metadata":  # which holds them as anything, and knows what they are
+        made["Endpoints"].type = "map[string]interface {}"
+    return made
 
 
 def _list(value: Any, type: str, under: str) -> Slice:

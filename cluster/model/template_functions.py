@@ -120,12 +120,20 @@ def _eq(first: Any, *others: Any) -> bool:
 
 
 def _equal(first: Any, other: Any) -> bool:
-    for value in (first, other):
-        if isinstance(value, Struct | Mapping | list | tuple):
-            raise TypeError(_printf("non-comparable type %s: %s", value, type_of(value)))
-    if _basic(first) != _basic(other) and first is not None and other is not None:
+    if first is None or other is None:
+        return first is other
+    if _basic(first) != _basic(other):
         raise TypeError("incompatible types for comparison")
+    if not _comparable(other):
+        raise TypeError(_printf("non-comparable type %s: %s", other, type_of(other)))
     return bool(first == other)
+
+
+def _comparable(value: Any) -> bool:
+    """Lists and maps are not, nor is a struct that has one."""
+    if isinstance(value, Struct):
+        return all(map(_comparable, value.values()))
+    return not isinstance(value, Mapping | list | tuple)
 
 
 def _ne(first: Any, other: Any) -> bool:
@@ -172,7 +180,7 @@ def _printf(form: str, *values: Any) -> str:
 
 def _joined(values: tuple[Any, ...]) -> str:
     """As html, js and urlquery see what they are given."""
-    return _print(*(pointee(value) for value in values))
+    return _print(*(NO_VALUE if value is None else pointee(value) for value in values))
 
 
 def _urlquery(*values: Any) -> str:

@@ -162,7 +162,9 @@ class _Run:
         if declare:
             self._variables.append((name, value))
             return
-        place = next(i for i in reversed(range(len(self._variables))) if self._variables[i][0] == name)
+        place = next((i for i in reversed(range(len(self._variables))) if self._variables[i][0] == name), None)
+        if place is None:  # the loop or the condition that would declare it is only being evaluated
+            raise self._wrong(f"undefined variable: {name}")
         self._variables[place] = (name, value)
 
     def _pipe(self, pipe: Pipe, dot: Any) -> Any:
@@ -183,7 +185,7 @@ class _Run:
             return self._chain(first, dot, command.parts[1:], final)
         self._now = first if isinstance(first, Constant) else self._now
         if len(command.parts) > 1 or final is not _NOTHING:
-            raise self._wrong(f"can't give argument to non-function {first if isinstance(first, Constant) else f'({first})'}")
+            raise self._wrong(f"can't give argument to non-function {first}")
         if isinstance(first, Constant) and first.kind == "nil":
             raise self._wrong("nil is not a command")
         return self._operand(first, dot)
@@ -204,7 +206,9 @@ class _Run:
     def _chain(self, chain: Chain, dot: Any, arguments: Sequence[Operand], final: Any) -> Any:
         self._now = chain
         if isinstance(chain.of, str):
-            value = next(value for name, value in reversed(self._variables) if name == chain.of)
+            value = next((value for name, value in reversed(self._variables) if name == chain.of), MISSING)
+            if value is MISSING:
+                raise self._wrong(f"undefined variable: {chain.of}")
         else:
             value = dot if chain.of is None else self._operand(chain.of, dot)
         if not chain.names and (arguments or final is not _NOTHING):
@@ -305,5 +309,5 @@ class _Run:
                 raise self._wrong(f"dereference of nil pointer of type {kind}")
             return value.to
         if found != kind and not (kind == "[]string" and isinstance(value, Slice) and not found.startswith("[]")):  # a named type of them
-            raise self._wrong(f"wrong type for value; expected {kind}; found {found}")
+            raise self._wrong(f"wrong type for value; expected {kind}; got {found}")
         return value

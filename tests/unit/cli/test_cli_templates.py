@@ -93,7 +93,7 @@ def test_a_service_is_one_too(template: str, text: str) -> None:
         ("{{.State.Health.Status}}", '<.State.Health.Status>: map has no entry for key "Health"'),
         ("{{.State.Nope}}", '<.State.Nope>: map has no entry for key "Nope"'),
         ("{{.State.Running.X}}", "<.State.Running.X>: can't evaluate field X in type interface {}"),
-        ("{{lower .State.Pid}}", "<.State.Pid>: wrong type for value; expected string; found json.Number"),
+        ("{{lower .State.Pid}}", "<.State.Pid>: wrong type for value; expected string; got json.Number"),
     ],
 )
 def test_what_fits_neither_is_told_of_the_json(template: str, words: str) -> None:
@@ -108,7 +108,7 @@ def test_what_fits_neither_is_told_of_the_json(template: str, words: str) -> Non
         ("{{.UpdateStatus.Nope}}", "<.UpdateStatus.Nope>: can't evaluate field Nope in type *swarm.UpdateStatus"),
         ("{{.Spec.Mode.Nope}}", "<.Spec.Mode.Nope>: can't evaluate field Nope in type swarm.ServiceMode"),
         ("{{.Spec.Name.X}}", "<.Spec.Name.X>: can't evaluate field X in type string"),
-        ("{{lower .Version.Index}}", "<.Version.Index>: wrong type for value; expected string; found uint64"),
+        ("{{lower .Version.Index}}", "<.Version.Index>: wrong type for value; expected string; got uint64"),
         ("{{len .Spec}}", "error calling len: len of type swarm.ServiceSpec"),
     ],
 )
@@ -130,6 +130,23 @@ def test_every_type_that_a_field_has_is_known() -> None:
 def test_an_answer_of_another_shape_is_no_crash(value: object) -> None:
     for kind in ("container.InspectResponse", "swarm.Service", "system.dockerInfo", "network.Inspect"):
         assert isinstance(plain(typed(value, kind)), dict)
+
+
+PIECES = (
+    "{{", "}}", "{{-", "-}}", " ", "$x", ":=", "=", ",", "|", "(", ")", ".", ".Name", ".Endpoints", "$", "1", "-1", "1.5", "'a'", '"a"', "`b`", "nil",
+    "true", "if", "else", "end", "range", "with", "define", "template", "block", "break", "continue", "index", "len", "eq", "lt", "printf", "slice", "join",
+    "x", "/*", "*/",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14), st.lists(st.sampled_from(PIECES), max_size=8))
+def test_whatever_is_typed_is_rendered_or_refused(head: list[str], body: list[str]) -> None:
+    for text in ("".join(head), "{{range $x := " + " ".join(head) + "}}" + " ".join(body) + "{{end}}", "{{" + " ".join(head) + "}}"):
+        try:
+            said = Template(text).render(typed(CONTEXT, "context.contextWithTLSListing"))
+        except TemplateError as refused:
+            said = str(refused).removeprefix("template: ")
+        assert isinstance(said, str)
 
 
 def test_deep_and_endless_templates_are_refused() -> None:
