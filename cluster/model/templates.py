@@ -143,6 +143,8 @@ class _Run:
         elif isinstance(value, list | tuple):
             items = list(enumerate(value))
         elif isinstance(value, int) and not isinstance(value, bool):
+            if len(names) > 1:
+                raise self._wrong(f"can't use {value} to iterate over more than one variable")
             items = [(i, i) for i in range(value)]
         elif value is not NO_VALUE:
             raise self._wrong(f"range can't iterate over {go_text(value)}")
@@ -214,24 +216,27 @@ class _Run:
         if not chain.names and (arguments or final is not _NOTHING):
             raise self._wrong(f"can't give argument to non-function {chain}")
         kind = type_of(value)
-        for name in chain.names:
+        given = bool(arguments) or final is not _NOTHING
+        for number, name in enumerate(chain.names, 1):
             if value is NO_VALUE:
                 if self._strict:
                     raise self._wrong(f'nil data; no entry for key "{name}"')
                 return value
             inner = pointee(value)
+            is_map = isinstance(inner, Mapping) and not isinstance(inner, Struct)
+            if is_map and given and number == len(chain.names) and not callable(inner.get(name)):
+                raise self._wrong(f"{name} is not a method but has arguments")
             found = self._field(inner, name)
             if found is MISSING:
                 raise self._wrong(self._without(value, kind, name))
-            kind = element_type(kind) if isinstance(inner, Mapping) and not isinstance(inner, Struct) else type_of(found)
+            kind = element_type(kind) if is_map else type_of(found)
             value = found
         if callable(value):
             return self._apply(Function(value, _METHOD), chain.names[-1], chain, arguments, dot, final)
-        if chain.names and (arguments or final is not _NOTHING):
-            is_map = isinstance(inner, Mapping) and not isinstance(inner, Struct)
+        if chain.names and given:
             if isinstance(inner, Struct) and not inner.fields:  # a row, whose fields are methods in Go
                 raise self._wrong(f"wrong number of args for {name}: want 0 got {len(arguments) + (final is not _NOTHING)}")
-            raise self._wrong(f"{name} is not a method but has arguments" if is_map else f"{name} has arguments but cannot be invoked as function")
+            raise self._wrong(f"{name} has arguments but cannot be invoked as function")
         return value
 
     def _field(self, value: Any, name: str) -> Any:

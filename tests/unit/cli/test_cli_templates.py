@@ -93,6 +93,7 @@ def test_a_service_is_one_too(template: str, text: str) -> None:
         ("{{.State.Health.Status}}", '<.State.Health.Status>: map has no entry for key "Health"'),
         ("{{.State.Nope}}", '<.State.Nope>: map has no entry for key "Nope"'),
         ("{{.State.Running.X}}", "<.State.Running.X>: can't evaluate field X in type interface {}"),
+        ("{{.Config.Cmd | .Nope}}", "<.Nope>: Nope is not a method but has arguments"),
         ("{{lower .State.Pid}}", "<.State.Pid>: wrong type for value; expected string; got json.Number"),
     ],
 )
