@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
 
 from cli.api import Api, filters_of, reference
@@ -26,6 +27,7 @@ from cluster.wire.http_client import Answer
 PIECE_BYTES: Final = 1024 * 1024
 _TAR: Final = (("Content-Type", "application/x-tar"),)
 _NONE: Final = "<none>"
+GOES_ON: Final = "Operation continuing in background: the daemon has the whole archive.\nUse `festoon images` to see what came of it."
 INSPECT_PLATFORM_HELP: Final = (
     "Inspect a specific platform of the multi-platform image.\n"
     "If the image or the server is not multi-platform capable, the command will error out if the platform does not match.\n"
@@ -144,7 +146,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platfor
 def load(api: Api, arguments: tuple[str, ...], input: str, platform: Platform | None, quiet: bool | None) -> int:
     if not input and sys.stdin.isatty():
         raise CliFailure("requested load from stdin, but stdin is empty")
-    with _opened(input) as file, api.stream("POST", "/images/load", _pieces(file), _TAR, quiet=bool(quiet), platform=platform_query(platform)) as answer:
+    with _uploading(input) as upload, api.stream("POST", "/images/load", upload, _TAR, quiet=bool(quiet), platform=platform_query(platform)) as answer:
         Transfer(sys.stdout, quiet=bool(quiet)).show(answer.lines())
     return 0
 
@@ -178,9 +180,8 @@ def import_(
         with api.stream("POST", "/images/create", b"", (), **query) as answer:
             _show_messages(answer)
         return 0
-    with _opened("" if source == "-" else source) as file:
-        with api.stream("POST", "/images/create", _pieces(file), _TAR, **query) as answer:
-            _show_messages(answer)
+    with _uploading("" if source == "-" else source) as upload, api.stream("POST", "/images/create", upload, _TAR, **query) as answer:
+        _show_messages(answer)
     return 0
 
 
@@ -239,9 +240,30 @@ def _opened(path: str) -> BinaryIO:
         raise CliFailure(f"open {path}: {(e.strerror or str(e)).lower()}") from e
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(PIECE_BYTES):
-        yield piece
+class _Upload:
+    """The pieces of a file. `whole`: the last one has been taken."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.whole = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self._file.read(PIECE_BYTES):
+            yield piece
+        self.whole = True
+
+
+@contextmanager
+def _uploading(path: str) -> Iterator[_Upload]:
+    """Who interrupts it is told when that is too late to have nothing happen."""
+    with _opened(path) as file:
+        upload = _Upload(file)
+        try:
+            yield upload
+        except KeyboardInterrupt:
+            if upload.whole:
+                print(GOES_ON, file=sys.stderr)
+            raise
 
 
 def _show_messages(answer: Answer) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.commands import image
 from cli.progress import Line, Picture, verdict
 
 ID = "a9cn3p0ovg5jcz30rzz89lyfz"
@@ -124,3 +126,20 @@ def test_a_manager_that_goes_ends_the_wait_with_its_reason(service: Any, festoon
     service.commits = [b'{"message":"no leader"}\n']
     result = festoon("service", "create", "busybox")
     assert (result.status, result.err) == (1, "Error response from daemon: no leader\n")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_who_interrupts_an_upload_is_told_when_the_daemon_has_all_of_it(whole: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(b"x" * (3 * image.PIECE_BYTES))
+
+    def upload() -> None:
+        with image._uploading(str(archive)) as pieces:
+            taken = iter(pieces)
+            for _ in range(4 if whole else 2):
+                next(taken, b"")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upload()
+    assert capsys.readouterr().err == (image.GOES_ON + "\n" if whole else "")
