@@ -1,8 +1,9 @@
 """A container's output: read from its FIFOs or terminal, written to its log, copied to whoever is attached. Owns
 those descriptors.
 
-Back-pressure is blocking: while somebody attached does not read, the container's stream is not read either. Of what both streams hold at one
-moment standard error comes first, as in Docker's logs: which was written first can't be known.
+Back-pressure is blocking: who is attached alone is waited for, and of several the fastest: meanwhile the container's stream is not read. What the others
+have not read yet is kept for them, BEHIND_BYTES for all together; then the one with the most is let go, so that it stops neither the others nor
+the container. Of what both streams hold at one moment standard error comes first, as in Docker's logs: which was written first can't be known.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import os
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from runtime.supervisor.chunks import CHUNK_BYTES, Chunks
 from runtime.supervisor.frames import BEGIN, END, STDERR, STDOUT
@@ -20,10 +22,17 @@ from runtime.supervisor.loop import ENDED, READABLE, WRITABLE, Loop
 ATTACHED_MAX = 64
 """Listeners on one container's stream."""
 
+BEHIND_BYTES: Final = 16 * 1024 * 1024
+"""Of one stream, kept for those who read more slowly than others."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Sink:
+    """`client`: all that one client listens to."""
+
+    stream: int
     descriptor: int
+    client: list[_Sink]
     pending: bytearray = field(default_factory=bytearray)
     closing: bool = False
 
@@ -61,17 +70,29 @@ class Output:
 
         self._loop.watch(descriptor, readable)
 
-    def attach(self, stream: int) -> int:
-        """The read end of a pipe that gets a copy of what comes from now on; the caller's to close. Raises OSError
+    def attach(self, *streams: int) -> dict[int, int]:
+        """For one client, by stream: the read end of a pipe that gets a copy of what comes from now on; the client's to close. Raises OSError
         (EUSERS when there are too many)."""
-        if len(self._sinks[stream]) >= ATTACHED_MAX:
-            raise OSError(errno.EUSERS, f"more than {ATTACHED_MAX} clients are attached")
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(writer, False)
-        sink = _Sink(writer)
-        self._sinks[stream].append(sink)
-        self._loop.watch(writer, lambda events: self._sink_event(stream, sink, events), 0)
-        return reader
+        client: list[_Sink] = []
+        readers: dict[int, int] = {}
+        try:
+            for stream in streams:
+                if len(self._sinks[stream]) >= ATTACHED_MAX:
+                    raise OSError(errno.EUSERS, f"more than {ATTACHED_MAX} clients are attached")
+                readers[stream], writer = os.pipe2(os.O_CLOEXEC)
+                self._add_sink(_Sink(stream, writer, client))
+        except OSError:
+            self._let_go(client)
+            for reader in readers.values():
+                os.close(reader)
+            raise
+        return readers
+
+    def _add_sink(self, sink: _Sink) -> None:
+        os.set_blocking(sink.descriptor, False)
+        sink.client.append(sink)
+        self._sinks[sink.stream].append(sink)
+        self._loop.watch(sink.descriptor, lambda events: self._sink_event(sink, events), 0)
 
     def _pump(self, stream: int) -> bool:
         """One chunk; False when nothing was there."""
@@ -90,21 +111,28 @@ class Output:
             self._chunks.settle()
         for sink in list(self._sinks[stream]):
             sink.pending.extend(data)
-            self._flush(stream, sink)
+            self._flush(sink)
         if self._is_held(stream):
             self._loop.change(self._sources[stream], 0)
+        else:
+            self._let_the_slowest_go(stream)
         return True
 
     def _is_held(self, stream: int) -> bool:
-        """Somebody attached has to read first."""
-        return any(sink.pending for sink in self._sinks[stream])
+        """Those who are attached have to read first."""
+        sinks = self._sinks[stream]
+        return bool(sinks) and all(sink.pending for sink in sinks)
+
+    def _let_the_slowest_go(self, stream: int) -> None:
+        while sum(len(sink.pending) for sink in self._sinks[stream]) > BEHIND_BYTES:
+            self._let_go(max(self._sinks[stream], key=lambda sink: len(sink.pending)).client)
 
     def _take(self, stream: int) -> bytes:
         if self._log is None:
             return os.read(self._sources[stream], CHUNK_BYTES)
         return self._chunks.take(self._sources[stream], self._container_id, stream, self._log)
 
-    def _flush(self, stream: int, sink: _Sink) -> None:
+    def _flush(self, sink: _Sink) -> None:
         try:
             while sink.pending:
                 del sink.pending[: os.write(sink.descriptor, sink.pending)]
@@ -112,26 +140,30 @@ class Output:
             self._loop.change(sink.descriptor, WRITABLE)
             return
         except BrokenPipeError:
-            self._drop(stream, sink)
+            self._drop(sink)
             return
         if sink.closing:
-            self._drop(stream, sink)
+            self._drop(sink)
         else:
             self._loop.change(sink.descriptor, 0)
 
-    def _sink_event(self, stream: int, sink: _Sink, events: int) -> None:
+    def _sink_event(self, sink: _Sink, events: int) -> None:
         if events & ENDED:
-            self._drop(stream, sink)
+            self._drop(sink)
         elif events & WRITABLE:
-            self._flush(stream, sink)
-        if stream in self._sources and not self._is_held(stream):
-            self._loop.change(self._sources[stream], READABLE)
+            self._flush(sink)
+        if sink.stream in self._sources and not self._is_held(sink.stream):
+            self._loop.change(self._sources[sink.stream], READABLE)
 
-    def _drop(self, stream: int, sink: _Sink) -> None:
-        if sink in self._sinks[stream]:
-            self._sinks[stream].remove(sink)
+    def _drop(self, sink: _Sink) -> None:
+        if sink in self._sinks[sink.stream]:
+            self._sinks[sink.stream].remove(sink)
             self._loop.forget(sink.descriptor)
             os.close(sink.descriptor)
+
+    def _let_go(self, client: list[_Sink]) -> None:
+        for sink in client:
+            self._drop(sink)
 
     def close(self) -> None:
         """Reads what is left, marks the end in the log, lets the attached go when they have read it all."""
@@ -141,10 +173,10 @@ class Output:
             self._loop.forget(descriptor)
             os.close(descriptor)
             del self._sources[stream]
-        for stream, sinks in self._sinks.items():
+        for sinks in self._sinks.values():
             for sink in list(sinks):
                 sink.closing = True
-                self._flush(stream, sink)
+                self._flush(sink)
         if self._log is not None:
             self._log.write(END, time.time_ns(), b"")
             self._log.close()

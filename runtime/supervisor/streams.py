@@ -158,12 +158,11 @@ def attach(context: Context, container: Container) -> dict[str, int]:
         if container.spec.tty:
             if container.master >= 0:
                 names["stdin"] = os.dup(container.master)
-        else:
-            if container.stdin_keeper >= 0:
-                path = context.places.stream(container.spec.id, "stdin")
-                names["stdin"] = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            names["stderr"] = container.output.attach(STDERR)
-        names["stdout"] = container.output.attach(STDOUT)
+        elif container.stdin_keeper >= 0:
+            path = context.places.stream(container.spec.id, "stdin")
+            names["stdin"] = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        readers = container.output.attach(*((STDOUT,) if container.spec.tty else (STDOUT, STDERR)))
+        names |= {name: readers[stream] for stream, name in _OUTPUTS if stream in readers}
     except OSError:
         close_all(tuple(names.values()))
         raise

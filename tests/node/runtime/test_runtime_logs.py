@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from runtime import logs
 from runtime.client import Supervisor
 from runtime.supervisor.frames import OVERHEAD_BYTES
 from runtime.supervisor.logfile import LINE_REST_MAX_BYTES
+from runtime.supervisor.output import BEHIND_BYTES
 
 MIB = 1024 * 1024
 FLOOD_BYTES = 200 * 1_000_000
@@ -81,6 +82,38 @@ def test_who_is_attached_and_never_reads_costs_no_memory(machine: Any) -> None:
         assert (await supervisor.wait(spec.id)).status == 0
 
     machine.run(body)
+
+
+def test_who_never_reads_stops_neither_the_container_nor_who_reads_beside(machine: Any) -> None:
+    """What it has not read is kept for a while; then its streams end."""
+
+    async def body(supervisor: Supervisor) -> None:
+        pid = machine.pid_of("runtime.supervisor")
+        spec = machine.spec("sh", "-c", f"yes | head -c {FLOOD_BYTES}; echo over >&2")
+        await supervisor.create(spec)
+        reading, stopped = await supervisor.attach(spec.id), await supervisor.attach(spec.id)
+        before = private_bytes(pid)
+        await supervisor.start(spec.id)
+        most: list[int] = []
+        assert await read_all(reading.stdout, lambda: most.append(private_bytes(pid))) == FLOOD_BYTES
+        assert await read_all(reading.stderr) == len("over\n")
+        assert (await supervisor.wait(spec.id)).status == 0
+        assert max(most) - before < 2 * BEHIND_BYTES + GROWTH_MAX_BYTES, "a buffer that grows is copied"
+        assert await read_all(stopped.stdout) < FLOOD_BYTES
+        assert await read_all(stopped.stderr) == 0, "it was let go as a whole, before that was said"
+
+    machine.run(body)
+
+
+async def read_all(descriptor: int, look: Callable[[], object] = lambda: None) -> int:
+    """Bytes until its end; looks at each MiB."""
+    read = 0
+    async with trio.lowlevel.FdStream(descriptor) as stream:
+        async for data in stream:
+            if read // MIB != (read + len(data)) // MIB:
+                look()
+            read += len(data)
+    return read
 
 
 @pytest.fixture
