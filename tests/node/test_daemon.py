@@ -89,12 +89,13 @@ echo "$wrong $(tail -1 "$DIR/log")"
 mkfifo "$DIR/ready"
 festoond --root "$DIR/root" --run "$DIR/run" --bridge own0 --ready-fd 9 9>"$DIR/ready" 2>>"$DIR/log" &
 node=$!
+trap 'kill $node' EXIT
 read -r line <"$DIR/ready"
 tar -C / -c bin/busybox | festoon import - bb:1 >/dev/null
 festoon run --rm bb:1 /bin/busybox ip -4 -o addr show eth0 | grep -o "172[^ ]*" | head -1
 festoon network inspect bridge --format '{{index .Options "com.docker.network.bridge.name"}}'
 ip link delete own0
-ip link add own0 type bridge
+until ip link add own0 type bridge; do ip link delete own0; done  # the node may be as quick in making its own again
 wrong=0; festoon run --rm bb:1 /bin/busybox true 2>"$DIR/wrong" || wrong=$?
 echo "$wrong $(head -1 "$DIR/wrong") $(festoon ps -aq | wc -l) $(ls "$DIR/run/netns" | wc -l)"
 ip link delete own0
@@ -105,6 +106,7 @@ echo "$wrong $(cat "$DIR/wrong") $(festoon info --format '{{.Swarm.LocalNodeStat
 ip link delete docker_gwbridge
 festoon swarm init --advertise-addr 127.0.0.1 >/dev/null
 festoon swarm leave --force
+trap - EXIT
 kill $node
 wait $node
 [ "$before" = "$(ip -4 -o addr show docker0)" ] && echo untouched
