@@ -296,7 +296,8 @@ def test_each_step_of_a_machine_that_is_started_is_told(name: str) -> None:
 
 def test_ctrl_c_takes_a_lab_away_again_and_leaves_a_clean_screen(name: str) -> None:
     master, slave = pty.openpty()
-    command = ["setsid", "--ctty", "--wait", FESTOON, "lab", "up", "--name", name, "--subnet", f"{OWN_SUBNET}.0/24", "--nodes", "9"]  # which takes a while
+    own_terminal = ["env", "--default-signal=INT", "setsid", "--ctty", "--wait"]  # who runs the tests in the background ignores the signal, and they would, too
+    command = [*own_terminal, FESTOON, "lab", "up", "--name", name, "--subnet", f"{OWN_SUBNET}.0/24", "--nodes", "9"]  # which takes a while
     process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     seen = ""
