@@ -152,8 +152,11 @@ class Output:
             self._drop(sink)
         elif events & WRITABLE:
             self._flush(sink)
-        if sink.stream in self._sources and not self._is_held(sink.stream):
-            self._loop.change(self._sources[sink.stream], READABLE)
+        self._go_on_reading(sink.stream)
+
+    def _go_on_reading(self, stream: int) -> None:
+        if stream in self._sources and not self._is_held(stream):
+            self._loop.change(self._sources[stream], READABLE)
 
     def _drop(self, sink: _Sink) -> None:
         if sink in self._sinks[sink.stream]:
@@ -164,6 +167,7 @@ class Output:
     def _let_go(self, client: list[_Sink]) -> None:
         for sink in client:
             self._drop(sink)
+            self._go_on_reading(sink.stream)  # it may have been the one that was waited for there
 
     def close(self) -> None:
         """Reads what is left, marks the end in the log, lets the attached go when they have read it all."""
