@@ -9,9 +9,9 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from errno import EACCES
+from errno import EACCES, ECONNREFUSED, ETIMEDOUT
 from http import HTTPStatus
-from socket import socket
+from socket import EAI_AGAIN, socket
 from typing import TYPE_CHECKING, Any, Final
 
 from cli import configuration
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 API_VERSION: Final = os.environ.get("DOCKER_API_VERSION", "").removeprefix("v") or "1.51"
 DEFAULT_HOST: Final = "unix:///run/festoon/festoon.sock"
+_NOBODY: Final = frozenset({ECONNREFUSED, ETIMEDOUT, EAI_AGAIN})
 _JSON: Final = (("Content-Type", "application/json"),)
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _IN_PATH: Final = _UNRESERVED | frozenset(b"/:@")
@@ -53,6 +54,7 @@ class Api:
         self.program = program
         self.context = context
         self._dialer = _dialer(host)
+        self._encrypts = tls is not None
         self._client = HttpClient(host, tls, self._dialer.connect if self._dialer else None)
 
     def get(self, path: str, **query: Any) -> Any:
@@ -67,9 +69,9 @@ class Api:
 
     def send(self, method: str, path: str, body: object = None, /, headers: Headers = (), **query: Any) -> Any:
         """One exchange; None for an empty answer."""
-        data = _encoded(body)
-        with self._connected():
-            answer = self._client.request(method, _target(path, query), body=data, headers=(*(_JSON if data else ()), *headers, *self._headers))
+        data, target = _encoded(body), _target(path, query)
+        with self._connected(method, target):
+            answer = self._client.request(method, target, body=data, headers=(*(_JSON if data else ()), *headers, *self._headers))
         return _value(answer)
 
     def find(self, path: str, **query: Any) -> Any:
@@ -83,7 +85,7 @@ class Api:
 
     def ping(self) -> None:
         """Raises CliFailure when there is no daemon."""
-        with self._connected():
+        with self._connected("HEAD", "/_ping"):
             self._client.request("HEAD", "/_ping")
 
     @contextmanager
@@ -92,7 +94,8 @@ class Api:
     ) -> Iterator[Answer]:
         """An answer that is read as it comes. Raises ApiFailure before the first byte, CliFailure when it breaks
         off."""
-        with self._connected(), self._client.stream(method, _target(path, query), body=body, headers=(*headers, *self._headers)) as answer:
+        target = _target(path, query)
+        with self._connected(method, target), self._client.stream(method, target, body=body, headers=(*headers, *self._headers)) as answer:
             if answer.status >= HTTPStatus.BAD_REQUEST:
                 _value(Whole(answer.status, answer.headers, answer.read()))
             yield answer
@@ -107,23 +110,34 @@ class Api:
     def hijack(self, path: str, body: object = None, **query: Any) -> Iterator[tuple[socket, bytes]]:
         """The raw connection after a POST, and the bytes that came with the answer. Raises ApiFailure when the
         daemon refuses."""
-        data = _encoded(body)
+        data, target = _encoded(body), _target(path, query)
         headers = (*(_JSON if data else ()), *self._headers)
-        with self._connected(), self._client.hijack("POST", _target(path, query), body=data, headers=headers) as got:
+        with self._connected("POST", target), self._client.hijack("POST", target, body=data, headers=headers) as got:
             if isinstance(got, Whole):
                 _value(got)
                 raise CliFailure(f"unable to upgrade to tcp, received {got.status}")
             yield got
 
     @contextmanager
-    def _connected(self) -> Iterator[None]:
+    def _connected(self, method: str = "", target: str = "") -> Iterator[None]:
+        """`method`, `target`: what is asked, for the sentence about a connection that fails."""
         if self._trouble:
             raise CliFailure(self._trouble)
         try:
             yield
         except ConnectionFailed as e:
             why = self._dialer.failure() if self._dialer else ""
-            raise CliFailure(f"error during connect: {why}" if why else _no_daemon(self.host, e)) from e
+            raise CliFailure(f"error during connect: {why}" if why else self._no_daemon(e, method, target)) from e
+
+    def _no_daemon(self, failure: ConnectionFailed, method: str, target: str) -> str:
+        """As Docker's client: nobody there is one thing, a connection that fails for another reason is said with it."""
+        if failure.errno == EACCES:
+            return f"permission denied while trying to connect to the Festoon daemon socket at {self.host}"
+        if failure.errno in _NOBODY or (failure.errno and self.host.startswith("unix:")):
+            return f"Cannot connect to the Festoon daemon at {self.host}. Is the festoon daemon running?"
+        scheme, _, rest = self.host.partition("://")
+        url = f"{'https' if self._encrypts else 'http'}://{_quoted(rest, _UNRESERVED) if scheme == 'unix' else rest}{target}"
+        return f'error during connect: {method.capitalize()} "{url}": {failure.why}' if method else f"error during connect: {failure.why}"
 
 
 def _dialer(host: str) -> Dialer | None:
@@ -184,11 +198,3 @@ def _reason(answer: Whole) -> str:
     except (ValueError, KeyError, TypeError):
         return answer.body.decode(errors="replace").strip() or f"status {answer.status}"
     return str(message).strip()
-
-
-def _no_daemon(host: str, failure: ConnectionFailed) -> str:
-    if failure.errno == EACCES:
-        return f"permission denied while trying to connect to the Festoon daemon socket at {host}"
-    if failure.errno is None:
-        return f"error during connect: {failure}"
-    return f"Cannot connect to the Festoon daemon at {host}. Is the festoon daemon running?"

@@ -41,13 +41,18 @@ class TlsWish:
         if not self.verify:
             made.check_hostname = False
             made.verify_mode = ssl.CERT_NONE
+        wrong = f"{os.path.basename(self.ca)} seems invalid"
         try:
             if self.verify and self.ca:
                 made = ssl.create_default_context(cafile=self.ca)
+            wrong = "tls: failed to find a certificate and its key in the PEM data"
             if self.cert and self.key:
                 made.load_cert_chain(self.cert, self.key)
-        except (OSError, ssl.SSLError) as e:
-            raise CliFailure(f"Failed to initialize: unable to resolve docker endpoint: {e}") from e
+        except ssl.SSLError as e:
+            wrong = "tls: private key does not match public key" if e.reason == "KEY_VALUES_MISMATCH" else wrong
+            raise CliFailure(f"Failed to initialize: failed to retrieve context tls info: {wrong}") from e
+        except OSError as e:
+            raise CliFailure(f"Failed to initialize: failed to retrieve context tls info: {(e.strerror or str(e)).lower()}") from e
         made.sslsocket_class = TlsSocket
         return made
 

@@ -28,18 +28,18 @@ def certs(api: Api, arguments: tuple[str, ...], host: tuple[str, ...]) -> int:
     from cluster.identity import engine_certificates as made
     from cluster.model.errors import InvalidArgument
 
-    folder = Path(arguments[0])
+    folder, hosts = Path(arguments[0]), host or (socket.gethostname(), "localhost", "127.0.0.1")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths = folder / made.AUTHORITY, folder / made.AUTHORITY_KEY
         there = (paths[0].read_text(), paths[1].read_text()) if all(path.exists() for path in paths) else None
-        for name, text in made.make(host or (socket.gethostname(), "localhost", "127.0.0.1"), datetime.now(UTC), there).items():
+        for name, text in made.make(hosts, datetime.now(UTC), there).items():
             _write(folder / name, text, 0o600 if name.endswith("key.pem") else 0o644)
     except InvalidArgument as error:
         raise CliFailure(error.message) from error
     except (OSError, UnicodeDecodeError) as error:
         raise CliFailure(f"{getattr(error, 'filename', None) or folder}: {getattr(error, 'strerror', None) or error}") from error
-    print(f"{made.AUTHORITY}, {made.SERVER} and {made.SERVER_KEY} are for festoond (--tlscacert, --tlscert, --tlskey);\n"
+    print(f"{made.AUTHORITY}, {made.SERVER} and {made.SERVER_KEY} are for festoond (--tlscacert, --tlscert, --tlskey), reached as {', '.join(hosts)};\n"
           f"{made.AUTHORITY}, {made.CLIENT} and {made.CLIENT_KEY} for who may use it, which is to be root on this machine.\n"
           f"Keep {made.AUTHORITY_KEY} away from both.")  # fmt: skip
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,10 @@ from cluster.identity.certificates import BACKDATED, key_usage, load_certificate
 from cluster.model.errors import InvalidArgument
 
 NAME: Final = "festoon-engine-ca"
+MAX_NAME: Final = 253
+_NAME: Final = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}(?<!-))?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}(?<!-))?)*\.?")
+"""A host's name, or all of a domain's (RFC 1123, 2.1; RFC 6125, 6.4.3). Underscores: machines have them."""
+
 LIFETIME: Final = dt.timedelta(days=825)
 AUTHORITY, AUTHORITY_KEY = "ca.pem", "ca-key.pem"
 SERVER, SERVER_KEY = "server-cert.pem", "server-key.pem"
@@ -61,7 +66,6 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         pass
-    try:
-        return x509.DNSName(host)
-    except ValueError as error:
-        raise InvalidArgument(f"{host!r} is no host name or address") from error
+    if len(host) > MAX_NAME or not _NAME.fullmatch(host):
+        raise InvalidArgument(f"{host!r} is no host name or address")
+    return x509.DNSName(host)

@@ -1,7 +1,7 @@
 """A small synchronous HTTP/1.1 client for the Engine API's socket: what the command line is made of. Imports no trio.
 
-Owns one connection per exchange; never retries. Addresses: a path, `unix:///path`, `tcp://host:port` or
-`http://host:port`.
+Owns one connection per exchange; never retries. Addresses: a path, `unix:///path`, `tcp://host:port[/base]` or
+`http://host:port[/base]`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from errno import ETIMEDOUT
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cluster.wire.http_answer import ClientSide
@@ -30,7 +31,22 @@ Body = bytes | Iterable[bytes]
 
 
 class ConnectionFailed(OSError):
-    """Nobody listens at the address, or the connection broke off."""
+    """Nobody listens at the address, or the connection broke off. `errno` is the system's, or the resolver's (socket.EAI_…, negative); None for what is
+    neither: TLS, or the protocol."""
+
+    @property
+    def why(self) -> str:
+        """One clause, in the words of Go's libraries."""
+        return (self.strerror or str(self)).lower() if self.errno else str(self)
+
+
+def _failed(error: OSError) -> ConnectionFailed:
+    """(ssl's errors are OSErrors with numbers of their own.)"""
+    if type(error).__module__ == "ssl":
+        from cluster.wire.tls_words import tls_words
+
+        return ConnectionFailed(tls_words(error))
+    return ConnectionFailed(error.errno or ETIMEDOUT if isinstance(error, TimeoutError) else error.errno, error.strerror or str(error))
 
 
 class Whole(NamedTuple):
@@ -107,7 +123,9 @@ class HttpClient:
     def __init__(self, address: str, tls: Callable[[], SSLContext] | None = None, dial: Callable[[], socket.socket] | None = None) -> None:
         """`tls`: makes the TLS to speak with, of a tcp:// address. `dial`: makes the connections to an address of another kind."""
         self.address = address
-        self._authority = rest.rstrip("/") if (rest := address.partition("://")[2]) and not address.startswith("unix:") else SOCKET_HOST
+        scheme, _, rest = address.partition("://")
+        authority, _, base = ("", "", "") if scheme == "unix" else rest.partition("/")
+        self._authority, self._base = authority or SOCKET_HOST, f"/{base}".rstrip("/")
         self._tls, self._dial = tls, dial
 
     def request(self, method: str, target: str, *, body: Body = b"", headers: Headers = ()) -> Whole:
@@ -121,7 +139,7 @@ class HttpClient:
         ConnectionFailed."""
         with self.connect() as connected:
             wire = _Wire(connected, self._authority)
-            wire.send_request(method, target, body, headers)
+            wire.send_request(method, self._base + target, body, headers)
             yield Answer(wire.head(), wire)
 
     @contextmanager
@@ -133,7 +151,7 @@ class HttpClient:
         upgrade = (("Connection", "Upgrade"), ("Upgrade", "tcp"))
         with self.connect() as connected:
             wire = _Wire(connected, self._authority)
-            wire.send_request(method, target, body, (*headers, *upgrade))
+            wire.send_request(method, self._base + target, body, (*headers, *upgrade))
             head = wire.head(switching=True)
             if head.status == 101:
                 yield connected, wire.side.leftover()
@@ -151,13 +169,13 @@ class HttpClient:
             made.connect(where)
         except OSError as e:
             made.close()
-            raise ConnectionFailed(e.errno, e.strerror or str(e)) from e
+            raise _failed(e) from e
         if self._tls is not None and isinstance(where, tuple):
             try:
                 made = self._tls().wrap_socket(made, server_hostname=where[0])
             except OSError as e:  # ssl's among them
                 made.close()
-                raise ConnectionFailed(f"TLS with {self.address}: {e}") from e
+                raise _failed(e) from e
         made.settimeout(None)
         return made
 
@@ -173,16 +191,19 @@ class _Wire:
         framing = ("Content-Length", str(len(body))) if isinstance(body, bytes) else ("Transfer-Encoding", "chunked")
         complete = (("Host", self._authority), framing, *headers)
         begun = self.side.request(method, target, complete)
+        if isinstance(body, bytes):
+            self._send(begun + (self.side.data(body) if body else b"") + self.side.end())
+            return
+        if self._send(begun) and all(self._send(self.side.data(piece)) for piece in body):
+            self._send(self.side.end())
+
+    def _send(self, data: bytes) -> bool:
+        """Whether it left. The server may have refused a long body: its answer says why, as does reading where there is none."""
         try:
-            if isinstance(body, bytes):
-                self._socket.sendall(begun + (self.side.data(body) if body else b"") + self.side.end())
-                return
-            self._socket.sendall(begun)
-            for piece in body:
-                self._socket.sendall(self.side.data(piece))
-            self._socket.sendall(self.side.end())
-        except (BrokenPipeError, ConnectionResetError):
-            return  # the server may have refused a long body: its answer says why
+            self._socket.sendall(data)
+        except OSError:
+            return False
+        return True
 
     def head(self, *, switching: bool = False) -> ResponseHead:
         """The answer's head; informational ones are passed over, except a 101 that was asked for."""
@@ -209,7 +230,7 @@ class _Wire:
         except (ConnectionFailed, TimeoutError):
             raise
         except OSError as e:
-            raise ConnectionFailed(e.errno, e.strerror or str(e)) from e
+            raise _failed(e) from e
 
 
 def _parse(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
@@ -219,7 +240,7 @@ def _parse(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
         return socket.AF_UNIX, address
     if scheme == "unix":
         return socket.AF_UNIX, rest
-    host, _, port = rest.rstrip("/").rpartition(":")
+    host, _, port = rest.partition("/")[0].rpartition(":")
     if scheme in {"tcp", "http"} and host and port.isdigit():
         return socket.AF_INET6 if ":" in host else socket.AF_INET, (host.strip("[]"), int(port))
     raise ConnectionFailed(f"unable to parse docker host `{address}`")

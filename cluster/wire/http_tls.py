@@ -15,6 +15,12 @@ from cluster.wire.tls_stream import RECORD_BYTES, TlsStream
 HANDSHAKE_S: Final = 10.0
 """How long a client may take for it."""
 
+_PLAIN: Final = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
+"""What OpenSSL says when the other side speaks HTTP without TLS."""
+
+_NOT_HERE: Final = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+"""As Go's net/http answers it."""
+
 
 class HttpTlsStream(trio.abc.HalfCloseableStream):
     """One connection of a client that has shown its certificate, if the context asks for one."""
@@ -54,7 +60,9 @@ async def secured(stream: trio.SocketStream, context: ssl.SSLContext) -> HttpTls
     try:
         with trio.fail_after(HANDSHAKE_S):
             await wire.do_handshake()
-    except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+    except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
+        if isinstance(error.__cause__, ssl.SSLError) and error.__cause__.reason in _PLAIN:
+            wire.answer_in_the_clear(_NOT_HERE)
         wire.close()
         return None
     except BaseException:

@@ -131,6 +131,14 @@ class TlsStream:
         with suppress(ssl.SSLError, OSError, ValueError):
             self._socket.unwrap()
 
+    def answer_in_the_clear(self, data: bytes) -> None:
+        """To one who has begun without TLS, so that the handshake failed. What has come is read first: what is left unread resets the connection, and the
+        answer is lost."""
+        with suppress(OSError):
+            socket.socket.recv(self._socket, RECORD_BYTES, socket.MSG_DONTWAIT)
+        with suppress(OSError):
+            socket.socket.send(self._socket, data, socket.MSG_DONTWAIT)
+
     def close(self) -> None:
         """Say goodbye (nobody waits for it to leave) and close. Who waits for the socket gets ClosedResourceError."""
         if self._socket.fileno() < 0:

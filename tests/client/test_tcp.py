@@ -37,8 +37,12 @@ echo "$said" | sort
 echo "$status"
 DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH="$DIR/tls" DOCKER_HOST=tcp://localhost:2376 "$CLIENT" images -q | wc -l
 festoon system certs "$DIR/foreign" >/dev/null
-over "$DIR/foreign/cert.pem" "$DIR/foreign/key.pem" ps >/dev/null 2>&1 && echo "a foreign certificate was taken"
-over "$DIR/tls/server-cert.pem" "$DIR/tls/server-key.pem" ps >/dev/null 2>&1 && echo "a server's certificate was taken"
+said() { status=0; "$@" >"$DIR/answer" 2>&1 || status=$?; echo "$status $(sed 's/v1[.][0-9]*/v1/' "$DIR/answer")"; }
+said over "$DIR/foreign/cert.pem" "$DIR/foreign/key.pem" ps
+said over "$DIR/tls/server-cert.pem" "$DIR/tls/server-key.pem" ps
+said "$CLIENT" -H tcp://localhost:2376 --tlsverify --tlscacert "$DIR/tls/ca.pem" ps
+said "$CLIENT" -H tcp://localhost:2376 ps
+said festoon system certs --host 'no name' "$DIR/other"
 echo | timeout 5 openssl s_client -connect localhost:2376 -quiet 2>/dev/null | head -c 1 | wc -c
 kill $node; wait $node
 
@@ -72,8 +76,11 @@ def test_the_engine_over_tcp(tmp_path: Path, program: str) -> None:
     done = subprocess.run(["unshare", "-n", "-m", "bash", "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr + "".join(log.read_text() for log in sorted(tmp_path.glob("log*")))
     certificates = "--tlscacert, --tlscert and --tlskey are needed (`festoon system certs` makes them), or --insecure-tcp for an address of loopback"
+    asked = '1 error during connect: Get "https://localhost:2376/v1/containers/json": remote error: tls: '
     assert done.stdout.splitlines() == [
-        "600 600 600 644 ", "linux", "3000000", "err", "out", "7", "1", "0", "1",
+        "600 600 600 644 ", "linux", "3000000", "err", "out", "7", "1",
+        f"{asked}unknown certificate authority", f"{asked}unsupported certificate", f"{asked}certificate required",
+        "1 Error response from daemon: Client sent an HTTP request to an HTTPS server.", "1 'no name' is no host name or address", "0", "1",
         "200", "403 Origin", "403 Host", "200 Host", "200 Host",
         f"1 festoond: tcp://127.0.0.1:2376: {certificates}", "1 festoond: tcp://0.0.0.0:2375: without TLS only an address of loopback is served",
         "1 festoond: fd://: festoond listens on its own socket and on tcp://HOST:PORT", "1 festoond: TLS for tcp://127.0.0.1:2376: No such file or directory",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from socket import create_server, socket
+from threading import Thread
+
 import pytest
 
 from cli.address_flags import LISTEN_ADDRESS, SUBNETS
+from cli.api import Api
 from cli.daemon_address import daemon_address
 from cli.failures import CliFailure
 
@@ -59,3 +63,26 @@ def test_what_is_no_address_of_a_daemon_is_refused_in_dockers_words(given: str, 
     with pytest.raises(CliFailure) as refused:
         daemon_address(given, default="", tls=False)
     assert refused.value.message == f"Failed to initialize: {words}"
+
+
+def test_a_daemon_behind_a_path_is_asked_below_it() -> None:
+    """As one behind a proxy is; and what comes instead of an answer is said with the address that was asked."""
+    asked: list[bytes] = []
+
+    def serve(listener: socket) -> None:
+        for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"", b"\x16\x03"):
+            connected, _ = listener.accept()
+            with connected:
+                asked.append(connected.recv(65536).partition(b"\r\n")[0])
+                connected.sendall(answer)
+
+    with create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=serve, args=(listener,))
+        thread.start()
+        authority = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert Api(f"tcp://{authority}/engine/").get("/info") == {}
+        for _ in range(2):
+            with pytest.raises(CliFailure, match=f'^error during connect: Post "http://{authority}/v1.51/prune": .'):
+                Api(f"tcp://{authority}").post("/prune")
+        thread.join()
+    assert asked[0] == b"GET /engine/v1.51/info HTTP/1.1"

@@ -80,7 +80,7 @@ def test_a_daemon_that_the_ca_vouches_for_is_spoken_to(folder: Path, daemon: str
 
 
 def test_one_that_nobody_vouches_for_is_not_unless_that_was_asked_for(daemon: str) -> None:
-    with pytest.raises(CliFailure, match="certificate verify failed"):
+    with pytest.raises(CliFailure, match=r'/v1.51/info": tls: failed to verify certificate: x509: certificate signed by unknown authority'):
         Api(daemon, tls=TlsWish(True, "", "", "").context).get("/info")
     assert Api(daemon, tls=TlsWish(False, "", "", "").context).get("/info") == {}
 
@@ -92,6 +92,19 @@ def test_without_the_ca_s_file_no_daemon_is_asked(tmp_path: Path) -> None:
     assert wish.trouble() == f"Failed to initialize: unable to resolve docker endpoint: open {tmp_path}/ca.pem: no such file or directory"
 
 
-def test_files_that_can_not_be_used_are_said(tmp_path: Path) -> None:
-    with pytest.raises(CliFailure, match="Failed to initialize: unable to resolve docker endpoint"):
-        TlsWish(True, str(tmp_path / "nosuch"), "", "").context()
+def test_files_that_can_not_be_used_are_said(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    ca, cert, key = (str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+    other = tmp_path_factory.mktemp("other")
+    bad = other / "bad.pem"
+    bad.write_text("garbage")
+    strange = ec.generate_private_key(ec.SECP256R1())
+    (other / "key.pem").write_bytes(strange.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    for wish, said in (
+        (TlsWish(True, str(folder / "nosuch"), "", ""), "no such file or directory"),
+        (TlsWish(True, str(bad), cert, key), "bad.pem seems invalid"),
+        (TlsWish(True, ca, str(bad), key), "tls: failed to find a certificate and its key in the PEM data"),
+        (TlsWish(True, ca, cert, str(other / "key.pem")), "tls: private key does not match public key"),
+    ):
+        with pytest.raises(CliFailure) as failed:
+            wish.context()
+        assert failed.value.message == f"Failed to initialize: failed to retrieve context tls info: {said}"
