@@ -1,5 +1,6 @@
 """What a shell may complete: commands, flags, their values and names of objects. `complete` is called by the scripts of `festoon completion` and prints one
-candidate a line, behind a tab what it is for, where that is known.
+candidate a line, behind a tab what it is for, where that is known, and at last `:` and what the shell may add. (That is the protocol of Cobra, so the
+scripts of Docker's client work, too.)
 
 Owns how far the words have come; what may stand where is completion_table.py's. Never fails aloud: a shell that waits for candidates has no use for an error.
 """
@@ -12,13 +13,17 @@ from typing import Final, NamedTuple
 
 from cli import object_names
 from cli.api import Api
-from cli.completion_table import FIXED, NAMED_BY, NAMED_BY_SERVICES, OF_FLAGS, nouns_of
+from cli.completion_table import FILE, FIXED, NAMED_BY, NAMED_BY_SERVICES, OF_FILES, OF_FLAGS, nouns_of
 from cli.failures import CliFailure
 from cli.flags import Flag
 from cli.usage import Command, Group
 
 _CHOICES: Final = re.compile(r'\(("[^"|]+"(?:, "[^"|]+")+)\)')
 """What a flag's help says of the words that it takes."""
+
+FILES: Final = 0
+NO_FILES: Final = 4
+"""What the shell may add where nothing is proposed."""
 
 Daemon = Callable[[str, str], Api]
 """The daemon at an address, or of a context; both may be empty."""
@@ -53,10 +58,21 @@ def complete(root: Group, words: Sequence[str], daemon: Daemon, *, described: bo
     else:
         found = _objects(reached, daemon)
     try:
-        print("\n".join(sorted({text if described else text.partition("\t")[0] for text in found if text.startswith(last)})))
+        proposed = sorted({text if described else text.partition("\t")[0] for text in found if text.startswith(last)})
     except CliFailure:
-        return 0
+        proposed = []
+    print("\n".join([*proposed, f":{FILES if _takes_files(reached, last) else NO_FILES}"]))
     return 0
+
+
+def _takes_files(reached: _Reached, last: str) -> bool:
+    """Whether a file's name may stand there."""
+    name, equals, _ = last.partition("=")
+    flag = reached.waiting or (_flag(reached.at, name) if equals else None)
+    if flag is not None:
+        return flag.long.removeprefix("--") in OF_FILES
+    nouns = nouns_of(reached.path)
+    return bool(nouns) and FILE in nouns[min(reached.operands, len(nouns) - 1)].split()
 
 
 def _reached(root: Group, words: Sequence[str]) -> _Reached:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-_OF_CONTAINERS: Final = ("cp", "diff", "export", "logs", "restart", "rm", "update", "wait")
+FILE: Final = "file"
+"""Stands among the nouns where a file may."""
+
+_OF_CONTAINERS: Final = ("diff", "export", "logs", "restart", "rm", "update", "wait")
 _OF_IMAGES: Final = ("create", "history", "push", "rmi", "run", "save", "tag")
 _RUNNING: Final = ("attach", "exec", "kill", "pause", "port", "stats", "stop", "top")
 _MAKING: Final = frozenset({"create", "ls", "prune", "build", "import", "load", "up", "down"})
@@ -17,7 +20,9 @@ _OPERANDS: Final[Mapping[str, tuple[str, ...]]] = {
     **{f"container {name}": ("running",) for name in _RUNNING},
     "start": ("stopped",), "container start": ("stopped",), "unpause": ("paused",), "container unpause": ("paused",),
     "container run": ("image",), "container create": ("image",),
-    "inspect": (_ALL,),
+    "inspect": (_ALL,), "cp": ("container file",), "container cp": ("container file",), "import": (FILE,), "image import": (FILE,),
+    "secret create": ("", FILE), "config create": ("", FILE), "context import": ("", FILE), "context export": ("context", FILE),
+    "system certs": (FILE,), "raft snapshot save": (FILE,), "raft snapshot inspect": (FILE,), "raft snapshot restore": (FILE,), "sim replay": (FILE,),
     "commit": ("container", "image"), "container commit": ("container", "image"), "rename": ("container", ""), "container rename": ("container", ""),
     "network connect": ("network", "container"), "network disconnect": ("network", "container"),
     "network capture": ("task container network",), "network path": ("",), "why": ("service task",),
@@ -31,6 +36,12 @@ NAMED_BY: Final = {
 }  # fmt: skip
 """Flags whose values are names, of which nouns."""
 NAMED_BY_SERVICES: Final = {f"{noun}{verb}": noun for noun in ("secret", "config") for verb in ("", "-add", "-rm")}
+OF_FILES: Final = frozenset(
+    "ca-cert ca-key cidfile compose-file config env-file file input invariant key-file label-file mount output policy svg tlscacert tlscert tlskey trace"
+    " volume".split()
+)
+"""Flags whose values are files."""
+
 OF_FLAGS: Final = {("lab", "name"): "lab"}
 """The same by the command's first word."""
 _SIGNALS: Final = ("SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGSTOP", "SIGTERM", "SIGUSR1", "SIGUSR2")

@@ -18,20 +18,22 @@ _festoon() {
     # the shell ends words at colons and equal signs too, which names and values may have in them
     case "$line" in *[[:space:]]) ;; *) word="${words[-1]}"; unset "words[-1]" ;; esac
     IFS=$'\\n'
-    COMPREPLY=($(compgen -W "$("${words[0]}" __completeNoDesc "${words[@]:1}" "$word" 2>/dev/null)" -- "$word"))
+    local found="$("${words[0]}" __completeNoDesc "${words[@]:1}" "$word" 2>/dev/null)"
+    COMPREPLY=($(compgen -W "${found%:*}" -- "$word"))
     COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*[:=]}"}"}")
-    [ ${#COMPREPLY[@]} -gt 0 ] || compopt -o default
+    [ ${#COMPREPLY[@]} -gt 0 ] || [ "${found##*:}" = 4 ] || compopt -o default
 }
 complete -F _festoon festoon
 """,
     "zsh": """#compdef festoon
 _festoon() {
     local -a lines found shown
-    local line name width=0 tab=$'\t'
+    local files line name width=0 tab=$'\t'
     lines=("${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT-1]}" "${words[CURRENT]}" 2>/dev/null)}")
-    lines=("${(@)lines:#}")
+    files="${lines[-1]}"
+    lines=("${(@)lines:#:[0-9]}")
     found=("${(@)lines%%${tab}*}")
-    if (( ! ${#found} )); then _files; return; fi
+    if (( ! ${#found} )); then [[ "$files" == :4 ]] || _files; return; fi
     for name in "${found[@]}"; do (( ${#name} > width )) && width=${#name}; done
     for line in "${lines[@]}"; do
         name="${line%%${tab}*}"
@@ -46,9 +48,9 @@ compdef _festoon festoon
 function __festoon_complete
     set -l words (commandline -opc) (commandline -ct)
     set -l found ($words[1] __complete $words[2..-1] 2>/dev/null | string match -r '.+')
-    if set -q found[1]
-        printf '%s\\n' $found
-    else
+    if set -q found[2]
+        printf '%s\\n' $found[1..-2]
+    else if test "$found" != :4
         __fish_complete_path (commandline -ct)
     end
 end

@@ -23,7 +23,7 @@ def test_commands_flags_and_names_are_proposed(lab: Lab, shell: str) -> None:
     def proposed(*words: str) -> set[str]:
         script = SHELLS[shell].format(words=" ".join(f"'{word}'" for word in words), line=" ".join(words))
         options = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
-        return {line.partition("\t")[0] for line in lab.ok(MANAGER, shell, *options, "-c", script).splitlines()}
+        return {line.partition("\t")[0] for line in lab.ok(MANAGER, shell, *options, "-c", script).splitlines() if line}
 
     assert proposed("festoon", "serv") == {"service"}
     assert {"create", "inspect", "ls", "ps", "rollback"} <= proposed("festoon", "service", "")
@@ -35,6 +35,7 @@ def test_commands_flags_and_names_are_proposed(lab: Lab, shell: str) -> None:
     lab.ok(MANAGER, "festoon", "run", "-d", "--name", f"complete-{shell}", "busybox", "sleep", "1000")
     try:
         assert proposed("festoon", "rm", "-f", f"complete-{shell[:2]}") == {f"complete-{shell}"}
+        assert not proposed("festoon", "unpause", "")  # no files there: nothing is paused
     finally:
         lab.ok(MANAGER, "festoon", "rm", "-f", f"complete-{shell}")
 
@@ -42,14 +43,22 @@ def test_commands_flags_and_names_are_proposed(lab: Lab, shell: str) -> None:
 def test_commands_and_flags_say_what_they_are_for_where_a_shell_shows_it(lab: Lab) -> None:
     assert "create\tCreate a volume" in lab.ok(MANAGER, "festoon", "__complete", "volume", "").splitlines()
     assert "--log-driver\tLogging driver for the container" in lab.ok(MANAGER, "festoon", "__complete", "run", "--log").splitlines()
-    assert lab.ok(MANAGER, "festoon", "__completeNoDesc", "volume", "cr") == "create\n"
+    assert lab.ok(MANAGER, "festoon", "__completeNoDesc", "volume", "cr") == "create\n:4\n"
     for shell in SHELLS:
         assert "__complete " not in lab.ok(MANAGER, "festoon", "completion", shell, "--no-descriptions")
 
 
+def test_files_are_proposed_where_one_may_stand(lab: Lab) -> None:
+    """The last line is what Cobra's scripts read: :0 for files, :4 for none."""
+    for words in (["run", "--env-file", ""], ["load", "-i", ""], ["run", "--env-file=x"], ["cp", ""], ["secret", "create", "s", ""], ["sim", "replay", ""]):
+        assert lab.ok(MANAGER, "festoon", "__complete", *words).splitlines()[-1] == ":0", words
+    for words in (["stop", ""], ["run", "--name", ""], ["volume", "create", ""], ["secret", "create", ""], ["run", "busybox", ""], ["service", ""]):
+        assert lab.ok(MANAGER, "festoon", "__complete", *words).splitlines()[-1] == ":4", words
+
+
 def test_names_are_of_what_the_command_is_for(lab: Lab) -> None:
     def proposed(*words: str) -> set[str]:
-        return set(lab.ok(MANAGER, "festoon", "__complete", *words).split())
+        return set(lab.ok(MANAGER, "festoon", "__complete", *words).split()) - {":0", ":4"}
 
     lab.ok(MANAGER, "festoon", "run", "-d", "--name", "fits-up", "busybox", "sleep", "1000")
     lab.ok(MANAGER, "festoon", "create", "--name", "fits-new", "busybox", "true")
