@@ -62,7 +62,7 @@ def test_names_are_of_what_the_command_is_for(lab: Lab) -> None:
 
     lab.ok(MANAGER, "festoon", "run", "-d", "--name", "fits-up", "busybox", "sleep", "1000")
     lab.ok(MANAGER, "festoon", "create", "--name", "fits-new", "busybox", "true")
-    lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "fits-service", "busybox", "sleep", "1000")
+    lab.ok(MANAGER, "festoon", "service", "create", "-d", "--name", "fits-service", "--constraint", "node.role==worker", "busybox", "sleep", "1000")
     try:
         assert proposed("stop", "fits") == {"fits-up"}
         assert proposed("start", "fits") == {"fits-new"}
