@@ -44,7 +44,9 @@ def fields_of(type: str) -> tuple[Field, ...] | None:
 
 @cache
 def _names_of(type: str) -> frozenset[str] | None:
-    """Of the fields of a struct and of those embedded in it."""
+    """Of the fields of a struct and of those embedded in it. A time is one that shows none."""
+    if type == "time.Time":
+        return frozenset()
     fields = fields_of(type)
     if fields is None:
         return None
@@ -95,7 +97,7 @@ def _list(value: Any, type: str, under: str) -> Slice:
 
 def _scalar(value: Any, type: str, under: str) -> Any:
     if type == "time.Time":
-        return Time(value or _NEVER, type)
+        return Time(value or _NEVER)
     if type in {"time.Duration", "fs.FileMode"}:
         return (Duration if type == "time.Duration" else FileMode)(value or 0, type)
     if type == "registry.NetIPNet":

@@ -6,7 +6,10 @@ What is plain Python (text, numbers, lists, maps) is a value too: then Go's type
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:  # which costs more than all the rest of `ps`'s templates
+    from cluster.model.go_clock import Moment, Place
 
 Field = tuple[str, str, bool, str, bool]
 """(name, what JSON calls it, whether JSON leaves it out when it is empty, its type, whether its own fields are also its owner's)"""
@@ -69,30 +72,27 @@ class Map(dict[str, Any]):
         self.type, self.nil, self.empty = type, nil, empty
 
 
-class Text(str):
+class _Named:
     """Of a type that has a name of its own."""
 
-    def __new__(cls, value: str, type: str) -> Text:
-        made = super().__new__(cls, value)
+    type: str
+
+    def __new__(cls, value: Any, type: str) -> Self:
+        made = super().__new__(cls, value)  # type: ignore[call-arg]  # the str or int beside it
         made.type = type
         return made
 
-    type: str
+
+class Text(_Named, str):
+    """Any of Go's types of text."""
 
 
 class Number(Text):
     """A json.Number: the digits as they came."""
 
 
-class Int(int):
-    """Of any of Go's integer types."""
-
-    def __new__(cls, value: int, type: str) -> Int:
-        made = super().__new__(cls, value)
-        made.type = type
-        return made
-
-    type: str
+class Int(_Named, int):
+    """Any of Go's integer types."""
 
 
 class Float32(float):
@@ -112,15 +112,51 @@ class FileMode(Int):
     """Printed as `-rw-r--r--`."""
 
 
-class Time(Text):
-    """RFC 3339, as in JSON; printed as `2026-01-02 15:04:05 +0000 UTC`."""
+class Month(Int):
+    """1 is printed as `January`."""
+
+
+class Weekday(Int):
+    """0 is printed as `Sunday`."""
+
+
+class Time:
+    """`json`: as RFC 3339 has it; printed as `2026-01-02 15:04:05 +0000 UTC`. `when`: what a method made, which JSON may have no words for."""
+
+    __slots__ = ("json", "when")
+    type = "time.Time"
+
+    def __init__(self, json: str, when: Moment | None = None) -> None:
+        self.json, self.when = json, when
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Time) and self.moment() == other.moment()
+
+    def __hash__(self) -> int:
+        return hash(self.moment())
+
+    def moment(self) -> Moment:
+        """Raises ValueError where it is no time."""
+        from cluster.model.go_clock import moment
+
+        return self.when or moment(self.json)
+
+
+class Location:
+    """Where a time is: a pointer, which prints the place's name."""
+
+    __slots__ = ("place",)
+    type = "*time.Location"
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
 
 
 class Network(Text):
     """A registry.NetIPNet: a pointer to it prints what it is."""
 
 
-STRINGERS: Final = (Duration, FileMode, Time, Network)
+STRINGERS: Final = (Duration, FileMode, Month, Weekday, Time, Location, Network)
 """What has its own words for itself."""
 
 
@@ -193,7 +229,7 @@ def _scalar(value: Any, flag: str) -> str:
         if isinstance(value, Time):
             from cluster.model.go_clock import time_source
 
-            return time_source(str.__str__(value))
+            return time_source(value.moment())
         if isinstance(value, str):
             from cluster.model.go_format import quoted
 
@@ -204,9 +240,18 @@ def _scalar(value: Any, flag: str) -> str:
 
         return duration_text(int(value))
     if isinstance(value, Time):
-        from cluster.model.go_clock import time_text
+        from cluster.model.go_layout import PRINTED, formatted
 
-        return time_text(str.__str__(value))
+        return formatted(value.moment(), PRINTED)
+    if isinstance(value, Month | Weekday):
+        from cluster.model.go_clock import DAYS, MONTHS
+
+        names, at = (MONTHS, value - 1) if isinstance(value, Month) else (DAYS, int(value))
+        return names[at] if 0 <= at < len(names) else f"%!{type(value).__name__}({int(value)})"
+    if isinstance(value, Location):
+        from cluster.model.go_clock import place_name
+
+        return place_name(value.place)
     if isinstance(value, FileMode):
         return "-" + "".join(letter if value >> (8 - at) & 1 else "-" for at, letter in enumerate("rwxrwxrwx"))
     if isinstance(value, complex):
@@ -289,6 +334,10 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in (sorted(value.items()) if isinstance(value, Map) else value.items())}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, Time):
+        return value.json
+    if isinstance(value, Location):
+        return {}
     if isinstance(value, Number):
         return float(value) if "." in value or "e" in value else int(value)
     if isinstance(value, float) and value.is_integer():

@@ -1,15 +1,13 @@
-"""The text of a template as a tree: text, actions, control structures and named templates. Pure; runs nothing.
-
-A node says where it stands (`at`), and reads as Go writes it in messages (`str`). Source: https://pkg.go.dev/text/template and its parse package.
-"""
+"""The text of a template as a tree of nodes. Pure; runs nothing. Source: https://pkg.go.dev/text/template and its parse package."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from cluster.model.template_literals import number_of, unquoted
+from cluster.model.template_nodes import Call, Chain, Command, Constant, Control, Function, Leave, Literal, Node, Operand, Pipe
 from cluster.model.template_tokens import Token, tokens_of
 
 MAX_DEPTH: Final = 64
@@ -25,108 +23,6 @@ class TemplateError(ValueError):
 
 class TemplateSyntaxError(TemplateError):
     """It doesn't parse."""
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A number, string or boolean, nil or the dot. `kind`: int, float, complex, uint (too large for an int), string, bool, nil or dot."""
-
-    kind: str
-    value: Any
-    said: str
-    at: int
-
-    def __str__(self) -> str:
-        return self.said
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    name: str
-    at: int
-
-    def __str__(self) -> str:
-        return self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Fields of the dot (`of` is None), of a variable (`of` is its name), or of what parentheses make. No `names`: just the variable."""
-
-    of: Pipe | str | Function | None
-    names: tuple[str, ...]
-    at: int
-
-    def __str__(self) -> str:
-        first = "" if self.of is None else f"({self.of})" if isinstance(self.of, Pipe) else str(self.of)
-        return first + "".join(f".{name}" for name in self.names)
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    parts: tuple[Operand, ...]
-    at: int
-
-    def __str__(self) -> str:
-        return " ".join(f"({part})" if isinstance(part, Pipe) else str(part) for part in self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Pipe:
-    """`variables`: what it is assigned to; `declares`: by `:=`."""
-
-    commands: tuple[Command, ...]
-    variables: tuple[str, ...]
-    declares: bool
-    at: int
-
-    def __str__(self) -> str:
-        names = ", ".join(self.variables) + (" := " if self.declares else " = ") if self.variables else ""
-        return names + " | ".join(map(str, self.commands))
-
-
-Operand = Constant | Function | Chain | Pipe
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """`kind`: if, range or with."""
-
-    kind: str
-    pipe: Pipe
-    body: list[Node]
-    otherwise: list[Node]
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """`kind`: break, continue; while it is read end and else, too."""
-
-    kind: str
-
-    def __str__(self) -> str:
-        return f"{{{{{self.kind}}}}}"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """`{{template "name" pipe}}`."""
-
-    name: str
-    said: str
-    pipe: Pipe | None
-    at: int
-
-    def __str__(self) -> str:
-        return f"{{{{template {self.said}{f' {self.pipe}' if self.pipe else ''}}}}}"
-
-
-Node = Literal | Pipe | Control | Leave | Call
 
 
 @dataclass(slots=True)

@@ -6,27 +6,14 @@ str, int, float, bool, None), or of Go's types (go_values.py). Source: https://p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-from cluster.model.go_values import MISSING, Int, Pointer, Slice, Struct, Text, element_type, go_text, key_type, pointee, printed, type_of
+from cluster.model.go_values import MISSING, Int, Map, Pointer, Slice, Struct, element_type, go_text, key_type, pointee, printed, type_of
 from cluster.model.template_functions import FUNCTIONS, NO_VALUE, Function, truth
-from cluster.model.template_syntax import (
-    Call,
-    Chain,
-    Command,
-    Constant,
-    Control,
-    Leave,
-    Literal,
-    Node,
-    Operand,
-    Parsed,
-    Pipe,
-    TemplateError,
-    TemplateSyntaxError,
-)  # fmt: skip
-from cluster.model.template_syntax import Function as Name
+from cluster.model.template_nodes import Call, Chain, Command, Constant, Control, Leave, Literal, Node, Operand, Pipe
+from cluster.model.template_nodes import Function as Name
+from cluster.model.template_syntax import Parsed, TemplateError, TemplateSyntaxError
 
 __all__ = ["Template", "TemplateError", "TemplateSyntaxError"]
 
@@ -37,8 +24,20 @@ MAX_CALLS: Final = 64
 _NOTHING: Final = object()
 """No value from an earlier stage of the pipeline."""
 _ANY: Final = Function(lambda value: value, ("any",))
-_METHOD: Final = ("string",)
-_EXPECTED: Final = {"string": "string", "int": "integer"}
+_ROW_METHOD: Final = Function(lambda value: value, ("string",))
+_EXPECTED: Final = {"string": "string", "int": "integer", "time.Duration": "integer"}
+_NILS: Final = frozenset({"any", "[]string", "*time.Location"})
+"""Types of arguments that nil fits."""
+
+
+class _Loose(NamedTuple):
+    """An element of what has elements of any type, which Go's messages call by that (`interface {}`) where a range has just come to it."""
+
+    value: Any
+
+
+def _inside(value: Any) -> Any:
+    return value.value if isinstance(value, _Loose) else value
 
 
 class Template:
@@ -137,28 +136,30 @@ class _Run:
     def _range(self, node: Control, dot: Any) -> str:
         value = pointee(self._pipe(node.pipe, dot))
         names = node.pipe.variables
-        items: list[tuple[Any, Any]] = []
+        items: Iterable[tuple[Any, Any]] = ()
         if isinstance(value, Mapping) and not isinstance(value, Struct):
             items = sorted(value.items())
         elif isinstance(value, list | tuple):
-            items = list(enumerate(value))
+            items = enumerate(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             if len(names) > 1:
                 raise self._wrong(f"can't use {value} to iterate over more than one variable")
-            items = [(i, i) for i in range(value)]
+            items = ((i, type(value)(i, value.type) if isinstance(value, Int) else i) for i in range(value))
         elif value is not NO_VALUE:
             raise self._wrong(f"range can't iterate over {go_text(value)}")
-        if not items:
-            return self._nodes(node.otherwise, dot)
-        for item in items:
+        loose = isinstance(value, Slice | Map) and element_type(type_of(value)) == "interface {}"
+        none = True
+        for key, item in items:
+            none = False
             before = len(self._variables)
-            for name, part in zip(names, item if len(names) > 1 else item[1:], strict=False):
+            element = _Loose(item) if loose else item
+            for name, part in zip(names, (key, element) if len(names) > 1 else (element,), strict=False):
                 self._set(name, part, declare=node.pipe.declares)
-            left = self._nodes(node.body, item[1])
+            left = self._nodes(node.body, element)
             del self._variables[before:]
             if left == "break":
                 break
-        return ""
+        return self._nodes(node.otherwise, dot) if none else ""
 
     def _set(self, name: str, value: Any, *, declare: bool) -> None:
         if declare:
@@ -203,7 +204,7 @@ class _Run:
             return self._pipe(operand, dot)
         if operand.kind == "uint" or (operand.kind == "int" and not -(1 << 63) <= operand.value < 1 << 63):
             raise self._wrong(f"{operand} overflows int")
-        return dot if operand.kind == "dot" else operand.value
+        return _inside(dot) if operand.kind == "dot" else operand.value
 
     def _chain(self, chain: Chain, dot: Any, arguments: Sequence[Operand], final: Any) -> Any:
         self._now = chain
@@ -215,48 +216,60 @@ class _Run:
             value = dot if chain.of is None else self._operand(chain.of, dot)
         if not chain.names and (arguments or final is not _NOTHING):
             raise self._wrong(f"can't give argument to non-function {chain}")
-        kind = type_of(value)
-        given = bool(arguments) or final is not _NOTHING
+        kind = "interface {}" if isinstance(value, _Loose) else type_of(value)
+        value = _inside(value)
         for number, name in enumerate(chain.names, 1):
             if value is NO_VALUE:
                 if self._strict:
                     raise self._wrong(f'nil data; no entry for key "{name}"')
                 return value
             inner = pointee(value)
-            is_map = isinstance(inner, Mapping) and not isinstance(inner, Struct)
-            if is_map and given and number == len(chain.names) and not callable(inner.get(name)):
-                raise self._wrong(f"{name} is not a method but has arguments")
+            given, last = (arguments, final) if number == len(chain.names) else ((), _NOTHING)
             found = self._field(inner, name)
-            if found is MISSING:
-                raise self._wrong(self._without(value, kind, name))
-            kind = element_type(kind) if is_map else type_of(found)
+            if isinstance(found, Function):
+                found = self._apply(found, name, chain, given, dot, last)
+            elif given or last is not _NOTHING:
+                raise self._wrong(self._no_function(inner, kind, name, found, len(given) + (last is not _NOTHING)))
+            elif found is MISSING:
+                raise self._wrong(self._without(inner, kind, name))
+            kind = element_type(kind) if isinstance(inner, Mapping) and not isinstance(inner, Struct) else type_of(found)
             value = found
-        if callable(value):
-            return self._apply(Function(value, _METHOD), chain.names[-1], chain, arguments, dot, final)
-        if chain.names and given:
-            if isinstance(inner, Struct) and not inner.fields:  # a row, whose fields are methods in Go
-                raise self._wrong(f"wrong number of args for {name}: want 0 got {len(arguments) + (final is not _NOTHING)}")
-            raise self._wrong(f"{name} has arguments but cannot be invoked as function")
         return value
 
     def _field(self, value: Any, name: str) -> Any:
-        """MISSING where it is an error to ask for it."""
+        """A Function where it is a method, MISSING where it is an error to ask for it."""
         if isinstance(value, Struct):
-            return value.field(name)
-        if isinstance(value, Text | Int):
-            from cluster.model.go_methods import called
+            found = value.field(name)
+        elif isinstance(value, Mapping) and key_type(type_of(value)) == "string":
+            found = value.get(name, MISSING if self._strict else NO_VALUE)
+        else:
+            found = MISSING
+        if callable(found):
+            return _ROW_METHOD._replace(call=found)
+        if found is MISSING:
+            from cluster.model.go_methods import method
 
-            return called(value, value.type, name, MISSING)
-        if not isinstance(value, Mapping) or key_type(type_of(value)) != "string":
-            return MISSING
-        return value.get(name, MISSING if self._strict else NO_VALUE)
+            return method(value, name) or MISSING
+        return found
+
+    def _no_function(self, value: Any, kind: str, name: str, found: Any, given: int) -> str:
+        """Why what a field is takes no arguments."""
+        if isinstance(value, Mapping) and not isinstance(value, Struct):
+            return f"{name} is not a method but has arguments"
+        if found is MISSING:
+            return self._without(value, kind, name)
+        if isinstance(value, Struct) and not value.fields:  # a row, whose fields are methods in Go
+            return f"wrong number of args for {name}: want 0 got {given}"
+        return f"{name} has arguments but cannot be invoked as function"
 
     def _without(self, value: Any, kind: str, name: str) -> str:
         if value is None or (isinstance(value, Pointer) and value.to is None and (value.names is None or name in value.names)):
             return f"nil pointer evaluating {'interface {}' if value is None else kind}.{name}"
         if isinstance(value, Mapping) and not isinstance(value, Struct) and self._strict:
             return f'map has no entry for key "{name}"'
-        return f"can't evaluate field {name}" + (f" in type {kind}" if kind else "")
+        from cluster.model.go_methods import refusal
+
+        return refusal(type_of(value), name) or f"can't evaluate field {name}" + (f" in type {kind}" if kind else "")
 
     def _function(self, name: Name, whole: Name | Command, arguments: Sequence[Operand], dot: Any, final: Any) -> Any:
         self._now = name
@@ -291,14 +304,20 @@ class _Run:
         value = self._operand(argument, dot)
         if not isinstance(argument, Constant) or argument.kind == "dot":
             return self._fitting(value, kind)
+        expected = _EXPECTED.get(kind)
         if argument.kind == "nil":
-            if kind in _EXPECTED:
+            if kind not in _NILS:
                 raise self._wrong(f"cannot assign nil to {kind}")
-        elif kind == "[]string":
-            raise self._wrong(f"can't handle {argument} for arg of type []string")
-        elif kind in _EXPECTED and argument.kind != kind and not (kind == "int" and argument.kind == "float" and argument.value.is_integer()):
-            raise self._wrong(f"expected {_EXPECTED[kind]}; found {argument}")
-        return int(argument.value) if kind == "int" else value
+        elif expected is None:
+            if kind != "any":
+                raise self._wrong(f"can't handle {argument} for arg of type {kind}")
+        elif expected == "integer":
+            if argument.kind != "int" and not (argument.kind == "float" and argument.value.is_integer()):
+                raise self._wrong(f"expected integer; found {argument}")
+            return int(argument.value)
+        elif argument.kind != expected:
+            raise self._wrong(f"expected {expected}; found {argument}")
+        return value
 
     def _fitting(self, value: Any, kind: str) -> Any:
         """What Go gives to a function that takes values of that type."""

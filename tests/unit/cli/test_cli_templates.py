@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from cluster.model.go_values import Struct, element_type, plain
 from cluster.model.template_syntax import MAX_DEPTH
 from cluster.model.templates import Template, TemplateError
 
+TIMES: list[dict[str, str]] = json.loads(Path(__file__).with_name("time_answers.json").read_text())
+"""Of docker's client 28.2, asked for services that were created then."""
 ANSWERS: list[dict[str, str]] = json.loads(Path(__file__).with_name("template_answers.json").read_text())
 CONTEXT = {"Name": "cx", "Metadata": {}, "Endpoints": {}, "TLSMaterial": {}, "Storage": {}}
 SCALARS = frozenset({"string", "bool", "int", "int64", "uint", "uint8", "uint16", "uint32", "uint64", "float32", "interface {}", "struct {}", "error",
@@ -87,9 +91,49 @@ def test_a_service_is_one_too(template: str, text: str) -> None:
     assert inspected([(SERVICE, "swarm.Service")], template, or_raw=False) == text + "\n"
 
 
+@pytest.fixture
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.parametrize(("zone", "answer"), [(answer["zone"], answer) for answer in TIMES], indirect=["zone"], ids=lambda value: str(value)[:60])
+def test_times_say_what_gos_say(zone: None, answer: dict[str, str]) -> None:
+    service = {**SERVICE, "CreatedAt": answer["created"], "UpdatedAt": answer["updated"],
+               "UpdateStatus": {"StartedAt": "2025-03-01T01:02:03.4Z"}}  # fmt: skip
+    service["Spec"] = {"Name": "w", "UpdateConfig": {"Delay": 5_400_123_456_789}}
+    try:
+        said = {"text": inspected([(service, "swarm.Service")], answer["template"], or_raw=False).removesuffix("\n")}
+    except CliFailure as failure:
+        said = {"error": failure.message}
+    assert {**answer, **said} == answer
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "template", "text"),
+    [
+        ("IpcMode", "container:x", "{{.IsContainer}} {{.Container}} {{.IsPrivate}} {{.Valid}}", "true x false true"),
+        ("IpcMode", "container:", "{{.IsContainer}} {{.Valid}}", "true true"),
+        ("PidMode", "container:", "{{.IsContainer}} {{.Valid}} {{.IsPrivate}}", "true false false"),
+        ("UTSMode", "", "{{.IsPrivate}} {{.IsHost}} {{.Valid}}", "true false true"),
+        ("CgroupnsMode", "nosuch", "{{.IsPrivate}} {{.IsEmpty}} {{.Valid}}", "false false false"),
+        ("Isolation", "Default", "{{.IsDefault}} {{.IsProcess}}", "true false"),
+    ],
+)
+def test_modes_have_the_methods_of_gos(mode: str, value: str, template: str, text: str) -> None:
+    of = template.replace("{{.", f"{{{{.HostConfig.{mode}.")
+    assert inspected([({"HostConfig": {mode: value}}, "container.InspectResponse")], of) == text + "\n"
+
+
 @pytest.mark.parametrize(
     ("template", "words"),
     [
+        ("{{range .Config.Cmd}}{{.X}}{{end}}", "<.X>: can't evaluate field X in type interface {}"),
+        ("{{range $i, $c := .Config.Cmd}}{{$c.X}}{{end}}", "<$c.X>: can't evaluate field X in type interface {}"),
+        ("{{range .Config.Cmd}}{{with .}}{{.X}}{{end}}{{end}}", "<.X>: can't evaluate field X in type string"),
         ("{{.State.Health.Status}}", '<.State.Health.Status>: map has no entry for key "Health"'),
         ("{{.State.Nope}}", '<.State.Nope>: map has no entry for key "Nope"'),
         ("{{.State.Running.X}}", "<.State.Running.X>: can't evaluate field X in type interface {}"),
