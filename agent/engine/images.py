@@ -97,7 +97,8 @@ def _matches(reference: str, pattern: str) -> bool:
 
 async def inspect(call: Call) -> Response:
     try:
-        return json_answer(past_fields.image_of(image_json(await _get(call)), call.version))
+        known = past_fields.known_to(call.version, call.request.headers.get("user-agent", ""))
+        return json_answer(past_fields.image_of(image_json(await _get(call)), known))
     except NoSuchImage as error:
         raise NotFound(f"no such image: {call.names['name']}: {error}") from error
 

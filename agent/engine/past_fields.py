@@ -12,12 +12,15 @@ from agent.engine.convert import Json
 
 NAMED_OPTIONS: Final = (1, 25)
 NO_VIRTUAL_SIZE: Final = (1, 44)
+NO_BUILD_CONTAINER: Final = (1, 45)
+"""Of the container that an image was committed from. docker-compose 1.29 looks for the image's volumes there."""
 NO_NONDISTRIBUTABLE: Final = (1, 47)
 FIREWALL: Final = (1, 49)
 NO_BRIDGE_FILTER: Final = (1, 50)
 ONLY_OCI_CONFIG: Final = (1, 50)
 DNS_NAMES: Final = (1, 44)
 OWN_ALIASES_ONLY: Final = (1, 45)
+COMPOSE_1: Final = (1, 41)
 COUNTED: Final = (1, 51)
 NOT_COUNTED: Final = -1
 KERNEL_MEMORY_UNTIL: Final = (1, 42)
@@ -29,10 +32,18 @@ _OF_CONTAINERS: Final = {
 """Of a container's configuration; an image's had them too."""
 
 
+def known_to(version: ApiVersion, user_agent: str) -> ApiVersion:
+    """The version whose fields a client knows: docker-compose 1 asks for the newest that there is, and reads those of its time."""
+    return min(version, COMPOSE_1) if user_agent.startswith("docker-compose/1.") else version
+
+
 def image_of(shown: Json, version: ApiVersion) -> Json:
     """An image's inspection."""
     sized = shown | {"VirtualSize": shown["Size"]} if version < NO_VIRTUAL_SIZE else shown
-    return sized | {"Config": _OF_CONTAINERS | shown["Config"]} if version < ONLY_OCI_CONFIG else sized
+    if version >= ONLY_OCI_CONFIG:
+        return sized
+    config = _OF_CONTAINERS | shown["Config"]
+    return sized | {"Config": config} | ({"Container": "", "ContainerConfig": config} if version < NO_BUILD_CONTAINER else {})
 
 
 def summary_of(shown: Json, version: ApiVersion) -> Json:

@@ -51,7 +51,7 @@ def names(lab: Lab) -> list[str]:
     return sorted(line.replace("-", "_") for line in listed.splitlines())
 
 
-def test_a_project_of_three_services_comes_up_is_scaled_looked_into_and_goes(lab: Lab, compose: Callable[..., str]) -> None:
+def test_a_project_of_three_services_comes_up_is_scaled_looked_into_changed_and_goes(lab: Lab, compose: Callable[..., str], tmp_path: Path) -> None:
     compose("up", "-d")
     assert names(lab) == ["three_db_1 running", "three_web_1 running", "three_worker_1 running"]
     assert lab.ok(MANAGER, "wget", "-q", "-O-", "http://127.0.0.1:8085/") == "served\n"
@@ -66,6 +66,11 @@ def test_a_project_of_three_services_comes_up_is_scaled_looked_into_and_goes(lab
     assert "three_db_1 exited" in names(lab)
     assert lab.ok(MANAGER, "festoon", "inspect", "-f", "{{.State.ExitCode}}", lab.ok(MANAGER, "festoon", "ps", "-aqf", "name=three.db").strip()) == "0\n"
     compose("start", "db")
+    before = lab.ok(MANAGER, "festoon", "ps", "-aqf", "name=three_db")
+    (tmp_path / "docker-compose.yml").write_text(PROJECT.replace("echo ready;", "echo changed;"))
+    compose("up", "-d", "--no-deps", "db")
+    assert lab.ok(MANAGER, "festoon", "ps", "-aqf", "name=three_db") != before
+    assert "changed" in compose("logs", "db")
     compose("down", "-v", "-t", "0")
     assert names(lab) == []
     assert "three" not in lab.ok(MANAGER, "festoon", "network", "ls") + lab.ok(MANAGER, "festoon", "volume", "ls")

@@ -25,6 +25,9 @@ def test_images() -> None:
     assert past_fields.image_of(IMAGE, (1, 43))["VirtualSize"] == 7
     assert "VirtualSize" not in past_fields.image_of(IMAGE, (1, 44))
     assert past_fields.image_of(IMAGE, (1, 49))["Config"].items() >= {"Cmd": ["sh"], "Hostname": "", "Tty": False}.items()
+    assert "ContainerConfig" not in past_fields.image_of(IMAGE, (1, 45))
+    old = past_fields.image_of(IMAGE, (1, 44))
+    assert (old["Container"], old["ContainerConfig"]) == ("", old["Config"])
     assert past_fields.summary_of(SUMMARY, (1, 50)) == {"Size": 7, "Containers": -1}
     assert past_fields.sized_of(SUMMARY, (1, 43)) == {"Size": 7, "Containers": 2, "VirtualSize": 7}
 
@@ -42,3 +45,9 @@ def test_the_nodes_own() -> None:
     assert old["RuncCommit"] == {"ID": "x", "Expected": "x"}
     assert old["RegistryConfig"]["AllowNondistributableArtifactsCIDRs"] is None
     assert "FirewallBackend" not in old
+
+
+def test_the_first_compose_is_answered_as_of_its_time_whatever_it_asks_for() -> None:
+    assert past_fields.known_to(NEWEST, "docker-compose/1.29.2 Linux/6.1.0") == (1, 41)
+    assert past_fields.known_to((1, 30), "docker-compose/1.29.2 Linux/6.1.0") == (1, 30)
+    assert past_fields.known_to(NEWEST, "docker-compose/2.35.1") == past_fields.known_to(NEWEST, "") == NEWEST
