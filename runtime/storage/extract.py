@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import posixpath
+import secrets
 import stat
+from contextlib import suppress
 
 from runtime.errors import BadImage
 from runtime.images import entries
@@ -21,6 +23,7 @@ from runtime.storage.requests import Extract as Request
 from runtime.storage.tree import open_in_root
 
 MAX_ENTRIES = 2_000_000
+_OTHERS = (Kind.SYMLINK, Kind.CHARACTER, Kind.BLOCK, Kind.FIFO)
 
 
 def into(root: int, request: Request, read: Read) -> Done:
@@ -87,6 +90,9 @@ class Extraction:
             name = parts[-1]
             found = entries.lstat(parent, name)
             if found is not None and not self._merges(entry, found):
+                if entry.kind in _OTHERS and not stat.S_ISDIR(found.st_mode):
+                    _put_in_place_of(parent, name, entry)
+                    return
                 entries.remove(parent, name, found)
                 found = None
             if entry.kind is Kind.DIRECTORY:
@@ -155,3 +161,15 @@ class Extraction:
         finally:
             os.close(above)
         return self._open(parts)
+
+
+def _put_in_place_of(parent: int, name: str, entry: Entry) -> None:
+    """A link, device or fifo where another file is: made aside first, because a device may be refused (in a user namespace), and what is there stays then."""
+    aside = f".festoon-{secrets.token_hex(8)}"
+    try:
+        entries.make_other(parent, aside, entry)
+        os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(aside, dir_fd=parent)
+        raise
