@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -153,6 +153,20 @@ async def _token(peer: Peer) -> str:
     return str((await peer.call("control.query", Query(Kind.CLUSTER))).clusters[0].join_tokens.worker)
 
 
+@asynccontextmanager
+async def _one_that_can_be_cut(lab: ManagerLab) -> AsyncIterator[tuple[Peer, Wire, Agent]]:
+    """The manager as its users ask it, and an agent that has heard from it over a wire."""
+    async with lab.control() as peer, trio.open_nursery() as nursery:
+        _, credentials = await lab.join(await _token(peer), "cut")
+        wire = Wire(lab.port)
+        port = await nursery.start(wire.serve)
+        agent = Agent(credentials, f"127.0.0.1:{port}")
+        nursery.start_soon(agent.run)
+        await agent.until(lambda: bool(agent.told))
+        yield peer, wire, agent
+        nursery.cancel_scope.cancel()
+
+
 def _on(hostname: str) -> Placement:
     return Placement(constraints=(f"node.hostname=={hostname}",))
 
@@ -161,13 +175,7 @@ def test_an_agent_whose_connection_is_cut_is_told_only_what_it_missed(lab: Manag
     lab.start(bootstrap={"hostname": "one"})
 
     async def main() -> None:
-        async with lab.control() as peer, trio.open_nursery() as nursery:
-            _, credentials = await lab.join(await _token(peer), "cut")
-            wire = Wire(lab.port)
-            port = await nursery.start(wire.serve)
-            agent = Agent(credentials, f"127.0.0.1:{port}")
-            nursery.start_soon(agent.run)
-            await agent.until(lambda: bool(agent.told))
+        async with _one_that_can_be_cut(lab) as (peer, wire, agent):
             assert agent.told[0].complete
             await peer.call("control.service_create", ServiceWrite(service_spec("before", 2, placement=_on("cut"))))
             await agent.until(lambda: len(agent.tasks()) == 2)
@@ -179,7 +187,6 @@ def test_an_agent_whose_connection_is_cut_is_told_only_what_it_missed(lab: Manag
             assert not began.complete
             assert began == Assignments(False, agent.told[before - 1].results_in, agent.told[before - 1].results_in)
             assert {item.task.service_name for message in rest for item in message.upserts if isinstance(item, TaskItem)} == {"meanwhile"}
-            nursery.cancel_scope.cancel()
 
     trio.run(main)
 
@@ -188,13 +195,7 @@ def test_a_busy_agent_hears_what_follows_and_goes_on_from_what_it_has_applied(la
     lab.start(bootstrap={"hostname": "one"})
 
     async def main() -> None:
-        async with lab.control() as peer, trio.open_nursery() as nursery:
-            _, credentials = await lab.join(await _token(peer), "cut")
-            wire = Wire(lab.port)
-            port = await nursery.start(wire.serve)
-            agent = Agent(credentials, f"127.0.0.1:{port}")
-            nursery.start_soon(agent.run)
-            await agent.until(lambda: bool(agent.told))
+        async with _one_that_can_be_cut(lab) as (peer, wire, agent):
             agent.free = trio.Event()
             for name in ("first", "second", "third"):
                 known = len(agent.tasks(agent.heard))
@@ -207,7 +208,6 @@ def test_a_busy_agent_hears_what_follows_and_goes_on_from_what_it_has_applied(la
             await agent.until(lambda: len(agent.tasks()) == 3)
             changes = [message for message in agent.told if message.results_in > message.applies_to]
             assert [message.results_in for message in changes] == list(range(1, len(changes) + 1))  # each once, in order
-            nursery.cancel_scope.cancel()
 
     trio.run(main)
 
@@ -216,13 +216,7 @@ def test_who_asked_for_a_change_as_the_connection_broke_hears_that_nobody_knows_
     lab.start(bootstrap={"hostname": "one"})
 
     async def main() -> None:
-        async with lab.control() as peer, trio.open_nursery() as nursery:
-            _, credentials = await lab.join(await _token(peer), "cut")
-            wire = Wire(lab.port)
-            port = await nursery.start(wire.serve)
-            agent = Agent(credentials, f"127.0.0.1:{port}")
-            nursery.start_soon(agent.run)
-            await agent.until(lambda: bool(agent.told))
+        async with _one_that_can_be_cut(lab) as (_, wire, agent):
             assert lab.process is not None
             os.kill(lab.process.pid, signal.SIGSTOP)
             try:
@@ -241,7 +235,6 @@ def test_who_asked_for_a_change_as_the_connection_broke_hears_that_nobody_knows_
             finally:
                 os.kill(lab.process.pid, signal.SIGCONT)
             assert said == [LOST]
-            nursery.cancel_scope.cancel()
 
     trio.run(main)
 
