@@ -17,6 +17,8 @@ PROXIES: Final = (
     ("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY"), ("ftpProxy", "FTP_PROXY"), ("allProxy", "ALL_PROXY"),
 )  # fmt: skip
 
+_BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+
 Settings = Mapping[str, Any]
 _PLACES: Final = (
     ("Expecting property name", "looking for beginning of object key string"), ("Expecting value", "looking for beginning of value"),
@@ -33,6 +35,8 @@ def read() -> Settings:
             found = json.loads(file.read(MAX_CONFIG_BYTES))
         if not isinstance(found, dict):
             raise ValueError("not an object")  # noqa: TRY004 (it is the file that is wrong)
+        if (wrong := _not_base64(found.get("auths"))) is not None:
+            print(f"WARNING: Error parsing config file ({path}): illegal base64 data at input byte {wrong}", file=sys.stderr)
     except FileNotFoundError:
         return {}
     except OSError as e:
@@ -42,6 +46,17 @@ def read() -> Settings:
         print(f"WARNING: Error parsing config file ({path}): {_in_gos_words(e)}", file=sys.stderr)
         return {}
     return found
+
+
+def _not_base64(auths: object) -> int | None:
+    """Where the first log-in that can't be read goes wrong."""
+    entries = auths.values() if isinstance(auths, dict) else ()
+    for entry in entries:
+        kept = str(entry.get("auth") or "") if isinstance(entry, dict) else ""
+        wrong = next((place for place, one in enumerate(kept.rstrip("=")) if one not in _BASE64), None)
+        if wrong is not None:
+            return wrong
+    return None
 
 
 def _in_gos_words(error: ValueError) -> str:

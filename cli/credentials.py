@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +43,8 @@ def header_for(domain: str) -> tuple[tuple[str, str], ...]:
 
 
 def find(server: str) -> dict[str, str]:
-    """The AuthConfig of a registry; empty when there is none, and of a file that can't be read."""
+    """The AuthConfig of a registry; empty when there is none, and of a file that can't be read. A helper that fails is warned of: much needs no
+    credentials, and what does is refused."""
     try:
         document = read_all()
     except CliFailure:
@@ -50,7 +52,11 @@ def find(server: str) -> dict[str, str]:
     if helper := helper_of(document, server):
         from cli import credential_helpers
 
-        return credential_helpers.get(helper, server)
+        try:
+            return credential_helpers.get(helper, server)
+        except CliFailure as failure:
+            print(f"WARNING: {failure.message}", file=sys.stderr)
+            return {}
     entry = document.get("auths", {}).get(server)
     if not isinstance(entry, dict):
         return {}
@@ -70,7 +76,10 @@ def keep(server: str, username: str, password: str, identity_token: str = "") ->
     if helper := helper_of(document, server):
         from cli import credential_helpers
 
-        credential_helpers.store(helper, server, username, password, identity_token)
+        try:
+            credential_helpers.store(helper, server, username, password, identity_token)
+        except CliFailure as failure:
+            raise CliFailure(f"Error saving credentials: {failure.message}") from failure
         document.setdefault("auths", {})[server] = {}  # that there is something
         write_all(document)
         return None

@@ -86,8 +86,8 @@ def login(api: Api, arguments: tuple[str, ...], username: str, password: str, pa
         if not username:
             raise CliFailure("the --password-stdin option requires --username to be set")
         password = sys.stdin.readline().rstrip("\r\n")
-    known = credentials.find(server)
-    if not username and not password and known.get("username"):
+    known = {} if username or password else credentials.find(server)
+    if known.get("username"):
         username, password = known["username"], known.get("password", "")
     elif not (username and password):
         if not sys.stdin.isatty():

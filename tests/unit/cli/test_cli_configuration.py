@@ -71,7 +71,7 @@ def test_a_service_is_inspected_by_the_usual_format_unless_pretty(festoon: Calla
     [
         ("{bad", "invalid character 'b' looking for beginning of object key string"), ('{"a":}', "invalid character '}' looking for beginning of value"),
         ('{"a" 1}', "invalid character '1' after object key"), ('{"a":1 2}', "invalid character '2' after object key:value pair"),
-        ('{"a":', "unexpected EOF"), ("", "EOF"),
+        ('{"a":', "unexpected EOF"), ("", "EOF"), ('{"auths":{"h":{"auth":"QUI%"}}}', "illegal base64 data at input byte 3"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_is_warned_of_and_stops_nothing(

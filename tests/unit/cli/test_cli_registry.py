@@ -71,17 +71,25 @@ def test_a_helper_keeps_what_is_not_to_be_in_the_file(home: Path, tmp_path: Path
     assert credentials.find("r.example") == {}
 
 
-def test_a_helper_that_fails_or_is_missing_is_said_in_dockers_words(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_helper_that_fails_or_is_missing_is_warned_of_and_keeps_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     home.parent.mkdir()
     home.write_text('{"credsStore": "shelf"}')
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(CliFailure, match=r'^error getting credentials - err: exec: "docker-credential-shelf": executable file not found in \$PATH, out: ``$'):
-        credentials.find("r.example")
+    assert credentials.find("r.example") == {}
+    missing = 'exec: "docker-credential-shelf": executable file not found in $PATH, out: ``'
+    assert capsys.readouterr().err == f"WARNING: error getting credentials - err: {missing}\n"
     program = tmp_path / "docker-credential-shelf"
+    for script, said in (("echo locked\nexit 3\n", "err: exit status 3, out: `locked`"), ("echo nonsense\n", "docker-credential-shelf gave no credentials")):
+        program.write_text(f"#!/bin/sh\n{script}")
+        program.chmod(0o755)
+        assert credentials.find("r.example") == {}
+        assert capsys.readouterr().err == f"WARNING: error getting credentials - {said}\n"
     program.write_text("#!/bin/sh\necho locked\nexit 3\n")
-    program.chmod(0o755)
-    with pytest.raises(CliFailure, match=r"^error storing credentials - err: exit status 3, out: `locked`$"):
+    with pytest.raises(CliFailure, match=r"^Error saving credentials: error storing credentials - err: exit status 3, out: `locked`$"):
         credentials.keep("r.example", "a", "b")
+    assert home.read_text() == '{"credsStore": "shelf"}'
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"auths": 5}'])
