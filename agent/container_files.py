@@ -15,7 +15,7 @@ import trio
 from agent.container_store import ContainerStore
 from agent.records import Record
 from agent.volumes import Volumes
-from cluster.model.errors import ClusterError, Internal, InvalidArgument, NotFound, PermissionDenied
+from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound, PermissionDenied
 from runtime.errors import TreeFault, UnpackFailed
 from runtime.images.store import ImageStore
 from runtime.storage import archives, changes
@@ -147,6 +147,8 @@ def _error(fault: TreeFault, path: str, reference: str) -> ClusterError:
             return InvalidArgument(str(fault))
         case "read-only":
             return PermissionDenied(str(fault))
+        case "stopped":
+            return Conflict(f"Container {reference} has just stopped: try again")
         case "bad":
             return InvalidArgument(str(UnpackFailed(str(fault))))
         case _:

@@ -66,7 +66,7 @@ class RegistryRefused(RegistryFailed):
 
 
 class TreeFault(RuntimeFault):
-    """A request on a container's files can't be done. `kind`: not-found, not-a-folder, read-only, bad, failed."""
+    """A request on a container's files can't be done. `kind`: as the worker's (runtime/storage/requests.py)."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

@@ -229,10 +229,25 @@ class _Exchange:
             headers += [("Connection", "Upgrade"), ("Upgrade", upgrade)]
         with suppress(Disconnected):  # the stream says so too
             await self._send(upgrade_head(101 if upgrade else 200, headers))
-        stream = RawStream(self.wire, self.side.leftover())
+        stream = RawStream(self.wire, *self._after_body(request))
         with suppress(*_LOST):
             await hijack(stream)
             await _see_off(stream)
+
+    def _after_body(self, request: Request) -> tuple[bytes, int]:
+        """What the client has said after its request, and how many bytes of a body that nobody wanted (dockerode sends one to attach) are still to come.
+        It may hold back the rest of a chunked one until it is answered: what has come is left out, as by Docker."""
+        left = int(request.headers.get("content-length", 0))
+        try:
+            while not self.body_read:
+                event = self.side.next()
+                if event is Signal.NEED_DATA:
+                    return b"", 0 if "transfer-encoding" in request.headers else left
+                left -= len(event) if isinstance(event, bytes) else 0
+                self.body_read = not isinstance(event, bytes)
+        except HttpError:
+            return b"", 0
+        return self.side.leftover(), 0
 
     async def _drain(self) -> bool:
         left = DRAINED_BYTES
@@ -289,9 +304,11 @@ class RawStream(Stream):
     """A connection that was HTTP, with the bytes that came too early. Nothing is sent before the client has read the head: one that reads it through
     a buffer and the rest past that buffer (docker-py) would lose what came along with it."""
 
-    def __init__(self, wire: Wire, early: bytes) -> None:
+    def __init__(self, wire: Wire, early: bytes, unwanted: int = 0) -> None:
+        """`unwanted`: how many bytes are passed over first."""
         self._wire = wire
         self._early = early
+        self._unwanted = unwanted
         self._head_read = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -300,6 +317,8 @@ class RawStream(Stream):
             size = max_bytes or len(self._early)
             piece, self._early = self._early[:size], self._early[size:]
             return piece
+        while self._unwanted and (passed := await self._wire.receive_some(min(self._unwanted, RECEIVE_BYTES))):
+            self._unwanted -= len(passed)
         return bytes(await self._wire.receive_some(max_bytes))
 
     async def send_all(self, data: Any) -> None:

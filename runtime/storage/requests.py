@@ -90,7 +90,8 @@ class PathStat(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """`kind`: not-found, not-a-folder, read-only, no-place (where an archive can't go), bad (the archive's fault) or failed (the system's)."""
+    """`kind`: not-found, not-a-folder, read-only, no-place (where an archive can't go), stopped (the container, meanwhile), bad (the archive's fault) or
+    failed (the system's)."""
 
     kind: str
     message: str

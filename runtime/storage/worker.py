@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     except BadImage as error:
         say(Failed("bad", str(error)))
     except NotRunning:
-        say(Failed("failed", "the container has just stopped"))
+        say(Failed("stopped", "the container has just stopped"))
     except BrokenPipeError:
         return 1  # whoever read the archive has gone
     except OSError as error:

@@ -44,8 +44,9 @@ async def application(events: Events, request: Request) -> Response:
         return Response(stream=_items(events))
     if request.path == "/broken":
         return Response(stream=_broken())
-    if request.path == "/hijack":
-        await request.body()
+    if request.path in {"/hijack", "/bodiless"}:
+        if request.path == "/hijack":
+            await request.body()
         return Response(hijack=partial(_shout, events), headers=(("Content-Type", "application/x-raw"),))
     if request.path == "/late":
         await trio.to_thread.run_sync(events.client_gone.wait)
@@ -215,6 +216,34 @@ def test_hijacking_answers_101_with_upgrade_and_200_without(served: tuple[str, E
     assert upgraded.startswith(b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/x-raw\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
     assert upgraded.endswith(b"EARLYEND")
     assert by_hand(served[0], plain + b"\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    "framed", [b"Content-Length: 13\r\n\r\n{\"a\": \"body\"}early", b"Transfer-Encoding: chunked\r\n\r\nd\r\n{\"a\": \"body\"}\r\n0\r\n\r\nearly"]
+)
+def test_a_body_that_a_hijack_does_not_read_is_none_of_the_connection_s_data(served: tuple[str, Events], framed: bytes) -> None:
+    """As dockerode sends one with attach."""
+    head = b"POST /bodiless HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+    assert by_hand(served[0], head + framed).endswith(b"\r\n\r\nEARLYEND")
+
+
+def test_the_rest_of_such_a_body_is_passed_over_as_it_comes(served: tuple[str, Events]) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(served[0])
+        client.sendall(b"POST /bodiless HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 13\r\n\r\n{\"a\"")
+        assert client.recv(4096).startswith(b"HTTP/1.1 101")
+        client.sendall(b': "body"}')
+        client.sendall(b"after")
+        assert client.recv(5, socket.MSG_WAITALL) == b"AFTER"
+
+
+def test_a_client_that_holds_a_chunked_body_back_until_it_is_answered_is(served: tuple[str, Events]) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(served[0])
+        client.sendall(b"POST /bodiless HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 101")
+        client.sendall(b"raw")
+        assert client.recv(3, socket.MSG_WAITALL) == b"RAW"
 
 
 def test_a_client_that_writes_on_reads_the_end_of_a_hijacked_connection(tmp_path: Path) -> None:
