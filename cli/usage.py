@@ -119,7 +119,7 @@ class Command:
         if self._aliases:
             text += "\nAliases:\n  " + ", ".join(f"{top} {alias}" for alias in self._aliases) + "\n"
         if self._examples:
-            text += "\nExamples:\n" + "".join(f"  # {what}\n  {f'{path} {words}'.rstrip()}\n" for words, what in self._examples)
+            text += "\n" + _example_lines(path, self._examples)
         return text + ("\nOptions:\n" + _flag_lines(self.flags) if self.flags else "")
 
 
@@ -154,7 +154,7 @@ def command(
 
 class Group:
     """Commands that are imported only when they are asked for: `lazy` maps a name to ("module:attribute", summary). Help shows those of `sections` (title
-    to names) under their titles and those of `hidden` not at all; `operands` end its usage line. `begin` gets the path and the group's own flags by
+    to names) under their titles and those of `hidden` not at all; `operands` end its usage line; `examples`: (words, what for). `begin` gets the path and the group's own flags by
     key, and gives the daemon to talk to; None: that was all."""
 
     def __init__(
@@ -169,9 +169,11 @@ class Group:
         sections: Mapping[str, Sequence[str]] | None = None,
         hidden: Sequence[str] = (),
         operands: str = "",
+        examples: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.name = name
         self._summary = summary
+        self._examples = examples
         self._lazy = lazy
         self._aliases = aliases or {}
         self._begin = begin
@@ -259,7 +261,12 @@ class Group:
         listed = "".join(f"{title}:\n" + "".join(f"  {name:<11} {self._lazy[name][1]}\n" for name in names) + "\n" for title, names in sections.items())
         tail = f"{'Global ' * bool(self._sections)}Options:\n{_flag_lines(self.flags)}\n" if self.flags else ""
         usage = f"Usage:  {path} {'[OPTIONS] ' if self.flags else ''}COMMAND"
-        return f"{usage}\n\n{self._summary}\n\n{listed}{tail}Run '{path} COMMAND --help' for more information on a command."
+        shown = _example_lines(path, self._examples) + "\n" if self._examples else ""
+        return f"{usage}\n\n{self._summary}\n\n{shown}{listed}{tail}Run '{path} COMMAND --help' for more information on a command."
+
+
+def _example_lines(path: str, examples: Sequence[tuple[str, str]]) -> str:
+    return "Examples:\n" + "".join(f"  # {what}\n  {f'{path} {words}'.rstrip()}\n" for words, what in examples)
 
 
 def _help_wanted(found: Words) -> bool:

@@ -31,6 +31,11 @@ _name = option("--name", help="Which lab", default=layout.DEFAULT_NAME)
 lab = Group(
     "lab",
     summary="A whole cluster on one machine, each node in namespaces of its own",
+    examples=(
+        ("up --swarm", "three machines as one swarm"),
+        ("exec swarm-manager -- festoon node ls", "a command on one of them"),
+        ("down", "nothing is left of it"),
+    ),
     lazy={
         "up": ("cli.commands.lab:up", "Make the machines and start festoond on them; called again, revive what has died"),
         "down": ("cli.commands.lab:down", "Kill everything in the lab and remove every trace of it"),

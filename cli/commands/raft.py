@@ -16,6 +16,11 @@ from cluster.model.template_functions import as_json
 raft = Group(
     "raft",
     summary="Look at the managers' replicated log",
+    examples=(
+        ("status", "on a manager: who leads, and how far behind the others are"),
+        ("log", "what has changed lately"),
+        ("snapshot save cluster.snapshot", "the managers' state, to make a cluster of when all of them are lost"),
+    ),
     lazy={
         "status": ("cli.commands.raft:status", "Show the leader's term and log, and how far each manager is"),
         "log": ("cli.commands.raft:log", "Show the newest entries of the log, without secrets"),

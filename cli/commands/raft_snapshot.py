@@ -30,6 +30,10 @@ PIECE_BYTES = 1024 * 1024
 snapshot = Group(
     "snapshot",
     summary="Save the managers' state, and make a cluster of it again",
+    examples=(
+        ("save cluster.snapshot", "shows the key that opens it: keep it elsewhere"),
+        ("restore cluster.snapshot", "on a new node, when all managers are lost"),
+    ),
     lazy={
         "save": ("cli.commands.raft_snapshot:save", "Save the managers' state to a file, sealed"),
         "inspect": ("cli.commands.raft_snapshot:inspect", "Show what is in such a file, without secrets"),

@@ -38,6 +38,11 @@ replace = msgspec.structs.replace
 sim = Group(
     "sim",
     summary="The managers' real code in a simulated world with faults",
+    examples=(
+        ("run --seed 7 --nodes 5 --services 3", "one world, always the same"),
+        ("hunt --for 10m", "seeds until one fails, made small and saved"),
+        ("replay sim-42.json", "that failure again"),
+    ),
     lazy={
         "run": ("cli.commands.sim:run", "Run one seed"),
         "replay": ("cli.commands.sim:replay", "Run a saved scenario again"),
