@@ -154,8 +154,8 @@ def command(
 
 class Group:
     """Commands that are imported only when they are asked for: `lazy` maps a name to ("module:attribute", summary). Help shows those of `sections` (title
-    to names) under their titles and those of `hidden` not at all; `operands` end its usage line; `examples`: (words, what for). `begin` gets the path and the group's own flags by
-    key, and gives the daemon to talk to; None: that was all."""
+    to names) under their titles and those of `hidden` not at all; `operands` end its usage line; `examples`: (words, what for). `begin` gets the path and
+    the group's own flags by key, and gives the daemon to talk to; None: that was all."""
 
     def __init__(
         self,
