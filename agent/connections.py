@@ -74,6 +74,8 @@ class Connections:
         try:
             container_id = self._registry.find(reference).id
         except NotFound:
+            if force and (item := self._networks.assigned.find_or_none(network)) is not None and reference == f"{item.network.spec.name}-endpoint":
+                return  # its balancer's, which goes with the network: who removes one takes off whatever is shown to be on it
             if force:
                 raise NotFound(f"endpoint {reference} not found") from None
             raise

@@ -60,12 +60,11 @@ def signal_number(text: str) -> int:
 
 
 def merge_environment(image_env: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
-    """The user's variables, then those of the image that the user did not name; a bare `NAME` removes one."""
-    merged = {name: (equals, value) for name, equals, value in (entry.partition("=") for entry in asked)}
+    """The user's variables, then those of the image that the user did not name. A bare `NAME` stays among them: it keeps the variable out of the process."""
+    merged = {entry.partition("=")[0]: entry for entry in asked}
     for entry in image_env:
-        name, equals, value = entry.partition("=")
-        merged.setdefault(name, (equals, value))
-    return tuple(f"{name}={value}" for name, (equals, value) in merged.items() if equals)
+        merged.setdefault(entry.partition("=")[0], entry)
+    return tuple(merged.values())
 
 
 def _replaced(base: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
@@ -145,7 +144,7 @@ def _is_loopback(server: str) -> bool:
 
 def argv_of(config: Config) -> tuple[str, ...]:
     """Entrypoint and command together. Raises InvalidArgument `No command specified`."""
-    argv = config.entrypoint + config.cmd
+    argv = (config.entrypoint or ()) + (config.cmd or ())
     if not argv:
         raise InvalidArgument("No command specified")
     return argv
@@ -153,7 +152,7 @@ def argv_of(config: Config) -> tuple[str, ...]:
 
 def environment(config: Config, home: str, linked: Iterable[str] = ()) -> tuple[str, ...]:
     """The process's environment as Docker orders it: PATH, HOSTNAME, TERM with a terminal, what its links give, the rest, HOME."""
-    entries = dict(e.partition("=")[::2] for e in config.env)
+    entries = dict(e.partition("=")[::2] for e in config.env if "=" in e)
     first = {"PATH": entries.pop("PATH", DEFAULT_PATH.partition("=")[2]), "HOSTNAME": config.hostname}
     if config.tty:
         first["TERM"] = "xterm"
@@ -182,7 +181,7 @@ def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, 
     return ContainerSpec(
         id=record.id, argv=argv_of(config), env=environment(config, home, record.link_env),
         rootfs=rootfs, cwd=config.working_dir or "/", user=user, hostname=config.hostname,
-        network_namespace=namespaces.network, mounts=bound + mounts, tty=config.tty, open_stdin=config.open_stdin, init=host.init,
+        network_namespace=namespaces.network, mounts=bound + mounts, tty=config.tty, open_stdin=config.open_stdin, init=bool(host.init),
         capabilities=capabilities(host.cap_add, host.cap_drop, privileged=host.privileged), privileged=host.privileged,
         sysctls=_own_sysctls(record, namespaces, ids),
         rlimits=tuple(Rlimit(u.name, u.soft, u.hard) for u in host.ulimits), limits=limits_of(host, numbers),
@@ -227,14 +226,16 @@ def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, h
 
 
 def with_image(config: Config, image: ImageConfig, container_id: str) -> Config:
-    """The user's configuration over the image's: an entrypoint of the user's own drops the image's command; one empty string drops the entrypoint too."""
-    own_entrypoint = bool(config.entrypoint)
-    if config.entrypoint == ("",):
-        config, image = msgspec.structs.replace(config, entrypoint=()), msgspec.structs.replace(image, entrypoint=())
+    """The user's configuration over the image's: an entrypoint of the user's own drops the image's command; an empty list drops the image's entrypoint,
+    one empty string both."""
+    entrypoint = (image.entrypoint or None) if config.entrypoint is None else config.entrypoint
+    command = config.cmd if config.cmd or config.entrypoint else image.cmd or config.cmd
+    if entrypoint == ("",):
+        entrypoint = None
     labels = dict(image.labels) | dict(config.labels)
     return msgspec.structs.replace(
         config, hostname=config.hostname or container_id[:12], user=config.user or image.user, env=merge_environment(image.env, config.env),
-        entrypoint=config.entrypoint or image.entrypoint, cmd=config.cmd or (() if own_entrypoint else image.cmd),
+        entrypoint=entrypoint, cmd=command,
         working_dir=config.working_dir or image.working_dir,
         labels=tuple(sorted(labels.items())), stop_signal=config.stop_signal or image.stop_signal, health=_with_image_health(config.health, _health(image)),
         exposed_ports=tuple(dict.fromkeys(config.exposed_ports + image.exposed_ports)), volumes=tuple(dict.fromkeys(config.volumes + image.volumes)),

@@ -17,6 +17,7 @@ import msgspec
 
 from agent import container_spec, links, naming, port_bindings
 from agent.container_store import ContainerStore
+from agent.local_networks import PREDEFINED
 from agent.networks import Networks, own_names
 from agent.records import Attachment, HostConfig, NetworkWish, PortBinding, Record
 from cluster.model.errors import Conflict, Internal, InvalidArgument, NotFound
@@ -49,6 +50,8 @@ class Wiring:
         for wish in wishes:
             if "/" not in wish.address:
                 check_addresses(wish, "invalid", "")
+            if wish.aliases and wish.network in PREDEFINED:
+                raise InvalidArgument("network-scoped alias is supported only for containers in user defined networks")
         return tuple(self.wished(wish) for wish in wishes or (NetworkWish(network="bridge" if mode in {"default", ""} else mode),))
 
     def wished(self, wish: NetworkWish) -> Attachment:

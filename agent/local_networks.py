@@ -217,10 +217,10 @@ class LocalNetworks:
         except ipam.PoolExhausted:
             raise Conflict(f"no available IPv{family} addresses on this network's address pools: {network.name} ({network.id})") from None
         except ipam.AddressTaken:
-            raise Conflict("Address already in use") from None
+            raise PermissionDenied("Address already in use") from None
         except ipam.PoolError:
             if ipaddress.ip_address(address) in pool.subnet:  # the network's own or its broadcast address
-                raise Conflict("Address already in use") from None
+                raise PermissionDenied("Address already in use") from None
             raise InvalidArgument(f"Invalid address {address}: It does not belong to any of this network's subnets") from None
         self._pools[network.id, family] = pool
         return pool.cidr(chosen)

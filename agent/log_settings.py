@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from agent.records import HostConfig
-from cluster.model.errors import Internal, InvalidArgument
+from cluster.model.errors import Internal, InvalidArgument, Unsupported
 
 DEFAULT_DRIVER: Final = "local"
 UNAWARE_DRIVER: Final = "json-file"
@@ -99,6 +99,6 @@ def _check_compression(host: HostConfig, files: int) -> None:
 
 
 def readable(host: HostConfig) -> None:
-    """Raises Internal in Docker's words for a driver that keeps nothing."""
+    """Raises Unsupported in Docker's words for a driver that keeps nothing."""
     if host.log_driver == "none":
-        raise Internal("configured logging driver does not support reading")
+        raise Unsupported("configured logging driver does not support reading")

@@ -189,7 +189,10 @@ def _gateway(config: IpamConfig | None, subnet: Subnet) -> str:
         gateway = _asked_gateway(config, subnet) if config is not None and config.gateway else _first(config, subnet)
         given = {gateway}
         for name, address in config.reserved if config is not None else ():
-            if (kept := ipaddress.ip_address(address)) in given:
+            kept = ipaddress.ip_address(address)
+            if kept not in subnet:
+                raise PermissionDenied(f"auxiliary address: ({name}:{address}) must belong to the master pool: {subnet}")
+            if kept in given:
                 raise PermissionDenied(f"failed to allocate secondary ip address ({name}:{address}): Address already in use")
             given.add(kept)
     except ValueError as error:

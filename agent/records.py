@@ -13,6 +13,7 @@ import msgspec
 from cluster.model.specs import HealthCheck, IpamConfig, Mount, Pairs, Ulimit
 
 DEFAULT_SHM_BYTES: Final = 64 * 1024 * 1024
+OWN_RUNTIME: Final = "festoon"
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,8 +28,8 @@ class Config(Kept, frozen=True, kw_only=True):
     domainname: str = ""
     user: str = ""
     env: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None  # None: nobody has said anything; an empty one is none, also where the image has one
+    cmd: tuple[str, ...] | None = None
     working_dir: str = ""
     labels: Pairs = ()
     tty: bool = False
@@ -73,7 +74,7 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     extra_hosts: tuple[str, ...] = ()
     privileged: bool = False
     read_only: bool = False
-    init: bool = False
+    init: bool | None = None  # None: nobody has said anything
     sysctls: Pairs = ()
     ulimits: tuple[Ulimit, ...] = ()
     memory_bytes: int = 0
@@ -110,6 +111,8 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     volumes_from: tuple[str, ...] = ()  # container[:ro|rw]
     links: tuple[tuple[str, str], ...] = ()  # (container's id, alias), on the default bridge: agent/links.py
     annotations: Pairs = ()  # for runtimes that know them, which ours does not: shown as they were given
+    runtime: str = OWN_RUNTIME  # as the user named it: Docker's is as good a name for ours
+    isolation: str = ""  # as the user named it; there is only the default
 
 
 class NetworkWish(Kept, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import msgspec
 from agent import generic_resources
 from agent.log_settings import DEFAULT_DRIVER
 from agent.records import DEFAULT_SHM_BYTES, Config, DeviceMapping, HostConfig, NetworkWish, PortBinding
-from cluster.model import placeholders, reserved_labels
+from cluster.model import placeholders, reference, reserved_labels
 from cluster.model.objects import NodeDescription, Task, TaskNetwork, container_name, task_name
 from cluster.model.specs import NODE_NETWORKS, ContainerSpec, PortConfig, Privileges, PublishMode, Resources
 
@@ -34,8 +34,9 @@ def task_container(task: Task, node: NodeDescription, node_id: str) -> TaskConta
     spec = placeholders.expanded(task.spec.container, placeholders.context(task, node, node_id))
     ports = task.endpoint.ports if task.endpoint else ()
     config = Config(
-        image=spec.image, hostname=spec.hostname, user=spec.user, env=(*spec.env, *generic_resources.environment(task.generic)),
-        entrypoint=spec.command, cmd=spec.args, working_dir=spec.dir, labels=_labels(task, node_id), tty=spec.tty, open_stdin=spec.open_stdin,
+        image=reference.parse(spec.image).with_default_tag().familiar, hostname=spec.hostname, user=spec.user,
+        env=(*spec.env, *generic_resources.environment(task.generic)),
+        entrypoint=spec.command or None, cmd=spec.args or None, working_dir=spec.dir, labels=_labels(task, node_id), tty=spec.tty, open_stdin=spec.open_stdin,
         stop_signal=spec.stop_signal, stop_timeout_s=math.ceil(grace_s(spec)), health=spec.health,
         exposed_ports=tuple(f"{p.target_port}/{p.protocol}" for p in ports if p.publish_mode is PublishMode.HOST),
     )  # fmt: skip
@@ -71,9 +72,9 @@ def _host(task: Task, spec: ContainerSpec, ports: tuple[PortBinding, ...]) -> Ho
     return HostConfig(
         network_mode="default", restart="", port_bindings=ports, mounts=spec.mounts, cap_add=spec.cap_add, cap_drop=spec.cap_drop, dns=spec.dns_nameservers,
         dns_search=spec.dns_search, dns_options=spec.dns_options, extra_hosts=tuple(_extra_host(h) for h in spec.hosts), read_only=spec.read_only,
-        init=bool(spec.init), sysctls=spec.sysctls, ulimits=spec.ulimits, memory_bytes=limits.memory_bytes, memory_reservation_bytes=reserved.memory_bytes,
+        init=spec.init, sysctls=spec.sysctls, ulimits=spec.ulimits, memory_bytes=limits.memory_bytes, memory_reservation_bytes=reserved.memory_bytes,
         nano_cpus=limits.nano_cpus, pids_limit=limits.pids, log_driver=task.spec.log_driver or DEFAULT_DRIVER, log_options=task.spec.log_options,
-        oom_score_adj=spec.oom_score_adj, group_add=spec.groups, security_options=_security(spec.privileges),
+        oom_score_adj=spec.oom_score_adj, isolation=spec.isolation or "default", group_add=spec.groups, security_options=_security(spec.privileges),
         privileged=extras.privileged, shm_size_bytes=extras.shm_size_bytes or DEFAULT_SHM_BYTES, device_rules=extras.device_rules,
         devices=tuple(DeviceMapping(path=d.path, target=d.target, permissions=d.permissions) for d in extras.devices),
     )  # fmt: skip

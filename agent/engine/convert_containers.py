@@ -171,9 +171,15 @@ def inspect_json(record: Record, *, folder: str, layers: tuple[str, ...], sandbo
         "HostConfig": host_config_json(record.host) | {"Links": list(linked) or None} | (_unasked_dns(record.host) if record.task_id else {}),
         "GraphDriver": {"Name": "overlay2", "Data": driver},
         "Mounts": mount_points_json(record.mount_points, volumes_root),
-        "Config": config_json(record.config),
+        "Config": config_json(record.config) | filled({"MacAddress": _asked_mac(record)}),
         "NetworkSettings": _network_settings(record, sandbox),
     }
+
+
+def _asked_mac(record: Record) -> str:
+    """Of the network that it was made with: once it was one of the container as a whole, and programs still look for it there."""
+    asked = record.attachments[0].asked if record.attachments else None
+    return asked.mac if asked is not None else ""
 
 
 def _unasked_dns(host: HostConfig) -> Json:
@@ -243,11 +249,11 @@ def config_json(config: Config) -> Json:
         "OpenStdin": config.open_stdin,
         "StdinOnce": config.stdin_once,
         "Env": list(config.env) or None,
-        "Cmd": list(config.cmd),
+        "Cmd": _words(config.cmd),
         "Image": config.image,
         "Volumes": {path: {} for path in config.volumes} or None,
         "WorkingDir": config.working_dir,
-        "Entrypoint": list(config.entrypoint) or None,
+        "Entrypoint": _words(config.entrypoint),
         "OnBuild": None,
         "Labels": mapping(config.labels),
     }
@@ -258,6 +264,10 @@ def config_json(config: Config) -> Json:
     if config.stop_timeout_s is not None:
         out["StopTimeout"] = config.stop_timeout_s
     return out | filled({"StopSignal": config.stop_signal})
+
+
+def _words(given: tuple[str, ...] | None) -> list[str] | None:
+    return None if given is None else list(given)
 
 
 def exec_json(record: ExecRecord) -> Json:
@@ -271,8 +281,8 @@ def exec_json(record: ExecRecord) -> Json:
             "entrypoint": config.cmd[0] if config.cmd else "",
             "arguments": list(config.cmd[1:]),
             "privileged": config.privileged,
-            "user": config.user,
-        },
+        }
+        | filled({"user": config.user}),
         "OpenStdin": config.attach_stdin,
         "OpenStderr": config.attach_stderr,
         "OpenStdout": config.attach_stdout,

@@ -15,13 +15,13 @@ from agent.engine.convert_task_specs import ulimits_of
 from agent.engine.fields import Fields
 from agent.log_settings import UNAWARE_DRIVER, driver_for
 from agent.mount_points import clean
-from agent.records import DEFAULT_SHM_BYTES, HostConfig, PortBinding
+from agent.records import DEFAULT_SHM_BYTES, OWN_RUNTIME, HostConfig, PortBinding
 from cluster.model.decimals import is_natural
 from cluster.model.errors import InvalidArgument, NotFound
 from cluster.model.specs import Mount
 
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
-RUNTIMES: Final = ("", "festoon", "runc", "io.containerd.runc.v2")
+RUNTIMES: Final = ("", OWN_RUNTIME, "runc", "io.containerd.runc.v2")
 MAX_PORT: Final = 65535
 _MASKED: Final = (
     "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
@@ -41,15 +41,15 @@ def host_config_of(fields: Fields) -> HostConfig:
         restart_max=restart.integer("MaximumRetryCount"),
         auto_remove=fields.flag("AutoRemove"),
         mounts=_mounts_of(fields),
-        cap_add=tuple(_capability(c) for c in fields.strings("CapAdd")),
-        cap_drop=tuple(_capability(c) for c in fields.strings("CapDrop")),
+        cap_add=fields.strings("CapAdd"),
+        cap_drop=fields.strings("CapDrop"),
         dns=fields.strings("Dns"),
         dns_search=fields.strings("DnsSearch"),
         dns_options=fields.strings("DnsOptions"),
         extra_hosts=tuple(_extra_host(text) for text in fields.strings("ExtraHosts")),
         privileged=fields.flag("Privileged"),
         read_only=fields.flag("ReadonlyRootfs"),
-        init=fields.flag("Init"),
+        init=fields.optional_flag("Init"),
         sysctls=fields.pairs("Sysctls"),
         volume_driver=fields.text("VolumeDriver"),
         ulimits=ulimits_of(fields, "Ulimits"),
@@ -69,6 +69,8 @@ def host_config_of(fields: Fields) -> HostConfig:
         userns_mode=fields.text("UsernsMode"),
         system_paths_open=fields.has("MaskedPaths") and not fields.strings("MaskedPaths"),
         annotations=fields.pairs("Annotations"),
+        runtime=fields.text("Runtime") or OWN_RUNTIME,
+        isolation=fields.text("Isolation"),
         **resources_of(fields),
     )
 
@@ -149,11 +151,6 @@ def _refuse_unserved(fields: Fields) -> None:
         raise InvalidArgument(f"invalid user namespace mode: {fields.text('UsernsMode')}")
 
 
-def _capability(name: str) -> str:
-    upper = name.upper()
-    return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
-
-
 def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str] | None:
     if host.privileged:
         return None
@@ -213,8 +210,8 @@ def host_config_json(host: HostConfig) -> Json:
             "UTSMode": host.uts_mode,
             "UsernsMode": host.userns_mode,
             "ShmSize": host.shm_size_bytes,
-            "Runtime": "festoon",
-            "Isolation": "",
+            "Runtime": host.runtime,
+            "Isolation": host.isolation,
             "MaskedPaths": _paths(host, _MASKED),
             "ReadonlyPaths": _paths(host, _READ_ONLY),
         }
@@ -224,8 +221,8 @@ def host_config_json(host: HostConfig) -> Json:
                 "Mounts": long_form(host.mounts),
                 "Tmpfs": tmpfs_json(host.mounts),
                 "Sysctls": mapping(host.sysctls),
-                "Init": host.init,
                 "Annotations": mapping(host.annotations),
             }
         )
+        | ({} if host.init is None else {"Init": host.init})
     )

@@ -19,7 +19,6 @@ _REFUSED: Final = (
     ("CpuRealtimePeriod", "realtime scheduling is not limited here: --cpu-rt-period can't be kept"),
     ("CpuRealtimeRuntime", "realtime scheduling is not limited here: --cpu-rt-runtime can't be kept"),
     ("KernelMemoryTCP", "the memory of TCP buffers has no limit of its own here: use --memory"),
-    ("DeviceRequests", 'could not select device driver "" with capabilities: [[gpu]]'),
     ("IOMaximumIOps", "invalid option: Linux does not support IOMaximumIOps"),
     ("IOMaximumBandwidth", "invalid option: Linux does not support IOMaximumBandwidth"),
 )  # fmt: skip
@@ -31,6 +30,9 @@ def resources_of(fields: Fields) -> dict[str, Any]:
     for name, sentence in _REFUSED:
         if fields.truthy(name):
             raise InvalidArgument(sentence)
+    for request in fields.objects("DeviceRequests"):
+        wanted = " ".join(f"[{' '.join(words)}]" for words in request.text_lists("Capabilities"))
+        raise InvalidArgument(f'could not select device driver "{request.text("Driver")}" with capabilities: [{wanted}]')
     unread_fields.checked(fields, unread_fields.RESOURCES)
     memory, swap = fields.integer("Memory"), fields.integer("MemorySwap")
     swappiness = fields.optional_integer("MemorySwappiness")

@@ -253,7 +253,7 @@ def container_spec_json(spec: ContainerSpec) -> Json:
             "DNSConfig": filled(dns),
             "Secrets": files_json(spec.secrets, "Secret"),
             "Configs": files_json(spec.configs, "Config"),
-            "Isolation": spec.isolation,
+            "Isolation": spec.isolation or "default",
             "Sysctls": mapping(spec.sysctls),
             "CapabilityAdd": list(spec.cap_add),
             "CapabilityDrop": list(spec.cap_drop),

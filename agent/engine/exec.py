@@ -67,7 +67,7 @@ async def start(call: Call) -> Response:
     """Detached it answers at once. The program starts before the connection is handed over; its output waits in the pipes."""
     fields = await call.fields()
     containers, record = call.node.containers, call.node.containers.exec_find(call.names["id"])
-    config, detach = record.config, fields.flag("Detach")
+    config, detach, raw = record.config, fields.flag("Detach"), fields.flag("Tty")
     keys = keys_of(config.detach_keys) if config.tty else b""
     size = fields.naturals("ConsoleSize")
     unread_fields.checked(fields, unread_fields.EXEC_START)
@@ -77,12 +77,13 @@ async def start(call: Call) -> Response:
         text = error.message if isinstance(error, InvalidArgument) else _words(error)
         if detach:
             raise InvalidArgument(text) from error
-        return _refusal(call, text, tty=config.tty)
+        return _refusal(call, text, tty=raw)
     wires = exec_wires(
         started,
         stdin=config.attach_stdin and not detach,
         stdout=(config.attach_stdout or config.tty) and not detach,
-        stderr=config.attach_stderr and not detach,
+        stderr=config.attach_stderr and not detach and not raw,
+        raw=raw,
         keys=keys,
     )
     joint = Joint(wires)
@@ -99,4 +100,4 @@ async def start(call: Call) -> Response:
     async def hijack(stream: RawStream) -> None:
         await joint.join(stream, lambda: containers.exec_wait(record.id), call.background, stream.wait_gone)
 
-    return Response(200, (("Content-Type", content_type(call.version, tty=config.tty)),), hijack=hijack)
+    return Response(200, (("Content-Type", content_type(call.version, tty=raw)),), hijack=hijack)

@@ -109,6 +109,10 @@ class Fields:
         value = self._values.get(name.lower())
         return (value,) if isinstance(value, str) else self.strings(name)
 
+    def optional_words(self, name: str) -> tuple[str, ...] | None:
+        """As strings_or_text, and None where there is neither."""
+        return self.strings_or_text(name) if self.has(name) else None
+
     def naturals(self, name: str) -> tuple[int, ...]:
         value = self._values.get(name.lower(), ())
         if not isinstance(value, (list, tuple)) or not all(type(item) is int and 0 <= item <= _INTEGER_HIGH for item in value):

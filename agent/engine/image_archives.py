@@ -171,7 +171,7 @@ def _commit(call: Call, record: Record, name: str) -> str:
     images = call.node.images
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     step = HistoryEntry(
-        created=now, created_by=" ".join(record.config.cmd), author=call.text("author"), comment=call.text("comment")
+        created=now, created_by=" ".join(record.config.cmd or ()), author=call.text("author"), comment=call.text("comment")
     )
     base = images.get(record.image_id)
     return commit_image(images, base, call.node.files.upper(record), config_json(record.config), call.texts("changes"), step, name)

@@ -48,13 +48,13 @@ class Wires:
     copies: bool = False
 
 
-def exec_wires(started: ExecStarted, *, stdin: bool, stdout: bool, stderr: bool, keys: bytes = b"") -> Wires:
-    """With a terminal there is one descriptor for both ways."""
+def exec_wires(started: ExecStarted, *, stdin: bool, stdout: bool, stderr: bool, raw: bool, keys: bytes = b"") -> Wires:
+    """With a terminal there is one descriptor for both ways. Whether there are frames is for the client to say, who may not know which program it starts."""
     if started.tty >= 0:
-        return Wires(started.tty if stdin else -1, ((STDOUT, started.tty),), raw=True, close_input=False, detach_keys=keys)
+        return Wires(started.tty if stdin else -1, ((STDOUT, started.tty),), raw=raw, close_input=False, detach_keys=keys)
     outputs, ignored = _split(started.stdout, started.stderr, stdout=stdout, stderr=stderr)
     spare = () if stdin or started.stdin < 0 else (started.stdin,)
-    return Wires(started.stdin if stdin else -1, outputs, ignored, spare)
+    return Wires(started.stdin if stdin else -1, outputs, ignored, spare, raw)
 
 
 def attach_wires(attached: Attached, *, stdin: bool, stdout: bool, stderr: bool, raw: bool, keys: bytes = b"") -> Wires:

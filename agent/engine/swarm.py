@@ -21,6 +21,7 @@ LISTEN: Final = "0.0.0.0:2377"  # noqa: S104  Docker's default for --listen-addr
 NO_EXTERNAL_CA: Final = "external certificate authorities are not supported: Festoon's managers sign certificates themselves"
 DATA_PATH_PORT: Final = 4789
 SUBNET_SIZE: Final = 24
+CLUSTER_NAME: Final = ClusterSpec().name
 
 
 async def inspect(call: Call) -> Response:
@@ -77,16 +78,19 @@ async def leave(call: Call) -> Response:
 
 
 async def update(call: Call) -> Response:
+    """What the request leaves out goes back to its default, as in Docker, whose clients send the whole; but for that the root would be exchanged."""
     fields = await call.fields()
     version = version_of(call, "swarm")
     worker, manager, key = (_rotates(call, name) for name in ("rotateWorkerToken", "rotateManagerToken", "rotateManagerUnlockKey"))
     cluster = await lookup.cluster(call.node)
+    if fields.text("Name") not in ("", CLUSTER_NAME):
+        raise InvalidArgument(f'swarm spec must be named "{CLUSTER_NAME}"')
     authority = fields.section("CAConfig")
     if authority.truthy("ExternalCAs"):
         raise InvalidArgument(NO_EXTERNAL_CA)
     request = ClusterWrite(
         version=version,
-        spec=cluster_spec_of(fields, cluster.spec),
+        spec=cluster_spec_of(fields, ClusterSpec(force_rotate=cluster.spec.force_rotate)),
         rotate_worker_token=worker,
         rotate_manager_token=manager,
         rotate_unlock_key=key,

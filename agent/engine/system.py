@@ -17,11 +17,13 @@ from agent.engine.containers import volumes_root
 from agent.engine.convert import Json, time_text
 from agent.engine.convert_containers import summary_json
 from agent.engine.convert_generic import generic_json
+from agent.engine.convert_host import RUNTIMES
 from agent.engine.convert_images import image_summary_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_volumes import volume_json
 from agent.events import pruned
 from agent.log_settings import DEFAULT_DRIVER
+from agent.records import OWN_RUNTIME
 from cluster.model.changes import Kind
 from cluster.model.errors import NO_LEADER, ClusterError, InvalidArgument, NotFound
 from cluster.model.reference import DEFAULT_DOMAIN
@@ -169,8 +171,8 @@ def info_json(node: Node, images: int, facts: Json) -> Json:
             "Labels": [f"{name}={value}" if value else name for name, value in (*node.labels, (BALANCING_LABEL, node.backend))],
             "ExperimentalBuild": False,
             "ServerVersion": node.version,
-            "Runtimes": {"festoon": {"path": "festoon"}},
-            "DefaultRuntime": "festoon",
+            "Runtimes": {name: {"path": OWN_RUNTIME} for name in RUNTIMES if name},
+            "DefaultRuntime": OWN_RUNTIME,
             "LiveRestoreEnabled": True,
             "Isolation": "",
             "InitBinary": "festoon-init",

@@ -36,9 +36,10 @@ async def update(call: Call) -> Response:
     try:
         wanted = updated(record.host, asked, restart)
         await call.node.containers.update(record.id, wanted)
-    except (Conflict, StartFailed) as error:
-        text = error.message if isinstance(error, Conflict) else str(error)
-        raise Internal(f"Cannot update container {record.id}: {text}") from error
+    except Conflict as error:
+        raise Conflict(f"Cannot update container {record.id}: {error.message}") from error
+    except StartFailed as error:
+        raise Internal(f"Cannot update container {record.id}: {error}") from error
     return json_answer({"Warnings": list(warnings)})
 
 

@@ -74,6 +74,13 @@ class NotModified(ClusterError):
     status = 304
 
 
+class Unsupported(ClusterError):
+    """What is asked of has no such thing: the logs of a container whose driver keeps none."""
+
+    code = "unsupported"
+    status = 501
+
+
 class OutOfSequence(ClusterError):
     code = "out_of_sequence"
     status = 500
@@ -102,7 +109,8 @@ class Internal(ClusterError):
 BY_CODE: dict[str, type[ClusterError]] = {
     c.code: c
     for c in (
-        InvalidArgument, PermissionDenied, NodeRemoved, NoManager, NotFound, Conflict, Unavailable, FailedPrecondition, NotModified, NotLeader, Internal,
+        InvalidArgument, PermissionDenied, NodeRemoved, NoManager, NotFound, Conflict, Unavailable, FailedPrecondition, NotModified, NotLeader, Unsupported,
+        Internal,
     )
 }  # fmt: skip
 

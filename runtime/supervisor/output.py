@@ -3,7 +3,7 @@ those descriptors.
 
 Back-pressure is blocking: who is attached alone is waited for, and of several the fastest: meanwhile the container's stream is not read. What the others
 have not read yet is kept for them, BEHIND_BYTES for all together; then the one with the most is let go, so that it stops neither the others nor
-the container. Of what both streams hold at one moment standard error comes first, as in Docker's logs: which was written first can't be known.
+the container. Of what both streams hold at one moment that comes first which began to wait first: the kernel's list of what is ready is in that order.
 """
 
 from __future__ import annotations
@@ -64,8 +64,6 @@ class Output:
         self._sources[stream] = descriptor
 
         def readable(_events: int) -> None:
-            if stream == STDOUT and STDERR in self._sources and not self._is_held(STDERR):
-                self._pump(STDERR)
             self._pump(stream)
 
         self._loop.watch(descriptor, readable)
@@ -171,7 +169,7 @@ class Output:
 
     def close(self) -> None:
         """Reads what is left, marks the end in the log, lets the attached go when they have read it all."""
-        for stream, descriptor in sorted(self._sources.items(), reverse=True):
+        for stream, descriptor in sorted(self._sources.items()):
             while self._pump(stream):
                 pass
             self._loop.forget(descriptor)

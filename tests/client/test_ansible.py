@@ -1,5 +1,5 @@
 """Ansible's community.docker on a node's socket: its swarm modules make a cluster, its networks, secrets, services and stacks, see no change where there
-is none, and take it all away again."""
+is none, and take it all away again; its container module sees whether a container is what it would make."""
 
 from __future__ import annotations
 
@@ -72,9 +72,57 @@ PLAYBOOK = """\
 """
 
 
+OPTIONS = [
+    "{capabilities: [sys_time], cap_drop: [chown]}", "{entrypoint: []}", "{env: {A: b}, labels: {x: y}}", "{init: false}", "{mac_address: '92:d0:c6:0a:29:33'}",
+    "{runtime: runc}", "{published_ports: ['9009:80', '9010-9012:81']}", "{healthcheck: {test: [CMD, 'true'], interval: 1h}}",
+    "{volumes: ['/tmp:/t:ro', '/anonymous']}", "{tmpfs: ['/t:size=1m']}", "{ulimits: ['nofile:99:99'], sysctls: {net.ipv4.ip_forward: '1'}}",
+    "{memory: 64M, cpus: 0.5, pids_limit: 10}", "{networks: [{name: back, ipv4_address: 10.77.7.9, aliases: [a]}]}",
+]  # fmt: skip
+CONTAINERS = f"""\
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  vars: {{options: [{", ".join(OPTIONS)}], base: {{name: one, image: busybox, command: sleep 1000, force_kill: true}}}}
+  tasks:
+    - community.docker.docker_network: {{name: back, ipam_config: [{{subnet: 10.77.7.0/24}}]}}
+    - include_tasks: twice.yml
+      loop: "{{{{ options }}}}"
+    - community.docker.docker_container: {{name: one, state: absent, force_kill: true}}
+    - community.docker.docker_network: {{name: back, state: absent}}
+    - community.docker.docker_swarm: {{state: present, advertise_addr: "{{{{ address }}}}", keep_old_snapshots: 0}}
+    - community.docker.docker_swarm: {{state: present, keep_old_snapshots: 2}}
+    - community.docker.docker_swarm: {{state: present, keep_old_snapshots: 0}}
+    - community.docker.docker_swarm: {{state: present, keep_old_snapshots: 0}}
+      register: again
+    - assert: {{that: not again.changed}}
+    - community.docker.docker_network: {{name: ingress, state: absent}}
+    - community.docker.docker_network: {{name: own-ingress, driver: overlay, ingress: true}}
+    - community.docker.docker_swarm: {{state: absent, force: true}}
+"""
+TWICE = """\
+- community.docker.docker_container: "{{ base | combine(item) }}"
+- community.docker.docker_container: "{{ base | combine(item) }}"
+  register: second
+- assert: {that: not second.changed, fail_msg: "made anew for {{ item }}"}
+"""
+
+
 def test_the_swarm_modules(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
     lab = make_lab("ansible", "--nodes", "1")
-    (tmp_path / "play.yml").write_text(PLAYBOOK)
+    _played(lab, tmp_path, PLAYBOOK)
+    assert "Swarm: inactive" in lab.ok(MANAGER, "festoon", "info")
+
+
+def test_a_container_that_is_as_it_shall_be_is_left_alone(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
+    """The module compares what `inspect` shows with what it would ask for."""
+    lab = make_lab("ansible", "--nodes", "1")
+    (tmp_path / "twice.yml").write_text(TWICE)
+    _played(lab, tmp_path, CONTAINERS)
+    assert lab.ok(MANAGER, "festoon", "ps", "-aq") == ""
+
+
+def _played(lab: Lab, tmp_path: Path, playbook: str) -> None:
+    (tmp_path / "play.yml").write_text(playbook)
     environment = [
         f"DOCKER_HOST=unix://{machines.socket_of(lab.name, MANAGER)}", f"HOME={tmp_path}", "ANSIBLE_LOCALHOST_WARNING=0", "LC_ALL=C.UTF-8",
     ]  # fmt: skip
@@ -82,4 +130,3 @@ def test_the_swarm_modules(make_lab: Callable[..., Lab], tmp_path: Path) -> None
     played = lab.on(MANAGER, "env", *environment, str(PLAYBOOK_PROGRAM), "-i", "localhost,", *given, str(tmp_path / "play.yml"), timeout_s=300)
     assert played.returncode == 0, played.stdout + played.stderr
     assert "failed=0" in played.stdout
-    assert "Swarm: inactive" in lab.ok(MANAGER, "festoon", "info")

@@ -119,6 +119,40 @@ def test_the_life_of_a_container(client: Client, keep: Any) -> None:
         client.containers.get("py-renamed")
 
 
+def test_what_was_asked_for_is_shown_in_its_users_words(client: Client, keep: Any) -> None:
+    """Ansible and others compare it with what they would ask for now, and make the container anew where it differs."""
+    host = {"cap_add": ["NET_ADMIN"], "cap_drop": ["CAP_CHOWN"], "runtime": "runc", "isolation": "default"}
+    mac = "02:42:ac:11:00:0a"
+    box = keep(client.containers.create("busybox", environment={"A": None, "B": "c"}, entrypoint="", init=False, mac_address=mac, **host))
+    shown, config = box.attrs["HostConfig"], box.attrs["Config"]
+    assert (shown["CapAdd"], shown["CapDrop"], shown["Runtime"], shown["Isolation"]) == (["NET_ADMIN"], ["CAP_CHOWN"], "runc", "default")
+    assert (shown["Init"], config["MacAddress"]) == (False, mac)
+    assert (config["Entrypoint"], config["Cmd"], config["Env"][:2]) == ([], ["sh"], ["A", "B=c"])
+    plain = keep(client.containers.create("busybox", entrypoint="true")).attrs
+    assert (plain["Config"]["Entrypoint"], plain["Config"]["Cmd"], plain["HostConfig"]["Runtime"]) == (["true"], None, "festoon")
+    assert "Init" not in plain["HostConfig"]
+
+
+def test_an_entrypoint_of_nothing_hides_the_images(client: Client, keep: Any) -> None:
+    box = keep(client.containers.create("busybox", "true"))
+    box.commit("py-entry", changes='ENTRYPOINT ["echo", "from the image"]')
+    try:
+        assert client.containers.run("py-entry", "echo mine", entrypoint="", remove=True) == b"mine\n"
+        assert client.containers.run("py-entry", remove=True) == b"from the image\n"
+    finally:
+        client.images.remove("py-entry")
+
+
+def test_statuses_that_programs_look_at(client: Client, keep: Any) -> None:
+    silent = keep(client.containers.run("busybox", "true", detach=True, log_config={"Type": "none"}))
+    with pytest.raises(docker.errors.APIError, match="does not support reading") as refused:
+        silent.logs()
+    assert refused.value.status_code == 501
+    with pytest.raises(docker.errors.APIError, match="update the memoryswap at the same time") as refused:
+        keep(client.containers.create("busybox", mem_limit="64m")).update(mem_limit="900m")
+    assert refused.value.status_code == 409
+
+
 def test_exec_in_its_forms(client: Client, keep: Any) -> None:
     box = keep(client.containers.run("busybox", "sleep 1000", detach=True))
     assert tuple(box.exec_run(["sh", "-c", "echo out; echo err >&2; exit 4"], demux=True)) == (4, (b"out\n", b"err\n"))
@@ -126,6 +160,8 @@ def test_exec_in_its_forms(client: Client, keep: Any) -> None:
     assert box.exec_run("tty", tty=True).output == b"/dev/pts/0\r\n"
     assert b"".join(box.exec_run(["sh", "-c", "echo a; echo b"], stream=True).output) == b"a\nb\n"
     assert not box.exec_run("pwd", workdir="/tmp", environment={"X": "y"}, detach=True).output
+    made = client.api.exec_create(box.id, "tty", tty=True)
+    assert client.api.exec_start(made) == b"/dev/pts/0\r\n", "in frames: who starts it says nothing of a terminal"
     _, stream = box.exec_run("cat", stdin=True, socket=True)
     raw = stream._sock
     raw.sendall(b"typed\n")
@@ -254,9 +290,44 @@ def test_swarm_services_nodes_and_tasks(client: Client) -> None:
         client.services.get("py-service")
 
 
+def test_an_update_of_the_swarm_says_all_of_it(client: Client) -> None:
+    """What is left out is what it is by default: programs leave out what is 0 or empty."""
+    swarm = client.swarm
+    swarm.update(task_history_retention_limit=3, keep_old_snapshots=2, labels={"py": "1"})
+    swarm.reload()
+    spec = swarm.attrs["Spec"]
+    assert (spec["Orchestration"]["TaskHistoryRetentionLimit"], spec["Raft"]["KeepOldSnapshots"], spec["Labels"]) == (3, 2, {"py": "1"})
+    swarm.update()
+    swarm.reload()
+    spec = swarm.attrs["Spec"]
+    assert (spec["Orchestration"]["TaskHistoryRetentionLimit"], spec["Raft"]["KeepOldSnapshots"], spec["Labels"]) == (5, 0, {})
+    with pytest.raises(docker.errors.APIError, match='swarm spec must be named "default"'):
+        swarm.update(name="other")
+
+
+def test_what_is_shown_to_be_on_a_network_can_be_taken_off(client: Client) -> None:
+    """Ansible takes all off that it is about to remove, by the names that it sees there."""
+    ingress = client.networks.get("ingress")
+    shown = {each["Name"] for each in ingress.attrs["Containers"].values()}
+    assert shown == {"ingress-endpoint"}
+    ingress.disconnect("ingress-endpoint", force=True)
+    with pytest.raises(docker.errors.NotFound, match="endpoint other-endpoint not found"):
+        ingress.disconnect("other-endpoint", force=True)
+
+
+def test_addresses_and_aliases_that_can_not_be(client: Client, keep: Any) -> None:
+    pool = docker.types.IPAMPool(subnet="10.94.0.0/24", aux_addresses={"a": "10.1.1.1"})
+    with pytest.raises(docker.errors.APIError, match=r"auxiliary address: \(a:10.1.1.1\) must belong to the master pool: 10.94.0.0/24"):
+        client.networks.create("py-aux", ipam=docker.types.IPAMConfig(pool_configs=[pool]))
+    alias = client.api.create_networking_config({"bridge": client.api.create_endpoint_config(aliases=["x"])})
+    with pytest.raises(docker.errors.APIError, match="network-scoped alias is supported only for containers in user defined networks"):
+        client.api.create_container("busybox", networking_config=alias)
+
+
 def test_events_and_system(client: Client, keep: Any) -> None:
     assert client.ping()
     assert client.version()["ApiVersion"] == client.api._version
+    assert set(client.info()["Runtimes"]) >= {"festoon", "runc"}, "all that a container may ask for"
     began = int(time.time())
     box = keep(client.containers.run("busybox", "true", detach=True, labels={"py-events": "1"}))
     box.wait()

@@ -20,9 +20,10 @@ def record(**changes: object) -> Record:
     return Record(**(base | changes))  # type: ignore[arg-type]
 
 
-def test_the_users_variables_override_the_images_and_a_bare_name_removes() -> None:
+def test_the_users_variables_override_the_images_and_a_bare_name_keeps_one_out_of_the_process() -> None:
     merged = cs.merge_environment(("PATH=/bin", "A=1", "B=2"), ("A=9", "B"))
-    assert merged == ("A=9", "PATH=/bin")
+    assert merged == ("A=9", "B", "PATH=/bin")
+    assert cs.environment(Config(image="i", hostname="box", env=merged), "/root") == ("PATH=/bin", "HOSTNAME=box", "A=9", "HOME=/root")
 
 
 def test_environment_starts_with_path_and_hostname_and_has_a_home() -> None:
@@ -44,7 +45,23 @@ def test_an_own_entrypoint_drops_the_images_command() -> None:
     image = ImageConfig(env=("X=1",), cmd=("sh",), entrypoint=("/init",), working_dir="/w")
     assert cs.with_image(Config(image="i"), image, "b" * 64).cmd == ("sh",)
     own = cs.with_image(Config(image="i", entrypoint=("/mine",)), image, "b" * 64)
-    assert (own.entrypoint, own.cmd, own.working_dir, own.hostname) == (("/mine",), (), "/w", "b" * 12)
+    assert (own.entrypoint, own.cmd, own.working_dir, own.hostname) == (("/mine",), None, "/w", "b" * 12)
+
+
+@pytest.mark.parametrize(
+    ("asked", "merged"),
+    [
+        ({}, (("/init",), ("sh",))),
+        ({"cmd": ("ls",)}, (("/init",), ("ls",))),
+        ({"entrypoint": ()}, ((), ("sh",))),  # docker-py's way to say "none"
+        ({"entrypoint": (), "cmd": ("ls",)}, ((), ("ls",))),
+        ({"entrypoint": ("",), "cmd": ("ls",)}, (None, ("ls",))),  # docker's
+        ({"entrypoint": ("",)}, (None, None)),
+    ],
+)
+def test_an_empty_entrypoint_is_none_at_all(asked: dict[str, tuple[str, ...]], merged: tuple[object, object]) -> None:
+    own = cs.with_image(Config(image="i", **asked), ImageConfig(cmd=("sh",), entrypoint=("/init",)), "b" * 64)  # type: ignore[arg-type]
+    assert (own.entrypoint, own.cmd) == merged
 
 
 def test_a_loopback_resolver_of_the_host_is_not_handed_down() -> None:

@@ -26,8 +26,9 @@ def test_name_labels_networks_and_ports() -> None:
     assert made.networks == (NetworkWish(network="n" * 25, aliases=("alias",), address="10.0.1.8/24", assigned=True, has_ipam=True),)
     assert [(p.host_port, p.container_port) for p in made.mesh_ports] == [(8080, 80)]
     assert [(p.host_port, p.protocol) for p in made.host.port_bindings] == [(53, "udp")]
+    assert (made.config.image, made.host.isolation) == ("busybox:latest", "default")
     assert made.config.exposed_ports == ("53/udp",)  # the mesh leads to the task, not to its container
-    assert (made.config.cmd, made.config.entrypoint) == (("ping", "8.8.8.8"), ())
+    assert (made.config.cmd, made.config.entrypoint) == (("ping", "8.8.8.8"), None)
 
 
 def test_placeholders() -> None:

@@ -96,7 +96,7 @@ def test_what_the_client_sends_for_a_bare_service_survives() -> None:
         "Name": "test",
         "Labels": {},
         "TaskTemplate": {
-            "ContainerSpec": {"Image": "busybox:latest", "Args": ["ping", "8.8.8.8"], "Init": False, "DNSConfig": {}},
+            "ContainerSpec": {"Image": "busybox:latest", "Args": ["ping", "8.8.8.8"], "Init": False, "DNSConfig": {}, "Isolation": "default"},
             "Resources": {"Limits": {}, "Reservations": {}},
             "Placement": {},
             "ForceUpdate": 0,

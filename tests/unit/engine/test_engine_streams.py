@@ -38,7 +38,7 @@ def is_open(descriptor: int) -> bool:
 def test_both_directions_with_half_close_and_frames() -> None:
     async def body(background: trio.Nursery) -> None:
         (in_read, in_write), (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe(), os.pipe()
-        joint = Joint(exec_wires(ExecStarted(1, in_write, out_read, err_read), stdin=True, stdout=True, stderr=True))
+        joint = Joint(exec_wires(ExecStarted(1, in_write, out_read, err_read), stdin=True, stdout=True, stderr=True, raw=False))
         client, server = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(joint.join, server, _ended, background)
@@ -181,7 +181,7 @@ def test_who_only_feeds_is_joined_until_the_half_close() -> None:
 def test_a_terminal_is_raw_and_detach_keys_leave_it_open() -> None:
     async def body(background: trio.Nursery) -> None:
         master, slave = os.openpty()
-        wires = exec_wires(ExecStarted(1, tty=master), stdin=True, stdout=True, stderr=False, keys=b"\x10\x11")
+        wires = exec_wires(ExecStarted(1, tty=master), stdin=True, stdout=True, stderr=False, raw=True, keys=b"\x10\x11")
         joint = Joint(wires)
         client, server = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
