@@ -7,16 +7,19 @@ Owns nothing; raises Docker's words.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import trio
 
+from agent import layer_folders
 from agent.container_store import ContainerStore
 from agent.records import Record
 from agent.volumes import Volumes
 from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound, PermissionDenied
 from runtime.errors import TreeFault, UnpackFailed
+from runtime.images import tar_writer
 from runtime.images.store import ImageStore
 from runtime.storage import archives, changes
 from runtime.storage.requests import Bind, PathStat, Tree
@@ -82,6 +85,24 @@ class ContainerFiles:
                 continue
             with translated(mount.target, record.name):
                 await archives.populate(self._still(record, lower), mount.target, str(self._volumes.data(mount.source)))
+
+    async def make_working_folder(self, record: Record) -> None:
+        """What is missing of it, below its volumes: with Docker it is there before the first start."""
+        lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
+        there, missing = layer_folders.to_be_made(lower, record.config.working_dir)
+        if not missing:
+            return
+
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            for count in range(1, len(missing) + 1):
+                yield tar_writer.plain("/".join(missing[:count]), 0, folder=True, mtime_s=int(time.time()))
+            yield tar_writer.END
+
+        with translated(there, record.name), self._store.scratch(record.id) as work:
+            tree = Tree(
+                lower=self._store.with_init(lower), upper=str(self._store.upper(record.id)), work=work, mount_point=str(self._store.mount_point)
+            )
+            await archives.extract(tree, there, pieces())
 
     async def changes(self, record: Record) -> tuple[changes.Change, ...]:
         """What the container changed of its image's files."""

@@ -62,6 +62,7 @@ class Runs:
         self._recovered = trio.Event()
         self._background: trio.Nursery | None = None
         self._turned: dict[str, trio.Event] = {}
+        self._stopping_to_restart: set[str] = set()
         self.aftercare: Aftercare
 
     def _publish(self, action: str, record: Record, more: Pairs = ()) -> None:
@@ -243,10 +244,15 @@ class Runs:
             await self.turned(container_id).wait()
 
     async def restart(self, container_id: str, timeout_s: int | None = None, signal: int = 0) -> None:
+        """`stop` and `start`. One that goes with its program (--rm) stays for that."""
         record = self._registry.find(container_id)
         await self._until_settled(record.id)
         if self.is_running(self._registry.find(record.id)):
-            await self.stop(record.id, timeout_s, signal)
+            self._stopping_to_restart.add(record.id)
+            try:
+                await self.stop(record.id, timeout_s, signal)
+            finally:
+                self._stopping_to_restart.discard(record.id)
         await self.start(record.id)
         self._publish("restart", record)
 
@@ -433,10 +439,13 @@ class Runs:
         self._publish("die", record, (("exitCode", str(exited.status)),))
         self._say_networks("disconnect", record, record.attachments)
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=False)
-        if record.host.auto_remove:
+        if self._goes_with_its_program(record):
             await self._remove_after(record.id)
         elif not recovering:
             self.aftercare.consider_restart(record.id)
+
+    def _goes_with_its_program(self, record: Record) -> bool:
+        return record.host.auto_remove and record.id not in self._stopping_to_restart
 
     async def _remove_after(self, container_id: str) -> None:
         try:
@@ -447,7 +456,7 @@ class Runs:
     async def _tear_down(self, record: Record) -> None:
         await self._supervisor.remove(record.id)
         await self._volumes.release(record.mount_points)
-        if self._background is not None and record.host.auto_remove and not record.ports:
+        if self._background is not None and self._goes_with_its_program(record) and not record.ports:
             # Nobody can tell: it is not started again, no port of the host is waited for, its addresses and its network are free at once, and what the
             # kernel takes its time for is done before anything else is made in the network.
             self._background.start_soon(self._networks.detach, record)

@@ -60,7 +60,7 @@ def signal_number(text: str) -> int:
 
 
 def merge_environment(image_env: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
-    """The user's variables, then those of the image that the user did not name. A bare `NAME` stays among them: it keeps the variable out of the process."""
+    """The user's variables, then those of the image that the user did not name; a bare `NAME` stays, and keeps one out (`environment`)."""
     merged = {entry.partition("=")[0]: entry for entry in asked}
     for entry in image_env:
         merged.setdefault(entry.partition("=")[0], entry)
@@ -68,10 +68,9 @@ def merge_environment(image_env: Iterable[str], asked: Iterable[str]) -> tuple[s
 
 
 def _replaced(base: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
-    """The container's variables, changed in their places; new ones after them; a bare `NAME` removes one."""
-    merged = {entry.partition("=")[0]: entry for entry in base}
-    merged |= {entry.partition("=")[0]: entry for entry in asked}
-    return tuple(entry for entry in merged.values() if "=" in entry)
+    """The container's variables, changed in their places; new ones after them."""
+    merged = {entry.partition("=")[0]: entry for entry in (*base, *asked)}
+    return tuple(merged.values())
 
 
 def capabilities(add: Iterable[str], drop: Iterable[str], *, privileged: bool) -> tuple[str, ...]:
@@ -151,14 +150,13 @@ def argv_of(config: Config) -> tuple[str, ...]:
 
 
 def environment(config: Config, home: str, linked: Iterable[str] = ()) -> tuple[str, ...]:
-    """The process's environment as Docker orders it: PATH, HOSTNAME, TERM with a terminal, what its links give, the rest, HOME."""
-    entries = dict(e.partition("=")[::2] for e in config.env if "=" in e)
-    first = {"PATH": entries.pop("PATH", DEFAULT_PATH.partition("=")[2]), "HOSTNAME": config.hostname}
-    if config.tty:
-        first["TERM"] = "xterm"
-    merged = first | dict(e.partition("=")[::2] for e in linked) | entries
-    merged.setdefault("HOME", home)
-    return tuple(f"{name}={value}" for name, value in merged.items())
+    """The process's environment as Docker orders it: PATH, HOSTNAME, TERM with a terminal, what its links give, the rest, HOME. A bare `NAME`
+    takes the one before it away."""
+    first = (DEFAULT_PATH, f"HOSTNAME={config.hostname}", *(("TERM=xterm",) if config.tty else ()))
+    merged = {entry.partition("=")[0]: entry for entry in (*first, *linked, *config.env)}
+    found = {name: entry for name, entry in merged.items() if "=" in entry}
+    found.setdefault("HOME", f"HOME={home}")
+    return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True)

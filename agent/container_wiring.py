@@ -148,12 +148,13 @@ class Wiring:
 
     def ipc(self, mode: str) -> str:
         """As `mode`; Raises Internal when the other container does not share it."""
+        joined = self.mode(mode, "can't join IPC of container {0}: container {0} is not running")
         if mode.startswith(CONTAINER):
-            other = self._find(mode.removeprefix(CONTAINER))
+            other = self._find(joined)
             if other.host.ipc_mode not in ("shareable", "host") and not other.host.ipc_mode.startswith(CONTAINER):
                 hint = "(hint: use IpcMode:shareable for the donor container)"
                 raise Internal(f"can't join IPC of container {other.id}: non-shareable IPC {hint}")
-        return self.mode(mode, "can't join IPC of container {0}: container {0} is not running")
+        return joined
 
     def mode(self, mode: str, otherwise: str = "container {} is not running") -> str:
         """A namespace's mode as runtime.spec has it: empty, host, none, or another container's id. Raises Conflict with `otherwise`."""

@@ -189,6 +189,8 @@ class Containers:
             self._registry.refuse_taken(record.name)
             self._registry.add(record)
             await self._files.populate(record)
+            if record.config.working_dir and not record.task_id and self.user_namespaces.ids(record.host) is None:
+                await self._files.make_working_folder(record)
             done = True
         finally:
             self._volumes.settle(record.mount_points)

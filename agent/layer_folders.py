@@ -16,6 +16,13 @@ def check_working_folder(layers: tuple[str, ...], path: str) -> None:
         raise Internal(f"Cannot mkdir: {path} is not a directory")
 
 
+def to_be_made(layers: tuple[str, ...], path: str) -> tuple[str, tuple[str, ...]]:
+    """(the last folder on the way that the image has, the names that are missing below it); no names where a link or `..` leads elsewhere."""
+    parts, there = _parts(path), len(_modes(layers, path))
+    unknown = ".." in parts or there == len(parts) or _mode(layers, "/".join(parts[: there + 1])) is not None
+    return "/" + "/".join(parts[:there]), () if unknown else tuple(parts[there:])
+
+
 def mode_of(layers: tuple[str, ...], path: str) -> int | None:
     """The permission bits of the folder at `path`; None when there is none."""
     modes = _modes(layers, path)

@@ -50,7 +50,7 @@ def resolved(host: HostConfig, find: Callable[[str], Record]) -> tuple[tuple[str
         raise InvalidArgument(NOT_HERE.format("container type network"))
     if host.network_mode not in (*LEGACY, "none"):
         return ()
-    found = []
+    found: dict[str, str] = {}
     for name, alias in host.links:
         if not name:
             raise InvalidArgument('could not get container for : invalid name or ID supplied: ""')
@@ -60,8 +60,8 @@ def resolved(host: HostConfig, find: Callable[[str], Record]) -> tuple[tuple[str
             raise InvalidArgument(f"could not get container for {name}: {error.message}") from error
         if child.host.network_mode == "host":
             raise InvalidArgument(NOT_HERE.format("host type networking"))
-        found.append((child.id, alias))
-    return tuple(found)
+        found.setdefault(alias, child.id)  # of two with one alias the first counts
+    return tuple((container_id, alias) for alias, container_id in found.items())
 
 
 def of(record: Record, get: Callable[[str], Record | None]) -> tuple[Link, ...]:

@@ -14,6 +14,7 @@ from cluster.model.specs import HealthCheck, IpamConfig, Mount, Pairs, Ulimit
 
 DEFAULT_SHM_BYTES: Final = 64 * 1024 * 1024
 OWN_RUNTIME: Final = "festoon"
+NO_PIDS_LIMIT: Final = -1
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +84,7 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     nano_cpus: int = 0
     cpu_shares: int = 0
     cpuset_cpus: str = ""
-    pids_limit: int = 0
+    pids_limit: int = 0  # NO_PIDS_LIMIT: none, by an update
     shm_size_bytes: int = DEFAULT_SHM_BYTES
     oom_score_adj: int = 0
     log_driver: str = "local"

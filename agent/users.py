@@ -7,6 +7,7 @@ Docker's rules: a number that is not listed is taken as it is, a name that is no
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ MAX_ID: Final = (1 << 31) - 1
 
 
 def read_from_layers(layers: tuple[str, ...], name: str) -> str:
-    """The file /etc/`name` of an overlay, topmost first; empty when there is none."""
+    """The file /etc/`name` of an overlay, topmost first; empty when there is none, or a folder."""
     for layer in layers:
         path = Path(layer) / "etc" / name
         if path.parent.is_symlink():
@@ -28,6 +29,9 @@ def read_from_layers(layers: tuple[str, ...], name: str) -> str:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             continue
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return ""
         with os.fdopen(descriptor, "rb") as file:
             return file.read(PASSWD_BYTES).decode("utf-8", "replace")
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,8 +13,8 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 def env_lines(paths: Iterable[str]) -> list[str]:
-    """The lines of all files, without comments and empty ones. Raises CliFailure."""
-    return [line for path in paths for line in lines_of(path, _read(path))]
+    """The lines of all files, without comments, empty ones and names that our own environment has no value for. Raises CliFailure."""
+    return [line for path in paths for line in lines_of(path, _read(path)) if "=" in line or line in os.environ]
 
 
 def label_lines(paths: Iterable[str]) -> list[str]:

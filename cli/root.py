@@ -114,7 +114,8 @@ def run(program: str, arguments: list[str]) -> int:
             print(e.message, file=sys.stderr)
         return e.status
     except (KeyboardInterrupt, EOFError):
-        print(file=sys.stderr)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # after the ^C, or an unanswered question
         return INTERRUPTED
     except BrokenPipeError:
         # Who read our output has gone; nothing must be flushed into it at exit either.

@@ -205,7 +205,7 @@ def _ending(records: Iterable[Record], tail: int) -> Iterable[Record]:
 
 
 def _pieces(record: Record) -> int:
-    return len(record.data) // PIECE_BYTES + 1 if record.data.endswith(b"\n") else -(-len(record.data) // PIECE_BYTES)
+    return (len(record.data) - 1) // PIECE_BYTES + 1 if record.data.endswith(b"\n") else -(-len(record.data) // PIECE_BYTES)
 
 
 def _joined(source: Iterable[Frame], lines: Lines) -> Iterator[Record]:

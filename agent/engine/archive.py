@@ -80,7 +80,10 @@ async def put(call: Call) -> Response:
     return Response(200)
 
 
-def _owner(call: Call, record: Record) -> tuple[int, int]:
+def _owner(call: Call, record: Record) -> tuple[int, int] | None:
+    """Whom the files belong to then: the container's user, where it has one."""
+    if not record.config.user:
+        return None
     layers = call.node.containers.layers(record)
     user, _ = users.resolve(record.config.user, users.read_from_layers(layers, "passwd"), users.read_from_layers(layers, "group"))
     return user.uid, user.gid

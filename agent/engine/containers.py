@@ -13,7 +13,7 @@ from agent.container_spec import signal_number
 from agent.containers import NAME
 from agent.engine import container_filters, limit_warnings, past_fields, platforms
 from agent.engine.answers import NO_CONTENT, json_answer, message_of
-from agent.engine.call import Call, matches_labels
+from agent.engine.call import ApiVersion, Call, matches_labels
 from agent.engine.convert import mapping
 from agent.engine.convert_containers import inspect_json, summary_json
 from agent.engine.convert_create import container_request_of
@@ -41,6 +41,8 @@ SHOWN: Final = ("running", "paused", "restarting")
 PORTS_DISCARDED: Final = "Published ports are discarded when using host network mode"
 KILL: Final = 9
 READ_ONLY_BELOW: Final = (1, 44)  # the first version in which a bind says whether what is mounted below it is read-only too
+ALWAYS: Final = (0, 0)
+OWN_STOP_SIGNAL: Final = (1, 42)  # before it `stop` and `restart` did not read one
 OWN_IPC: Final = (1, 40)  # before it every container's could be shared
 ONE_ENDPOINT: Final = (1, 44)  # before it a container was made on one network
 
@@ -171,21 +173,22 @@ def _patience(call: Call) -> int | None:
     return call.integer("t", 0) if call.text("t") else None
 
 
-def _signal(call: Call) -> int:
+def _signal(call: Call, since: ApiVersion = ALWAYS) -> int:
+    """0: none is named, or the API is older than that word of it."""
     text = call.text("signal")
-    return signal_number(text) if text else 0
+    return signal_number(text) if text and call.version >= since else 0
 
 
 async def stop(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
-    await call.node.containers.stop(record.id, _patience(call), _signal(call))
+    await call.node.containers.stop(record.id, _patience(call), _signal(call, OWN_STOP_SIGNAL))
     return NO_CONTENT
 
 
 async def restart(call: Call) -> Response:
     record, patience = call.node.containers.find(call.names["id"]), _patience(call)
     try:
-        await call.node.containers.restart(record.id, patience, _signal(call))
+        await call.node.containers.restart(record.id, patience, _signal(call, OWN_STOP_SIGNAL))
     except (ClusterError, RuntimeFault, FabricError) as error:
         raise Internal(f"Cannot restart container {call.names['id']}: {message_of(error)}") from error
     return NO_CONTENT

@@ -32,7 +32,7 @@ def image_json(image: Image) -> Json:
         "Parent": "",
         "Comment": image.comment,
         "Created": image.created,
-        "DockerVersion": "",
+        "DockerVersion": image.docker_version,
         "Author": image.author,
         "Config": image_config_json(image.config),
         "Architecture": image.architecture,

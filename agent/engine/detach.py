@@ -1,6 +1,7 @@
 """Detach keys (ctrl-p, ctrl-q): found in what a user types, kept from the program. Pure.
 
-Source: the Engine API's `detachKeys`: single characters or `ctrl-X` with a letter or one of `@ [ \\ ] ^ _`, separated by commas.
+Source: the Engine API's `detachKeys` and moby/term (ascii.go): single characters, `ctrl-X` with a small letter or one of `@ [ \\ ] ^ _`, and `DEL`,
+separated by commas.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from cluster.model.errors import InvalidArgument
 
 DEFAULT: Final = "ctrl-p,ctrl-q"
 MAX_KEYS: Final = 32
+CONTROLS: Final = "@abcdefghijklmnopqrstuvwxyz[\\]^_"
 
 
 def keys_of(text: str) -> bytes:
@@ -24,8 +26,10 @@ def keys_of(text: str) -> bytes:
 def _key(name: str, text: str) -> int:
     if len(name) == 1 and name.isascii():
         return ord(name)
-    letter = name.removeprefix("ctrl-").upper()
-    if name.startswith("ctrl-") and len(letter) == 1 and "@" <= letter <= "_":
+    if name == "DEL":
+        return 0x7F
+    letter = name.removeprefix("ctrl-")
+    if name.startswith("ctrl-") and len(letter) == 1 and letter in CONTROLS:
         return ord(letter) & 0x1F
     raise InvalidArgument(f"Invalid detach keys ({text}): Unknown character: '{name}'")
 

@@ -156,14 +156,15 @@ async def commit(call: Call) -> Response:
         await node.containers.pause(record.id)
     try:
         image_id = await trio.to_thread.run_sync(_commit, call, record, name)
+        shown = reference.parse(name).with_default_tag().familiar if name else ""
+        if shown:
+            publish(node, "tag", await trio.to_thread.run_sync(node.images.get, image_id), shown)
+        about = (("comment", call.text("comment")), ("image", record.config.image), ("imageID", image_id), ("imageRef", shown), ("name", record.name))
+        node.events.publish(Event("container", "commit", record.id, about))
     finally:
         if paused:
             with trio.CancelScope(shield=True):
                 await node.containers.unpause(record.id)
-    about = (("comment", call.text("comment")), ("image", record.config.image), ("imageID", image_id), ("imageRef", name), ("name", record.name))
-    node.events.publish(Event("container", "commit", record.id, about))
-    if name:
-        publish(node, "tag", await trio.to_thread.run_sync(node.images.get, image_id), reference.parse(name).with_default_tag().familiar)
     return json_answer({"Id": image_id}, 201)
 
 

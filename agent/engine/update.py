@@ -14,7 +14,7 @@ from agent.engine.answers import json_answer
 from agent.engine.call import Call
 from agent.engine.convert_resources import resources_of
 from agent.engine.fields import Fields
-from agent.records import HostConfig
+from agent.records import NO_PIDS_LIMIT, HostConfig
 from cluster.model.errors import Conflict, Internal, InvalidArgument
 from cluster.wire.http import Response
 from runtime.errors import StartFailed
@@ -29,6 +29,8 @@ async def update(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
     fields = await call.fields()
     asked = HostConfig(**resources_of(fields))
+    if not asked.pids_limit and fields.optional_integer("PidsLimit") is not None:
+        asked = msgspec.structs.replace(asked, pids_limit=NO_PIDS_LIMIT)
     unread_fields.checked(fields, unread_fields.FIXED)
     asked, warnings = limit_warnings.kept(asked, fields, block_weights=asked.blkio_weight > 0 and machine.has_block_weights())
     restart = _restart_of(fields)

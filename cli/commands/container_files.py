@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
+from cli import copy_paths
 from cli.api import Api, reference
 from cli.commands.image import target
 from cli.commands.image_archive import check_output, refuse_terminal, write_out
@@ -49,6 +50,9 @@ container source to stdout."""
 @switch("--follow-link", "-L", help="Always follow symbol link in SRC_PATH")
 @switch("--quiet", "-q", help="Suppress progress output during copy. Progress output is automatically suppressed if no terminal is attached")
 def cp(api: Api, arguments: tuple[str, ...], archive: bool | None, follow_link: bool | None, quiet: bool | None) -> int:
+    for place, given in zip(("source", "destination"), arguments, strict=True):
+        if not given:
+            raise CliFailure(f"{place} can not be empty")
     (source_container, source), (target_container, target) = split(arguments[0]), split(arguments[1])
     if source_container and target_container:
         raise CliFailure("copying between containers is not supported")
@@ -71,7 +75,8 @@ def _stat(api: Api, container: str, path: str) -> dict[str, Any]:
 
 
 def _out(api: Api, container: str, source: str, target: str, *, follow: bool, archive: bool) -> None:
-    if follow and (found := _stat(api, container, source))["mode"] & _GO_LINK:
+    name = os.path.basename(source)
+    if follow and (found := _found(api, container, source)) is not None and found["mode"] & _GO_LINK:
         source = found["linkTarget"]
     with api.stream("GET", _path(container), path=source) as answer:
         if target == "-":
@@ -79,41 +84,11 @@ def _out(api: Api, container: str, source: str, target: str, *, follow: bool, ar
             write_out(answer, "")
             return
         found = json.loads(base64.b64decode(answer.header("x-docker-container-path-stat")))
-        folder, top = _destination(target, is_folder=bool(found["mode"] & _GO_DIR), contents=source.endswith("/.") or not source.strip("/"))
+        contents = copy_paths.is_contents(source)
+        folder, top = copy_paths.destination(target, is_folder=bool(found["mode"] & _GO_DIR), contents=contents)
+        if top is None and not contents and os.path.basename(source) != name:
+            top = name  # it is called as it was asked for
         _unpack(_reader(answer.pieces()), folder, top, archive=archive)
-
-
-def _looked_up(source: str, *, follow: bool) -> str:
-    """What docker names of a path that leads nowhere: the first part that is missing, below a resolved folder."""
-    folder, name = os.path.split(os.path.abspath(source))
-    parts = [part for part in folder.split("/") if part]
-    for end in range(1, len(parts) + 1):
-        if not os.path.lexists(path := "/" + "/".join(parts[:end])):
-            return path
-    return os.path.join(folder, name) if follow else f"{os.path.realpath(folder)}/{name}"
-
-
-def _destination(target: str, *, is_folder: bool, contents: bool) -> tuple[str, str | None]:
-    """(folder to unpack in, what takes the place of the archive's first name; None: it keeps its own)."""
-    if os.path.isdir(target):
-        return target, None
-    try:
-        os.lstat(target)
-    except NotADirectoryError as e:
-        raise CliFailure(f"stat {target}: not a directory") from e
-    except OSError:
-        pass  # what is missing is made
-    if os.path.lexists(target) and is_folder:
-        raise CliFailure("cannot copy directory")
-    parent, name = os.path.split(os.path.abspath(target))
-    if not os.path.isdir(parent):
-        raise CliFailure(f'invalid output path: directory "{parent}" does not exist')
-    if target.endswith("/") and not is_folder:
-        raise CliFailure("no such directory")
-    if contents and is_folder:  # whose names begin with a dot
-        os.mkdir(target)
-        return target, None
-    return parent, name
 
 
 def _unpack(read: Any, folder: str, top: str | None, *, archive: bool) -> None:
@@ -161,13 +136,9 @@ def _in(api: Api, source: str, container: str, target: str, *, follow: bool, arc
             raise CliFailure(f'destination "{container}:{target}" must be a directory')
         _send(api, container, target, sys.stdin.buffer, archive=archive)
         return
-    try:
-        facts = os.stat(source) if follow else os.lstat(source)
-    except OSError as e:
-        raise CliFailure(f"lstat {_looked_up(source, follow=follow)}: {(e.strerror or str(e)).lower()}") from e
-    name = os.path.basename(os.path.abspath(source))
+    path, facts = copy_paths.source(source, follow=follow)
     if is_folder:
-        shown = "." if source.endswith("/.") or source == "." else name
+        shown = "." if copy_paths.is_contents(source) else os.path.basename(os.path.abspath(source))
     else:
         if found is not None and stat.S_ISDIR(facts.st_mode):
             raise CliFailure("cannot copy directory")
@@ -175,7 +146,7 @@ def _in(api: Api, source: str, container: str, target: str, *, follow: bool, arc
             raise CliFailure("no such directory")
         target, shown = os.path.split(target.rstrip("/") or "/")
     with tempfile.TemporaryFile() as file:
-        _pack(os.path.realpath(source) if follow else os.path.abspath(source), shown, file)
+        _pack(path, shown, file)
         file.seek(0)
         _send(api, container, target or "/", file, archive=archive)
 
@@ -212,6 +183,8 @@ def _send(api: Api, container: str, folder: str, file: BinaryIO, *, archive: boo
 @command("diff", "CONTAINER", summary="Inspect changes to files or directories on a container's filesystem", least=1, most=1,
          aliases=["container diff", "diff"])  # fmt: skip
 def diff(api: Api, arguments: tuple[str, ...]) -> int:
+    if not arguments[0]:
+        raise CliFailure("Container name cannot be empty")
     for change in api.get(f"/containers/{reference(arguments[0])}/changes") or ():
         print(f"{_KINDS[change['Kind']]} {change['Path']}")
     return 0

@@ -19,7 +19,7 @@ from cli.flags import option, switch
 from cli.joining import DETACHED, Waiting, join
 from cli.service_fields import environment
 from cli.usage import Refused, command
-from cluster.model.reference import InvalidReference, parse
+from cluster.model.reference import InvalidReference, Reference, is_id, parse
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
@@ -41,10 +41,8 @@ def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     body = _body(api, arguments, flags)
     try:
         container_id = _created(api, body, flags)
-    except Refused:
-        raise
     except CliFailure as e:
-        raise Refused(e.message) from e
+        raise Refused(e.message, _status(e.message)) from e
     if flags["detach"]:
         try:
             _start(api, container_id)
@@ -111,25 +109,27 @@ def _start(api: Api, container_id: str) -> None:
     try:
         api.post(f"/containers/{container_id}/start")
     except ApiFailure as e:
-        raise Refused(e.message, _start_status(e.reason)) from e
+        raise Refused(e.message, _status(e.reason)) from e
 
 
-def _start_status(reason: str) -> int:
+def _status(reason: str) -> int:
     if any(text in reason for text in ("executable file not found", "no such file or directory")):
         return NOT_FOUND
     return NOT_EXECUTABLE if any(text in reason for text in ("permission denied", "is a directory")) else MISUSED
 
 
 def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
-    """The new container's id; a missing image is pulled unless --pull says never."""
-    if flags["pull"] not in PULLS:
-        raise Refused(f"invalid pull option: '{flags['pull']}': must be one of \"always\", \"missing\" or \"never\"")
+    """The new container's id; a missing image is pulled unless --pull says never. Raises CliFailure."""
+    try:
+        name = None if is_id(body["Image"]) else parse(body["Image"]).with_default_tag()
+    except InvalidReference as e:
+        raise CliFailure(str(e)) from e
     path = flags["cidfile"]
     if not path:
-        return _made(api, body, flags)
+        return _made(api, body, flags, name)
     with _new_file(path) as file:
         try:
-            file.write(made := _made(api, body, flags))
+            file.write(made := _made(api, body, flags, name))
         except BaseException:
             os.unlink(path)
             raise
@@ -140,25 +140,25 @@ def _new_file(path: str) -> TextIO:
     try:
         return open(path, "x")
     except FileExistsError:
-        raise Refused(f"container ID file found, make sure the other container isn't running or delete {path}") from None
+        raise CliFailure(f"container ID file found, make sure the other container isn't running or delete {path}") from None
     except OSError as e:
-        said = f"failed to create the container ID file: open {path}: {(e.strerror or '').lower()}"
-        raise Refused(said, _start_status(said)) from e
+        raise CliFailure(f"failed to create the container ID file: open {path}: {(e.strerror or '').lower()}") from e
 
 
-def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
-    if flags["pull"] == "always":
-        _pull(api, body["Image"], flags)
+def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any], name: Reference | None) -> str:
+    """An image's id, which has no name, is asked of no registry."""
+    if flags["pull"] == "always" and name is not None:
+        _pull(api, name, flags)
     try:
         made = api.post("/containers/create", body, name=flags["name"], platform=_platform(flags))
     except ApiFailure as e:
         if "unknown operating system or architecture" in e.reason:
-            raise Refused(f"error parsing specified platform: {e.reason}") from e
-        if not any(words in e.reason for words in _PULLED_FOR) or flags["pull"] == "never":
+            raise CliFailure(f"error parsing specified platform: {e.reason}") from e
+        if name is None or flags["pull"] == "never" or not any(words in e.reason for words in _PULLED_FOR):
             raise
-        print(f"Unable to find image '{parse(body['Image']).with_default_tag().familiar}' locally", file=sys.stderr)
+        print(f"Unable to find image '{name.familiar}' locally", file=sys.stderr)
         try:
-            _pull(api, body["Image"], flags)
+            _pull(api, name, flags)
         except CliFailure as failure:
             from cli.nearest import proposals  # for mistakes alone
 
@@ -173,11 +173,10 @@ def _platform(flags: Mapping[str, Any]) -> str:
     return str(flags["platform"] or os.environ.get(DEFAULT_PLATFORM, ""))
 
 
-def _pull(api: Api, image: str, flags: Mapping[str, Any]) -> None:
+def _pull(api: Api, name: Reference, flags: Mapping[str, Any]) -> None:
     from cli import credentials
     from cli.transfer import Transfer
 
-    name = parse(image).with_default_tag()
     query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": _platform(flags)}
     with api.stream("POST", "/images/create", b"", credentials.header_for(name.domain), **query) as answer:
         Transfer(sys.stderr, quiet=bool(flags["quiet"])).show(answer.lines())
@@ -186,10 +185,8 @@ def _pull(api: Api, image: str, flags: Mapping[str, Any]) -> None:
 def _body(api: Api, arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str, Any]:
     if only := [_WINDOWS.format(name.replace("_", "-")) for name in _WINDOWS_ONLY if flags[name] is not None]:
         raise CliFailure("\n".join(only))
-    try:
-        parse(arguments[0])
-    except InvalidReference as e:
-        raise Refused(f"{e}") from e
+    if flags["pull"] not in PULLS:
+        raise Refused(f"invalid pull option: '{flags['pull']}': must be one of \"always\", \"missing\" or \"never\"")
     try:
         files, labels = env_lines(flags["env_file"]), label_lines(flags["label_file"])
     except CliFailure as e:

@@ -98,6 +98,11 @@ def familiar(canonical: str) -> str:
     return parse(canonical).familiar
 
 
+def is_id(text: str) -> bool:
+    """Whether it can be nothing but the whole id of an image."""
+    return _HEX_ID.fullmatch(text.removeprefix("sha256:")) is not None
+
+
 def id_prefix(text: str) -> str:
     """The lower-case hex digits when the text can be (the beginning of) an image id, else empty."""
     match = _ID_PREFIX.fullmatch(text)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster.model.decimals import is_integer, is_natural
 from runtime.errors import BadImage
+from runtime.images import words
 
 MAX_PORT = 65_535
 _HEALTH_TIMES = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "start-interval": "StartInterval"}
@@ -42,30 +42,37 @@ def _apply(config: dict[str, Any], change: str) -> str:
         raise BadImage(f"{word} requires exactly one argument")
     if not rest and word not in ("CMD", "ENTRYPOINT"):
         raise BadImage(f"{word or 'a change'} requires at least one argument")
+    env = dict(_pair(text) for text in config.get("Env") or ())
     if word in ("CMD", "ENTRYPOINT"):
         config["Cmd" if word == "CMD" else "Entrypoint"] = _exec_form(rest) if rest or word == "CMD" else None
     elif word == "ENV":
-        for key, value in _assignments(word, rest):
-            kept = [e for e in config.get("Env") or () if e.partition("=")[0] != key]
-            config["Env"] = [*kept, f"{key}={value}"]
+        given = _assignments(word, rest, env)
+        kept = [f"{key}={given.pop(key)}" if (key := _pair(text)[0]) in given else text for text in config.get("Env") or ()]
+        config["Env"] = [*kept, *(f"{key}={value}" for key, value in given.items())]
     elif word == "LABEL":
-        _add(config, "Labels", dict(_assignments(word, rest)))
+        _add(config, "Labels", _assignments(word, rest, env))
     elif word == "EXPOSE":
-        _add(config, "ExposedPorts", {port: {} for text in rest.split() for port in _ports(text)})
+        _add(config, "ExposedPorts", {port: {} for text in words.split(rest) for port in _ports(words.expand(text, env))})
     elif word == "VOLUME":
         paths = _exec_form(rest) if rest.startswith("[") else rest.split()
         if not paths:
             raise BadImage("VOLUME requires at least one argument")
+        paths = [words.expand(path, env) for path in paths]
         if "" in paths:
             raise BadImage("VOLUME specified can not be an empty string")
         _add(config, "Volumes", {path: {} for path in paths})
     elif word == "USER":
-        config["User"] = rest
+        config["User"] = words.expand(rest, env)
     elif word == "WORKDIR":
-        config["WorkingDir"] = rest if rest.startswith("/") else posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "", rest))
+        folder = words.expand(rest, env)
+        config["WorkingDir"] = folder if folder.startswith("/") else posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "", folder))
     elif word == "HEALTHCHECK":
         config["Healthcheck"] = _healthcheck(rest)
     elif word == "ONBUILD":
+        if (trigger := rest.split()[0].upper()) == "ONBUILD":
+            raise BadImage("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+        if trigger in ("FROM", "MAINTAINER"):
+            raise BadImage(f"{trigger} isn't allowed as an ONBUILD trigger")
         config["OnBuild"] = [*(config.get("OnBuild") or ()), rest]
     else:
         raise BadImage(f"{instruction.lower()} is not a valid change command")
@@ -137,19 +144,22 @@ def _exec_form(text: str) -> list[str]:
     return ["/bin/sh", "-c", text] if text else ["/bin/sh", "-c"]
 
 
-def _assignments(instruction: str, text: str) -> list[tuple[str, str]]:
-    first = text.split(None, 1)
-    if "=" not in first[0]:  # the old form: ENV KEY the rest
+def _pair(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key, value
+
+
+def _assignments(instruction: str, text: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Each value sees the environment as it was before the instruction."""
+    found = words.split(text)
+    if "=" not in found[0]:  # the old form: ENV KEY the rest
+        first = text.split(None, 1)
         if len(first) < 2:
             raise BadImage(f"{instruction} must have two arguments")
-        return [(first[0], first[1])]
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        raise BadImage(f"Syntax error - can't parse {text!r}") from None
-    bad = next((w for w in words if "=" not in w), None)
+        return {words.expand(first[0], env): words.expand(first[1], env)}
+    bad = next((w for w in found if "=" not in w), None)
     if bad is not None:
         raise BadImage(f"Syntax error - can't find = in {bad!r}. Must be of the form: name=value")
-    if any(word.startswith("=") for word in words):
+    if any(word.startswith("=") for word in found):
         raise BadImage(f"{instruction} names can not be blank")
-    return [(k, v) for k, _, v in (w.partition("=") for w in words)]
+    return {words.expand(key, env): words.expand(value, env) for key, value in map(_pair, found)}

@@ -1,4 +1,4 @@
-"""An image made of a container: its image, and one more layer that holds what it wrote.
+"""An image made of a container: its image, and one more layer that holds what it wrote, if it wrote anything.
 
 Owns the order of the steps; content and records are store.py's, the layer's form runtime/storage/changes.py's.
 Synchronous: callers use threads.
@@ -20,6 +20,8 @@ from runtime.images.store import ImageStore, chain_ids
 from runtime.storage import changes as written
 
 BUFFER_BYTES = 1024 * 1024
+NO_LAYER = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+"""The digest of a tar with nothing in it."""
 
 
 def commit(
@@ -36,10 +38,12 @@ def commit(
         folder.mkdir(mode=0o700)
         path = staging / "layer"
         digest = _write(path, upper)
-        raw = config.committed(base.raw, digest, container_config, changes, step)
+        empty = digest == NO_LAYER
+        raw = config.committed(base.raw, "" if empty else digest, container_config, changes, step)
         config.image(digest, raw, (), ())
-        chain_id = chain_ids(config.diff_ids(config.parse(raw)))[-1]
-        fresh = () if store.has_layer(chain_id) else (store.unpack(StagedBlob(path, digest), digest, chain_id, folder, base=not base.diff_ids),)
+        chain = chain_ids(config.diff_ids(config.parse(raw)))
+        known = empty or store.has_layer(chain[-1])
+        fresh = () if known else (store.unpack(StagedBlob(path, digest), digest, chain[-1], folder, base=not base.diff_ids),)
         store.place(raw, fresh, folder, names)
     return f"sha256:{hashlib.sha256(raw).hexdigest()}"
 

@@ -57,7 +57,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str = ""
     author: str = ""
     comment: str = ""
-    empty_layer: bool = False
+    empty_layer: bool = False  # this step changed no file
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +77,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     author: str
     comment: str
+    docker_version: str = ""  # of the builder, where it says so
     config: ImageConfig
     diff_ids: tuple[str, ...]
     history: tuple[HistoryEntry, ...]
@@ -121,6 +122,7 @@ def image(image_id: str, raw: bytes, references: Sequence[str], repo_digests: Se
             variant=_text(document, "variant"),
             author=_text(document, "author"),
             comment=_text(document, "comment"),
+            docker_version=_text(document, "docker_version"),
             config=_config(document.get("config") or {}),
             diff_ids=diff_ids(document),
             history=tuple(_history(h) for h in document.get("history") or ()),
@@ -149,17 +151,18 @@ def imported(diff_id: str, changes: Sequence[str], message: str, created: str, a
 
 
 def committed(raw: bytes, diff_id: str, config: dict[str, Any], changes: Sequence[str], step: HistoryEntry) -> bytes:
-    """The configuration of an image made of another one, a new layer and how its container was configured. Raises
-    BadImage.
+    """The configuration of an image made of another one, a new layer (empty: none, no file was changed) and how its
+    container was configured. Raises BadImage.
     """
     document = parse(raw)
     command = config.get("Cmd")
     apply(config, changes)
     if not config.get("Entrypoint") and not config.get("Cmd"):
         config["Cmd"] = command  # as Docker: nothing to run is no wish
+    document.pop("docker_version", None)  # of who made the other one
     document |= {"config": config, "created": step.created, "author": step.author, "comment": step.comment}
-    document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids(document), diff_id]}
-    entry = {"created": step.created, "created_by": step.created_by, "author": step.author, "comment": step.comment}
+    document["rootfs"] = {"type": "layers", "diff_ids": [*diff_ids(document), *filter(None, [diff_id])]}
+    entry: dict[str, Any] = {"created": step.created, "created_by": step.created_by, "author": step.author, "comment": step.comment, "empty_layer": not diff_id}
     document["history"] = [*(document.get("history") or ()), {k: v for k, v in entry.items() if v}]
     return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 

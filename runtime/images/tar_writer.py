@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 BLOCK_BYTES = 512
 COPY_BYTES = 1024 * 1024
+END = bytes(2 * BLOCK_BYTES)
 XATTR_PREFIX = "SCHILY.xattr."
 _KINDS = {
     stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE, stat.S_IFCHR: tarfile.CHRTYPE,
@@ -62,4 +63,4 @@ def copy_file(write: Write, fd: int, size_bytes: int) -> None:
 
 
 def end(write: Write) -> None:
-    write(bytes(2 * BLOCK_BYTES))
+    write(END)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +110,32 @@ def test_what_is_asked_of_a_container_while_its_policy_starts_it_stays(lab: Lab,
     script = f"for i in 1 2 3 4; do {made}; for j in 1 2 3; do {once}; done; {program} rm -f {name}; done"
     done = lab.on("swarm-manager", "sh", "-c", script)
     assert (done.returncode, done.stdout) == (0, f"{name}\n" * 4), done.stderr
+
+
+def test_one_that_goes_with_its_program_can_be_restarted(lab: Lab, program: str, names: Callable[[str], str]) -> None:
+    name = names("passing")
+    lab.ok("swarm-manager", program, "run", "-d", "--rm", "--name", name, "busybox", "sleep", "1000")
+    lab.ok("swarm-manager", program, "restart", "-t", "0", name)
+    assert shown(lab, name)["State"]["Status"] == "running"
+    lab.ok("swarm-manager", "sh", "-c", f"{program} wait {name} & {program} stop -t 0 {name}; wait; ! {program} inspect {name}")
+
+
+def test_an_ipc_namespace_is_asked_for_where_there_is_one(lab: Lab, program: str, names: Callable[[str], str]) -> None:
+    donor = names("donor")
+    made = lab.ok("swarm-manager", program, "create", "--name", donor, "busybox", "sleep", "1000").strip()
+    refused = lab.on("swarm-manager", program, "run", "--rm", "--ipc", f"container:{donor}", "busybox", "true")
+    assert f"can't join IPC of container {made}: container {made} is not running" in refused.stderr
+
+
+def test_create_fails_with_one_and_its_sentence_alone(lab: Lab, program: str, tmp_path: Path) -> None:
+    (tmp_path / "cid").touch()
+    for words, sentence in (
+        (("--cidfile", f"{tmp_path}/cid", "busybox"), f"container ID file found, make sure the other container isn't running or delete {tmp_path}/cid"),
+        (("a:b:c",), "invalid reference format"),
+        (("0" * 64,), f"Error response from daemon: No such image: {'0' * 64}"),
+    ):
+        done = lab.on("swarm-manager", program, "create", *words)
+        assert (done.returncode, done.stderr.strip()) == (1, sentence)
 
 
 def test_probes_say_how_it_is(lab: Lab, program: str, names: Callable[[str], str]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +89,70 @@ def test_files_go_in_and_out(lab: Lab, program: str, box: str, tmp_path: Path, s
     assert any(words in missing.stderr for words in (f"Could not find the file /nosuch in container {box}", f"No such container:path: {box}:/nosuch")), missing
     nowhere = lab.on(MANAGER, program, "cp", str(tmp_path / "in"), f"{box}:/nosuchdir/in")
     assert "Could not find the file /nosuchdir in container" in nowhere.stderr or "No such container:path:" in nowhere.stderr
+
+
+def test_links_are_followed_at_the_ends_of_a_copy_where_docker_follows_them(lab: Lab, program: str, box: str, tmp_path: Path) -> None:
+    def cp(*words: str) -> str:
+        done = lab.on(MANAGER, "sh", "-c", 'cd "$0" && exec "$@"', str(tmp_path), program, "cp", *words)
+        return done.stderr if done.returncode else ""
+
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/f").write_text("host")
+    for name, target in (("to-real", "real"), ("to-file", "file"), ("to-new", "new"), ("nowhere", "gone/x")):
+        (tmp_path / name).symlink_to(target)
+    assert cp(f"{box}:/d/one", "to-real") == cp(f"{box}:/d/one", "to-file") == cp(f"{box}:/d/e", "to-new") == ""
+    assert [(tmp_path / name).is_symlink() for name in ("to-real", "to-file", "to-new")] == [True] * 3
+    assert (tmp_path / "real/one").read_text() == (tmp_path / "file").read_text() == "one\n"
+    assert (tmp_path / "new").is_dir()
+    assert cp("-L", f"{box}:/d/link", "real") == ""
+    assert (tmp_path / "real/link").read_text() == "one\n", "called as it was asked for"
+    assert cp("to-real/", f"{box}:/d/e") == cp("-L", "to-real", f"{box}:/d") == ""
+    assert lab.ok(MANAGER, program, "exec", box, "cat", "/d/e/to-real/f", "/d/to-real/f") == "hosthost"
+    assert cp("-L", "nowhere", f"{box}:/d") == f"lstat {tmp_path}/gone: no such file or directory\n"
+
+
+def test_a_copy_takes_the_place_of_no_device(lab: Lab, program: str, box: str, tmp_path: Path) -> None:
+    os.mknod(tmp_path / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    refused = lab.on(MANAGER, program, "cp", f"{box}:/d/one", str(tmp_path / "null"))
+    assert (refused.returncode, refused.stderr) == (
+        1, f'invalid output path: "{tmp_path}/null" must be a directory or a regular file: got a device\n'
+    )  # fmt: skip
+    assert (tmp_path / "null").is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("", "box:/x"), "source can not be empty"),
+        (("box:/x", ""), "destination can not be empty"),
+        (("/etc/hostname/", "{box}:/x"), "not a directory"),
+        (("{box}:/d/one", "/nosuch/x"), 'invalid output path: directory "/nosuch" does not exist'),
+        (("{box}:/d/one", "/etc/hostname/"), "stat /etc/hostname/: not a directory"),
+        (("{box}:/d", "/etc/hostname"), "cannot copy directory"),
+    ],
+)
+def test_what_can_not_be_copied(lab: Lab, program: str, box: str, words: tuple[str, ...], sentence: str) -> None:
+    done = lab.on(MANAGER, program, "cp", *(word.format(box=box) for word in words))
+    assert (done.returncode, done.stderr.strip()) == (1, sentence)
+
+
+def test_an_archive_keeps_its_owners_where_the_container_has_no_user_of_its_own(lab: Lab, program: str, box: str, tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    os.chown(tmp_path / "f", 7, 8)
+    lab.ok(MANAGER, program, "cp", "-a", str(tmp_path / "f"), f"{box}:/d/f")
+    assert lab.ok(MANAGER, program, "exec", box, "stat", "-c", "%u %g", "/d/f") == "7 8\n"
+
+
+def test_a_working_folder_is_there_before_the_first_start(lab: Lab, program: str, tmp_path: Path) -> None:
+    name = f"folder-{program}"
+    lab.ok(MANAGER, program, "create", "--name", name, "-w", "/home/new/deep", "busybox", "stat", "-c", "%a %u", "/home/new/deep")
+    try:
+        lab.ok(MANAGER, program, "cp", f"{name}:/home/new", str(tmp_path))
+        assert (tmp_path / "new/deep").is_dir()
+        assert lab.ok(MANAGER, program, "diff", name) == "C /home\nA /home/new\nA /home/new/deep\n"
+        assert lab.ok(MANAGER, program, "start", "-a", name) == "755 0\n"
+    finally:
+        lab.on(MANAGER, program, "rm", "-f", name)
 
 
 def test_diff_export_and_commit(lab: Lab, program: str, box: str) -> None:

@@ -32,6 +32,20 @@ def test_a_file_is_none(layers: tuple[str, ...], path: str) -> None:
         layer_folders.check_working_folder(layers, path)
 
 
+@pytest.mark.parametrize(
+    ("path", "there", "missing"),
+    [
+        ("/new/deep", "/", ("new", "deep")),
+        ("/etc/new", "/etc", ("new",)),
+        ("/bin/", "/bin", ()),
+        ("/link/x", "/", ()),
+        ("/etc/../new", "/", ()),
+    ],
+)
+def test_what_is_missing_on_the_way_to_a_folder(layers: tuple[str, ...], path: str, there: str, missing: tuple[str, ...]) -> None:
+    assert layer_folders.to_be_made(layers, path) == (there, missing), "nothing where it can't be told"
+
+
 def test_the_mode_of_a_folder_is_the_topmost_ones(layers: tuple[str, ...]) -> None:
     (Path(layers[0]) / "etc").chmod(0o1777)
     (Path(layers[1]) / "bin").chmod(0o700)

@@ -64,7 +64,7 @@ def test_what_can_t_be_linked_is_refused_in_docker_s_words() -> None:
     def resolved(mode: str, *texts: str) -> tuple[tuple[str, str], ...]:
         return links.resolved(HostConfig(network_mode=mode, links=tuple(map(links.split, texts))), find)
 
-    assert resolved("default", "db", "/db:/web/x", "db:") == (("id-db", "db"), ("id-db", "x"), ("id-db", "db"))
+    assert resolved("default", "db", "/db:/web/x", "db:") == (("id-db", "db"), ("id-db", "x"))
     assert resolved("mynet", "nosuch") == ()
     with pytest.raises(InvalidArgument, match="could not get container for nosuch: No such container: nosuch"):
         resolved("bridge", "nosuch")
@@ -76,3 +76,8 @@ def test_what_can_t_be_linked_is_refused_in_docker_s_words() -> None:
     parent, stopped = record("web"), record("db", status="exited")
     with pytest.raises(Internal, match="Cannot link to a non running container: /db AS /web/x"):
         links.check_live(parent, (links.Link("x", "/web/x", stopped),))
+
+
+def test_of_two_links_with_one_alias_the_first_counts() -> None:
+    host = HostConfig(links=(("a", "db"), ("b", "db"), ("b", "other")))
+    assert links.resolved(host, record) == (("id-a", "db"), ("id-b", "other"))

@@ -45,3 +45,8 @@ def test_the_topmost_layer_wins_and_links_are_not_followed(tmp_path: Path) -> No
     (top / "etc/passwd").symlink_to("/etc/passwd")
     assert read_from_layers((str(top), str(middle), str(bottom)), "passwd") == "mine"
     assert read_from_layers((str(tmp_path / "none"),), "passwd") == ""
+
+
+def test_a_folder_in_the_place_of_a_file_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "etc/group").mkdir(parents=True)
+    assert read_from_layers((str(tmp_path),), "group") == ""

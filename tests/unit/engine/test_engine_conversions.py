@@ -357,6 +357,9 @@ def test_detach_keys_are_held_back_until_they_are_complete_or_broken() -> None:
     assert detacher.feed(b"\x11later") == (b"", True)
     with pytest.raises(InvalidArgument, match="Invalid detach keys"):
         detach.keys_of("ctrl-1")
+    with pytest.raises(InvalidArgument, match="Unknown character: 'ctrl-A'"):
+        detach.keys_of("ctrl-A")
+    assert detach.keys_of("ctrl-a,DEL,x,ctrl-_") == b"\x01\x7fx\x1f"
 
 
 @pytest.mark.parametrize(

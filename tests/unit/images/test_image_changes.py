@@ -28,6 +28,12 @@ def changed(*changes: str) -> dict[str, Any]:
         ('LABEL x=y z="q r"', "Labels", {"x": "y", "z": "q r"}),
         ("VOLUME /a /b", "Volumes", {"/a": {}, "/b": {}}),
         ("ENV P q", "Env", ["P=q"]),
+        ("ENV A=1\nENV B=2\nENV A=$B C=${A:-x}$A", "Env", ["A=2", "B=2", "C=11"]),
+        (r"ENV A='$B' B=\$B C=${N:-d} D=${N:+d} E=a\ b", "Env", ["A=$B", "B=$B", "C=d", "D=", "E=a b"]),
+        ('ENV A "b  c" d', "Env", ["A=b  c d"]),
+        ("ENV P=/p\nVOLUME $P/a\nVOLUME b", "Volumes", {"/p/a": {}, "b": {}}),
+        ('LABEL "a b"=c', "Labels", {"a b": "c"}),
+        ("ENV U=me\nUSER $U", "User", "me"),
         ("ONBUILD RUN x", "OnBuild", ["RUN x"]),
         ("HEALTHCHECK --interval=1m30s --retries=2 CMD true", "Healthcheck", {"Interval": 90_000_000_000, "Retries": 2, "Test": ["CMD-SHELL", "true"]}),
         ("WORKDIR a/../b", "WorkingDir", "/b"),
@@ -62,6 +68,11 @@ def test_what_a_change_makes_of_nothing(change: str, key: str, value: object) ->
         ('VOLUME [""]', "VOLUME specified can not be an empty string"),
         ("VOLUME []", "VOLUME requires at least one argument"),
         ("", "file with no instructions"),
+        ("ONBUILD ONBUILD RUN x", "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
+        ("ONBUILD from y", "FROM isn't allowed as an ONBUILD trigger"),
+        ("ENV A=${", "syntax error: bad substitution"),
+        ("ENV A=${B:x}", "unsupported modifier (x) in substitution"),
+        ("ENV A='b", "unexpected end of statement while looking for matching single-quote"),
         ("# only a remark", "file with no instructions"),
     ],
 )
@@ -91,3 +102,8 @@ def test_another_program_does_not_take_the_command_over(changes: tuple[str, ...]
     raw = config.committed(BASE, "sha256:" + "a" * 64, {"Cmd": ["touch", "/x"], "Entrypoint": ["old"]}, changes, config.HistoryEntry())
     found = json.loads(raw)["config"]
     assert (found["Entrypoint"], found["Cmd"]) == (entrypoint, command)
+
+
+def test_an_image_of_nothing_new_has_no_new_layer() -> None:
+    found = json.loads(config.committed(BASE, "", dict(EMPTY), (), config.HistoryEntry(created="2024-01-01T00:00:00Z")))
+    assert (found["rootfs"]["diff_ids"], found["history"]) == ([], [{"created": "2024-01-01T00:00:00Z", "empty_layer": True}])

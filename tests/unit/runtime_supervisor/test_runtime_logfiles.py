@@ -62,6 +62,8 @@ def test_a_tail_counts_the_pieces_of_a_long_line(tmp_path: Path) -> None:
     ends = [[b"end\n"], [long[32768:], b"end\n"], [long[16384:], b"end\n"], [long, b"end\n"], [b"first\n", long, b"end\n"]]
     assert kept == ends
     assert lines(path, tail=0) == []
+    write(path, [(STDOUT, 2, b"y" * 32_767 + b"\n")])
+    assert [len(line[2]) for line in lines(path, tail=1)] == [16_384], "the newline is no piece"
 
 
 def test_tail_of_lines_that_are_spread_over_frames(tmp_path: Path) -> None:
