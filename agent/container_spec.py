@@ -6,6 +6,7 @@ Also the three files that Docker binds into every container: /etc/hostname, /etc
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ def environment(config: Config, home: str, linked: Iterable[str] = ()) -> tuple[
     takes the one before it away."""
     first = (DEFAULT_PATH, f"HOSTNAME={config.hostname}", *(("TERM=xterm",) if config.tty else ()))
     merged = {entry.partition("=")[0]: entry for entry in (*first, *linked, *config.env)}
-    found = {name: entry for name, entry in merged.items() if "=" in entry}
+    found = {name: entry for name, entry in merged.items() if "=" in entry and entry != "HOME="}
     found.setdefault("HOME", f"HOME={home}")
     return tuple(found.values())
 
@@ -233,11 +234,16 @@ def with_image(config: Config, image: ImageConfig, container_id: str) -> Config:
     labels = dict(image.labels) | dict(config.labels)
     return msgspec.structs.replace(
         config, hostname=config.hostname or container_id[:12], user=config.user or image.user, env=merge_environment(image.env, config.env),
-        entrypoint=entrypoint, cmd=command,
-        working_dir=config.working_dir or image.working_dir,
+        entrypoint=config.entrypoint or image.entrypoint, cmd=config.cmd or (() if own_entrypoint else image.cmd),
+        working_dir=_cleaned(config.working_dir or image.working_dir),
         labels=tuple(sorted(labels.items())), stop_signal=config.stop_signal or image.stop_signal, health=_with_image_health(config.health, _health(image)),
         exposed_ports=tuple(dict.fromkeys(config.exposed_ports + image.exposed_ports)), volumes=tuple(dict.fromkeys(config.volumes + image.volumes)),
     )  # fmt: skip
+
+
+def _cleaned(folder: str) -> str:
+    """As Docker keeps it: without `.`, `..` and doubled slashes."""
+    return posixpath.normpath("/" + folder.lstrip("/")) if folder else ""
 
 
 def _with_image_health(own: HealthCheck | None, image: HealthCheck | None) -> HealthCheck | None:

@@ -152,8 +152,10 @@ def _encoded(body: object) -> bytes:
     return b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
 
 
-def reference(text: str) -> str:
-    """A name or id as a part of a path; image names keep their slashes."""
+def reference(text: str, kind: str = "") -> str:
+    """A name or id as a part of a path; image names keep their slashes. `kind`: of what. Raises CliFailure for none, which would be the path of all."""
+    if kind and not text.strip():
+        raise CliFailure(f"invalid {kind} name or ID: value is empty")
     return _quoted(text, _IN_PATH)
 
 

@@ -28,7 +28,7 @@ def source(path: str, *, follow: bool) -> tuple[str, os.stat_result]:
     """The path without links on the way, with `follow` also at its end. Raises CliFailure for one that leads nowhere."""
     whole = os.path.abspath(path)
     folder, name = os.path.split(whole)
-    resolved = os.path.realpath(whole) if follow or asserts_folder(path) else os.path.join(os.path.realpath(folder), name)
+    resolved = os.path.realpath(whole) if follow or asserts_folder(path) else f"{os.path.realpath(folder)}/{name}"
     try:
         found = os.lstat(resolved)
     except OSError as e:
@@ -40,7 +40,7 @@ def source(path: str, *, follow: bool) -> tuple[str, os.stat_result]:
 
 def _first_missing(path: str) -> str:
     parts = [part for part in path.split("/") if part]
-    ways = ("/" + "/".join(parts[:end]) for end in range(1, len(parts) + 1))
+    ways = ("/" + "/".join(parts[:end]) for end in range(1, len(parts)))
     return next((way for way in ways if not os.path.lexists(way)), path)
 
 

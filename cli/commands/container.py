@@ -179,7 +179,10 @@ def _joined(address: str, port: str) -> str:
 @option("--format", "-f", help=FORMAT_HELP, default="")
 @switch("--size", "-s", help="Display total file sizes")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None) -> int:
-    return inspect_all(arguments, lambda name: (api.get(f"/containers/{reference(name)}/json", size=bool(size)), "container.InspectResponse"), format)
+    def get(name: str) -> tuple[Any, str]:
+        return api.get(f"/containers/{reference(name, 'container')}/json", size=bool(size)), "container.InspectResponse"
+
+    return inspect_all(arguments, get, format)
 
 
 @command("logs", "CONTAINER", summary="Fetch the logs of a container", least=1, most=1, aliases=["container logs", "logs"])
@@ -190,7 +193,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
 @switch("--timestamps", "-t", help="Show timestamps")
 @option("--until", help='Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)', default="")
 def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    found = api.get(f"/containers/{reference(arguments[0])}/json")
+    found = api.get(f"/containers/{reference(arguments[0], 'container')}/json")
     bounds = {name: _bound(name, flags[name]) for name in ("since", "until")}
     switches = {name: bool(flags[name]) for name in ("follow", "timestamps", "details")}
     query: dict[str, Any] = {"stdout": True, "stderr": True, **switches, **bounds, "tail": flags["tail"]}
@@ -229,6 +232,8 @@ def named(names: tuple[str, ...], act: Callable[[str], Any]) -> int:
 @switch("--volumes", "-v", help="Remove anonymous volumes associated with the container")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None, link: bool | None, volumes: bool | None) -> int:
     def act(name: str) -> None:
+        if not name.strip("/"):
+            raise CliFailure("container name cannot be empty")
         try:
             api.delete(f"/containers/{reference(name.strip('/'))}", force=bool(force), v=bool(volumes), link=bool(link))
         except ApiFailure as e:
@@ -259,13 +264,13 @@ def _halted(api: Api, verb: str, names: tuple[str, ...], signal: str, timeout: i
     if timeout is not None and older is not None:
         raise CliFailure("conflicting options: cannot specify both --timeout and --time")
     given = older if timeout is None else timeout
-    return named(names, lambda name: api.post(f"/containers/{reference(name)}/{verb}", t="" if given is None else str(given), signal=signal))
+    return named(names, lambda name: api.post(f"/containers/{reference(name, 'container')}/{verb}", t="" if given is None else str(given), signal=signal))
 
 
 @command("kill", "CONTAINER [CONTAINER...]", summary="Kill one or more running containers", least=1, most=None, aliases=["container kill", "kill"])
 @option("--signal", "-s", help="Signal to send to the container", default="")
 def kill(api: Api, arguments: tuple[str, ...], signal: str) -> int:
-    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/kill", signal=signal))
+    return named(arguments, lambda name: api.post(f"/containers/{reference(name, 'container')}/kill", signal=signal))
 
 
 @command("start", "CONTAINER [CONTAINER...]", summary="Start one or more stopped containers", least=1, most=None, aliases=["container start", "start"])
@@ -282,7 +287,7 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
 
         def begin(name: str) -> None:
             failed.append(name)
-            api.post(f"/containers/{reference(name)}/start")
+            api.post(f"/containers/{reference(name, 'container')}/start")
             failed.pop()
 
         try:
@@ -293,7 +298,7 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
         raise CliFailure("you cannot start and attach multiple containers at once")
     from cli.joining import Waiting, join
 
-    found = api.get(f"/containers/{reference(arguments[0])}/json")
+    found = api.get(f"/containers/{reference(arguments[0], 'container')}/json")
     config, removed = found.get("Config") or {}, (found.get("HostConfig") or {}).get("AutoRemove")
     tty, names = bool(config.get("Tty")), {"stdin": bool(interactive and config.get("OpenStdin")), "stdout": True, "stderr": True}
     with Waiting(api, found["Id"], "removed" if removed else "next-exit") as waiting:
@@ -310,7 +315,7 @@ def start(api: Api, arguments: tuple[str, ...], attach: bool | None, interactive
     aliases=["container pause", "pause"],
 )
 def pause(api: Api, arguments: tuple[str, ...]) -> int:
-    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/pause"))
+    return named(arguments, lambda name: api.post(f"/containers/{reference(name, 'container')}/pause"))
 
 
 @command(
@@ -322,7 +327,7 @@ def pause(api: Api, arguments: tuple[str, ...]) -> int:
     aliases=["container unpause", "unpause"],
 )
 def unpause(api: Api, arguments: tuple[str, ...]) -> int:
-    return named(arguments, lambda name: api.post(f"/containers/{reference(name)}/unpause"))
+    return named(arguments, lambda name: api.post(f"/containers/{reference(name, 'container')}/unpause"))
 
 
 @command("rename", "CONTAINER NEW_NAME", summary="Rename a container", least=2, most=2, aliases=["container rename", "rename"])
@@ -330,7 +335,7 @@ def rename(api: Api, arguments: tuple[str, ...]) -> int:
     if not all(arguments):
         raise CliFailure("Error: Neither old nor new names may be empty")
     try:
-        api.post(f"/containers/{reference(arguments[0])}/rename", name=arguments[1])
+        api.post(f"/containers/{reference(arguments[0], 'container')}/rename", name=arguments[1])
     except ApiFailure as e:
         raise CliFailure(f"{e.message}\nError: failed to rename container named {arguments[0]}") from e
     return 0
@@ -346,7 +351,7 @@ def rename(api: Api, arguments: tuple[str, ...]) -> int:
 )
 def wait(api: Api, arguments: tuple[str, ...]) -> int:
     def wait_for(name: str) -> None:
-        with api.stream("POST", f"/containers/{reference(name)}/wait") as answer:
+        with api.stream("POST", f"/containers/{reference(name, 'container')}/wait") as answer:
             print(json.loads(answer.read())["StatusCode"])
 
     return each(arguments, wait_for)
@@ -362,7 +367,7 @@ def wait(api: Api, arguments: tuple[str, ...]) -> int:
     interspersed=False,
 )
 def top(api: Api, arguments: tuple[str, ...]) -> int:
-    found = api.get(f"/containers/{reference(arguments[0])}/top", ps_args=" ".join(arguments[1:]))
+    found = api.get(f"/containers/{reference(arguments[0], 'container')}/top", ps_args=" ".join(arguments[1:]))
     lines = ["\t".join(row) for row in (found["Titles"], *found["Processes"])]
     print(aligned(lines, width=20, padding=1), end="")
     return 0

@@ -57,7 +57,7 @@ def exec_(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     }
     if size is not None:
         body["ConsoleSize"] = list(size)
-    exec_id = api.post(f"/containers/{reference(arguments[0])}/exec", body)["Id"]
+    exec_id = api.post(f"/containers/{reference(arguments[0], 'container')}/exec", body)["Id"]
     if detach:
         api.post(f"/exec/{exec_id}/start", {"Detach": True, "Tty": tty})
         return 0

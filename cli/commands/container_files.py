@@ -66,7 +66,7 @@ def cp(api: Api, arguments: tuple[str, ...], archive: bool | None, follow_link: 
 
 
 def _path(container: str) -> str:
-    return f"/containers/{reference(container)}/archive"
+    return f"/containers/{reference(container, 'container')}/archive"
 
 
 def _stat(api: Api, container: str, path: str) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _send(api: Api, container: str, folder: str, file: BinaryIO, *, archive: boo
 def diff(api: Api, arguments: tuple[str, ...]) -> int:
     if not arguments[0]:
         raise CliFailure("Container name cannot be empty")
-    for change in api.get(f"/containers/{reference(arguments[0])}/changes") or ():
+    for change in api.get(f"/containers/{reference(arguments[0], 'container')}/changes") or ():
         print(f"{_KINDS[change['Kind']]} {change['Path']}")
     return 0
 
@@ -195,7 +195,7 @@ def diff(api: Api, arguments: tuple[str, ...]) -> int:
 def export(api: Api, arguments: tuple[str, ...], output: str) -> int:
     refuse_terminal(output)
     check_output(output, "failed to export container: ")
-    with api.stream("GET", f"/containers/{reference(arguments[0])}/export") as answer:
+    with api.stream("GET", f"/containers/{reference(arguments[0], 'container')}/export") as answer:
         write_out(answer, output)
     return 0
 
@@ -212,6 +212,7 @@ def commit(api: Api, arguments: tuple[str, ...], author: str, change: tuple[str,
     except InvalidReference as e:
         raise CliFailure(str(e)) from e
     named = {"repo": name.familiar_repository, "tag": name.tag} if name is not None else {}
+    reference(arguments[0], "container")
     query: dict[str, Any] = {"container": arguments[0], **named, "author": author, "comment": message}
     query |= {"changes": list(change), "pause": "0" if pause is False else "1"}
     print(api.post("/commit", {}, **query)["Id"])

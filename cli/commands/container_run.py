@@ -69,7 +69,7 @@ def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @switch("--no-stdin", help="Do not attach STDIN")
 @switch("--sig-proxy", help="Proxy all received signals to the process (default true)")
 def attach(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    found = api.get(f"/containers/{reference(arguments[0])}/json")
+    found = api.get(f"/containers/{reference(arguments[0], 'container')}/json")
     state, config = found.get("State") or {}, found.get("Config") or {}
     if not state.get("Running"):
         raise CliFailure("You cannot attach to a stopped container, start it first")

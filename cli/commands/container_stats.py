@@ -90,7 +90,7 @@ def _samples(api: Api, names: Sequence[str]) -> dict[str, Sample | None]:
 
 
 def _sample(api: Api, name: str) -> Sample:
-    answer: Sample = api.get(f"/containers/{reference(name)}/stats", **{"stream": "0", "one-shot": "1"})
+    answer: Sample = api.get(f"/containers/{reference(name, 'container')}/stats", **{"stream": "0", "one-shot": "1"})
     return answer
 
 

@@ -48,7 +48,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         raise CliFailure("you must provide one or more flags when using this command")
 
     def act(name: str) -> None:
-        for warning in (api.post(f"/containers/{reference(name)}/update", body) or {}).get("Warnings") or ():
+        for warning in (api.post(f"/containers/{reference(name, 'container')}/update", body) or {}).get("Warnings") or ():
             print(warning)
 
     return named(arguments, act)
@@ -57,7 +57,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @command("port", "CONTAINER [PRIVATE_PORT[/PROTO]]", summary="List port mappings or a specific mapping for the container", least=1, most=2,
          aliases=["container port", "port"])  # fmt: skip
 def port(api: Api, arguments: tuple[str, ...]) -> int:
-    found = api.get(f"/containers/{reference(arguments[0])}/json")
+    found = api.get(f"/containers/{reference(arguments[0], 'container')}/json")
     ports = (found.get("NetworkSettings") or {}).get("Ports") or {}
     if len(arguments) == 2:
         number, _, protocol = arguments[1].partition("/")

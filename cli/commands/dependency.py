@@ -134,7 +134,7 @@ def _inspect(noun: Noun) -> Command:
             raise CliFailure("--format is incompatible with human friendly format")
 
         def get(name: str) -> Any:
-            return api.get(f"/{word}s/{reference(name)}")
+            return api.get(f"/{word}s/{reference(name, word)}")
 
         if not pretty:
             return inspect_all(arguments, lambda name: (get(name), f"swarm.{word.title()}"), format, unreadable=FAILED)
@@ -198,7 +198,7 @@ def _rm(noun: Noun) -> Command:
     @command("rm", f"{word.upper()} [{word.upper()}...]", summary=f"Remove one or more {word}s", least=1, most=None, aliases=[f"{word} rm", f"{word} remove"])
     def rm(api: Api, arguments: tuple[str, ...]) -> int:
         def remove(name: str) -> None:
-            api.delete(f"/{word}s/{reference(name)}")
+            api.delete(f"/{word}s/{reference(name, word)}")
             print(name)
 
         return each(arguments, remove)

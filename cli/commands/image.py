@@ -21,7 +21,7 @@ from cli.platforms import PLATFORM, PLATFORMS, Platform, platform_query, require
 from cli.transfer import Transfer
 from cli.units import human_duration, human_size
 from cli.usage import Group, command
-from cluster.model.reference import InvalidReference, Reference, parse
+from cluster.model.reference import InvalidReference, Reference, is_id, parse
 from cluster.wire.http_client import Answer
 
 PIECE_BYTES: Final = 1024 * 1024
@@ -133,6 +133,8 @@ def image_rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) 
 @option("--platform", help=INSPECT_PLATFORM_HELP, type=PLATFORM, since="1.49")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platform | None) -> int:
     def get(name: str) -> tuple[Any, str]:
+        if not name:
+            raise CliFailure("Error: No such image: ")
         require(api, [name], platform)
         return api.get(f"/images/{reference(name)}/json"), "image.InspectResponse"
 
@@ -215,10 +217,14 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool 
     interspersed=False,
 )
 def tag(api: Api, arguments: tuple[str, ...]) -> int:
+    wrong = arguments[0]
     try:
-        name = target(arguments[1])
+        if not is_id(wrong):
+            parse(wrong)
+        wrong = arguments[1]
+        name = target(wrong)
     except InvalidReference as e:
-        raise CliFailure(f'Error parsing reference: "{arguments[1]}" is not a valid repository/tag: {e}') from e
+        raise CliFailure(f'Error parsing reference: "{wrong}" is not a valid repository/tag: {e}') from e
     api.post(f"/images/{reference(arguments[0])}/tag", repo=name.familiar_repository, tag=name.tag)
     return 0
 

@@ -27,6 +27,7 @@ HISTORY: Final = Listing(
     ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
     kind="*image.historyContext",
 )
+_PLAIN_COLUMNS: Final = ("ID", "CreatedAt", "CreatedBy", "Size", "Comment")
 _PRUNE: Final = "WARNING! This will remove all dangling images.\nAre you sure you want to continue? [y/N] "
 _PRUNE_ALL: Final = "WARNING! This will remove all images without at least one container associated to them.\nAre you sure you want to continue? [y/N] "
 
@@ -80,7 +81,8 @@ def history(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     found = api.get(f"/images/{reference(arguments[0])}/history") or []
     trunc, human = not flags["no_trunc"], flags["human"] is not False
     rows = [_step(step, trunc=trunc, human=human, now=time.time()) for step in found]
-    print(HISTORY.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
+    listing = HISTORY if human else HISTORY._replace(columns=_PLAIN_COLUMNS)
+    print(listing.render(rows, flags["format"], quiet=bool(flags["quiet"])), end="")
     return 0
 
 

@@ -206,7 +206,7 @@ def _range_start(text: str) -> IPv4Address | IPv6Address:
 @option("--format", "-f", help=FORMAT_HELP, default="")
 @switch("--verbose", "-v", help="Verbose output for diagnostics")
 def inspect(api: Api, arguments: tuple[str, ...], format: str, verbose: bool | None) -> int:
-    return inspect_all(arguments, lambda name: (api.get(f"/networks/{reference(name)}", verbose=bool(verbose)), "network.Inspect"), format)
+    return inspect_all(arguments, lambda name: (api.get(f"/networks/{reference(name, 'network')}", verbose=bool(verbose)), "network.Inspect"), format)
 
 
 @command("connect", "NETWORK CONTAINER", summary="Connect a container to a network", least=2, most=2)
@@ -227,14 +227,18 @@ def connect(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         "DriverOpts": fields.pairs(flags["driver_opt"]),
         "GwPriority": flags["gw_priority"],
     }
-    api.post(f"/networks/{reference(arguments[0])}/connect", {"Container": arguments[1], "EndpointConfig": endpoint})
+    path = f"/networks/{reference(arguments[0], 'network')}/connect"
+    reference(arguments[1], "container")
+    api.post(path, {"Container": arguments[1], "EndpointConfig": endpoint})
     return 0
 
 
 @command("disconnect", "NETWORK CONTAINER", summary="Disconnect a container from a network", least=2, most=2)
 @switch("--force", "-f", help="Force the container to disconnect from a network")
 def disconnect(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
-    api.post(f"/networks/{reference(arguments[0])}/disconnect", {"Container": arguments[1], "Force": bool(force)})
+    path = f"/networks/{reference(arguments[0], 'network')}/disconnect"
+    reference(arguments[1], "container")
+    api.post(path, {"Container": arguments[1], "Force": bool(force)})
     return 0
 
 
@@ -258,13 +262,13 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
     failures = []
     for name in arguments:
         try:
-            found = api.find(f"/networks/{reference(name)}")
+            found = api.find(f"/networks/{reference(name, 'network')}")
             if found and found.get("Ingress") and not _agreed():
                 continue
-            api.delete(f"/networks/{reference(name)}")
+            api.delete(f"/networks/{reference(name, 'network')}")
             print(name)
-        except ApiFailure as e:
-            if not (force and e.http_status == 404):
+        except CliFailure as e:
+            if not (force and isinstance(e, ApiFailure) and e.http_status == 404):
                 failures.append(e.message)
     if failures:
         raise CliFailure("\n".join([*failures, "exit status 1"]))

@@ -102,7 +102,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
         raise CliFailure("--format is incompatible with human friendly format")
 
     def get(name: str) -> Any:
-        return api.get(f"/nodes/{reference(_reference(api, name))}")
+        return api.get(f"/nodes/{reference(_reference(api, name), 'node')}")
 
     if not pretty:
         return inspect_all(arguments, lambda name: (get(name), "swarm.Node"), format, unreadable=FAILED, or_raw=False)
@@ -165,7 +165,7 @@ def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     failures: list[str] = []
     for name in arguments or ("self",):
         try:
-            node_id = api.get(f"/nodes/{reference(_reference(api, name))}")["ID"]
+            node_id = api.get(f"/nodes/{reference(_reference(api, name), 'node')}")["ID"]
             wanted = {**(filters_of(flags["filter"]) or {}), "node": [node_id]}
             found += api.get("/tasks", filters=wanted) or []
         except CliFailure as e:
@@ -181,7 +181,7 @@ def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 def _update(api: Api, name: str, change: Callable[[dict[str, Any]], bool]) -> str:
     """Change the node's spec; the node's id when there was nothing to change, else empty."""
-    found = api.get(f"/nodes/{reference(name)}")
+    found = api.get(f"/nodes/{reference(name, 'node')}")
     spec = found.get("Spec") or {}
     if not change(spec):
         return str(found["ID"])
@@ -241,7 +241,7 @@ def demote(api: Api, arguments: tuple[str, ...]) -> int:
 @switch("--force", "-f", help="Force remove a node from the swarm")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
     def remove(name: str) -> None:
-        api.delete(f"/nodes/{reference(name)}", force=bool(force))
+        api.delete(f"/nodes/{reference(name, 'node')}", force=bool(force))
         print(name)
 
     return each(arguments, remove)

@@ -106,7 +106,7 @@ def _replicas(s: Mapping[str, Any]) -> str:
 def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     ids, missing = [], []
     for name in arguments:
-        found = api.find(f"/services/{reference(name)}")
+        found = api.find(f"/services/{reference(name, 'service')}")
         if found is None:
             missing.append(f"no such service: {name}")
         else:
@@ -125,7 +125,7 @@ def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @command("rm", "SERVICE [SERVICE...]", summary="Remove one or more services", least=1, most=None, aliases=["service rm", "service remove"])
 def rm(api: Api, arguments: tuple[str, ...]) -> int:
     def remove(name: str) -> None:
-        api.delete(f"/services/{reference(name)}")
+        api.delete(f"/services/{reference(name, 'service')}")
         print(name)
 
     return each(arguments, remove)
@@ -149,7 +149,7 @@ def scale(api: Api, arguments: tuple[str, ...], detach: bool | None, verify: int
     for name, number in wanted:
         try:
             replicas = _replicas_of(number)
-            found = api.get(f"/services/{reference(name)}", insertDefaults="false")
+            found = api.get(f"/services/{reference(name, 'service')}", insertDefaults="false")
             _scaled(found["Spec"], replicas)
             show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=found["Version"]["Index"]))
             print(f"{name} scaled to {replicas}")
@@ -198,10 +198,10 @@ def rollback(
 ) -> int:
     waiting = patience(wait, timeout, detach=detach, rollback=True)
     name = arguments[0]
-    roll_back(api, api.get(f"/services/{reference(name)}", insertDefaults="false"))
+    roll_back(api, api.get(f"/services/{reference(name, 'service')}", insertDefaults="false"))
     print(name)
     if not detach:
-        wait_converged(api, api.get(f"/services/{reference(name)}")["ID"], verify / 1e9, quiet=bool(quiet), patience=waiting)
+        wait_converged(api, api.get(f"/services/{reference(name, 'service')}")["ID"], verify / 1e9, quiet=bool(quiet), patience=waiting)
     return 0
 
 
@@ -216,7 +216,7 @@ def rollback(
 def rebalance(api: Api, arguments: tuple[str, ...]) -> int:
     """A label asks for it and goes when it is done; tasks move as many at a time, and in the order, of an update."""
     for name in arguments:
-        found = api.get(f"/services/{reference(name)}", insertDefaults="false")
+        found = api.get(f"/services/{reference(name, 'service')}", insertDefaults="false")
         if found["Spec"].get("Mode", {}).get("Replicated") is None:
             raise CliFailure(f"service {name} is not a replicated one: there is nothing to rebalance")
         labels = found["Spec"].get("Labels") or {}

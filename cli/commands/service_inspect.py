@@ -35,7 +35,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
 
     def get(name: str) -> Any:
         try:
-            return api.get(f"/services/{reference(name)}", insertDefaults="true")
+            return api.get(f"/services/{reference(name, 'service')}", insertDefaults="true")
         except ApiFailure as e:
             if e.http_status == 404:
                 raise CliFailure(f"Error: no such service: {name}") from e

@@ -62,10 +62,10 @@ def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 
 def _target(api: Api, name: str) -> tuple[str, Mapping[str, Any]]:
-    found = api.find(f"/services/{reference(name)}")
+    found = api.find(f"/services/{reference(name, 'service')}")
     if found is not None:
         return f"/services/{found['ID']}", found
-    found = api.find(f"/tasks/{reference(name)}")
+    found = api.find(f"/tasks/{reference(name, 'task')}")
     if found is not None:
         return f"/tasks/{found['ID']}", found
     raise CliFailure(f"no such task or service: {name}")

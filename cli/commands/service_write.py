@@ -51,7 +51,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     waiting = patience(flags["wait"], flags["timeout"], detach=flags["detach"], rollback=bool(flags["rollback"]))
     if flags["rollback"] and any(v not in (None, ()) for k, v in flags.items() if k not in _NOT_OF_THE_SPEC):
         raise CliFailure("other flags may not be combined with --rollback")
-    found = api.get(f"/services/{reference(name)}", insertDefaults="false")
+    found = api.get(f"/services/{reference(name, 'service')}", insertDefaults="false")
     if flags["rollback"]:
         if flags["dry_run"]:
             return show_plan(api, [{"Spec": found.get("PreviousSpec") or found["Spec"], "ID": found["ID"], "Version": found["Version"]["Index"]}])
@@ -71,7 +71,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 
 
 def _network_id(api: Api, name: str) -> str:
-    found = api.get(f"/networks/{reference(name)}", scope="swarm")
+    found = api.get(f"/networks/{reference(name, 'network')}", scope="swarm")
     return str(found["Id"])
 
 

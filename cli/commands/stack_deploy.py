@@ -138,7 +138,7 @@ def _refuse_absent(api: Api, external: Sequence[str], objects: Mapping[str, Sequ
     for name in external:
         if name in ("host", "bridge", "none", "default"):
             continue
-        found = api.find(f"/networks/{reference(name)}")
+        found = api.find(f"/networks/{reference(name, 'network')}")
         if found is None:
             raise CliFailure(
                 f'network "{name}" is declared as external, but could not be found. You need to create a swarm-scoped network before the stack is deployed'
@@ -184,7 +184,7 @@ def _make_networks(api: Api, namespace: str, networks: Mapping[str, Mapping[str,
 
 def _make_object(api: Api, word: str, body: Mapping[str, Any]) -> None:
     name = str(body["Name"])
-    found = api.find(f"/{word}s/{reference(name)}")
+    found = api.find(f"/{word}s/{reference(name, word)}")
     if found is not None:
         with _failing(f"failed to update {word} {name}"):
             api.post(f"/{word}s/{found['ID']}/update", body, version=found["Version"]["Index"])

@@ -248,16 +248,23 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
     if type:
         sized = bool(size) if type == "container" else None
         path, kind = _KINDS[type]
-        return inspect_all(arguments, lambda name: (api.get(path.format(reference(name)), size=sized), kind), format)
+        if size and type != "container":
+            print(f"WARNING: --size ignored for {type}", file=sys.stderr)
+        return inspect_all(arguments, lambda name: (api.get(path.format(reference(name, _if_named(type))), size=sized), kind), format)
     return inspect_all(arguments, lambda name: _any(api, name, size=bool(size)), format)
+
+
+def _if_named(kind: str) -> str:
+    """Docker's client asks for an image without a name, too."""
+    return "" if kind == "image" else kind
 
 
 def _any(api: Api, name: str, *, size: bool) -> tuple[Any, str]:
     for kind, (path, go_type) in _KINDS.items():
         try:
-            found = api.get(path.format(reference(name)), size=size if kind == "container" else None)
+            found = api.get(path.format(reference(name, _if_named(kind))), size=size if kind == "container" else None)
         except ApiFailure as e:
-            missing = e.http_status in {404, 501} or (e.http_status == 503 and kind in _SWARM_KINDS)
+            missing = e.http_status in {404, 501} or (e.http_status == 503 and kind in _SWARM_KINDS) or "invalid reference format" in e.reason
             if not missing:
                 raise
         else:
@@ -272,20 +279,19 @@ def inspect_all(names: tuple[str, ...], get: Callable[[str], tuple[Any, str]], f
     """Print what was found, then what was not. `get`: an answer and its type in Go. `unreadable`: the exit status for a template that can't be read.
     `or_raw`: see inspected."""
     check_template(form, unreadable)
-    found, failures = [], []
+    whole, found, lines, failures = form in ("", "json"), [], [], []
     for name in names:
         try:
-            found.append(get(name))
+            one = get(name)
+            found.append(one)
+            if not whole:
+                lines.append(inspected([one], form, or_raw=or_raw))
         except CliFailure as e:
             failures.append(e.message)
-    if found or not form:
-        try:
-            print(inspected(found, form, or_raw=or_raw) if found else "[]\n", end="")
-        except CliFailure:
-            print()  # as Docker does when a template does not fit what was found
-            raise
-    elif failures:
-        print()
+    if whole:
+        print(inspected(found, form) if found else "[]\n", end="")
+    else:
+        print("".join(lines) or "\n", end="")  # a line also when a template fits nothing of what was found
     if failures:
         raise CliFailure("\n".join(failures), FAILED)
     return 0

@@ -89,7 +89,7 @@ def create(api: Api, arguments: tuple[str, ...], driver: str, label: tuple[str, 
 @command("inspect", "VOLUME [VOLUME...]", summary="Display detailed information on one or more volumes", least=1, most=None)
 @option("--format", "-f", help=FORMAT_HELP, default="")
 def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
-    return inspect_all(arguments, lambda name: (api.get(f"/volumes/{reference(name)}"), "volume.Volume"), format, or_raw=False)
+    return inspect_all(arguments, lambda name: (api.get(f"/volumes/{reference(name, 'volume')}"), "volume.Volume"), format, or_raw=False)
 
 
 @command("ls", summary="List volumes", aliases=["volume ls", "volume list"])
@@ -142,7 +142,7 @@ def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[
 @switch("--force", "-f", help="Force the removal of one or more volumes")
 def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
     def remove(name: str) -> None:
-        api.delete(f"/volumes/{reference(name)}", force=bool(force))
+        api.delete(f"/volumes/{reference(name, 'volume')}", force=bool(force))
         print(name)
 
     return each(arguments, remove)
@@ -151,5 +151,5 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
 @command("update", "[VOLUME]", summary="Update a volume (cluster volumes only)", least=1, most=1)
 @option("--availability", help='Cluster Volume availability ("active", "pause", "drain")', default="active")
 def update(api: Api, arguments: tuple[str, ...], availability: str) -> int:
-    api.get(f"/volumes/{reference(arguments[0])}")
+    api.get(f"/volumes/{reference(arguments[0], 'volume')}")
     raise CliFailure("Can only update cluster volumes")

@@ -67,7 +67,7 @@ def _apply(config: dict[str, Any], change: str) -> str:
         folder = words.expand(rest, env)
         config["WorkingDir"] = folder if folder.startswith("/") else posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "", folder))
     elif word == "HEALTHCHECK":
-        config["Healthcheck"] = _healthcheck(rest)
+        _add(config, "Healthcheck", _healthcheck(rest))  # what it does not say is as it was
     elif word == "ONBUILD":
         if (trigger := rest.split()[0].upper()) == "ONBUILD":
             raise BadImage("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
@@ -159,7 +159,7 @@ def _assignments(instruction: str, text: str, env: Mapping[str, str]) -> dict[st
         return {words.expand(first[0], env): words.expand(first[1], env)}
     bad = next((w for w in found if "=" not in w), None)
     if bad is not None:
-        raise BadImage(f"Syntax error - can't find = in {bad!r}. Must be of the form: name=value")
+        raise BadImage(f"Syntax error - can't find = in {json.dumps(bad)}. Must be of the form: name=value")
     if any(word.startswith("=") for word in found):
         raise BadImage(f"{instruction} names can not be blank")
     return {words.expand(key, env): words.expand(value, env) for key, value in map(_pair, found)}

@@ -58,6 +58,33 @@ def test_what_can_not_be_copied_is_named_where_it_is_missing(lab: Lab, program: 
         assert (wrong.returncode, wrong.stderr.strip()) == (1, f"lstat {missing}: no such file or directory")
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("logs", ""), "invalid container name or ID: value is empty"),
+        (("rm", ""), "container name cannot be empty"),
+        (("diff", ""), "Container name cannot be empty"),
+        (("commit", ""), "invalid container name or ID: value is empty"),
+        (("network", "rm", ""), "invalid network name or ID: value is empty\nexit status 1"),
+        (("network", "connect", "bridge", ""), "invalid container name or ID: value is empty"),
+        (("volume", "rm", ""), "invalid volume name or ID: value is empty"),
+        (("tag", "", "a"), 'Error parsing reference: "" is not a valid repository/tag: invalid reference format'),
+        (("inspect", ""), "invalid container name or ID: value is empty"),
+        (("inspect", "FooBar"), "Error: No such object: FooBar"),
+    ],
+)
+def test_nothing_and_what_can_be_no_name_names_nothing(lab: Lab, program: str, words: tuple[str, ...], sentence: str) -> None:
+    done = lab.on(MANAGER, program, *words)
+    assert (done.returncode, done.stderr.strip()) == (1, sentence)
+
+
+def test_a_template_that_fits_one_of_two_prints_that_one(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("fits", "busybox", "true")
+    done = lab.on(MANAGER, program, "inspect", "-f", "{{.Name}}", "busybox", name)
+    assert (done.returncode, done.stdout) == (1, f"/{name}\n")
+    assert 'map has no entry for key "Name"' in done.stderr
+
+
 def test_prunes_take_only_what_their_filter_lets_them(lab: Lab, program: str, box: Callable[..., str]) -> None:
     name = box("old", "--label", f"use-{program}=1", "busybox", "true")
     lab.ok(MANAGER, program, "wait", name)

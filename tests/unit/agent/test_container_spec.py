@@ -64,6 +64,14 @@ def test_an_empty_entrypoint_is_none_at_all(asked: dict[str, tuple[str, ...]], m
     assert (own.entrypoint, own.cmd) == merged
 
 
+def test_a_working_folder_is_kept_without_detours() -> None:
+    assert cs.with_image(Config(image="i", cmd=("sh",), working_dir="//tmp/../x/./y/"), ImageConfig(), "b" * 64).working_dir == "/x/y"
+
+
+def test_an_empty_home_is_none() -> None:
+    assert cs.environment(Config(image="i", hostname="box", env=("HOME=",)), "/root")[2:] == ("HOME=/root",)
+
+
 def test_a_loopback_resolver_of_the_host_is_not_handed_down() -> None:
     assert cs.resolv_file("nameserver 127.0.0.53\nsearch lan\n", HostConfig()) == "search lan\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n"
     assert cs.names_stub_only("nameserver 127.0.0.53\noptions edns0 trust-ad\n")

@@ -40,6 +40,7 @@ def changed(*changes: str) -> dict[str, Any]:
         ("CMD", "Cmd", ["/bin/sh", "-c"]),
         ("# a remark\n\nUSER me", "User", "me"),
         ("HEALTHCHECK NONE", "Healthcheck", {"Test": ["NONE"]}),
+        ("HEALTHCHECK --retries=2 CMD x\nHEALTHCHECK NONE", "Healthcheck", {"Test": ["NONE"], "Retries": 2}),
     ],
 )
 def test_what_a_change_makes_of_nothing(change: str, key: str, value: object) -> None:
