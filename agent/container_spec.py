@@ -234,7 +234,7 @@ def with_image(config: Config, image: ImageConfig, container_id: str) -> Config:
     labels = dict(image.labels) | dict(config.labels)
     return msgspec.structs.replace(
         config, hostname=config.hostname or container_id[:12], user=config.user or image.user, env=merge_environment(image.env, config.env),
-        entrypoint=config.entrypoint or image.entrypoint, cmd=config.cmd or (() if own_entrypoint else image.cmd),
+        entrypoint=entrypoint, cmd=command,
         working_dir=_cleaned(config.working_dir or image.working_dir),
         labels=tuple(sorted(labels.items())), stop_signal=config.stop_signal or image.stop_signal, health=_with_image_health(config.health, _health(image)),
         exposed_ports=tuple(dict.fromkeys(config.exposed_ports + image.exposed_ports)), volumes=tuple(dict.fromkeys(config.volumes + image.volumes)),

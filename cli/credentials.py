@@ -57,7 +57,8 @@ def find(server: str) -> dict[str, str]:
         except CliFailure as failure:
             print(f"WARNING: {failure.message}", file=sys.stderr)
             return {}
-    entry = document.get("auths", {}).get(server)
+    kept = document.get("auths", {})
+    entry = kept[server] if server in kept else next((kept[key] for key in kept if server_of(key) == server), None)
     if not isinstance(entry, dict):
         return {}
     found = {"serveraddress": server}
@@ -89,13 +90,16 @@ def keep(server: str, username: str, password: str, identity_token: str = "") ->
 
 
 def forget(server: str) -> None:
-    """Also where there is nothing."""
+    """Also where there is nothing, and under the address that older clients or people wrote."""
     document = read_all()
-    if helper := helper_of(document, server):
-        from cli import credential_helpers
+    keys = (server,) if server == HUB else (server, f"http://{server}", f"https://{server}")
+    for key in keys:
+        if helper := helper_of(document, key):
+            from cli import credential_helpers
 
-        credential_helpers.erase(helper, server)
-    if document.get("auths", {}).pop(server, None) is not None:
+            credential_helpers.erase(helper, key)
+    kept = document.get("auths", {})
+    if {key for key in keys if kept.pop(key, None) is not None}:
         write_all(document)
 
 

@@ -151,6 +151,8 @@ def _begin(program: str, host: tuple[str, ...], config: str, context: str, **fla
         raise CliFailure(f"Unable to parse logging level: {flags['log_level']}")
     if config:
         os.environ["DOCKER_CONFIG"] = config
+    if flags["debug"]:
+        os.environ["DEBUG"] = "1"
     if host and context:
         raise CliFailure("conflicting options: cannot specify both --host and --context")
     if len(host) > 1:

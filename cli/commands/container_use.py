@@ -47,11 +47,15 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if not body:
         raise CliFailure("you must provide one or more flags when using this command")
 
-    def act(name: str) -> None:
-        for warning in (api.post(f"/containers/{reference(name, 'container')}/update", body) or {}).get("Warnings") or ():
-            print(warning)
+    warnings: list[str] = []
 
-    return named(arguments, act)
+    def act(name: str) -> None:
+        warnings.extend((api.post(f"/containers/{reference(name, 'container')}/update", body) or {}).get("Warnings") or ())
+
+    try:
+        return named(arguments, act)
+    finally:
+        print("".join(f"{warning}\n" for warning in warnings), end="")
 
 
 @command("port", "CONTAINER [PRIVATE_PORT[/PROTO]]", summary="List port mappings or a specific mapping for the container", least=1, most=2,

@@ -27,6 +27,7 @@ HISTORY: Final = Listing(
     ("ID", "CreatedSince", "CreatedBy", "Size", "Comment"),
     kind="*image.historyContext",
 )
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _PLAIN_COLUMNS: Final = ("ID", "CreatedAt", "CreatedBy", "Size", "Comment")
 _PRUNE: Final = "WARNING! This will remove all dangling images.\nAre you sure you want to continue? [y/N] "
 _PRUNE_ALL: Final = "WARNING! This will remove all images without at least one container associated to them.\nAre you sure you want to continue? [y/N] "
@@ -39,7 +40,7 @@ def write_out(answer: Answer, output: str) -> None:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
-    with whole_file(output) as partial, open(partial, "xb") as file:
+    with whole_file(output) as partial, open(os.open(partial, _NEW_FILE, 0o600), "wb") as file:  # what is in it may be nobody else's business
         file.writelines(answer.pieces())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -42,19 +43,26 @@ _NO_BUILD: Final = ("0001-01-01T00:00:00Z", "Mon Jan  1 00:00:00 0001")
 _SWARM_KINDS: Final = frozenset({"service", "task", "node", "secret", "config"})
 
 
+_DEBUG_LINES: Final = (("File Descriptors", "NFd"), ("Goroutines", "NGoroutines"), ("System Time", "SystemTime"), ("EventsListeners", "NEventsListener"))
+
+
+def _debugging() -> bool:
+    return bool(os.environ.get("DEBUG"))
+
+
 @command("info", summary="Display system-wide information", aliases=["system info", "info"])
 @option("--format", "-f", help=FORMAT_HELP, default="")
 def info(api: Api, arguments: tuple[str, ...], format: str) -> int:
     from cli import contexts  # late, because `ps` and others import this module
 
     context = contexts.current(api.context)
-    client = {"Version": VERSION, "ApiVersion": API_VERSION, "Context": context, "Debug": False}
+    client = {"Version": VERSION, "ApiVersion": API_VERSION, "Context": context, "Debug": _debugging()}
     if format:
         found = api.get("/info")
         found["ClientInfo"] = client
         _print_formatted(found, format, "system.dockerInfo")
         return 0
-    print(f"Client: Festoon\n Version:    {VERSION}\n Context:    {context}\n Debug Mode: false\n\nServer:")
+    print(f"Client: Festoon\n Version:    {VERSION}\n Context:    {context}\n Debug Mode: {str(_debugging()).lower()}\n\nServer:")
     found = api.get("/info")
     print("".join(f" {line}\n" for line in _server_lines(found)))
     for warning in found.get("Warnings") or ():
@@ -113,6 +121,8 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
     yield f"ID: {i.get('ID', '')}"
     yield f"Docker Root Dir: {i.get('DockerRootDir', '')}"
     yield f"Debug Mode: {str(bool(i.get('Debug'))).lower()}"
+    if i.get("Debug") or _debugging():
+        yield from (f" {label}: {i.get(name)}" for label, name in _DEBUG_LINES)
     yield from (f"{label}: {i[name]}" for label, name in (("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy")) if i.get(name))
     if i.get("Labels"):
         yield "Labels:"

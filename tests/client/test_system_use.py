@@ -179,3 +179,11 @@ def test_flags_of_older_habits_are_taken(lab: Lab, program: str, box: Callable[.
     both = lab.on(MANAGER, program, "stop", "--time", "1", "-t", "1", name)
     assert (both.returncode, both.stderr.strip()) == (1, "conflicting options: cannot specify both --timeout and --time")
     assert lab.ok(MANAGER, program, "logout", "127.0.0.1:1") == "Removing login credentials for 127.0.0.1:1\n"
+
+
+def test_debugging_shows_more_of_the_daemon(lab: Lab, program: str) -> None:
+    for words in ((program, "-D", "info"), ("env", "DEBUG=1", program, "info")):
+        shown = lab.ok(MANAGER, *words)
+        assert " Debug Mode: true\n" in shown.partition("Server:")[0]
+        assert "  File Descriptors: " in shown
+    assert "File Descriptors" not in lab.ok(MANAGER, program, "info")

@@ -170,6 +170,12 @@ def test_diff_export_and_commit(lab: Lab, program: str, box: str) -> None:
         lab.on(MANAGER, program, "rmi", image)
 
 
+def test_an_archive_in_a_file_is_for_its_owner_alone(lab: Lab, program: str, box: str, tmp_path: Path) -> None:
+    lab.ok(MANAGER, program, "export", "-o", str(tmp_path / "export.tar"), box)
+    lab.ok(MANAGER, program, "save", "-o", str(tmp_path / "save.tar"), "busybox")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
 def test_a_link_in_the_container_leads_nowhere_outside(lab: Lab, program: str, box: str, tmp_path: Path) -> None:
     """/d/out -> /etc: what is written through it must land in the container."""
     before = set(Path("/etc").iterdir())

@@ -41,6 +41,14 @@ def test_credentials_are_kept_beside_what_was_there(home: Path) -> None:
     assert [p.name for p in home.parent.iterdir()] == ["config.json"]
 
 
+def test_credentials_under_a_whole_address_are_the_registrys(home: Path) -> None:
+    home.parent.mkdir()
+    home.write_text('{"auths": {"https://r.example:5000": {"auth": "YTpi"}, "http://r.example:5000": {"auth": "YTpi"}, "https://other": {"auth": "YTpi"}}}')
+    assert credentials.find("r.example:5000")["username"] == "a"
+    credentials.forget("r.example:5000")
+    assert set(json.loads(home.read_text())["auths"]) == {"https://other"}
+
+
 HELPER = """#!/bin/sh
 echo "$1" >>"$KEPT/asked"
 case $1 in
