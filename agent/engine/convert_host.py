@@ -114,7 +114,7 @@ def bindings_of(fields: Fields) -> tuple[PortBinding, ...]:
         number, protocol = parse_port(port)
         for host in hosts:
             text = host.text("HostPort") or "0"
-            first, _, last = text.partition("-")
+            first, _, last = text.partition("/")[0].partition("-")  # a protocol behind it means nothing: it is the container port's
             if not all(is_natural(word) and int(word) <= MAX_PORT for word in (first, last or first)) or int(last or first) < int(first):
                 raise InvalidArgument(f'invalid port specification: "{text}"')
             binding = PortBinding(
@@ -126,9 +126,9 @@ def bindings_of(fields: Fields) -> tuple[PortBinding, ...]:
 
 def parse_port(text: str, *, bound: bool = True) -> tuple[int, str]:
     """`80/tcp` -> (80, "tcp"). Raises InvalidArgument; a port that is only exposed may name any protocol."""
-    number, _, protocol = text.partition("/")
+    number, _, protocol = text.lower().partition("/")
     if not is_natural(number) or not int(number) <= MAX_PORT:
-        raise InvalidArgument(f'invalid port specification: "{text}"')
+        raise InvalidArgument(f'invalid port specification: "{number}"')
     if bound and (protocol or "tcp") not in PROTOCOLS:
         raise InvalidArgument(f"invalid proto: {protocol}")
     return int(number), protocol or "tcp"

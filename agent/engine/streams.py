@@ -11,6 +11,7 @@ moment.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,6 +70,16 @@ def _split(out: int, err: int, *, stdout: bool, stderr: bool) -> tuple[tuple[tup
     return tuple((n, fd) for n, fd, wanted in given if wanted), tuple(fd for _, fd, wanted in given if not wanted)
 
 
+def _read(descriptor: int) -> bytes | None:
+    """Some output; nothing at its end; None when there is none for the moment."""
+    try:
+        return os.read(descriptor, PIECE_BYTES)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""  # a terminal whose last user is gone answers EIO
+
+
 class Joint:
     """The descriptors of one process as streams, from the moment they are given until the last is closed."""
 
@@ -81,10 +92,9 @@ class Joint:
         numbers = {*(fd for _, fd in wires.outputs), *wires.ignored, *({wires.input} - {-1})}
         self._files = {fd: trio.lowlevel.FdStream(fd) for fd in numbers}
         self._unread = {fd for _, fd in wires.outputs} | set(wires.ignored)
-        self._sending = trio.Lock()
         self._over = False
         self._fed = trio.Event()
-        self._waiting: dict[int, trio.CancelScope] = {}
+        self._waiting = trio.CancelScope()
 
     async def join(
         self, client: Stream, ended: Callable[[], Awaitable[object]] | None, background: trio.Nursery, gone: Gone | None = None
@@ -107,8 +117,7 @@ class Joint:
                     if not self._wires.outputs:  # the client only feeds: until it stops, or the program does
                         for descriptor in self._wires.ignored:
                             outputs.start_soon(self._throw_away, self._files[descriptor])
-                    for number, descriptor in self._wires.outputs:
-                        outputs.start_soon(self._copy, descriptor, client, number, everything.cancel_scope)
+                    outputs.start_soon(self._copy, client, everything.cancel_scope)
                 if ended is not None:
                     await over.wait()
                 everything.cancel_scope.cancel()
@@ -143,35 +152,36 @@ class Joint:
         over.set()
         await trio.sleep(LINGER_S)
         self._over = True
-        for scope in self._waiting.values():
-            scope.cancel()
+        self._waiting.cancel()
 
-    async def _next(self, descriptor: int) -> bytes | None:
-        """Some output; nothing at its end; None when the program is over and no more is there."""
-        try:
-            if not self._over:
-                with trio.CancelScope() as self._waiting[descriptor]:
-                    return await self._files[descriptor].receive_some(PIECE_BYTES)
-            return os.read(descriptor, PIECE_BYTES)
-        except BlockingIOError:
-            return None
-        except _LOST:
-            return b""  # a terminal whose last user is gone answers EIO
-
-    async def _copy(self, descriptor: int, client: Stream, number: int, scope: trio.CancelScope) -> None:
-        while True:
-            data = await self._next(descriptor)
-            if data is None:
-                return
-            if not data:
-                self._unread.discard(descriptor)
-                return
-            try:
-                async with self._sending:
-                    await client.send_all(data if self._wires.raw else frame(number, data))
-            except _LOST:
-                scope.cancel()
-                return
+    async def _copy(self, client: Stream, scope: trio.CancelScope) -> None:
+        """The outputs until all have ended, or the program is over and nothing more is there. Of what several hold that comes first which began to wait
+        first: the kernel's list of what is ready is in that order."""
+        numbers = {descriptor: number for number, descriptor in self._wires.outputs}
+        with select.epoll() as ready:
+            for descriptor in numbers:
+                ready.register(descriptor, select.EPOLLIN)
+            while numbers:
+                if not self._over:
+                    with trio.CancelScope() as self._waiting:
+                        await trio.lowlevel.wait_readable(ready.fileno())
+                found = ready.poll(0)
+                if not found:
+                    if self._over:
+                        return
+                    continue
+                for descriptor, _ in found:
+                    data = _read(descriptor)
+                    if data == b"":
+                        self._unread.discard(descriptor)
+                        ready.unregister(descriptor)
+                        del numbers[descriptor]
+                    elif data:
+                        try:
+                            await client.send_all(data if self._wires.raw else frame(numbers[descriptor], data))
+                        except _LOST:
+                            scope.cancel()
+                            return
 
     async def _let_go(self, gone: Gone, scope: trio.CancelScope) -> None:
         """What such a client has sent before is still for the program, if that reads it soon."""

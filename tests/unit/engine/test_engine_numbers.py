@@ -7,7 +7,7 @@ import pytest
 from agent import users
 from agent.engine.convert import time_parameter_ns
 from agent.engine.convert_dependencies import spec_of
-from agent.engine.convert_host import parse_port
+from agent.engine.convert_host import bindings_of, parse_port
 from agent.engine.fields import Fields
 from agent.engine.until import until_ns
 from cluster.model.decimals import is_integer, is_natural
@@ -48,3 +48,12 @@ def test_a_user_that_is_no_number() -> None:
     for text in ("²", f"0:{DIGITS}"):
         with pytest.raises(InvalidArgument, match=r"unable to find (user|group)"):
             users.resolve(text, "", "")
+
+
+def test_a_port_is_read_as_docker_reads_it() -> None:
+    """testcontainers writes the protocol behind both ports."""
+    assert parse_port("80/TCP") == (80, "tcp")
+    with pytest.raises(InvalidArgument, match=r'^invalid port specification: "-1"$'):
+        parse_port("-1/tcp")
+    (binding,) = bindings_of(Fields({"PortBindings": {"8125/udp": [{"HostPort": "8126/udp"}]}}))
+    assert (binding.container_port, binding.protocol, binding.host_port) == (8125, "udp", 8126)

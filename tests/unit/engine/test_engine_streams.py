@@ -60,6 +60,24 @@ def test_both_directions_with_half_close_and_frames() -> None:
     run(body)
 
 
+@pytest.mark.parametrize("first", [1, 2])
+def test_what_waits_in_both_streams_comes_in_the_order_in_which_it_came(first: int) -> None:
+    async def body(background: trio.Nursery) -> None:
+        (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
+        joint = Joint(exec_wires(ExecStarted(1, -1, out_read, err_read), stdin=False, stdout=True, stderr=True, raw=False))
+        client, server = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(joint.join, server, _ended, background)
+            await trio.testing.wait_all_tasks_blocked()
+            for number in (first, 3 - first):
+                os.write(out_write if number == 1 else err_write, b"x")
+            os.close(out_write)
+            os.close(err_write)
+            assert b"".join([piece async for piece in client]) == frame(first, b"x") + frame(3 - first, b"x")
+
+    run(body)
+
+
 def test_the_connection_ends_only_when_the_exit_status_is_known() -> None:
     async def body(background: trio.Nursery) -> None:
         out_read, out_write = os.pipe()
