@@ -144,6 +144,7 @@ class Runs:
             self._wiring.write_files(attached)
             spec = await self._launch.compile(attached, lower, namespaces)
             await self._supervisor.create(spec)
+            started_ns = time.time_ns()  # before its first word: who asks for the log since then gets all of it
             pid = await self._supervisor.start(record.id)
         except (ClusterError, RuntimeFault) as failure:
             await self._start_failed(attached, str(failure), failure.exit_status if isinstance(failure, StartFailed) else 0)
@@ -156,7 +157,7 @@ class Runs:
         self.introduced.discard(record.id)
         self.exits.begin(record.id)
         health = Health() if self.aftercare.watches(attached) else None
-        attached = self._put_run(replace(attached, state=State(status="running", pid=pid, started_at_ns=time.time_ns(), health=health)))
+        attached = self._put_run(replace(attached, state=State(status="running", pid=pid, started_at_ns=started_ns, health=health)))
         self._volumes.publish_mounted(record.id, record.mount_points, mounted=True)
         self._wiring.tell_parents(attached)
         self._publish("start", attached)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.driver import MANAGER, Lab
+from tests.driver import MANAGER, Lab, until
 
 PIECE = 16 * 1024
 LONG = 40_000  # longer than a record of json-file, 16 KiB
@@ -53,6 +53,15 @@ def test_streams_bounds_and_times(lab: Lab, program: str, box: Callable[..., str
     assert sorted(shown("--since", times["out 2"], "--tail", "2")) == sorted(order[-2:])
     assert shown("--since", "1m", "--tail", "1") == ["rest"]
     assert shown("-f") == shown(), "it has ended"
+
+
+def test_the_first_word_of_each_run_is_not_older_than_its_start(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    """Who waits for a line since the start (testcontainers after a restart) would miss it."""
+    name = box("echo ready; sleep 1000")
+    for _ in range(8):
+        since = lab.ok(MANAGER, program, "inspect", "-f", "{{.State.StartedAt}}", name).strip()
+        assert until(lambda: lab.ok(MANAGER, program, "logs", "--since", since, name) == "ready\n"), since  # noqa: B023  asked for here
+        lab.ok(MANAGER, program, "restart", "-t", "0", name)
 
 
 def test_followed_to_the_end_through_rotations_with_lines_of_any_length(lab: Lab, program: str, box: Callable[..., str]) -> None:
