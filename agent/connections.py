@@ -45,10 +45,10 @@ class Connections:
             wanted = self._wiring.wished(wish)
             if not wanted.network_id and not self._networks.assigned.node_id and record.state.status in LIVE:
                 raise NotFound(f"network {wish.network} not found")
-            self._refuse(record, wanted.network_name)
             self._networks.check_wish(wish)
             if wish.aliases and wanted.network_name in PREDEFINED:
                 raise PermissionDenied("network-scoped alias is supported only for containers in user defined networks")
+            self._refuse(record, wanted.network_name)
             there = any(a.network_id and a.network_id == wanted.network_id for a in record.attachments if not a.hidden)
             if record.state.status not in LIVE:
                 others = tuple(a for a in record.attachments if not (a.network_id == wanted.network_id and a.network_name == wanted.network_name))

@@ -133,6 +133,8 @@ class Wiring:
         """As runtime.spec's network_namespace. Raises Conflict when it is that of a container that does not run."""
         mode = record.host.network_mode
         if mode.startswith(CONTAINER):
+            if self._find(mode.removeprefix(CONTAINER)).id == record.id:
+                raise InvalidArgument("cannot join own network")
             return CONTAINER + self.running(mode, "cannot join network of a non running container: {}").id
         wired = container_spec.wired(record)
         if mode == "host" and not wired:
@@ -163,10 +165,8 @@ class Wiring:
         return mode if mode in {"host", "none"} else ""
 
     def files(self, record: Record) -> str:
-        """The folder of the files bound into /etc: its own, or that of the container whose network it shares."""
-        mode = record.host.network_mode
-        owner = self._find(mode.removeprefix(CONTAINER)) if mode.startswith(CONTAINER) else record
-        return str(self._store.files(owner.id))
+        """The folder of the files bound into /etc: its own, or that of the container whose network it shares, which may be another's in turn."""
+        return str(self._store.files(links.carrier(record, self._find).id))
 
     def write_files(self, record: Record) -> None:
         """Nothing for a container that shares another's."""

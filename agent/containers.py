@@ -142,7 +142,7 @@ class Containers:
         container_spec.capabilities(host.cap_add, host.cap_drop, privileged=host.privileged)
         if host.memory_bytes > 0 and not host.memory_swap_bytes:
             host = replace(host, memory_swap_bytes=host.memory_bytes * 2)  # Docker's default: as much swap as memory
-        attachments = self._wiring.requested(host, networks)
+        attachments = () if config.network_disabled else self._wiring.requested(host, networks)
         points = mount_points.points(host, merged.volumes, self._mounts_of, lambda: os.urandom(32).hex())
         record = Record(
             id=container_id, name=name or names.generate(os.urandom(names.RANDOM_BYTES), self._registry.names()),
@@ -169,7 +169,7 @@ class Containers:
                     raise InvalidArgument(error.message) from error
                 return mode
 
-        if host.network_mode == "container:":
+        if host.network_mode in ("container", "container:"):
             raise InvalidArgument("Invalid network mode: invalid container format container:<name|id>")
         return replace(host, network_mode=whole(host.network_mode, needed=False), pid_mode=whole(host.pid_mode, needed=True),
                        ipc_mode=whole(host.ipc_mode, needed=True), links=links.resolved(host, self.find))  # fmt: skip

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from agent.records import HostConfig, Record
+from agent.records import Attachment, HostConfig, Record
 from cluster.model.errors import Internal, InvalidArgument, NotFound
 
 NOT_HERE: Final = "conflicting options: {} can't be used with links. This would result in undefined behavior"
 LEGACY: Final = ("", "default", "bridge")
 NOT_PASSED_ON: Final = frozenset({"HOME", "PATH"})
 LIVE: Final = frozenset({"running", "paused"})
+SHARED: Final = "container:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,24 @@ class Link:
     alias: str
     name: str
     child: Record
+    attachments: tuple[Attachment, ...]
+    """The child's, or those of the container whose network it shares."""
 
     @property
     def address(self) -> str:
-        """The child's on the default bridge; empty while it has none."""
-        return next((a.address.partition("/")[0] for a in self.child.attachments if a.network_name == "bridge"), "")
+        """On the default bridge; empty while it has none."""
+        return next((a.address.partition("/")[0] for a in self.attachments if a.network_name == "bridge"), "")
+
+
+def carrier(record: Record, find: Callable[[str], Record]) -> Record:
+    """Whose network a container has: its own, or that of the container at the end of a row of those that share. Raises what `find` raises."""
+    seen = {record.id}
+    while record.host.network_mode.startswith(SHARED):
+        record = find(record.host.network_mode.removeprefix(SHARED))
+        if record.id in seen:
+            break  # they wait for each other, and none of them can start
+        seen.add(record.id)
+    return record
 
 
 def split(text: str) -> tuple[str, str]:
@@ -46,7 +60,7 @@ def resolved(host: HostConfig, find: Callable[[str], Record]) -> tuple[tuple[str
         return ()
     if host.network_mode == "host":
         raise InvalidArgument(NOT_HERE.format("host type networking"))
-    if host.network_mode.startswith("container:"):
+    if host.network_mode.startswith(SHARED):
         raise InvalidArgument(NOT_HERE.format("container type network"))
     if host.network_mode not in (*LEGACY, "none"):
         return ()
@@ -67,7 +81,21 @@ def resolved(host: HostConfig, find: Callable[[str], Record]) -> tuple[tuple[str
 def of(record: Record, get: Callable[[str], Record | None]) -> tuple[Link, ...]:
     """Its links to containers that are still there."""
     pairs = ((get(container_id), alias) for container_id, alias in record.host.links if record.host.network_mode in LEGACY)
-    return tuple(Link(alias, f"/{record.name}/{alias}", child) for child, alias in pairs if child is not None)
+    return tuple(Link(alias, f"/{record.name}/{alias}", child, _attachments(child, get)) for child, alias in pairs if child is not None)
+
+
+def _attachments(child: Record, get: Callable[[str], Record | None]) -> tuple[Attachment, ...]:
+    """Where it can be reached; nowhere when the container whose network it shares is gone."""
+
+    def there(reference: str) -> Record:
+        if (found := get(reference)) is None:
+            raise NotFound(f"No such container: {reference}")
+        return found
+
+    try:
+        return carrier(child, there).attachments
+    except NotFound:
+        return ()
 
 
 def check_live(record: Record, links: Iterable[Link]) -> None:

@@ -108,8 +108,6 @@ class LocalNetworks:
     def find(self, reference: str, *, whole: bool = False) -> LocalNetwork:
         """By full id, name, or unique id prefix; one of the cluster's by its id only. `whole`: not by a prefix that could be a name as well, since the
         cluster may have a network of that name. Raises NotFound, or InvalidArgument when the prefix is ambiguous."""
-        if reference == "default":
-            reference = DEFAULT_BRIDGE
         if found := self._networks.get(reference):
             return found
         own = [n for n in self._networks.values() if not n.swarm]

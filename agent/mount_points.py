@@ -24,6 +24,8 @@ LABELLED: Final = ("label", "z")
 SHORT: Final = "short"
 """The option that keeps how the user wrote a mount (-v a:b:ro, --tmpfs /t:size=1m)."""
 
+_MODES_FROM: Final = (("ro", "rw"), ("z", "Z"))
+"""What may stand behind the container of --volumes-from, at most one of each kind."""
 _TMPFS_NUMBERS: Final = ("size", "mode", "uid", "gid", "nr_inodes")
 _TMPFS_FLAGS: Final = ("exec", "suid", "dev")
 _TMPFS_DEFAULTS: Final = ("noexec", "nosuid", "nodev", "rw", "ro")
@@ -37,11 +39,11 @@ def points(host: HostConfig, volumes: Iterable[str], mounts_of: MountsOf, name: 
     """
     found: dict[str, Mount] = {}
     for text in host.volumes_from:
-        reference, mode = _from(text)
+        reference, read_only = _from(text)
         for mount in mounts_of(reference):
             if mount.kind != "tmpfs":
                 kept = tuple(option for option in mount.options if option not in (ANONYMOUS, LABELLED) and option[0] != SHORT)
-                found[mount.target] = msgspec.structs.replace(mount, read_only=mount.read_only or mode == "ro", options=kept)
+                found[mount.target] = msgspec.structs.replace(mount, read_only=mount.read_only or read_only, options=kept)
     for mount in host.mounts:
         target = clean(mount.target)
         if mount.kind == "tmpfs" and not mount.target.startswith("/"):
@@ -74,15 +76,17 @@ def clean(path: str) -> str:
     return "/" + normpath("/" + path).lstrip("/")
 
 
-def _from(text: str) -> tuple[str, str]:
+def _from(text: str) -> tuple[str, bool]:
+    """`container[:mode,…]` -> (container, whether for reading only). Raises InvalidArgument."""
     reference, _, mode = text.partition(":")
     if not text:
         raise InvalidArgument("volumes-from specification cannot be an empty string")
     if not reference:
         raise InvalidArgument(f"invalid volumes-from specification: {text}")
-    if mode not in ("", "ro", "rw", "z", "Z"):
+    words = mode.split(",") if mode else []
+    if any(sum(word in kind for word in words) > 1 for kind in _MODES_FROM) or set(words).difference(*_MODES_FROM):
         raise InvalidArgument(f"invalid mode: {mode}")
-    return reference, mode
+    return reference, "ro" in words
 
 
 def _named(mount: Mount, name: Callable[[], str]) -> Mount:

@@ -185,7 +185,8 @@ class NameService:
             if a.interface and not a.hidden and a.network_name != naming.DEFAULT_BRIDGE
         )
         zones = tuple(self._zone(network_id) for _, _, network_id in ranked)
-        asker = Asker(zones, naming.stays_dotless(record.host), naming.links(record.attachments))
+        linked = tuple((self._zone(network_id), alias, name) for network_id, alias, name in naming.links(record.attachments))
+        asker = Asker(zones, naming.stays_dotless(record.host), linked)
         if all(self._is_internal(a.network_id) for a in record.attachments if a.interface and not a.hidden):
             return Client(asker)
         if not record.host.dns:

@@ -74,10 +74,10 @@ def resolves(attachments: Iterable[Attachment]) -> bool:
     return any(a.interface and not a.hidden and a.network_name != DEFAULT_BRIDGE for a in attachments)
 
 
-def links(attachments: Iterable[Attachment]) -> tuple[tuple[str, str], ...]:
-    """(alias, name) of the containers that it is linked to on its users' networks."""
-    pairs = (split(text) for a in attachments if a.asked is not None and a.network_name != DEFAULT_BRIDGE for text in a.asked.links)
-    return tuple((alias.lower(), name.lower()) for name, alias in pairs)
+def links(attachments: Iterable[Attachment]) -> tuple[tuple[str, str, str], ...]:
+    """(network's id, alias, name) of the containers that it is linked to on its users' networks."""
+    asked = ((a.network_id, *split(text)) for a in attachments if a.asked is not None and a.network_name != DEFAULT_BRIDGE for text in a.asked.links)
+    return tuple((network_id, alias.lower(), name.lower()) for network_id, name, alias in asked)
 
 
 def stays_dotless(host: HostConfig) -> bool:

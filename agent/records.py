@@ -44,6 +44,7 @@ class Config(Kept, frozen=True, kw_only=True):
     stop_signal: str = ""
     stop_timeout_s: int | None = None
     health: HealthCheck | None = None
+    network_disabled: bool = False  # a network namespace of its own with nothing but its loopback
 
 
 class PortBinding(Kept, frozen=True, kw_only=True):

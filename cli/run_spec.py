@@ -6,6 +6,7 @@ Source: docker/cli's cli/command/container/opts.go.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from cli.api import API_VERSION
 from cli.failures import MISUSED, CliFailure
 from cli.service_fields import pairs
 
+_LOOPBACK: Final = re.compile(r"127\.([0-9]{1,3}\.){2}[0-9]{1,3}|::1$")
 Flags = Mapping[str, Any]
 Body = dict[str, Any]
 _HEALTH: Final = (
@@ -171,6 +173,14 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
     if kept:
         host["SecurityOpt"] = kept
     return host
+
+
+def warnings(host: Mapping[str, Any]) -> Iterator[str]:
+    """What docker's client says of a HostConfig before it is posted."""
+    for server in host.get("Dns") or ():
+        if _LOOPBACK.search(server):
+            yield f"Localhost DNS ({server}) may fail in containers."
+            return
 
 
 def _restart(text: str | None) -> Body:

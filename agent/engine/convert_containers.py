@@ -263,7 +263,7 @@ def config_json(config: Config) -> Json:
         out["Healthcheck"] = health_json(config.health)
     if config.stop_timeout_s is not None:
         out["StopTimeout"] = config.stop_timeout_s
-    return out | filled({"StopSignal": config.stop_signal})
+    return out | filled({"StopSignal": config.stop_signal, "NetworkDisabled": config.network_disabled})
 
 
 def _words(given: tuple[str, ...] | None) -> list[str] | None:

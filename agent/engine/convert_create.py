@@ -57,6 +57,7 @@ def config_of(fields: Fields) -> Config:
         stop_signal=fields.text("StopSignal"),
         stop_timeout_s=fields.optional_integer("StopTimeout"),
         health=health_of(fields.object("Healthcheck")),
+        network_disabled=fields.flag("NetworkDisabled"),
     )
 
 

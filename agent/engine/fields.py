@@ -105,7 +105,7 @@ class Fields:
         return tuple(tuple(item) for item in value)
 
     def strings_or_text(self, name: str) -> tuple[str, ...]:
-        """A list of strings, or one string (Cmd, Entrypoint and Test take both)."""
+        """A list of strings, or one string (Cmd, Entrypoint, Test and a container's capabilities take both)."""
         value = self._values.get(name.lower())
         return (value,) if isinstance(value, str) else self.strings(name)
 

@@ -11,7 +11,7 @@ from agent.engine.fields import Fields
 Reader = Callable[[Fields, str], object]
 _WEIGHTS: Final[Mapping[str, Reader]] = {"Path": Fields.text, "Weight": Fields.natural}
 CONTAINER: Final[Mapping[str, Reader]] = {
-    "ArgsEscaped": Fields.flag, "NetworkDisabled": Fields.flag, "OnBuild": Fields.strings, "Shell": Fields.strings,
+    "ArgsEscaped": Fields.flag, "OnBuild": Fields.strings, "Shell": Fields.strings_or_text,
 }  # fmt: skip
 HOST: Final[Mapping[str, Reader]] = {
     "ContainerIDFile": Fields.text, "ConsoleSize": Fields.naturals, "Cgroup": Fields.text, "ReadonlyPaths": Fields.strings,

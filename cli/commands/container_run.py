@@ -124,6 +124,8 @@ def _created(api: Api, body: dict[str, Any], flags: Mapping[str, Any]) -> str:
         name = None if is_id(body["Image"]) else parse(body["Image"]).with_default_tag()
     except InvalidReference as e:
         raise CliFailure(str(e)) from e
+    for warning in run_spec.warnings(body["HostConfig"]):
+        print(f"WARNING: {warning}", file=sys.stderr)
     path = flags["cidfile"]
     if not path:
         return _made(api, body, flags, name)

@@ -9,7 +9,7 @@ and no clock. Sources: moby libnetwork resolver.go, sandbox.go ResolveName; RFC 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, TypeVar
@@ -127,7 +127,7 @@ class Asker:
 
     zones: tuple[Zone, ...]
     dotless_stay: bool = False
-    links: tuple[tuple[str, str], ...] = ()  # (alias, name): what only this one calls others
+    links: tuple[tuple[Zone, str, str], ...] = ()  # (zone, alias, name): what only this one calls others, each on one of its networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,9 @@ def answer(asker: Asker, query: Query, random: Random) -> Answer | Forward:
         return _reverse(asker, query, address)
     if query.name.startswith("_") and (found := _service(asker, query, random)) is not None:
         return found
-    linked = (name for alias, name in asker.links if alias == query.name)
-    addresses = next((known for name in (*linked, query.name) if (known := _addresses(asker, name)) is not None), None)
+    addresses = _addresses(_linked_places(asker, query.name))
+    if addresses is None:
+        addresses = _addresses(_places(asker, query.name))
     if addresses is not None:
         if not addresses:
             return Answer(Rcode.NXDOMAIN)
@@ -183,10 +184,16 @@ def _places(asker: Asker, name: str) -> Iterator[tuple[Zone, str]]:
         at = name.rfind(".", 0, at)
 
 
-def _addresses(asker: Asker, name: str) -> tuple[str, ...] | None:
+def _linked_places(asker: Asker, name: str) -> Iterator[tuple[Zone, str]]:
+    """The same of an alias: what it stands for, in the network of which it is an alias."""
+    for zone, inner in _places(asker, name):
+        yield from ((zone, target) for linked, alias, target in asker.links if linked is zone and alias == inner)
+
+
+def _addresses(places: Iterable[tuple[Zone, str]]) -> tuple[str, ...] | None:
     """None: nobody knows the name. A network where it has live addresses goes before one where it has none."""
     known = None
-    for zone, inner in _places(asker, name):
+    for zone, inner in places:
         addresses = zone.addresses(inner)
         if addresses:
             return addresses

@@ -3,6 +3,7 @@ Owns nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -40,7 +41,7 @@ def host_devices() -> tuple[Device, ...]:
         for name in names:
             facts = os.lstat(os.path.join(folder, name))
             path = name if inner == "." else os.path.join(inner, name)
-            if (stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode)) and path not in _OWN_MOUNTS:
+            if _is_device(facts) and path not in _OWN_MOUNTS:
                 found.append(_device(path, facts))
     return tuple(found[:DEVICES_MAX])
 
@@ -58,10 +59,7 @@ def devices_of(nodes: Iterable[DeviceNode]) -> tuple[tuple[Device, ...], tuple[s
     for node in nodes:
         files = tuple(_device_files(node.path))
         target = _below_dev(node.target or node.path)
-        for path, inner in files:
-            facts = os.stat(path)
-            if not stat.S_ISCHR(facts.st_mode) and not stat.S_ISBLK(facts.st_mode):
-                continue
+        for inner, facts in files:
             device = _device(os.path.join(target, inner) if inner else target, facts)
             found.append(device)
             kind = "c" if stat.S_ISCHR(facts.st_mode) else "b"
@@ -83,18 +81,27 @@ def _below_dev(target: str) -> str:
     return "/".join(parts[1:])
 
 
-def _device_files(path: str) -> Iterator[tuple[str, str]]:
-    """(path, path below the folder that was asked for) of the files to look at; a file is its own only one."""
+def _device_files(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """(path below the folder that was asked for, what it is) of the devices there; a device is its own only one. Raises StartFailed where there is none."""
     try:
-        mode = os.stat(path).st_mode
+        facts = os.stat(path)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise StartFailed(f'error gathering device information while adding custom device "{path}": {reason}') from error
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        yield path, ""
-    elif stat.S_ISDIR(mode):
-        for folder, _, names in os.walk(path):
-            for name in sorted(names):
-                yield os.path.join(folder, name), os.path.relpath(os.path.join(folder, name), path)
-    else:
+    if _is_device(facts):
+        yield "", facts
+        return
+    found = False
+    for folder, _, names in os.walk(path):  # nothing, where it is no folder
+        for name in sorted(names):
+            full = os.path.join(folder, name)
+            with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                if _is_device(facts := os.lstat(full)):
+                    found = True
+                    yield os.path.relpath(full, path), facts
+    if not found:
         raise StartFailed(f'error gathering device information while adding custom device "{path}": not a device node')
+
+
+def _is_device(facts: os.stat_result) -> bool:
+    return stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode)

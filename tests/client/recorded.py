@@ -176,6 +176,7 @@ def containers(world: World) -> None:
                     "stop -t 0 renamed", "inspect linked", "system df -v", "volume ls"):  # fmt: skip
         docker(*command.split())
     py.containers.get("linked").resize(24, 80)
+    py.containers.create("busybox", network_disabled=True).remove()
     docker("export", "-o", str(world.home / "export.tar"), "linked")
     assert docker("run", "-i", "--name", "attached", "busybox", "cat", stdin="typed\n") == "typed\n"
     docker("run", "-d", "-i", "--name", "spoken", "busybox", "cat")

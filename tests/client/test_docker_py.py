@@ -153,6 +153,14 @@ def test_statuses_that_programs_look_at(client: Client, keep: Any) -> None:
     assert refused.value.status_code == 409
 
 
+def test_a_container_without_a_network_has_its_loopback_alone(client: Client, keep: Any) -> None:
+    box = keep(client.containers.run("busybox", "sleep 1000", name="py-alone", network_disabled=True, detach=True))
+    box.reload()
+    assert (box.attrs["Config"]["NetworkDisabled"], box.attrs["NetworkSettings"]["Networks"]) == (True, {})
+    assert box.exec_run("ls /sys/class/net").output == b"lo\n"
+    assert box.exec_run("ping -c 1 127.0.0.1").exit_code == 0
+
+
 def test_exec_in_its_forms(client: Client, keep: Any) -> None:
     box = keep(client.containers.run("busybox", "sleep 1000", detach=True))
     assert tuple(box.exec_run(["sh", "-c", "echo out; echo err >&2; exit 4"], demux=True)) == (4, (b"out\n", b"err\n"))

@@ -31,16 +31,36 @@ def test_a_link_on_the_default_bridge_gives_variables_and_a_line_of_etc_hosts_th
 
 
 def test_a_link_on_a_user_s_network_is_a_name_of_one_s_own(lab: Lab, program: str) -> None:
-    lab.ok(MANAGER, program, "network", "create", "ln-net")
+    for network in ("ln-net", "ln-net2"):
+        lab.ok(MANAGER, program, "network", "create", network)
     try:
         lab.ok(MANAGER, program, "run", "-d", "--name", "ln-db", "--network", "ln-net", "busybox", "sleep", "1000")
         lab.ok(MANAGER, program, "run", "-d", "--name", "ln-web", "--network", "ln-net", "--link", "ln-db:store", "busybox", "sleep", "1000")
+        for name in ("ln-db", "ln-web"):
+            lab.ok(MANAGER, program, "network", "connect", "ln-net2", name)
         lab.ok(MANAGER, program, "run", "-d", "--name", "ln-other", "busybox", "sleep", "1000")
         lab.ok(MANAGER, program, "network", "connect", "--link", "ln-db:mine", "ln-net", "ln-other")
         assert lab.on(MANAGER, program, "exec", "ln-web", "ping", "-c", "1", "-W", "2", "store").returncode == 0
         assert lab.on(MANAGER, program, "exec", "ln-other", "ping", "-c", "1", "-W", "2", "mine").returncode == 0
         assert lab.on(MANAGER, program, "exec", "ln-db", "ping", "-c", "1", "-W", "2", "store").returncode == 1
         assert "STORE" not in lab.ok(MANAGER, program, "exec", "ln-web", "env")
+        lab.ok(MANAGER, program, "network", "disconnect", "ln-net", "ln-db")
+        assert lab.on(MANAGER, program, "exec", "ln-web", "ping", "-c", "1", "-W", "2", "ln-db").returncode == 0
+        assert lab.on(MANAGER, program, "exec", "ln-web", "ping", "-c", "1", "-W", "2", "store").returncode == 1  # of the other network it is no name
     finally:
         lab.on(MANAGER, program, "rm", "-f", "ln-web", "ln-db", "ln-other")
-        lab.on(MANAGER, program, "network", "rm", "ln-net")
+        lab.on(MANAGER, program, "network", "rm", "ln-net", "ln-net2")
+
+
+def test_what_shares_a_network_is_linked_by_it_and_shares_it_on(lab: Lab, program: str) -> None:
+    try:
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-db", "busybox", "sleep", "1000")
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-beside", "--network", "container:ln-db", "busybox", "sleep", "1000")
+        lab.ok(MANAGER, program, "run", "-d", "--name", "ln-third", "--network", "container:ln-beside", "busybox", "sleep", "1000")
+        hostname = lab.ok(MANAGER, program, "exec", "ln-db", "cat", "/etc/hostname")
+        assert lab.ok(MANAGER, program, "exec", "ln-third", "cat", "/etc/hostname") == hostname
+        address = lab.ok(MANAGER, program, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "ln-db").strip()
+        found = lab.ok(MANAGER, program, "run", "--rm", "--link", "ln-third:store", "busybox", "grep", "store", "/etc/hosts")
+        assert found.split()[0] == address
+    finally:
+        lab.on(MANAGER, program, "rm", "-f", "ln-third", "ln-beside", "ln-db")

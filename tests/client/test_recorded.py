@@ -56,7 +56,6 @@ NEVER = {
     "Topology.*": _CSI,
     "Volume.Status": _PLUGINS,
     "*.ArgsEscaped": _WINDOWS,
-    "ContainerConfig.NetworkDisabled": _OLD,
     "ContainerConfig.Shell": "of builds: an image's is shown by the image",
     "*.ImageManifestDescriptor": _CONTAINERD,
     "ImageManifestSummary.*": _CONTAINERD,

@@ -53,6 +53,7 @@ def test_device_rules_without_a_node(machine: Any) -> None:
     [
         (DeviceNode("/dev/no-such", "/dev/x"), 'custom device "/dev/no-such": no such file or directory'),
         (DeviceNode("/etc/hostname", "/dev/x"), "not a device node"),
+        (DeviceNode("/etc", "/etc"), 'custom device "/etc": not a device node'),
         (DeviceNode("/dev/null", "/etc/x"), "only below /dev"),
         (DeviceNode("/dev/null", "/dev/../etc/x"), "only below /dev"),
         (DeviceNode("/dev/null", "/dev/fd/x"), "only below /dev"),

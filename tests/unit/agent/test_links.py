@@ -75,7 +75,7 @@ def test_what_can_t_be_linked_is_refused_in_docker_s_words() -> None:
             resolved(mode, text)
     parent, stopped = record("web"), record("db", status="exited")
     with pytest.raises(Internal, match="Cannot link to a non running container: /db AS /web/x"):
-        links.check_live(parent, (links.Link("x", "/web/x", stopped),))
+        links.check_live(parent, (links.Link("x", "/web/x", stopped, stopped.attachments),))
 
 
 def test_of_two_links_with_one_alias_the_first_counts() -> None:

@@ -40,10 +40,16 @@ def test_the_mode_that_is_shown_tells_how_a_volume_was_asked_for() -> None:
     assert set(modes(HostConfig(volumes_from=("other",))).values()) == {""}
 
 
+def test_volumes_from_takes_a_label_beside_its_mode() -> None:
+    theirs = (Mount("bind", "/src", "/b"),)
+    assert [points(HostConfig(volumes_from=(text,)), (), lambda _: theirs, named)[0].read_only for text in ("c", "c:rw", "c:Z,ro")] == [False, False, True]
+
+
 @pytest.mark.parametrize(
     ("host", "words"),
     [
         (HostConfig(volumes_from=("c:nosuch",)), "invalid mode: nosuch"),
+        (HostConfig(volumes_from=("c:ro,rw",)), "invalid mode: ro,rw"),
         (HostConfig(volumes_from=("",)), "volumes-from specification cannot be an empty string"),
         (HostConfig(mounts=(Mount("tmpfs", "", "/", False, (("short", ""),)),)), "invalid specification: destination can't be '/'"),
         (HostConfig(mounts=(Mount("bind", "/a", "/"),)), "invalid mount config for type \"bind\": invalid specification: destination can't be '/'"),

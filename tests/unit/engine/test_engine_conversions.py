@@ -348,6 +348,11 @@ def test_a_host_config_round_trips_in_what_we_act_on() -> None:
     assert convert_host.host_config_of(Fields(convert_host.host_config_json(host))) == host
 
 
+def test_capabilities_may_be_one_string_and_a_restart_count_without_a_policy_says_nothing() -> None:
+    host = convert_host.host_config_of(Fields({"CapAdd": "net_admin", "CapDrop": ["MKNOD"], "RestartPolicy": {"Name": "", "MaximumRetryCount": 3}}))
+    assert (host.cap_add, host.cap_drop, host.restart, host.restart_max) == (("CAP_NET_ADMIN",), ("CAP_MKNOD",), "no", 0)
+
+
 def test_detach_keys_are_held_back_until_they_are_complete_or_broken() -> None:
     keys = detach.keys_of("")
     assert keys == b"\x10\x11"

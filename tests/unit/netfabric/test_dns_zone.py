@@ -182,7 +182,14 @@ def test_the_cache_forgets_in_time_and_is_bounded() -> None:
 def test_a_link_is_a_name_of_its_asker_alone_and_the_first_that_is_known_counts(mynet: Zone) -> None:
     query = message.parse_query(dns.message.make_query("store", "A").to_wire())
     assert isinstance(query, Query)
-    linked = zone.answer(Asker((mynet,), links=(("store", "nosuch"), ("store", "web.1.abc"))), query, random.Random(1))
+    linked = zone.answer(Asker((mynet,), links=((mynet, "store", "nosuch"), (mynet, "store", "web.1.abc"))), query, random.Random(1))
     assert isinstance(linked, Answer)
     assert linked.records == (message.address_record("10.0.1.5"),)
     assert zone.answer(Asker((mynet,)), query, random.Random(1)) is FORWARD
+
+
+def test_a_link_of_one_network_says_nothing_of_another(mynet: Zone) -> None:
+    query = message.parse_query(dns.message.make_query("store", "A").to_wire())
+    assert isinstance(query, Query)
+    left = Zone("left")
+    assert zone.answer(Asker((left, mynet), links=((left, "store", "web.1.abc"),)), query, random.Random(1)) is FORWARD
