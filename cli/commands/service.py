@@ -106,7 +106,7 @@ def _replicas(s: Mapping[str, Any]) -> str:
 def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     ids, missing = [], []
     for name in arguments:
-        found = api.find(f"/services/{reference(name, 'service')}")
+        found = api.find(f"/services/{reference(name, 'service')}") if name else None
         if found is None:
             missing.append(f"no such service: {name}")
         else:

@@ -46,6 +46,33 @@ def test_a_mistake_gets_dockers_words(lab: Lab, program: str, node: str, command
     assert "Traceback" not in done.stdout + done.stderr
 
 
+NAMELESS = [
+    (("inspect", ""), "invalid container name or ID: value is empty"),
+    (("rm", ""), "container name cannot be empty"),
+    (("start", " "), "invalid container name or ID: value is empty"),
+    (("diff", ""), "Container name cannot be empty"),
+    (("cp", "", "-"), "source can not be empty"),
+    (("commit", ""), "invalid container name or ID: value is empty"),
+    (("tag", "", "x"), 'Error parsing reference: "" is not a valid repository/tag: invalid reference format'),
+    (("image", "inspect", ""), "Error: No such image: "),
+    (("network", "rm", ""), "invalid network name or ID: value is empty"),
+    (("network", "connect", "bridge", ""), "invalid container name or ID: value is empty"),
+    (("volume", "rm", ""), "invalid volume name or ID: value is empty"),
+    (("service", "rm", ""), "invalid service name or ID: value is empty"),
+    (("service", "ps", ""), "no such service: "),
+    (("node", "inspect", ""), "invalid node name or ID: value is empty"),
+    (("secret", "rm", ""), "invalid secret name or ID: value is empty"),
+]
+
+
+@pytest.mark.parametrize(("command", "words"), NAMELESS, ids=[" ".join(c) for c, _ in NAMELESS])
+def test_an_empty_name_is_no_name(lab: Lab, command: tuple[str, ...], words: str) -> None:
+    """As of `rm "$(ps -q)"` where nothing runs; what the newest client says."""
+    done = lab.on(MANAGER, "festoon", *command)
+    assert done.returncode == 1
+    assert words in done.stderr.splitlines()
+
+
 def test_a_name_is_taken_once_and_logs_have_a_number_of_lines(lab: Lab, program: str) -> None:
     lab.ok(MANAGER, program, "service", "create", "-d", "--name", "once", "--replicas", "0", "busybox")
     again = lab.on(MANAGER, program, "service", "create", "-d", "--name", "once", "busybox")
