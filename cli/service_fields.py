@@ -32,7 +32,7 @@ _MOUNT_TYPES: Final = frozenset({"bind", "volume", "tmpfs", "npipe", "cluster", 
 
 
 def parse_port(text: str) -> list[dict[str, Any]]:
-    """`8080:80`, `53:53/udp`, `90-91:90-91`, `80`, or `mode=host,published=8080,target=80,protocol=udp`:
+    """`8080:80`, `53:53/udp`, `90-91:90-91`, `90-91:80`, `80`, `0:80` (any), or `mode=host,published=8080,target=80,protocol=udp`:
     PortConfigs. The long form also takes `affinity=client-ip` and `source-ip=preserve|masquerade` of a port in mode
     ingress: they are kept beside it (SETTINGS) for `split_settings`. Raises ValueError."""
     if "=" in text:
@@ -47,6 +47,8 @@ def parse_port(text: str) -> list[dict[str, Any]]:
         raise ValueError(f"invalid proto: {protocol}")
     targets = _ports(target, "containerPort")
     hosts = _ports(published, "hostPort") if published else []
+    if len(targets) == 1:
+        return [_port(protocol, targets[0], host, "ingress") for host in hosts or [0]]
     if hosts and len(hosts) != len(targets):
         raise ValueError(f"invalid ranges specified for container and host Ports: {target} and {published}")
     return [_port(protocol, port, hosts[i] if hosts else 0, "ingress") for i, port in enumerate(targets)]
@@ -108,7 +110,7 @@ def _ports(text: str, what: str) -> list[int]:
     if match is None:
         raise ValueError(f"invalid {what}: {text}")
     first, last = int(match[1]), int(match[2] or match[1])
-    if not 0 < first <= last <= MAX_PORTS_IN_RANGE:
+    if not first <= last <= MAX_PORTS_IN_RANGE:
         raise ValueError(f"invalid {what}: {text}")
     return list(range(first, last + 1))
 

@@ -99,6 +99,12 @@ def test_what_can_not_be_asked_of_a_bind(text: str, reason: str) -> None:
         fields.parse_mount(f"type=bind,src=/x,dst=/y,{text}")
 
 
+def test_a_port_may_be_any_and_several_may_lead_to_one() -> None:
+    any_port = {"Protocol": "tcp", "TargetPort": 80, "PublishMode": "ingress"}
+    assert fields.parse_port("0:80") == fields.parse_port("80") == [any_port]
+    assert fields.parse_port("90-91:80") == [any_port | {"PublishedPort": 90}, any_port | {"PublishedPort": 91}]
+
+
 def test_networks_hosts_and_ulimits() -> None:
     assert fields.parse_network("net") == {"Target": "net"}
     assert fields.parse_network("name=net,alias=a,alias=b") == {"Target": "net", "Aliases": ["a", "b"]}
