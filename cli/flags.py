@@ -111,6 +111,13 @@ def _boolean(text: str) -> bool:
     return meant
 
 
+def _not_negative(text: str) -> int:
+    duration = units.parse_duration(text)
+    if duration < 0:
+        raise ValueError("duration cannot be negative")
+    return duration
+
+
 def _external_ca(text: str) -> str:
     keys = set()
     for field in text.split(","):
@@ -144,6 +151,7 @@ UINT32: Final = FlagType("uint32", lambda text: _unsigned(text, 32))
 INT: Final = FlagType("int", _integer)
 FLOAT: Final = FlagType("float", _number)
 DURATION: Final = FlagType("duration", units.parse_duration)
+POSITIVE_DURATION: Final = FlagType("duration", _not_negative)
 EXTERNAL_CA: Final = FlagType("external-ca", _external_ca)
 BYTES: Final = FlagType("bytes", units.parse_size)
 DECIMAL: Final = FlagType("decimal", units.parse_cpus)

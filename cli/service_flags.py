@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cli import dependency_fields, patience, run_fields
 from cli import service_fields as fields
-from cli.flags import BYTES, DECIMAL, DURATION, FLOAT, INT, UINT, Decorator, FlagType, option, options, switch
+from cli.flags import BYTES, DECIMAL, DURATION, FLOAT, INT, POSITIVE_DURATION, UINT, Decorator, FlagType, option, options, switch
 
 PORT: Final = FlagType("port", fields.parse_port)
 REMOVED_PORT: Final = FlagType("port", fields.parse_removed_port)
@@ -64,11 +64,12 @@ SHARED: Final[tuple[Decorator, ...]] = (
     switch("--dry-run", help="Show what would be placed where and what would be stopped, and change nothing"),
     option("--entrypoint", help="Overwrite the default ENTRYPOINT of the image", type=COMMAND),
     option("--health-cmd", help="Command to run to check health"),
-    option("--health-interval", help="Time between running the check (ms|s|m|h)", type=DURATION),
+    option("--health-interval", help="Time between running the check (ms|s|m|h)", type=POSITIVE_DURATION),
     option("--health-retries", help="Consecutive failures needed to report unhealthy", type=INT),
-    option("--health-start-interval", help="Time between running the check during the start period (ms|s|m|h)", type=DURATION, since="1.44"),
-    option("--health-start-period", help="Start period for the container to initialize before counting retries towards unstable (ms|s|m|h)", type=DURATION),
-    option("--health-timeout", help="Maximum time to allow one check to run (ms|s|m|h)", type=DURATION),
+    option("--health-start-interval", help="Time between running the check during the start period (ms|s|m|h)", type=POSITIVE_DURATION, since="1.44"),
+    option("--health-start-period", type=POSITIVE_DURATION,
+           help="Start period for the container to initialize before counting retries towards unstable (ms|s|m|h)"),
+    option("--health-timeout", help="Maximum time to allow one check to run (ms|s|m|h)", type=POSITIVE_DURATION),
     option("--hostname", help="Container hostname"),
     switch("--init", help="Use an init inside each service container to forward signals and reap processes"),
     option("--isolation", help="Service container isolation mode"),

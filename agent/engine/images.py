@@ -123,6 +123,8 @@ async def tag(call: Call) -> Response:
 
 async def remove(call: Call) -> Response:
     node, reference, force = call.node, call.names["name"], call.flag("force")
+    if not reference.strip():
+        raise InvalidArgument("image name cannot be blank")
 
     def work() -> tuple[Image, list[tuple[str, str]]]:
         image = node.images.get(reference)

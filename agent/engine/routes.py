@@ -1,6 +1,6 @@
 """The table of routes: method, path pattern, handler. The only place that says which requests exist.
 
-`{name}` is one segment of the path; `{name*}` is one or more (image names have slashes).
+`{name}` is one segment of the path; `{name*}` is one or more (image names have slashes), `{name**}` none as well, which its handler refuses.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/containers/{id}/wait", attach.wait),
     ("POST", "/containers/{id}/attach", attach.attach),
     ("POST", "/containers/{id}/exec", execs.create),
-    ("DELETE", "/containers/{id*}", c.remove),
+    ("DELETE", "/containers/{id**}", c.remove),
     ("POST", "/commit", image_archives.commit),
     ("POST", "/exec/{id}/start", execs.start),
     ("POST", "/exec/{id}/resize", execs.resize),
@@ -101,7 +101,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/images/{name*}/get", image_archives.save),
     ("POST", "/images/{name*}/tag", images.tag),
     ("POST", "/images/{name*}/push", registry.push),
-    ("DELETE", "/images/{name*}", images.remove),
+    ("DELETE", "/images/{name**}", images.remove),
     ("GET", "/distribution/{name*}/json", registry.distribution),
     ("GET", "/networks", networks.list_),
     ("GET", "/networks/", networks.list_),
@@ -114,9 +114,9 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/volumes", volumes.list_),
     ("POST", "/volumes/create", volumes.create),
     ("POST", "/volumes/prune", volumes.prune),
-    ("GET", "/volumes/{name*}", volumes.inspect),
+    ("GET", "/volumes/{name**}", volumes.inspect),
     ("PUT", "/volumes/{name*}", volumes.update),
-    ("DELETE", "/volumes/{name*}", volumes.remove),
+    ("DELETE", "/volumes/{name**}", volumes.remove),
     ("GET", "/swarm", swarm.inspect),
     ("POST", "/swarm/init", swarm.init),
     ("POST", "/swarm/join", swarm.join),
@@ -180,11 +180,14 @@ def compile_routes(routes: tuple[tuple[str, str, Handler], ...] = ROUTES) -> Tab
     return table
 
 
+_SEGMENTS: Final = {"": "[^/]+", "*": ".+", "**": ".*"}
+
+
 def _expression(path: str) -> str:
-    parts = re.split(r"\{(\w+)(\*?)\}", path)
+    parts = re.split(r"\{(\w+)(\*{0,2})\}", path)
     out = re.escape(parts[0])
     for name, many, literal in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        out += f"(?P<{name}>{'.+' if many else '[^/]+'})" + re.escape(literal)
+        out += f"(?P<{name}>{_SEGMENTS[many]})" + re.escape(literal)
     return out
 
 

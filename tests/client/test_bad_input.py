@@ -18,6 +18,7 @@ CASES = [  # after a bar: what clients before 23.0 make of the daemon's words
     (MANAGER, ("service", "create", "-d", "--name", "bad name", "busybox"), "name must be valid as a DNS name component"),
     (MANAGER, ("service", "create", "-d", "--name", "x", "--hostname", "{{.Bad}}", "busybox"), "expanding hostname failed: template: expansion:1:2: "),
     (MANAGER, ("service", "create", "-d", "--name", "x", "--env", "A={{.Node.Bad}}", "busybox"), "can't evaluate field Bad in type struct { ID string;"),
+    (MANAGER, ("service", "create", "-d", "--name", "x", "--health-interval", "-1s", "busybox"), "duration cannot be negative"),
     (MANAGER, ("service", "create", "-d", "--name", "x", "Busy Box"), '"Busy Box" is not a valid repository/tag'),
     (MANAGER, ("service", "create", "-d", "--name", "x", "--network", "nosuch", "busybox"), "network nosuch not found|No such network: nosuch"),
     (MANAGER, ("service", "create", "-d", "--name", "x", "--mount", "type=bad,target=/x", "busybox"), 'invalid MountType: "bad"'),
@@ -63,6 +64,17 @@ NAMELESS = [
     (("node", "inspect", ""), "invalid node name or ID: value is empty"),
     (("secret", "rm", ""), "invalid secret name or ID: value is empty"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("containers", '400 {"message":"invalid name or ID supplied: \\"\\""}'), ("images", '400 {"message":"image name cannot be blank"}'),
+     ("volumes", '404 {"message":"get : no such volume"}')],
+)  # fmt: skip
+def test_a_removal_of_nothing_is_refused(lab: Lab, path: str, answer: str) -> None:
+    curl = ("curl", "-s", "-w", "%{http_code}", "-X", "DELETE", "--unix-socket", "/run/festoon/festoon.sock")
+    body, status = lab.ok(MANAGER, *curl, f"http://d/v1.41/{path}/").rsplit("\n", 1)
+    assert f"{status} {body}" == answer
 
 
 @pytest.mark.parametrize(("command", "words"), NAMELESS, ids=[" ".join(c) for c, _ in NAMELESS])

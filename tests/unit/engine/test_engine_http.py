@@ -356,6 +356,15 @@ def test_routes_take_names_with_slashes_only_where_images_are() -> None:
     assert find(table, "GET", "services") is None
 
 
+def test_a_removal_without_a_name_comes_to_whom_it_is_meant_for_and_a_question_does_not() -> None:
+    table = compile_routes()
+    for path in ("/containers/", "/images/", "/volumes/"):
+        found = find(table, "DELETE", path)
+        assert found is not None
+        assert set(found[1].values()) == {""}
+    assert find(table, "GET", "/images//json") is None
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route[0]} {route[1]}")
 def test_no_route_is_hidden_by_an_earlier_one(route: tuple[str, str, Any]) -> None:
     method, path, handler = route
