@@ -5,6 +5,7 @@ Owns Docker's rules for reading them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -148,6 +149,14 @@ def matches_labels(labels: Mapping[str, str], wanted: tuple[str, ...]) -> bool:
         if key not in labels or (equals and labels[key] != value):
             return False
     return True
+
+
+def matches_pattern(value: str, wanted: str) -> bool:
+    """A part of the value or, as in Docker, a regular expression that is found in it."""
+    try:
+        return wanted in value or re.search(wanted, value) is not None
+    except re.error:
+        return False
 
 
 def matches_prefix(value: str, wanted: tuple[str, ...]) -> bool:

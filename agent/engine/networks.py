@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
@@ -11,7 +10,7 @@ import msgspec
 
 from agent.engine import lookup
 from agent.engine.answers import json_answer
-from agent.engine.call import Call, Filters, matches_labels, matches_prefix
+from agent.engine.call import Call, Filters, matches_labels, matches_pattern, matches_prefix
 from agent.engine.convert import Json, mapping
 from agent.engine.convert_create import wish_of
 from agent.engine.convert_networks import (
@@ -100,7 +99,7 @@ def _matches(
     dangling = _dangling(filters)
     return (
         matches_prefix(identifier, filters.get("id", ()))
-        and (not names or any(_named(name, wanted) for wanted in names))
+        and (not names or any(matches_pattern(name, wanted) for wanted in names))
         and (not filters.get("driver") or driver in filters["driver"])
         and (not filters.get("scope") or scope in filters["scope"])
         and (not filters.get("type") or ("builtin" if name in PREDEFINED else "custom") in filters["type"])
@@ -116,14 +115,6 @@ def _dangling(filters: Filters) -> bool | None:
     if len(values) == 1 and values[0] in _TRUTHS:
         return _TRUTHS[values[0]]
     raise InvalidArgument('invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")')
-
-
-def _named(name: str, wanted: str) -> bool:
-    """A part of the name or, as in Docker, a pattern that is found in it."""
-    try:
-        return wanted in name or re.search(wanted, name) is not None
-    except re.error:
-        return False
 
 
 async def inspect(call: Call) -> Response:

@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from agent.engine.answers import NO_CONTENT, json_answer
-from agent.engine.call import Call, Filters, matches_labels
+from agent.engine.call import Call, Filters, matches_labels, matches_pattern
 from agent.engine.convert import mapping
 from agent.engine.convert_volumes import volume_json
 from agent.engine.services import version_of
@@ -33,7 +33,7 @@ def _matches(call: Call, volume: Volume, filters: Filters) -> bool:
     dangling, names, drivers = call.truth(filters, "dangling"), filters.get("name", ()), filters.get("driver", ())
     return (
         (dangling is None or (not call.node.volumes.users_of(volume.name)) is dangling)
-        and (not names or any(wanted in volume.name for wanted in names))
+        and (not names or any(matches_pattern(volume.name, wanted) for wanted in names))
         and (not drivers or DRIVER in drivers)
         and matches_labels(mapping(volume.labels), filters.get("label", ()))
     )

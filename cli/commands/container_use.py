@@ -46,6 +46,8 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         raise CliFailure(str(e)) from e
     if not body:
         raise CliFailure("you must provide one or more flags when using this command")
+    if not flags["pids_limit"]:
+        body.pop("PidsLimit", None)  # as docker's client, which only sends what changes something
 
     warnings: list[str] = []
 

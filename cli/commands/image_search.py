@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 from cli.api import Api, filters_of
@@ -10,6 +11,9 @@ from cli.listing import Listing
 from cli.output import ellipsis
 from cli.usage import command
 
+_NOT_AUTOMATED: Final = (
+    'WARNING: the "is-automated" filter is deprecated, and searching for "is-automated=true" will not yield any results in future.'
+)
 MAX_DESCRIPTION_LENGTH: Final = 45
 _LISTING: Final = Listing(
     {"Name": "NAME", "Description": "DESCRIPTION", "StarCount": "STARS", "IsOfficial": "OFFICIAL"},
@@ -25,7 +29,10 @@ _LISTING: Final = Listing(
 @option("--limit", help="Max number of search results", type=INT)
 @switch("--no-trunc", help="Don't truncate output")
 def search(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    found = api.get("/images/search", term=arguments[0], limit=flags["limit"], filters=filters_of(flags["filter"])) or []
+    filters, limit = filters_of(flags["filter"]), flags["limit"]
+    if filters and "is-automated" in filters:
+        print(_NOT_AUTOMATED, file=sys.stderr)
+    found = api.get("/images/search", term=arguments[0], limit=limit if limit and limit > 0 else None, filters=filters) or []
     found.sort(key=lambda one: -int(one.get("star_count", 0)))
     print(_LISTING.render([_row(one, trunc=not flags["no_trunc"]) for one in found], flags["format"]), end="")
     return 0

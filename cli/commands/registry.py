@@ -52,6 +52,8 @@ def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     wanted = _parsed(arguments[0])
     quiet = bool(flags["quiet"])
+    if wanted.digest and not flags["all_tags"]:
+        raise CliFailure("cannot push a digest reference")
     if flags["all_tags"]:
         if wanted.tag or wanted.digest:
             raise CliFailure("tag can't be used with --all-tags/-a")
@@ -60,12 +62,12 @@ def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
             raise CliFailure(f"An image does not exist locally with the tag: {wanted.familiar_repository}")
     else:
         tags = [wanted.tag or "latest"]
-        if not (wanted.tag or wanted.digest or quiet):
+        if not (wanted.tag or quiet):
             print("Using default tag: latest", flush=True)
-    require(api, [f"{wanted.familiar_repository}{'@' if wanted.digest else ':'}{wanted.digest or tag}" for tag in tags], flags["platform"])
+    require(api, [f"{wanted.familiar_repository}:{tag}" for tag in tags], flags["platform"])
     for tag in tags:
         target = f"/images/{reference(wanted.familiar_repository)}/push"
-        with api.stream("POST", target, b"", credentials.header_for(wanted.domain), tag=wanted.digest or tag) as answer:
+        with api.stream("POST", target, b"", credentials.header_for(wanted.domain), tag=tag) as answer:
             Transfer(sys.stdout, quiet=quiet).show(answer.lines())
         if quiet:
             print(f"{wanted.repository}:{tag}")

@@ -33,6 +33,7 @@ CASES = [  # after a bar: what clients before 23.0 make of the daemon's words
     (MANAGER, ("run", "--rm", "--detach-keys", "bad", "busybox", "true"), "unable to upgrade to tcp, received 400|Invalid detach keys (bad)"),
     (MANAGER, ("run", "--rm", "--sysctl", "net.nosuch=1", "busybox", "true"), "during container init: open /proc/sys/net/nosuch: no such file or directory"),
     (MANAGER, ("run", "--rm", "-v", "/tmp:/x:ro,rw", "busybox", "true"), "invalid mode: ro,rw"),
+    (MANAGER, ("push", f"busybox@sha256:{'0' * 64}"), "cannot push a digest reference"),
     (MANAGER, ("rm", "nosuch"), "No such container: nosuch"),
     (MANAGER, ("image", "inspect", "nosuch"), "No such image: nosuch"),
     (MANAGER, ("node", "inspect", "nosuch"), "nosuch"),

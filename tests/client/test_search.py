@@ -31,6 +31,9 @@ def test_an_index_is_searched_and_what_it_finds_filtered(lab: Lab, index: str, p
     assert names("--filter", "is-official=true", f"{index}/") == ["box"]
     assert names("--filter", "is-official=false", "--filter", "stars=2", f"{index}/") == ["team/box"]
     assert names("--filter", "is-automated=true", f"{index}/") == []
+    assert names("--limit", "-1", f"{index}/box") == names(f"{index}/box")
+    warned = lab.on(MANAGER, program, "search", "--filter", "is-automated=true", f"{index}/").stderr
+    assert warned.startswith('WARNING: the "is-automated" filter is deprecated, and searching for "is-automated=true" will not')
     assert names(f"{index}/nothing") == []
 
 

@@ -107,6 +107,12 @@ def test_names_are_looked_for_by_regular_expressions(lab: Lab, program: str, box
     for wrong, sentence in (("exited=x", 'strconv.Atoi: parsing "x"'), ("before=nosuchbox", "no such container nosuchbox"), ("publish=x", "ParseUint")):
         done = lab.on(MANAGER, program, "ps", "-a", "--filter", wrong)
         assert (done.returncode, sentence in done.stderr) == (1, True), done.stderr
+    for kind in ("volume", "network"):
+        lab.ok(MANAGER, program, kind, "create", "su-named")
+        try:
+            assert lab.ok(MANAGER, program, kind, "ls", "--format", "{{.Name}}", "--filter", "name=^su.na") == "su-named\n"
+        finally:
+            lab.ok(MANAGER, program, kind, "rm", "su-named")
 
 
 def test_lists_by_templates_raw_or_ids_alone(lab: Lab, program: str, box: Callable[..., str]) -> None:
@@ -170,6 +176,19 @@ def test_what_can_not_be_is_said_in_dockers_words(lab: Lab, program: str, words:
     done = lab.on(MANAGER, program, "run", "--rm", *words)
     assert (done.returncode, sentence in done.stderr) == (status, True), done.stderr
     assert "Unable to find image" not in done.stderr
+
+
+def test_a_limit_of_processes_can_be_taken_away(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("pids", "--pids-limit", "-1", "busybox", "sleep", "1000")
+
+    def shown() -> str:
+        return lab.ok(MANAGER, program, "inspect", "-f", "{{json .HostConfig.PidsLimit}}", name).strip()
+
+    assert shown() == "null"
+    for limit, after in (("5", "5"), ("0", "5"), ("-1", "0")):  # 0 is no limit for the daemon, and nothing for its client
+        lab.ok(MANAGER, program, "update", "--pids-limit", limit, name)
+        assert shown() == after
+    lab.ok(MANAGER, program, "exec", name, "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 5 & done")
 
 
 def test_flags_of_older_habits_are_taken(lab: Lab, program: str, box: Callable[..., str]) -> None:
