@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from agent.propagation import MODES
 from agent.records import HostConfig
 from cluster.model.errors import InvalidArgument
 from cluster.model.specs import Mount
@@ -28,7 +29,8 @@ _MODES_FROM: Final = (("ro", "rw"), ("z", "Z"))
 """What may stand behind the container of --volumes-from, at most one of each kind."""
 _TMPFS_NUMBERS: Final = ("size", "mode", "uid", "gid", "nr_inodes")
 _TMPFS_FLAGS: Final = ("exec", "suid", "dev")
-_TMPFS_DEFAULTS: Final = ("noexec", "nosuid", "nodev", "rw", "ro")
+_TMPFS_UNFLAGS: Final = ("noexec", "nosuid", "nodev")
+_TMPFS_DEFAULTS: Final = ("defaults", "rw", "ro")
 MountsOf = Callable[[str], Iterable[Mount]]
 
 
@@ -141,6 +143,10 @@ def short_tmpfs_options(text: str) -> tuple[tuple[str, str], ...]:
             found[key] = value
         elif word in _TMPFS_FLAGS:
             found[word] = ""
+        elif word in _TMPFS_UNFLAGS:
+            found.pop(word.removeprefix("no"), None)  # what is said last counts
+        elif word in MODES:
+            found["propagation"] = word
         elif word not in _TMPFS_DEFAULTS and word not in ("async", "sync", "atime", "noatime", "relatime", "diratime", "nodiratime"):
             parts = " ".join(f'"{part}"' for part in word.split("=", 1))
             raise InvalidArgument(f"invalid tmpfs option [{parts}]")

@@ -69,6 +69,8 @@ def _checked(mount: Mount) -> Mount:
     mode = dict(mount.options).get("propagation", "")
     if mode and mode not in propagation.MODES:
         raise InvalidArgument(f"{start}invalid propagation mode: {mode}")
+    if mount.kind == "volume" and mount.read_only and not mount.source:
+        raise InvalidArgument(f"{start}must not set ReadOnly mode when using anonymous volumes")
     if mount.kind == "tmpfs" and mount.source:
         raise InvalidArgument(f"{start}field Source must not be specified")
     return mount
@@ -156,7 +158,8 @@ def bind_of(text: str) -> Mount:
 def tmpfs_of(target: str, text: str) -> Mount:
     """`--tmpfs target:size=64m,mode=1770,ro`. Raises InvalidArgument for an option that there is not."""
     short_tmpfs_options(text)
-    return Mount("tmpfs", "", target, "ro" in text.split(","), ((SHORT, text),))
+    last = next((word for word in reversed(text.split(",")) if word in ("ro", "rw")), "rw")
+    return Mount("tmpfs", "", target, last == "ro", ((SHORT, text),))
 
 
 def binds_of(mounts: Iterable[Mount]) -> list[str]:

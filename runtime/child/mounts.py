@@ -113,6 +113,7 @@ def mount_tmpfs(script: Script, mount: Mount, root: Register, first_id: int = 0)
     """Empty, nosuid, nodev, noexec, mode 1777 unless the options say so. `first_id`: the host's number of the container's user 0."""
     script.step = f"tmpfs on {mount.target}"
     options = dict(mount.options)
+    propagation = _PROPAGATIONS.get(options.pop("propagation", ""))
     attributes = _TMPFS_ATTRIBUTES | (k.MOUNT_ATTR_RDONLY if mount.read_only else 0)
     for flag, bit in (("exec", k.MOUNT_ATTR_NOEXEC), ("suid", k.MOUNT_ATTR_NOSUID), ("dev", k.MOUNT_ATTR_NODEV)):
         if flag in options:
@@ -127,6 +128,8 @@ def mount_tmpfs(script: Script, mount: Mount, root: Register, first_id: int = 0)
             options[key] = str(first_id + int(options[key]))
     make_folders(script, mount.target)
     created = mount_new(script, "tmpfs", attributes, tuple(options.items()))
+    if propagation is not None:
+        script.call(Call.MOUNT_SETATTR, created, b"", k.AT_EMPTY_PATH, struct.pack("=4Q", 0, 0, propagation[0], 0), k.MOUNT_ATTR_SIZE_BYTES)
     attach_at(script, created, root, mount.target)
     script.call(Call.CLOSE, created)
 

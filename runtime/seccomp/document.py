@@ -49,10 +49,12 @@ def policy_of(
     """`document`: decoded JSON. `native`: what this machine runs, first the kernel's own. `kernel`: its version, for minKernel.
     Raises Refused."""
     profile = _mapping(document, "the profile")
+    _refuse_both(profile, "architectures", "archMap")
     default = _action(profile, "defaultAction", "defaultErrnoRet")
     rules: list[Rule] = []
     for entry in _sequence(profile.get("syscalls"), "syscalls"):
         syscall = _mapping(entry, "an entry of syscalls")
+        _refuse_both(syscall, "name", "names")
         if _applies(syscall, capabilities, native, kernel):
             rules.append(_rule(syscall))
     if len(rules) > RULES_MAX:
@@ -62,6 +64,12 @@ def policy_of(
     refuses = default & ~p.DATA_MASK == p.ERRNO or default in (p.KILL_THREAD, p.KILL_PROCESS)
     unknown = p.ERRNO | p.ENOSYS if refuses and not (says and default == p.ERRNO | p.ENOSYS) else default
     return Policy(default, tuple(rules), _architectures(profile, native), unknown)
+
+
+def _refuse_both(part: Mapping[str, Any], one: str, other: str) -> None:
+    """Docker's words for what says the same twice."""
+    if part.get(one) and part.get(other):
+        raise Refused(f"'{one}' and '{other}' were specified in the seccomp profile, use either '{one}' or '{other}'")
 
 
 def _architectures(profile: Mapping[str, Any], native: tuple[Architecture, ...]) -> tuple[Architecture, ...]:

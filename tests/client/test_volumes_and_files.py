@@ -259,6 +259,13 @@ def test_cp_sees_the_container_s_layer_its_volumes_and_its_names_and_nothing_els
         lab.on(MANAGER, "docker", "volume", "rm", f"vol-{name}")
 
 
+def test_of_a_tmpfs_s_options_the_last_word_counts_and_it_may_be_shared(lab: Lab, program: str) -> None:
+    words = ("--tmpfs", "/t:exec,size=8m,size=4m,noexec,shared", "busybox", "grep", " /t ", "/proc/self/mountinfo")
+    line = lab.ok(MANAGER, program, "run", "--rm", *words)
+    assert {"noexec", "shared:"} <= {word.rstrip("0123456789") for word in line.replace(",", " ").split()}
+    assert "size=4096k" in line
+
+
 def test_mounts_below_a_bind_go_both_ways_one_way_or_none(lab: Lab, program: str) -> None:
     """What is mounted in a container appears on the host from a shared bind only; what the host mounts appears in shared and slave ones."""
     place, name = f"/run/propagation-{program}", f"propagation-{program}"

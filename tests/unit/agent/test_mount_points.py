@@ -67,6 +67,7 @@ def test_what_cannot_be_is_refused(host: HostConfig, words: str) -> None:
 
 def test_tmpfs_options_of_both_forms() -> None:
     assert short_tmpfs_options("size=64m,mode=1770,ro,exec") == (("size", "64m"), ("mode", "1770"), ("exec", ""))
+    assert short_tmpfs_options("exec,suid,noexec,size=1m,size=2m,shared") == (("suid", ""), ("size", "2m"), ("propagation", "shared"))
     assert tmpfs_options(Mount("tmpfs", "", "/t", False, (("tmpfs-size", "1024"),))) == (("size", "1024"),)
     with pytest.raises(InvalidArgument, match=r'invalid tmpfs option \["nosuch" "1=2"\]'):
         short_tmpfs_options("nosuch=1=2")

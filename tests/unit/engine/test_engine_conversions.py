@@ -297,6 +297,12 @@ def test_a_mount_of_the_long_form_has_no_options_of_another_kind() -> None:
             convert_mounts.mount_of(asked)
 
 
+def test_an_anonymous_volume_is_for_writing_and_of_a_tmpfs_the_last_word_counts() -> None:
+    with pytest.raises(InvalidArgument, match="must not set ReadOnly mode when using anonymous volumes"):
+        convert_mounts.mount_of(Fields({"Type": "volume", "Target": "/x", "ReadOnly": True}))
+    assert [convert_mounts.tmpfs_of("/t", text).read_only for text in ("ro,rw", "rw,ro")] == [False, True]
+
+
 def test_two_mounts_at_one_place_are_refused_however_it_is_written() -> None:
     with pytest.raises(InvalidArgument, match=r"^Duplicate mount point: /d$"):
         convert_host.host_config_of(Fields({"Binds": ["/a:/d/", "vol:/x/../d"]}))
@@ -350,7 +356,7 @@ def test_a_host_config_round_trips_in_what_we_act_on() -> None:
 
 def test_capabilities_may_be_one_string_and_a_restart_count_without_a_policy_says_nothing() -> None:
     host = convert_host.host_config_of(Fields({"CapAdd": "net_admin", "CapDrop": ["MKNOD"], "RestartPolicy": {"Name": "", "MaximumRetryCount": 3}}))
-    assert (host.cap_add, host.cap_drop, host.restart, host.restart_max) == (("CAP_NET_ADMIN",), ("CAP_MKNOD",), "no", 0)
+    assert (host.cap_add, host.cap_drop, host.restart, host.restart_max) == (("net_admin",), ("MKNOD",), "no", 0)
 
 
 def test_detach_keys_are_held_back_until_they_are_complete_or_broken() -> None:

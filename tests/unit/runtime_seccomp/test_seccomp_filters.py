@@ -195,6 +195,8 @@ def test_a_profile_in_the_bundles_form_without_the_32_bit_architecture() -> None
         ('{"defaultAction": "SCMP_ACT_NOTIFY"}', "string SCMP_ACT_NOTIFY is not a valid action for seccomp"),
         ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": {}}', "syscalls must be a list"),
         ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_ALLOW"}]}', "names no system call"),
+        ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"name": "a", "names": ["b"]}]}', "use either 'name' or 'names'"),
+        ('{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["x"], "archMap": [{}]}', "use either 'architectures' or 'archMap'"),
         ('{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": -1}', "invalid defaultErrnoRet '-1'"),
         ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 6}]}]}', "invalid index '6'"),
         ('{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"op": "~"}]}]}', "invalid operator"),
