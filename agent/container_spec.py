@@ -191,6 +191,7 @@ def compile_container(record: Record, rootfs: RootFs, user: User, home: str, *, 
         cgroup_parent=host.cgroup_parent.strip("/"), pid_mode=namespaces.pid, ipc_mode=namespaces.ipc, uts_mode=namespaces.uts,
         cgroup_mode="host" if host.cgroup_mode == "host" else "", devices=tuple(DeviceNode(d.path, d.target, d.permissions) for d in host.devices),
         device_rules=host.device_rules, paths_open=security.paths_open or host.system_paths_open, ids=ids,
+        rows=host.console_size[0], columns=host.console_size[1],
     )  # fmt: skip
 
 
@@ -213,14 +214,14 @@ def limits_of(host: HostConfig, numbers: Mapping[str, str] = {}) -> Limits:
     )  # fmt: skip
 
 
-def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, home: str) -> ExecSpec:
+def compile_exec(record: Record, exec_id: str, config: ExecConfig, user: User, home: str, size: tuple[int, int] = (0, 0)) -> ExecSpec:
     """The runtime's spec of an exec: the container's environment and the exec's own, its folder or the container's."""
     base = record.config
     merged = Config(image="", hostname=base.hostname, tty=config.tty, env=_replaced(base.env, config.env))
     return ExecSpec(
         container_id=record.id, exec_id=exec_id, argv=config.cmd, env=environment(merged, home, record.link_env),
         cwd=config.working_dir or base.working_dir or "/", user=user,
-        tty=config.tty, open_stdin=config.attach_stdin, privileged=config.privileged,
+        tty=config.tty, open_stdin=config.attach_stdin, privileged=config.privileged, rows=size[0], columns=size[1],
     )  # fmt: skip
 
 

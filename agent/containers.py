@@ -290,8 +290,10 @@ class Containers:
     def exec_find(self, exec_id: str) -> ExecRecord:
         return self.execs.find(exec_id)
 
-    async def exec_start(self, exec_id: str) -> ExecStarted:
-        """Start it; the caller owns the descriptors. Raises Conflict, NotFound, InvalidArgument or StartFailed; the last two are its end."""
+    async def exec_start(self, exec_id: str, size: tuple[int, int] = (0, 0)) -> ExecStarted:
+        """Start it, its terminal of that size (rows, columns; zeros: as the kernel makes it). The caller owns the descriptors.
+
+        Raises Conflict, NotFound, InvalidArgument or StartFailed; the last two are its end."""
         config = self.execs.find(exec_id).config
         record = self.runs.running(config.container_id)
         if record.state.status == "paused":
@@ -303,7 +305,7 @@ class Containers:
         except InvalidArgument:
             self.execs.not_started(exec_id)
             raise
-        return await self.execs.start(exec_id, container_spec.compile_exec(record, exec_id, config, user, home))
+        return await self.execs.start(exec_id, container_spec.compile_exec(record, exec_id, config, user, home, size))
 
     async def exec_wait(self, exec_id: str) -> ExecRecord:
         return await self.execs.wait(exec_id)

@@ -112,6 +112,7 @@ class HostConfig(Kept, frozen=True, kw_only=True):
     volume_driver: str = ""  # as the user named it; there is only local
     volumes_from: tuple[str, ...] = ()  # container[:ro|rw]
     links: tuple[tuple[str, str], ...] = ()  # (container's id, alias), on the default bridge: agent/links.py
+    console_size: tuple[int, int] = (0, 0)  # rows, columns of its terminal from the start; zeros: whoever attaches says
     annotations: Pairs = ()  # for runtimes that know them, which ours does not: shown as they were given
     runtime: str = OWN_RUNTIME  # as the user named it: Docker's is as good a name for ours
     isolation: str = ""  # as the user named it; there is only the default

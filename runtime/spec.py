@@ -123,6 +123,8 @@ class ContainerSpec(Spec, frozen=True):
     devices: tuple[DeviceNode, ...] = ()
     device_rules: tuple[str, ...] = ()  # further ones of cgroup v1's form: "c 10:229 rwm"
     paths_open: bool = False  # nothing below /proc and /sys is masked or read-only
+    rows: int = 0  # of its terminal, when it starts; 0: as the kernel makes it
+    columns: int = 0
     log_driver: str = "local"  # json-file: Docker's JSON lines; all others: frames
     ids: IdRange | None = None  # a user namespace with these ids; without: the host's
 

@@ -42,6 +42,7 @@ PORTS_DISCARDED: Final = "Published ports are discarded when using host network 
 KILL: Final = 9
 READ_ONLY_BELOW: Final = (1, 44)  # the first version in which a bind says whether what is mounted below it is read-only too
 ALWAYS: Final = (0, 0)
+CONSOLE_SIZE: Final = (1, 42)  # before it a terminal's first size was for Windows alone
 OWN_STOP_SIGNAL: Final = (1, 42)  # before it `stop` and `restart` did not read one
 OWN_IPC: Final = (1, 40)  # before it every container's could be shared
 ONE_ENDPOINT: Final = (1, 44)  # before it a container was made on one network
@@ -121,8 +122,10 @@ async def create(call: Call) -> Response:
         raise InvalidArgument("config cannot be empty in order to create a container")
     wish = container_request_of(fields)
     host, warnings = limit_warnings.kept(wish.host, fields.section("HostConfig"), block_weights=wish.host.blkio_weight > 0 and machine.has_block_weights())
-    if call.version < OWN_IPC and not host.ipc_mode:
+    if call.version < OWN_IPC and not fields.section("HostConfig").text("IpcMode"):
         host = msgspec.structs.replace(host, ipc_mode="shareable")
+    if call.version < CONSOLE_SIZE:
+        host = msgspec.structs.replace(host, console_size=(0, 0))
     if call.version < READ_ONLY_BELOW:
         host = msgspec.structs.replace(host, mounts=tuple(_known_before(mount) for mount in host.mounts))
     if not wish.config.image:

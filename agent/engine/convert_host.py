@@ -18,7 +18,7 @@ from agent.mount_points import clean
 from agent.records import DEFAULT_SHM_BYTES, OWN_RUNTIME, HostConfig, PortBinding
 from cluster.model.decimals import is_natural
 from cluster.model.errors import InvalidArgument, NotFound
-from cluster.model.specs import Mount
+from cluster.model.specs import Mount, Pairs
 
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
 RUNTIMES: Final = ("", OWN_RUNTIME, "runc", "io.containerd.runc.v2")
@@ -68,7 +68,8 @@ def host_config_of(fields: Fields) -> HostConfig:
         cgroup_mode=fields.text("CgroupnsMode") or "private",
         userns_mode=fields.text("UsernsMode"),
         system_paths_open=fields.has("MaskedPaths") and not fields.strings("MaskedPaths"),
-        annotations=fields.pairs("Annotations"),
+        console_size=_size(fields.naturals("ConsoleSize")),
+        annotations=_annotations(fields),
         runtime=fields.text("Runtime") or OWN_RUNTIME,
         isolation=fields.text("Isolation"),
         **resources_of(fields),
@@ -151,6 +152,17 @@ def _refuse_unserved(fields: Fields) -> None:
         raise InvalidArgument(f"invalid user namespace mode: {fields.text('UsernsMode')}")
 
 
+def _size(numbers: tuple[int, ...]) -> tuple[int, int]:
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0)  # noqa: PLR2004
+
+
+def _annotations(fields: Fields) -> Pairs:
+    found = fields.pairs("Annotations")
+    if any(not name for name, _ in found):
+        raise InvalidArgument("invalid Annotations: the empty string is not permitted as an annotation key")
+    return found
+
+
 def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str] | None:
     if host.privileged:
         return None
@@ -189,7 +201,7 @@ def host_config_json(host: HostConfig) -> Json:
             "AutoRemove": host.auto_remove,
             "VolumeDriver": host.volume_driver,
             "VolumesFrom": list(host.volumes_from) or None,
-            "ConsoleSize": [0, 0],
+            "ConsoleSize": list(host.console_size),
             "CapAdd": list(host.cap_add) or None,
             "CapDrop": list(host.cap_drop) or None,
             "CgroupnsMode": host.cgroup_mode or "private",

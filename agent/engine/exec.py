@@ -16,6 +16,8 @@ from cluster.model.errors import Conflict, InvalidArgument
 from cluster.wire.http import RawStream, Response, Stream
 from runtime.errors import StartFailed
 
+CONSOLE_SIZE: Final = (1, 42)  # before it a terminal's first size was for Windows alone
+NO_SIZE: Final = (0, 0)
 PREFIX: Final = "OCI runtime exec failed: exec failed: "
 INSIDE: Final = "unable to start container process: "
 """What runc says of all that it finds out in the container; a folder that is not absolute it finds before."""
@@ -72,7 +74,7 @@ async def start(call: Call) -> Response:
     size = fields.naturals("ConsoleSize")
     unread_fields.checked(fields, unread_fields.EXEC_START)
     try:
-        started = await containers.exec_start(record.id)
+        started = await containers.exec_start(record.id, (size[0], size[1]) if len(size) == 2 and call.version >= CONSOLE_SIZE else NO_SIZE)
     except (StartFailed, InvalidArgument) as error:
         text = error.message if isinstance(error, InvalidArgument) else _words(error)
         if detach:
@@ -90,12 +92,6 @@ async def start(call: Call) -> Response:
     if detach:
         call.background.start_soon(joint.discard)
         return Response(200)
-    try:
-        if config.tty and len(size) == 2 and all(size):
-            await containers.exec_resize(record.id, size[0], size[1])
-    except BaseException:
-        call.background.start_soon(joint.discard)
-        raise
 
     async def hijack(stream: RawStream) -> None:
         await joint.join(stream, lambda: containers.exec_wait(record.id), call.background, stream.wait_gone)

@@ -17,16 +17,17 @@ from agent.engine.answers import JSON_LINES, failure, json_answer, json_line, un
 from agent.engine.call import Call
 from agent.engine.convert import Json
 from agent.engine.convert_containers import config_json
+from agent.engine.convert_create import config_of
 from agent.engine.image_events import publish
 from agent.engine.progress import progress_answer
 from agent.events import Event
-from agent.records import Record
+from agent.records import Config, Record
 from cluster.model import reference
 from cluster.model.errors import InvalidArgument, NotFound
 from cluster.wire.http import Request, Response
 from runtime.errors import BadImage, NoSuchImage
 from runtime.images.commit import commit as commit_image
-from runtime.images.config import HistoryEntry, Image
+from runtime.images.config import HistoryEntry, Image, laid_over
 from runtime.images.progress import Progress, Report
 from runtime.images.save import Chosen, Part, choose, parts
 
@@ -150,12 +151,12 @@ async def commit(call: Call) -> Response:
     """`docker commit`. A running container is paused meanwhile, unless it is asked not to be."""
     node = call.node
     record = node.containers.find(call.text("container"))
-    name = _name(call)
+    name, own = _name(call), config_of(await call.fields())
     paused = call.flag("pause", True) and record.state.status == "running"
     if paused:
         await node.containers.pause(record.id)
     try:
-        image_id = await trio.to_thread.run_sync(_commit, call, record, name)
+        image_id = await trio.to_thread.run_sync(_commit, call, record, name, own)
         shown = reference.parse(name).with_default_tag().familiar if name else ""
         if shown:
             publish(node, "tag", await trio.to_thread.run_sync(node.images.get, image_id), shown)
@@ -168,11 +169,12 @@ async def commit(call: Call) -> Response:
     return json_answer({"Id": image_id}, 201)
 
 
-def _commit(call: Call, record: Record, name: str) -> str:
+def _commit(call: Call, record: Record, name: str, own: Config) -> str:
+    """`own`: a configuration that the client sent, over the container's."""
     images = call.node.images
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     step = HistoryEntry(
         created=now, created_by=" ".join(record.config.cmd or ()), author=call.text("author"), comment=call.text("comment")
     )
     base = images.get(record.image_id)
-    return commit_image(images, base, call.node.files.upper(record), config_json(record.config), call.texts("changes"), step, name)
+    return commit_image(images, base, call.node.files.upper(record), laid_over(config_json(own), config_json(record.config)), call.texts("changes"), step, name)

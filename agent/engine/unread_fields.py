@@ -14,7 +14,7 @@ CONTAINER: Final[Mapping[str, Reader]] = {
     "ArgsEscaped": Fields.flag, "OnBuild": Fields.strings, "Shell": Fields.strings_or_text,
 }  # fmt: skip
 HOST: Final[Mapping[str, Reader]] = {
-    "ContainerIDFile": Fields.text, "ConsoleSize": Fields.naturals, "Cgroup": Fields.text, "ReadonlyPaths": Fields.strings,
+    "ContainerIDFile": Fields.text, "Cgroup": Fields.text, "ReadonlyPaths": Fields.strings,
 }  # fmt: skip
 EXEC: Final[Mapping[str, Reader]] = {"ConsoleSize": Fields.naturals}
 EXEC_START: Final[Mapping[str, Reader]] = {"Tty": Fields.flag}  # the exec knows

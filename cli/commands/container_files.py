@@ -20,6 +20,7 @@ from cli.commands.image import target
 from cli.commands.image_archive import check_output, refuse_terminal, write_out
 from cli.failures import ApiFailure, CliFailure
 from cli.flags import option, options, switch
+from cli.units import human_size
 from cli.usage import command
 from cluster.model.reference import InvalidReference
 
@@ -59,9 +60,11 @@ def cp(api: Api, arguments: tuple[str, ...], archive: bool | None, follow_link: 
     if not source_container and not target_container:
         raise CliFailure("must specify at least one container source")
     if source_container:
-        _out(api, source_container, source, target, follow=bool(follow_link), archive=bool(archive))
+        count, shown = _out(api, source_container, source, target, follow=bool(follow_link), archive=bool(archive)), os.path.abspath(target)
     else:
-        _in(api, source, target_container, target, follow=bool(follow_link), archive=bool(archive))
+        count, shown = _in(api, source, target_container, target, follow=bool(follow_link), archive=bool(archive)), f"{target_container}:{target}"
+    if target != "-" and not (quiet if quiet is not None else not sys.stdout.isatty()):
+        print(f"Successfully copied {human_size(count)} to {shown}", file=sys.stderr)
     return 0
 
 
@@ -74,7 +77,8 @@ def _stat(api: Api, container: str, path: str) -> dict[str, Any]:
         return dict(json.loads(base64.b64decode(answer.header("x-docker-container-path-stat"))))
 
 
-def _out(api: Api, container: str, source: str, target: str, *, follow: bool, archive: bool) -> None:
+def _out(api: Api, container: str, source: str, target: str, *, follow: bool, archive: bool) -> int:
+    """The bytes of the archive."""
     name = os.path.basename(source)
     if follow and (found := _found(api, container, source)) is not None and found["mode"] & _GO_LINK:
         source = found["linkTarget"]
@@ -82,23 +86,36 @@ def _out(api: Api, container: str, source: str, target: str, *, follow: bool, ar
         if target == "-":
             refuse_terminal("")
             write_out(answer, "")
-            return
+            return 0
         found = json.loads(base64.b64decode(answer.header("x-docker-container-path-stat")))
         contents = copy_paths.is_contents(source)
         folder, top = copy_paths.destination(target, is_folder=bool(found["mode"] & _GO_DIR), contents=contents)
         if top is None and not contents and os.path.basename(source) != name:
             top = name  # it is called as it was asked for
-        _unpack(_reader(answer.pieces()), folder, top, archive=archive)
+        return _unpack(answer.pieces(), folder, top, archive=archive)
 
 
-def _unpack(read: Any, folder: str, top: str | None, *, archive: bool) -> None:
+def _unpack(pieces: Iterator[bytes], folder: str, top: str | None, *, archive: bool) -> int:
+    """The bytes that came."""
     from runtime.errors import BadImage
     from runtime.storage.extract import Extraction
 
     owner = None if archive else (os.getuid(), os.getgid())
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    count = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal count
+        for piece in pieces:
+            count += len(piece)
+            yield piece
+
+    rest = counted()
     try:
-        Extraction(root, "/", keep_kinds=True, owner=owner, top=top).run(read)
+        Extraction(root, "/", keep_kinds=True, owner=owner, top=top).run(_reader(rest))
+        for _ in rest:
+            pass  # what fills the archive up
+        return count
     except BadImage as e:
         raise CliFailure(str(e)) from e
     except OSError as e:
@@ -123,7 +140,8 @@ def _reader(pieces: Iterator[bytes]) -> Any:
     return read
 
 
-def _in(api: Api, source: str, container: str, target: str, *, follow: bool, archive: bool) -> None:
+def _in(api: Api, source: str, container: str, target: str, *, follow: bool, archive: bool) -> int:
+    """The bytes of the archive that was made; none of one that was given."""
     if not target:
         raise CliFailure("no such directory")
     found = _found(api, container, target)
@@ -135,7 +153,7 @@ def _in(api: Api, source: str, container: str, target: str, *, follow: bool, arc
         if not is_folder:
             raise CliFailure(f'destination "{container}:{target}" must be a directory')
         _send(api, container, target, sys.stdin.buffer, archive=archive)
-        return
+        return 0
     path, facts = copy_paths.source(source, follow=follow)
     if is_folder:
         shown = "." if copy_paths.is_contents(source) else os.path.basename(os.path.abspath(source))
@@ -147,8 +165,10 @@ def _in(api: Api, source: str, container: str, target: str, *, follow: bool, arc
         target, shown = os.path.split(target.rstrip("/") or "/")
     with tempfile.TemporaryFile() as file:
         _pack(path, shown, file)
+        count = file.tell()
         file.seek(0)
         _send(api, container, target or "/", file, archive=archive)
+    return count
 
 
 def _found(api: Api, container: str, path: str) -> dict[str, Any] | None:

@@ -39,6 +39,10 @@ def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     if flags["tty"] and flags["interactive"] and not flags["detach"] and not sys.stdin.isatty():
         raise CliFailure("the input device is not a TTY")
     body = _body(api, arguments, flags)
+    if flags["tty"]:
+        from cli.terminal import window_size
+
+        body["HostConfig"]["ConsoleSize"] = list(window_size() or (0, 0))
     try:
         container_id = _created(api, body, flags)
     except CliFailure as e:

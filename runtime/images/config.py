@@ -150,6 +150,19 @@ def imported(diff_id: str, changes: Sequence[str], message: str, created: str, a
     return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
 
 
+def laid_over(own: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """One configuration in the API's form over another one: what it does not say is the other's, lists of names are joined."""
+    out = base | {key: value for key, value in own.items() if value}
+    for key in ("ExposedPorts", "Labels", "Volumes"):
+        out[key] = (base.get(key) or {}) | (own.get(key) or {})
+    named = {entry.partition("=")[0] for entry in own.get("Env") or ()}
+    out["Env"] = [*(own.get("Env") or ()), *(entry for entry in base.get("Env") or () if entry.partition("=")[0] not in named)]
+    out["Healthcheck"] = (base.get("Healthcheck") or {}) | (own.get("Healthcheck") or {}) or None
+    if own.get("Entrypoint"):
+        out["Cmd"] = own.get("Cmd")  # the command was for the other program
+    return out
+
+
 def committed(raw: bytes, diff_id: str, config: dict[str, Any], changes: Sequence[str], step: HistoryEntry) -> bytes:
     """The configuration of an image made of another one, a new layer (empty: none, no file was changed) and how its
     container was configured. Raises BadImage.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from runtime.kernel.detached import TTY_GID, mount_devpts, open_terminal
+from runtime.kernel.detached import TTY_GID, mount_devpts, open_terminal, resize_terminal
 from runtime.kernel.libc import call
 from runtime.kernel.syscalls import Call
 from runtime.spec import ContainerSpec
@@ -47,6 +47,8 @@ def _make(context: Context, container: Container, output: Output) -> None:
         container.devpts = mount_devpts(spec.outside(TTY_GID))
         ptmx = call(Call.OPENAT, container.devpts, b"ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         _use_terminal(container, output, ptmx)
+        if spec.rows and spec.columns:
+            resize_terminal(ptmx, spec.rows, spec.columns)
         context.keeper.keep({f"{spec.id}/master": ptmx})
         _give_to_user(context, container)
         return

@@ -108,3 +108,11 @@ def test_another_program_does_not_take_the_command_over(changes: tuple[str, ...]
 def test_an_image_of_nothing_new_has_no_new_layer() -> None:
     found = json.loads(config.committed(BASE, "", dict(EMPTY), (), config.HistoryEntry(created="2024-01-01T00:00:00Z")))
     assert (found["rootfs"]["diff_ids"], found["history"]) == ([], [{"created": "2024-01-01T00:00:00Z", "empty_layer": True}])
+
+
+def test_a_configuration_of_ones_own_lies_over_the_containers() -> None:
+    base = {"Env": ["A=1", "B=2"], "Cmd": ["sh"], "Entrypoint": ["/init"], "User": "me", "Labels": {"x": "1"}, "ExposedPorts": {"80/tcp": {}}}
+    assert config.laid_over({"Env": ["B=3"], "Labels": {"y": "2"}, "Cmd": None, "User": ""}, base) == base | {
+        "Env": ["B=3", "A=1"], "Labels": {"x": "1", "y": "2"}, "Volumes": {}, "Healthcheck": None,
+    }  # fmt: skip
+    assert config.laid_over({"Entrypoint": ["/mine"], "Cmd": None}, base)["Cmd"] is None
