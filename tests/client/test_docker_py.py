@@ -215,6 +215,9 @@ def test_files_go_in_and_out_and_become_images(client: Client, keep: Any) -> Non
     assert {"Path": "/tmp/two", "Kind": 1} in box.diff()
     with tarfile.open(fileobj=io.BytesIO(b"".join(box.export()))) as tar:
         assert "tmp/one" in tar.getnames()
+    own = box.commit("py-own", "1", conf={"Env": ["MADE=no"], "Labels": {"own": "yes"}})
+    assert (own.attrs["Config"]["Env"][0], own.labels) == ("MADE=no", {"own": "yes"})
+    client.images.remove("py-own:1")
     image = box.commit("py-made", "1", changes="ENV MADE=yes")
     try:
         assert image.tags == ["py-made:1"]

@@ -104,6 +104,28 @@ def test_a_shell_in_a_container(lab: Lab, program: str, box: str, terminal: Call
     assert shell.wait() == 3
 
 
+def test_a_program_finds_its_terminal_of_the_users_size(
+    lab: Lab, program: str, box: str, terminal: Callable[[list[str], int, int], Terminal]
+) -> None:
+    """From the start: it asks once."""
+    for words in (("run", "--rm", "-it", "busybox"), ("exec", "-it", box)):
+        one = terminal([FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", program, *words, "stty", "size"], 33, 44)
+        one.expect(r"33 44\r\n")
+        assert one.wait() == 0
+
+
+def test_what_was_copied_is_said_on_a_terminal(
+    lab: Lab, program: str, box: str, tmp_path: Path, terminal: Callable[[list[str], int, int], Terminal]
+) -> None:
+    for words, shown in (
+        ((f"{box}:/etc/passwd", f"{tmp_path}/p"), f"2.05kB to {tmp_path}/p"), ((f"{tmp_path}/p", f"{box}:/tmp/"), f"2.05kB to {box}:/tmp/")
+    ):  # fmt: skip
+        one = terminal([FESTOON, "lab", "exec", "--name", lab.name, MANAGER, "--", program, "cp", *words], 33, 150)
+        one.expect(f"Successfully copied {shown}\r\n")
+        assert one.wait() == 0
+    assert lab.on(MANAGER, program, "cp", f"{box}:/etc/passwd", f"{tmp_path}/p").stderr == ""
+
+
 def test_input_is_piped_in_without_a_terminal(lab: Lab, program: str, box: str) -> None:
     done = lab.on(MANAGER, program, "exec", "-i", box, "wc", "-c", stdin="x" * 200_000)
     assert (done.returncode, done.stdout.strip()) == (0, "200000")
