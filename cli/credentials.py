@@ -90,17 +90,29 @@ def keep(server: str, username: str, password: str, identity_token: str = "") ->
 
 
 def forget(server: str) -> None:
-    """Also where there is nothing, and under the address that older clients or people wrote."""
+    """Also where there is nothing, and under the address that older clients or people wrote. Raises CliFailure when a helper could erase none of them
+    (one that has nothing under an address may call that a failure)."""
     document = read_all()
     keys = (server,) if server == HUB else (server, f"http://{server}", f"https://{server}")
-    for key in keys:
-        if helper := helper_of(document, key):
-            from cli import credential_helpers
-
-            credential_helpers.erase(helper, key)
+    failures = [failure for key in keys if (failure := _erased(helper_of(document, key), key))]
     kept = document.get("auths", {})
     if {key for key in keys if kept.pop(key, None) is not None}:
         write_all(document)
+    if len(failures) == len(keys):
+        raise failures[0]
+
+
+def _erased(helper: str, key: str) -> CliFailure | None:
+    """Why the helper did not; there may be none."""
+    if not helper:
+        return None
+    from cli import credential_helpers
+
+    try:
+        credential_helpers.erase(helper, key)
+    except CliFailure as failure:
+        return failure
+    return None
 
 
 def path() -> Path:

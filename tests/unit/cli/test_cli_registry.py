@@ -54,7 +54,7 @@ echo "$1" >>"$KEPT/asked"
 case $1 in
 store) cat >"$KEPT/kept" ;;
 get) cat >"$KEPT/server"; if [ -e "$KEPT/kept" ]; then cat "$KEPT/kept"; else echo credentials not found in native keychain; exit 1; fi ;;
-erase) rm -f "$KEPT/kept" ;;
+erase) read server; [ "$server" = r.example ] || { echo "$server is not in the store"; exit 1; }; rm -f "$KEPT/kept" ;;
 esac
 """
 
@@ -97,6 +97,8 @@ def test_a_helper_that_fails_or_is_missing_is_warned_of_and_keeps_nothing(
     program.write_text("#!/bin/sh\necho locked\nexit 3\n")
     with pytest.raises(CliFailure, match=r"^Error saving credentials: error storing credentials - err: exit status 3, out: `locked`$"):
         credentials.keep("r.example", "a", "b")
+    with pytest.raises(CliFailure, match=r"^error erasing credentials - err: exit status 3, out: `locked`$"):
+        credentials.forget("r.example")
     assert home.read_text() == '{"credsStore": "shelf"}'
 
 
