@@ -149,7 +149,11 @@ def _dialer(host: str) -> Dialer | None:
 
 
 def _encoded(body: object) -> bytes:
-    return b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+    """Bytes of the command line that are no UTF-8 (surrogates, in Python) become U+FFFD, as in Docker's client."""
+    if body is None:
+        return b""
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()
 
 
 def reference(text: str, kind: str = "") -> str:

@@ -117,8 +117,10 @@ def run(program: str, arguments: list[str]) -> int:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # after the ^C, or an unanswered question
         return INTERRUPTED
-    except BrokenPipeError:
-        # Who read our output has gone; nothing must be flushed into it at exit either.
+    except OSError as e:
+        if not isinstance(e, BrokenPipeError):
+            print(f"{e.filename or 'write /dev/stdout'}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
+        # Who read our output has gone, or its disk is full; nothing must be flushed into it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return result if isinstance(result, int) else 0
