@@ -24,6 +24,8 @@ LABELLED: Final = ("label", "z")
 """Marks a volume that --mount or -v asked for: what Docker shows as its mode where the user gave none (SELinux's label)."""
 SHORT: Final = "short"
 """The option that keeps how the user wrote a mount (-v a:b:ro, --tmpfs /t:size=1m)."""
+ONE_READ_ONLY: Final = "read-only-as-before"
+"""The option of a bind that an older API asked for: read-only, it leaves what is mounted below as it is."""
 
 _MODES_FROM: Final = (("ro", "rw"), ("z", "Z"))
 """What may stand behind the container of --volumes-from, at most one of each kind."""
@@ -117,7 +119,7 @@ def _runtime_mount(mount: Mount, volume: Callable[[Mount], RuntimeMount]) -> Run
     if mount.kind == "tmpfs":
         return RuntimeMount("tmpfs", mount.target, "", mount.read_only, tmpfs_options(mount))
     asked = dict(mount.options)
-    below = {"alone": "nonrecursive" in asked, "writable_below": "writable-below" in asked}
+    below = {"alone": "nonrecursive" in asked, "writable_below": "writable-below" in asked or ONE_READ_ONLY in asked}
     return RuntimeMount("bind", mount.target, mount.source, mount.read_only, propagation(mount), **below)
 
 

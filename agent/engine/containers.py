@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from agent import links, machine
+from agent import links, machine, mount_points
 from agent.container_spec import signal_number
 from agent.containers import NAME
 from agent.engine import container_filters, limit_warnings, past_fields, platforms
@@ -109,11 +109,12 @@ async def _sizes(node: Node, record: Record) -> dict[str, int]:
 
 
 def _known_before(mount: Mount) -> Mount:
-    """As a version before READ_ONLY_BELOW means it. Raises InvalidArgument for a promise that it does not know."""
-    options = dict(mount.options)
-    if "read-only-below" in options:
+    """As a version before READ_ONLY_BELOW means it: read-only is what is mounted there, not what is mounted below. Raises InvalidArgument for a promise that
+    it does not know."""
+    if "read-only-below" in dict(mount.options):
         raise InvalidArgument("BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer")
-    return msgspec.structs.replace(mount, options=tuple((name, value) for name, value in mount.options if name != "writable-below"))
+    kept = tuple((name, value) for name, value in mount.options if name != "writable-below")
+    return msgspec.structs.replace(mount, options=(*kept, (mount_points.ONE_READ_ONLY, "true")) if mount.kind == "bind" else kept)
 
 
 async def create(call: Call) -> Response:

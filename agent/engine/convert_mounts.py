@@ -1,7 +1,7 @@
 """Mounts between the API's JSON and our values: the long form (Mounts) both ways, the short forms (Binds, Tmpfs) inwards. Pure.
 
 A Mount's `options` carry what the API spreads over BindOptions, VolumeOptions and TmpfsOptions: `propagation`, `nonrecursive`, `writable-below`,
-`read-only-below`, `create-mountpoint`,
+`read-only-below`, `create-mountpoint`, `read-only-as-before` (said by nobody: it is an older API's meaning),
 `volume-nocopy`, `volume-driver`, `volume-subpath`, `volume-label:NAME`, `volume-opt:NAME`, `tmpfs-size` (bytes), `tmpfs-mode` (octal), `tmpfs-exec` (exec or
 noexec), `consistency`.
 """

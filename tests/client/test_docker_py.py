@@ -361,6 +361,12 @@ def test_older_versions_of_the_api_mean_what_they_meant(lab: Lab, client: Client
         old.create_container_from_config(body(ReadOnlyForceRecursive=True))
     made = keep(client.containers.get(old.create_container_from_config(body(ReadOnlyNonRecursive=True))["Id"]))
     assert made.attrs["HostConfig"]["Mounts"][0]["BindOptions"] == {"Propagation": "rprivate"}
+    looks = {"Image": "busybox", "Cmd": ["grep", " /host/shm ", "/proc/self/mountinfo"], "HostConfig": {"Binds": ["/dev:/host:ro"]}}
+    for api, found in ((old, b" rw,"), (client.api, b" ro,")):
+        one = keep(client.containers.get(api.create_container_from_config(looks)["Id"]))
+        one.start()
+        one.wait()
+        assert b" /host/shm" + found in one.logs()
     assert (made.attrs["ResolvConfPath"], made.attrs["NetworkSettings"]["Networks"]["bridge"]["NetworkID"]) == ("", "")
     made.start()
     made.wait()
