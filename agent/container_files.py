@@ -13,11 +13,12 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from agent import layer_folders
+from agent import layer_folders, mount_points
 from agent.container_store import ContainerStore
 from agent.records import Record
 from agent.volumes import Volumes
 from cluster.model.errors import ClusterError, Conflict, Internal, InvalidArgument, NotFound, PermissionDenied
+from cluster.model.specs import Mount
 from runtime.errors import TreeFault, UnpackFailed
 from runtime.images import tar_writer
 from runtime.images.store import ImageStore
@@ -76,15 +77,26 @@ class ContainerFiles:
 
     async def populate(self, record: Record) -> None:
         """Fill the container's empty volumes with what its image has there; `nocopy` leaves one empty."""
-        wanted = [m for m in record.mount_points if m.kind == "volume" and not {"volume-nocopy", "volume-subpath"} & dict(m.options).keys()]
+        wanted = [(m, place) for m in record.mount_points if m.kind == "volume" and "volume-nocopy" not in dict(m.options) if (place := self._place(m))]
         if not wanted:
             return
         lower = await trio.to_thread.run_sync(self._images.lower_dirs, record.image_id)
-        for mount in wanted:
+        for mount, place in wanted:
             if self._volumes.get(mount.source).options or not changes.may_have(self._store.with_init(lower), mount.target):
                 continue
             with translated(mount.target, record.name):
-                await archives.populate(self._still(record, lower), mount.target, str(self._volumes.data(mount.source)))
+                await archives.populate(self._still(record, lower), mount.target, place)
+
+    def _place(self, mount: Mount) -> str:
+        """The folder of a volume that is mounted there; empty where it is none, which is told when the container starts."""
+        folder, subpath = self._volumes.data(mount.source), dict(mount.options).get("volume-subpath")
+        if not subpath:
+            return str(folder)
+        try:
+            place = mount_points.inside(folder, subpath)
+        except InvalidArgument:
+            return ""
+        return str(place) if place.is_dir() else ""
 
     async def make_working_folder(self, record: Record) -> None:
         """What is missing of it, below its volumes: with Docker it is there before the first start."""

@@ -242,7 +242,8 @@ class LocalNetworks:
         options = options_of(network.options)
         gateway6 = _with_prefix(network.gateway6, network.subnet6)
         return Bridge(network.interface, network.subnet, _with_prefix(network.gateway, network.subnet), options.masquerade and not network.internal,
-                      not options.icc, network.subnet6, gateway6, network.internal, options.mtu, options.addressed, options.addressed6)  # fmt: skip
+                      not options.icc, network.subnet6, gateway6, network.internal, options.mtu, options.addressed, options.addressed6,
+                      options.sources)  # fmt: skip
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ BRIDGE_NAME: Final = "com.docker.network.bridge.name"
 ICC: Final = "com.docker.network.bridge.enable_icc"
 MASQUERADE: Final = "com.docker.network.bridge.enable_ip_masquerade"
 HOST_BINDING: Final = "com.docker.network.bridge.host_binding_ipv4"
+SOURCES: Final = ("com.docker.network.host_ipv4", "com.docker.network.host_ipv6")
+"""The node's address that others see of a network's containers, in place of the one of the interface by which a packet leaves."""
 MTU: Final = "com.docker.network.driver.mtu"
 INHIBIT: Final = "com.docker.network.bridge.inhibit_ipv4"
 GATEWAY_MODES: Final = ("com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6")
@@ -54,6 +56,7 @@ class BridgeOptions:
     mtu: int = 0
     addressed: bool = True  # whether the bridge has the gateway's address itself
     addressed6: bool = True
+    sources: tuple[str, str] = ("", "")  # as in netfabric.view.Bridge
 
 
 def options_of(options: Iterable[tuple[str, str]]) -> BridgeOptions:
@@ -65,6 +68,12 @@ def options_of(options: Iterable[tuple[str, str]]) -> BridgeOptions:
             ipaddress.IPv4Address(address)
         except ValueError:
             raise InvalidArgument(f"failed to parse {HOST_BINDING} value: {address} (nil ip)") from None
+    sources = found.get(SOURCES[0], ""), found.get(SOURCES[1], "")
+    for key, kind, source in zip(SOURCES, (ipaddress.IPv4Address, ipaddress.IPv6Address), sources, strict=True):
+        try:
+            kind(source or kind(0))
+        except ValueError:
+            raise InvalidArgument(f"failed to parse {key} value: {source} (nil ip)") from None
     name = found.get(BRIDGE_NAME, "")
     if len(name.encode()) > LINK_NAME_BYTES:
         raise Internal("failed to check bridge interface existence: numerical result out of range")
@@ -72,7 +81,7 @@ def options_of(options: Iterable[tuple[str, str]]) -> BridgeOptions:
         raise InvalidArgument(f"invalid bridge name {name!r}: a name of at most {LINK_NAME_BYTES} bytes without spaces and slashes")
     isolated, isolated6 = (_isolated(found.get(key, "")) for key in GATEWAY_MODES)
     return BridgeOptions(name, _flag(found, ICC), _flag(found, MASQUERADE), "" if address == "0.0.0.0" else address, _mtu(found),  # noqa: S104
-                         not _flag(found, INHIBIT, "false") and not isolated, not isolated6)  # fmt: skip
+                         not _flag(found, INHIBIT, "false") and not isolated, not isolated6, sources)  # fmt: skip
 
 
 def _flag(options: dict[str, str], key: str, otherwise: str = "true") -> bool:

@@ -131,6 +131,7 @@ class Bridge:
     mtu: int = 0  # of its containers' interfaces; 0: Ethernet's
     addressed: bool = True  # False: the gateway's address is somebody else's on the link, or nobody's
     addressed6: bool = True
+    sources: tuple[str, str] = ("", "")  # IPv4, IPv6: behind which address of the node it leaves; empty: that of the interface which it leaves by
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ noexec), `consistency`.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 from typing import Final
 
@@ -71,6 +72,9 @@ def _checked(mount: Mount) -> Mount:
         raise InvalidArgument(f"{start}invalid propagation mode: {mode}")
     if mount.kind == "volume" and mount.read_only and not mount.source:
         raise InvalidArgument(f"{start}must not set ReadOnly mode when using anonymous volumes")
+    subpath = posixpath.normpath(dict(mount.options).get("volume-subpath", "."))
+    if subpath.startswith(("/", "../")) or subpath == "..":
+        raise InvalidArgument(f"{start}subpath must be a relative path within the volume")
     if mount.kind == "tmpfs" and mount.source:
         raise InvalidArgument(f"{start}field Source must not be specified")
     return mount

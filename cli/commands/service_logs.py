@@ -51,8 +51,10 @@ def logs(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     }
     spec = found["Spec"].get("TaskTemplate") or found["Spec"]
     tty = bool((spec.get("ContainerSpec") or {}).get("TTY"))
+    if tty and not flags["raw"]:
+        raise CliFailure("tty service logs only supported with --raw")
     with api.stream("GET", f"{where}/logs", **query) as answer:
-        if flags["raw"] or tty:
+        if flags["raw"]:
             copy(answer, raw=tty)
             return 0
         printer = _Printer(api, flags, _replica_digits(found))

@@ -14,7 +14,7 @@ import msgspec
 
 from cluster.model import schedule
 from cluster.model.changes import Change, Kind, created, deleted, updated
-from cluster.model.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfSequence
+from cluster.model.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfSequence, Unsupported
 from cluster.model.ids import ID_RANDOM_BYTES, ServiceId, make_id
 from cluster.model.objects import Meta, Service, UpdateState, UpdateStatus
 from cluster.model.specs import NODE_NETWORKS, NetworkAttachmentConfig, PortConfig, PublishMode, ServiceSpec
@@ -101,7 +101,7 @@ def _replacement(store: Store, service: Service, spec: ServiceSpec) -> ServiceSp
     if spec.mode.kind is not service.spec.mode.kind:
         raise InvalidArgument("service mode change is not allowed")
     if spec.name != service.spec.name:
-        raise InvalidArgument("renaming services is not supported")
+        raise Unsupported("renaming services is not supported")
     dependencies.check_targets(spec)
     dependencies.check_present(store, spec)
     return _with_network_ids(store, spec)

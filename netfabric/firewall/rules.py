@@ -87,6 +87,10 @@ def _names(bridges: Sequence[Bridge]) -> str:
     return "{ " + ", ".join(f'"{bridge.name}"' for bridge in bridges) + " }"
 
 
+def _behind(source: str) -> str:
+    return f"snat to {source}" if source else "masquerade"
+
+
 def _leaving(bridges: Sequence[Bridge], gateway_bridge: Bridge | None) -> Iterable[str]:
     if gateway_bridge is not None:
         yield f'oifname "{gateway_bridge.name}" fib saddr type local counter masquerade'
@@ -94,7 +98,7 @@ def _leaving(bridges: Sequence[Bridge], gateway_bridge: Bridge | None) -> Iterab
         if bridge is not gateway_bridge:
             yield f'ip saddr 127.0.0.0/8 oifname "{bridge.name}" counter masquerade'
         if bridge.masquerade:
-            yield f'ip saddr {bridge.subnet} oifname != "{bridge.name}" counter masquerade'
+            yield f'ip saddr {bridge.subnet} oifname != "{bridge.name}" counter {_behind(bridge.sources[0])}'
         # A container that calls a port of its own node comes back on its own bridge; the answer must pass here too.
         yield f'ip saddr {bridge.subnet} oifname "{bridge.name}" ct status dnat counter masquerade'
 
@@ -102,7 +106,7 @@ def _leaving(bridges: Sequence[Bridge], gateway_bridge: Bridge | None) -> Iterab
 def _leaving6(bridges: Sequence[Bridge]) -> Iterable[str]:
     for bridge in bridges:
         if bridge.masquerade:
-            yield f'ip6 saddr {bridge.subnet6} oifname != "{bridge.name}" counter masquerade'
+            yield f'ip6 saddr {bridge.subnet6} oifname != "{bridge.name}" counter {_behind(bridge.sources[1])}'
         yield f'ip6 saddr {bridge.subnet6} oifname "{bridge.name}" ct status dnat counter masquerade'
 
 

@@ -34,6 +34,7 @@ CASES = [  # after a bar: what clients before 23.0 make of the daemon's words
     (MANAGER, ("run", "--rm", "--sysctl", "net.nosuch=1", "busybox", "true"), "during container init: open /proc/sys/net/nosuch: no such file or directory"),
     (MANAGER, ("run", "--rm", "-v", "/tmp:/x:ro,rw", "busybox", "true"), "invalid mode: ro,rw"),
     (MANAGER, ("push", f"busybox@sha256:{'0' * 64}"), "cannot push a digest reference"),
+    (MANAGER, ("run", "--rm", "--mount", "type=volume,src=v,dst=/v,volume-subpath=a/../..", "busybox", "true"), "must be a relative path within the volume"),
     (MANAGER, ("rm", "nosuch"), "No such container: nosuch"),
     (MANAGER, ("image", "inspect", "nosuch"), "No such image: nosuch"),
     (MANAGER, ("node", "inspect", "nosuch"), "nosuch"),
@@ -94,6 +95,9 @@ def test_a_name_is_taken_once_and_logs_have_a_number_of_lines(lab: Lab, program:
     for tail, words in (("x", 'tail value must be a positive integer or "all"'), ("-5", "negative tail values not supported")):
         refused = lab.on(MANAGER, program, "service", "logs", "--tail", tail, "once")
         assert (refused.returncode, refused.stderr) == (1, f"Error response from daemon: {words}\n")
+    lab.ok(MANAGER, program, "service", "update", "-d", "--tty", "once")
+    raw = lab.on(MANAGER, program, "service", "logs", "once")
+    assert (raw.returncode, raw.stderr) == (1, "tty service logs only supported with --raw\n")
     lab.ok(MANAGER, program, "service", "rm", "once")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.cluster.test_survival import pids
-from tests.driver import FESTOON, MANAGER, WORKER1, Lab, until
+from tests.driver import ADDRESS, FESTOON, MANAGER, WORKER1, Lab, until
 
 
 @pytest.fixture
@@ -160,6 +160,25 @@ def test_a_bridge_may_be_without_the_gateway_s_address(lab: Lab, program: str, n
     assert f"default via {subnet}.1" in lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "ip", "route")
     lab.ok(MANAGER, "ip", "addr", "add", f"{subnet}.1/24", "dev", link)  # of somebody else's
     lab.ok(MANAGER, program, "run", "--rm", "--network", network, "busybox", "ping", "-c", "1", "-W", "2", f"{subnet}.1")
+
+
+def test_a_network_may_leave_the_node_behind_an_address_of_choice(lab: Lab, program: str, named: Callable[[str], str]) -> None:
+    network, option = named("behind"), "com.docker.network.host_ipv4"
+    seen = "import socket; s = socket.create_server(('', 7077)); print('there'); print(s.accept()[1][0])"
+    chosen = ADDRESS[MANAGER].rpartition(".")[0] + ".77"
+    lab.ok(MANAGER, "ip", "address", "add", f"{chosen}/24", "dev", "eth0")
+    try:
+        lab.ok(MANAGER, program, "network", "create", "-o", f"{option}={chosen}", network)
+        words = [FESTOON, "lab", "exec", "--name", lab.name, WORKER1, "--", "python3", "-u", "-c", seen]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as listener:
+            assert listener.stdout is not None
+            assert listener.stdout.readline() == "there\n"
+            lab.on(MANAGER, program, "run", "--rm", "--network", network, "busybox", "nc", "-w", "2", ADDRESS[WORKER1], "7077")
+            assert listener.stdout.readline().strip() == chosen
+        wrong = lab.on(MANAGER, program, "network", "create", "-o", f"{option}=x", named("no"))
+        assert (wrong.returncode, f"failed to parse {option} value: x (nil ip)" in wrong.stderr) == (1, True)
+    finally:
+        lab.on(MANAGER, "ip", "address", "del", f"{chosen}/24", "dev", "eth0")
 
 
 def test_a_configuration_says_nothing_of_drivers(lab: Lab, program: str, named: Callable[[str], str]) -> None:

@@ -259,6 +259,17 @@ def test_cp_sees_the_container_s_layer_its_volumes_and_its_names_and_nothing_els
         lab.on(MANAGER, "docker", "volume", "rm", f"vol-{name}")
 
 
+def test_a_folder_of_a_volume_takes_what_the_image_has_there(lab: Lab, program: str) -> None:
+    name = f"filled-{program}"
+    try:
+        lab.ok(MANAGER, program, "run", "--rm", "-v", f"{name}:/v", "busybox", "mkdir", "/v/tools")
+        mount = f"type=volume,src={name},dst=/bin,volume-subpath=tools"
+        assert lab.ok(MANAGER, program, "run", "--rm", "--mount", mount, "busybox", "ls", "/bin/busybox") == "/bin/busybox\n"
+        assert "/v/tools/busybox" in lab.ok(MANAGER, program, "run", "--rm", "-v", f"{name}:/v", "busybox", "find", "/v")
+    finally:
+        lab.on(MANAGER, program, "volume", "rm", name)
+
+
 def test_of_a_tmpfs_s_options_the_last_word_counts_and_it_may_be_shared(lab: Lab, program: str) -> None:
     words = ("--tmpfs", "/t:exec,size=8m,size=4m,noexec,shared", "busybox", "grep", " /t ", "/proc/self/mountinfo")
     line = lab.ok(MANAGER, program, "run", "--rm", *words)

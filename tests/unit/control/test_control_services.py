@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cluster.model.changes import Kind, Op, created, deleted
-from cluster.model.errors import ClusterError, Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfSequence
+from cluster.model.errors import ClusterError, Conflict, FailedPrecondition, InvalidArgument, NotFound, OutOfSequence, Unsupported
 from cluster.model.ids import NetworkId
 from cluster.model.objects import Network, Service, UpdateState
 from cluster.model.specs import (
@@ -213,7 +213,7 @@ def test_mode_and_name_stay(world: World) -> None:
     web = world.create(spec("web"))
     with pytest.raises(InvalidArgument, match="service mode change is not allowed"):
         world.update(web, spec("web", mode=ServiceMode(ServiceModeKind.GLOBAL)))
-    with pytest.raises(InvalidArgument, match="renaming services is not supported"):
+    with pytest.raises(Unsupported, match="renaming services is not supported"):
         world.update(web, spec("other"))
 
 

@@ -193,6 +193,13 @@ def test_node_sends_published_ports_to_the_ingress_sandbox_and_holds_them() -> N
     assert Sysctl("net.ipv4.conf.docker_gwbridge.route_localnet", "1") in node.sysctls
 
 
+def test_a_bridge_may_leave_behind_addresses_of_choice() -> None:
+    bridge = Bridge("b0", "172.19.0.0/16", "172.19.0.1/16", subnet6="fd00::/64", gateway6="fd00::1/64", sources=("192.0.2.1", "2001:db8::1"))
+    tables = plan(View(bridges=(bridge,)), Balancing.NFT).state[NODE].tables
+    rules = [rule for table in tables for chain in table.chains for rule in chain.rules if " snat to " in rule]
+    assert rules == ['ip saddr 172.19.0.0/16 oifname != "b0" counter snat to 192.0.2.1', 'ip6 saddr fd00::/64 oifname != "b0" counter snat to 2001:db8::1']
+
+
 def test_gateway_bridge_isolates_containers_but_not_the_ingress_sandbox() -> None:
     node = plan(VIEW, Balancing.NFT).state[NODE]
     isolated = {link.peer.namespace: link.isolated for link in node.links if link.peer}
