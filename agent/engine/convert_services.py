@@ -110,7 +110,8 @@ def _port_of(fields: Fields) -> PortConfig:
 
 
 def service_spec_json(spec: ServiceSpec) -> Json:
-    out: Json = {"Name": spec.name, "Labels": mapping(spec.labels), "TaskTemplate": task_spec_json(spec.task), "Mode": _mode_json(spec.mode)}
+    template = task_spec_json(spec.task) | {"Runtime": spec.task.runtime}
+    out: Json = {"Name": spec.name, "Labels": mapping(spec.labels), "TaskTemplate": template, "Mode": _mode_json(spec.mode)}
     return out | filled(
         {
             "UpdateConfig": _update_json(spec.update),
@@ -176,7 +177,7 @@ def with_defaults(spec: Json) -> Json:
     task = dict(spec["TaskTemplate"])
     container = {"StopGracePeriod": STOP_GRACE_NS, "DNSConfig": {}, "Isolation": "default"} | task["ContainerSpec"]
     task["ContainerSpec"] = ordered(container, CONTAINER_ORDER)
-    task["Resources"] = {"Limits": {}, "Reservations": {}} | task.get("Resources", {})
+    task["Resources"] = task.get("Resources", {})
     restart: Json = {"Condition": "any"}
     if "RestartPolicy" not in task or "Delay" not in task["RestartPolicy"]:
         restart["Delay"] = RESTART_DELAY_NS
@@ -186,8 +187,8 @@ def with_defaults(spec: Json) -> Json:
     filled_in: Json = {"TaskTemplate": ordered(task, TASK_ORDER)}
     for name in ("UpdateConfig", "RollbackConfig"):
         filled_in[name] = ordered(update | spec.get(name, {}), UPDATE_ORDER)
-    endpoint = {"Mode": "vip"} | spec.get("EndpointSpec", {})
-    return {name: value for name, value in spec.items() if name != "EndpointSpec"} | filled_in | {"EndpointSpec": endpoint}
+    endpoint = {"EndpointSpec": {"Mode": "vip"} | spec["EndpointSpec"]} if "EndpointSpec" in spec else {}
+    return {name: value for name, value in spec.items() if name != "EndpointSpec"} | filled_in | endpoint
 
 
 @dataclass(frozen=True, slots=True)

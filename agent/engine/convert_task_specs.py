@@ -80,7 +80,7 @@ def container_spec_of(fields: Fields) -> ContainerSpec:
         cap_add=fields.strings("CapabilityAdd"),
         cap_drop=fields.strings("CapabilityDrop"),
         ulimits=ulimits_of(fields, "Ulimits"),
-        isolation=fields.text("Isolation"),
+        isolation=fields.text("Isolation") or "default",
         oom_score_adj=fields.integer("OomScoreAdj"),
         privileges=_privileges_of(fields.object("Privileges")),
         secrets=files_of(fields, "Secret"),
@@ -180,13 +180,13 @@ def _resources_of(fields: Fields | None) -> Resources | None:
 def _restart_of(fields: Fields | None) -> RestartPolicy | None:
     if fields is None:
         return None
-    condition = fields.text("Condition")
-    if condition and condition not in list(RestartCondition):
+    condition = fields.text("Condition") or RestartCondition.ANY.value
+    if condition not in list(RestartCondition):
         raise InvalidArgument(f'invalid RestartCondition: "{condition}"')
     return RestartPolicy(
-        condition=RestartCondition(condition) if condition else None,
+        condition=RestartCondition(condition),
         delay_ns=fields.optional_integer("Delay"),
-        max_attempts=fields.optional_natural("MaxAttempts"),
+        max_attempts=fields.natural("MaxAttempts"),
         window_ns=fields.optional_integer("Window"),
     )
 
@@ -205,6 +205,7 @@ def _placement_of(fields: Fields | None) -> Placement | None:
 
 
 def task_spec_json(spec: TaskSpec) -> Json:
+    """A task's own; a service's template names its runtime, too."""
     resources = None
     if spec.limits is not None or spec.reservations is not None:
         resources = filled({"Limits": _resources_json(spec.limits), "Reservations": _resources_json(spec.reservations)})
@@ -218,7 +219,7 @@ def task_spec_json(spec: TaskSpec) -> Json:
             "Networks": attachments_json(spec.networks),
             "LogDriver": log,
         }
-    ) | {"ForceUpdate": spec.force_update, "Runtime": spec.runtime}
+    ) | {"ForceUpdate": spec.force_update}
 
 
 CONTAINER_ORDER: Final = (
@@ -279,9 +280,9 @@ def _restart_json(restart: RestartPolicy | None) -> Json | None:
     if restart is None:
         return None
     given = {
-        "Condition": restart.condition and restart.condition.value,
+        "Condition": (restart.condition or RestartCondition.ANY).value,
         "Delay": restart.delay_ns,
-        "MaxAttempts": restart.max_attempts,
+        "MaxAttempts": restart.max_attempts or 0,
         "Window": restart.window_ns,
     }
     return Present({name: value for name, value in given.items() if value is not None})

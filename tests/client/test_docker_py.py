@@ -290,7 +290,12 @@ def test_swarm_services_nodes_and_tasks(client: Client) -> None:
         assert until(lambda: running(1))
         service.reload()
         assert service.update(env=["A=b"])
-        assert until(lambda: running(1) and service.tasks(filters={"desired-state": "running"})[0]["Spec"]["ContainerSpec"].get("Env") == ["A=b"])
+
+        def replaced() -> bool:
+            tasks = service.tasks(filters={"desired-state": "running"})
+            return [(task["Status"]["State"], task["Spec"]["ContainerSpec"].get("Env")) for task in tasks] == [("running", ["A=b"])]
+
+        assert until(replaced)
         service.reload()
         service.force_update()
         task = client.api.inspect_task(service.tasks()[0]["ID"])

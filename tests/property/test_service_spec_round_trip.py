@@ -55,14 +55,14 @@ CONTAINER = st.builds(
     ContainerSpec, image=TEXT, command=WORDS, args=WORDS, hostname=TEXT, env=WORDS, dir=TEXT, user=TEXT, groups=WORDS, labels=PAIRS, tty=st.booleans(),
     open_stdin=st.booleans(), read_only=st.booleans(), init=st.none() | st.booleans(), stop_signal=TEXT, stop_grace_ns=MAYBE,
     mounts=st.lists(BINDS | VOLUMES | MEMORY, max_size=3).map(tuple), hosts=WORDS, dns_nameservers=WORDS, dns_search=WORDS, dns_options=WORDS, health=HEALTH,
-    sysctls=PAIRS, cap_add=WORDS, cap_drop=WORDS, ulimits=st.lists(st.builds(Ulimit, WORD, NUMBER, NUMBER), max_size=2).map(tuple), isolation=TEXT,
+    sysctls=PAIRS, cap_add=WORDS, cap_drop=WORDS, ulimits=st.lists(st.builds(Ulimit, WORD, NUMBER, NUMBER), max_size=2).map(tuple), isolation=WORD,
 )  # fmt: skip
 GENERIC = st.builds(GenericResource, WORD, NUMBER) | st.builds(GenericResource, WORD, st.just(1), WORD)
 RESOURCES = st.none() | st.builds(Resources, NUMBER, NUMBER, NUMBER, st.lists(GENERIC, max_size=2).map(tuple))
 NETWORKS = st.lists(st.builds(NetworkAttachmentConfig, WORD, WORDS, PAIRS), max_size=2).map(tuple)
 TASK = st.builds(
     TaskSpec, container=CONTAINER, limits=RESOURCES, reservations=RESOURCES,
-    restart=st.none() | st.builds(RestartPolicy, st.none() | st.sampled_from(RestartCondition), MAYBE, MAYBE, MAYBE),
+    restart=st.none() | st.builds(RestartPolicy, st.sampled_from(RestartCondition), MAYBE, NUMBER, MAYBE),
     placement=st.none() | st.builds(Placement, WORDS, WORDS, NUMBER, st.lists(st.builds(Platform, TEXT, TEXT), max_size=2).map(tuple)), networks=NETWORKS,
     force_update=NUMBER, log_driver=TEXT, log_options=PAIRS, runtime=st.just("container"),
 )  # fmt: skip

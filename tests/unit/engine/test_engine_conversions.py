@@ -96,7 +96,7 @@ def test_what_the_client_sends_for_a_bare_service_survives() -> None:
         "Name": "test",
         "Labels": {},
         "TaskTemplate": {
-            "ContainerSpec": {"Image": "busybox:latest", "Args": ["ping", "8.8.8.8"], "Init": False, "DNSConfig": {}, "Isolation": "default"},
+            "ContainerSpec": {"Image": "busybox:latest", "Args": ["ping", "8.8.8.8"], "Init": False, "DNSConfig": {}},
             "Resources": {"Limits": {}, "Reservations": {}},
             "Placement": {},
             "ForceUpdate": 0,
@@ -144,7 +144,17 @@ def test_insert_defaults_fills_in_what_inspect_pretty_shows() -> None:
     assert spec["RollbackConfig"] == spec["UpdateConfig"]
     assert spec["TaskTemplate"]["RestartPolicy"] == {"Condition": "any", "Delay": 5 * SECOND, "MaxAttempts": 0}
     assert spec["TaskTemplate"]["ContainerSpec"]["StopGracePeriod"] == 10 * SECOND
-    assert spec["EndpointSpec"] == {"Mode": "vip"}
+    assert spec["TaskTemplate"]["Resources"] == {}
+    assert "EndpointSpec" not in spec
+
+
+def test_what_is_left_out_of_a_policy_is_shown_and_comes_back_equal() -> None:
+    """Else the next update, of a label alone, would make its tasks anew."""
+    spec = service_spec_of(Fields({"Name": "x", "TaskTemplate": {"ContainerSpec": {"Image": "i"}, "RestartPolicy": {"Delay": 7}}}))
+    shown = service_spec_json(spec)
+    assert shown["TaskTemplate"]["RestartPolicy"] == {"Condition": "any", "Delay": 7, "MaxAttempts": 0}
+    assert shown["TaskTemplate"]["ContainerSpec"] == {"Image": "i", "Isolation": "default"}
+    assert service_spec_of(Fields(shown)).task == spec.task
 
 
 def test_insert_defaults_never_overrides_the_user() -> None:
