@@ -12,9 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from cluster.model.errors import InvalidArgument
+from cluster.model.errors import InvalidArgument, PermissionDenied
 from cluster.model.ids import base36
 
+NECESSARY: Final = "A valid join token is necessary to join this cluster"
 PREFIX: Final = "SWMTKN-1"
 DIGEST_BYTES: Final = 32
 DIGEST_DIGITS: Final = 50
@@ -38,7 +39,9 @@ def make(digest: bytes, random_bytes: bytes) -> str:
 
 
 def parse(text: str) -> JoinToken:
-    """The parts of a token. Raises InvalidArgument: invalid join token."""
+    """The parts of a token. Raises PermissionDenied without one, as a manager would; InvalidArgument: invalid join token."""
+    if not text:
+        raise PermissionDenied(NECESSARY)
     match = _FORM.fullmatch(text)
     number = int(match[1], 36) if match else -1
     if match is None or number >= 1 << (8 * DIGEST_BYTES):

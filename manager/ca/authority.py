@@ -28,7 +28,6 @@ from manager.ca import rotation
 FIRST_RAFT_ID: Final = 1
 LABELS_MAX: Final = 100
 """Of a node that joins: whoever has the token sends them."""
-JOIN_REFUSED: Final = "A valid join token is necessary to join this cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ def role_of_token(cluster: Cluster, token: str) -> Role:
         return Role.MANAGER
     if tokens.matches(token, cluster.join_tokens.worker):
         return Role.WORKER
-    raise PermissionDenied(JOIN_REFUSED)
+    raise PermissionDenied(tokens.NECESSARY)
 
 
 def rotated_tokens(cluster: Cluster, rng: Random, *, worker: bool = False, manager: bool = False) -> JoinTokens:

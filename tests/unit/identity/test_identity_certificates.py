@@ -9,7 +9,7 @@ from cryptography import x509
 
 from cluster.identity import certificates, keys, subject, tokens
 from cluster.identity.subject import Identity
-from cluster.model.errors import InvalidArgument
+from cluster.model.errors import InvalidArgument, PermissionDenied
 from cluster.model.specs import Role
 
 NOW = dt.datetime(2030, 5, 1, 12, tzinfo=dt.UTC)
@@ -63,10 +63,15 @@ def test_a_token_holds_digest_and_secret_in_swarms_form() -> None:
     assert tokens.parse(tokens.make(b"\xff" * 32, b"\xff" * 16)).digest == b"\xff" * 32
 
 
-@pytest.mark.parametrize("text", ["", "SWMTKN-1-x", "SWMTKN-2-" + "a" * 50 + "-" + "b" * 25, "SWMTKN-1-" + "z" * 50 + "-" + "0" * 25])
+@pytest.mark.parametrize("text", ["foobaz", "SWMTKN-1-x", "SWMTKN-2-" + "a" * 50 + "-" + "b" * 25, "SWMTKN-1-" + "z" * 50 + "-" + "0" * 25])
 def test_what_is_no_token_is_an_invalid_join_token(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^invalid join token$"):
         tokens.parse(text)
+
+
+def test_without_a_token_one_is_asked_for() -> None:
+    with pytest.raises(PermissionDenied, match=r"^A valid join token is necessary to join this cluster$"):
+        tokens.parse("")
 
 
 def test_tokens_match_only_themselves_and_nothing_matches_an_empty_one() -> None:
