@@ -40,7 +40,9 @@ def read() -> Settings:
     except FileNotFoundError:
         return {}
     except OSError as e:
-        print(f"WARNING: Error loading config file: {path}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
+        words = (e.strerror or str(e)).lower()
+        said = f"parsing config file ({path}): read {path}" if isinstance(e, IsADirectoryError) else f"loading config file: open {path}"
+        print(f"WARNING: Error {said}: {words}", file=sys.stderr)
         return {}
     except ValueError as e:
         print(f"WARNING: Error parsing config file ({path}): {_in_gos_words(e)}", file=sys.stderr)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from errno import EDQUOT, EFBIG, EIO, ENOSPC
 from typing import Any, Final
 
 from cli import configuration
@@ -85,6 +86,7 @@ _SECTIONS: Final = {
     "Swarm Commands": ("config", "node", "secret", "service", "stack", "swarm"),
     "Beyond Docker": ("lab", "plan", "raft", "sim", "why"),
 }
+_DISK_IS_FULL: Final = (ENOSPC, EDQUOT, EFBIG, EIO)
 LEFT_OUT: Final = {
     **dict.fromkeys(("build", "builder", "buildx"), _BUILD),
     "checkpoint": "Festoon makes no checkpoints of running containers: stop the container, or `commit` its filesystem",
@@ -119,7 +121,8 @@ def run(program: str, arguments: list[str]) -> int:
         return INTERRUPTED
     except OSError as e:
         if not isinstance(e, BrokenPipeError):
-            print(f"{e.filename or 'write /dev/stdout'}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
+            where = e.filename or ("write /dev/stdout" if e.errno in _DISK_IS_FULL else program)
+            print(f"{where}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
         # Who read our output has gone, or its disk is full; nothing must be flushed into it at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -159,7 +162,7 @@ def _begin(program: str, host: tuple[str, ...], config: str, context: str, **fla
         raise CliFailure("conflicting options: cannot specify both --host and --context")
     if len(host) > 1:
         raise CliFailure("Failed to initialize: unable to resolve docker endpoint: Specify only one -H")
-    return _api_of(program, host[-1] if host else "", context, flags, configuration.read())
+    return _api_of(program, host[-1] if host else "", "default" if host else context, flags, configuration.read())
 
 
 def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any], settings: configuration.Settings) -> Api:

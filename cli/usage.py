@@ -19,6 +19,10 @@ SLOP: Final = 5
 DEPRECATED_LETTER: Final = "Flag shorthand -h has been deprecated, use --help"
 
 
+NOT_BEGUN: Final = "Failed to initialize: "
+"""How a sentence begins that docker's client says before it looks at the command."""
+
+
 class Refused(CliFailure):
     """What docker's client says with its own name before it and the way to help after it."""
 
@@ -88,6 +92,8 @@ class Command:
             print(self.help_of(path), end="")
             return 0
         except Refused as e:
+            if e.message.startswith(NOT_BEGUN):
+                raise CliFailure(e.message) from e
             raise CliFailure(f"{_top(path)}: {_with_proposals(e.message, api)}\n\nRun '{path} --help' for more information", e.status) from e
         except BadOperand as e:
             raise CliFailure(f"{e.message}.\nSee '{path} --help'.\n\n{self.usage_of(path)}\n\n{self._summary}") from e

@@ -38,7 +38,7 @@ def host_config_of(fields: Fields) -> HostConfig:
         network_mode=fields.text("NetworkMode") or "default",
         port_bindings=bindings_of(fields),
         restart=restart.text("Name") or "no",
-        restart_max=restart.integer("MaximumRetryCount") if restart.text("Name") else 0,  # old clients send one without a policy
+        restart_max=_retries(restart),
         auto_remove=fields.flag("AutoRemove"),
         mounts=_mounts_of(fields),
         cap_add=fields.strings_or_text("CapAdd"),
@@ -161,6 +161,12 @@ def _annotations(fields: Fields) -> Pairs:
     if any(not name for name, _ in found):
         raise InvalidArgument("invalid Annotations: the empty string is not permitted as an annotation key")
     return found
+
+
+def _retries(restart: Fields) -> int:
+    """Old clients send a number without a policy."""
+    count = restart.integer("MaximumRetryCount")
+    return count if restart.text("Name") else 0
 
 
 def _paths(host: HostConfig, paths: tuple[str, ...]) -> list[str] | None:

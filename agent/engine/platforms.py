@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ from cluster.model.errors import InvalidArgument, NotFound
 from runtime.images.config import Image
 from runtime.images.manifest import Platform
 
+_COMPONENT: Final = re.compile("[A-Za-z0-9_.-]+")
 MAX_PARTS: Final = 3  # system, architecture, variant
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _KNOWN: Final = frozenset({
@@ -30,11 +32,13 @@ def platform_of(text: str) -> Platform | None:
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise InvalidArgument(f"invalid platform: {error}") from error
         return Platform(wanted.get("os", "linux"), wanted.get("architecture", ""), wanted.get("variant", ""))
-    parts = text.lower().split("/")
+    parts = text.lower().split("/", MAX_PARTS)
+    for part in parts:
+        if not _COMPONENT.fullmatch(part):
+            must = f'platform specifier component must match "^{_COMPONENT.pattern}$"'
+            raise InvalidArgument(f'"{part}" is an invalid component of "{text}": {must}: invalid argument')
     if len(parts) > MAX_PARTS:
         raise InvalidArgument(f'"{text}": cannot parse platform specifier: invalid argument')
-    if not all(parts):
-        raise InvalidArgument(f'"{text}": unknown operating system or architecture: invalid argument')
     if len(parts) == 1 and parts[0] in _SYSTEMS:
         return Platform(parts[0], "")
     if len(parts) == 1 and _ARCHITECTURES.get(parts[0], parts[0]) not in _KNOWN:

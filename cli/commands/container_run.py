@@ -23,6 +23,7 @@ from cluster.model.reference import InvalidReference, Reference, is_id, parse
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
+_NO_PLATFORM: Final = ("unknown operating system or architecture", "cannot parse platform specifier", "platform specifier component")
 _PULLED_FOR: Final = ("No such image", "does not match the specified platform")
 _WINDOWS: Final = '"--{}" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux'
 _WINDOWS_ONLY: Final = ("cpu_count", "cpu_percent", "io_maxbandwidth", "io_maxiops")
@@ -158,7 +159,7 @@ def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any], name: Refere
     try:
         made = api.post("/containers/create", body, name=flags["name"], platform=_platform(flags))
     except ApiFailure as e:
-        if "unknown operating system or architecture" in e.reason:
+        if any(words in e.reason for words in _NO_PLATFORM):
             raise CliFailure(f"error parsing specified platform: {e.reason}") from e
         if name is None or flags["pull"] == "never" or not any(words in e.reason for words in _PULLED_FOR):
             raise

@@ -57,6 +57,9 @@ def _pair(text: str) -> tuple[tuple[str, str], ...]:
 ENDPOINT: Final = FlagType("stringToString", _pair, several=True, shown_default="[]")
 
 
+_AS_GO: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+"""How Go's encoder writes these in JSON that may come to stand in a page; what the daemon sent, other inspections show as it is."""
+
 OVERRIDDEN: Final = (
     "Warning: {0} environment variable overrides the active context. To use {1}, either set the global --context flag, or unset {0} environment variable."
 )
@@ -89,7 +92,7 @@ def create(api: Api, arguments: tuple[str, ...], description: str, docker: tuple
     tls: dict[str, bytes] = {}
     source = from_ or ("" if docker else contexts.current(""))
     if source:
-        known = _known(source)
+        known = _known(source, _flag(api))
         found |= {key: known[key] for key in ("Metadata", "Endpoints") if key in known}
         tls = contexts.tls_files(source)
     if docker:
@@ -102,11 +105,15 @@ def create(api: Api, arguments: tuple[str, ...], description: str, docker: tuple
     return 0
 
 
-def _known(name: str) -> dict[str, Any]:
-    """A context, or the default one, which is in no file. Raises CliFailure."""
+def _flag(api: Api) -> str:
+    return api.host if api.context == contexts.DEFAULT else ""
+
+
+def _known(name: str, flag: str = "") -> dict[str, Any]:
+    """A context, or the default one, which is in no file. `flag`: what -H says. Raises CliFailure."""
     if name != contexts.DEFAULT:
         return contexts.read(name)
-    host = os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+    host = flag or os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or DEFAULT_HOST
     return {"Name": name, "Metadata": {"Description": contexts.DEFAULT_DESCRIPTION}, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": False}}}
 
 
@@ -181,7 +188,7 @@ def show(api: Api, arguments: tuple[str, ...]) -> int:
 @switch("--quiet", "-q", help="Only show context names")
 def ls(api: Api, arguments: tuple[str, ...], format: str, quiet: bool | None) -> int:
     now = contexts.current(api.context)
-    found = {one["Name"]: one for one in (*contexts.every(), _known(contexts.DEFAULT))}
+    found = {one["Name"]: one for one in (*contexts.every(), _known(contexts.DEFAULT, _flag(api)))}
     rows = {name: _row(name, one, now, "") for name, one in found.items()}
     if now not in rows:
         try:
@@ -190,7 +197,7 @@ def ls(api: Api, arguments: tuple[str, ...], format: str, quiet: bool | None) ->
             rows[now] = _row(now, {}, now, e.message)
     print(_LISTING.render([rows[name] for name in sorted(rows, key=natural)], format, quiet=bool(quiet)), end="")
     variable = contexts.overriding()
-    if variable and not quiet and now == contexts.DEFAULT and contexts.chosen() != now:
+    if variable:
         print(OVERRIDDEN.format(variable, "a context"), file=sys.stderr)
     return 0
 
@@ -211,11 +218,12 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
     found, failures = [], []
     for name in arguments or (contexts.current(api.context),):
         try:
-            found.append(_inspected(name))
+            found.append(_inspected(name, _flag(api)))
         except CliFailure as e:
             failures.append(e.message)
     try:
-        print(inspected([(one, "context.contextWithTLSListing") for one in found], format, or_raw=False) if found or not format else "\n", end="")
+        shown = inspected([(one, "context.contextWithTLSListing") for one in found], format, or_raw=False) if found or not format else "\n"
+        print(shown if format else shown.translate(_AS_GO), end="")
     except CliFailure:
         print()  # as Docker does when a template does not fit what was found
         raise
@@ -224,8 +232,8 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
     return 0
 
 
-def _inspected(name: str) -> dict[str, Any]:
-    one = _known(name)
+def _inspected(name: str, flag: str) -> dict[str, Any]:
+    one = _known(name, flag)
     own = name != contexts.DEFAULT
     material = {"docker": sorted(contexts.tls_files(name))} if own and contexts.tls_files(name) else {}
     places = (str(contexts.metadata_folder(name)), str(contexts.tls_folder(name))) if own else ("<IN MEMORY>", "<IN MEMORY>")

@@ -41,6 +41,14 @@ context export bb bb.tar
 context import dd bb.tar
 context import dd bb.tar
 context inspect dd --format {{.Name}}
+DOCKER_HOST=unix:///y context ls
+DOCKER_HOST=unix:///y context ls -q
+DOCKER_HOST=unix:///y context inspect
+-H unix:///x context ls
+-H unix:///x context show
+-H unix:///x context inspect
+DOCKER_CONTEXT=nosuch context ls
+DOCKER_CONTEXT=nosuch run busybox
 context rm -f aa
 context rm bb dd
 context ls
@@ -50,6 +58,9 @@ context ls
 
 def run(program: str, words: list[str], home: Path) -> tuple[int, str, str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER_", "FESTOON_"))} | {"HOME": str(home)}
+    if words[0].startswith("DOCKER_"):
+        name, _, environment_value = words[0].partition("=")
+        environment, words = environment | {name: environment_value}, words[1:]
     done = subprocess.run([program, *words], capture_output=True, text=True, cwd=home, env=environment, check=False, stdin=subprocess.DEVNULL)
     texts = [text.replace(str(home), "HOME").replace("festoon", "docker") for text in (done.stdout, done.stderr)]
     texts = [re.sub(r"unix:///(?:var/run/docker|run/docker/docker)\.sock", "SOCKET", text) for text in texts]

@@ -151,6 +151,8 @@ WORDS: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "9-8"}]}}}, 400,
      'invalid port specification: "9-8"'),
     ("POST", "/containers/create?platform=bad", {"Image": "busybox"}, 400, '"bad": unknown operating system or architecture: invalid argument'),
+    ("POST", "/containers/create?platform=linux/", {"Image": "busybox"}, 400,
+     '"" is an invalid component of "linux/": platform specifier component must match "^[A-Za-z0-9_.-]+$": invalid argument'),
     ("POST", "/v1.41/containers/create", {"Image": "busybox", "NetworkingConfig": {"EndpointsConfig": {"host": {}, "none": {}}}}, 400,
      "Container cannot be connected to network endpoints: host, none"),
     ("POST", "/containers/one/resize", None, 400, 'strconv.Atoi: parsing "": invalid syntax'),
