@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from agent.node import Node
 
 FILTERS: Final = frozenset({"before", "dangling", "label", "reference", "since", "until"})
+SHARED_SIZE: Final = (1, 42)
 PRUNE_FILTERS: Final = frozenset({"dangling", "label", "label!", "until"})
 
 
@@ -40,8 +41,10 @@ async def list_(call: Call) -> Response:
     _check_patterns(filters.get("reference", ()))
     dangling = call.truth(filters, "dangling")
     users = Counter(record.image_id for record in call.node.containers.records())
-    shown = (image_summary_json(image, users[image.id]) for image in _selected(images, filters, dangling, bounds))
-    return json_answer([past_fields.summary_of(each, call.version) for each in shown])
+    wants_shared = call.version >= SHARED_SIZE and call.flag("shared-size")
+    shared = await trio.to_thread.run_sync(call.node.images.shared_sizes) if wants_shared else {}
+    shown = [image_summary_json(image, users[image.id]) for image in _selected(images, filters, dangling, bounds)]
+    return json_answer([past_fields.summary_of(each, call.version) | ({"SharedSize": shared.get(each["Id"], 0)} if wants_shared else {}) for each in shown])
 
 
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]

@@ -12,7 +12,7 @@ import trio
 
 from agent.engine import lookup, past_fields
 from agent.engine.answers import json_answer, unserved
-from agent.engine.call import Call
+from agent.engine.call import Call, Filters
 from agent.engine.containers import volumes_root
 from agent.engine.convert import Json, time_text
 from agent.engine.convert_containers import summary_json
@@ -21,6 +21,7 @@ from agent.engine.convert_host import RUNTIMES
 from agent.engine.convert_images import image_summary_json
 from agent.engine.convert_swarm import cluster_info_json
 from agent.engine.convert_volumes import volume_json
+from agent.engine.until import until_ns
 from agent.events import pruned
 from agent.log_settings import DEFAULT_DRIVER
 from agent.records import OWN_RUNTIME
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 _NO_CACHE: Final = (("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache"))
 RENAMED_PROFILE: Final = (1, 42)  # API
 CHOSEN_USAGE: Final = (1, 42)
+BUILD_PRUNE_FILTERS: Final = frozenset(
+    {"description", "id", "inuse", "label", "label!", "parent", "private", "shared", "type", "until", "unused-for"}
+)
 _USAGES: Final = {"container": "Containers", "image": "Images", "volume": "Volumes", "build-cache": "BuildCache"}
 _CGROUP2: Final = Path("/sys/fs/cgroup/cgroup.controllers")
 BALANCING_LABEL: Final = "festoon.balancing"
@@ -229,15 +233,18 @@ async def disk_usage(call: Call) -> Response:
             raise InvalidArgument(f"unknown object type: {kind}")
     images = await trio.to_thread.run_sync(node.images.list)
     records = node.containers.records()
-    users = [record.image_id for record in records]
+    users, below = [record.image_id for record in records], {image.id: image.size_bytes for image in images}
     shared = await trio.to_thread.run_sync(node.images.shared_sizes)
     now_ns, root = time.time_ns(), volumes_root(node)
+    own = {record.id: await node.files.size_bytes(record) for record in records}
     out: dict[str, Any] = {
         "LayersSize": await trio.to_thread.run_sync(node.images.layers_size_bytes),
         "Images": [
             past_fields.sized_of(image_summary_json(image, users.count(image.id)), call.version) | {"SharedSize": shared.get(image.id, 0)} for image in images
         ],
-        "Containers": [summary_json(record, now_ns, root) | {"SizeRw": await node.files.size_bytes(record)} for record in records],
+        "Containers": [
+            summary_json(record, now_ns, root) | {"SizeRw": own[record.id], "SizeRootFs": own[record.id] + below.get(record.image_id, 0)} for record in records
+        ],
         "Volumes": [await _volume_usage(node, volume) for volume in node.volumes.all()],
         "BuildCache": [],
     }
@@ -255,9 +262,23 @@ async def build(_call: Call) -> Response:
 
 
 async def build_prune(call: Call) -> Response:
-    """There is no cache of builds."""
+    """There is no cache of builds, but a misspelt filter of it is one. Raises InvalidArgument."""
+    try:
+        filters = call.filters(BUILD_PRUNE_FILTERS)
+        if any(len(values) > 1 for name, values in filters.items() if not name.startswith("label")):
+            raise InvalidArgument("filters expect only one value")
+        _check_age(filters)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"failed to prune build cache: {error.message}") from error
     call.node.events.publish(pruned("builder"))
     return json_answer({"CachesDeleted": [], "SpaceReclaimed": 0})
+
+
+def _check_age(filters: Filters) -> None:
+    try:
+        until_ns(filters, 0)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"\"until\" filter expects a duration (e.g., '24h'): time: invalid duration \"{filters['until'][0]}\"") from error
 
 
 async def plugins(_call: Call) -> Response:

@@ -77,7 +77,7 @@ def parse(text: str) -> Reference:
     if _HEX_ID.fullmatch(text):
         raise InvalidReference(f"invalid repository name ({text}), cannot specify 64-byte hexadecimal strings")
     domain, rest = _split_domain(text)
-    remote = rest.partition("@")[0].partition(":")[0]
+    remote = rest.partition(":")[0]
     if remote.lower() != remote:
         raise InvalidReference(f"invalid reference format: repository name ({remote}) must be lowercase")
     name, at, digest = rest.partition("@")

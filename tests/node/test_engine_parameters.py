@@ -161,6 +161,11 @@ WORDS: tuple[tuple[str, str, Any, int, str], ...] = (
     ("GET", f"/containers/one/archive?path=/{'x' * 256}", None, 404, f"Could not find the file /{'x' * 256} in container one"),
     ("GET", f"/containers/one/archive?path=/{'x/' * 2048}", None, 404, f"Could not find the file /{'x/' * 2048} in container one"),
     ("GET", "/system/df?type=nosuch", None, 400, "unknown object type: nosuch"),
+    ("POST", "/v1.41/build/prune?filters=%7B%22nosuch%22:%5B%22x%22%5D%7D", None, 400, "failed to prune build cache: Invalid filter 'nosuch'"),
+    ("POST", "/build/prune?filters=%7B%22until%22:%5B%22x%22%5D%7D", None, 400,
+     "failed to prune build cache: \"until\" filter expects a duration (e.g., '24h'): time: invalid duration \"x\""),
+    ("POST", "/build/prune?filters=%7B%22id%22:%5B%22x%22,%22y%22%5D%7D", None, 400, "failed to prune build cache: filters expect only one value"),
+    ("POST", "/build/prune?filters=%7B%22label%22:%5B%22x%22,%22y%22%5D,%22until%22:%5B%221h%22%5D%7D", None, 200, ""),
     ("POST", "/containers/nosuch/resize", None, 400, 'strconv.Atoi: parsing "": invalid syntax'),
     ("GET", "/containers/json?filters=null", None, 200, ""),
     ("GET", "/v1.41/containers/one/stats?one-shot=1", None, 400, "cannot have stream=true and one-shot=true"),
@@ -237,4 +242,11 @@ def test_disk_usage_is_told_of_what_is_asked_for(world: World) -> None:
     assert (found["Images"], found["BuildCache"], found["LayersSize"]) == (None, None, 0)
     assert found["Volumes"]
     assert found["Containers"]
-    assert world.json("GET", "/v1.41/system/df?type=volume")["Images"]
+    whole = world.json("GET", "/v1.41/system/df?type=volume")
+    sizes = {image["Id"]: image["Size"] for image in whole["Images"]}
+    assert all(each["SizeRootFs"] == each["SizeRw"] + sizes[each["ImageID"]] for each in whole["Containers"])
+
+
+def test_sizes_that_images_share_are_told_to_who_asks(world: World) -> None:
+    for target, known in (("/images/json", False), ("/images/json?shared-size=1", True), ("/v1.41/images/json?shared-size=1", False)):
+        assert all((image["SharedSize"] >= 0) is known for image in world.json("GET", target))

@@ -37,6 +37,8 @@ def test_what_is_no_name_is_refused(text: str) -> None:
 def test_upper_case_is_refused_in_dockers_words() -> None:
     with pytest.raises(InvalidReference, match=r"repository name \(library/Foo\) must be lowercase"):
         parse("Foo")
+    with pytest.raises(InvalidReference, match=r"repository name \(library/Foo@3cc\) must be lowercase"):
+        parse("Foo@3cc:x")
 
 
 def test_sixty_four_digits_are_no_name() -> None:
