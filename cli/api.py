@@ -171,7 +171,7 @@ def _quoted(text: str, kept: frozenset[int]) -> str:
 def filters_of(given: Iterable[str]) -> dict[str, list[str]] | None:
     """`--filter key=value` flags as the API's map; None when there are none."""
     found: dict[str, list[str]] = {}
-    for text in given:
+    for text in filter(None, given):
         key, _, value = text.partition("=")
         found.setdefault(key.strip().lower(), []).append(value.strip())
     return found or None

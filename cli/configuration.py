@@ -12,12 +12,16 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from cli.failures import CliFailure
+from cli.records import fields_of
+
 MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 PROXIES: Final = (
     ("httpProxy", "HTTP_PROXY"), ("httpsProxy", "HTTPS_PROXY"), ("noProxy", "NO_PROXY"), ("ftpProxy", "FTP_PROXY"), ("allProxy", "ALL_PROXY"),
 )  # fmt: skip
 
 _BASE64: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
+CUSTOM_HEADERS: Final = "DOCKER_CUSTOM_HEADERS"
 
 Settings = Mapping[str, Any]
 _PLACES: Final = (
@@ -32,9 +36,13 @@ def read() -> Settings:
     path = f"{os.environ.get('DOCKER_CONFIG') or os.path.expanduser('~/.docker')}/config.json"
     try:
         with open(path, "rb") as file:
-            found = json.loads(file.read(MAX_CONFIG_BYTES))
+            data = file.read(MAX_CONFIG_BYTES)
+        found = json.loads(data) if data.strip() else None
+        if found is None:
+            return {}
         if not isinstance(found, dict):
-            raise ValueError("not an object")  # noqa: TRY004 (it is the file that is wrong)
+            kind = {list: "array", str: "string", bool: "bool"}.get(type(found), "number")
+            raise ValueError(f"json: cannot unmarshal {kind} into Go value of type configfile.ConfigFile")  # noqa: TRY004 (it is the file that is wrong)
         if (wrong := _not_base64(found.get("auths"))) is not None:
             print(f"WARNING: Error parsing config file ({path}): illegal base64 data at input byte {wrong}", file=sys.stderr)
     except FileNotFoundError:
@@ -84,9 +92,27 @@ def format_of(settings: Settings, name: str, given: str, *, quiet: bool | None =
 
 
 def headers(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """Sent with each request."""
+    """Sent with each request. The environment says it in the place of the file. Raises CliFailure."""
+    if said := os.environ.get(CUSTOM_HEADERS):
+        return _custom_headers(said)
     found = settings.get("HttpHeaders")
     return tuple((name, value) for name, value in found.items() if isinstance(value, str)) if isinstance(found, dict) else ()
+
+
+def _custom_headers(said: str) -> tuple[tuple[str, str], ...]:
+    where = f"custom headers from {CUSTOM_HEADERS} environment variable:"
+    try:
+        fields = fields_of(said)
+    except ValueError as e:
+        raise CliFailure(f"Failed to initialize: failed to parse {where} value must be formatted as comma-separated key=value pairs") from e
+    preface = f"Failed to initialize: failed to set {where}"
+    for field in fields:
+        name, equals, _ = field.partition("=")
+        if not name.strip():
+            raise CliFailure(f"{preface} value contains a key=value pair with an empty key: '{field}'")
+        if not equals:
+            raise CliFailure(f"{preface} missing \"=\" in key=value pair: '{field}'")
+    return tuple((field.partition("=")[0].strip(), field.partition("=")[2]) for field in fields)
 
 
 def proxies(settings: Settings, host: str, environment: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from cli.failures import CliFailure
+from cli.records import fields_of
 
 DEFAULT_MODE: Final = 0o444
 Reference = dict[str, Any]
@@ -25,9 +26,7 @@ def parse_config(text: str) -> Reference:
 
 
 def _parse(text: str, word: str, target_of: Any) -> Reference:
-    import csv  # for service commands with secrets or configs alone
-
-    (fields,) = csv.reader([text]) if text else ([],)
+    fields = fields_of(text)
     file: dict[str, Any] = {"Name": "", "UID": "0", "GID": "0", "Mode": DEFAULT_MODE}
     if len(fields) == 1 and "=" not in fields[0]:
         file["Name"] = fields[0]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cli.failures import CliFailure
@@ -12,14 +11,15 @@ from cli.failures import CliFailure
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
-def env_lines(paths: Iterable[str]) -> list[str]:
-    """The lines of all files, without comments, empty ones and names that our own environment has no value for. Raises CliFailure."""
-    return [line for path in paths for line in lines_of(path, _read(path)) if "=" in line or line in os.environ]
+def env_lines(paths: Iterable[str], own: Mapping[str, str]) -> list[str]:
+    """`NAME=value` of all files. A NAME alone takes its value from our `own` environment; one that has none there is left out. Raises CliFailure."""
+    lines = (line for path in paths for line in lines_of(path, _read(path)))
+    return [line if "=" in line else f"{line}={own[line]}" for line in lines if "=" in line or line in own]
 
 
 def label_lines(paths: Iterable[str]) -> list[str]:
-    """The same, without those that give no value: a label can't be taken from the environment."""
-    return [line for line in env_lines(paths) if "=" in line]
+    """The same, but that a label can't be taken from the environment."""
+    return env_lines(paths, {})
 
 
 def lines_of(path: str, data: bytes) -> list[str]:

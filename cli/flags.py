@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from cli import units
 from cli.failures import MISUSED, CliFailure
+from cli.records import fields_of
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
@@ -99,7 +100,8 @@ def _number(text: str) -> float:
 
 
 def _filter(text: str) -> str:
-    if "=" not in text:
+    """An empty one says nothing."""
+    if text and "=" not in text:
         raise ValueError("bad format of filter (expected name=value)")
     return text
 
@@ -120,7 +122,7 @@ def _not_negative(text: str) -> int:
 
 def _external_ca(text: str) -> str:
     keys = set()
-    for field in text.split(","):
+    for field in fields_of(text):
         key, equals, value = field.partition("=")
         if not equals:
             raise ValueError(f"invalid field '{field}' must be a key=value pair")
@@ -134,10 +136,8 @@ def _external_ca(text: str) -> str:
 
 
 def _separated(text: str) -> tuple[str, ...]:
-    """Go's encoding/csv, one record."""
-    import csv  # for the few flags that need it
-
-    return tuple(next(csv.reader([text]), ()))
+    """None where there is nothing."""
+    return tuple(fields_of(text)) if text else ()
 
 
 STRING: Final = FlagType("string", str)

@@ -32,9 +32,10 @@ def _align(rows: list[list[str]], texts: list[str], start: int, end: int, column
         stop = at
         while stop < end and len(rows[stop]) > column + 1:
             stop += 1
-        size = max(width, *(len(rows[i][column]) + padding for i in range(at, stop)))
-        for i in range(at, stop):
-            texts[i] += rows[i][column].ljust(size)
+        widths = [display_width(rows[i][column]) for i in range(at, stop)]
+        size = max(width, *(one + padding for one in widths))
+        for i, one in zip(range(at, stop), widths, strict=True):
+            texts[i] += rows[i][column] + " " * (size - one)
         _align(rows, texts, at, stop, column + 1, width, padding)
         at = stop
 
@@ -44,9 +45,25 @@ def short_id(text: str) -> str:
     return text.partition(":")[2][:SHORT_ID] if ":" in text else text[:SHORT_ID]
 
 
+def display_width(text: str) -> int:
+    """In columns of a terminal, of which Chinese and Japanese characters take two."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    from unicodedata import east_asian_width  # for who needs it
+
+    return 2 if east_asian_width(character) in "WF" else 1
+
+
 def ellipsis(text: str, limit: int) -> str:
-    """The text in at most `limit` characters, the last one `…` where something is missing."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """The text in at most `limit` columns, the last one `…` where something is missing."""
+    if display_width(text) <= limit:
+        return text
+    kept = text[: limit - 1]
+    while display_width(kept) >= limit:
+        kept = kept[:-1]
+    return kept + "…"
 
 
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:

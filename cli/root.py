@@ -120,7 +120,9 @@ def run(program: str, arguments: list[str]) -> int:
             print(file=sys.stderr)  # after the ^C, or an unanswered question
         return INTERRUPTED
     except OSError as e:
-        if not isinstance(e, BrokenPipeError):
+        if isinstance(e, FileNotFoundError) and e.filename is None:
+            print("getwd: no such file or directory", file=sys.stderr)  # the working folder has been removed
+        elif not isinstance(e, BrokenPipeError):
             where = e.filename or ("write /dev/stdout" if e.errno in _DISK_IS_FULL else program)
             print(f"{where}: {(e.strerror or str(e)).lower()}", file=sys.stderr)
         # Who read our output has gone, or its disk is full; nothing must be flushed into it at exit either.
@@ -167,7 +169,7 @@ def _begin(program: str, host: tuple[str, ...], config: str, context: str, **fla
 
 def _api_of(program: str, host: str, context: str, flags: Mapping[str, Any], settings: configuration.Settings) -> Api:
     """The daemon that is meant: by flag, environment or context, in this order."""
-    given = host or ("" if context else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or "")
+    given = host or ("" if context not in ("", "default") else os.environ.get("FESTOON_HOST") or os.environ.get("DOCKER_HOST") or "")
     tls = None
     if not given and (context or os.environ.get("DOCKER_CONTEXT") or settings.get("currentContext")):
         from cli import contexts  # late: most people have none, and hashing names costs milliseconds

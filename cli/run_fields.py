@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from cli.records import fields_of
 from cli.service_fields import canonical_address
 from cli.units import parse_size
 
@@ -29,6 +30,8 @@ def parse_publish(text: str) -> list[tuple[str, dict[str, str]]]:
     address, host, container = _split(ports)
     if address:
         try:
+            if "%" in address:
+                raise ValueError
             canonical_address(address)
         except ValueError:
             raise ValueError(f"invalid IP address: {address}") from None
@@ -87,7 +90,7 @@ def port_number(text: str) -> int:
 def parse_device(text: str) -> dict[str, str]:
     """`/dev/x[:/dev/y][:rwm]`. Raises ValueError."""
     parts = text.split(":")
-    if len(parts) > 3:
+    if len(parts) > 3 or not text:
         raise ValueError(f"bad format for path: {text}")
     if not parts[0]:
         raise ValueError(f"invalid device specification: {text}")
@@ -114,7 +117,7 @@ def _mode(text: str) -> bool:
 
 def _of_device(text: str) -> tuple[str, str]:
     """(path, what is said of it). Raises ValueError."""
-    path, colon, said = text.rpartition(":")
+    path, colon, said = text.partition(":")
     if not colon or not path:
         raise ValueError(f"bad format: {text}")
     if not path.startswith("/dev/"):
@@ -131,28 +134,37 @@ def parse_weight(text: str) -> dict[str, Any]:
 
 
 def parse_gpus(text: str) -> dict[str, Any]:
-    """`all`, `2`, `device=0,driver=nvidia,capabilities=compute`: a DeviceRequest. Raises ValueError."""
+    """`all`, `2`, `"device=0,1",driver=nvidia,capabilities=compute`: a DeviceRequest. Raises ValueError."""
     made: dict[str, Any] = {"Driver": "", "Count": 0, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
-    for number, field in enumerate(text.split(",")):
+    seen: set[str] = set()
+    for field in fields_of(text):
         key, equals, value = field.partition("=")
-        if not equals and number:
-            raise ValueError(f"invalid field '{field}' must be a key=value pair")
+        if key in seen:
+            raise ValueError(f"gpu request key '{key}' can be specified only once")
+        seen |= {key} if equals else {key, "count"}
         if not equals or key == "count":
-            count = value if equals else field
-            if count != "all" and not count.isdigit():
-                raise ValueError(f"invalid count ({count}): value must be either \"all\" or an integer: strconv.Atoi: parsing \"{count}\": invalid syntax")
-            made["Count"] = -1 if count == "all" else int(count)
+            made["Count"] = _gpu_count(value if equals else field)
         elif key == "driver":
             made["Driver"] = value
         elif key == "device":
             made["DeviceIDs"] = value.split(",")
         elif key == "capabilities":
             made["Capabilities"] = [[*value.split(","), "gpu"]]
+        elif key == "options":
+            made["Options"] = dict(option.partition("=")[::2] for option in fields_of(value))
         else:
             raise ValueError(f"unexpected key '{key}' in '{field}'")
-    if not made["Count"] and not made["DeviceIDs"]:
+    if "count" not in seen and made["DeviceIDs"] is None:
         made["Count"] = 1
     return made
+
+
+def _gpu_count(text: str) -> int:
+    if text == "all":
+        return -1
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise ValueError(f'invalid count ({text}): value must be either "all" or an integer: invalid syntax')
+    return int(text)
 
 
 def parse_throttle(text: str) -> dict[str, Any]:
@@ -195,9 +207,10 @@ def parse_extra_host(text: str) -> str:
 def parse_domain(text: str) -> str:
     """A search domain, or "." for none. Raises ValueError."""
     text = text.strip(" ")
+    found = text.removesuffix(".") or text
     if text != "." and not (any(c.isascii() and c.isalpha() for c in text) and _DOMAIN.fullmatch(text)):
         raise ValueError(f"{text} is not a valid domain")
-    return text
+    return found
 
 
 def parse_link(text: str) -> str:

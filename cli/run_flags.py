@@ -9,6 +9,7 @@ from typing import Any, Final
 from cli import run_fields as fields
 from cli import service_fields
 from cli.flags import BYTES, DECIMAL, DURATION, INT, MAP, UINT, UINT16, Decorator, FlagType, option, options, switch
+from cli.mount_fields import parse_mount
 from cli.run_networks import parse_network
 
 DEVICE_RULE: Final = FlagType("list", fields.parse_device_rule)
@@ -24,7 +25,7 @@ LINK: Final = FlagType("list", fields.parse_link)
 NETWORK: Final = FlagType("network", parse_network)
 STREAM: Final = FlagType("list", fields.parse_attach)
 ADDRESS: Final = FlagType("list", service_fields.parse_address)
-MOUNT: Final = FlagType("mount", service_fields.parse_mount)
+MOUNT: Final = FlagType("mount", parse_mount)
 WEIGHT: Final = FlagType("list", fields.parse_weight)
 GPUS: Final = FlagType("gpu-request", fields.parse_gpus)
 ULIMIT: Final = FlagType("ulimit", service_fields.parse_ulimit)
@@ -115,7 +116,6 @@ SHARED: Final[tuple[Decorator, ...]] = (
     switch("--privileged", help="Give extended privileges to this container"),
     options("--publish", "-p", help="Publish a container's port(s) to the host"),
     switch("--publish-all", "-P", help="Publish all exposed ports to random ports"),
-    option("--pull", help='Pull image before running ("always", "missing", "never")', default="missing"),
     switch("--quiet", "-q", help="Suppress the pull output"),
     switch("--read-only", help="Mount the container's root filesystem as read only"),
     option("--restart", help='Restart policy to apply when a container exits (default "no")'),
@@ -139,7 +139,9 @@ SHARED: Final[tuple[Decorator, ...]] = (
     options("--volumes-from", help="Mount volumes from the specified container(s)"),
     option("--workdir", "-w", help="Working directory inside the container", default=""),
 )
+CREATE: Final[tuple[Decorator, ...]] = (option("--pull", help='Pull image before creating ("always", "missing", "never")', default="missing"),)
 RUN: Final[tuple[Decorator, ...]] = (
+    option("--pull", help='Pull image before running ("always", "missing", "never")', default="missing"),
     switch("--detach", "-d", help="Run container in background and print container ID"),
     option("--detach-keys", help="Override the key sequence for detaching a container", default=""),
     switch("--sig-proxy", help="Proxy received signals to the process (default true)"),

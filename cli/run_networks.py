@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from cli.failures import MISUSED, CliFailure
+from cli.records import fields_of
 
 Flags = Mapping[str, Any]
 Network = dict[str, Any]
@@ -18,7 +19,11 @@ _ONE: Final = {"ip": "ip", "ip6": "ip6", "mac-address": "mac_address"}
 _MANY: Final = {"alias": "network_alias", "link-local-ip": "link_local_ip", "driver-opt": "driver_opt"}
 MAC_OF_NETWORK: Final = (1, 44)
 _MODES: Final = ("default", "bridge", "host", "none")
-_MAC: Final = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
+_PAIR: Final = "[0-9a-fA-F]{2}"
+_MAC: Final = re.compile("|".join(
+    (rf"{_PAIR}(?:{sign}{_PAIR}){{{more}}}" if sign != "[.]" else rf"(?:{_PAIR}){{2}}(?:[.](?:{_PAIR}){{2}}){{{(more - 1) // 2}}}")
+    for sign in (":", "-", "[.]") for more in (5, 7, 19)
+))
 _TWICE: Final = (
     ("network_alias", "--network-alias", "alias"), ("ip", "--ip", "IPv4 address"), ("ip6", "--ip6", "IPv6 address"),
     ("link_local_ip", "--link-local-ip", "link-local IP addresses"), ("mac_address", "--mac-address", "MAC address"),
@@ -30,7 +35,7 @@ def parse_network(text: str) -> Network:
     if not _LONG_FORM.search(text):
         return {"name": text}
     found: Network = {"name": ""}
-    for field in text.split(","):
+    for field in fields_of(text):
         key, equals, value = (part.strip() for part in field.lower().partition("="))
         if not equals or not key:
             raise ValueError(f"invalid field {field}")
@@ -41,7 +46,7 @@ def parse_network(text: str) -> Network:
         elif key == "gw-priority":
             found["gw_priority"] = _priority(value)
         elif key in _MANY:
-            if key == "driver-opt" and "=" not in value:
+            if key == "driver-opt" and value.find("=") < 1:
                 raise ValueError("invalid key value pair format in driver options")
             found.setdefault(_MANY[key], []).append(value)
         else:

@@ -14,7 +14,7 @@ from cli import run_fields as fields
 from cli import run_networks
 from cli.api import API_VERSION
 from cli.failures import MISUSED, CliFailure
-from cli.service_fields import pairs
+from cli.service_fields import capability, pairs
 
 _LOOPBACK: Final = re.compile(r"127\.([0-9]{1,3}\.){2}[0-9]{1,3}|::1$")
 Flags = Mapping[str, Any]
@@ -26,15 +26,15 @@ _HEALTH: Final = (
 _NUMBERS: Final = (
     ("memory", "Memory"), ("memory_swap", "MemorySwap"), ("memory_reservation", "MemoryReservation"), ("cpus", "NanoCpus"), ("cpu_shares", "CpuShares"),
     ("cpu_period", "CpuPeriod"), ("cpu_quota", "CpuQuota"), ("blkio_weight", "BlkioWeight"), ("shm_size", "ShmSize"), ("oom_score_adj", "OomScoreAdj"),
-    ("cpu_rt_period", "CpuRealtimePeriod"), ("cpu_rt_runtime", "CpuRealtimeRuntime"), ("kernel_memory", "KernelMemory"),
+    ("cpu_rt_period", "CpuRealtimePeriod"), ("cpu_rt_runtime", "CpuRealtimeRuntime"),
 )  # fmt: skip
 _TEXTS: Final = (
     ("cpuset_cpus", "CpusetCpus"), ("cpuset_mems", "CpusetMems"), ("cgroup_parent", "CgroupParent"), ("pid", "PidMode"), ("ipc", "IpcMode"),
     ("uts", "UTSMode"), ("cgroupns", "CgroupnsMode"), ("userns", "UsernsMode"), ("volume_driver", "VolumeDriver"), ("runtime", "Runtime"),
-    ("isolation", "Isolation"),
+    ("isolation", "Isolation"), ("cidfile", "ContainerIDFile"),
 )  # fmt: skip
 _LISTS: Final = (
-    ("cap_add", "CapAdd"), ("cap_drop", "CapDrop"), ("dns_search", "DnsSearch"), ("dns_option", "DnsOptions"), ("group_add", "GroupAdd"),
+    ("dns_search", "DnsSearch"), ("dns_option", "DnsOptions"), ("group_add", "GroupAdd"),
     ("link", "Links"), ("volumes_from", "VolumesFrom"),
     ("add_host", "ExtraHosts"), ("dns", "Dns"), ("device_cgroup_rule", "DeviceCgroupRules"),
     ("ulimit", "Ulimits"), ("device_read_bps", "BlkioDeviceReadBps"), ("device_write_bps", "BlkioDeviceWriteBps"),
@@ -100,9 +100,13 @@ def _check(flags: Flags) -> None:
 
 
 def _exposed(text: str) -> list[str]:
+    if ":" in text:
+        raise CliFailure(f"invalid port format for --expose: {text}", MISUSED)
     numbers, _, protocol = text.partition("/")
     first, _, last = numbers.partition("-")
     try:
+        if not numbers:
+            raise ValueError("empty string specified for ports")
         low, high = (fields.port_number(word) for word in (first, last or first))
         if high < low:
             raise ValueError(f"invalid range specified for port: {numbers}")
@@ -146,6 +150,9 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
     host |= {name: flags[flag] for flag, name in _NUMBERS if flags[flag] is not None}
     host |= {name: flags[flag] for flag, name in _TEXTS if flags[flag]}
     host |= {name: list(flags[flag]) for flag, name in _LISTS if flags[flag]}
+    for flag, name in (("cap_add", "CapAdd"), ("cap_drop", "CapDrop")):
+        if flags[flag]:
+            host[name] = sorted({capability(text) for text in flags[flag]})
     host |= {name: bool(flags[flag]) for flag, name in _SWITCHES}
     if flags["ulimit"]:
         host["Ulimits"] = list({limit["Name"]: limit for limit in flags["ulimit"]}.values())  # the last of a name counts
@@ -159,6 +166,8 @@ def _host(flags: Flags, bindings: Mapping[str, Any], binds: list[str], options: 
         host["Init"] = bool(flags["init"])
     if flags["gpus"]:
         host["DeviceRequests"] = [flags["gpus"]]
+    if any("=" not in text for text in flags["storage_opt"]):
+        raise CliFailure("invalid storage option", MISUSED)
     if flags["storage_opt"]:
         host["StorageOpt"] = pairs(flags["storage_opt"])
     if flags["sysctl"]:

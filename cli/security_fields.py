@@ -12,10 +12,8 @@ from cli.failures import MISUSED, CliFailure
 
 def container_option(text: str) -> str:
     """A seccomp profile is sent, not its path. Raises CliFailure."""
-    key, _, value = text.partition("=")
-    if "=" not in text and ":" not in text and text != "no-new-privileges":
-        raise CliFailure(f'Invalid --security-opt: "{text}"', MISUSED)
-    if key == "seccomp" and not value:
+    key, _, value = text.partition("=" if "=" in text else ":")
+    if not value and key != "no-new-privileges":
         raise CliFailure(f'Invalid --security-opt: "{text}"', MISUSED)
     if key != "seccomp" or value in ("unconfined", "builtin"):
         return text

@@ -7,11 +7,12 @@ Owns the grammars and their error texts; pure. Source: docker/cli's opts package
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from cli import run_networks
 from cli.failures import CliFailure
-from cli.units import parse_size
+from cli.records import fields_of
 from cluster.model import port_labels
 from cluster.model.decimals import is_natural
 
@@ -20,31 +21,31 @@ MAX_PORTS_IN_RANGE: Final = 65535
 PortPlace = tuple[int, str, str]
 """(target, protocol, mode): what tells a service's ports apart when one is removed."""
 
+_LONG_FORM: Final = re.compile(r"\w+=\w+", re.ASCII)
 _RANGE: Final = re.compile(r"(\d+)(?:-(\d+))?")
 _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 _PUBLISH_MODES: Final = frozenset({"ingress", "host"})
 _ULIMITS: Final = frozenset(
     {"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
 )
-_BELOW: Final = {"enabled": (), "disabled": ("NonRecursive",), "writable": ("ReadOnlyNonRecursive",), "readonly": ("ReadOnlyForceRecursive",)}
-"""Of bind-recursive=: the fields of BindOptions that are set."""
-_MOUNT_TYPES: Final = frozenset({"bind", "volume", "tmpfs", "npipe", "cluster", "image"})
 
 
 def parse_port(text: str) -> list[dict[str, Any]]:
     """`8080:80`, `53:53/udp`, `90-91:90-91`, `90-91:80`, `80`, `0:80` (any), or `mode=host,published=8080,target=80,protocol=udp`:
     PortConfigs. The long form also takes `affinity=client-ip` and `source-ip=preserve|masquerade` of a port in mode
     ingress: they are kept beside it (SETTINGS) for `split_settings`. Raises ValueError."""
-    if "=" in text:
+    if _LONG_FORM.search(text):
         return [_long_port(text)]
     ports, _, protocol = text.partition("/")
     protocol = (protocol or "tcp").lower()
     published, _, target = ports.rpartition(":")
     if ":" in published:
         host = published.rpartition(":")[0]
-        raise ValueError("hostip is not supported" if _is_address(host) else f"invalid IP address: {host}")
+        raise ValueError("hostip is not supported" if _is_address(host.strip("[]")) else f"invalid IP address: {host}")
     if protocol not in _PROTOCOLS:
         raise ValueError(f"invalid proto: {protocol}")
+    if not target:
+        raise ValueError(f"no port specified: {text}<empty>")
     targets = _ports(target, "containerPort")
     hosts = _ports(published, "hostPort") if published else []
     if len(targets) == 1:
@@ -57,11 +58,10 @@ def parse_port(text: str) -> list[dict[str, Any]]:
 def _long_port(text: str) -> dict[str, Any]:
     protocol, mode, target, published = "tcp", "ingress", 0, 0
     settings: dict[str, str] = {}
-    for field in text.split(","):
-        key, equals, value = field.partition("=")
-        if not equals or not value:
+    for field in fields_of(text):
+        key, equals, value = field.lower().partition("=")
+        if not equals:
             raise ValueError(f"invalid field: {field}")
-        key, value = key.lower(), value.lower()
         if key == "protocol":
             if value not in _PROTOCOLS:
                 raise ValueError(f"invalid protocol value '{value}'")
@@ -142,133 +142,15 @@ def port_place(port: Mapping[str, Any]) -> PortPlace:
     return port.get("TargetPort", 0), port.get("Protocol", "tcp"), port.get("PublishMode", "ingress")
 
 
-def parse_mount(text: str) -> dict[str, Any]:
-    """`type=volume,source=v,target=/a,readonly`: a Mount. Raises ValueError."""
-    mount: dict[str, Any] = {"Type": "volume"}
-    extra: dict[str, dict[str, Any]] = {"BindOptions": {}, "VolumeOptions": {}, "TmpfsOptions": {}}
-    for field in _comma_separated(text):
-        key, equals, value = field.partition("=")
-        _mount_field(mount, extra, key.strip().lower(), value, field, given=bool(equals))
-    kind = mount["Type"]
-    if not mount.get("Target"):
-        raise ValueError("target is required")
-    if kind not in _MOUNT_TYPES:
-        return {k: mount[k] for k in ("Type", "Source", "Target", "ReadOnly") if k in mount}
-    for name, owner in (("VolumeOptions", "volume"), ("BindOptions", "bind"), ("TmpfsOptions", "tmpfs")):
-        if extra[name] and kind != owner:
-            wrong = {"VolumeOptions": "volume-*", "BindOptions": "bind-*", "TmpfsOptions": "tmpfs-*"}[name]
-            raise ValueError(f"cannot mix '{wrong}' options with mount type '{kind}'")
-        if extra[name]:
-            mount[name] = extra[name]
-    _check_below(mount)
-    order = ("Type", "Source", "Target", "ReadOnly", "Consistency", "BindOptions", "VolumeOptions", "TmpfsOptions")
-    return {name: mount[name] for name in order if name in mount}
-
-
-def _mount_field(
-    mount: dict[str, Any], extra: dict[str, dict[str, Any]], key: str, value: str, field: str, *, given: bool
-) -> None:
-    if not given and key not in {"readonly", "ro", "volume-nocopy", "bind-nonrecursive"}:
-        raise ValueError(f"invalid field '{field}' must be a key=value pair")
-    bind, volume, tmpfs = extra["BindOptions"], extra["VolumeOptions"], extra["TmpfsOptions"]
-    if key == "type":
-        mount["Type"] = value.lower()
-    elif key in {"source", "src"}:
-        mount["Source"] = value
-    elif key in {"target", "dst", "destination"}:
-        mount["Target"] = value
-    elif key in {"readonly", "ro"}:
-        mount["ReadOnly"] = _boolean(key, value, given=given)
-    elif key == "consistency":
-        mount["Consistency"] = value.lower()
-    elif key == "bind-propagation":
-        bind["Propagation"] = value.lower()
-    elif key == "bind-nonrecursive":
-        bind["NonRecursive"] = _boolean(key, value, given=given)
-    elif key == "bind-recursive":
-        if value not in _BELOW:
-            raise ValueError(f'invalid value for {key}: {value} (must be "enabled", "disabled", "writable", or "readonly")')
-        bind.update(dict.fromkeys(_BELOW[value], True))
-    elif key == "volume-subpath":
-        volume["Subpath"] = value
-    elif key == "volume-nocopy":
-        volume["NoCopy"] = _boolean(key, value, given=given)
-    elif key == "volume-label":
-        name, _, text = value.partition("=")
-        volume.setdefault("Labels", {})[name] = text
-    elif key == "volume-driver":
-        volume.setdefault("DriverConfig", {})["Name"] = value
-    elif key == "volume-opt":
-        name, _, text = value.partition("=")
-        volume.setdefault("DriverConfig", {}).setdefault("Options", {})[name] = text
-    elif key == "tmpfs-size":
-        try:
-            tmpfs["SizeBytes"] = parse_size(value)
-        except ValueError as e:
-            raise ValueError(f"invalid value for {key}: {value}") from e
-    elif key == "tmpfs-mode":
-        try:
-            tmpfs["Mode"] = int(value, 8)
-        except ValueError as e:
-            raise ValueError(f"invalid value for {key}: {value}") from e
-    else:
-        raise ValueError(f"unexpected key '{key}' in '{field}'")
-
-
-def _comma_separated(text: str) -> list[str]:
-    """Fields, which may stand in quotation marks. Source: RFC 4180. Raises ValueError."""
-    if not text:
-        raise ValueError("EOF")
-    if '"' not in text:
-        return text.split(",")
-    import csv
-
-    try:
-        return next(csv.reader([text], strict=True))
-    except csv.Error as e:
-        raise ValueError(f'parse error on line 1, column {len(text) + 1}: extraneous or missing " in quoted-field') from e
-
-
-def _check_below(mount: dict[str, Any]) -> None:
-    """What a bind says of the mounts below it has to fit the rest. Raises ValueError."""
-    bind, read_only = mount.get("BindOptions") or {}, mount.get("ReadOnly")
-    for value in ("writable", "readonly"):
-        if bind.get(_BELOW[value][0]) and not read_only:
-            raise ValueError(f"option 'bind-recursive={value}' requires 'readonly' to be specified in conjunction")
-    if bind.get("ReadOnlyForceRecursive") and bind.get("Propagation") != "rprivate":
-        raise ValueError("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction")
-
-
-def _boolean(key: str, value: str, *, given: bool) -> bool:
-    if not given:
-        return True
-    known = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}.get(value.lower())
-    if known is None:
-        raise ValueError(f"invalid value for {key}: {value}")
-    return known
-
-
 def parse_network(text: str) -> dict[str, Any]:
-    """`mynet` or `name=mynet,alias=a,driver-opt=k=v`: a NetworkAttachmentConfig whose Target is the name. Raises
-    ValueError."""
-    if "=" not in text:
-        return {"Target": text}
-    made: dict[str, Any] = {"Target": ""}
-    for field in text.split(","):
-        key, equals, value = field.partition("=")
-        if not equals:
-            raise ValueError(f"invalid field {field}")
-        if key == "name":
-            made["Target"] = value
-        elif key == "alias":
-            made.setdefault("Aliases", []).append(value)
-        elif key == "driver-opt":
-            name, _, option = value.partition("=")
-            made.setdefault("DriverOpts", {})[name] = option
-        else:
-            raise ValueError(f"invalid field key {key}")
-    if not made["Target"]:
-        raise ValueError("network name/id is not specified")
+    """`mynet` or `name=mynet,alias=a,driver-opt=k=v`: a NetworkAttachmentConfig whose Target is the name. What only a container's network has
+    (`ip=`, …) means nothing. Raises ValueError."""
+    found = run_networks.parse_network(text)
+    made: dict[str, Any] = {"Target": found["name"]}
+    if aliases := found.get("network_alias"):
+        made["Aliases"] = aliases
+    if options := found.get("driver_opt"):
+        made["DriverOpts"] = pairs(options)
     return made
 
 
@@ -281,9 +163,11 @@ def parse_environment(text: str) -> str:
 
 def parse_label(text: str) -> str:
     """`key=value` or `key`. Raises ValueError."""
-    key = text.partition("=")[0]
-    if not key.strip():
+    key = text.partition("=")[0].lstrip(" \t")
+    if not key:
         raise ValueError(f"invalid label '{text}': empty name")
+    if set(key) & set(" \t"):
+        raise ValueError(f"label '{key}' contains whitespaces")
     return text
 
 
@@ -357,18 +241,23 @@ def parse_words(text: str) -> list[str]:
         raise ValueError(f"invalid command line string: {e}") from e
 
 
-def pairs(texts: tuple[str, ...]) -> dict[str, str]:
+def pairs(texts: Iterable[str]) -> dict[str, str]:
     """`key=value` texts as a map; a key alone has an empty value."""
     return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
-def environment(texts: tuple[str, ...], own: Mapping[str, str]) -> list[str]:
-    """`NAME=value` texts, the last one of each name; a NAME alone takes the value of our own environment where it
-    has one."""
+def environment(texts: Iterable[str], own: Mapping[str, str]) -> list[str]:
+    """`NAME=value` texts; a NAME alone takes the value of our own environment where it has one."""
+    return [f"{text}={own[text]}" if "=" not in text and text in own else text for text in texts]
+
+
+def last_of_each(texts: Iterable[str]) -> list[str]:
+    """Of several that give one name a value only the last, at its place."""
     found: dict[str, str] = {}
     for text in texts:
-        name, equals, _ = text.partition("=")
-        found[name] = text if equals or name not in own else f"{name}={own[name]}"
+        name = text.partition("=")[0]
+        found.pop(name, None)
+        found[name] = text
     return list(found.values())
 
 
@@ -378,27 +267,51 @@ def capability(text: str) -> str:
     return name if name in ("ALL", "RESET") or name.startswith("CAP_") else f"CAP_{name}"
 
 
-def parse_generic_resource(text: str) -> dict[str, Any]:
-    """`gpu=2`: a GenericResource. Raises ValueError."""
-    kind, equals, value = text.partition("=")
-    if not equals or not kind:
+def effective_capabilities(add: Iterable[str], drop: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What is added and what is dropped of a service: ALL stands for every other, and what is added is not dropped as well."""
+    added, dropped = ({capability(text) for text in texts} for texts in (add, drop))
+    added, dropped = ({"ALL"} if "ALL" in names else names for names in (added, dropped))
+    return sorted(added), sorted(dropped - added)
+
+
+def parse_generic_resource(text: str) -> str:
+    """Raises ValueError."""
+    if "=" not in text:
         raise ValueError(f"invalid generic-resource format `{text}` expected `name=value`")
-    if not (value.isascii() and value.isdigit()):
-        return {"NamedResourceSpec": {"Kind": kind, "Value": value}}
-    return {"DiscreteResourceSpec": {"Kind": kind, "Value": int(value)}}
+    return text
 
 
-def generic_resources(present: Iterable[dict[str, Any]], added: Collection[dict[str, Any]], removed: Iterable[str]) -> list[dict[str, Any]]:
-    """By kind: without the removed ones; an added one replaces what there was. Raises CliFailure for one with a name, and where there is none
-    to remove."""
-    if named := next((one["NamedResourceSpec"] for one in added if "NamedResourceSpec" in one), None):
-        text = f"{named['Kind']}={named['Value']}"
+def _generic_resource(kind: str, values: Sequence[str]) -> dict[str, Any]:
+    """Raises CliFailure."""
+    numbers = [value for value in values if re.fullmatch(r"[+-]?\d+", value, re.ASCII)]
+    if not numbers:
+        text = f"{kind}={values[0]}"
         raise CliFailure(f"invalid generic-resource request `{text}`, Named Generic Resources is not supported for service create or update")
+    if len(values) > 1:
+        raise _unreadable(f"mixed discrete and named resources in expression '{kind}=[{' '.join(values)}]'")
+    if int(values[0]) < 0:
+        raise _unreadable(f"cannot ask for negative resource {kind}")
+    return {"DiscreteResourceSpec": {"Kind": kind, "Value": int(values[0])}}
+
+
+def _unreadable(reason: str) -> CliFailure:
+    return CliFailure(f"invalid generic resource specification: could not parse GenericResource: {reason}")
+
+
+def generic_resources(present: Iterable[dict[str, Any]], added: Iterable[str], removed: Iterable[str]) -> list[dict[str, Any]]:
+    """By kind: an added one (`gpu=2`) replaces what there was, a removed one goes. Raises CliFailure."""
+    texts: dict[str, list[str]] = {}
+    for text in added:
+        if text.count("=") != 1:
+            raise _unreadable(f"incorrect term {text}, missing '=' or malformed expression")
+        kind, _, value = text.partition("=")
+        texts.setdefault(kind.strip(), []).append(value.strip())
     by_kind = {(one.get("DiscreteResourceSpec") or one.get("NamedResourceSpec") or {}).get("Kind", ""): one for one in present}
+    by_kind |= {kind: _generic_resource(kind, values) for kind, values in texts.items()}
     for kind in removed:
         if by_kind.pop(kind, None) is None:
             raise CliFailure(f"could not find generic-resource `{kind}` to remove it")
-    return list((by_kind | {one["DiscreteResourceSpec"]["Kind"]: one for one in added}).values())
+    return list(by_kind.values())
 
 
 def tagged(image: str) -> str:

@@ -12,10 +12,11 @@ from typing import Any, Final
 from cli import dependency_fields, patience, run_fields
 from cli import service_fields as fields
 from cli.flags import BYTES, DECIMAL, DURATION, FLOAT, INT, POSITIVE_DURATION, UINT, Decorator, FlagType, option, options, switch
+from cli.mount_fields import parse_mount
 
 PORT: Final = FlagType("port", fields.parse_port)
 REMOVED_PORT: Final = FlagType("port", fields.parse_removed_port)
-MOUNT: Final = FlagType("mount", fields.parse_mount)
+MOUNT: Final = FlagType("mount", parse_mount)
 NETWORK: Final = FlagType("network", fields.parse_network)
 ENVIRONMENT: Final = FlagType("list", fields.parse_environment)
 LABEL: Final = FlagType("list", fields.parse_label)
@@ -28,6 +29,7 @@ COMMAND: Final = FlagType("command", fields.parse_words)
 CREDENTIAL_SPEC: Final = FlagType("credential-spec", str)
 SECRET: Final = FlagType("secret", dependency_fields.parse_secret)
 CONFIG: Final = FlagType("config", dependency_fields.parse_config)
+DOMAIN: Final = FlagType("list", run_fields.parse_domain)
 RESOURCE: Final = FlagType("list", fields.parse_generic_resource)
 
 
@@ -77,7 +79,7 @@ SHARED: Final[tuple[Decorator, ...]] = (
     option("--limit-memory", help="Limit Memory", type=BYTES),
     option("--limit-pids", help="Limit maximum number of processes (default 0 = unlimited)", type=INT),
     option("--log-driver", help="Logging driver for service"),
-    options("--log-opt", help="Logging driver options"),
+    options("--log-opt", help="Logging driver options", type=ENVIRONMENT),
     option("--max-concurrent", help="Number of job tasks to run concurrently (default equal to --replicas)", type=UINT),
     switch("--no-healthcheck", help="Disable any container-specified HEALTHCHECK"),
     switch("--no-resolve-image", help="Do not query the registry to resolve image digest and supported platforms"),
@@ -123,7 +125,7 @@ CREATE: Final[tuple[Decorator, ...]] = (
     options("--device-cgroup-rule", help="Add a rule to the allowed devices (label festoon.device-cgroup-rule.N)"),
     options("--dns", help="Set custom DNS servers", type=ADDRESS),
     options("--dns-option", help="Set DNS options"),
-    options("--dns-search", help="Set custom DNS search domains"),
+    options("--dns-search", help="Set custom DNS search domains", type=DOMAIN),
     options("--env", "-e", help="Set environment variables", type=ENVIRONMENT),
     options("--env-file", help="Read in a file of environment variables"),
     options("--group", help="Set one or more supplementary user groups for the container"),
@@ -163,7 +165,7 @@ UPDATE: Final[tuple[Decorator, ...]] = (
     options("--dns-rm", help="Remove a custom DNS server"),
     options("--dns-option-add", help="Add or update a DNS option"),
     options("--dns-option-rm", help="Remove a DNS option"),
-    options("--dns-search-add", help="Add or update a custom DNS search domain"),
+    options("--dns-search-add", help="Add or update a custom DNS search domain", type=DOMAIN),
     options("--dns-search-rm", help="Remove a DNS search domain"),
     options("--env-add", help="Add or update an environment variable"),
     options("--env-rm", help="Remove an environment variable"),

@@ -106,11 +106,12 @@ def _container(image: str, arguments: Sequence[str], flags: Flags, environment: 
     )
     dns = _given(Nameservers=list(flags["dns"]), Search=list(flags["dns_search"]), Options=list(flags["dns_option"]))
     made["DNSConfig"] = dns
+    added, dropped = fields.effective_capabilities(flags["cap_add"], flags["cap_drop"])
     return made | _given(
         Isolation=flags["isolation"],
         Sysctls=fields.pairs(flags["sysctl"]),
-        CapabilityAdd=sorted({fields.capability(c) for c in flags["cap_add"]}),
-        CapabilityDrop=sorted({fields.capability(c) for c in flags["cap_drop"]}),
+        CapabilityAdd=added,
+        CapabilityDrop=dropped,
         Ulimits=list(flags["ulimit"]),
         OomScoreAdj=flags["oom_score_adj"],
     )
@@ -223,6 +224,7 @@ def dependencies(spec: Spec, flags: Flags, identified: Callable[[str, Sequence[S
 
 
 def network_names(spec: Spec, resolve: Callable[[str], str]) -> None:
-    """Put ids in the place of the names of a new spec's networks."""
-    for network in spec["TaskTemplate"].get("Networks", ()):
-        network["Target"] = resolve(network["Target"])
+    """Put ids in the place of the names of a new spec's networks, in whose order they come."""
+    task = spec["TaskTemplate"]
+    if "Networks" in task:
+        task["Networks"] = sorted(({**network, "Target": resolve(network["Target"])} for network in task["Networks"]), key=lambda network: network["Target"])

@@ -96,6 +96,8 @@ def _container(container: Spec, flags: Flags) -> None:
     if dns != before:
         container["DNSConfig"] = dns
     _keyed(container, "Ulimits", "Name", flags["ulimit_add"], flags["ulimit_rm"])
+    if flags["ulimit_add"]:
+        container["Ulimits"].sort(key=lambda limit: limit["Name"])
     _mounts(container, flags["mount_add"], flags["mount_rm"])
     _capabilities(container, flags)
     _put(container, "Healthcheck", service_spec.health(flags, container.get("Healthcheck") or {}))
@@ -118,7 +120,7 @@ def _mounts(container: Spec, added: Sequence[Spec], removed: Sequence[str]) -> N
     if len({mount["Target"] for mount in added}) < len(added):
         raise CliFailure("duplicate mount target")
     _keyed(container, "Mounts", "Target", added, removed)
-    if added or removed:
+    if container.get("Mounts"):
         kept = (mount for mount in container["Mounts"] if mount["Target"] not in removed)
         container["Mounts"] = sorted(kept, key=lambda mount: (mount.get("Source", ""), mount["Target"]))
 
@@ -204,11 +206,9 @@ def _endpoint(spec: Spec, flags: Flags) -> None:
     ports = [p for p in had if fields.port_place(p) not in removed]
     added, settings = fields.split_settings(port for parsed in flags["publish_add"] for port in parsed)
     _port_settings(spec, [p for p in had if p not in ports], settings)
-    for port in added:
-        clash = next((p for p in ports if _port_key(p) == _port_key(port)), None)
-        if clash is None:
-            ports.append(port)
-    endpoint["Ports"] = sorted(ports, key=lambda p: p.get("PublishedPort", 0))
+    known = {_port_key(port) for port in ports}
+    new = list({_port_key(port): port for port in added if _port_key(port) not in known}.values())
+    endpoint["Ports"] = sorted([*ports, *new], key=_port_text)
     spec["EndpointSpec"] = endpoint
 
 
@@ -220,6 +220,11 @@ def _port_settings(spec: Spec, gone: Sequence[Mapping[str, Any]], added: Mapping
         spec["Labels"] = {key: value for key, value in labels.items() if key not in over} | dict(added)
 
 
+def _port_text(port: Mapping[str, Any]) -> str:
+    """Ports come in the order of this text."""
+    return f"{port.get('PublishedPort', 0)}:{port.get('TargetPort', 0)}/{port.get('Protocol', 'tcp')}/{port.get('PublishMode', 'ingress')}"
+
+
 def _port_key(port: Mapping[str, Any]) -> tuple[Any, ...]:
     return port.get("Protocol", "tcp"), port.get("PublishedPort", 0), port.get("TargetPort"), port.get("PublishMode")
 
@@ -228,10 +233,9 @@ def _environment(container: Spec, added: Sequence[str], removed: Sequence[str]) 
     if not added and not removed:
         return
     found = {text.partition("=")[0]: text for text in container.get("Env") or ()}
-    found |= {text.partition("=")[0]: text for text in added}
     for name in removed:
         found.pop(name, None)
-    container["Env"] = list(found.values())
+    container["Env"] = list((found | {text.partition("=")[0]: text for text in added}).values())
 
 
 def _capabilities(container: Spec, flags: Flags) -> None:
@@ -257,10 +261,10 @@ def _capability_list(names: set[str]) -> list[str]:
 def _pairs(owner: Spec, name: str, added: Sequence[str], removed: Sequence[str]) -> None:
     if not added and not removed:
         return
-    found = dict(owner.get(name) or {}) | fields.pairs(tuple(added))
+    found = dict(owner.get(name) or {})
     for key in removed:
         found.pop(key, None)
-    owner[name] = found
+    owner[name] = found | fields.pairs(added)
 
 
 def _list(owner: Spec, name: str, added: Sequence[Any], removed: Sequence[Any]) -> None:

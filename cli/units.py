@@ -18,19 +18,37 @@ NANOSECONDS: Final[dict[str, int]] = {
     "h": 3600_000_000_000,
 }
 _BINARY: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([kKmMgGtTpP])?(?:[iI]?[bB])?")
+_SUFFIX: Final = re.compile(r"b|[kmgtp](?:i?b)?", re.IGNORECASE)
+INT_LIMIT: Final = 1 << 63
 _PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)([a-zµ]*)")
 _LONG_AGO: Final = "0001-01-01T00:00:00Z"
 
 
 def parse_size(text: str) -> int:
     """Bytes of `64m`, `1.5GiB`, `512`: binary units. Raises ValueError in go-units' words."""
-    from fractions import Fraction  # late, as datetime below: most commands read no such number, and it takes milliseconds
-
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    end = max((at for at, character in enumerate(text) if character in "0123456789. "), default=-1)
+    if end < 0:
         raise ValueError(f"invalid size: '{text}'")
-    return int(Fraction(match[1]) * _BINARY[(match[2] or "").lower()])
+    number, suffix = text[: end + (text[end] != " ")], text[end + 1 :]
+    size = _go_float(number)
+    if size < 0:
+        raise ValueError(f"invalid size: '{text}'")
+    if suffix and not _SUFFIX.fullmatch(suffix):
+        raise ValueError(f"invalid suffix: '{suffix if len(suffix) > 3 else suffix.lower()}'")
+    size *= _BINARY[suffix[:1].lower().replace("b", "")]
+    return int(size) if size < INT_LIMIT else -INT_LIMIT  # as Go counts
+
+
+def _go_float(text: str) -> float:
+    try:
+        if text.strip() != text:
+            raise ValueError
+        value = float(text)
+    except ValueError:
+        raise ValueError(f'strconv.ParseFloat: parsing "{text}": invalid syntax') from None
+    if value in (float("inf"), float("-inf")) and text.strip("+-")[:1].isdigit():
+        raise ValueError(f'strconv.ParseFloat: parsing "{text}": value out of range')
+    return value
 
 
 def parse_cpus(text: str) -> int:

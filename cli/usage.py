@@ -208,7 +208,7 @@ class Group:
         name, *rest = found.operands
         if name == "help" and self._begin is not None:
             return self._explain(path, rest)
-        return self._find(path, name).invoke(f"{path} {name}", rest, api)
+        return self._find(path, name).invoke(f"{path} {self._aliases.get(name, name)}", rest, api)
 
     def _explain(self, path: str, words: Sequence[str]) -> int:
         """`help COMMAND...`. Raises CliFailure."""
@@ -218,7 +218,7 @@ class Group:
             if found is None:
                 raise CliFailure(f"unknown help topic: {' '.join(words)}")
             topic, path = found, f"{path} {word}"
-        print(topic.help_of(path))
+        print(topic.help_of(path), end="" if isinstance(topic, Command) else "\n")
         return 0
 
     def _find(self, path: str, name: str) -> Command | Group:
@@ -277,7 +277,7 @@ def _example_lines(path: str, examples: Sequence[tuple[str, str]]) -> str:
 
 def _help_wanted(found: Words) -> bool:
     if found.help_by_letter:
-        print(DEPRECATED_LETTER, file=sys.stderr)
+        print(DEPRECATED_LETTER)
     return found.help
 
 

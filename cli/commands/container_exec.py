@@ -51,7 +51,7 @@ def exec_(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         "AttachStdout": not detach,
         "AttachStderr": not detach,
         "DetachKeys": keys,
-        "Env": environment((*env_lines(flags["env_file"]), *flags["env"]), os.environ),
+        "Env": environment((*env_lines(flags["env_file"], os.environ), *flags["env"]), os.environ),
         "WorkingDir": flags["workdir"],
         "Cmd": list(arguments[1:]),
     }

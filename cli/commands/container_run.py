@@ -23,7 +23,6 @@ from cluster.model.reference import InvalidReference, Reference, is_id, parse
 
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
-_NO_PLATFORM: Final = ("unknown operating system or architecture", "cannot parse platform specifier", "platform specifier component")
 _PULLED_FOR: Final = ("No such image", "does not match the specified platform")
 _WINDOWS: Final = '"--{}" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux'
 _WINDOWS_ONLY: Final = ("cpu_count", "cpu_percent", "io_maxbandwidth", "io_maxiops")
@@ -61,7 +60,7 @@ def run(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     "create", "IMAGE [COMMAND] [ARG...]", summary="Create a new container", least=1, most=None, interspersed=False,
     aliases=["container create", "create"],
 )  # fmt: skip
-@run_flags.flags(run_flags.SHARED)
+@run_flags.flags(run_flags.SHARED, run_flags.CREATE)
 def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     body = _body(api, arguments, {**flags, "detach": False})
     print(_created(api, body, flags))
@@ -154,37 +153,44 @@ def _new_file(path: str) -> TextIO:
 
 def _made(api: Api, body: dict[str, Any], flags: Mapping[str, Any], name: Reference | None) -> str:
     """An image's id, which has no name, is asked of no registry."""
+    wanted = _platform(flags)
     if flags["pull"] == "always" and name is not None:
-        _pull(api, name, flags)
+        _pull(api, name, wanted, flags)
     try:
-        made = api.post("/containers/create", body, name=flags["name"], platform=_platform(flags))
+        made = api.post("/containers/create", body, name=flags["name"], platform=wanted)
     except ApiFailure as e:
-        if any(words in e.reason for words in _NO_PLATFORM):
-            raise CliFailure(f"error parsing specified platform: {e.reason}") from e
         if name is None or flags["pull"] == "never" or not any(words in e.reason for words in _PULLED_FOR):
             raise
         print(f"Unable to find image '{name.familiar}' locally", file=sys.stderr)
         try:
-            _pull(api, name, flags)
+            _pull(api, name, wanted, flags)
         except CliFailure as failure:
             from cli.nearest import proposals  # for mistakes alone
 
             raise CliFailure("\n".join((failure.message, *proposals(body["Image"], "image", api))), failure.status) from failure
-        made = api.post("/containers/create", body, name=flags["name"], platform=_platform(flags))
+        made = api.post("/containers/create", body, name=flags["name"], platform=wanted)
     for warning in made.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
     return str(made["Id"])
 
 
 def _platform(flags: Mapping[str, Any]) -> str:
-    return str(flags["platform"] or os.environ.get(DEFAULT_PLATFORM, ""))
+    text = str(flags["platform"] or os.environ.get(DEFAULT_PLATFORM, ""))
+    if not text:
+        return ""
+    from cli.platforms import platform  # for who asks for one
+
+    try:
+        return str(platform(text))
+    except ValueError as e:
+        raise CliFailure(f"error parsing specified platform: {e}") from e
 
 
-def _pull(api: Api, name: Reference, flags: Mapping[str, Any]) -> None:
+def _pull(api: Api, name: Reference, wanted: str, flags: Mapping[str, Any]) -> None:
     from cli import credentials
     from cli.transfer import Transfer
 
-    query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": _platform(flags)}
+    query = {"fromImage": name.familiar_repository, "tag": name.digest or name.tag, "platform": wanted}
     with api.stream("POST", "/images/create", b"", credentials.header_for(name.domain), **query) as answer:
         Transfer(sys.stderr, quiet=bool(flags["quiet"])).show(answer.lines())
 
@@ -195,13 +201,13 @@ def _body(api: Api, arguments: tuple[str, ...], flags: Mapping[str, Any]) -> dic
     if flags["pull"] not in PULLS:
         raise Refused(f"invalid pull option: '{flags['pull']}': must be one of \"always\", \"missing\" or \"never\"")
     try:
-        files, labels = env_lines(flags["env_file"]), label_lines(flags["label_file"])
+        files, labels = env_lines(flags["env_file"], os.environ), label_lines(flags["label_file"])
     except CliFailure as e:
         raise Refused(e.message) from e
     found = {name: value for name, _, value in (text.partition("=") for text in (*labels, *flags["label"]))}
     try:
         options = [security_fields.container_option(text) for text in flags["security_opt"]]
-        given = environment((*files, *flags["env"]), os.environ)
+        given = list(dict.fromkeys((*files, *environment(flags["env"], os.environ))))
         return run_spec.build(arguments[0], arguments[1:], flags, [*given, *proxies(api.settings, api.host, given)], found, options)
     except CliFailure as e:
         raise Refused(e.message) if e.status == MISUSED else e from None

@@ -9,6 +9,7 @@ from cli.api import Api, reference
 from cli.commands.container import named
 from cli.failures import CliFailure
 from cli.flags import BYTES, DECIMAL, INT, UINT16, option
+from cli.output import natural
 from cli.run_fields import parse_restart
 from cli.run_flags import SWAP
 from cli.usage import command
@@ -75,7 +76,7 @@ def port(api: Api, arguments: tuple[str, ...]) -> int:
         lines = [_address(b) for b in ports[wanted]]
     else:
         lines = [f"{name} -> {_address(b)}" for name, bound in ports.items() for b in bound or ()]
-    print("".join(f"{line}\n" for line in sorted(lines)), end="")
+    print("".join(f"{line}\n" for line in sorted(lines, key=natural)), end="")
     return 0
 
 

@@ -272,7 +272,8 @@ rm.optional = False
 @command("export", "CONTEXT [FILE|-]", summary="Export a context to a tar archive FILE or a tar stream on STDOUT.", least=1, most=2)
 def export(api: Api, arguments: tuple[str, ...]) -> int:
     name = arguments[0]
-    data = _archive(contexts.read(contexts.checked(name)), contexts.tls_files(name))
+    known = _known(name) if name == contexts.DEFAULT else contexts.read(contexts.checked(name))
+    data = _archive(known, contexts.tls_files(name))
     target = arguments[1] if len(arguments) > 1 else f"{name}.dockercontext"
     if target == "-":
         if sys.stdout.isatty():

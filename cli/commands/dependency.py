@@ -41,7 +41,7 @@ SECRET: Final = Noun(
         ("ID", "Name", "Driver", "CreatedAt", "UpdatedAt"),
         kind="*secret.secretContext",
     ),
-    {"ID": " " * 14, "Name": " " * 14, "Driver": " " * 12, "Created at": " " * 12, "Updated at": " " * 12},
+    {"ID": " " * 14, "Name": " " * 14, "Driver": " " * 12, "Created at": " " * 8, "Updated at": " " * 8},
 )
 CONFIG: Final = Noun(
     "config",
@@ -81,10 +81,10 @@ def _create(noun: Noun) -> Command:
             if len(arguments) > 1:
                 raise CliFailure("When using secret driver secret data must be empty")
             body["Driver"] = {"Name": driver}
-        elif len(arguments) < 2:
-            raise CliFailure(f"{word} file is required")
         else:
             try:
+                if not arguments[1:] or not arguments[1]:
+                    raise CliFailure(f"{word} file is required")
                 body["Data"] = read_data(arguments[1])
             except CliFailure as e:  # Docker says it twice of a configuration
                 raise CliFailure(f'Error reading content from "{arguments[1]}": {e.message}' if word == "config" else e.message) from e
@@ -130,9 +130,6 @@ def _inspect(noun: Noun) -> Command:
     @option("--format", "-f", help=FORMAT_HELP, default="")
     @switch("--pretty", help="Print the information in a human friendly format")
     def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | None) -> int:
-        if pretty and format:
-            raise CliFailure("--format is incompatible with human friendly format")
-
         def get(name: str) -> Any:
             return api.get(f"/{word}s/{reference(name, word)}")
 

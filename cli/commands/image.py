@@ -14,10 +14,10 @@ from cli.api import Api, filters_of, reference
 from cli.commands.system import FORMAT_HELP, LIST_FORMAT_HELP, inspect_all
 from cli.configuration import format_of
 from cli.failures import ApiFailure, CliFailure, each
-from cli.flags import FILTER, option, options, switch
+from cli.flags import FILTER, STRINGS, option, options, switch
 from cli.listing import Listing
 from cli.output import short_id
-from cli.platforms import PLATFORM, PLATFORMS, Platform, platform_query, require
+from cli.platforms import INVALID, asked, platform_query, require
 from cli.transfer import Transfer
 from cli.units import human_duration, human_size
 from cli.usage import Group, command
@@ -27,6 +27,8 @@ from cluster.wire.http_client import Answer
 PIECE_BYTES: Final = 1024 * 1024
 _TAR: Final = (("Content-Type", "application/x-tar"),)
 _NONE: Final = "<none>"
+NO_TIME_S: Final = -62_135_596_800
+"""The Unix time by which an image says that it has none: Go's zero time."""
 GOES_ON: Final = "Operation continuing in background: the daemon has the whole archive.\nUse `festoon images` to see what came of it."
 INSPECT_PLATFORM_HELP: Final = (
     "Inspect a specific platform of the multi-platform image.\n"
@@ -90,8 +92,9 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         wanted.setdefault("reference", []).append(arguments[0])
     found = api.get("/images/json", all=bool(flags["all"]), filters=wanted or None) or []
     digests, quiet = bool(flags["digests"]), bool(flags["quiet"])
-    rows = [row for i in found for row in image_rows(i, digests=digests, trunc=not flags["no_trunc"], now=time.time())]
     form = format_of(api.settings, "imagesFormat", flags["format"], quiet=quiet)
+    needed = digests or "{{.Digest}}" in form
+    rows = [row for i in found for row in image_rows(i, digests=needed, trunc=not flags["no_trunc"], now=time.time(), alone=digests)]
     if digests and form.startswith("table ") and "{{.Digest}}" not in form:
         form += "\t{{.Digest}}"  # as Docker does
     raw = _RAW.format(digest="digest: {{.Digest}}\n" if digests else "")
@@ -100,29 +103,31 @@ def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     return 0
 
 
-def image_rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) -> Iterator[dict[str, str]]:
-    """A row for each tag of an image; one of `<none>` for an image without."""
+def image_rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float, alone: bool = False) -> Iterator[dict[str, str]]:
+    """A row for each tag of an image, with its digest if there are to be `digests`; one of `<none>` for an image without. `alone`: a digest is
+    shown of an image without a tag, too."""
     known = {d.partition("@")[0]: d.partition("@")[2] for d in i.get("RepoDigests") or ()}
     names = []
     for reference_ in i.get("RepoTags") or ():
         repository, _, label = reference_.rpartition(":")
-        names.append((repository, label, known.get(repository, _NONE)))
+        names.append((repository, label, known.get(repository, _NONE) if digests else _NONE))
     if not names:
-        names = [(repository, _NONE, digest) for repository, digest in known.items()] or [(_NONE, _NONE, _NONE)]
+        names = [(repository, _NONE, digest if alone else "") for repository, digest in known.items()] or [(_NONE, _NONE, _NONE)]
+    shared = i.get("SharedSize", -1)
     size, virtual = human_size(i.get("Size", 0)), human_size(i.get("Size", 0), 4)
     for repository, label, digest in names:
         yield {
             "Repository": repository,
             "Tag": label,
-            "Digest": digest if digests else _NONE,
+            "Digest": digest,
             "ID": short_id(i["Id"]) if trunc else i["Id"],
-            "CreatedSince": f"{human_duration(now - i['Created'])} ago" if i.get("Created") else "N/A",
-            "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(i.get("Created", 0))),
+            "CreatedSince": f"{human_duration(now - created)} ago" if (created := i.get("Created", 0)) != NO_TIME_S else "N/A",
+            "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(created)),
             "Size": size,
             "VirtualSize": virtual,
             "Containers": "N/A" if i.get("Containers", -1) < 0 else str(i["Containers"]),
-            "SharedSize": "N/A" if i.get("SharedSize", -1) < 0 else human_size(i["SharedSize"]),
-            "UniqueSize": "N/A",
+            "SharedSize": "N/A" if shared < 0 else human_size(shared),
+            "UniqueSize": "N/A" if shared < 0 else human_size(i.get("Size", 0) - shared, 4),
         }
 
 
@@ -130,12 +135,14 @@ def image_rows(i: Mapping[str, Any], *, digests: bool, trunc: bool, now: float) 
     "inspect", "IMAGE [IMAGE...]", summary="Display detailed information on one or more images", least=1, most=None
 )
 @option("--format", "-f", help=FORMAT_HELP, default="")
-@option("--platform", help=INSPECT_PLATFORM_HELP, type=PLATFORM, since="1.49")
-def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platform | None) -> int:
+@option("--platform", help=INSPECT_PLATFORM_HELP, since="1.49")
+def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: str | None) -> int:
+    wanted = asked(platform)
+
     def get(name: str) -> tuple[Any, str]:
         if not name:
             raise CliFailure("Error: No such image: ")
-        require(api, [name], platform)
+        require(api, [name], wanted)
         return api.get(f"/images/{reference(name)}/json"), "image.InspectResponse"
 
     return inspect_all(arguments, get, format)
@@ -143,12 +150,13 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, platform: Platfor
 
 @command("load", summary="Load an image from a tar archive or STDIN", aliases=["image load", "load"])
 @option("--input", "-i", help="Read from tar archive file, instead of STDIN", default="")
-@option("--platform", help='Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=PLATFORM, since="1.48")
+@option("--platform", help='Load only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', since="1.48")
 @switch("--quiet", "-q", help="Suppress the load output")
-def load(api: Api, arguments: tuple[str, ...], input: str, platform: Platform | None, quiet: bool | None) -> int:
+def load(api: Api, arguments: tuple[str, ...], input: str, platform: str | None, quiet: bool | None) -> int:
+    wanted = asked(platform, INVALID)
     if not input and sys.stdin.isatty():
         raise CliFailure("requested load from stdin, but stdin is empty")
-    with _uploading(input) as upload, api.stream("POST", "/images/load", upload, _TAR, quiet=bool(quiet), platform=platform_query(platform)) as answer:
+    with _uploading(input) as upload, api.stream("POST", "/images/load", upload, _TAR, quiet=bool(quiet), platform=platform_query(wanted)) as answer:
         Transfer(sys.stdout, quiet=bool(quiet)).show(answer.lines())
     return 0
 
@@ -190,10 +198,12 @@ def import_(
 @command("rm", "IMAGE [IMAGE...]", summary="Remove one or more images", least=1, most=None, aliases=["image rm", "image remove", "rmi"])
 @switch("--force", "-f", help="Force removal of the image")
 @switch("--no-prune", help="Do not delete untagged parents")
-@options("--platform", help='Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=PLATFORMS, since="1.50")
-def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None, platform: tuple[Platform, ...]) -> int:
+@options("--platform", help='Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=STRINGS, since="1.50")
+def rm(api: Api, arguments: tuple[str, ...], force: bool | None, no_prune: bool | None, platform: tuple[str, ...]) -> int:
+    wanted = [asked(text) for text in platform]
+
     def remove(name: str) -> None:
-        require(api, [name], *platform)
+        require(api, [name], *wanted)
         try:
             gone = api.delete(f"/images/{reference(name)}", force=bool(force), noprune=bool(no_prune))
         except ApiFailure as e:

@@ -15,7 +15,7 @@ from cli.failures import CliFailure
 from cli.flags import FILTER, option, options, switch
 from cli.listing import Listing
 from cli.output import ellipsis, short_id
-from cli.platforms import PLATFORM, Platform, require
+from cli.platforms import INVALID, asked, require
 from cli.units import human_duration, human_size
 from cli.usage import command
 from cli.whole_file import whole_file
@@ -61,11 +61,12 @@ def refuse_terminal(output: str) -> None:
 @command("save", "IMAGE [IMAGE...]", summary="Save one or more images to a tar archive (streamed to STDOUT by default)", least=1, most=None,
          aliases=["image save", "save"])  # fmt: skip
 @option("--output", "-o", help="Write to a file, instead of STDOUT", default="")
-@option("--platform", help='Save only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=PLATFORM, since="1.48")
-def save(api: Api, arguments: tuple[str, ...], output: str, platform: Platform | None) -> int:
+@option("--platform", help='Save only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', since="1.48")
+def save(api: Api, arguments: tuple[str, ...], output: str, platform: str | None) -> int:
     refuse_terminal(output)
     check_output(output, "failed to save image: ")
-    require(api, arguments, platform)
+    wanted = asked(platform, INVALID)
+    require(api, arguments, wanted)
     with api.stream("GET", "/images/get", names=list(arguments)) as answer:
         write_out(answer, output)
     return 0
@@ -75,10 +76,10 @@ def save(api: Api, arguments: tuple[str, ...], output: str, platform: Platform |
 @option("--format", help=LIST_FORMAT_HELP, default="")
 @switch("--human", "-H", help="Print sizes and dates in human readable format (default true)")
 @switch("--no-trunc", help="Don't truncate output")
-@option("--platform", help='Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', type=PLATFORM, since="1.48")
+@option("--platform", help='Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")', since="1.48")
 @switch("--quiet", "-q", help="Only show image IDs")
 def history(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    require(api, arguments, flags["platform"])
+    require(api, arguments, asked(flags["platform"], INVALID))
     found = api.get(f"/images/{reference(arguments[0])}/history") or []
     trunc, human = not flags["no_trunc"], flags["human"] is not False
     rows = [_step(step, trunc=trunc, human=human, now=time.time()) for step in found]

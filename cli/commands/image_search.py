@@ -20,6 +20,7 @@ _LISTING: Final = Listing(
     ("Name", "Description", "StarCount", "IsOfficial"),
     "Name",
     {"IsOfficial": "_official"},
+    kind="*registry.searchContext",
 )
 
 

@@ -11,7 +11,7 @@ from cli import credentials
 from cli.api import Api, reference
 from cli.failures import CliFailure
 from cli.flags import option, switch
-from cli.platforms import PLATFORM, require
+from cli.platforms import INVALID, asked, require
 from cli.transfer import Transfer
 from cli.usage import command
 from cluster.model.reference import InvalidReference, Reference, parse
@@ -47,7 +47,7 @@ def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @command("push", "NAME[:TAG]", summary="Upload an image to a registry", least=1, most=1, aliases=["image push", "push"])
 @switch("--all-tags", "-a", help="Push all tags of an image to the repository")
 @switch("--disable-content-trust", help="Skip image signing (default true)")
-@option("--platform", help=PUSH_PLATFORM_HELP, type=PLATFORM, since="1.46")
+@option("--platform", help=PUSH_PLATFORM_HELP, since="1.46")
 @switch("--quiet", "-q", help="Suppress verbose output")
 def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     wanted = _parsed(arguments[0])
@@ -64,7 +64,7 @@ def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         tags = [wanted.tag or "latest"]
         if not (wanted.tag or quiet):
             print("Using default tag: latest", flush=True)
-    require(api, [f"{wanted.familiar_repository}:{tag}" for tag in tags], flags["platform"])
+    require(api, [f"{wanted.familiar_repository}:{tag}" for tag in tags], asked(flags["platform"], INVALID))
     for tag in tags:
         target = f"/images/{reference(wanted.familiar_repository)}/push"
         with api.stream("POST", target, b"", credentials.header_for(wanted.domain), tag=tag) as answer:
@@ -116,7 +116,10 @@ def login(api: Api, arguments: tuple[str, ...], username: str, password: str, pa
 def logout(api: Api, arguments: tuple[str, ...]) -> int:
     server = credentials.server_of(arguments[0] if arguments else "")
     print(f"Removing login credentials for {server}")
-    credentials.forget(server)
+    try:
+        credentials.forget(server)
+    except CliFailure as e:
+        print(f"WARNING: could not erase credentials:\n{server}: {e.message}", file=sys.stderr)
     return 0
 
 

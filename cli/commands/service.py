@@ -168,8 +168,8 @@ scale.optional = False
 
 
 def _scale_of(text: str) -> tuple[str, str]:
-    name, equals, number = text.partition("=")
-    if not equals or not name:
+    name, _, number = text.partition("=")
+    if not name or not number:
         raise BadOperand(f"invalid scale specifier '{text}'")
     return name, number
 
@@ -177,6 +177,8 @@ def _scale_of(text: str) -> tuple[str, str]:
 def _replicas_of(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise CliFailure(f'invalid replicas value {text}: strconv.ParseUint: parsing "{text}": invalid syntax')
+    if int(text) >> 64:
+        raise CliFailure(f'invalid replicas value {text}: strconv.ParseUint: parsing "{text}": value out of range')
     return int(text)
 
 

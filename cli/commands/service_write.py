@@ -11,14 +11,14 @@ from cli.api import Api, reference
 from cli.commands.plan import show_plan
 from cli.commands.service import roll_back, show_warnings
 from cli.convergence import wait_converged
+from cli.env_files import env_lines
 from cli.failures import CliFailure
 from cli.image_pinning import credentials_of, pin
 from cli.patience import patience
 from cli.service_flags import CREATE, SHARED, UPDATE, flagged
 from cli.usage import command
 
-MAX_ENV_FILE_BYTES: Final = 1024 * 1024
-_NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "no_resolve_image", "with_registry_auth", "dry_run", "wait", "timeout"})
+_NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "dry_run", "wait", "timeout"})
 
 
 @command(
@@ -27,8 +27,8 @@ _NOT_OF_THE_SPEC: Final = frozenset({"detach", "quiet", "verify", "rollback", "n
 @flagged(SHARED, CREATE)
 def create(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     waiting = patience(flags["wait"], flags["timeout"], detach=flags["detach"])
-    lines = [line for path in flags["env_file"] for line in _env_file(path)]
-    environment = service_fields.environment((*lines, *flags["env"]), os.environ)
+    lines = env_lines(flags["env_file"], os.environ)
+    environment = service_fields.last_of_each((*lines, *service_fields.environment(flags["env"], os.environ)))
     spec = service_spec.build(arguments[0], arguments[1:], flags, environment)
     service_spec.dependencies(spec, flags, lambda word, wanted: _identified(api, word, wanted))
     service_spec.network_names(spec, lambda name: _network_id(api, name))
@@ -57,6 +57,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
             return show_plan(api, [{"Spec": found.get("PreviousSpec") or found["Spec"], "ID": found["ID"], "Version": found["Version"]["Index"]}])
         roll_back(api, found)
     else:
+        flags["env_add"] = service_fields.environment(flags["env_add"], os.environ)
         service_update.apply(found["Spec"], flags, lambda network: _network_id(api, network), lambda word, wanted: _identified(api, word, wanted))
         if flags["dry_run"]:
             return show_plan(api, [{"Spec": found["Spec"], "ID": found["ID"], "Version": found["Version"]["Index"]}])
@@ -80,18 +81,3 @@ def _identified(api: Api, word: str, wanted: Sequence[dict[str, Any]]) -> list[d
     names = [str(one[f"{word.capitalize()}Name"]) for one in wanted]
     known = {str(item["Spec"]["Name"]): str(item["ID"]) for item in api.get(f"/{word}s", filters={"name": names}) or ()} if names else {}
     return dependency_fields.identified(wanted, word, known)
-
-
-def _env_file(path: str) -> list[str]:
-    """The assignments in a file, without comments and empty lines. Raises CliFailure."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_ENV_FILE_BYTES + 1)
-    except OSError as e:
-        raise CliFailure(f"open {path}: {(e.strerror or str(e)).lower()}") from e
-    except UnicodeDecodeError as e:
-        raise CliFailure(f"env file {path} contains invalid utf8 bytes") from e
-    if len(text) > MAX_ENV_FILE_BYTES:
-        raise CliFailure(f"env file {path} is longer than {MAX_ENV_FILE_BYTES} bytes")
-    lines = (line.lstrip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]

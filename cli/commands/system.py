@@ -250,11 +250,11 @@ def _facts(found: Mapping[str, Any], indent: str) -> Iterator[str]:
 )
 @option("--format", "-f", help=FORMAT_HELP, default="")
 @switch("--size", "-s", help="Display total file sizes if the type is container")
-@option("--type", help="Only inspect objects of the given type", default="")
-def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None, type: str) -> int:
-    if type and type not in _KINDS:
+@option("--type", help="Only inspect objects of the given type")
+def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None, type: str | None) -> int:
+    if type is not None and type not in _KINDS:
         known = ", ".join(f'"{kind}"' for kind in sorted(_KINDS))
-        raise CliFailure(f'unknown type: "{type}": must be one of {known}')
+        raise CliFailure(f'unknown type: "{type}": must be one of {known}' if type else f"type is empty: must be one of {known}")
     if type:
         sized = bool(size) if type == "container" else None
         path, kind = _KINDS[type]

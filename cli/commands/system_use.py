@@ -117,7 +117,8 @@ def _image_row(image: Mapping[str, Any], now: float, *, trunc: bool) -> dict[str
     row = next(image_rows(image, digests=False, trunc=trunc, now=now))
     shared = image.get("SharedSize", -1)
     sizes = {"SharedSize": human_size(shared, 4), "UniqueSize": human_size(image["Size"] - shared, 4)} if shared >= 0 else {}
-    return _plain(row | sizes | {"Digest": ""})
+    nameless = {} if image.get("RepoTags") else {"Repository": "<none>"}
+    return _plain(row | sizes | nameless | {"Digest": ""})
 
 
 @command("prune", summary="Remove unused data")

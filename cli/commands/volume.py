@@ -98,11 +98,13 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str) -> int:
 @switch("--cluster", help="Display only cluster volumes, and use cluster volume list formatting")
 @switch("--quiet", "-q", help="Only display volume names")
 def ls(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
-    found = [] if flags["cluster"] else api.get("/volumes", filters=filters_of(flags["filter"]))["Volumes"] or []  # there are no cluster volumes
+    every = api.get("/volumes", filters=filters_of(flags["filter"]))["Volumes"] or []
+    found = [] if flags["cluster"] else every  # there are no cluster volumes
     found.sort(key=lambda v: natural(v["Name"]))
     rows = [volume_row(v) for v in found]
     form = format_of(api.settings, "volumesFormat", flags["format"], quiet=flags["quiet"])
-    print(LISTING.render(rows, form, quiet=bool(flags["quiet"])), end="")
+    listing = LISTING._replace(columns=("Name", "Group", "Driver", "Availability", "Status")) if flags["cluster"] else LISTING
+    print(listing.render(rows, form, quiet=bool(flags["quiet"])), end="")
     return 0
 
 
@@ -120,6 +122,8 @@ def volume_row(v: dict[str, Any]) -> dict[str, Any]:
 @switch("--force", "-f", help="Do not prompt for confirmation")
 def prune(api: Api, arguments: tuple[str, ...], all: bool | None, filter: tuple[str, ...], force: bool | None) -> int:
     wanted = filters_of(prune_filters(api.settings, filter)) or {}
+    if all and "all" in wanted:
+        raise CliFailure("conflicting options: cannot specify both --all and --filter all=1")
     if all:
         wanted["all"] = ["true"]
     if not force and not confirmed(PRUNE_ALL_WARNING if all else PRUNE_WARNING):
@@ -152,4 +156,4 @@ def rm(api: Api, arguments: tuple[str, ...], force: bool | None) -> int:
 @option("--availability", help='Cluster Volume availability ("active", "pause", "drain")', default="active")
 def update(api: Api, arguments: tuple[str, ...], availability: str) -> int:
     api.get(f"/volumes/{reference(arguments[0], 'volume')}")
-    raise CliFailure("Can only update cluster volumes")
+    raise CliFailure("can only update cluster volumes")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from cli.compose.ports import parse_port
 from cli.compose.volumes import parse_volume
 from cli.units import parse_duration, parse_size
-from cluster.model.go_values import Duration
+from cluster.model.go_values import Duration, go_text
 
 Value = dict[str, Any]
 _POINTERS: Final = frozenset(
@@ -100,7 +100,7 @@ def text_of(value: Any) -> str:
     """As Go prints it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return go_text(value) if isinstance(value, float) else str(value)
 
 
 def pairs(value: Any) -> dict[str, str]:
@@ -214,6 +214,8 @@ def _health(value: Mapping[str, Any]) -> Value:
     made = {key: _duration(item) if key in ("interval", "timeout", "start_period", "start_interval") else item for key, item in value.items()}
     if "test" in made:
         made["test"] = _test(made["test"])
+    if "retries" in made:
+        made["retries"] = int(made["retries"])
     return struct(made, _HEALTH_KEYS)
 
 

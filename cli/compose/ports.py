@@ -5,6 +5,7 @@ Source: docker/go-connections' nat.ParsePortSpec, which docker's client reads th
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
 MAX_PORT: Final = 65535
@@ -26,6 +27,8 @@ def parse_port(text: str) -> Published:
         raise ValueError(f"Invalid proto: {protocol}")
     rest, _, target = head.rpartition(":")
     address, _, published = rest.rpartition(":")
+    if address:
+        ip_address(address.removeprefix("[").removesuffix("]"))
     first, last = _range(target, "containerPort")
     if not published:
         return Published(tuple(_long(port, 0, protocol) for port in range(first, last + 1)), address)

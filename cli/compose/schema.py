@@ -26,12 +26,13 @@ _TYPE_NAMES: Final = {"object": "mapping", "array": "list"}
 
 @dataclass(frozen=True, slots=True)
 class Of:
-    """A scalar of one of these types. `format`: raises ValueError for a text that is none."""
+    """A scalar of one of these types. `format`: raises ValueError for a text that is none. `natural`: none below zero."""
 
     types: tuple[str, ...]
     format: Callable[[str], Any] | None = None
     format_name: str = ""
     choices: tuple[str, ...] = ()
+    natural: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class _Problem:
 TEXT: Final = Of(("string",))
 NUMBER: Final = Of(("number",))
 WHOLE: Final = Of(("integer",))
+NATURAL: Final = Of(("number",), natural=True)
+COUNT: Final = Of(("integer",), natural=True)
 TRUTH: Final = Of(("boolean",))
 TEXT_OR_NUMBER: Final = Of(("string", "number"))
 DURATION: Final = Of(("string",), units.parse_duration, "duration")
@@ -74,7 +77,7 @@ COMMAND: Final = (TEXT, Items(TEXT))
 FILE: Final = Items((TEXT, Keys({"source": TEXT, "target": TEXT, "uid": TEXT, "gid": TEXT, "mode": NUMBER}, open=True)))
 UPDATE: Final = Keys(
     {
-        "parallelism": WHOLE, "delay": DURATION, "failure_action": TEXT, "monitor": DURATION, "max_failure_ratio": NUMBER,
+        "parallelism": COUNT, "delay": DURATION, "failure_action": TEXT, "monitor": DURATION, "max_failure_ratio": NUMBER,
         "order": Of(("string",), choices=("start-first", "stop-first")),
     }
 )  # fmt: skip
@@ -82,7 +85,7 @@ DEPLOY: Final = Keys(
     {
         "mode": TEXT,
         "endpoint_mode": TEXT,
-        "replicas": WHOLE,
+        "replicas": COUNT,
         "labels": PAIRS,
         "rollback_config": UPDATE,
         "update_config": UPDATE,
@@ -98,14 +101,14 @@ DEPLOY: Final = Keys(
                 ),
             }
         ),
-        "restart_policy": Keys({"condition": TEXT, "delay": DURATION, "max_attempts": WHOLE, "window": DURATION}),
-        "placement": Keys({"constraints": Items(TEXT), "preferences": Items(Keys({"spread": TEXT})), "max_replicas_per_node": WHOLE}),
+        "restart_policy": Keys({"condition": TEXT, "delay": DURATION, "max_attempts": COUNT, "window": DURATION}),
+        "placement": Keys({"constraints": Items(TEXT), "preferences": Items(Keys({"spread": TEXT})), "max_replicas_per_node": COUNT}),
     },
     nullable=True,
 )
 HEALTH: Final = Keys(
     {
-        "disable": TRUTH, "interval": DURATION, "retries": NUMBER, "test": COMMAND, "timeout": DURATION, "start_period": DURATION, "start_interval": DURATION,
+        "disable": TRUTH, "interval": DURATION, "retries": NATURAL, "test": COMMAND, "timeout": DURATION, "start_period": DURATION, "start_interval": DURATION,
     }
 )  # fmt: skip
 PORTS: Final = Items(
@@ -262,6 +265,8 @@ def _scalar_problems(shape: Of, value: Any, path: Path) -> Iterator[_Problem]:
     if shape.choices and value not in shape.choices:
         listed = ", ".join(f'"{choice}"' for choice in shape.choices)
         yield _Problem(path, f"{dotted(path)} must be one of the following: {listed}")
+    if shape.natural and value < 0:
+        yield _Problem(path, f"{value} overflows uint")
     if shape.format is not None:
         try:
             shape.format(value)

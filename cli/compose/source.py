@@ -26,6 +26,7 @@ _DECIMAL: Final = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _PREFIXED: Final = re.compile(r"([-+]?)0([xob])([0-9a-fA-F_]+)")
 _OCTAL: Final = re.compile(r"([-+]?)0([0-7_]+)")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_EXPONENT: Final = re.compile(rf"{_FLOAT.pattern}$")
 _BASES: Final = {"x": 16, "o": 8, "b": 2}
 _MERGE: Final = "<<"
 
@@ -76,9 +77,8 @@ def parse(name: str, data: bytes) -> Document:
 
     if len(data) > MAX_FILE_BYTES:
         raise ComposeError(f"{name}: a Compose file may have at most {MAX_FILE_BYTES} bytes")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        root = yaml.compose(data.decode(), Loader=loader)
+        root = _composed(data.decode(), [_knowing(base) for base in (getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.SafeLoader)])
     except UnicodeDecodeError as e:
         raise ComposeError(f"{name}: yaml: invalid UTF-8") from e
     except RecursionError as e:
@@ -95,6 +95,29 @@ def parse(name: str, data: bytes) -> Document:
     if not isinstance(value, dict):
         raise ComposeError("top-level object must be a mapping", Place(name, 1))
     return Document(name, value, reading.lines)
+
+
+def _knowing(base: Any) -> Any:
+    """The loader, which else takes `1e3` for text."""
+    made: Any = type("Loader", (base,), {})
+    made.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("+-.0123456789"))
+    return made
+
+
+def _composed(text: str, loaders: Sequence[Any]) -> Any:
+    """By the first of them that can: the quick one takes no `{a: b, c:}`."""
+    import yaml
+
+    try:
+        return yaml.compose(text, Loader=loaders[0])
+    except yaml.MarkedYAMLError:
+        if len(loaders) == 1:
+            raise
+        try:
+            return _composed(text, loaders[1:])
+        except yaml.MarkedYAMLError:
+            pass
+        raise
 
 
 class _Reading:

@@ -67,6 +67,14 @@ def test_without_a_daemon_one_sentence_says_so(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == expected
 
 
+def test_a_working_folder_that_is_gone_is_said(festoon: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = festoon("create", "--mount", "type=bind,src=./a,dst=/b", "busybox")
+    assert (result.status, result.err) == (1, "getwd: no such file or directory\n")
+
+
 def test_the_daemons_address_comes_from_flag_then_environment(
     engine: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,7 +71,8 @@ def test_a_service_is_inspected_by_the_usual_format_unless_pretty(festoon: Calla
     [
         ("{bad", "invalid character 'b' looking for beginning of object key string"), ('{"a":}', "invalid character '}' looking for beginning of value"),
         ('{"a" 1}', "invalid character '1' after object key"), ('{"a":1 2}', "invalid character '2' after object key:value pair"),
-        ('{"a":', "unexpected EOF"), ("", "EOF"), ('{"auths":{"h":{"auth":"QUI%"}}}', "illegal base64 data at input byte 3"),
+        ('{"a":', "unexpected EOF"), ("[]", "json: cannot unmarshal array into Go value of type configfile.ConfigFile"),
+        ('{"auths":{"h":{"auth":"QUI%"}}}', "illegal base64 data at input byte 3"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_is_warned_of_and_stops_nothing(
@@ -82,6 +83,24 @@ def test_a_file_that_cannot_be_read_is_warned_of_and_stops_nothing(
     said = festoon("ps", "-q")
     assert (said.status, said.out) == (0, "cccccccccccc\n")
     assert said.err == f"WARNING: Error parsing config file ({tmp_path}/config.json): {words}\n"
+
+
+@pytest.mark.parametrize("content", ["", " ", "null", "{}"])
+def test_a_file_without_anything_says_nothing(tmp_path: Path, festoon: Callable[..., Any], settings: Callable[..., None], content: str) -> None:
+    settings()
+    (tmp_path / "config.json").write_text(content)
+    assert festoon("ps", "-q").err == ""
+
+
+def test_the_environment_says_which_headers_go_along(
+    festoon: Callable[..., Any], settings: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings(HttpHeaders={"X-A": "b"})
+    monkeypatch.setenv("DOCKER_CUSTOM_HEADERS", 'X-B=c,"X-C=d,e"')
+    assert configuration.headers(configuration.read()) == (("X-B", "c"), ("X-C", "d,e"))
+    monkeypatch.setenv("DOCKER_CUSTOM_HEADERS", "X-B")
+    words = "failed to set custom headers from DOCKER_CUSTOM_HEADERS environment variable: missing \"=\" in key=value pair: 'X-B'"
+    assert festoon("ps").err == f"Failed to initialize: {words}\n"
 
 
 def test_usual_filters_go_along_with_a_prune_but_for_those_that_are_contradicted(

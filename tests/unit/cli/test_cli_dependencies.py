@@ -40,7 +40,8 @@ def test_configs() -> None:
         ("target=x", "source is required"),
         ("source=s1,target", "invalid field 'target' must be a key=value pair"),
         ("source=s1,mode=x", 'invalid mode specified: strconv.ParseUint: parsing "x": invalid syntax'),
-        ("", "source is required"),
+        ("", "EOF"),
+        ('"source=s', 'parse error on line 1, column 10: extraneous or missing " in quoted-field'),
     ],
 )
 def test_what_is_no_secret(text: str, complaint: str) -> None:

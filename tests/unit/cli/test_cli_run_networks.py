@@ -66,7 +66,7 @@ def test_fields_that_are_none(text: str, words: str) -> None:
 
 
 def test_search_domains_are_domains_or_none() -> None:
-    assert [parse_domain(text) for text in (" a.b ", ".", "x", "a-b.c.")] == ["a.b", ".", "x", "a-b.c."]
+    assert [parse_domain(text) for text in (" a.b ", ".", "x", "a-b.c.")] == ["a.b", ".", "x", "a-b.c"]
     for text in ("bad domain", "123", "-a", "a..b", ""):
         with pytest.raises(ValueError, match="is not a valid domain"):
             parse_domain(text)

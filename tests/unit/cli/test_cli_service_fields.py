@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli import service_fields as fields
+from cli.mount_fields import parse_mount
 from cli.tasks import ranges_text
 
 
@@ -58,14 +59,14 @@ def test_published_ports_are_shown_in_runs(ports: list[dict[str, Any]], text: st
 
 
 def test_mounts() -> None:
-    assert fields.parse_mount("type=volume,target=/a,source=v,readonly") == {"Type": "volume", "Source": "v", "Target": "/a", "ReadOnly": True}
-    assert fields.parse_mount("type=bind,src=/x,dst=/y,bind-propagation=rshared") == {
+    assert parse_mount("type=volume,target=/a,source=v,readonly") == {"Type": "volume", "Source": "v", "Target": "/a", "ReadOnly": True}
+    assert parse_mount("type=bind,src=/x,dst=/y,bind-propagation=rshared") == {
         "Type": "bind",
         "Source": "/x",
         "Target": "/y",
         "BindOptions": {"Propagation": "rshared"},
     }
-    assert fields.parse_mount("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0700") == {
+    assert parse_mount("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0700") == {
         "Type": "tmpfs",
         "Target": "/t",
         "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o700},
@@ -82,7 +83,7 @@ def test_mounts() -> None:
     ],
 )
 def test_what_is_mounted_below_a_bind(text: str, options: dict[str, Any]) -> None:
-    assert fields.parse_mount(f'type=bind,"src=/x,y",dst=/y,{text}').get("BindOptions", {}) == options
+    assert parse_mount(f'type=bind,"src=/x,y",dst=/y,{text}').get("BindOptions", {}) == options
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_what_is_mounted_below_a_bind(text: str, options: dict[str, Any]) -> Non
 )
 def test_what_can_not_be_asked_of_a_bind(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason)):
-        fields.parse_mount(f"type=bind,src=/x,dst=/y,{text}")
+        parse_mount(f"type=bind,src=/x,dst=/y,{text}")
 
 
 def test_a_port_may_be_any_and_several_may_lead_to_one() -> None:
@@ -125,9 +126,9 @@ def test_networks_hosts_and_ulimits() -> None:
         (fields.parse_port, "target=80,published=80,affinity=x", "invalid affinity value 'x': it is one of client-ip, none"),
         (fields.parse_port, "target=80,affinity=client-ip", "invalid field: affinity: needs a published port"),
         (fields.parse_port, "mode=host,target=1,published=1,source-ip=preserve", "invalid field: source-ip: only ports in ingress mode are balanced"),
-        (fields.parse_mount, "type=foo", "target is required"),
-        (fields.parse_mount, "type=bind,volume-nocopy,target=/x", "cannot mix 'volume-*' options with mount type 'bind'"),
-        (fields.parse_mount, "type=volume,foo=bar,target=/x", "unexpected key 'foo' in 'foo=bar'"),
+        (parse_mount, "type=foo", "target is required"),
+        (parse_mount, "type=bind,volume-nocopy,target=/x", "cannot mix 'volume-*' options with mount type 'bind'"),
+        (parse_mount, "type=volume,foo=bar,target=/x", "unexpected key 'foo' in 'foo=bar'"),
         (fields.parse_network, "name=a,foo=b", "invalid field key foo"),
         (fields.parse_host, "x", 'bad format for add-host: "x"'),
         (fields.parse_ulimit, "x", "invalid ulimit argument: x"),
@@ -143,7 +144,8 @@ def test_bad_values_are_refused_in_dockers_words(parse: Callable[[str], Any], te
 
 
 def test_the_last_value_of_an_environment_variable_counts_and_a_bare_name_is_ours() -> None:
-    assert fields.environment(("A=1", "B", "A=2", "C"), {"B": "own"}) == ["A=2", "B=own", "C"]
+    assert fields.environment(("A=1", "B", "A=2", "C"), {"B": "own"}) == ["A=1", "B=own", "A=2", "C"]
+    assert fields.last_of_each(["A=1", "B=own", "A=2", "C"]) == ["B=own", "A=2", "C"]
 
 
 @pytest.mark.parametrize(

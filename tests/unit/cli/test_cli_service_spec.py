@@ -260,7 +260,7 @@ def test_capabilities_are_taken_back_before_they_are_dropped(
 VOLUME, TMPFS = {"Type": "volume", "Source": "v", "Target": "/v"}, {"Type": "tmpfs", "Target": "/t"}
 BEFORE: dict[str, Any] = {
     "Image": "busybox:latest", "Hosts": ["1.2.3.4 a", "1.2.3.5 b c"], "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 1},
-    "Mounts": [VOLUME, TMPFS],
+    "Mounts": [TMPFS, VOLUME],
 }  # fmt: skip
 
 

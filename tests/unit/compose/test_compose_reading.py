@@ -38,6 +38,12 @@ def test_quoted_words_are_text_and_merge_keys_come_below() -> None:
     assert document.place(("b", "z", "q")).line == 2
 
 
+def test_numbers_with_exponents_are_numbers_and_a_key_before_a_brace_has_nothing() -> None:
+    (service,) = stack_of("services: {a: {image: b, environment: {A: 1e3, B: 2.123456789, C: '1e3', D:}, healthcheck: {retries: 2.5}}}").services.values()
+    assert service["environment"] == {"A": "1000", "B": "2.123456789", "C": "1e3", "D": None}
+    assert service["healthcheck"] == {"retries": 2}
+
+
 def test_a_billion_laughs_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
@@ -73,6 +79,9 @@ SERVICE = "services:\n  a:\n    image: x\n"
         (SERVICE + "    deploy: {resources: {limits: {memory: xx}}}\n", "c0.yml:4: services.a.deploy.resources.limits.memory invalid size: 'xx'"),
         (SERVICE + "    env_file: nosuch\n", "c0.yml:4: open /w/nosuch: no such file or directory"),
         (SERVICE + "    volumes: [{type: bind, target: /x}]\n", 'c0.yml:4: invalid mount config for type "bind": field Source must not be empty'),
+        (SERVICE + "    deploy: {replicas: -1}\n", "c0.yml:4: services.a.deploy.replicas -1 overflows uint"),
+        (SERVICE + "    healthcheck: {retries: -1}\n", "c0.yml:4: services.a.healthcheck.retries -1 overflows uint"),
+        (SERVICE + "    ports: ['80:80:80']\n", "c0.yml:4: services.a.ports.0 Does not match format 'ports'"),
         (SERVICE + "    extends: b\n", 'c0.yml:4: cannot extend service "b" in c0.yml: service not found'),
         (SERVICE + "    extends: a\n", "c0.yml:4: service a extends itself"),
         ("services:\n  a b:\n    image: x\n", "c0.yml:2: services Additional property a b is not allowed"),
