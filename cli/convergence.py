@@ -53,24 +53,24 @@ class Screen:
         self._out.flush()
 
 
-def wait_converged(api: Api, service_id: str, verify_s: float, *, quiet: bool, patience: Patience | None = None) -> None:
-    """Return when the service has had all that it asks for during `verify_s` without a break. Raises CliFailure when
-    its update has been paused, when it is gone, or when the daemon is; with `patience`, which also waits for the end of the update, when that was
-    rolled back, when there is no hope, and when the time is over. Ctrl-C says how to go on looking and goes up
-    as KeyboardInterrupt's own quiet end."""
+def wait_converged(api: Api, service_id: str, verify_s: float, *, quiet: bool, patience: Patience | None = None, name: str = "") -> None:
+    """Return when the service has had all that it asks for during `verify_s` without a break. `name`: what it is called in what is said, if not by its id.
+    Raises CliFailure when its update has been paused, when it is gone, or when the daemon is; with `patience`, which also waits for the end of the
+    update, when that was rolled back, when there is no hope, and when the time is over. Ctrl-C says how to go on looking and goes up as
+    KeyboardInterrupt's own quiet end."""
     screen = None if quiet else Screen(sys.stdout)
     try:
         with api.stream("GET", "/festoon/watch", kinds="task,service,node") as changes:
-            _wait(api, service_id, changes, verify_s, screen, patience)
+            _wait(api, service_id, changes, verify_s, screen, patience, name or service_id)
     except KeyboardInterrupt:
         if screen is not None:
             print(
-                f"Operation continuing in background.\nUse `festoon service ps {service_id}` to check progress.",
+                f"Operation continuing in background.\nUse `festoon service ps {name or service_id}` to check progress.",
                 file=sys.stderr,
             )
 
 
-def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: Screen | None, patience: Patience | None) -> None:
+def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: Screen | None, patience: Patience | None, name: str) -> None:
     picture = Picture()
     since: float | None = None  # when it converged
     watch = Watch(patience, verify_s) if patience is not None else None
@@ -99,7 +99,7 @@ def _wait(api: Api, service_id: str, changes: Answer, verify_s: float, screen: S
         left = None if since is None else 0.0 if job else max(since + verify_s - now, 0.0)
         if left == 0.0:
             if screen is not None:
-                screen.draw([Line("verify" if not job else "job complete", "Service converged" if not job else "")])
+                screen.draw([Line("verify" if not job else "job complete", f"Service {name} converged" if not job else "")])
             if watch is not None and watch.turned:
                 raise CliFailure(watch.turned, ROLLED_BACK)
             return

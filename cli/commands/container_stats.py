@@ -55,7 +55,7 @@ def stats(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         samples = _samples(api, names)
         rows = [_row(samples[name], before.get(name), name, trunc=trunc) for name in names if arguments or samples[name]]
         samples = {name: samples[name] or before.get(name) for name in names}
-        _show(rows, form, first=once)
+        _show(rows, form, first=False, again=not once)
         if once:
             return 0
 
@@ -94,9 +94,10 @@ def _sample(api: Api, name: str) -> Sample:
     return answer
 
 
-def _show(rows: Sequence[Mapping[str, Any]], form: str, *, first: bool) -> None:
+def _show(rows: Sequence[Mapping[str, Any]], form: str, *, first: bool, again: bool = True) -> None:
+    """`again`: more will take its place."""
     text = LISTING.render(rows, form, quiet=False)
-    if sys.stdout.isatty():
+    if again and sys.stdout.isatty():
         home = f"{HOME}{TO_END_OF_SCREEN}" if first else HOME
         text = home + text.replace("\n", f"{TO_END_OF_LINE}\n") + TO_END_OF_SCREEN
     print(text, end="", flush=True)

@@ -116,10 +116,7 @@ def login(api: Api, arguments: tuple[str, ...], username: str, password: str, pa
 def logout(api: Api, arguments: tuple[str, ...]) -> int:
     server = credentials.server_of(arguments[0] if arguments else "")
     print(f"Removing login credentials for {server}")
-    try:
-        credentials.forget(server)
-    except CliFailure as e:
-        print(f"WARNING: could not erase credentials:\n{server}: {e.message}", file=sys.stderr)
+    credentials.forget(server)
     return 0
 
 

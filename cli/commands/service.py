@@ -153,12 +153,12 @@ def scale(api: Api, arguments: tuple[str, ...], detach: bool | None, verify: int
             _scaled(found["Spec"], replicas)
             show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], version=found["Version"]["Index"]))
             print(f"{name} scaled to {replicas}")
-            changed.append(found["ID"])
+            changed.append((name, found["ID"]))
         except CliFailure as e:
             failures.append(f"{name}: {e.message}")
     if not detach:
-        for service_id in changed:
-            wait_converged(api, service_id, verify / 1e9, quiet=False, patience=waiting)
+        for name, service_id in changed:
+            wait_converged(api, service_id, verify / 1e9, quiet=False, patience=waiting, name=name)
     if failures:
         raise CliFailure("\n".join(failures))
     return 0
@@ -203,7 +203,7 @@ def rollback(
     roll_back(api, api.get(f"/services/{reference(name, 'service')}", insertDefaults="false"))
     print(name)
     if not detach:
-        wait_converged(api, api.get(f"/services/{reference(name, 'service')}")["ID"], verify / 1e9, quiet=bool(quiet), patience=waiting)
+        wait_converged(api, api.get(f"/services/{reference(name, 'service')}")["ID"], verify / 1e9, quiet=bool(quiet), patience=waiting, name=name)
     return 0
 
 

@@ -67,7 +67,7 @@ def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         show_warnings(api.post(f"/services/{found['ID']}/update", found["Spec"], headers=headers, version=found["Version"]["Index"]), unpinned)
     print(name, flush=True)
     if not flags["detach"]:
-        wait_converged(api, found["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]), patience=waiting)
+        wait_converged(api, found["ID"], flags["verify"] / 1e9, quiet=bool(flags["quiet"]), patience=waiting, name=name)
     return 0
 
 

@@ -105,6 +105,7 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
         yield f"Runtimes: {' '.join(runtimes)}"
         yield f"Default Runtime: {i.get('DefaultRuntime', '')}"
         yield f"Init Binary: {i.get('InitBinary', '')}"
+        yield from (f"{name} version: {(i.get(f'{name.capitalize()}Commit') or {}).get('ID', '')}" for name in ("containerd", "runc", "init"))
     if i.get("SecurityOptions"):
         yield "Security Options:"
         for text in i["SecurityOptions"]:
@@ -256,11 +257,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, size: bool | None
         known = ", ".join(f'"{kind}"' for kind in sorted(_KINDS))
         raise CliFailure(f'unknown type: "{type}": must be one of {known}' if type else f"type is empty: must be one of {known}")
     if type:
-        sized = bool(size) if type == "container" else None
-        path, kind = _KINDS[type]
-        if size and type != "container":
-            print(f"WARNING: --size ignored for {type}", file=sys.stderr)
-        return inspect_all(arguments, lambda name: (api.get(path.format(reference(name, _if_named(type))), size=sized), kind), format)
+        return inspect_all(arguments, lambda name: _of_kind(api, name, type, size=bool(size)), format)
     return inspect_all(arguments, lambda name: _any(api, name, size=bool(size)), format)
 
 
@@ -269,18 +266,22 @@ def _if_named(kind: str) -> str:
     return "" if kind == "image" else kind
 
 
+def _of_kind(api: Api, name: str, kind: str, *, size: bool) -> tuple[Any, str]:
+    path, go_type = _KINDS[kind]
+    found = api.get(path.format(reference(name, _if_named(kind))), size=size if kind == "container" else None)
+    if size and kind != "container":
+        print(f"WARNING: --size ignored for {kind}", file=sys.stderr)
+    return found, go_type
+
+
 def _any(api: Api, name: str, *, size: bool) -> tuple[Any, str]:
-    for kind, (path, go_type) in _KINDS.items():
+    for kind in _KINDS:
         try:
-            found = api.get(path.format(reference(name, _if_named(kind))), size=size if kind == "container" else None)
+            return _of_kind(api, name, kind, size=size)
         except ApiFailure as e:
             missing = e.http_status in {404, 501} or (e.http_status == 503 and kind in _SWARM_KINDS) or "invalid reference format" in e.reason
             if not missing:
                 raise
-        else:
-            if size and kind != "container":
-                print(f"WARNING: --size ignored for {kind}", file=sys.stderr)
-            return found, go_type
     raise CliFailure(f"Error: No such object: {name}")
 
 

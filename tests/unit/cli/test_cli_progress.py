@@ -112,7 +112,7 @@ def test_create_waits_for_commits_and_prints_lines_when_they_change(service: Any
     lines = result.out.splitlines()
     assert lines[0] == ID
     assert lines[1:3] == ["overall progress: 0 out of 1 tasks", "1/1:  "]
-    assert lines[-1] == "verify: Service converged"
+    assert lines[-1] == f"verify: Service {ID} converged"
     looks = sum(t.startswith("/tasks") for _, t, _ in service.seen)
     assert looks <= 5, "a look per commit, one more after the verification"
 
