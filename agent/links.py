@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from agent.records import Attachment, HostConfig, Record
+from agent.records import HostConfig, Record
 from cluster.model.errors import Internal, InvalidArgument, NotFound
 
 NOT_HERE: Final = "conflicting options: {} can't be used with links. This would result in undefined behavior"
@@ -27,13 +27,11 @@ class Link:
     alias: str
     name: str
     child: Record
-    attachments: tuple[Attachment, ...]
-    """The child's, or those of the container whose network it shares."""
 
     @property
     def address(self) -> str:
-        """On the default bridge; empty while it has none."""
-        return next((a.address.partition("/")[0] for a in self.attachments if a.network_name == "bridge"), "")
+        """The child's on the default bridge; empty while it has none."""
+        return next((a.address.partition("/")[0] for a in self.child.attachments if a.network_name == "bridge"), "")
 
 
 def carrier(record: Record, find: Callable[[str], Record]) -> Record:
@@ -55,7 +53,8 @@ def split(text: str) -> tuple[str, str]:
 
 
 def resolved(host: HostConfig, find: Callable[[str], Record]) -> tuple[tuple[str, str], ...]:
-    """The links that a new container keeps: (container's id, alias). Those of a user's network are its endpoint's. Raises InvalidArgument, NotFound."""
+    """The links that a new container keeps: (id of the container whose network it is, alias). Those of a user's network are its endpoint's. Raises
+    InvalidArgument."""
     if not host.links:
         return ()
     if host.network_mode == "host":
@@ -69,7 +68,7 @@ def resolved(host: HostConfig, find: Callable[[str], Record]) -> tuple[tuple[str
         if not name:
             raise InvalidArgument('could not get container for : invalid name or ID supplied: ""')
         try:
-            child = find(name)
+            child = carrier(find(name), find)
         except NotFound as error:
             raise InvalidArgument(f"could not get container for {name}: {error.message}") from error
         if child.host.network_mode == "host":
@@ -81,21 +80,7 @@ def resolved(host: HostConfig, find: Callable[[str], Record]) -> tuple[tuple[str
 def of(record: Record, get: Callable[[str], Record | None]) -> tuple[Link, ...]:
     """Its links to containers that are still there."""
     pairs = ((get(container_id), alias) for container_id, alias in record.host.links if record.host.network_mode in LEGACY)
-    return tuple(Link(alias, f"/{record.name}/{alias}", child, _attachments(child, get)) for child, alias in pairs if child is not None)
-
-
-def _attachments(child: Record, get: Callable[[str], Record | None]) -> tuple[Attachment, ...]:
-    """Where it can be reached; nowhere when the container whose network it shares is gone."""
-
-    def there(reference: str) -> Record:
-        if (found := get(reference)) is None:
-            raise NotFound(f"No such container: {reference}")
-        return found
-
-    try:
-        return carrier(child, there).attachments
-    except NotFound:
-        return ()
+    return tuple(Link(alias, f"/{record.name}/{alias}", child) for child, alias in pairs if child is not None)
 
 
 def check_live(record: Record, links: Iterable[Link]) -> None:

@@ -122,10 +122,9 @@ def container_row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str,
     size = f"{human_size(c.get('SizeRw') or 0)}"
     if c.get("SizeRootFs"):
         size += f" (virtual {human_size(c['SizeRootFs'])})"
-    image = c.get("Image", "") or "<no image>"
     return {
         "ID": short_id(c["Id"]) if trunc else c["Id"],
-        "Image": short_id(image) if trunc and image.startswith("sha256:") else image,
+        "Image": _image(c, trunc=trunc),
         "Command": f'"{ellipsis(shown, MAX_COMMAND_LENGTH) if trunc else shown}"',
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(c.get("Created", 0))),
         "RunningFor": f"{human_duration(now - c.get('Created', 0))} ago",
@@ -141,6 +140,23 @@ def container_row(c: Mapping[str, Any], *, trunc: bool, now: float) -> dict[str,
         "Size": size,
         "Platform": Pointer(None, "*v1.Platform"),  # of no multi-platform image
     }
+
+
+def _image(c: Mapping[str, Any], *, trunc: bool) -> str:
+    """Short: without a digest and in its familiar form, or the beginning of its id."""
+    image = str(c.get("Image") or "<no image>")
+    if not trunc:
+        return image
+    if image.startswith("sha256:") or short_id(image) == short_id(c.get("ImageID") or ""):
+        return short_id(image)
+    if "@" not in image and not image.startswith(("docker.io/", "index.docker.io/", "library/")):
+        return image
+    from cluster.model.reference import InvalidReference, parse  # late: most images are named as they are shown
+
+    try:
+        return parse(image)._replace(digest="").familiar
+    except InvalidReference:
+        return image
 
 
 def ports_text(ports: Iterable[Mapping[str, Any]]) -> str:

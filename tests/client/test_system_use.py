@@ -178,6 +178,18 @@ def test_what_can_not_be_is_said_in_dockers_words(lab: Lab, program: str, words:
     assert "Unable to find image" not in done.stderr
 
 
+def test_ps_shows_images_by_their_familiar_names_without_digests(lab: Lab, program: str, box: Callable[..., str]) -> None:
+    name = box("named-image", "docker.io/library/busybox", "sleep", "1000")
+    image = lab.ok(MANAGER, program, "inspect", "-f", "{{.Image}}", name).strip()
+    by_id = box("by-id", image.removeprefix("sha256:"), "sleep", "1000")
+
+    def shown(of: str, *flags: str) -> str:
+        return lab.ok(MANAGER, program, "ps", *flags, "--filter", f"name=^{of}$", "--format", "{{.Image}}").strip()
+
+    assert (shown(name), shown(name, "--no-trunc")) == ("busybox", "docker.io/library/busybox")
+    assert (shown(by_id), shown(by_id, "--no-trunc")) == (image[7:19], image.removeprefix("sha256:"))
+
+
 def test_a_limit_of_processes_can_be_taken_away(lab: Lab, program: str, box: Callable[..., str]) -> None:
     name = box("pids", "--pids-limit", "-1", "busybox", "sleep", "1000")
 

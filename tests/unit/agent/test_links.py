@@ -75,9 +75,17 @@ def test_what_can_t_be_linked_is_refused_in_docker_s_words() -> None:
             resolved(mode, text)
     parent, stopped = record("web"), record("db", status="exited")
     with pytest.raises(Internal, match="Cannot link to a non running container: /db AS /web/x"):
-        links.check_live(parent, (links.Link("x", "/web/x", stopped, stopped.attachments),))
+        links.check_live(parent, (links.Link("x", "/web/x", stopped),))
 
 
 def test_of_two_links_with_one_alias_the_first_counts() -> None:
     host = HostConfig(links=(("a", "db"), ("b", "db"), ("b", "other")))
     assert links.resolved(host, record) == (("id-a", "db"), ("id-b", "other"))
+
+
+def test_what_shares_a_network_is_linked_as_the_container_whose_network_it_is() -> None:
+    sharing = {name: record(name, host=HostConfig(network_mode=f"container:{other}")) for name, other in (("beside", "db"), ("third", "beside"))}
+    known = sharing | {"db": record("db")}
+    assert links.resolved(HostConfig(links=(("third", "store"),)), known.__getitem__) == (("id-db", "store"),)
+    waiting = {name: record(name, host=HostConfig(network_mode=f"container:{other}")) for name, other in (("a", "b"), ("b", "a"))}
+    assert links.carrier(waiting["a"], waiting.__getitem__).id in {"id-a", "id-b"}
