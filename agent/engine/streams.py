@@ -162,14 +162,12 @@ class Joint:
             for descriptor in numbers:
                 ready.register(descriptor, select.EPOLLIN)
             while numbers:
-                if not self._over:
+                found = ready.poll(0)
+                if not found and self._over:
+                    return
+                if not found:
                     with trio.CancelScope() as self._waiting:
                         await trio.lowlevel.wait_readable(ready.fileno())
-                found = ready.poll(0)
-                if not found:
-                    if self._over:
-                        return
-                    continue
                 for descriptor, _ in found:
                     data = _read(descriptor)
                     if data == b"":
