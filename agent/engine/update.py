@@ -24,12 +24,16 @@ UPDATABLE = (
     "cpuset_mems", "pids_limit", "blkio_weight",
 )  # fmt: skip
 
+PIDS_LIMIT = (1, 40)  # before it an update did not read one
+
 
 async def update(call: Call) -> Response:
     record = call.node.containers.find(call.names["id"])
     fields = await call.fields()
     asked = HostConfig(**resources_of(fields))
-    if not asked.pids_limit and fields.optional_integer("PidsLimit") is not None:
+    if call.version < PIDS_LIMIT:
+        asked = msgspec.structs.replace(asked, pids_limit=0)
+    elif not asked.pids_limit and fields.optional_integer("PidsLimit") is not None:
         asked = msgspec.structs.replace(asked, pids_limit=NO_PIDS_LIMIT)
     unread_fields.checked(fields, unread_fields.FIXED)
     asked, warnings = limit_warnings.kept(asked, fields, block_weights=asked.blkio_weight > 0 and machine.has_block_weights())

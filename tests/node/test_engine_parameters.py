@@ -247,6 +247,12 @@ def test_disk_usage_is_told_of_what_is_asked_for(world: World) -> None:
     assert all(each["SizeRootFs"] == each["SizeRw"] + sizes[each["ImageID"]] for each in whole["Containers"])
 
 
+def test_an_update_by_an_old_version_leaves_the_number_of_processes(world: World) -> None:
+    for version, limit, kept in (("", 32, 32), ("/v1.39", 16, 32), ("/v1.40", 0, 0)):
+        world.json("POST", f"{version}/containers/one/update", {"PidsLimit": limit})
+        assert world.json("GET", "/containers/one/json")["HostConfig"]["PidsLimit"] == kept
+
+
 def test_sizes_that_images_share_are_told_to_who_asks(world: World) -> None:
     for target, known in (("/images/json", False), ("/images/json?shared-size=1", True), ("/v1.41/images/json?shared-size=1", False)):
         assert all((image["SharedSize"] >= 0) is known for image in world.json("GET", target))
