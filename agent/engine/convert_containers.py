@@ -195,6 +195,7 @@ def port_map(record: Record) -> Json:
 
 def _network_settings(record: Record, sandbox: str) -> Json:
     own = bool(record.state.started_at_ns) and not record.host.network_mode.startswith("container:")  # kept when it ends, as Docker keeps it
+    own = own and not record.config.network_disabled
     bridge = next((a for a in record.attachments if a.network_name == "bridge" and not a.hidden), None)
     shown = endpoint_json(bridge, []) if bridge is not None else {}
     top: dict[str, Any] = {"EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0}

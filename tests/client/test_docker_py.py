@@ -157,6 +157,7 @@ def test_a_container_without_a_network_has_its_loopback_alone(client: Client, ke
     box = keep(client.containers.run("busybox", "sleep 1000", name="py-alone", network_disabled=True, detach=True))
     box.reload()
     assert (box.attrs["Config"]["NetworkDisabled"], box.attrs["NetworkSettings"]["Networks"]) == (True, {})
+    assert box.attrs["NetworkSettings"]["SandboxKey"] == ""
     assert box.exec_run("ls /sys/class/net").output == b"lo\n"
     assert box.exec_run("ping -c 1 127.0.0.1").exit_code == 0
 
