@@ -41,7 +41,7 @@ DRAINED_BYTES: Final = 256 * 1024
 """As much of a body that nobody read is read away to keep the connection; with more it is closed."""
 
 LINGER_S: Final = 2.0
-"""How long a client of a hijacked connection may take to see its end, before it is closed whatever the client still sends."""
+"""How long a client of a hijacked connection, or one whose body nobody reads, may take to see its end, before it is closed whatever the client still sends."""
 
 RECEIVE_BYTES: Final = 64 * 1024
 BACKLOG: Final = 128
@@ -259,7 +259,14 @@ class _Exchange:
             if piece is None:
                 return self.side.next_exchange()
             left -= len(piece)
+        await self._let_read()
         return False
+
+    async def _let_read(self) -> None:
+        """A client that is still sending reads the answer only if its connection does not break under that. What it sends stays unread, as with Go's server."""
+        await self.wire.send_eof()
+        with trio.move_on_after(LINGER_S):
+            await _until_ended(self.wire.socket)
 
     async def _receive(self) -> None:
         try:

@@ -152,6 +152,20 @@ def test_a_body_that_nobody_reads_gets_its_answer_all_the_same(served: tuple[str
         assert HttpClient(served[0]).request("POST", "/unread", body=bytes(size)).status == 409
 
 
+def test_a_client_that_still_sends_its_body_can_read_the_answer(served: tuple[str, Events]) -> None:
+    """docker does both at once: the connection that broke while it sent took the answer with it, at times."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(served[0])
+        client.sendall(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n" + bytes(http.DRAINED_BYTES + 1))
+        client.settimeout(5)
+        heard = b""
+        while piece := client.recv(4096):  # to its end, and not ConnectionResetError
+            heard += piece
+        client.sendall(b"more")
+        assert heard.endswith(b'"refused"\n')
+    assert HttpClient(served[0]).request("POST", "/echo", body=b"x").status == 200
+
+
 def test_items_are_sent_as_they_come_and_a_client_that_goes_ends_the_stream(served: tuple[str, Events]) -> None:
     path, events = served
     with HttpClient(path).stream("GET", "/items") as answer:
