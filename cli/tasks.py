@@ -29,7 +29,7 @@ LISTING: Final = Listing(
         "Ports": "PORTS",
     },
     ("ID", "Name", "Image", "Node", "DesiredState", "CurrentState", "Error", "Ports"),
-    quiet="full id",
+    quiet="ID",
     kind="*task.taskContext",
     raw="id: {{.ID}}\nname: {{.Name}}\nimage: {{.Image}}\nnode: {{.Node}}\ndesired_state: {{.DesiredState}}\ncurrent_state: {{.CurrentState}}\n"
     "error: {{.Error}}\nports: {{.Ports}}\n",
@@ -100,7 +100,6 @@ def _row(task: Mapping[str, Any], name: str, node: str, *, trunc: bool, now: flo
     age = human_duration(now - parse_time(status.get("Timestamp", ""))).lower()
     image = str(((task.get("Spec") or {}).get("ContainerSpec") or {}).get("Image", ""))
     return {
-        "full id": task["ID"],
         "ID": short_id(task["ID"]) if trunc else task["ID"],
         "Name": name,
         "Image": image.partition("@")[0] if trunc else image,
@@ -115,8 +114,9 @@ def _row(task: Mapping[str, Any], name: str, node: str, *, trunc: bool, now: flo
 def ranges_text(ports: Sequence[Mapping[str, Any]]) -> str:
     """A service's published ports, runs of them together: `*:8000-8002->80-82/tcp, *:53->53/udp`. Source: docker/cli's formatter."""
     runs: list[tuple[str, int, int, int, int]] = []  # protocol, first and last published, first and last target
-    for port in sorted(ports, key=lambda p: (str(p.get("Protocol", "tcp")), int(p.get("PublishedPort", 0)))):
-        protocol, published, target = str(port.get("Protocol", "tcp")), int(port.get("PublishedPort", 0)), int(port["TargetPort"])
+    published_ones = (port for port in ports if port.get("PublishedPort"))
+    for port in sorted(published_ones, key=lambda p: (str(p.get("Protocol", "tcp")), int(p["PublishedPort"]))):
+        protocol, published, target = str(port.get("Protocol", "tcp")), int(port["PublishedPort"]), int(port["TargetPort"])
         if runs:
             before, first, last, low, high = runs[-1]
             back = low != high and target <= high

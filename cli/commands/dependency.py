@@ -135,7 +135,7 @@ def _inspect(noun: Noun) -> Command:
 
         if not pretty:
             return inspect_all(arguments, lambda name: (get(name), f"swarm.{word.title()}"), format, unreadable=FAILED)
-        print("\n".join(_pretty(noun, get(name)) for name in arguments), end="")
+        print("".join(_pretty(noun, get(name)) for name in arguments), end="")
         return 0
 
     return inspect

@@ -106,7 +106,7 @@ def inspect(api: Api, arguments: tuple[str, ...], format: str, pretty: bool | No
 
     if not pretty:
         return inspect_all(arguments, lambda name: (get(name), "swarm.Node"), format, unreadable=FAILED, or_raw=False)
-    print("\n".join("".join(f"{line}\n" for line in _pretty(get(name))) for name in arguments), end="")
+    print("".join(f"{line}\n" for name in arguments for line in _pretty(get(name))), end="")
     return 0
 
 
@@ -123,9 +123,10 @@ def _pretty(n: Mapping[str, Any]) -> Iterator[str]:
     yield "Status:"
     yield f" State:\t\t\t{str(status.get('State', '')).capitalize()}"
     if status.get("Message"):
-        yield f" Message:              \t{status['Message']}"
+        yield f" Message:              \t{status['Message'][:1].upper()}{status['Message'][1:]}"
     yield f" Availability:         \t{str(spec.get('Availability', '')).capitalize()}"
-    yield f" Address:\t\t{status.get('Addr', '')}"
+    if status.get("Addr"):
+        yield f" Address:\t\t{status['Addr']}"
     manager = n.get("ManagerStatus")
     if manager:
         yield "Manager Status:"
@@ -138,7 +139,7 @@ def _pretty(n: Mapping[str, Any]) -> Iterator[str]:
     yield f" Architecture:\t\t{where.get('Architecture', '')}"
     yield "Resources:"
     yield f" CPUs:\t\t\t{resources.get('NanoCPUs', 0) // 10**9}"
-    yield f" Memory:\t\t{binary_size(resources.get('MemoryBytes', 0))}"
+    yield f" Memory:\t\t{binary_size(resources['MemoryBytes']) if resources.get('MemoryBytes') else ''}"
     engine = description.get("Engine") or {}
     by_type: dict[str, list[str]] = {}
     for plugin in engine.get("Plugins") or ():
@@ -147,6 +148,9 @@ def _pretty(n: Mapping[str, Any]) -> Iterator[str]:
         yield "Plugins:"
         yield from (f" {kind}:\t\t{', '.join(names)}" for kind, names in sorted(by_type.items()))
     yield f"Engine Version:\t\t{engine.get('EngineVersion', '')}"
+    if engine.get("Labels"):
+        yield "Engine Labels:"
+        yield from (f" - {key}={value}" if value else f" - {key}" for key, value in sorted(engine["Labels"].items()))
     trust = description.get("TLSInfo") or {}
     if trust.get("TrustRoot"):
         yield f"TLS Info:\n TrustRoot:\n{trust['TrustRoot']}"

@@ -115,7 +115,7 @@ def ps(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         wanted = {**(filters_of(flags["filter"]) or {}), "service": ids}
         found = api.get("/tasks", filters=wanted) or []
         names = task_list.Names(api, resolve=not flags["no_resolve"])
-        trunc, quiet = not flags["no_trunc"], bool(flags["quiet"])
+        trunc, quiet = not (flags["no_trunc"] or flags["quiet"]), bool(flags["quiet"])
         print(task_list.render(found, names, flags["format"], quiet=quiet, trunc=trunc, now=time.time()), end="")
     if missing:
         raise CliFailure("\n".join(missing))

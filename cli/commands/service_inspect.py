@@ -186,7 +186,7 @@ def _resources(resources: Values) -> Iterator[str]:
         return
     yield "Resources:"
     for name, part in parts:
-        if not part:
+        if not any(part.get(what) for what in ("NanoCPUs", "MemoryBytes", "Pids")):
             continue
         yield f" {name}:"
         if part.get("NanoCPUs"):
