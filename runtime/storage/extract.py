@@ -7,7 +7,6 @@ where they lead for the container, and never out of it. Source: moby's pkg/archi
 from __future__ import annotations
 
 import os
-import posixpath
 import secrets
 import stat
 from contextlib import suppress
@@ -17,7 +16,7 @@ from runtime.images import entries
 from runtime.images.layers import components
 from runtime.images.tar import Entry, Kind, Read, TarReader
 from runtime.kernel import constants as k
-from runtime.storage.places import Problem
+from runtime.storage.places import Problem, absolute
 from runtime.storage.requests import Done, Tree
 from runtime.storage.requests import Extract as Request
 from runtime.storage.tree import open_in_root
@@ -28,7 +27,7 @@ _OTHERS = (Kind.SYMLINK, Kind.CHARACTER, Kind.BLOCK, Kind.FIFO)
 
 def into(root: int, request: Request, read: Read) -> Done:
     """The request `Extract`. Raises Problem, BadImage, OSError."""
-    folder = os.path.realpath(posixpath.join("/", request.path))
+    folder = os.path.realpath(absolute(request.path))
     _refuse_read_only(request.tree, folder)
     try:
         os.close(open_in_root(root, folder, k.O_PATH | k.O_DIRECTORY, k.IN_ROOT | k.RESOLVE_NO_SYMLINKS))
@@ -61,12 +60,17 @@ class Extraction:
         self._times: dict[tuple[str, ...], int] = {}
 
     def run(self, read: Read) -> None:
-        """Raises BadImage for what the archive may not hold, OSError for what the file system refuses."""
+        """Raises BadImage for what the archive may not hold, Problem for what the file system refuses."""
         reader = TarReader(read)
         for number, entry in enumerate(reader):
             if number >= MAX_ENTRIES:
                 raise BadImage(f"an archive of more than {MAX_ENTRIES} entries")
-            self._add(entry if self._owner is None else entry._replace(uid=self._owner[0], gid=self._owner[1]), reader)
+            owned = entry if self._owner is None else entry._replace(uid=self._owner[0], gid=self._owner[1])
+            try:
+                self._add(owned, reader)
+            except OSError as error:
+                refused = os.strerror(error.errno).lower() if error.errno else str(error)
+                raise Problem("failed", f"Error processing tar file(exit status 1): {self._shown(entry)}: {refused}") from error
         for parts, mtime_ns in sorted(self._times.items(), reverse=True):
             try:
                 fd = self._open(parts)

@@ -40,7 +40,7 @@ def to_output(root: int, path: str, describe: Callable[[PathStat], None]) -> Don
             described = places.described(root, path)
             parent, name, found = places.located(root, path)
             describe(described)
-            written = posixpath.split(posixpath.join("/", path))[1]
+            written = posixpath.split(places.absolute(path))[1]
             shown = written or described.name
             if name == "." and stat.S_ISDIR(found.st_mode):
                 shown = "./" if written == "." else shown.rstrip("/") + "/"

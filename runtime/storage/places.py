@@ -1,5 +1,5 @@
 """What stands at a path of the tree that the storage worker is confined to. Paths are read as Docker reads them: links on the way are followed, one at
-the end is not, and a trailing slash or dot means the folder itself.
+the end is not, a trailing slash or dot means the folder itself, and `..` takes away what is written before it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,17 @@ class Problem(Exception):
         self.failed = Failed(kind, message)
 
 
+def absolute(path: str) -> str:
+    """From the root on, without `..`."""
+    plain = posixpath.normpath("/" + path.lstrip("/"))
+    if posixpath.basename(path) == ".":
+        return plain.rstrip("/") + "/."
+    return plain + "/" if path.endswith("/") and plain != "/" else plain
+
+
 def _split(path: str) -> tuple[str, str]:
     """(the folder with its links followed, the last component as it was written)."""
-    folder, last = posixpath.split(posixpath.join("/", path))
+    folder, last = posixpath.split(absolute(path))
     return os.path.realpath(folder), last
 
 
@@ -31,8 +39,6 @@ def located(root: int, path: str) -> tuple[int, str, os.stat_result]:
     """(descriptor of the folder, name, what is there); the name of a folder itself is a dot."""
     folder, last = _split(path)
     name = last or "."
-    if name == "..":
-        folder, name = os.path.realpath(posixpath.join(folder, "..")), "."
     try:
         parent = open_in_root(root, folder, k.O_RDONLY | k.O_DIRECTORY, k.IN_ROOT | k.RESOLVE_NO_SYMLINKS)
         return parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -45,7 +51,7 @@ def located(root: int, path: str) -> tuple[int, str, os.stat_result]:
 def described(root: int, path: str) -> PathStat:
     """Raises Problem."""
     _, _, found = located(root, path)
-    absolute = posixpath.join("/", path)
-    target = os.path.realpath(absolute) if stat.S_ISLNK(found.st_mode) else ""
-    name = posixpath.basename(absolute.rstrip("/")) or "/"
+    whole = absolute(path)
+    target = os.path.realpath(whole) if stat.S_ISLNK(found.st_mode) else ""
+    name = posixpath.basename(whole.rstrip("/")) or "/"
     return PathStat(name, found.st_size, found.st_mode, found.st_mtime_ns, target)

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.errors import BadImage
 from runtime.storage.extract import Extraction
+from runtime.storage.places import Problem
 
 
 def archive(name: str, kind: bytes, target: str = "") -> io.BytesIO:
@@ -45,3 +46,9 @@ def test_a_link_takes_the_place_of_a_file_and_of_a_folder(tmp_path: Path) -> Non
     for name in ("a", "b", "c"):
         extract(tmp_path, archive(name, tarfile.SYMTYPE, "target"))
     assert {each.name: os.readlink(each) for each in tmp_path.iterdir()} == dict.fromkeys("abc", "target")
+
+
+def test_what_the_file_system_refuses_names_the_member(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Problem, match=r"^Error processing tar file\(exit status 1\): /file/x: not a directory$"):
+        extract(tmp_path, archive("file/x", tarfile.REGTYPE))
