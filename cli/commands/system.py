@@ -89,21 +89,27 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
     yield f" Paused: {i.get('ContainersPaused', 0)}"
     yield f" Stopped: {i.get('ContainersStopped', 0)}"
     yield f"Images: {i.get('Images', 0)}"
-    yield f"Server Version: {i.get('ServerVersion', '')}"
-    yield f"Storage Driver: {i.get('Driver', '')}"
+    yield from _said(i, ("Server Version", "ServerVersion"), ("Storage Driver", "Driver"))
     yield from (f" {name}: {value}" for name, value in i.get("DriverStatus") or ())
-    yield f"Logging Driver: {i.get('LoggingDriver', '')}"
-    yield f"Cgroup Driver: {i.get('CgroupDriver', '')}"
-    yield f"Cgroup Version: {i.get('CgroupVersion', '')}"
+    yield from (f"{name}: {value}" for name, value in i.get("SystemStatus") or ())
+    yield from _said(i, ("Logging Driver", "LoggingDriver"), ("Cgroup Driver", "CgroupDriver"), ("Cgroup Version", "CgroupVersion"))
     plugins = i.get("Plugins") or {}
     yield "Plugins:"
-    for label, name in (("Volume", "Volume"), ("Network", "Network"), ("Log", "Log")):
-        yield f" {label}: {' '.join(plugins.get(name) or ())}"
+    for name in ("Volume", "Network", "Authorization", "Log"):
+        if name != "Authorization" or plugins.get(name):
+            yield f" {name}: {' '.join(plugins.get(name) or ())}"
+    if i.get("CDISpecDirs"):
+        yield "CDI spec directories:"
+        yield from (f" {folder}" for folder in i["CDISpecDirs"])
+    if i.get("DiscoveredDevices"):
+        yield "Discovered Devices:"
+        yield from (f" {device.get('Source', '')}: {device.get('ID', '')}" for device in i["DiscoveredDevices"])
     yield from _swarm_lines(i.get("Swarm") or {})
     runtimes = sorted(i.get("Runtimes") or {})
     if runtimes:
         yield f"Runtimes: {' '.join(runtimes)}"
         yield f"Default Runtime: {i.get('DefaultRuntime', '')}"
+    if i.get("OSType") == "linux":
         yield f"Init Binary: {i.get('InitBinary', '')}"
         yield from (f"{name} version: {(i.get(f'{name.capitalize()}Commit') or {}).get('ID', '')}" for name in ("containerd", "runc", "init"))
     if i.get("SecurityOptions"):
@@ -112,14 +118,12 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
             name, *settings = (pair.partition("=")[::2] for pair in text.split(","))
             yield f" {name[1] or name[0]}"
             yield from (f"  {key.capitalize()}: {value}" for key, value in settings)
-    yield f"Kernel Version: {i.get('KernelVersion', '')}"
-    yield f"Operating System: {i.get('OperatingSystem', '')}"
-    yield f"OSType: {i.get('OSType', '')}"
-    yield f"Architecture: {i.get('Architecture', '')}"
+    yield from _said(
+        i, ("Kernel Version", "KernelVersion"), ("Operating System", "OperatingSystem"), ("OSType", "OSType"), ("Architecture", "Architecture")
+    )
     yield f"CPUs: {i.get('NCPU', 0)}"
     yield f"Total Memory: {binary_size(i.get('MemTotal', 0))}"
-    yield f"Name: {i.get('Name', '')}"
-    yield f"ID: {i.get('ID', '')}"
+    yield from _said(i, ("Name", "Name"), ("ID", "ID"))
     yield f"Docker Root Dir: {i.get('DockerRootDir', '')}"
     yield f"Debug Mode: {str(bool(i.get('Debug'))).lower()}"
     if i.get("Debug") or _debugging():
@@ -131,12 +135,22 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
     yield f"Experimental: {str(bool(i.get('ExperimentalBuild'))).lower()}"
     registries = i.get("RegistryConfig") or {}
     insecure = [name for name, known in (registries.get("IndexConfigs") or {}).items() if not known.get("Secure")]
-    yield "Insecure Registries:"
-    yield from (f" {one}" for one in (*insecure, *(registries.get("InsecureRegistryCIDRs") or ())))
+    if insecure := [*insecure, *(registries.get("InsecureRegistryCIDRs") or ())]:
+        yield "Insecure Registries:"
+        yield from (f" {one}" for one in insecure)
     if registries.get("Mirrors"):
         yield "Registry Mirrors:"
         yield from (f" {url}" for url in registries["Mirrors"])
     yield f"Live Restore Enabled: {str(bool(i.get('LiveRestoreEnabled'))).lower()}"
+    yield from _said(i, ("Product License", "ProductLicense"))
+    if i.get("DefaultAddressPools"):
+        yield "Default Address Pools:"
+        yield from (f"  Base: {pool.get('Base', '')}, Size: {pool.get('Size', 0)}" for pool in i["DefaultAddressPools"])
+
+
+def _said(found: Mapping[str, Any], *lines: tuple[str, str]) -> Iterator[str]:
+    """Those of these that have something to say."""
+    return (f"{label}: {found[name]}" for label, name in lines if found.get(name))
 
 
 def _swarm_lines(s: Mapping[str, Any]) -> Iterator[str]:
@@ -183,6 +197,9 @@ def _cluster_lines(s: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator
     yield " CA Configuration:"
     yield f"  Expiry Duration: {_words(ca.get('NodeCertExpiry', 0))}"
     yield f"  Force Rotate: {ca.get('ForceRotate', 0)}"
+    if ca.get("ExternalCAs"):
+        yield "  External CAs:"
+        yield from (f"    {one.get('Protocol', '')}: {one.get('URL', '')}" for one in ca["ExternalCAs"])
     encryption = spec.get("EncryptionConfig") or {}
     yield f" Autolock Managers: {str(bool(encryption.get('AutoLockManagers'))).lower()}"
     yield " Root Rotation In Progress: " + str(bool(cluster.get("RootRotationInProgress"))).lower()

@@ -51,3 +51,9 @@ def test_a_command_says_and_sends_what_dockers_does(
     assert (said.status, as_dockers(said.out), as_dockers(said.err)) == (here["status"], here["out"], here["err"])
     sent = [[method, target.partition("?")[0], meant(json.loads(body or b"null"))] for method, target, body in engine.seen if method != "GET"]
     assert sent == here.get("posted", [])
+
+
+@pytest.mark.parametrize(("answer", "said"), RECORDED["info"])
+def test_info_says_of_a_server_what_dockers_does(answer: dict[str, Any], said: str, festoon: Callable[..., Any], engine: Any) -> None:
+    engine.answers["GET", "/info"] = answer
+    assert festoon("info").out.partition("Server:\n")[2] == said
