@@ -41,7 +41,7 @@ _LIMITS: Final = (
 def update(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     body: dict[str, Any] = {name: flags[flag] for flag, name in _LIMITS if flags[flag] is not None}
     try:
-        if flags["restart"]:
+        if flags["restart"] is not None:
             body["RestartPolicy"] = parse_restart(flags["restart"])
     except ValueError as e:
         raise CliFailure(str(e)) from e

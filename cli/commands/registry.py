@@ -11,7 +11,7 @@ from cli import credentials
 from cli.api import Api, reference
 from cli.failures import CliFailure
 from cli.flags import option, switch
-from cli.platforms import INVALID, asked, require
+from cli.platforms import asked, require
 from cli.transfer import Transfer
 from cli.usage import command
 from cluster.model.reference import InvalidReference, Reference, parse
@@ -50,6 +50,7 @@ def pull(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
 @option("--platform", help=PUSH_PLATFORM_HELP, since="1.46")
 @switch("--quiet", "-q", help="Suppress verbose output")
 def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
+    platform = asked(flags["platform"], f"Invalid platform {flags['platform']}")
     wanted = _parsed(arguments[0])
     quiet = bool(flags["quiet"])
     if wanted.digest and not flags["all_tags"]:
@@ -64,7 +65,7 @@ def push(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
         tags = [wanted.tag or "latest"]
         if not (wanted.tag or quiet):
             print("Using default tag: latest", flush=True)
-    require(api, [f"{wanted.familiar_repository}:{tag}" for tag in tags], asked(flags["platform"], INVALID))
+    require(api, [f"{wanted.familiar_repository}:{tag}" for tag in tags], platform)
     for tag in tags:
         target = f"/images/{reference(wanted.familiar_repository)}/push"
         with api.stream("POST", target, b"", credentials.header_for(wanted.domain), tag=tag) as answer:

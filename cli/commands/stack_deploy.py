@@ -59,9 +59,9 @@ def config(api: Api, arguments: tuple[str, ...], compose_file: tuple[str, ...], 
 @switch("--with-registry-auth", help="Send registry authentication details to Swarm agents")
 def deploy(api: Api, arguments: tuple[str, ...], **flags: Any) -> int:
     namespace = checked_name(arguments[0])
+    stack, settings = checked_stack(flags["compose_file"])
     if flags["resolve_image"] not in RESOLVE:
         raise CliFailure(f"Invalid option {flags['resolve_image']} for flag --resolve-image")
-    stack, settings = checked_stack(flags["compose_file"])
     networks, external = specs.networks(stack, namespace)
     objects = {word: specs.file_objects(stack, namespace, word, settings) for word in ("secret", "config")}
     wanted = specs.services(stack, namespace)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Final
 
 from cli.api import Api
@@ -27,7 +26,8 @@ INTERRUPTED: Final = "Operation continuing in background.\nUse `festoon swarm ca
 def _pem_file(text: str) -> str:
     """What is in the file, which must be PEM."""
     try:
-        contents = Path(text).read_text()
+        with open(text) as file:
+            contents = file.read()
     except OSError as e:
         raise ValueError(f"open {text}: {(e.strerror or str(e)).lower()}") from e
     except UnicodeDecodeError as e:
