@@ -14,7 +14,7 @@ from cli.commands.volume import confirmed, volume_row
 from cli.configuration import prune_filters
 from cli.failures import CliFailure
 from cli.flags import FILTER, option, options, switch
-from cli.listing import Listing
+from cli.listing import Listing, rows_json
 from cli.units import human_size
 from cli.usage import command
 
@@ -86,12 +86,14 @@ def _tables(found: Mapping[str, Any]) -> str:
 def _templated(found: Mapping[str, Any], form: str) -> str:
     """A template sees all four lists at once, and no line is ended for it. Raises CliFailure."""
     from cluster.model.go_values import Struct
+    from cluster.model.template_functions import as_json
     from cluster.model.templates import Template, TemplateError, TemplateSyntaxError
 
     text = "{{json .}}" if form == "json" else form.removeprefix("table ").replace("\\t", "\t").replace("\\n", "\n")
     try:
         rows = {name: [Struct(row, _KINDS[name]) for row in rows] for name, rows in _rows(found, trunc=False).items()}
-        return Template(text).render(Struct(rows, "*formatter.diskUsageContext"))
+        json = {"json": lambda value: as_json(value) if isinstance(value, str) else rows_json(value)}
+        return Template(text).render(Struct(rows, "*formatter.diskUsageContext"), functions=json)
     except TemplateError as e:
         print(e.written, end="")
         raise CliFailure(f"template parsing error: {e}" if isinstance(e, TemplateSyntaxError) else str(e)) from e
@@ -156,7 +158,8 @@ def _gone(item: str | Mapping[str, str]) -> str:
 def _warning(flags: Mapping[str, Any]) -> str:
     what = ["all stopped containers", "all networks not used by at least one container"]
     what += ["all anonymous volumes not used by at least one container"] if flags["volumes"] else []
-    what += ["all images without at least one container associated to them" if flags["all"] else "all dangling images", "unused build cache"]
+    what += ["all images without at least one container associated to them" if flags["all"] else "all dangling images"]
+    what += ["all build cache" if flags["all"] else "unused build cache"]
     listed = "".join(f"  - {one}\n" for one in what)
     filters = "".join(f"  - {text}\n" for text in flags["filter"])
     asked = f"\n  Items to be pruned will be filtered with:\n{filters}" if filters else ""
