@@ -71,9 +71,19 @@ def find(server: str) -> dict[str, str]:
     return found | ({"username": username, "password": password.rstrip("\0")} if username else {})
 
 
+def _of_this_machine() -> str:
+    """The helper that a first log-in goes to, as in Docker's client; empty without one."""
+    from shutil import which
+
+    name = "pass" if which("pass") else "secretservice"
+    return name if which(f"docker-credential-{name}") else ""
+
+
 def keep(server: str, username: str, password: str, identity_token: str = "") -> Path | None:
     """Remember them; returns the file, or None when a helper keeps them."""
     document = read_all()
+    if not any(document.get(key) for key in ("auths", "credHelpers", "credsStore")) and (found := _of_this_machine()):
+        document["credsStore"] = found
     if helper := helper_of(document, server):
         from cli import credential_helpers
 

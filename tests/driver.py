@@ -42,6 +42,13 @@ ADDRESS = {MANAGER: f"{SUBNET}.10", WORKER1: f"{SUBNET}.11", WORKER2: f"{SUBNET}
 T = TypeVar("T")
 
 
+def client_home(folder: Path) -> Path:
+    """A configuration for clients that keeps passwords in its file: one without any log-in takes the credential helper that this machine may have."""
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text('{"auths": {"nobody.example": {}}}')
+    return folder
+
+
 def until(probe: Callable[[], T], seconds: float = 30) -> T:
     """The first true value of probe(), or its last value when the time is over (the caller asserts on it)."""
     end = time.monotonic() + seconds

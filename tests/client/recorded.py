@@ -22,7 +22,7 @@ from typing import Any
 import websocket
 
 from tests.client import image_index
-from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, until
+from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, client_home, until
 
 DOCKER = shutil.which("docker") or ""
 NODES = (MANAGER, WORKER1)
@@ -92,6 +92,7 @@ def images(world: World) -> None:
     world.docker("image", "inspect", "busybox")
     world.docker("history", "busybox")
     world.docker("tag", "busybox", name)
+    client_home(world.home)
     world.docker("login", "-u", "alice", "-p", "secret", REGISTRY)
     world.docker("push", name)
     world.docker("pull", name)

@@ -11,7 +11,7 @@ import pytest
 
 from lab.processes import Killing
 from lab.records import gateway_folder, read_process
-from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, until
+from tests.driver import MANAGER, OWN_SUBNET, WORKER1, Lab, client_home, until
 from tests.node.registry_world import HTPASSWD, PASSWORD, USER
 
 pytestmark = pytest.mark.skipif(shutil.which("docker-registry") is None, reason="Debian's docker-registry is not installed: ./check installs it")
@@ -100,7 +100,7 @@ def strict_registry(with_registry: Lab, tmp_path: Path) -> Iterator[str]:
 def test_nodes_pull_with_what_a_services_user_has_logged_in_with(with_registry: Lab, strict_registry: str, program: str, tmp_path: Path) -> None:
     """The image is kept by its digest; without --with-registry-auth the nodes have no password, and nobody else is shown it."""
     lab, name = with_registry, f"{strict_registry}/team/box:1"
-    own = ("env", f"DOCKER_CONFIG={tmp_path}/home", program)
+    own = ("env", f"DOCKER_CONFIG={client_home(tmp_path / 'home')}", program)
     refused = lab.on(MANAGER, *own, "login", "-u", USER, "-p", "wrong", strict_registry)
     assert refused.returncode == 1
     assert f"login attempt to http://{HOST}/v2/ failed with status: 401 Unauthorized" in refused.stderr

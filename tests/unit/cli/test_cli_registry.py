@@ -27,6 +27,22 @@ def test_servers(text: str, server: str) -> None:
     assert credentials.server_of(text) == server
 
 
+def test_a_first_login_goes_to_the_helper_of_this_machine(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.parent.mkdir()
+    for name, script in (("docker-credential-secretservice", HELPER), ("docker-credential-pass", HELPER)):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.setenv("KEPT", str(tmp_path))
+    assert credentials.keep("r.example", "alice", "secret") is None
+    assert json.loads(home.read_text()) == {"credsStore": "secretservice", "auths": {"r.example": {}}}
+    home.unlink()
+    (tmp_path / "pass").write_text("#!/bin/sh\n")
+    (tmp_path / "pass").chmod(0o755)
+    credentials.keep("r.example", "alice", "secret")
+    assert json.loads(home.read_text())["credsStore"] == "pass"
+
+
 def test_credentials_are_kept_beside_what_was_there(home: Path) -> None:
     home.parent.mkdir()
     home.write_text('{"psFormat": "table", "auths": {"other": {"auth": "YTpi"}}}')
