@@ -11,6 +11,9 @@ from typing import Final
 
 from runtime.errors import BadImage
 
+MAX_DEPTH: Final = 50
+"""Of variables in each other's defaults."""
+
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]|[@*#]", re.ASCII)
 
 
@@ -45,7 +48,7 @@ class _Reader:
     """The position in one word."""
 
     def __init__(self, word: str, env: Mapping[str, str]) -> None:
-        self._word, self._env, self._at = word, env, 0
+        self._word, self._env, self._at, self._depth = word, env, 0, 0
 
     def until(self, end: str) -> str:
         """Up to a letter outside of quotes, which is left; empty: to the word's end."""
@@ -110,8 +113,12 @@ class _Reader:
         modifier = self._take() if letter == ":" else ""
         if modifier not in ("+", "-", "?"):
             raise BadImage(f"unsupported modifier ({modifier or letter}) in substitution")
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise BadImage(f"syntax error: more than {MAX_DEPTH} substitutions in each other")
         other = self.until("}")
         self._at += 1
+        self._depth -= 1
         if modifier == "+":
             return other if value else ""
         if modifier == "?" and not value:
