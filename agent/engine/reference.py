@@ -15,7 +15,8 @@ OWN = ("/festoon/", "/metrics")
 _HEAD = f"""# The Engine API, route by route
 
 Versions {MIN_API_VERSION} to {API_VERSION}, on the node's socket and, with mutual TLS, over TCP (docs/security.md). A path may begin with `/v1.NN`.
-`*`: with slashes. Made from the table of routes by `python -m agent.engine.reference`; a test holds it against the table, and the table against
+`*`: with slashes, `**`: or empty, which is refused.
+Made from the table of routes by `python -m agent.engine.reference`; a test holds it against the table, and the table against
 Docker's description of version 1.51, which lists every route below but Festoon's own, `/plugins`, `/build` and what belongs to it.
 What differs in the answers is in docs/differences.md.
 
