@@ -15,6 +15,9 @@ from cluster.wire.tls_stream import RECORD_BYTES, TlsStream
 HANDSHAKE_S: Final = 10.0
 """How long a client may take for it."""
 
+LINGER_S: Final = 2.0
+"""How long one whose handshake failed may take to see why."""
+
 _PLAIN: Final = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
 """What OpenSSL says when the other side speaks HTTP without TLS."""
 
@@ -63,7 +66,11 @@ async def secured(stream: trio.SocketStream, context: ssl.SSLContext) -> HttpTls
     except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
         if isinstance(error.__cause__, ssl.SSLError) and error.__cause__.reason in _PLAIN:
             wire.answer_in_the_clear(_NOT_HERE)
-        wire.close()
+        try:
+            with trio.move_on_after(LINGER_S):
+                await wire.let_read()
+        finally:
+            wire.close()
         return None
     except BaseException:
         wire.close()

@@ -132,12 +132,19 @@ class TlsStream:
             self._socket.unwrap()
 
     def answer_in_the_clear(self, data: bytes) -> None:
-        """To one who has begun without TLS, so that the handshake failed. What has come is read first: what is left unread resets the connection, and the
-        answer is lost."""
-        with suppress(OSError):
-            socket.socket.recv(self._socket, RECORD_BYTES, socket.MSG_DONTWAIT)
+        """To one who has begun without TLS, so that the handshake failed."""
         with suppress(OSError):
             socket.socket.send(self._socket, data, socket.MSG_DONTWAIT)
+
+    async def let_read(self) -> None:
+        """After a handshake that failed: until the other side has ended the connection. Closed with something of its unread, the connection is reset, and
+        what was said last (an alert, an answer) is lost."""
+        with suppress(OSError, trio.ClosedResourceError):
+            socket.socket.shutdown(self._socket, socket.SHUT_WR)
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                if not socket.socket.recv(self._socket, RECORD_BYTES):
+                    return
 
     def close(self) -> None:
         """Say goodbye (nobody waits for it to leave) and close. Who waits for the socket gets ClosedResourceError."""

@@ -42,6 +42,15 @@ said over "$DIR/foreign/cert.pem" "$DIR/foreign/key.pem" ps
 said over "$DIR/tls/server-cert.pem" "$DIR/tls/server-key.pem" ps
 said "$CLIENT" -H tcp://localhost:2376 --tlsverify --tlscacert "$DIR/tls/ca.pem" ps
 said "$CLIENT" -H tcp://localhost:2376 ps
+"$PYTHON" - "$DIR/tls/ca.pem" <<'END'
+import socket, ssl, sys
+connected = ssl.create_default_context(cafile=sys.argv[1]).wrap_socket(socket.create_connection(("localhost", 2376)), server_hostname="localhost")
+try:
+    connected.sendall(bytes(1000000))  # who still sends hears why all the same
+    connected.recv(1)
+except OSError as error:
+    print(getattr(error, "reason", error))
+END
 said festoon system certs --host 'no name' "$DIR/other"
 echo | timeout 5 openssl s_client -connect localhost:2376 -quiet 2>/dev/null | head -c 1 | wc -c
 kill $node; wait $node
@@ -80,7 +89,8 @@ def test_the_engine_over_tcp(tmp_path: Path, program: str) -> None:
     assert done.stdout.splitlines() == [
         "600 600 600 644 ", "linux", "3000000", "err", "out", "7", "1",
         f"{asked}unknown certificate authority", f"{asked}unsupported certificate", f"{asked}certificate required",
-        "1 Error response from daemon: Client sent an HTTP request to an HTTPS server.", "1 'no name' is no host name or address", "0", "1",
+        "1 Error response from daemon: Client sent an HTTP request to an HTTPS server.", "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "1 'no name' is no host name or address", "0", "1",
         "200", "403 Origin", "403 Host", "200 Host", "200 Host",
         f"1 festoond: tcp://127.0.0.1:2376: {certificates}", "1 festoond: tcp://0.0.0.0:2375: without TLS only an address of loopback is served",
         "1 festoond: fd://: festoond listens on its own socket and on tcp://HOST:PORT", "1 festoond: TLS for tcp://127.0.0.1:2376: No such file or directory",
