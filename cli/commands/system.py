@@ -128,12 +128,20 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
     yield f"Debug Mode: {str(bool(i.get('Debug'))).lower()}"
     if i.get("Debug") or _debugging():
         yield from (f" {label}: {i.get(name)}" for label, name in _DEBUG_LINES)
-    yield from (f"{label}: {i[name]}" for label, name in (("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy")) if i.get(name))
+    yield from _said(i, ("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy"))
     if i.get("Labels"):
         yield "Labels:"
         yield from (f" {label}" for label in i["Labels"])
     yield f"Experimental: {str(bool(i.get('ExperimentalBuild'))).lower()}"
-    registries = i.get("RegistryConfig") or {}
+    yield from _registry_lines(i.get("RegistryConfig") or {})
+    yield f"Live Restore Enabled: {str(bool(i.get('LiveRestoreEnabled'))).lower()}"
+    yield from _said(i, ("Product License", "ProductLicense"))
+    if i.get("DefaultAddressPools"):
+        yield "Default Address Pools:"
+        yield from (f"  Base: {pool.get('Base', '')}, Size: {pool.get('Size', 0)}" for pool in i["DefaultAddressPools"])
+
+
+def _registry_lines(registries: Mapping[str, Any]) -> Iterator[str]:
     insecure = [name for name, known in (registries.get("IndexConfigs") or {}).items() if not known.get("Secure")]
     if insecure := [*insecure, *(registries.get("InsecureRegistryCIDRs") or ())]:
         yield "Insecure Registries:"
@@ -141,11 +149,6 @@ def _server_lines(i: Mapping[str, Any]) -> Iterator[str]:
     if registries.get("Mirrors"):
         yield "Registry Mirrors:"
         yield from (f" {url}" for url in registries["Mirrors"])
-    yield f"Live Restore Enabled: {str(bool(i.get('LiveRestoreEnabled'))).lower()}"
-    yield from _said(i, ("Product License", "ProductLicense"))
-    if i.get("DefaultAddressPools"):
-        yield "Default Address Pools:"
-        yield from (f"  Base: {pool.get('Base', '')}, Size: {pool.get('Size', 0)}" for pool in i["DefaultAddressPools"])
 
 
 def _said(found: Mapping[str, Any], *lines: tuple[str, str]) -> Iterator[str]:
